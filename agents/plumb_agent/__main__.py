@@ -1,0 +1,105 @@
+"""``plumb-agent``: start the worker, on sockets if there are any, on stdin and stdout otherwise.
+
+    plumb-agent spec.plumb            the one agent of a program
+    python -m plumb_agent             as the fabric launches it: the spec comes on the descriptor FABRIC_SPEC_FD
+
+``PLUMB_ENDPOINT_INPUT`` in the environment means sockets. The environment is read here, once, and nowhere else.
+Exit status: 0 done, 1 an input, a reply or a call failed, 2 the configuration or the program is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import msgspec
+import trio
+
+from fabric.errors import ConfigError, FabricError, ProgramError
+from fabric.transport.liveness import die_with_parent
+from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec
+from plumb_agent.logs import Logger, stderr_logger
+from plumb_agent.stdio import read_program, run_stdio
+from plumb_agent.worker import serve
+
+USAGE = "usage: plumb-agent spec.plumb"
+
+
+def main() -> int:
+    """Run the command and return its exit status."""
+    environment = dict(os.environ)
+    logger = stderr_logger(debug=environment.get("PIPELINE_DEBUG") == "1")
+    try:
+        return _run(sys.argv[1:], environment, logger)
+    except (FabricError, KeyboardInterrupt, BaseExceptionGroup) as raised:
+        match _only(raised):
+            case ProgramError() as error:
+                for diagnostic in error.diagnostics:
+                    logger.diagnosed(diagnostic)
+                return error.exit_code
+            case FabricError() as error:
+                logger.raised(error)
+                return error.exit_code
+            case KeyboardInterrupt():
+                return 130
+        raise
+
+
+def _only(error: BaseException) -> BaseException:
+    """Return what is inside of groups of one: a nursery wraps whatever ends it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _run(arguments: Sequence[str], environment: Mapping[str, str], logger: Logger) -> int:
+    if arguments and arguments[0] in ("-h", "--help"):
+        sys.stdout.write(f"{USAGE}\n\n{__doc__}")
+        return 0
+    if PARENT_FD_VARIABLE in environment:
+        die_with_parent(_descriptor(PARENT_FD_VARIABLE, environment))
+    if SPEC_FD_VARIABLE in environment and not arguments:
+        spec = _read_spec(_descriptor(SPEC_FD_VARIABLE, environment))
+    elif len(arguments) == 1:
+        spec = read_program(arguments[0], environment.get("PLUMB_RESOURCES", ""))
+    else:
+        raise ConfigError(USAGE)
+    spec = _with_defaults(spec, environment)
+    if ENDPOINT_VARIABLES["input"] in environment:
+        endpoints = {port: environment[name] for port, name in ENDPOINT_VARIABLES.items() if environment.get(name)}
+        return trio.run(serve, spec, endpoints, logger)
+    return trio.run(partial(run_stdio, spec, logger))
+
+
+def _descriptor(name: str, environment: Mapping[str, str]) -> int:
+    try:
+        return int(environment[name])
+    except ValueError:
+        raise ConfigError(f"{name} must be the number of a descriptor, got {environment[name]!r}") from None
+
+
+def _read_spec(descriptor: int) -> WorkerSpec:
+    try:
+        with open(descriptor, "rb") as file:
+            return msgspec.json.decode(file.read(), type=WorkerSpec)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"cannot read the worker's spec from descriptor {descriptor}: {error}") from None
+
+
+def _with_defaults(spec: WorkerSpec, environment: Mapping[str, str]) -> WorkerSpec:
+    """Fill in provider and model where the program does not say them."""
+    config = dict(spec.config)
+    if not config.get("provider") and environment.get("PLUMB_PROVIDER"):
+        config["provider"] = environment["PLUMB_PROVIDER"]
+    provider = config.get("provider")
+    if provider and not config.get("model"):
+        config["model"] = "doctor" if provider == "eliza" else environment.get("PLUMB_MODEL") or provider
+    return msgspec.structs.replace(spec, config=config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

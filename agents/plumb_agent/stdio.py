@@ -1,0 +1,202 @@
+"""The worker on stdin and stdout: ``plumb-agent spec.plumb``, one JSON value a line.
+
+Everything but inputs and outputs travels in envelopes, ``{"__port": NAME, "msg": VALUE}``: ``ctrl_in`` and ``marker``
+into it, ``ctrl_out``, ``marker`` and, if the agent's signature has that port, ``telemetry`` out of it.
+
+Lines take effect in their order: while an input waits, nothing is read that comes behind it. So a control line after
+three inputs finds the third in progress, however fast they came. While paused, the lines behind are read and kept.
+"""
+
+from __future__ import annotations
+
+__all__ = ["read_program", "run_stdio"]
+
+import os
+import select
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from fabric.errors import ConfigError, FabricError, RemoteProtocolError
+from fabric.wire.codec import FRAME_BYTES_MAX
+from fabric.wire.frame import Provenance
+from fabric.wire.lines import DATA, MARKER, read_line, write_line
+from fabric.wire.payload import encode_json
+from fabric.wire.spec import WorkerSpec
+from plumb_agent.config import read_config
+from plumb_agent.conversation import (
+    ControlArrived,
+    ControlEnded,
+    Conversation,
+    Event,
+    InputArrived,
+    InputEnded,
+    MarkerArrived,
+)
+from plumb_agent.driver import Driver, drive
+from plumb_agent.logs import Logger
+from plumb_agent.providers import open_provider
+
+_STDIN, _STDOUT = 0, 1
+_CHUNK_BYTES = 64 * 1024
+
+
+class OutputClosed(FabricError):  # noqa: N818
+    """Whoever read our stdout is gone."""
+
+    code = "output_closed"
+
+
+def read_program(path: str, resources: str = "") -> WorkerSpec:
+    """Return the spec of the only agent of a program, as written: provider and model may be missing.
+
+    Args:
+        path: of the program's file.
+        resources: folders of shared prompt files, separated by colons.
+
+    Raises:
+        ProgramError: the program does not check.
+        ConfigError: it has no agent or several; a file cannot be read.
+    """
+    # The whole compiler, for this way of starting only; a worker that is launched gets its spec ready made.
+    from fabric.compiler import check_file, read_documents
+
+    module = check_file(path).module
+    agents = [binding for binding in module.bindings.values() if binding.kind == "agent"]
+    if len(agents) != 1:
+        names = ", ".join(repr(agent.name) for agent in agents) or "none"
+        raise ConfigError(f"plumb-agent runs the one agent of a program; {path} has {len(agents)}: {names}")
+    (agent,) = agents
+    directory = Path(path).resolve().parent
+    documents = read_documents(module, directory, resources)
+    return WorkerSpec(
+        name=agent.name,
+        kind=agent.kind,
+        input=agent.inputs[0].type,
+        output=agent.outputs[0].type,
+        config=agent.config,
+        directory=str(directory),
+        documents=tuple(documents[agent.name, name] for name in agent.config.get("prompts", ())),
+    )
+
+
+async def run_stdio(
+    spec: WorkerSpec,
+    logger: Logger,
+    *,
+    stdin: int = _STDIN,
+    stdout: int = _STDOUT,
+    clock: Callable[[], float] = time.time,
+) -> int:
+    """Run the worker on two descriptors until its input ends, and return its exit status.
+
+    Args:
+        spec: of an agent.
+        logger: where log and error lines go.
+        stdin, stdout: descriptors; both stay open.
+        clock: seconds since 1970, UTC.
+
+    Raises:
+        ConfigError: the configuration is wrong. Nothing was read or written.
+    """
+    provider = open_provider(spec)
+    conversation = Conversation(spec, read_config(spec))
+
+    async def read(driver: Driver) -> None:
+        lines = _Lines()
+        try:
+            while True:
+                # In a thread: the descriptor may be a file, a pipe or a terminal, and must stay in blocking mode,
+                # since other processes share it.
+                chunk = await trio.to_thread.run_sync(os.read, stdin, _CHUNK_BYTES, abandon_on_cancel=True)
+                for line in lines.feed(chunk):
+                    await driver.wait_wanted()
+                    event = _event(line, logger)
+                    if event is not None:
+                        driver.feed(event)
+                if not chunk:
+                    break
+        except FabricError as error:
+            driver.fail(error)
+        driver.feed(InputEnded())
+        driver.feed(ControlEnded())
+
+    outlet = _LineOutlet(stdout, telemetry="telemetry" in spec.ports)
+    return await drive(conversation, provider, [read], outlet, logger, clock)
+
+
+class _Lines:
+    """Cuts chunks into lines."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the lines that are complete now; an empty chunk completes the last one."""
+        *whole, tail = chunk.split(b"\n") if chunk else (b"", b"")
+        for piece in whole:
+            self._rest += piece
+            line, self._rest = bytes(self._rest), bytearray()
+            if line.strip():
+                yield line
+        self._rest += tail
+        if len(self._rest) > FRAME_BYTES_MAX:
+            raise RemoteProtocolError("oversize", f"an input line is longer than {FRAME_BYTES_MAX} bytes")
+
+
+def _event(line: bytes, logger: Logger) -> Event | None:
+    port, payload = read_line(line)
+    match port:
+        case "data":
+            return InputArrived(payload)
+        case "ctrl_in":
+            return ControlArrived(payload)
+        case "marker":
+            try:
+                return MarkerArrived(msgspec.json.decode(payload, type=str))
+            except msgspec.DecodeError:
+                logger.log("warning", "line_ignored", {"reason": "the id of a marker must be a string"})
+                return None
+    logger.log("warning", "line_ignored", {"reason": f"there is no port {port!r} to write to"})
+    return None
+
+
+class _LineOutlet:
+    """Writes lines. Waits while the reader is slow: what is not read must not pile up here."""
+
+    def __init__(self, stdout: int, *, telemetry: bool) -> None:
+        self._stdout = stdout
+        self._telemetry = telemetry
+
+    def emit(self, payload: bytes, origin: Provenance | None) -> None:
+        self._write(DATA, payload)
+
+    def forward_marker(self, marker: str) -> None:
+        self._write(MARKER, encode_json(marker))
+
+    def emit_telemetry(self, event: dict[str, Any], origin: Provenance | None) -> None:
+        if self._telemetry:
+            self._write("telemetry", encode_json(event))
+
+    def respond(self, message: dict[str, Any]) -> None:
+        self._write("ctrl_out", encode_json(message))
+
+    def end_output(self) -> None:
+        """Nothing: stdout ends with the process."""
+
+    def end_rest(self) -> None:
+        """Nothing: they are on stdout, too."""
+
+    def _write(self, port: str, payload: bytes) -> None:
+        line = memoryview(write_line(port, payload))
+        while line:
+            try:
+                line = line[os.write(self._stdout, line) :]
+            except BlockingIOError:  # somebody who shares the descriptor made it non-blocking
+                select.select([], [self._stdout], [])
+            except BrokenPipeError:
+                raise OutputClosed("nobody reads the output any more") from None

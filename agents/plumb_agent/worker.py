@@ -1,0 +1,199 @@
+"""The worker on ZeroMQ sockets, or on any other transport that has the same ports."""
+
+from __future__ import annotations
+
+__all__ = ["WorkerPorts", "open_ports", "run_worker", "serve"]
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from fabric.errors import ConfigError, FabricError
+from fabric.transport.ports import Receiver, Sender, Transport
+from fabric.wire.codec import decode, encode
+from fabric.wire.control import READY
+from fabric.wire.frame import Data, Eof, Marker, Provenance
+from fabric.wire.payload import encode_json
+from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerSpec
+from plumb_agent.config import read_config
+from plumb_agent.conversation import (
+    ControlArrived,
+    ControlEnded,
+    Conversation,
+    InputArrived,
+    InputEnded,
+    MarkerArrived,
+)
+from plumb_agent.driver import Driver, drive
+from plumb_agent.logs import Logger, stderr_logger
+from plumb_agent.providers import open_provider
+
+
+class WorkerPorts(msgspec.Struct, frozen=True):
+    """The open ports of a worker. Those that the graph does not use are ``None``."""
+
+    input: Receiver
+    output: Sender
+    ctrl_in: Receiver | None = None
+    ctrl_out: Sender | None = None
+    telemetry: Sender | None = None
+    tool_req: Sender | None = None
+    tool_resp: Receiver | None = None
+
+
+def open_ports(transport: Transport, endpoints: Mapping[str, str]) -> WorkerPorts:
+    """Connect the ports that a worker reads and bind those that it writes; the transport closes them.
+
+    Args:
+        transport: opens and owns the ports.
+        endpoints: by port name; ``input`` and ``output`` have to be there.
+
+    Raises:
+        ConfigError: one is missing, or cannot be opened.
+    """
+    for port in ("input", "output"):
+        if port not in endpoints:
+            raise ConfigError(f"a worker on sockets needs PLUMB_ENDPOINT_{port.upper()}")
+    readers = {port: transport.receiver(endpoints[port], bind=False) for port in INPUT_PORTS if port in endpoints}
+    writers = {port: transport.sender(endpoints[port], bind=True) for port in OUTPUT_PORTS if port in endpoints}
+    return WorkerPorts(**readers, **writers)  # type: ignore[arg-type]  # each name has its own kind
+
+
+async def serve(spec: WorkerSpec, endpoints: Mapping[str, str], logger: Logger) -> int:
+    """Open the sockets, run the worker on them, close them; return the exit status."""
+    from fabric.transport.sockets import open_sockets  # loads zmq, which a worker on stdin does not need
+
+    # The last end-of-channel has no other proof of arrival than the socket's own, so a good end waits for it.
+    async with open_sockets(linger_ms=-1) as transport:
+        status = await run_worker(spec, open_ports(transport, endpoints), logger=logger)
+        if status != 0:
+            transport.close(0)
+    return status
+
+
+async def run_worker(
+    spec: WorkerSpec,
+    ports: WorkerPorts,
+    *,
+    logger: Logger | None = None,
+    clock: Callable[[], float] = time.time,
+    new_id: Callable[[int], bytes] = os.urandom,
+) -> int:
+    """Run the worker on open ports until it has nothing more to do, and return its exit status.
+
+    Announces itself on ctrl_out first. When it returns 0, all that it wrote was handed to the transport.
+
+    Args:
+        spec: of an agent.
+        ports: stay open; the caller closes them.
+        logger: where log and error lines go; stderr if not given.
+        clock: seconds since 1970, UTC.
+        new_id: makes span and trace ids of so many bytes.
+
+    Raises:
+        ConfigError: the configuration is wrong. Nothing was written.
+    """
+    provider = open_provider(spec)
+    conversation = Conversation(spec, read_config(spec))
+    outlet = _SocketOutlet(spec.name, ports, new_id)
+    outlet.announce()
+
+    async def read_input(driver: Driver) -> None:
+        while True:
+            for raw in await ports.input.receive():
+                await driver.wait_wanted()
+                match decode(raw):
+                    case Data(_, payload, provenance):
+                        driver.feed(InputArrived(payload, provenance))
+                    case Marker(_, marker):
+                        driver.feed(MarkerArrived(marker))
+                    case Eof():
+                        driver.feed(InputEnded())
+                        return
+
+    async def read_control(driver: Driver) -> None:
+        while ports.ctrl_in is not None:
+            for raw in await ports.ctrl_in.receive():
+                match decode(raw):
+                    case Data(_, payload):
+                        driver.feed(ControlArrived(payload))
+                    case Marker(_, marker):
+                        outlet.return_marker(marker)
+                    case Eof():
+                        driver.feed(ControlEnded())
+                        return
+        driver.feed(ControlEnded())
+
+    def until_error(source: Callable[[Driver], Any]) -> Callable[[Driver], Any]:
+        async def read(driver: Driver) -> None:
+            try:
+                await source(driver)
+            except FabricError as error:
+                driver.fail(error)
+
+        return read
+
+    sources = [until_error(read_input), until_error(read_control)]
+    status = await drive(conversation, provider, sources, outlet, logger or stderr_logger(debug=False), clock)
+    if status == 0:
+        for sender in outlet.senders:
+            await sender.wait_sent()
+    return status
+
+
+class _SocketOutlet:
+    """Writes frames. Data and telemetry are traced, ctrl_out is bare JSON."""
+
+    def __init__(self, topic: str, ports: WorkerPorts, new_id: Callable[[int], bytes]) -> None:
+        self._topic = topic
+        self._ports = ports
+        self._new_id = new_id
+        self._outputs = 0
+        self._events = 0
+        rest = (ports.ctrl_out, ports.telemetry, ports.tool_req)
+        self.senders = [ports.output, *(sender for sender in rest if sender is not None)]
+
+    def announce(self) -> None:
+        if self._ports.ctrl_out is not None:
+            self._ports.ctrl_out.send_nowait(encode(Data(self._topic, READY)))
+
+    def emit(self, payload: bytes, origin: Provenance | None) -> None:
+        self._outputs += 1
+        self._ports.output.send_nowait(encode(Data(self._topic, payload, self._caused_by(origin, self._outputs))))
+
+    def forward_marker(self, marker: str) -> None:
+        frame = encode(Marker(self._topic, marker))
+        for sender in (self._ports.telemetry, self._ports.ctrl_out, self._ports.output):
+            if sender is not None:
+                sender.send_nowait(frame)
+
+    def return_marker(self, marker: str) -> None:
+        """Pass on a marker that came on ctrl_in: on ctrl_out, which answers to it."""
+        if self._ports.ctrl_out is not None:
+            self._ports.ctrl_out.send_nowait(encode(Marker(self._topic, marker)))
+
+    def emit_telemetry(self, event: dict[str, Any], origin: Provenance | None) -> None:
+        if self._ports.telemetry is not None:
+            self._events += 1
+            provenance = self._caused_by(origin, self._events)
+            self._ports.telemetry.send_nowait(encode(Data(self._topic, encode_json(event), provenance)))
+
+    def respond(self, message: dict[str, Any]) -> None:
+        if self._ports.ctrl_out is not None:
+            self._ports.ctrl_out.send_nowait(encode(Data(self._topic, encode_json(message))))
+
+    def end_output(self) -> None:
+        self._ports.output.send_nowait(encode(Eof(self._topic)))
+
+    def end_rest(self) -> None:
+        for sender in self.senders[1:]:
+            sender.send_nowait(encode(Eof(self._topic)))
+
+    def _caused_by(self, origin: Provenance | None, seq: int) -> Provenance:
+        """Return the provenance of a message that this input caused; of one that no input caused, a new trace."""
+        if origin is None:
+            return Provenance(self._new_id(16), self._new_id(8), seq)
+        return Provenance(origin.trace_id, self._new_id(8), seq, origin.span_id, origin.flags)

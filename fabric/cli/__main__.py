@@ -1,0 +1,5 @@
+"""``python -m fabric.cli``."""
+
+from fabric.cli import main
+
+main()

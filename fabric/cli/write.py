@@ -1,0 +1,111 @@
+"""Commands about a program's text: nothing is started."""
+
+from __future__ import annotations
+
+__all__ = ["register"]
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fabric.cli.report import use_color
+from fabric.compiler import check_file, check_text, compile_file, read_source
+from fabric.errors import ConfigError, ProgramError
+from fabric.graph.render import FORMATS, render
+from fabric.lang.diagnostic import render_all, to_json
+from fabric.plan.render import render_plan
+from fabric.wire.payload import encode_json
+
+PROGRAM = typer.Argument(help="The program's file; left out: the only *.plumb file here.", show_default=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command()(check)
+    app.command()(plan)
+    app.command()(graph)
+
+
+def find_program(program: Path | None) -> Path:
+    """Return the program that is meant.
+
+    Raises:
+        ConfigError: none was named, and there is not exactly one here.
+    """
+    if program is not None:
+        if program.is_dir():
+            raise ConfigError(f"{program} is a directory; name a program, such as {program / 'main.plumb'}")
+        return program
+    found = sorted(Path().glob("*.plumb"))
+    if len(found) == 1:
+        return found[0]
+    raise ConfigError(
+        f"which program? Here are {', '.join(map(str, found))}" if found else "no program was named, and there is no *.plumb file here"
+    )
+
+
+def check(
+    programs: Annotated[list[Path] | None, typer.Argument(help="The programs' files.", show_default=False)] = None,
+    output: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+) -> None:
+    """Check programs: syntax, names, types, wiring.
+
+    Examples: fabric check main.plumb; fabric check --format json a.plumb b.plumb
+
+    Exit codes: 0 all is well (warnings are printed), 2 a program does not check or cannot be read.
+    """
+    if output not in ("text", "json"):
+        raise ConfigError(f"--format {output}: expected text or json")
+    failed = False
+    reports = []
+    for program in programs or [find_program(None)]:
+        module, diagnostics = check_text(read_source(program))
+        failed |= module is None
+        if output == "json":
+            counts = {"types": len(module.types), "bindings": len(module.bindings)} if module else {}
+            found = [to_json(diagnostic) for diagnostic in diagnostics]
+            reports.append({"file": str(program), "ok": module is not None, **counts, "diagnostics": found})
+            continue
+        if diagnostics:
+            typer.echo(render_all(diagnostics, color=use_color()), err=True)
+        if module is not None:
+            types, bindings = len(module.types), len(module.bindings)
+            typer.echo(f"{program}: ok ({types} type{'s' * (types != 1)}, {bindings} binding{'s' * (bindings != 1)})")
+    if output == "json":
+        typer.echo(encode_json({"v": 1, "ok": not failed, "files": reports}).decode())
+    if failed:
+        raise typer.Exit(ProgramError.exit_code)
+
+
+def plan(
+    program: Annotated[Path | None, PROGRAM] = None,
+    output: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+    provider: Annotated[str | None, typer.Option(help="For agents that do not say theirs.")] = None,
+    model: Annotated[str | None, typer.Option(help="For agents that do not say theirs.")] = None,
+) -> None:
+    """Print what `up` and `run` would start: workers, commands, ports, variables, routes. Nothing is started.
+
+    Examples: fabric plan main.plumb; fabric plan --format json main.plumb
+
+    Exit codes: 0, 2 the program does not check or cannot be run.
+    """
+    if output not in ("text", "json"):
+        raise ConfigError(f"--format {output}: expected text or json")
+    made, _ = compile_file(find_program(program), run_directory="RUN", provider=provider, model=model)
+    typer.echo(render_plan(made, output))
+
+
+def graph(
+    program: Annotated[Path | None, PROGRAM] = None,
+    output: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "mermaid",
+) -> None:
+    """Draw the wiring graph, as text for Graphviz or Mermaid, or as JSON. Works offline.
+
+    Examples: fabric graph main.plumb; fabric graph --format dot main.plumb | dot -Tsvg
+
+    Exit codes: 0, 2 the program does not check.
+    """
+    if output not in FORMATS:
+        raise ConfigError(f"--format {output}: expected {', '.join(FORMATS)}")
+    typer.echo(render(check_file(find_program(program)).graph, output))

@@ -1,0 +1,129 @@
+"""Every error that crosses a module boundary.
+
+    FabricError
+    ├── ProgramError            the author's text is wrong; carries diagnostics
+    ├── ConfigError             a flag, a file, a key or a worker's configuration is wrong
+    ├── ValueRejected           a value does not have the type that its channel declares
+    ├── ProtocolError           somebody broke wire/PROTOCOL.md
+    │   ├── LocalProtocolError      we did
+    │   └── RemoteProtocolError     the other side of the socket did
+    ├── WorkerFailed            a worker could not be started, or died
+    ├── TransportClosed         the socket was closed by its owner
+    └── NotRunning              no service, session or worker of that name
+
+A bug is an ``assert`` or an :class:`InternalError`; neither is ever caught.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "FabricError",
+    "InternalError",
+    "LocalProtocolError",
+    "NotRunning",
+    "ProgramError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "TransportClosed",
+    "ValueRejected",
+    "WorkerFailed",
+    "sole",
+]
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class FabricError(Exception):
+    """The root. ``code`` is a stable word for programs, ``exit_code`` what a command ends with."""
+
+    code = "error"
+    exit_code = 1
+
+
+class ProgramError(FabricError):
+    """The program text does not check. ``diagnostics`` holds ``fabric.lang.diagnostic.Diagnostic`` values, errors first."""
+
+    code = "program_error"
+    exit_code = 2
+
+    def __init__(self, diagnostics: Sequence[Any]) -> None:
+        super().__init__(f"{len(diagnostics)} problems in the program")
+        self.diagnostics = tuple(diagnostics)
+
+
+class ConfigError(FabricError):
+    """A flag, a file, an environment variable or a worker's configuration is wrong: the user's to mend."""
+
+    code = "bad_config"
+    exit_code = 2
+
+
+class ValueRejected(FabricError):
+    """A value does not have the declared type, or is not JSON at all.
+
+    Args:
+        path: where in the value, as ``$.field[3]``.
+        expected: what the type asks for there, in the words of the language.
+        got: what was found there.
+    """
+
+    code = "type_mismatch"
+
+    def __init__(self, path: str, expected: str, got: str) -> None:
+        super().__init__(f"expected {expected}, got {got}" + (f" at {path}" if path != "$" else ""))
+        self.path = path
+        self.expected = expected
+        self.got = got
+
+
+class ProtocolError(FabricError):
+    """A frame or an event that the lifecycle table or the frame format does not allow."""
+
+    code = "wire_protocol"
+
+
+class LocalProtocolError(ProtocolError):
+    """We were about to send what the other side may refuse: a bug of ours or of a worker's author using our code."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side sent what is not allowed. ``reason`` is one of a few words, to count by."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class WorkerFailed(FabricError):
+    """A worker could not be started, was not ready in time, or died. The message ends with its last stderr lines."""
+
+    code = "worker_failed"
+
+
+class TransportClosed(FabricError):
+    """The socket was closed by its owner while somebody waited on it."""
+
+    code = "transport_closed"
+
+
+class NotRunning(FabricError):
+    """No service, session or worker of that name is running."""
+
+    code = "not_running"
+    exit_code = 7
+
+
+class InternalError(FabricError):
+    """A bug of ours. Please report it with the text."""
+
+    code = "internal_error"
+    exit_code = 70
+
+
+def sole(error: BaseException) -> BaseException:
+    """Return what is inside of exception groups of one: a nursery wraps whatever ends it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

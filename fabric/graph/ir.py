@@ -1,0 +1,81 @@
+"""The wiring graph as data."""
+
+from __future__ import annotations
+
+__all__ = ["WORKERS", "Channel", "End", "Graph", "Kind", "Node", "Port"]
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from fabric.lang.source import Span
+from fabric.lang.typed import Expr, Port
+from fabric.wire.payload import Type
+
+Kind: TypeAlias = Literal[
+    "input", "output",  # a port of the whole graph
+    "agent", "python", "worker",  # a process
+    "map", "filter", "project", "id", "copy", "merge", "merge_all", "merge_any", "barrier", "discard", "empty",
+]  # fmt: skip
+
+WORKERS: frozenset[Kind] = frozenset({"agent", "python", "worker"})
+"""Kinds that run in a process of their own."""
+
+
+class End(msgspec.Struct, frozen=True, order=True):
+    """A port of a node."""
+
+    node: str
+    port: str
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A process of the flat graph.
+
+    Attributes:
+        id: unique; nested bodies prefix theirs, as in ``review.judge``.
+        inputs, outputs: an ``input`` has one output and an ``output`` one input, under the name of the boundary's port.
+        binding: name of the binding that a worker is an instance of.
+        expr, select, index: as in ``lang.typed.Instance``.
+        span: where the program wrote it; None for a node that a pass made.
+    """
+
+    id: str
+    kind: Kind
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+    binding: str | None = None
+    expr: Expr | None = None
+    select: tuple[str, ...] = ()
+    index: int | str | None = None
+    span: Span | None = None
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """An edge.
+
+    Attributes:
+        source: an output port.
+        target: an input port.
+        type: of each message, as the source declares it.
+        check: the target's type where the source's is only consistent with it (``json``), so that messages are validated.
+    """
+
+    source: End
+    target: End
+    type: Type
+    check: Type | None = None
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """A wiring graph. After the passes every port of every node has exactly one channel.
+
+    Attributes:
+        name: of the program's file, without its suffix.
+        nodes: by id, in the order of the program.
+        channels: in the order of the program.
+    """
+
+    name: str
+    nodes: dict[str, Node]
+    channels: tuple[Channel, ...]

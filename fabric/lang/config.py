@@ -1,0 +1,232 @@
+"""The keys of ``agent``, ``python`` and ``worker``, and what their values may be.
+
+Keys are data (:data:`KEYS`): a name and a rule. A rule looks at a value and returns what it wants in words, or None if the
+value will do. Nothing is filled in here but the only model that ``eliza`` has.
+"""
+
+from __future__ import annotations
+
+__all__ = ["KEYS", "PROVIDERS", "check_config"]
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from fabric.lang import syntax
+from fabric.lang.diagnostic import Report
+from fabric.lang.source import Span
+
+PROVIDERS = ("anthropic", "openai", "eliza", "scripted")
+"""Known names; which of them can run is the launcher's to say."""
+
+DEFAULT_MAX_TOKENS = 8192
+
+_Rule: TypeAlias = Callable[[Any], str | None]
+
+_CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _string(value: Any) -> str | None:
+    return None if isinstance(value, str) and value else "a string that is not empty"
+
+
+def _bool(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "true or false"
+
+
+def _count(least: int) -> _Rule:
+    def rule(value: Any) -> str | None:
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        return None if good else f"a whole number of at least {least}"
+
+    return rule
+
+
+def _one_of(*words: str) -> _Rule:
+    wanted = " or ".join(f'"{word}"' for word in words)
+    return lambda value: None if value in words and isinstance(value, str) else wanted
+
+
+def _strings(value: Any) -> str | None:
+    good = isinstance(value, list) and all(isinstance(item, str) and item for item in value)
+    return None if good else "a list of strings"
+
+
+def _command(value: Any) -> str | None:
+    good = _strings(value) is None and value
+    return None if good else 'a list of strings that is not empty, such as ["./worker", "--fast"]'
+
+
+def _variables(value: Any) -> str | None:
+    good = _strings(value) is None and all(_VARIABLE.fullmatch(item) for item in value)
+    return None if good else 'a list of names of environment variables, such as ["API_TOKEN"]'
+
+
+def _callable(value: Any) -> str | None:
+    good = isinstance(value, str) and _CALLABLE.fullmatch(value)
+    return None if good else '"package.module:function"'
+
+
+def _script(value: Any) -> str | None:
+    good = isinstance(value, str) and (value.endswith(".jsonl") or _CALLABLE.fullmatch(value))
+    return None if good else '"./file.jsonl" or "package.module:function"'
+
+
+def _anything(_value: Any) -> str | None:
+    return None
+
+
+_EVERYWHERE: dict[str, _Rule] = {"env": _variables, "release": _one_of("commit", "early")}
+
+KEYS: dict[str, dict[str, _Rule]] = {
+    "agent": {
+        "provider": _string,  # compared with PROVIDERS below, for a better message
+        "model": _string,
+        "prompt": _string,
+        "prompts": _strings,
+        "max_retries": _count(0),
+        "max_tokens": _count(1),
+        "max_tool_calls": _count(0),
+        "thinking_budget": _count(1),
+        "endpoint": _string,
+        "amnesiac": _bool,
+        "max_messages": _count(1),
+        "runtime_context": _bool,
+        "lenient_string": _bool,
+        "tools": _anything,  # names; see check_tools
+        "script": _script,
+        **_EVERYWHERE,
+    },
+    "python": {"call": _callable, "state": _bool, **_EVERYWHERE},
+    "worker": {
+        "command": _command,
+        "transport": _one_of("zmq", "stdio"),
+        "markers": _bool,
+        "frames": _one_of("v2", "bare"),
+        "compat": _bool,
+        "state": _bool,
+        **_EVERYWHERE,
+    },
+}
+
+_REQUIRED = {"python": ("call", 'call: "package.module:function"'), "worker": ("command", 'command: ["./worker"]')}
+
+
+def check_config(name: str, impl: syntax.ConfiguredImpl, processes: set[str], report: Report) -> dict[str, Any]:
+    """Return a process's configuration as plain values. ``processes``: names that a tools list may mention."""
+    rules = KEYS[impl.kind]
+    values: dict[str, Any] = {}
+    places: dict[str, syntax.ConfigEntry] = {}
+    for entry in impl.config.entries:
+        key = entry.key.text
+        if key in places:
+            report.add(
+                "E0205",
+                entry.key.span,
+                f"key '{key}' is given twice",
+                related=[(places[key].key.span, "first given here")],
+            )
+            continue
+        places[key] = entry
+        if key not in rules:
+            _unknown_key(impl.kind, entry.key, report)
+        if key == "tools":
+            _check_tools(entry.value, processes, report)
+        values[key] = _plain(entry.value, impl.kind, key, report)
+        wanted = rules[key](values[key]) if key in rules else None
+        if wanted is not None:
+            report.add("E0602", entry.value.span, f"'{key}' must be {wanted}", label=f"expected {wanted}")
+            del values[key]
+    if impl.kind == "agent":
+        _check_agent(values, places, report)
+    elif (required := _REQUIRED[impl.kind])[0] not in places:
+        report.add(
+            "E0601",
+            Span(impl.span.start, impl.span.start + len(impl.kind)),
+            f"{impl.kind} '{name}' needs the key '{required[0]}'",
+            help=f"add  {required[1]}",
+        )
+    return values
+
+
+def _unknown_key(kind: str, key: syntax.Name, report: Report) -> None:
+    elsewhere = [other for other, rules in KEYS.items() if key.text in rules]
+    article = "an agent" if kind == "agent" else f"a {kind}"
+    report.add(
+        "W0610",
+        key.span,
+        f"{article} does not know the key '{key.text}'",
+        notes=[f"it is a key of: {', '.join(elsewhere)}"] if elsewhere else [],
+        help=report.suggest(key.text, KEYS[kind]),
+    )
+
+
+def _check_agent(values: dict[str, Any], places: dict[str, syntax.ConfigEntry], report: Report) -> None:
+    provider = values.get("provider")
+    if provider is not None and provider not in PROVIDERS:
+        report.add(
+            "E0603",
+            places["provider"].value.span,
+            f"there is no provider '{provider}'",
+            notes=[f"there are: {', '.join(PROVIDERS)}"],
+            help=report.suggest(provider, PROVIDERS),
+        )
+    if provider == "eliza" and values.setdefault("model", "doctor") != "doctor":
+        report.add("E0602", places["model"].value.span, f"the only model of eliza is 'doctor', not '{values['model']}'")
+    budget, limit = values.get("thinking_budget"), values.get("max_tokens", DEFAULT_MAX_TOKENS)
+    if budget is not None and budget >= limit:
+        stated = "max_tokens" in values
+        report.add(
+            "E0602",
+            places["thinking_budget"].value.span,
+            f"'thinking_budget' must be less than 'max_tokens', which is {limit}{'' if stated else ' by default'}",
+            related=[(places["max_tokens"].value.span, "max_tokens")] if stated else [],
+        )
+    if "script" in values and provider not in (None, "scripted"):
+        report.add(
+            "E0602",
+            places["script"].key.span,
+            f"'script' belongs to the provider 'scripted', this is '{provider}'",
+            related=[(places["provider"].value.span, "the provider")],
+        )
+    if provider == "scripted" and "script" not in places:
+        report.add(
+            "E0601",
+            places["provider"].value.span,
+            "the provider 'scripted' needs the key 'script'",
+            help='add  script: "./replies.jsonl"  or  script: "package.module:function"',
+        )
+
+
+def _check_tools(value: syntax.ConfigValue, processes: set[str], report: Report) -> None:
+    if not isinstance(value, syntax.ConfigList):
+        report.add("E0602", value.span, "'tools' must be a list of names", label="expected a list")
+        return
+    for item in value.items:
+        if not isinstance(item, syntax.ConfigName):
+            report.add("E0602", item.span, "'tools' must be a list of names, without quotes", label="expected a name")
+        elif item.name.text not in processes and item.name.module is None:
+            report.add(
+                "E0202",
+                item.span,
+                f"there is no tool '{item.name.text}'",
+                help=report.suggest(item.name.text, processes),
+            )
+        else:
+            report.add("E0902", item.span, "tools are not supported yet by this version", help="leave the key out")
+
+
+def _plain(value: syntax.ConfigValue, kind: str, key: str, report: Report) -> Any:
+    """Return a value as plain JSON; a bare name where none belongs is reported and read as a string."""
+    match value:
+        case syntax.ConfigScalar(scalar):
+            return scalar
+        case syntax.ConfigList(items):
+            return [_plain(item, kind, key, report) for item in items]
+        case syntax.Config(entries):
+            return {entry.key.text: _plain(entry.value, kind, key, report) for entry in entries}
+        case syntax.ConfigName(name):
+            if key != "tools":
+                report.add("E0602", name.span, f'a string needs quotes: "{name.text}"', help=f'write "{name.text}"')
+            return name.text

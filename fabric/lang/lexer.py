@@ -1,0 +1,226 @@
+"""Text to tokens.
+
+Never fails: what cannot be read is reported and left out, and reading goes on behind it. Whitespace separates tokens and means
+nothing else; whether a token is the first of its line is kept, because error recovery looks at it.
+
+A missing closing quote is the hard case. Strings may run over lines, so the text up to the next quote becomes a string, and
+everything behind it is inside out until the last quote of the file, where no closing one is found. The error is therefore
+reported with the first string that runs over lines as the likely culprit, and :attr:`Lexed.unreliable_from` tells the parser
+not to believe what it sees from there on.
+"""
+
+from __future__ import annotations
+
+__all__ = ["RESERVED", "Lexed", "Token", "tokenize"]
+
+import math
+import re
+from typing import Any
+
+import msgspec
+
+from fabric.lang.diagnostic import Report
+from fabric.lang.source import Source, Span
+
+RESERVED = frozenset("type let protocol use plumb spawn channel agent tool true false send recv end loop".split())
+"""Words that are never names. All other words of the language are names wherever a name may stand."""
+
+NUMBER_DIGITS_MAX = 4_000
+"""CPython refuses to read integers of more than 4,300 digits."""
+
+
+class Token(msgspec.Struct, frozen=True):
+    """One token.
+
+    Attributes:
+        kind: ``name``, ``string``, ``number``, ``end``, or the reserved word or sign itself.
+        value: of a string the text it stands for, of a number the number.
+        starts_line: nothing but whitespace and comments before it on its line.
+    """
+
+    kind: str
+    text: str
+    span: Span
+    value: Any = None
+    starts_line: bool = False
+
+
+class Lexed(msgspec.Struct, frozen=True):
+    """The tokens of a text, the last of kind ``end``, and the spans of its comments.
+
+    ``unreliable_from``: offset from which a missing quote or comment end has spoilt the tokens; None if all is well.
+    """
+
+    tokens: tuple[Token, ...]
+    comments: tuple[Span, ...]
+    unreliable_from: int | None
+
+
+_TOKEN = re.compile(
+    r"""
+      (?P<space>[ \t\r\n\ufeff]+)
+    | (?P<comment>\(\*)
+    | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
+    | (?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?[A-Za-z0-9_]*)
+    | (?P<string>")
+    | (?P<sign><->|->|→|\|\||&&|==|!=|<=|>=|[!|(){}\[\],:;.=<>+\-*/%@?])
+    """,
+    re.VERBOSE,
+)
+_COMMENT_EDGE = re.compile(r"\(\*|\*\)")
+_STRING_END = re.compile(r'"|\\.', re.DOTALL)
+_GOOD_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_ESCAPE = re.compile(r"\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_MEANT = {
+    "#": "comments are written (* ... *)",
+    "\u201c": 'strings are written with straight quotes: "..."',
+    "\u201d": 'strings are written with straight quotes: "..."',
+    "'": 'strings are written with double quotes: "..."',
+    "&": "the logical 'and' is written '&&'",
+    "~": "the logical 'not' is written '!'",
+    "⇒": "the arrow is written '->'",
+}
+
+
+def tokenize(source: Source, report: Report) -> Lexed:
+    """Return the tokens of a source; what cannot be read goes to the report."""
+    return _Lexer(source, report).run()
+
+
+class _Lexer:
+    def __init__(self, source: Source, report: Report) -> None:
+        self._text = source.text
+        self._source = source
+        self._report = report
+        self._tokens: list[Token] = []
+        self._comments: list[Span] = []
+        self._starts_line = True
+        self._first_long_string: int | None = None
+        self._unreliable_from: int | None = None
+
+    def run(self) -> Lexed:
+        text, at = self._text, 0
+        while at < len(text):
+            match = _TOKEN.match(text, at)
+            if match is None:
+                at = self._unknown(at)
+                continue
+            end = match.end()
+            match match.lastgroup:
+                case "space":
+                    self._starts_line |= "\n" in match.group()
+                case "comment":
+                    end = self._comment(at)
+                case "name":
+                    word = match.group()
+                    self._add(word if word in RESERVED else "name", at, end)
+                case "number":
+                    self._number(at, end)
+                case "string":
+                    end = self._string(at)
+                case _:
+                    sign = match.group()
+                    self._add("->" if sign == "→" else sign, at, end)
+            at = end
+        self._add("end", at, at)
+        return Lexed(tuple(self._tokens), tuple(self._comments), self._unreliable_from)
+
+    def _add(self, kind: str, start: int, end: int, value: Any = None) -> None:
+        self._tokens.append(Token(kind, self._text[start:end], Span(start, end), value, self._starts_line))
+        self._starts_line = False
+
+    def _unknown(self, at: int) -> int:
+        """Report a run of characters that no token starts with; return where it ends."""
+        end = at + 1
+        while end < len(self._text) and not _TOKEN.match(self._text, end):
+            end += 1
+        char = self._text[at]
+        what = f"'{char}'" if char.isprintable() else f"U+{ord(char):04X}"
+        self._report.add("E0102", Span(at, end), f"unexpected character {what}", help=_MEANT.get(char))
+        return end
+
+    def _comment(self, start: int) -> int:
+        depth = 0
+        for edge in _COMMENT_EDGE.finditer(self._text, start):
+            depth += 1 if edge.group() == "(*" else -1
+            if depth == 0:
+                self._comments.append(Span(start, edge.end()))
+                return edge.end()
+        self._report.add(
+            "E0105", Span(start, start + 2), "this comment has no end", help="end it with '*)'; comments nest"
+        )
+        self._spoilt(start)
+        self._comments.append(Span(start, len(self._text)))
+        return len(self._text)
+
+    def _spoilt(self, offset: int) -> None:
+        if self._unreliable_from is None or offset < self._unreliable_from:
+            self._unreliable_from = offset
+
+    def _number(self, start: int, end: int) -> None:
+        text = self._text[start:end]
+        value: int | float = 0
+        if not _GOOD_NUMBER.fullmatch(text):
+            leading_zero = re.fullmatch(r"0[0-9]+", text)
+            self._report.add(
+                "E0106",
+                Span(start, end),
+                f"malformed number '{text[:40]}'",
+                help="a number has no leading zeros" if leading_zero else "separate a number and a name by a space",
+            )
+        elif len(text) > NUMBER_DIGITS_MAX or (not text.isdigit() and math.isinf(float(text))):
+            self._report.add("E0106", Span(start, end), "this number is too large")
+        else:
+            value = int(text) if text.isdigit() else float(text)
+        self._add("number", start, end, value)
+
+    def _string(self, start: int) -> int:
+        for match in _STRING_END.finditer(self._text, start + 1):
+            if match.group() == '"':
+                end = match.end()
+                inner = self._text[start + 1 : end - 1]
+                if "\n" in inner and self._first_long_string is None:
+                    self._first_long_string = start
+                self._add("string", start, end, self._unescape(inner, start + 1) if "\\" in inner else inner)
+                return end
+        long = self._first_long_string
+        line_end = self._text.find("\n", start)
+        end = len(self._text) if line_end < 0 else line_end
+        self._report.add(
+            "E0103",
+            Span(start, end),
+            "this string has no closing quote",
+            related=() if long is None else [(Span(long, long + 1), "is the closing quote of this string missing?")],
+            help="strings may run over several lines, and end at the next '\"'"
+            if long is not None
+            else "end it with '\"'",
+        )
+        self._spoilt(start if long is None else long)
+        self._add("string", start, end, self._text[start + 1 : end])
+        return end
+
+    def _unescape(self, inner: str, offset: int) -> str:
+        def replace(match: re.Match[str]) -> str:
+            escape = match.group(1)
+            if escape in _ESCAPES:
+                return _ESCAPES[escape]
+            if len(escape) == 11:
+                return (
+                    (b"\\" + escape.encode())
+                    .decode("unicode-escape")
+                    .encode("utf-16", "surrogatepass")
+                    .decode("utf-16")
+                )
+            if len(escape) == 5 and not 0xD800 <= int(escape[1:], 16) <= 0xDFFF:
+                return chr(int(escape[1:], 16))
+            span = Span(offset + match.start(), offset + match.end())
+            self._report.add(
+                "E0104",
+                span,
+                "half of a surrogate pair" if len(escape) == 5 else f"unknown escape '{match.group()}'",
+                help='the escapes are those of JSON: \\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX',
+            )
+            return ""
+
+        return _ESCAPE.sub(replace, inner)

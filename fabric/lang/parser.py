@@ -1,0 +1,734 @@
+"""Tokens to syntax tree, by recursive descent; ``grammar.txt`` has the grammar.
+
+``parse_x`` looks whether an x stands here and declines with None; ``expect_x`` has to find one. What is not found is reported
+and :class:`_Refused` is raised, which is caught in two places only: around a statement of a body and around a declaration.
+There the parser skips to where the next one seems to start, so that one run reports several errors. The places where one seems
+to start are guessed from keywords and line starts, which the grammar itself does not look at.
+
+Nesting is bounded by :data:`NESTING_MAX`, for types and chains by counting the descent, for expressions by the height of
+the tree: ``a + b + c`` makes a tall tree without any descent, and those who walk it later recurse.
+"""
+
+from __future__ import annotations
+
+__all__ = ["NESTING_MAX", "parse"]
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast, get_args
+
+from fabric.lang import syntax
+from fabric.lang.diagnostic import Report
+from fabric.lang.lexer import RESERVED, Token, tokenize
+from fabric.lang.source import Source, Span
+from fabric.lang.syntax import Name
+
+NESTING_MAX = 80
+"""Levels of brackets, or height of an expression. Passes recurse up to three frames a level, and Python allows 1,000."""
+
+LOOKAHEAD_MAX = 200
+"""Tokens looked at to tell a declaration without 'let' from other text while skipping."""
+
+_SYNTAX_CODES = frozenset({"E0101", "E0107", "E0108"})
+
+_LEVELS = {"||": 1, "&&": 2} | dict.fromkeys(["=", "==", "!=", "<", "<=", ">", ">="], 4)
+_LEVELS |= dict.fromkeys(["+", "-"], 5) | dict.fromkeys(["*", "/", "%"], 6)
+_NOT_LEVEL, _COMPARE_LEVEL, _UNARY_LEVEL = 3, 4, 7
+
+_STRUCTURAL = frozenset({"id", "copy", "merge", "merge_all", "merge_any", "discard", "empty", "barrier"})
+_PARENTHESISED = frozenset({"map", "filter", "project", "mux"})
+assert set(get_args(syntax.InlineKind)) == _STRUCTURAL | _PARENTHESISED
+
+_T = TypeVar("_T")
+
+
+def parse(source: Source, report: Report) -> syntax.Program:
+    """Return the syntax tree of a source, without what could not be read; that goes to the report."""
+    lexed = tokenize(source, report)
+    program = _Parser(source, lexed.tokens, report).program()
+    if lexed.unreliable_from is not None:
+        report.forget_errors_from(lexed.unreliable_from, _SYNTAX_CODES)
+    return program
+
+
+class _Refused(Exception):
+    """What was expected is not there; already reported."""
+
+
+class _Parser:
+    def __init__(self, source: Source, tokens: tuple[Token, ...], report: Report) -> None:
+        self._source = source
+        self._tokens = tokens
+        self._report = report
+        self._at = 0
+        self._token = tokens[0]
+        self._depth = 0
+        self._height = 0  # of the expression that was read last
+
+    # --- tokens ---
+
+    def _next(self) -> Token:
+        token = self._token
+        if token.kind != "end":
+            self._at += 1
+            self._token = self._tokens[self._at]
+        return token
+
+    def _peek(self, ahead: int = 1) -> Token:
+        return self._tokens[min(self._at + ahead, len(self._tokens) - 1)]
+
+    def _is(self, kind: str) -> bool:
+        return self._token.kind == kind
+
+    def _is_word(self, word: str) -> bool:
+        return self._token.kind == "name" and self._token.text == word
+
+    def _parse(self, kind: str) -> Token | None:
+        return self._next() if self._token.kind == kind else None
+
+    def _expect(self, kind: str, where: str, *, opened: Token | None = None, help: str | None = None) -> Token:  # noqa: A002
+        if self._token.kind == kind:
+            return self._next()
+        raise self._refuse(f"'{kind}'", where, opened=opened, help=help)
+
+    def _refuse(
+        self,
+        expected: str,
+        where: str,
+        *,
+        opened: Token | None = None,
+        help: str | None = None,  # noqa: A002
+    ) -> _Refused:
+        token = self._token
+        related = [(opened.span, f"'{opened.text}' was opened here")] if opened else []
+        self._report.add(
+            "E0101",
+            token.span,
+            f"expected {expected} {where}, found {_describe(token)}",
+            label=f"expected {expected}",
+            related=related,
+            help=help,
+        )
+        return _Refused()
+
+    def _since(self, start: Span) -> Span:
+        return Span(start.start, max(start.end, self._tokens[self._at - 1].span.end if self._at else 0))
+
+    def _deeper(self, parse: Callable[[], _T]) -> _T:
+        if self._depth >= NESTING_MAX:
+            raise self._too_deep(self._token.span)
+        self._depth += 1
+        try:
+            return parse()
+        finally:
+            self._depth -= 1
+
+    def _too_deep(self, span: Span) -> _Refused:
+        self._report.add(
+            "E0108",
+            span,
+            f"nested too deeply: more than {NESTING_MAX} levels",
+            help="give the inner part a name of its own",
+        )
+        return _Refused()
+
+    def _expect_name(self, what: str) -> Name:
+        token = self._token
+        if token.kind == "name":
+            self._next()
+            return Name(token.text, token.span)
+        if token.kind in RESERVED:
+            hint = "kind" if token.text == "type" else f"{token.text}_"
+            self._report.add(
+                "E0107",
+                token.span,
+                f"'{token.text}' is a reserved word and cannot be {what}",
+                help=f"choose another name, such as '{hint}'",
+            )
+            raise _Refused
+        raise self._refuse(what, "here")
+
+    def _expect_qname(self, what: str) -> Name:
+        """Read ``name`` or ``Mod.name``; the dot of the latter has no spaces around it, unlike that of a session."""
+        name = self._expect_name(what)
+        dot, after = self._token, self._peek()
+        adjacent = name.span.end == dot.span.start and dot.span.end == after.span.start
+        if name.text[0].isupper() and dot.kind == "." and after.kind == "name" and adjacent:
+            self._next()
+            self._next()
+            return Name(after.text, Span(name.span.start, after.span.end), name.text)
+        return name
+
+    def _list(self, close: str, opened: Token, item: Callable[[], _T], where: str) -> tuple[_T, ...]:
+        """Read items between commas, perhaps a last comma, and the closing bracket."""
+        items: list[_T] = []
+        while not self._is(close):
+            items.append(item())
+            if not self._parse(","):
+                break
+        if not self._is(close):
+            raise self._refuse(f"',' or '{close}'", where, opened=opened)
+        self._next()
+        return tuple(items)
+
+    # --- program ---
+
+    def program(self) -> syntax.Program:
+        declarations: list[syntax.Declaration] = []
+        broken: set[str] = set()
+        while not self._is("end"):
+            start = self._at
+            try:
+                declarations.append(self._expect_declaration())
+            except _Refused:
+                name = next((t for t in self._tokens[start : start + 2] if t.kind == "name"), None)
+                if name is not None:
+                    broken.add(name.text)
+                if self._at == start:
+                    self._next()
+                while not self._is("end") and not self._at_declaration():
+                    self._next()
+        return syntax.Program(tuple(declarations), frozenset(broken))
+
+    def _at_declaration(self) -> bool:
+        """Say whether a declaration seems to start here; ``let`` may also start a channel."""
+        match self._token.kind:
+            case "type" | "protocol" | "use":
+                return self._token.starts_line
+            case "let":
+                return self._arrow_follows(self._at + 1, len(self._tokens))
+            case "name":
+                return self._token.starts_line and self._arrow_follows(self._at, LOOKAHEAD_MAX)
+        return False
+
+    def _arrow_follows(self, at: int, limit: int) -> bool:
+        """Say whether ``name : type ->`` stands at a token, looking at brackets and a few kinds of tokens only."""
+        if at + 1 >= len(self._tokens) or self._tokens[at].kind != "name" or self._tokens[at + 1].kind != ":":
+            return False
+        depth = 0
+        for token in self._tokens[at + 2 : at + limit]:
+            if token.kind in ("(", "{", "["):
+                depth += 1
+            elif token.kind in (")", "}", "]"):
+                depth -= 1
+                if depth < 0:
+                    return False
+            elif token.kind == "->" and depth == 0:
+                return True
+            elif token.kind not in ("name", "!", "|", ",", ":", ".", "?"):
+                return False
+        return False
+
+    def _expect_declaration(self) -> syntax.Declaration:
+        start = self._token
+        match start.kind:
+            case "use":
+                return self._expect_use()
+            case "type":
+                self._next()
+                name = self._expect_name("the name of a type")
+                self._expect("=", f"after 'type {name.text}'")
+                type_ = self._expect_type()
+                return syntax.TypeDecl(name, type_, self._since(start.span))
+            case "protocol":
+                self._next()
+                name = self._expect_name("the name of a protocol")
+                self._expect("=", f"after 'protocol {name.text}'")
+                session = self._expect_session()
+                return syntax.ProtocolDecl(name, session, self._since(start.span))
+            case "let":
+                self._next()
+                return self._expect_binding(start.span)
+            case "name" if self._peek().kind == ":":
+                self._report.add(
+                    "W0110",
+                    start.span,
+                    f"a binding without 'let' is an old form: '{start.text}'",
+                    help=f"write 'let {start.text} : ...'",
+                )
+                return self._expect_binding(start.span)
+        found = "a closing bracket without an opening one" if start.kind in (")", "}", "]") else _describe(start)
+        self._report.add(
+            "E0101",
+            start.span,
+            f"expected a declaration, found {found}",
+            label="expected 'let', 'type', 'protocol' or 'use'",
+            help="wiring stands inside a body: let main : !A -> !B = plumb(input, output) { ... }"
+            if self._peek().kind in (";", "@")
+            else self._report.suggest(start.text, ("let", "type", "protocol", "use")),
+        )
+        raise _Refused
+
+    def _expect_use(self) -> syntax.UseDecl:
+        start = self._next()
+        if path := self._parse("string"):
+            return syntax.UseDecl(path.value, True, self._since(start.span))
+        name = self._expect_name("the name of a module")
+        return syntax.UseDecl(name.text, False, self._since(start.span))
+
+    def _expect_binding(self, start: Span) -> syntax.BindingDecl:
+        name = self._expect_name("the name of a process")
+        self._expect(":", f"after '{name.text}'", help=f"write 'let {name.text} : !A -> !B = ...'")
+        input_ = self._expect_type()
+        self._expect("->", f"in the signature of '{name.text}'", help="a process has a signature: !A -> !B")
+        output = self._expect_type()
+        self._expect("=", f"after the signature of '{name.text}'")
+        impl = self._expect_impl()
+        return syntax.BindingDecl(name, input_, output, impl, self._since(start))
+
+    # --- types ---
+
+    def _expect_type(self) -> syntax.TypeSyntax:
+        return self._deeper(self._sum)
+
+    def _sum(self) -> syntax.TypeSyntax:
+        start = self._token.span
+        self._parse("|")
+        variants = [self._expect_stream_type()]
+        while self._parse("|"):
+            variants.append(self._expect_stream_type())
+        return variants[0] if len(variants) == 1 else syntax.SumType(tuple(variants), self._since(start))
+
+    def _expect_stream_type(self) -> syntax.TypeSyntax:
+        if bang := self._parse("!"):
+            of = self._deeper(self._expect_stream_type)
+            return syntax.StreamType(of, self._since(bang.span))
+        token = self._token
+        match token.kind:
+            case "name":
+                name = self._expect_qname("a type")
+                return syntax.NamedType(name, name.span)
+            case "{":
+                self._next()
+                fields = self._list("}", token, self._expect_field, "in this record type")
+                return syntax.RecordType(fields, self._since(token.span))
+            case "[":
+                self._next()
+                item = self._expect_type()
+                self._expect("]", "after the type of the list's items", opened=token)
+                return syntax.ListType(item, self._since(token.span))
+            case "(":
+                self._next()
+                items = self._list(")", token, self._expect_type, "in this type")
+                if not items:
+                    self._report.add(
+                        "E0101",
+                        self._since(token.span),
+                        "'()' is no type",
+                        help="a value without content has type 'unit'",
+                    )
+                    raise _Refused
+                return items[0] if len(items) == 1 else syntax.ProductType(items, self._since(token.span))
+        raise self._refuse("a type", "here")
+
+    def _expect_field(self) -> syntax.FieldType:
+        name = self._expect_name("the name of a field")
+        optional = self._parse("?") is not None
+        self._expect(":", f"after the field '{name.text}'")
+        type_ = self._expect_type()
+        return syntax.FieldType(name, optional, type_, self._since(name.span))
+
+    # --- implementations ---
+
+    def _expect_impl(self) -> syntax.Impl:
+        token = self._token
+        if token.kind in ("agent", "tool"):
+            self._next()
+            return self._expect_configured(token)
+        if token.kind == "name" and token.text in ("python", "worker") and self._peek().kind == "{":
+            self._next()
+            return self._expect_configured(token)
+        if token.kind == "plumb":
+            return self._expect_plumb()
+        if token.kind in ("name", "("):
+            return self._expect_chain()
+        raise self._refuse(
+            "an implementation",
+            "after '='",
+            help="such as agent { ... }, python { ... }, worker { ... }, plumb(input, output) { ... }, map(...) or a ; b",
+        )
+
+    def _expect_configured(self, word: Token) -> syntax.ConfiguredImpl:
+        config = self._expect_config(f"after '{word.text}'")
+        kind = cast("Any", word.text)
+        return syntax.ConfiguredImpl(kind, config, self._since(word.span))
+
+    def _expect_config(self, where: str) -> syntax.Config:
+        opened = self._expect("{", where)
+        entries = []
+        while not self._is("}"):
+            if self._token.kind in RESERVED and self._peek().kind == ":":
+                key = Name(self._token.text, self._next().span)
+            elif self._is("name"):
+                key = self._expect_name("a key")
+            else:
+                raise self._refuse("a key or '}'", "in this configuration", opened=opened)
+            self._expect(":", f"after the key '{key.text}'")
+            entries.append(syntax.ConfigEntry(key, self._deeper(self._expect_config_value)))
+            self._parse(",")
+        self._next()
+        return syntax.Config(tuple(entries), self._since(opened.span))
+
+    def _expect_config_value(self) -> syntax.ConfigValue:
+        token = self._token
+        match token.kind:
+            case "string" | "number":
+                self._next()
+                return syntax.ConfigScalar(token.value, token.span)
+            case "-" if self._peek().kind == "number":
+                self._next()
+                return syntax.ConfigScalar(-self._next().value, self._since(token.span))
+            case "true" | "false":
+                self._next()
+                return syntax.ConfigScalar(token.kind == "true", token.span)
+            case "name" if token.text == "null":
+                self._next()
+                return syntax.ConfigScalar(None, token.span)
+            case "name":
+                name = self._expect_qname("a value")
+                return syntax.ConfigName(name, name.span)
+            case "[":
+                self._next()
+                items = self._list("]", token, lambda: self._deeper(self._expect_config_value), "in this list")
+                return syntax.ConfigList(items, self._since(token.span))
+            case "{":
+                return self._expect_config("here")
+        raise self._refuse("a value", "here", help="a string, a number, true, false, null, a list or { key: value }")
+
+    # --- wiring ---
+
+    def _expect_plumb(self) -> syntax.PlumbImpl:
+        start = self._next()
+        opened = self._expect("(", "after 'plumb'", help="name the ports: plumb(input, output) { ... }")
+        header = self._list(")", opened, lambda: self._expect_name("the name of a port"), "after a port's name")
+        brace = self._expect("{", "after the header of 'plumb'")
+        statements: list[syntax.Statement] = []
+        damaged = False
+        while not self._is("}"):
+            if self._is("end") or self._at_declaration():
+                raise self._refuse("'}'", "at the end of the body", opened=brace)
+            begin = self._at
+            try:
+                statements.append(self._expect_statement())
+            except _Refused:
+                damaged = True
+                self._skip_to_statement(begin)
+        self._next()
+        return syntax.PlumbImpl(header, tuple(statements), self._since(start.span), damaged)
+
+    def _skip_to_statement(self, begin: int) -> None:
+        """Skip to the end of the body, or to a token that starts a line, is not inside brackets and goes on no chain."""
+        depth = sum({"(": 1, "[": 1, ")": -1, "]": -1}.get(t.kind, 0) for t in self._tokens[begin : self._at])
+        if self._at == begin:
+            self._next()
+        while not self._is("end"):
+            token, previous = self._token, self._tokens[self._at - 1]
+            if token.kind in ("(", "[", "{"):
+                if depth <= 0 and token.starts_line and token.kind == "(" and previous.kind != ";":
+                    return
+                depth += 1
+            elif token.kind in (")", "]"):
+                depth -= 1
+            elif token.kind == "}":
+                if depth <= 0:
+                    return
+                depth -= 1
+            elif token.kind in ("let", "spawn") or self._at_declaration():
+                return
+            elif token.kind == "name" and token.starts_line and previous.kind not in (";", "*", ",", "(", "{", "["):
+                return
+            self._next()
+
+    def _expect_statement(self) -> syntax.Statement:
+        start = self._token
+        if start.kind == "let":
+            self._next()
+            name = self._expect_name("the name of a channel")
+            self._expect(":", f"after 'let {name.text}'")
+            type_ = self._expect_type()
+            self._expect("=", f"after the type of '{name.text}'")
+            self._expect("channel", "here", help="inside a body 'let' declares a channel: let c : !T = channel")
+            return syntax.ChannelDecl(name, type_, self._since(start.span))
+        if start.kind == "spawn":
+            return self._expect_spawn()
+        if start.kind not in ("name", "("):
+            if start.kind in ("agent", "tool"):
+                raise self._refuse("a statement", "here", help=f"give the {start.kind} a name outside this body")
+            raise self._refuse("a statement", "here", help="such as  a ; b ; c  or  spawn p(input=a, output=b)")
+        chain = self._expect_chain()
+        if self._is("<->"):
+            return self._expect_session_wire(chain)
+        if self._is("->"):
+            raise self._refuse("';'", "between processes", help="processes are joined by ';', as in  a ; b")
+        return chain
+
+    def _expect_session_wire(self, left: syntax.Chain) -> syntax.SessionWire:
+        arrow = self._next()
+        if len(left.elements) != 1 or not isinstance(left.elements[0], syntax.Ref):
+            self._report.add("E0101", arrow.span, "'<->' stands between two processes, not after a chain")
+            raise _Refused
+        right = self._expect_ref()
+        protocol = self._expect_qname("the name of a protocol") if self._parse(":") else None
+        return syntax.SessionWire(left.elements[0], right, protocol, self._since(left.span))
+
+    def _expect_spawn(self) -> syntax.Spawn:
+        start = self._next()
+        target = self._parse_inline() or self._expect_ref()
+        opened = self._expect("(", "after the process to spawn", help="give it channels: spawn p(input=a, output=b)")
+        arguments = self._list(")", opened, self._expect_argument, "after an argument")
+        return syntax.Spawn(target, arguments, self._since(start.span))
+
+    def _expect_argument(self) -> syntax.Argument:
+        name = self._expect_name("a channel")
+        if not self._parse("="):
+            return syntax.Argument(None, name, name.span)
+        channel = self._expect_name("a channel")
+        return syntax.Argument(name, channel, self._since(name.span))
+
+    def _expect_chain(self) -> syntax.Chain:
+        return self._deeper(self._chain)
+
+    def _chain(self) -> syntax.Chain:
+        start = self._token.span
+        elements = [self._expect_element()]
+        while self._parse(";"):
+            elements.append(self._expect_element())
+        return syntax.Chain(tuple(elements), self._since(start))
+
+    def _expect_element(self) -> syntax.Element:
+        opened = self._token
+        if opened.kind == "(":
+            self._next()
+            branches = [self._expect_chain()]
+            while self._parse("*"):
+                branches.append(self._expect_chain())
+            if not self._is(")"):
+                raise self._refuse("'*' or ')'", "in this group", opened=opened)
+            self._next()
+            return syntax.Group(tuple(branches), self._since(opened.span))
+        if inline := self._parse_inline():
+            return inline
+        if opened.kind != "name":
+            raise self._refuse(
+                "a process",
+                "here",
+                help=f"'{opened.text}' is a reserved word" if opened.kind in RESERVED else None,
+            )
+        return self._expect_ref()
+
+    def _expect_ref(self) -> syntax.Ref:
+        name = self._expect_qname("a process")
+        if self._parse("@"):
+            port = self._expect_name("the name of a port")
+            return syntax.Ref(name, self._since(name.span), port)
+        fields = self._fields()
+        return syntax.Ref(name, self._since(name.span), None, fields)
+
+    def _fields(self) -> tuple[Name, ...]:
+        fields = []
+        while self._parse("."):
+            fields.append(self._expect_name("the name of a field"))
+        return tuple(fields)
+
+    def _parse_inline(self) -> syntax.Inline | None:
+        token = self._token
+        if token.kind != "name":
+            return None
+        word = Name(token.text, token.span)
+        if token.text in _STRUCTURAL and self._peek().kind not in ("@", "."):
+            self._next()
+            return syntax.Inline(cast("syntax.InlineKind", token.text), word, token.span)
+        if token.text not in _PARENTHESISED or self._peek().kind != "(":
+            return None
+        self._next()
+        opened = self._next()
+        expr, index, source = None, None, None
+        match token.text:
+            case "map" | "filter":
+                expr = self._expect_expr()
+            case "project":
+                index = self._expect_index()
+            case "mux":
+                self._expect_name("the word 'source'")
+                self._expect(":", "after 'source'", help="write mux(source: process)")
+                source = self._expect_qname("a process")
+        self._expect(")", f"after the argument of '{token.text}'", opened=opened)
+        fields = self._fields() if expr is not None else ()
+        kind = cast("syntax.InlineKind", token.text)
+        return syntax.Inline(kind, word, self._since(token.span), expr, fields, index, source)
+
+    def _expect_index(self) -> int | str:
+        token = self._token
+        if token.kind == "number" and isinstance(token.value, int):
+            self._next()
+            return token.value
+        if token.kind in ("name", "string"):
+            self._next()
+            return token.text if token.kind == "name" else str(token.value)
+        raise self._refuse(
+            "a position or the name of a field", "in 'project'", help="positions count from 0: project(0)"
+        )
+
+    # --- protocols ---
+
+    def _expect_session(self) -> syntax.Session:
+        return self._deeper(self._session)
+
+    def _session(self) -> syntax.Session:
+        start = self._token.span
+        steps = []
+        while self._token.kind in ("send", "recv"):
+            word = self._next()
+            type_ = self._expect_stream_type()
+            self._expect(".", f"after '{word.text}' and its type", help="a protocol ends with '. end' or '. loop'")
+            direction = "send" if word.kind == "send" else "recv"
+            steps.append(syntax.SessionStep(cast("Any", direction), type_, self._since(word.span)))
+        tail = self._expect_session_tail()
+        return syntax.Session(tuple(steps), tail, self._since(start))
+
+    def _expect_session_tail(self) -> syntax.SessionEnd | syntax.Choice | syntax.SessionName:
+        token = self._token
+        if token.kind in ("end", "loop"):
+            self._next()
+            return syntax.SessionEnd("end" if token.kind == "end" else "loop", token.span)
+        worded = token.kind == "name" and token.text in ("select", "offer") and self._peek().kind == "{"
+        if worded:
+            self._next()
+        if opened := self._parse("{"):
+            branches = self._list("}", opened, self._expect_branch, "after a branch")
+            word = "offer" if worded and token.text == "offer" else "select"
+            return syntax.Choice(cast("Any", word), branches, self._since(token.span))
+        if token.kind == "name":
+            name = self._expect_qname("a protocol")
+            return syntax.SessionName(name, name.span)
+        raise self._refuse("'send', 'recv', 'end', 'loop' or a choice", "in this protocol")
+
+    def _expect_branch(self) -> tuple[Name, syntax.Session]:
+        label = self._expect_name("a label")
+        self._expect(":", f"after the label '{label.text}'")
+        return label, self._expect_session()
+
+    # --- expressions: precedence climbing ---
+
+    def _expect_expr(self, level: int = 1) -> syntax.Expression:
+        return self._deeper(lambda: self._binary(level))
+
+    def _grow(self, *heights: int) -> None:
+        self._height = max(heights, default=0) + 1
+        if self._height > NESTING_MAX:
+            raise self._too_deep(self._tokens[self._at - 1].span)
+
+    def _binary(self, level: int) -> syntax.Expression:
+        start = self._token.span
+        left = self._expect_operand(level)
+        while True:
+            operator = self._token
+            own_level = _LEVELS.get(operator.kind)
+            if own_level is None or own_level < level:
+                return left
+            height = self._height
+            self._next()
+            right = self._expect_expr(own_level + 1)
+            self._grow(height, self._height)
+            op = cast("syntax.BinaryOp", "=" if operator.kind == "==" else operator.kind)
+            left = syntax.BinaryExpr(op, left, right, operator.span, self._since(start))
+            if own_level == _COMPARE_LEVEL and _LEVELS.get(self._token.kind) == _COMPARE_LEVEL:
+                self._report.add(
+                    "E0101",
+                    self._token.span,
+                    "comparisons cannot be chained",
+                    help="join them with '&&', as in  0 <= n && n < 10",
+                )
+                raise _Refused
+
+    def _expect_operand(self, level: int) -> syntax.Expression:
+        token = self._token
+        if token.kind == "!" or self._is_word("not"):
+            self._next()
+            of = self._expect_expr(_COMPARE_LEVEL if level <= _NOT_LEVEL else _UNARY_LEVEL)
+            self._grow(self._height)
+            return syntax.UnaryExpr("!", of, self._since(token.span))
+        if token.kind == "-":
+            self._next()
+            of = self._expect_expr(_UNARY_LEVEL)
+            self._grow(self._height)
+            return syntax.UnaryExpr("-", of, self._since(token.span))
+        left = self._expect_primary()
+        while True:
+            height = self._height
+            if self._parse("."):
+                left = syntax.SelectExpr(left, self._expect_name("the name of a field"), self._since(token.span))
+            elif opened := self._parse("["):
+                index = self._token
+                if index.kind != "number" or not isinstance(index.value, int):
+                    raise self._refuse("a position", "between '[' and ']'", help="positions count from 0: value[0]")
+                self._next()
+                self._expect("]", "after the position", opened=opened)
+                left = syntax.IndexExpr(left, index.value, self._since(token.span))
+            else:
+                return left
+            self._grow(height)
+
+    def _expect_primary(self) -> syntax.Expression:
+        token = self._token
+        self._height = 1
+        match token.kind:
+            case "string" | "number":
+                self._next()
+                return syntax.LiteralExpr(token.value, token.span)
+            case "true" | "false":
+                self._next()
+                return syntax.LiteralExpr(token.kind == "true", token.span)
+            case "name" if token.text == "null":
+                self._next()
+                return syntax.LiteralExpr(None, token.span)
+            case "{":
+                self._next()
+                tallest = [0]
+                fields = self._list("}", token, lambda: self._expect_part(tallest), "in this record")
+                self._grow(*tallest)
+                return syntax.RecordExpr(fields, self._since(token.span))
+            case "[" | "(":
+                return self._expect_bracketed(token)
+        name = self._expect_name("a value or the name of a field")
+        if self._is("("):
+            self._report.add("E0101", name.span, f"there are no functions to call: '{name.text}(...)'")
+            raise _Refused
+        return syntax.NameExpr(name, name.span)
+
+    def _expect_part(self, heights: list[int]) -> tuple[Name, syntax.Expression]:
+        name = self._expect_name("the name of a field")
+        if not self._parse(":"):
+            return name, syntax.NameExpr(name, name.span)
+        expr = self._expect_expr()
+        heights.append(self._height)
+        return name, expr
+
+    def _expect_bracketed(self, opened: Token) -> syntax.Expression:
+        self._next()
+        heights = [0]
+
+        def item() -> syntax.Expression:
+            expr = self._expect_expr()
+            heights.append(self._height)
+            return expr
+
+        close = "]" if opened.kind == "[" else ")"
+        items = self._list(close, opened, item, "in this expression")
+        if opened.kind == "(" and len(items) == 1:
+            return items[0]
+        if opened.kind == "(" and not items:
+            raise self._refuse("an expression", "between '(' and ')'")
+        self._grow(*heights)
+        span = self._since(opened.span)
+        return syntax.ListExpr(items, span) if opened.kind == "[" else syntax.TupleExpr(items, span)
+
+
+def _describe(token: Token) -> str:
+    """Name a token for a message."""
+    if token.kind == "end":
+        return "the end of the file"
+    if token.kind == "string":
+        return "a string"
+    if token.kind in RESERVED:
+        return f"the reserved word '{token.text}'"
+    return f"'{token.text if len(token.text) <= 40 else token.text[:37] + '...'}'"

@@ -1,0 +1,449 @@
+"""The syntax tree: what was written, nothing more.
+
+Frozen data, every node with its span. The parser makes it, the checker reads it; the Python DSL builds the same nodes. Names
+are not resolved here: a bare ``copy`` in a chain may turn out to be a channel of that name.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Argument",
+    "BinaryExpr",
+    "BindingDecl",
+    "Chain",
+    "ChannelDecl",
+    "Choice",
+    "Config",
+    "ConfigEntry",
+    "ConfigList",
+    "ConfigName",
+    "ConfigScalar",
+    "ConfigValue",
+    "ConfiguredImpl",
+    "Declaration",
+    "Element",
+    "Expression",
+    "FieldType",
+    "Group",
+    "Impl",
+    "IndexExpr",
+    "Inline",
+    "ListExpr",
+    "ListType",
+    "LiteralExpr",
+    "Name",
+    "NameExpr",
+    "NamedType",
+    "PlumbImpl",
+    "ProductType",
+    "Program",
+    "ProtocolDecl",
+    "RecordExpr",
+    "RecordType",
+    "Ref",
+    "SelectExpr",
+    "Session",
+    "SessionEnd",
+    "SessionName",
+    "SessionStep",
+    "SessionWire",
+    "Spawn",
+    "Statement",
+    "StreamType",
+    "SumType",
+    "TupleExpr",
+    "TypeDecl",
+    "TypeSyntax",
+    "UnaryExpr",
+    "UseDecl",
+]
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from fabric.lang.source import Span
+
+
+class Name(msgspec.Struct, frozen=True):
+    """An identifier; ``module`` is the part before the dot of a qualified one (``Mem.compact``)."""
+
+    text: str
+    span: Span
+    module: str | None = None
+
+
+# --- Types --------------------------------------------------------------------------------------------------------
+
+
+class NamedType(msgspec.Struct, frozen=True):
+    """A primitive or the name of a declared type."""
+
+    name: Name
+    span: Span
+
+
+class FieldType(msgspec.Struct, frozen=True):
+    """``name: type`` or ``name?: type``."""
+
+    name: Name
+    optional: bool
+    type: TypeSyntax
+    span: Span
+
+
+class RecordType(msgspec.Struct, frozen=True):
+    """``{ a: int, b?: string }``."""
+
+    fields: tuple[FieldType, ...]
+    span: Span
+
+
+class ListType(msgspec.Struct, frozen=True):
+    """``[T]``."""
+
+    item: TypeSyntax
+    span: Span
+
+
+class ProductType(msgspec.Struct, frozen=True):
+    """``(A, B)``: of values a tuple, of streams several ports."""
+
+    items: tuple[TypeSyntax, ...]
+    span: Span
+
+
+class SumType(msgspec.Struct, frozen=True):
+    """``A | B``, not flattened."""
+
+    variants: tuple[TypeSyntax, ...]
+    span: Span
+
+
+class StreamType(msgspec.Struct, frozen=True):
+    """``!T``."""
+
+    of: TypeSyntax
+    span: Span
+
+
+TypeSyntax: TypeAlias = NamedType | RecordType | ListType | ProductType | SumType | StreamType
+
+
+# --- Expressions --------------------------------------------------------------------------------------------------
+
+
+class LiteralExpr(msgspec.Struct, frozen=True):
+    """A string, a number, ``true``, ``false`` or ``null``."""
+
+    value: str | int | float | bool | None
+    span: Span
+
+
+class NameExpr(msgspec.Struct, frozen=True):
+    """A field of the input, or ``value``."""
+
+    name: Name
+    span: Span
+
+
+class SelectExpr(msgspec.Struct, frozen=True):
+    """``of.field``."""
+
+    of: Expression
+    field: Name
+    span: Span
+
+
+class IndexExpr(msgspec.Struct, frozen=True):
+    """``of[index]``."""
+
+    of: Expression
+    index: int
+    span: Span
+
+
+class RecordExpr(msgspec.Struct, frozen=True):
+    """``{ a: e, b }``; the shorthand ``b`` has become ``b: b``."""
+
+    fields: tuple[tuple[Name, Expression], ...]
+    span: Span
+
+
+class ListExpr(msgspec.Struct, frozen=True):
+    """``[e, f]``."""
+
+    items: tuple[Expression, ...]
+    span: Span
+
+
+class TupleExpr(msgspec.Struct, frozen=True):
+    """``(e, f)``; at least two items."""
+
+    items: tuple[Expression, ...]
+    span: Span
+
+
+class UnaryExpr(msgspec.Struct, frozen=True):
+    """``!e``, also written ``not e``, or ``-e``."""
+
+    op: Literal["!", "-"]
+    of: Expression
+    span: Span
+
+
+BinaryOp: TypeAlias = Literal["&&", "||", "=", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%"]
+
+
+class BinaryExpr(msgspec.Struct, frozen=True):
+    """Two operands; ``==`` has become ``=``. ``op_span`` is the operator's place."""
+
+    op: BinaryOp
+    left: Expression
+    right: Expression
+    op_span: Span
+    span: Span
+
+
+Expression: TypeAlias = (
+    LiteralExpr | NameExpr | SelectExpr | IndexExpr | RecordExpr | ListExpr | TupleExpr | UnaryExpr | BinaryExpr
+)
+
+
+# --- Wiring -------------------------------------------------------------------------------------------------------
+
+
+class Ref(msgspec.Struct, frozen=True):
+    """A name in a chain, with ``@port`` or with ``.field`` s (of which the first may be an output port)."""
+
+    name: Name
+    span: Span
+    port: Name | None = None
+    fields: tuple[Name, ...] = ()
+
+
+InlineKind: TypeAlias = Literal[
+    "map", "filter", "project", "mux", "id", "copy", "merge", "merge_all", "merge_any", "discard", "empty", "barrier"
+]
+
+
+class Inline(msgspec.Struct, frozen=True):
+    """A morphism written in place.
+
+    Attributes:
+        word: where its word stands. A structural word without parentheses may be meant as a name.
+        expr: of ``map`` and ``filter``.
+        fields: selected afterwards, as in ``filter(e).f``.
+        index: of ``project``.
+        source: of ``mux(source: name)``.
+    """
+
+    kind: InlineKind
+    word: Name
+    span: Span
+    expr: Expression | None = None
+    fields: tuple[Name, ...] = ()
+    index: int | str | None = None
+    source: Name | None = None
+
+
+class Group(msgspec.Struct, frozen=True):
+    """``( a * b ; c )``: branches side by side."""
+
+    branches: tuple[Chain, ...]
+    span: Span
+
+
+Element: TypeAlias = Group | Inline | Ref
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """``a ; b ; c``; at least one element."""
+
+    elements: tuple[Element, ...]
+    span: Span
+
+
+class ChannelDecl(msgspec.Struct, frozen=True):
+    """``let c : !T = channel``."""
+
+    name: Name
+    type: TypeSyntax
+    span: Span
+
+
+class Argument(msgspec.Struct, frozen=True):
+    """``port=channel``, or ``channel`` alone."""
+
+    port: Name | None
+    channel: Name
+    span: Span
+
+
+class Spawn(msgspec.Struct, frozen=True):
+    """``spawn target(arguments)``."""
+
+    target: Ref | Inline
+    arguments: tuple[Argument, ...]
+    span: Span
+
+
+class SessionWire(msgspec.Struct, frozen=True):
+    """``left <-> right : protocol``."""
+
+    left: Ref
+    right: Ref
+    protocol: Name | None
+    span: Span
+
+
+Statement: TypeAlias = ChannelDecl | Spawn | SessionWire | Chain
+
+
+# --- Configuration ------------------------------------------------------------------------------------------------
+
+
+class ConfigScalar(msgspec.Struct, frozen=True):
+    """A string, a number, ``true``, ``false`` or ``null``."""
+
+    value: str | int | float | bool | None
+    span: Span
+
+
+class ConfigName(msgspec.Struct, frozen=True):
+    """The name of a process."""
+
+    name: Name
+    span: Span
+
+
+class ConfigList(msgspec.Struct, frozen=True):
+    """``[a, b]``."""
+
+    items: tuple[ConfigValue, ...]
+    span: Span
+
+
+class ConfigEntry(msgspec.Struct, frozen=True):
+    """``key: value``."""
+
+    key: Name
+    value: ConfigValue
+
+
+class Config(msgspec.Struct, frozen=True):
+    """``{ key: value ... }``."""
+
+    entries: tuple[ConfigEntry, ...]
+    span: Span
+
+
+ConfigValue: TypeAlias = ConfigScalar | ConfigName | ConfigList | Config
+
+
+# --- Protocols ----------------------------------------------------------------------------------------------------
+
+
+class SessionStep(msgspec.Struct, frozen=True):
+    """``send T`` or ``recv T``."""
+
+    direction: Literal["send", "recv"]
+    type: TypeSyntax
+    span: Span
+
+
+class SessionEnd(msgspec.Struct, frozen=True):
+    """``end``, or ``loop``: back to the start of the protocol."""
+
+    word: Literal["end", "loop"]
+    span: Span
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """``select { a: ..., b: ... }``; without a word the declaring side selects."""
+
+    word: Literal["select", "offer"]
+    branches: tuple[tuple[Name, Session], ...]
+    span: Span
+
+
+class SessionName(msgspec.Struct, frozen=True):
+    """Goes on as another protocol."""
+
+    name: Name
+    span: Span
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Steps, then how it goes on. A list of steps and not a nested node each, so that long protocols do not nest."""
+
+    steps: tuple[SessionStep, ...]
+    tail: SessionEnd | Choice | SessionName
+    span: Span
+
+
+# --- Declarations -------------------------------------------------------------------------------------------------
+
+
+class ConfiguredImpl(msgspec.Struct, frozen=True):
+    """``agent { ... }`` and its like."""
+
+    kind: Literal["agent", "tool", "python", "worker"]
+    config: Config
+    span: Span
+
+
+class PlumbImpl(msgspec.Struct, frozen=True):
+    """``plumb(ports) { statements }``. ``damaged``: a statement could not be read and is missing here."""
+
+    header: tuple[Name, ...]
+    statements: tuple[Statement, ...]
+    span: Span
+    damaged: bool = False
+
+
+Impl: TypeAlias = ConfiguredImpl | PlumbImpl | Chain
+
+
+class UseDecl(msgspec.Struct, frozen=True):
+    """``use mem`` or ``use "./mem.plumb"``."""
+
+    name: str
+    is_path: bool
+    span: Span
+
+
+class TypeDecl(msgspec.Struct, frozen=True):
+    """``type Name = type``."""
+
+    name: Name
+    type: TypeSyntax
+    span: Span
+
+
+class ProtocolDecl(msgspec.Struct, frozen=True):
+    """``protocol Name = session``."""
+
+    name: Name
+    session: Session
+    span: Span
+
+
+class BindingDecl(msgspec.Struct, frozen=True):
+    """``let name : input -> output = impl``."""
+
+    name: Name
+    input: TypeSyntax
+    output: TypeSyntax
+    impl: Impl
+    span: Span
+
+
+Declaration: TypeAlias = UseDecl | TypeDecl | ProtocolDecl | BindingDecl
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A file. ``broken`` holds the names of declarations that could not be read, so that their uses are not reported."""
+
+    declarations: tuple[Declaration, ...]
+    broken: frozenset[str] = frozenset()

@@ -1,0 +1,436 @@
+"""Payload types out of type syntax, and the relations between them.
+
+Types are ``fabric.wire.payload`` values; there is no second representation. A type that cannot be made becomes ``json``, which
+fits everything, so that one mistake is reported once.
+
+``A <: B`` (:func:`is_subtype`) holds if every value of A is one of B. ``json`` is above all. Since validation is strict, a record
+with more fields is *not* below one with fewer. *Consistent* (:func:`is_consistent`) is the same with ``json`` allowed on
+the left as well: the values are then checked one by one as they pass. Source: Siek and Taha 2006, gradual typing.
+
+The variants of a sum have to be disjoint, so that a value tells by itself which variant it is.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "TypeTable",
+    "field_of",
+    "is_consistent",
+    "is_disjoint",
+    "is_subtype",
+    "join",
+    "make_sum",
+    "record_variants",
+    "why_not",
+]
+
+from collections.abc import Iterable, Iterator
+from typing import get_args
+
+from fabric.lang import syntax
+from fabric.lang.diagnostic import Report
+from fabric.lang.ordering import dependency_order
+from fabric.lang.source import Span
+from fabric.wire.payload import (
+    INT,
+    JSON,
+    NUMBER,
+    Alias,
+    Field,
+    ListOf,
+    Prim,
+    PrimName,
+    Product,
+    Record,
+    Sum,
+    Type,
+    resolve,
+    show,
+)
+
+TYPE_SIZE_MAX = 10_000
+"""Nodes of a type with all names expanded. ``type B = (A, A) type C = (B, B)`` doubles at every step."""
+
+TYPE_DEPTH_MAX = 80
+"""Levels of a type with all names expanded; passes recurse over them."""
+
+VARIANTS_MAX = 200
+"""Variants of a sum; each is compared with each."""
+
+_PRIMITIVES: dict[str, Type] = {name: Prim(name) for name in get_args(PrimName)}
+_OLD_PRIMITIVES = {name.capitalize(): type_ for name, type_ in _PRIMITIVES.items()}
+
+
+# --- Relations ----------------------------------------------------------------------------------------------------
+
+
+def is_subtype(a: Type, b: Type) -> bool:
+    """Say whether every value of ``a`` is a value of ``b``."""
+    return _fits(a, b, gradual=False)
+
+
+def is_consistent(a: Type, b: Type) -> bool:
+    """Say whether values of ``a`` may be sent where ``b`` is expected, if need be after looking at each."""
+    return _fits(a, b, gradual=True)
+
+
+def _fits(a: Type, b: Type, *, gradual: bool) -> bool:
+    if a is b:
+        return True
+    a, b = resolve(a), resolve(b)
+    if a is b or b == JSON or (gradual and a == JSON):
+        return True
+    match a, b:
+        case Sum(variants), _:
+            return all(_fits(variant, b, gradual=gradual) for variant in variants)
+        case _, Sum(variants):
+            return any(_fits(a, variant, gradual=gradual) for variant in variants)
+        case Prim(), Prim():
+            return a == b or (a == INT and b == NUMBER)
+        case ListOf(item), ListOf(other):
+            return _fits(item, other, gradual=gradual)
+        case Product(items), Product(others):
+            return len(items) == len(others) and all(
+                _fits(item, other, gradual=gradual) for item, other in zip(items, others, strict=True)
+            )
+        case Record(fields), Record(others_fields):
+            own = {field.name: field for field in fields}
+            names = {field.name for field in others_fields}
+            return own.keys() <= names and all(
+                (field.optional if field.name not in own else _field_fits(own[field.name], field, gradual))
+                for field in others_fields
+            )
+    return False
+
+
+def _field_fits(a: Field, b: Field, gradual: bool) -> bool:
+    return (b.optional or not a.optional) and _fits(a.type, b.type, gradual=gradual)
+
+
+def why_not(a: Type, b: Type) -> tuple[str, ...]:
+    """Return lines that say why ``a`` does not fit ``b``; none if there is nothing to add to their names."""
+    left, right = resolve(a), resolve(b)
+    match left, right:
+        case Record(fields), Record(others):
+            return tuple(_record_reasons(show(a), fields, show(b), others))
+        case Product(items), Product(other_items) if len(items) != len(other_items):
+            return (f"{show(a)} has {len(items)} items, {show(b)} has {len(other_items)}",)
+        case ListOf(item), ListOf(other_item):
+            return why_not(item, other_item)
+        case Sum(variants), _:
+            misfits = [show(variant) for variant in variants if not is_consistent(variant, b)]
+            return (f"of {show(a)} the target does not take: {', '.join(misfits)}",)
+        case Record(), Sum(other_variants):
+            records = [variant for variant in other_variants if isinstance(resolve(variant), Record)]
+            return why_not(a, records[0]) if len(records) == 1 else ()
+        case Product() | ListOf(), _ if not isinstance(right, Sum):
+            return (f"{show(a)} is a list of values, {show(b)} is not",) if isinstance(right, Record) else ()
+    if left == NUMBER and right == INT:
+        return ("a number need not be a whole one",)
+    return ()
+
+
+def _record_reasons(a: str, fields: tuple[Field, ...], b: str, others: tuple[Field, ...]) -> Iterator[str]:
+    own = {field.name: field for field in fields}
+    names = {field.name for field in others}
+    if missing := [f.name for f in others if not f.optional and f.name not in own]:
+        has = ", ".join(own) or "no fields"
+        yield f"missing fields: {', '.join(missing)}   ({a} has: {has})"
+    if extra := [name for name in own if name not in names]:
+        yield f"fields that {b} does not have: {', '.join(extra)}   (records are strict: no fields may be left over)"
+    for field in others:
+        mine = own.get(field.name)
+        if mine is None:
+            continue
+        if not is_consistent(mine.type, field.type):
+            yield f"field '{field.name}' is {show(mine.type)}, expected {show(field.type)}"
+        elif mine.optional and not field.optional:
+            yield f"field '{field.name}' may be absent, but {b} requires it"
+
+
+def is_disjoint(a: Type, b: Type) -> bool:
+    """Say whether no JSON value can be of both types."""
+    a, b = resolve(a), resolve(b)
+    match a, b:
+        case Sum(variants), _:
+            return all(is_disjoint(variant, b) for variant in variants)
+        case _, Sum(variants):
+            return all(is_disjoint(a, variant) for variant in variants)
+    if JSON in (a, b):
+        return False
+    if _shape(a) != _shape(b):
+        return True
+    match a, b:
+        case Record(fields), Record(others):
+            return _records_disjoint(fields, others)
+        case Product(items), Product(other_items):
+            return len(items) != len(other_items) or any(map(is_disjoint, items, other_items))
+    return False
+
+
+def _records_disjoint(fields: tuple[Field, ...], others: tuple[Field, ...]) -> bool:
+    own = {field.name: field for field in fields}
+    their = {field.name: field for field in others}
+    if any(not f.optional and f.name not in their for f in fields):
+        return True
+    if any(not f.optional and f.name not in own for f in others):
+        return True
+    return any(
+        not field.optional and not their[name].optional and is_disjoint(field.type, their[name].type)
+        for name, field in own.items()
+        if name in their
+    )
+
+
+def _shape(type_: Type) -> str:
+    match type_:
+        case Prim(name):
+            return "number" if name == "int" else name
+        case Record():
+            return "object"
+    return "array"
+
+
+# --- Building -----------------------------------------------------------------------------------------------------
+
+
+def make_sum(types: Iterable[Type]) -> Type:
+    """Return the flat sum of types that are known to be disjoint; of one type, itself."""
+    flat: list[Type] = []
+    for type_ in types:
+        inner = resolve(type_)
+        flat.extend(inner.variants if isinstance(inner, Sum) else (type_,))
+    return flat[0] if len(flat) == 1 else Sum(tuple(flat))
+
+
+def join(types: Iterable[Type]) -> Type | None:
+    """Return a type above all of several: the widest of them, or their sum if they are disjoint, else None."""
+    kept: list[Type] = []
+    for type_ in types:
+        if any(is_subtype(type_, other) for other in kept):
+            continue
+        kept = [other for other in kept if not is_subtype(other, type_)]
+        kept.append(type_)
+    if len(kept) > VARIANTS_MAX:
+        return None
+    if any(not is_disjoint(a, b) for i, a in enumerate(kept) for b in kept[:i]):
+        return None
+    return make_sum(kept) if kept else None
+
+
+def field_of(record: Record, name: str) -> Field | None:
+    """Return a record's field of that name."""
+    return next((field for field in record.fields if field.name == name), None)
+
+
+def record_variants(type_: Type) -> list[Record]:
+    """Return the records that a value of this type may be: itself, or those among a sum's variants."""
+    inner = resolve(type_)
+    parts = inner.variants if isinstance(inner, Sum) else (inner,)
+    return [part for part in map(resolve, parts) if isinstance(part, Record)]
+
+
+# --- Names to types -----------------------------------------------------------------------------------------------
+
+
+class TypeTable:
+    """The declared types of a program, and how to read type syntax with them.
+
+    Attributes:
+        types: by name, each an :class:`Alias`; ``json`` in place of one that is wrong.
+    """
+
+    def __init__(self, program: syntax.Program, report: Report) -> None:
+        self.types: dict[str, Type] = {}
+        self._report = report
+        self._broken = program.broken
+        self._modules = {d.name[:1].upper() + d.name[1:] for d in program.declarations if isinstance(d, syntax.UseDecl)}
+        self._protocols = {d.name.text for d in program.declarations if isinstance(d, syntax.ProtocolDecl)}
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._declare(program)
+
+    def _declare(self, program: syntax.Program) -> None:
+        declared: dict[str, syntax.TypeDecl] = {}
+        for decl in program.declarations:
+            if not isinstance(decl, syntax.TypeDecl):
+                continue
+            name, span = decl.name.text, decl.name.span
+            if name in _PRIMITIVES:
+                self._report.add("E0205", span, f"'{name}' is a primitive type and cannot be declared anew")
+            elif name in declared:
+                self._report.add(
+                    "E0205",
+                    span,
+                    f"type '{name}' is declared twice",
+                    related=[(declared[name].name.span, "first declared here")],
+                )
+            else:
+                declared[name] = decl
+                if not name[0].isupper():
+                    self._report.add("W0210", span, f"names of types start with a capital: '{name}'")
+        needs = {name: list(_names_in(decl.type)) for name, decl in declared.items()}
+        order, cycles = dependency_order(needs)
+        recursive = {name for cycle in cycles for name in cycle}
+        for cycle in cycles:
+            path = " -> ".join([*cycle, cycle[0]])
+            self._report.add(
+                "E0403",
+                declared[cycle[0]].name.span,
+                f"type '{cycle[0]}' contains itself" + (f": {path}" if len(cycle) > 1 else ""),
+                related=[(declared[name].name.span, "on the way") for name in cycle[1:]],
+                help="types are not recursive; use 'json' for a part of any depth",
+            )
+        self.types = dict.fromkeys(declared, JSON)
+        for name in order:
+            if name in recursive:
+                continue
+            decl = declared[name]
+            size, depth = self._measure(decl.type)
+            if size > TYPE_SIZE_MAX or depth > TYPE_DEPTH_MAX:
+                what = (
+                    f"more than {TYPE_SIZE_MAX} parts" if size > TYPE_SIZE_MAX else f"more than {TYPE_DEPTH_MAX} levels"
+                )
+                self._report.add("E0404", decl.name.span, f"type '{name}' is too large: {what} with all names expanded")
+                continue
+            self._sizes[name] = (size, depth)
+            type_ = self.value_type(decl.type)
+            self.types[name] = Alias(name, type_)
+
+    def _measure(self, type_: syntax.TypeSyntax) -> tuple[int, int]:
+        """Return size and depth with names expanded."""
+        if isinstance(type_, syntax.NamedType):
+            size, depth = self._sizes.get(type_.name.text, (1, 1))
+            return size + 1, depth + 1
+        measures = [self._measure(part) for part in _parts(type_)]
+        return 1 + sum(m[0] for m in measures), 1 + max((m[1] for m in measures), default=0)
+
+    def value_type(self, type_: syntax.TypeSyntax) -> Type:
+        """Return the payload type of a type without ``!``; what is wrong is reported."""
+        match type_:
+            case syntax.NamedType(name):
+                return self._named(name)
+            case syntax.RecordType(fields):
+                return Record(tuple(self._fields(fields)))
+            case syntax.ListType(item):
+                return ListOf(self.value_type(item))
+            case syntax.ProductType(items):
+                return Product(tuple(map(self.value_type, items)))
+            case syntax.SumType():
+                return self._sum(type_)
+            case syntax.StreamType(of, span):
+                self._report.add(
+                    "E0401",
+                    Span(span.start, span.start + 1),
+                    "a stream cannot be part of a value's type",
+                    label="not here",
+                    help="'!' stands before a whole port: !A, (!A, !B), not !(!A) or [!A]",
+                )
+                return self.value_type(of)
+
+    def _named(self, name: syntax.Name) -> Type:
+        if name.module is not None:
+            if name.module not in self._modules:
+                self._report.add("E0204", name.span, f"there is no module '{name.module}'")
+            return JSON
+        found = _PRIMITIVES.get(name.text) or self.types.get(name.text)
+        if found is not None:
+            return found
+        if name.text in _OLD_PRIMITIVES:
+            old = name.text.lower()
+            self._report.add(
+                "W0111", name.span, f"'{name.text}' is an old form of the type '{old}'", help=f"write '{old}'"
+            )
+            return _OLD_PRIMITIVES[name.text]
+        if name.text not in self._broken:
+            if name.text in self._protocols:
+                hint: str | None = "a protocol is not the type of a message"
+            else:
+                hint = self._report.suggest(name.text, [*self.types, *_PRIMITIVES])
+            self._report.add("E0201", name.span, f"there is no type '{name.text}'", help=hint)
+        return JSON
+
+    def _fields(self, fields: tuple[syntax.FieldType, ...]) -> Iterator[Field]:
+        seen: dict[str, Span] = {}
+        for field in fields:
+            name = field.name
+            type_ = self.value_type(field.type)
+            if name.text in seen:
+                self._report.add(
+                    "E0205",
+                    name.span,
+                    f"field '{name.text}' is declared twice",
+                    related=[(seen[name.text], "first declared here")],
+                )
+                continue
+            seen[name.text] = name.span
+            yield Field(name.text, type_, field.optional)
+
+    def _sum(self, sum_: syntax.SumType) -> Type:
+        variants: list[tuple[Type, Span]] = []
+        sound = True
+        for variant in sum_.variants:
+            type_ = self.value_type(variant)
+            if type_ == JSON and not self._is_written_json(variant):
+                sound = False  # reported where it is
+                continue
+            inner = resolve(type_)
+            variants.extend((t, variant.span) for t in (inner.variants if isinstance(inner, Sum) else (type_,)))
+        if len(variants) > VARIANTS_MAX:
+            self._report.add(
+                "E0404", sum_.span, f"a sum of {len(variants)} variants; at most {VARIANTS_MAX} are allowed"
+            )
+            return JSON
+        for i, (b, b_span) in enumerate(variants):
+            for a, a_span in variants[:i]:
+                if not is_disjoint(a, b):
+                    sound = False
+                    self._report.add(
+                        "E0402",
+                        b_span,
+                        f"the variants {show(a)} and {show(b)} overlap: some values belong to both",
+                        label=show(b),
+                        related=[(a_span, show(a))] if a_span != b_span else [],
+                        help=_apart(a, b),
+                    )
+                    break
+        return make_sum(t for t, _ in variants) if sound else JSON
+
+    def _is_written_json(self, type_: syntax.TypeSyntax) -> bool:
+        return isinstance(type_, syntax.NamedType) and (
+            type_.name.text in ("json", "Json")
+            or resolve(self.types.get(type_.name.text, JSON)) == JSON
+            and isinstance(self.types.get(type_.name.text), Alias)
+        )
+
+
+def _apart(a: Type, b: Type) -> str:
+    left, right = resolve(a), resolve(b)
+    if JSON in (left, right):
+        return "'json' holds every value, so nothing can stand beside it"
+    if isinstance(left, Record) and isinstance(right, Record):
+        return "give one of them a required field that the other does not have"
+    if _shape(left) == "number":
+        return "'number' holds every 'int'; write 'number' alone"
+    return "wrap one of them in a record"
+
+
+def _parts(type_: syntax.TypeSyntax) -> tuple[syntax.TypeSyntax, ...]:
+    match type_:
+        case syntax.RecordType(fields):
+            return tuple(field.type for field in fields)
+        case syntax.ListType(item):
+            return (item,)
+        case syntax.ProductType(items) | syntax.SumType(items):
+            return items
+        case syntax.StreamType(of):
+            return (of,)
+    return ()
+
+
+def _names_in(type_: syntax.TypeSyntax) -> Iterator[str]:
+    if isinstance(type_, syntax.NamedType):
+        if type_.name.module is None:
+            yield type_.name.text
+        return
+    for part in _parts(type_):
+        yield from _names_in(part)

@@ -1,0 +1,1 @@
+"""Starting workers: ``launcher`` is the interface, ``process`` starts programs on this host."""

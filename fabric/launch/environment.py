@@ -1,0 +1,30 @@
+"""The environment of a worker: what it needs, and nothing of what the coordinator happens to have."""
+
+from __future__ import annotations
+
+__all__ = ["worker_environment"]
+
+from collections.abc import Mapping
+
+from fabric.plan.plan import WorkerPlan
+from fabric.wire.spec import ENDPOINT_VARIABLES, INPUT_PORTS
+
+_USUAL = frozenset(
+    "PATH HOME LANG TZ TMPDIR PIPELINE_DEBUG PLUMB_PROVIDER PLUMB_MODEL PLUMB_RESOURCES PLUMB_PATH".split()
+)
+
+
+def worker_environment(worker: WorkerPlan, ours: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a worker: the usual ones, its endpoints, and those that its binding names.
+
+    Args:
+        worker: its plan.
+        ours: the coordinator's environment.
+    """
+    kept = {name: value for name, value in ours.items() if name in _USUAL or name.startswith("LC_")}
+    kept |= {name: ours[name] for name in worker.pass_on if name in ours}
+    kept |= {
+        ENDPOINT_VARIABLES[port]: address.connect if port in INPUT_PORTS else address.bind
+        for port, address in worker.endpoints.items()
+    }
+    return kept | {"FABRIC_WORKER": worker.name, "PYTHONUNBUFFERED": "1"}

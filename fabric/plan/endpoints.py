@@ -1,0 +1,33 @@
+"""Addresses of the sockets."""
+
+from __future__ import annotations
+
+__all__ = ["IPC_PATH_BYTES_MAX", "ipc_addresses"]
+
+from collections.abc import Iterable
+
+from fabric.errors import ConfigError
+from fabric.plan.plan import Address
+
+IPC_PATH_BYTES_MAX = 107
+"""What ``sockaddr_un`` holds, less its final zero."""
+
+
+def ipc_addresses(run_directory: str, number: int, ports: Iterable[str]) -> dict[str, Address]:
+    """Return an ipc address for each port of the worker with this number.
+
+    Numbers, not names: a path may have 107 bytes, and a name from a nested body may be long.
+
+    Raises:
+        ConfigError: the run directory's path is too long.
+    """
+    addresses = {}
+    for port in ports:
+        path = f"{run_directory}/{number}.{port}"
+        if len(path.encode()) > IPC_PATH_BYTES_MAX:
+            raise ConfigError(
+                f"socket path {path!r} has {len(path.encode())} bytes; at most {IPC_PATH_BYTES_MAX}. Set XDG_RUNTIME_DIR"
+                " to a shorter directory"
+            )
+        addresses[port] = Address(f"ipc://{path}", f"ipc://{path}")
+    return addresses

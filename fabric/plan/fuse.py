@@ -1,0 +1,99 @@
+"""Turn the morphisms between two waiting places into one route.
+
+A message waits in a worker's queue, in a slot of a barrier, at the boundary, or, where a loop has neither worker nor barrier,
+at a merge that cuts the loop. Everything between two such places happens in one step: it is one :class:`Route`, which a
+session compiles to one Python function: one decode, one encode, no queue.
+"""
+
+from __future__ import annotations
+
+__all__ = ["fuse"]
+
+from fabric.graph.analysis import components, strongly_connected
+from fabric.graph.ir import WORKERS, Channel, End, Graph
+from fabric.plan.plan import Check, Emit, Route, Sink, Step, Transform
+
+
+def fuse(graph: Graph) -> tuple[tuple[Route, ...], tuple[Sink, ...]]:
+    """Return the routes and the sinks that they end in."""
+    fusion = _Fusion(graph)
+    routes = []
+    for node in graph.nodes.values():
+        starts = node.kind in ("input", "barrier") or node.kind in WORKERS or node.id in fusion.cuts
+        for port in node.outputs if starts else ():
+            source = End(node.id, port.name)
+            if source in fusion.reader_of:
+                steps = fusion.steps(fusion.reader_of[source], producer=node.id)
+                trusted = node.kind not in ("input", *WORKERS)
+                routes.append(Route(source, port.type, steps, trusted))
+    return tuple(routes), tuple(fusion.sinks)
+
+
+ROUTE_STEPS_MAX = 32
+"""A merge that more steps follow than this is cut too: each of its inputs would repeat them, and theirs again."""
+
+
+def _cuts(graph: Graph) -> set[str]:
+    """Return the merges at which messages wait: those on a loop without worker and barrier, and those that fan out far."""
+    inline = {n.id for n in graph.nodes.values() if n.kind not in WORKERS and n.kind != "barrier"}
+    successors: dict[str, list[str]] = {node: [] for node in inline}
+    for channel in graph.channels:
+        if channel.source.node in inline and channel.target.node in inline:
+            successors[channel.source.node].append(channel.target.node)
+    cuts: set[str] = set()
+    steps: dict[str, int] = {}
+    for component in reversed(strongly_connected([node for node in graph.nodes if node in inline], successors)):
+        loop = len(component) > 1 or component[0] in successors[component[0]]
+        for node in component:
+            following = sum(steps.get(after, 1) for after in successors[node])
+            merge = graph.nodes[node].kind.startswith("merge")
+            if merge and (loop or following > ROUTE_STEPS_MAX):
+                cuts.add(node)
+            steps[node] = 1 if node in cuts else 1 + following
+    return cuts
+
+
+class _Fusion:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.cuts = _cuts(graph)
+        self.reader_of = {channel.source: channel for channel in graph.channels}
+        self.sinks: list[Sink] = []
+        self._component_of = components(graph)
+
+    def steps(self, channel: Channel, producer: str) -> tuple[Step, ...]:
+        """Return what happens to a message on this channel."""
+        then = self._steps_at(channel, producer)
+        if channel.check is not None and then:
+            drops = self.graph.nodes[channel.target.node].kind == "filter"
+            return (Check(channel.target.node, channel.check, drops, then),)
+        return then
+
+    def _steps_at(self, channel: Channel, producer: str) -> tuple[Step, ...]:
+        node = self.graph.nodes[channel.target.node]
+        if node.id in self.cuts:
+            return (self._emit("merge", channel, producer),)
+        match node.kind:
+            case "discard":
+                return ()
+            case "output":
+                return (self._emit("output", channel, producer),)
+            case "barrier":
+                return (self._emit("barrier", channel, producer),)
+            case "agent" | "python" | "worker":
+                return (self._emit("worker", channel, producer),)
+        then = tuple(
+            step for port in node.outputs for step in self.steps(self.reader_of[End(node.id, port.name)], producer)
+        )
+        if node.kind in ("map", "filter", "project") and then:
+            kind: Transform = Transform(
+                node.id, node.kind, node.expr, node.select, node.index,
+                node.inputs[0].type, node.outputs[0].type, then,
+            )  # fmt: skip
+            return (kind,)
+        return then  # id, copy, merge: nothing happens to the message
+
+    def _emit(self, kind: str, channel: Channel, producer: str) -> Emit:
+        source, target = self._component_of[channel.source.node], self._component_of[channel.target.node]
+        self.sinks.append(Sink(kind, channel.target, producer, feedback=source == target))  # type: ignore[arg-type]
+        return Emit(len(self.sinks) - 1)

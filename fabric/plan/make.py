@@ -1,0 +1,123 @@
+"""Make the plan of a checked program."""
+
+from __future__ import annotations
+
+__all__ = ["Settings", "make_plan"]
+
+import difflib
+from typing import Any
+
+import msgspec
+
+from fabric.errors import ConfigError
+from fabric.graph.ir import WORKERS, Graph, Node
+from fabric.lang.typed import Binding, Module
+from fabric.plan.endpoints import ipc_addresses
+from fabric.plan.fuse import fuse
+from fabric.plan.order import drain_order, start_order
+from fabric.plan.plan import Plan, WorkerPlan
+from fabric.wire.payload import UNIT
+from fabric.wire.spec import Document, WorkerSpec
+
+PROVIDERS = ("eliza", "scripted")
+"""Providers that an agent of this version can speak to."""
+
+WINDOW_STATELESS = 64
+WINDOW_AMNESIAC = 8
+WINDOW_STATEFUL = 1
+
+_PROVIDER_KEYS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a plan depends on besides the program.
+
+    Attributes:
+        python: the interpreter that runs our own workers.
+        run_directory: for sockets; short.
+        directory: of the program's file, absolute.
+        provider, model: for agents that do not say theirs.
+        documents: contents of the prompt files that agents name, by the name as written.
+    """
+
+    python: str
+    run_directory: str
+    directory: str
+    provider: str | None = None
+    model: str | None = None
+    documents: dict[tuple[str, str], Document] = {}
+
+
+def make_plan(module: Module, graph: Graph, settings: Settings) -> Plan:
+    """Return the plan.
+
+    Raises:
+        ConfigError: an agent has no provider, or one that cannot be had; a socket path would be too long.
+    """
+    workers = tuple(
+        _worker(module, graph, graph.nodes[name], number, settings) for number, name in enumerate(start_order(graph))
+    )
+    routes, sinks = fuse(graph)
+    path = module.source.path
+    return Plan(path, graph, workers, routes, sinks, drain_order(graph), settings.run_directory)
+
+
+def _worker(module: Module, graph: Graph, node: Node, number: int, settings: Settings) -> WorkerPlan:
+    assert node.kind in WORKERS
+    assert node.binding is not None
+    binding = module.bindings[node.binding]
+    config = binding.config
+    transport = config.get("transport", "zmq")
+    ports = ("input", "output", "ctrl_in", "ctrl_out", *(("telemetry",) if node.kind != "python" else ()))
+    endpoints = ipc_addresses(settings.run_directory, number, ports) if transport == "zmq" else {}
+    command, window = (settings.python, "-m", "fabric.worker"), WINDOW_STATELESS
+    match node.kind:
+        case "agent":
+            config = _agent_config(binding, settings)
+            command = (settings.python, "-m", "plumb_agent")
+            window = WINDOW_AMNESIAC if config.get("amnesiac") else WINDOW_STATEFUL
+        case "worker":
+            command = tuple(config["command"])
+    if config.get("state") or config.get("compat"):
+        window = WINDOW_STATEFUL
+    spec = WorkerSpec(
+        name=node.id,
+        kind=node.kind,
+        input=node.inputs[0].type,
+        output=node.outputs[0].type if node.outputs else UNIT,
+        config=config,
+        directory=settings.directory,
+        documents=tuple(settings.documents[binding.name, name] for name in config.get("prompts", ())),
+        ports=tuple(port for port in ports if port in endpoints),
+    )
+    return WorkerPlan(
+        name=node.id,
+        spec=spec,
+        command=command,
+        transport=transport,
+        endpoints=endpoints,
+        pass_on=(*config.get("env", ()), *filter(None, [_PROVIDER_KEYS.get(config.get("provider", ""))])),
+        window=window,
+        markers=bool(config.get("markers")),
+        compat=bool(config.get("compat")),
+        frames=config.get("frames", "v2"),
+        release_early=config.get("release") == "early",
+        ours=node.kind != "worker",
+    )
+
+
+def _agent_config(binding: Binding, settings: Settings) -> dict[str, Any]:
+    """Return an agent's configuration with provider and model filled in."""
+    provider = binding.config.get("provider") or settings.provider
+    if not provider:
+        raise ConfigError(
+            f"agent '{binding.name}' has no provider: add provider: \"eliza\" to it, or give --provider or PLUMB_PROVIDER"
+        )
+    if provider not in PROVIDERS:
+        near = difflib.get_close_matches(provider, PROVIDERS, 1)
+        raise ConfigError(
+            f"agent '{binding.name}': provider {provider!r} cannot be used in this version; it has {', '.join(PROVIDERS)}"
+            + (f". Did you mean {near[0]!r}?" if near else "")
+        )
+    model = binding.config.get("model") or ("doctor" if provider == "eliza" else settings.model or provider)
+    return {**binding.config, "provider": provider, "model": model}

@@ -1,0 +1,168 @@
+"""The plan as data: what ``fabric plan`` prints and a session runs."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Address",
+    "Check",
+    "Component",
+    "Emit",
+    "Plan",
+    "Route",
+    "Sink",
+    "Step",
+    "Transform",
+    "WorkerPlan",
+]
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from fabric.graph.ir import End, Graph
+from fabric.lang.typed import Expr
+from fabric.wire.payload import Type
+from fabric.wire.spec import WorkerSpec
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where one port of a worker is: the address that its binder binds, and the one that the other side connects to."""
+
+    bind: str
+    connect: str
+
+
+class WorkerPlan(msgspec.Struct, frozen=True):
+    """One worker process.
+
+    Attributes:
+        name: its node's id.
+        spec: what it is told.
+        command: program and arguments.
+        transport: ``zmq``, or ``stdio`` for JSON lines.
+        endpoints: by port; the worker binds its output ports and connects its input ports. Empty for ``stdio``.
+        pass_on: names of environment variables that it gets beyond the usual ones.
+        window: messages that it may have unacknowledged at a time.
+        markers: a ``stdio`` program that echoes markers.
+        compat: it does not forward markers: one message at a time, at most once.
+        frames: ``v2``, or ``bare`` for JSON without provenance.
+        release_early: outputs are passed on before their input is acknowledged.
+        ours: started with our own module, so it reads its spec from a descriptor and marks all ports.
+    """
+
+    name: str
+    spec: WorkerSpec
+    command: tuple[str, ...]
+    transport: Literal["zmq", "stdio"] = "zmq"
+    endpoints: dict[str, Address] = {}
+    pass_on: tuple[str, ...] = ()
+    window: int = 1
+    markers: bool = False
+    compat: bool = False
+    frames: Literal["v2", "bare"] = "v2"
+    release_early: bool = False
+    ours: bool = False
+
+
+# --- Routes: the way of a message from where it comes into being to where it waits --------------------------------
+
+
+class Sink(msgspec.Struct, frozen=True):
+    """Where a message waits, or leaves: the end of a route.
+
+    Attributes:
+        kind: ``worker`` (its queue), ``barrier`` (a slot), ``merge`` (one that cuts a loop without workers), ``output``.
+        end: node and input port.
+        source: the producer's name, the frame's topic.
+        feedback: it comes from inside the loop that the sink lies on; taken before messages from outside.
+    """
+
+    kind: Literal["worker", "barrier", "merge", "output"]
+    end: End
+    source: str
+    feedback: bool = False
+
+
+class Emit(msgspec.Struct, frozen=True, tag="emit"):
+    """Put the message into a sink (an index into ``Plan.sinks``)."""
+
+    sink: int
+
+
+class Check(msgspec.Struct, frozen=True, tag="check"):
+    """Validate against ``type``, then go on. In front of a filter (``drops``) a message that does not fit is not selected."""
+
+    node: str
+    type: Type
+    drops: bool
+    then: tuple[Step, ...]
+
+
+class Transform(msgspec.Struct, frozen=True, tag="transform"):
+    """Apply a ``map``, ``filter`` or ``project``, then go on with its result."""
+
+    node: str
+    kind: Literal["map", "filter", "project"]
+    expr: Expr | None
+    select: tuple[str, ...]
+    index: int | str | None
+    input: Type
+    output: Type
+    then: tuple[Step, ...]
+
+
+Step: TypeAlias = Emit | Check | Transform
+
+
+class Route(msgspec.Struct, frozen=True):
+    """All ways of a message that comes into being at ``source``, in the order of the program. Becomes one function.
+
+    Attributes:
+        trusted: the message was validated before it got here (out of a barrier or a merge).
+    """
+
+    source: End
+    type: Type
+    steps: tuple[Step, ...]
+    trusted: bool = False
+
+
+# --- Components: what drains as one -------------------------------------------------------------------------------
+
+
+class Component(msgspec.Struct, frozen=True):
+    """A strongly connected component of the graph.
+
+    Attributes:
+        nodes: ids.
+        entries: how many channels come in from outside.
+        exits: channels that leave, as (source end, number of the component that they enter).
+        loop: whether it is one.
+    """
+
+    nodes: tuple[str, ...]
+    entries: int
+    exits: tuple[tuple[End, int], ...]
+    loop: bool
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A program, ready to run.
+
+    Attributes:
+        path: of the program's file, absolute.
+        graph: the whole wiring graph.
+        workers: in starting order, consumers first.
+        routes: one for each boundary input, worker output, barrier and loop-cutting merge.
+        sinks: where routes end.
+        components: in topological order: a channel never leads to an earlier one.
+        run_directory: holds the sockets of ``ipc`` endpoints.
+    """
+
+    path: str
+    graph: Graph
+    workers: tuple[WorkerPlan, ...]
+    routes: tuple[Route, ...]
+    sinks: tuple[Sink, ...]
+    components: tuple[Component, ...]
+    run_directory: str

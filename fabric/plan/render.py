@@ -1,0 +1,96 @@
+"""Print a plan."""
+
+from __future__ import annotations
+
+__all__ = ["render_plan"]
+
+import shlex
+
+from fabric.plan.plan import Check, Emit, Plan, Step, WorkerPlan
+from fabric.wire.payload import encode_json, show
+from fabric.wire.spec import ENDPOINT_VARIABLES, INPUT_PORTS
+
+
+def render_plan(plan: Plan, output: str) -> str:
+    """Return the plan as ``text`` or ``json``."""
+    return _json(plan) if output == "json" else _text(plan)
+
+
+def _variables(worker: WorkerPlan) -> dict[str, str]:
+    return {
+        ENDPOINT_VARIABLES[port]: address.connect if port in INPUT_PORTS else address.bind
+        for port, address in worker.endpoints.items()
+    }
+
+
+def _text(plan: Plan) -> str:
+    loops = sum(component.loop for component in plan.components)
+    lines = [f"{plan.path}: {_count(plan.workers, 'worker')}, {_count(plan.graph.channels, 'channel')}, {loops} loops"]
+    for number, worker in enumerate(plan.workers, 1):
+        model = "/".join(str(worker.spec.config[key]) for key in ("provider", "model") if key in worker.spec.config)
+        lines += [
+            "",
+            f"{number}. {worker.name}  {worker.spec.kind} {model}".rstrip(),
+            f"   types    !{show(worker.spec.input)} -> !{show(worker.spec.output)}",
+            f"   command  {shlex.join(worker.command)}",
+            f"   window   {worker.window}",
+        ]
+        if worker.transport == "stdio":
+            lines.append("   ports    JSON lines on stdin and stdout")
+        lines += [f"   {name}={value}" for name, value in _variables(worker).items()]
+        if worker.pass_on:
+            lines.append(f"   passes on {', '.join(worker.pass_on)}")
+    lines += ["", "routes"]
+    for route in plan.routes:
+        lines.append(f"   {route.source.node}.{route.source.port} !{show(route.type)}")
+        lines += [f"      {line}" for line in _steps(plan, route.steps)] or ["      discarded"]
+    starts = [worker.name for worker in plan.workers]
+    ends = [node for component in plan.components for node in component.nodes if node in starts]
+    if starts:
+        lines += ["", f"start: {', '.join(starts)}", f"stop: {', '.join(ends)}"]
+    return "\n".join(lines)
+
+
+def _steps(plan: Plan, steps: tuple[Step, ...]) -> list[str]:
+    lines = []
+    for step in steps:
+        if isinstance(step, Emit):
+            sink = plan.sinks[step.sink]
+            lines.append(f"-> {sink.kind} {sink.end.node}.{sink.end.port}" + (" (feedback)" if sink.feedback else ""))
+            continue
+        rest = _steps(plan, step.then)
+        here = f"check !{show(step.type)}" if isinstance(step, Check) else step.node
+        lines += [f"; {here} {rest[0]}", *(f"  {line}" for line in rest[1:])] if len(rest) == 1 else [f"; {here}"] + [
+            f"  {line}" for line in rest
+        ]
+    return lines
+
+
+def _count(things: tuple[object, ...], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
+
+
+def _json(plan: Plan) -> str:
+    workers = [
+        {
+            "name": worker.name,
+            "kind": worker.spec.kind,
+            "command": worker.command,
+            "transport": worker.transport,
+            "ports": list(worker.endpoints),
+            "environment": _variables(worker),
+            "passes_on": worker.pass_on,
+            "window": worker.window,
+            "input": show(worker.spec.input),
+            "output": show(worker.spec.output),
+            "config": worker.spec.config,
+        }
+        for worker in plan.workers
+    ]
+    routes = [
+        {"from": f"{route.source.node}.{route.source.port}", "type": show(route.type), "steps": _steps(plan, route.steps)}
+        for route in plan.routes
+    ]
+    names = [worker.name for worker in plan.workers]
+    stop = [node for component in plan.components for node in component.nodes if node in names]
+    return encode_json({"v": 1, "spec": plan.path, "workers": workers, "routes": routes, "start": names, "stop": stop}).decode()

@@ -1,0 +1,250 @@
+"""Runs one session: performs its commands, feeds back what happened. Decides nothing.
+
+Every event is handled in one synchronous step, so a session never sees two at a time.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Client", "Coordinator"]
+
+from collections import deque
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from fabric.errors import WorkerFailed
+from fabric.launch.launcher import Launcher, Worker
+from fabric.plan.plan import WorkerPlan
+from fabric.runtime.relay import LineRelay, Relay, SocketRelay
+from fabric.session.events import (
+    CloseOutput,
+    Command,
+    Continue,
+    Deliver,
+    Event,
+    Exited,
+    Finish,
+    Frames,
+    Input,
+    InputClosed,
+    Launch,
+    Launched,
+    LaunchFailed,
+    Note,
+    Opened,
+    Refuse,
+    Release,
+    Send,
+    Settled,
+    SetTimer,
+    Signal,
+    Start,
+    Stop,
+    TimerFired,
+)
+from fabric.session.session import Session
+from fabric.transport.ports import Transport
+
+STDERR_LINES_KEPT = 20
+"""Last lines of a worker that are told when it fails."""
+
+STDERR_SETTLE_S = 1.0
+"""How long after a worker's exit its stderr may stay open before we stop reading it."""
+
+
+class Client(Protocol):
+    """Who takes what a session gives. Called from within a step: must not wait."""
+
+    def opened(self) -> None:
+        """Input is welcome."""
+        ...
+
+    def delivered(self, message: Deliver) -> None:
+        """A message left the graph."""
+        ...
+
+    def refused(self, refusal: Refuse) -> None:
+        """A message went no further."""
+        ...
+
+    def settled(self, ticket: int) -> None:
+        """All that will come of an input has come."""
+        ...
+
+    def output_closed(self, port: str) -> None:
+        """Nothing more will leave on this port."""
+        ...
+
+    def noted(self, note: Note) -> None:
+        """Something happened that may be logged."""
+        ...
+
+    def worker_wrote(self, worker: str, line: str) -> None:
+        """A worker wrote a line to its stderr."""
+        ...
+
+
+class Coordinator:
+    """One session and what it needs.
+
+    Args:
+        session: decides.
+        transport: opens the sockets.
+        launcher: starts the workers.
+        client: takes what comes out.
+    """
+
+    def __init__(self, session: Session, transport: Transport, launcher: Launcher, client: Client) -> None:
+        self._session = session
+        self._transport = transport
+        self._launcher = launcher
+        self._client = client
+        self._plans = {worker.name: worker for worker in session.plan.workers}
+        self._relays: dict[str, Relay] = {}
+        self._workers: dict[str, Worker] = {}
+        self._stderr: dict[str, deque[str]] = {name: deque(maxlen=STDERR_LINES_KEPT) for name in self._plans}
+        self._stderr_ended = {name: trio.Event() for name in self._plans}
+        self._events: deque[Event] = deque()
+        self._timers: dict[tuple[str, str], float] = {}
+        self._outcome: Finish | None = None
+        self._over = trio.Event()
+        self._work = trio.Event()
+        self._waiting_for_room = trio.lowlevel.ParkingLot()
+        self._nursery: trio.Nursery
+
+    async def run(self) -> Finish:
+        """Run the session to its end and return how it ended. No process and no socket of it is left then."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._continue)
+            self._step(Start())
+            await self._over.wait()
+            nursery.cancel_scope.cancel()
+        assert self._outcome is not None
+        return self._outcome
+
+    @property
+    def pids(self) -> dict[str, int | None]:
+        """The process of each worker that has been started, by name."""
+        return {name: worker.pid for name, worker in self._workers.items()}
+
+    # --- what a client asks for ---
+
+    async def wait_for_room(self) -> bool:
+        """Wait until input is welcome; return whether it ever will be."""
+        while not self._session.wants_input and not self._session.closing:
+            await self._waiting_for_room.park()
+        return not self._session.closing
+
+    def submit(self, port: str, payload: bytes, ticket: int) -> None:
+        """Give a message to a boundary input."""
+        self._step(Input(port, payload, ticket))
+
+    def close_input(self, port: str | None = None) -> None:
+        """End one boundary input, or all."""
+        self._step(InputClosed(port))
+
+    def stop(self, stop: Stop) -> None:
+        """Ask for an end."""
+        self._step(stop)
+
+    # --- the step ---
+
+    def _step(self, event: Event) -> None:
+        """Handle an event; one that comes while commands are performed is handled behind them."""
+        self._events.append(event)
+        if len(self._events) > 1:
+            return
+        while self._events:
+            for command in self._session.handle(self._events[0], trio.current_time()):
+                self._perform(command)
+            self._events.popleft()
+        if self._session.has_work:
+            self._work.set()
+        if self._session.wants_input or self._session.closing:
+            self._waiting_for_room.unpark_all()
+
+    async def _continue(self) -> None:
+        """Give the session its turn again and again while it has work, and everybody else theirs in between."""
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            while self._session.has_work:
+                await trio.lowlevel.checkpoint()
+                self._step(Continue())
+
+    def _perform(self, command: Command) -> None:
+        match command:
+            case Send(worker, port, raw):
+                self._relays[worker].send(port, raw)
+            case Deliver():
+                self._client.delivered(command)
+            case Settled(ticket):
+                self._client.settled(ticket)
+            case Note():
+                self._client.noted(command)
+            case SetTimer(key, at_s):
+                self._timers[key] = at_s
+                self._nursery.start_soon(self._timer, key, at_s)
+            case Launch(worker):
+                self._nursery.start_soon(self._work_for, self._plans[worker], self._open(self._plans[worker]))
+            case Release(worker):
+                self._relays.pop(worker).close()
+            case Signal(worker, name):
+                if worker in self._workers:
+                    self._workers[worker].signal(name)
+            case Opened():
+                self._client.opened()
+            case Refuse():
+                self._client.refused(command)
+            case CloseOutput(port):
+                self._client.output_closed(port)
+            case Finish():
+                self._outcome = command
+                self._over.set()
+
+    async def _timer(self, key: tuple[str, str], at_s: float) -> None:
+        await trio.sleep_until(at_s)
+        if self._timers.get(key) == at_s:  # not replaced meanwhile
+            del self._timers[key]
+            self._step(TimerFired(key))
+
+    # --- one worker ---
+
+    def _open(self, plan: WorkerPlan) -> Relay:
+        relay: Relay
+        arrive = partial(self._arrived, plan.name)
+        if plan.transport == "stdio":
+            relay = LineRelay(plan, arrive)
+        else:
+            relay = SocketRelay(plan, self._transport, arrive, self._nursery)
+        self._relays[plan.name] = relay
+        return relay
+
+    def _arrived(self, worker: str, port: str, raw: list[bytes]) -> None:
+        self._step(Frames(worker, port, raw))
+
+    async def _work_for(self, plan: WorkerPlan, relay: Relay) -> None:
+        """Start a worker, and see it through to its end."""
+        try:
+            worker = await self._launcher.launch(plan)
+        except WorkerFailed as error:
+            self._step(LaunchFailed(plan.name, str(error)))
+            return
+        self._workers[plan.name] = worker
+        self._step(Launched(plan.name, worker.pid))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, plan.name, worker)
+            status = await relay.serve(worker)
+            # What it wrote last is in the pipe already; a child that it left behind may hold the pipe open.
+            with trio.move_on_after(STDERR_SETTLE_S):
+                await self._stderr_ended[plan.name].wait()
+            nursery.cancel_scope.cancel()
+        self._step(Exited(plan.name, status, tuple(self._stderr[plan.name])))
+
+    async def _listen(self, name: str, worker: Worker) -> None:
+        async for line in worker.stderr_lines():
+            self._stderr[name].append(line)
+            self._client.worker_wrote(name, line)
+        self._stderr_ended[name].set()

@@ -1,0 +1,208 @@
+"""What is on its way to one worker, and what it has answered so far: delivery by commit markers.
+
+    to data_in:     [message s]  [marker "ack/<edge>/<incarnation>/<s>"]
+    from data_out:  [0..n outputs of s]  [marker "ack/<edge>/<incarnation>/<s>"]
+
+The marker's return proves that message s is done and that all its outputs have arrived, for a channel keeps its order; and it
+makes room for another. Outputs of s are held back until then and passed on together: whatever happens to the worker, the
+graph sees each message's effect once or not at all. A worker that marks several ports commits when the marker is back on all of them.
+
+Source: Kafka's consume-process-produce transactions, with the coordinator as the log. Not taken: to recognise completion by the parents
+of an output. A message with no output would never complete, one with two would too early.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Delivery", "Held", "Message", "Trace", "Unacked"]
+
+from collections import deque
+
+from fabric.errors import RemoteProtocolError
+
+OUTPUTS_PER_INPUT_MAX = 10_000
+OUTPUT_BYTES_PER_INPUT_MAX = 64 * 1024 * 1024
+"""What is held back for one message. A worker that goes beyond it fails; ``release: "early"`` avoids holding."""
+
+
+class Trace:
+    """One message that entered at the boundary, with all that descends from it.
+
+    Attributes:
+        id: 16 bytes.
+        ticket: how the client recognises it.
+        live: messages of it that exist now. Invariant: >= 0; at 0, outside a step of the session, the trace is settled.
+    """
+
+    __slots__ = ("id", "live", "ticket")
+
+    def __init__(self, id_: bytes, ticket: int) -> None:
+        self.id = id_
+        self.ticket = ticket
+        self.live = 0
+
+
+class Message:
+    """A message inside the coordinator.
+
+    Attributes:
+        payload: JSON text, validated.
+        traces: that it counts for; several behind a barrier, none for control replies. The first one's id travels with it.
+        trace_id, span_id, parents: its provenance.
+    """
+
+    __slots__ = ("parents", "payload", "span_id", "trace_id", "traces")
+
+    def __init__(
+        self, payload: bytes, traces: tuple[Trace, ...], trace_id: bytes, span_id: bytes, parents: bytes
+    ) -> None:
+        self.payload = payload
+        self.traces = traces
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parents = parents
+
+
+class Held:
+    """An output that waits for its input's marker: the port it came from, its JSON text and, if traced, its span id."""
+
+    __slots__ = ("payload", "port", "span_id")
+
+    def __init__(self, port: str, payload: bytes, span_id: bytes | None) -> None:
+        self.port = port
+        self.payload = payload
+        self.span_id = span_id
+
+
+class Unacked:
+    """A message that the worker has, and the outputs that came of it so far."""
+
+    __slots__ = ("message", "outputs", "seq", "size_bytes")
+
+    def __init__(self, seq: int, message: Message) -> None:
+        self.seq = seq
+        self.message = message
+        self.outputs: list[Held] = []
+        self.size_bytes = 0
+
+
+class Delivery:
+    """The edge to one worker's data_in.
+
+    Args:
+        worker: its name.
+        incarnation: counts the worker's processes, so that a marker of an earlier one is recognised.
+        window: how many messages it may have unacknowledged.
+    """
+
+    def __init__(self, worker: str, incarnation: int, window: int) -> None:
+        self.worker = worker
+        self._prefix = f"ack/{worker}/{incarnation}/"
+        self._window = window
+        self._feedback: deque[Message] = deque()
+        self._forward: deque[Message] = deque()
+        self._unacked: deque[Unacked] = deque()
+        self._seq = 0
+        self._committed = 0
+        self._marked: dict[str, int] = {"output": 0}
+        self.may_send = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no message waits for the worker or is with it."""
+        return not (self._unacked or self._feedback or self._forward)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait or are with the worker."""
+        return len(self._unacked) + len(self._feedback) + len(self._forward)
+
+    @property
+    def oldest(self) -> Unacked | None:
+        """The message that the worker is working on, as far as can be told."""
+        return self._unacked[0] if self._unacked else None
+
+    def mark(self, ports: frozenset[str]) -> None:
+        """Say which ports besides ``output`` return markers. Before the first message."""
+        assert self._seq == 0
+        self._marked = {"output": 0} | dict.fromkeys(sorted(ports), 0)
+
+    def marks(self, port: str) -> bool:
+        """Whether markers return on this port."""
+        return port in self._marked
+
+    def offer(self, message: Message, *, feedback: bool) -> None:
+        """Queue a message; those from inside the loop go before those from outside."""
+        (self._feedback if feedback else self._forward).append(message)
+
+    def take(self) -> Unacked | None:
+        """Return the next message to send, or ``None`` if the window is full or nothing waits."""
+        if not self.may_send or len(self._unacked) >= self._window:
+            return None
+        queue = self._feedback or self._forward
+        if not queue:
+            return None
+        self._seq += 1
+        unacked = Unacked(self._seq, queue.popleft())
+        self._unacked.append(unacked)
+        return unacked
+
+    def marker(self, seq: int) -> str:
+        """Return the id of the marker that goes behind message ``seq``."""
+        return f"{self._prefix}{seq}"
+
+    def owns(self, marker: str) -> bool:
+        """Whether a marker is one of this edge."""
+        return marker.startswith(self._prefix)
+
+    def output(self, port: str, payload: bytes, span_id: bytes | None) -> Unacked:
+        """Hold an output back, on a port that marks. Returns the message that it came of.
+
+        Raises:
+            RemoteProtocolError: no message is with the worker, or it answered with more than may be held.
+        """
+        position = self._marked[port] - self._committed
+        if position >= len(self._unacked):
+            raise RemoteProtocolError("unasked", f"worker '{self.worker}' sent an output on {port} with no input in flight")
+        unacked = self._unacked[position]
+        unacked.outputs.append(Held(port, payload, span_id))
+        unacked.size_bytes += len(payload)
+        if len(unacked.outputs) > OUTPUTS_PER_INPUT_MAX or unacked.size_bytes > OUTPUT_BYTES_PER_INPUT_MAX:
+            raise RemoteProtocolError(
+                "outputs",
+                f"worker '{self.worker}' answered one message with {len(unacked.outputs)} outputs, {unacked.size_bytes} bytes;"
+                f" at most {OUTPUTS_PER_INPUT_MAX} and {OUTPUT_BYTES_PER_INPUT_MAX}",
+            )
+        return unacked
+
+    def returned(self, port: str, marker: str) -> list[Unacked]:
+        """Take note of a marker's return; return the messages that are thereby committed, in order.
+
+        Raises:
+            RemoteProtocolError: it is not the next one on this port.
+        """
+        expected = self._marked[port] + 1
+        if expected > self._seq or marker != self.marker(expected):
+            raise RemoteProtocolError(
+                "marker", f"worker '{self.worker}' returned marker {marker!r} on {port}; expected {self.marker(expected)!r}"
+            )
+        self._marked[port] = expected
+        committed = []
+        while self._committed < min(self._marked.values()):
+            self._committed += 1
+            committed.append(self._unacked.popleft())
+        return committed
+
+    def end(self) -> tuple[Unacked | None, list[Message]]:
+        """The worker has ended its output: return the message that its last outputs commit, and those it leaves behind."""
+        head = self._unacked.popleft() if self._unacked and self._unacked[0].outputs else None
+        left = [unacked.message for unacked in self._unacked] + self.drop()
+        self._unacked.clear()
+        return head, left
+
+    def drop(self) -> list[Message]:
+        """Empty the queues; return what was in them."""
+        left = [*self._feedback, *self._forward]
+        self._feedback.clear()
+        self._forward.clear()
+        self.may_send = False
+        return left

@@ -1,0 +1,253 @@
+"""What a session is told, and what it answers.
+
+Every event is handled to its end and answered with commands, to be performed in order. What a command brings about comes back as an
+event, later.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CloseOutput",
+    "Command",
+    "Continue",
+    "Deliver",
+    "Event",
+    "Exited",
+    "Finish",
+    "Frames",
+    "Input",
+    "InputClosed",
+    "Launch",
+    "LaunchFailed",
+    "Launched",
+    "LossReport",
+    "Note",
+    "Opened",
+    "Refuse",
+    "Release",
+    "Send",
+    "SetTimer",
+    "Settled",
+    "Signal",
+    "Start",
+    "Stop",
+    "TimerFired",
+]
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+# --- Events -------------------------------------------------------------------------------------------------------
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Begin. The first event."""
+
+
+class Launched(msgspec.Struct, frozen=True):
+    """A worker's process exists. ``pid`` is ``None`` for one that is none of this host."""
+
+    worker: str
+    pid: int | None
+
+
+class LaunchFailed(msgspec.Struct, frozen=True):
+    """A worker's program could not be started at all. ``reason`` says why, in the system's words."""
+
+    worker: str
+    reason: str
+
+
+class Frames(msgspec.Struct, frozen=True):
+    """Frames arrived from a worker, in order, on one of its output ports."""
+
+    worker: str
+    port: str
+    raw: list[bytes]
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """A worker's process is gone, and everything that it had sent has been handed over.
+
+    Attributes:
+        status: exit status, or the negative number of the signal.
+        stderr: its last lines.
+    """
+
+    worker: str
+    status: int
+    stderr: tuple[str, ...] = ()
+
+
+class Input(msgspec.Struct, frozen=True):
+    """A message for the graph.
+
+    Attributes:
+        port: name of the boundary's input.
+        payload: JSON text, not validated yet.
+        ticket: whatever the caller wants to recognise its message by; comes back in ``Deliver``, ``Refuse`` and ``Settled``.
+    """
+
+    port: str
+    payload: bytes
+    ticket: int
+
+
+class InputClosed(msgspec.Struct, frozen=True):
+    """Nothing more will come on a boundary input; ``None``: on any."""
+
+    port: str | None = None
+
+
+class Continue(msgspec.Struct, frozen=True):
+    """Go on with the work that the last event left (``Session.has_work``)."""
+
+
+class TimerFired(msgspec.Struct, frozen=True):
+    """The time that a ``SetTimer`` with this key asked for has come."""
+
+    key: tuple[str, str]
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Somebody wants an end.
+
+    Attributes:
+        how: ``drain``: take no more input, finish the rest, do not wait for the idle. ``terminate``: end the workers now.
+            ``kill``: without asking them.
+        exit_code: what to end with if it was forced.
+    """
+
+    how: Literal["drain", "terminate", "kill"]
+    exit_code: int = 1
+
+
+Event: TypeAlias = (
+    Start | Launched | LaunchFailed | Frames | Exited | Input | InputClosed | Continue | TimerFired | Stop
+)
+
+
+# --- Commands -----------------------------------------------------------------------------------------------------
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """Open the worker's ports, watch its process, start it, in this order: a crash at once must be seen."""
+
+    worker: str
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Push a frame to a worker's input port."""
+
+    worker: str
+    port: str
+    raw: bytes
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Close the fabric's ports to a worker whose process is gone."""
+
+    worker: str
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Send a signal to the worker's process group."""
+
+    worker: str
+    signal: Literal["TERM", "KILL"]
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """Every worker is ready: input is welcome."""
+
+
+class Deliver(msgspec.Struct, frozen=True):
+    """A message leaves the graph.
+
+    Attributes:
+        port: name of the boundary's output.
+        payload: JSON text of the port's type.
+        tickets: of the inputs that it descends from.
+        trace_id: of the first of them.
+    """
+
+    port: str
+    payload: bytes
+    tickets: tuple[int, ...]
+    trace_id: bytes
+
+
+class CloseOutput(msgspec.Struct, frozen=True):
+    """Nothing more will come on a boundary output."""
+
+    port: str
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """A message went no further. It counts as lost unless it never came in.
+
+    Attributes:
+        code: a word of the language's reference, such as ``input_type_mismatch``.
+        detail: what was expected and got, where.
+        node: the node or boundary port that refused it.
+        tickets: of the inputs that it descends from.
+    """
+
+    code: str
+    detail: str
+    node: str
+    tickets: tuple[int, ...]
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """Nothing of this input is left in the graph: all that will come of it has come."""
+
+    ticket: int
+
+
+class SetTimer(msgspec.Struct, frozen=True):
+    """Fire ``TimerFired(key)`` at this time of the session's clock. A second one with the same key replaces the first."""
+
+    key: tuple[str, str]
+    at_s: float
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Log one line: an event name in the past tense, and its fields."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    event: str
+    fields: dict[str, Any]
+
+
+class LossReport(msgspec.Struct, frozen=True):
+    """What did not come out.
+
+    Attributes:
+        lost: messages that were in the graph when it was ended by force or failure, or refused on their way.
+        dead_lettered: messages for a worker that had ended.
+        unpaired: messages left in a barrier without a partner.
+    """
+
+    lost: int = 0
+    dead_lettered: int = 0
+    unpaired: int = 0
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """The session is over; no process of it is left. The last command.
+
+    Attributes:
+        exit_code: 0 also if messages stayed unpaired.
+        error: ``None``, or a pair of code and message.
+    """
+
+    exit_code: int
+    losses: LossReport
+    error: tuple[str, str] | None = None
+
+
+Command: TypeAlias = (
+    Launch | Send | Release | Signal | Opened | Deliver | CloseOutput | Refuse | Settled | SetTimer | Note | Finish
+)

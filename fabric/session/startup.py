@@ -1,0 +1,67 @@
+"""Start one worker: launch it, wait for its announcement, probe it, trust it.
+
+    begin       Launch, timer
+    announced   Send probe marker               the worker's sockets are open
+    probed      -                               it forwards markers, in order, behind what it had sent before
+    timer       failure                         whichever of the two is missing by then is named
+
+The reaper runs before this wait begins, so a worker that dies at once is noticed at once. "Ready" does not prove that its data_in
+has connected: sending waits in the transport until it has.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PROBE", "Startup"]
+
+from fabric.session.events import Command, Launch, Send, SetTimer
+from fabric.wire.codec import encode
+from fabric.wire.frame import Marker
+from fabric.wire.lifecycle import State, Step, advance
+
+PROBE = "probe/"
+
+
+class Startup:
+    """One worker's start.
+
+    Args:
+        worker: its name.
+        incarnation: counts its processes.
+        ready_timeout_s: how long launch, announcement and probe may take together.
+        probe: whether to probe; a worker that does not forward markers, and says so, is not.
+    """
+
+    def __init__(self, worker: str, incarnation: int, ready_timeout_s: float, *, probe: bool = True) -> None:
+        self.state = State.LAUNCHED
+        self.marker = f"{PROBE}{worker}/{incarnation}"
+        self._worker = worker
+        self._timeout_s = ready_timeout_s
+        self._probe = probe
+
+    def begin(self, now_s: float) -> list[Command]:
+        """Launch."""
+        return [Launch(self._worker), SetTimer(("ready", self._worker), now_s + self._timeout_s)]
+
+    def announced(self) -> list[Command]:
+        """The worker says that it is ready. Raises RemoteProtocolError if it said so before."""
+        self.state = advance(self._worker, self.state, Step.ANNOUNCE)
+        if not self._probe:
+            self.state = advance(self._worker, self.state, Step.PROBE)
+            return []
+        return [Send(self._worker, "input", encode(Marker("fabric", self.marker)))]
+
+    def probed(self) -> None:
+        """The probe came back on ``output``. Raises RemoteProtocolError if it was not on its way."""
+        self.state = advance(self._worker, self.state, Step.PROBE)
+
+    def missing(self) -> str | None:
+        """Return what is still waited for, in words, or ``None``: the meaning of the timer."""
+        match self.state:
+            case State.LAUNCHED:
+                return f"did not say that it is ready within {self._timeout_s:g} s"
+            case State.READY:
+                return (
+                    f"did not return a marker within {self._timeout_s:g} s: it has to forward markers (PROTOCOL.md §3), or its"
+                    " binding has to say compat: true"
+                )
+        return None

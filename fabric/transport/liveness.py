@@ -1,0 +1,23 @@
+"""Die with the parent: an inherited pipe that nobody writes to ends when the last holder of its other end is gone.
+
+Not ``PR_SET_PDEATHSIG``: that is tied to the *thread* that forked, and an idle thread of a healthy parent ends.
+"""
+
+from __future__ import annotations
+
+__all__ = ["die_with_parent"]
+
+import os
+import threading
+
+
+def die_with_parent(descriptor: int) -> None:
+    """End this process, at once and without clean-up, when the pipe does. Works while the main thread is busy."""
+
+    def watch() -> None:
+        while os.read(descriptor, 1):
+            pass
+        os._exit(1)
+
+    os.set_inheritable(descriptor, False)
+    threading.Thread(target=watch, name="liveness", daemon=True).start()

@@ -1,0 +1,55 @@
+"""What a transport offers; :mod:`~fabric.transport.sockets` and :mod:`~fabric.transport.memory` both do.
+
+A port has one owner. Sending never waits: what the peer cannot take yet is kept in order, and its amount is bounded by
+the windows of the session, which sends nothing that is not asked for.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BATCH_FRAMES_MAX", "Receiver", "Sender", "Transport"]
+
+from typing import Protocol
+
+BATCH_FRAMES_MAX = 16
+"""Frames handed over at once. More is faster and less fair: beside a flooded channel a quiet one's p99 was 0.5 ms at
+16 and 3.3 ms at 64, for 294k and 336k frames a second."""
+
+
+class Sender(Protocol):
+    """The writing end of a channel."""
+
+    def send_nowait(self, raw: bytes) -> None:
+        """Send, or keep until the peer is there. Raises TransportClosed after :meth:`close`."""
+        ...
+
+    async def wait_sent(self) -> None:
+        """Return when nothing is kept back any more. Proves nothing about the peer."""
+        ...
+
+    def close(self) -> None:
+        """Give the endpoint up; frames kept back are dropped. Idempotent."""
+        ...
+
+
+class Receiver(Protocol):
+    """The reading end of a channel."""
+
+    async def receive(self) -> list[bytes]:
+        """Wait for frames; return between 1 and ``BATCH_FRAMES_MAX``, in order. Raises TransportClosed."""
+        ...
+
+    def close(self) -> None:
+        """Give the endpoint up and wake a waiting :meth:`receive`. Idempotent."""
+        ...
+
+
+class Transport(Protocol):
+    """Makes ports and closes those that are left."""
+
+    def sender(self, endpoint: str, *, bind: bool) -> Sender:
+        """Open a PUSH end. Raises ConfigError if the endpoint cannot be bound."""
+        ...
+
+    def receiver(self, endpoint: str, *, bind: bool) -> Receiver:
+        """Open a PULL end. Raises ConfigError if the endpoint cannot be bound."""
+        ...

@@ -1,0 +1,198 @@
+"""ZeroMQ PUSH and PULL sockets under trio.
+
+ZeroMQ's descriptor tells that something *changed*, once, until ``EVENTS`` is read; it does not tell that a socket is
+readable. Waiting on it alone hangs. The rule that does not:
+
+1. try without blocking;
+2. on EAGAIN read ``EVENTS``; if it says ready, try again;
+3. only then wait for the descriptor, and start over.
+
+Each socket has one owner, because any operation by another task can consume the wake-up that the owner waits for.
+A sending socket is used by :class:`_Sender` alone: by ``send_nowait`` while nothing is kept back, by the flushing task
+while something is, never by both.
+
+Measured: 1 KiB relay over ipc, this rule with batches 336k frames a second, one frame a wait 123k, ``zmq.asyncio`` 53k.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ZmqTransport", "libzmq_version", "open_sockets"]
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import trio
+import zmq
+
+from fabric.errors import ConfigError, TransportClosed
+from fabric.transport.ports import BATCH_FRAMES_MAX
+from fabric.wire.codec import FRAME_BYTES_MAX
+
+ZMQ_SOCKETS_MAX = 65_536
+"""The library's default of 1,023 is used up by 146 workers."""
+
+
+class _Socket:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, *, bind: bool) -> None:
+        self.endpoint = endpoint
+        self._socket = context.socket(kind)
+        self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        self._socket.set(zmq.SNDHWM, 0)  # bounded by the session's windows instead
+        try:
+            (self._socket.bind if bind else self._socket.connect)(endpoint)
+        except zmq.ZMQError as error:
+            self._socket.close(0)
+            verb = "bind" if bind else "connect to"
+            raise ConfigError(f"cannot {verb} {endpoint}: {error.strerror}") from None
+        self._fd = cast(int, self._socket.get(zmq.FD))
+
+    async def _changed(self, event: int) -> None:
+        """Wait until the socket may be ready for ``event``; return at once if it says that it is."""
+        if self._socket.closed:
+            raise TransportClosed(self.endpoint)
+        if cast(int, self._socket.get(zmq.EVENTS)) & event:
+            return
+        try:
+            await trio.lowlevel.wait_readable(self._fd)
+        except trio.ClosedResourceError:
+            raise TransportClosed(self.endpoint) from None
+
+    def close(self, linger_ms: int) -> None:
+        if not self._socket.closed:
+            trio.lowlevel.notify_closing(self._fd)
+            self._socket.close(linger_ms)
+
+
+class _Receiver(_Socket):
+    async def receive(self) -> list[bytes]:
+        await trio.lowlevel.checkpoint()  # before the frames are taken: a cancellation must not lose them
+        recv = self._socket.recv
+        batch: list[bytes] = []
+        while True:
+            if self._socket.closed:
+                raise TransportClosed(self.endpoint)
+            try:
+                while len(batch) < BATCH_FRAMES_MAX:
+                    batch.append(recv(zmq.NOBLOCK))
+            except zmq.Again:
+                pass
+            if batch:
+                return batch
+            await self._changed(zmq.POLLIN)
+
+    def close(self, linger_ms: int = 0) -> None:
+        super().close(linger_ms)
+
+
+class _Sender(_Socket):
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, nursery: trio.Nursery, *, bind: bool
+    ) -> None:
+        super().__init__(context, zmq.PUSH, endpoint, bind=bind)
+        self._nursery = nursery
+        self._kept: deque[bytes] = deque()
+        self._sent = trio.Event()
+        self._sent.set()
+
+    def send_nowait(self, raw: bytes) -> None:
+        if self._socket.closed:
+            raise TransportClosed(self.endpoint)
+        if not self._kept:
+            try:
+                self._socket.send(raw, zmq.NOBLOCK)
+            except zmq.Again:  # no peer has connected yet
+                self._sent = trio.Event()
+                self._nursery.start_soon(self._flush)
+            else:
+                return
+        self._kept.append(raw)
+
+    async def wait_sent(self) -> None:
+        await self._sent.wait()
+
+    async def _flush(self) -> None:
+        while self._kept and not self._socket.closed:
+            try:
+                self._socket.send(self._kept[0], zmq.NOBLOCK)
+            except zmq.Again:
+                try:
+                    await self._changed(zmq.POLLOUT)
+                except TransportClosed:
+                    break
+            else:
+                self._kept.popleft()
+        self._sent.set()
+
+    def close(self, linger_ms: int = 0) -> None:
+        self._kept.clear()
+        super().close(linger_ms)
+
+
+class ZmqTransport:
+    """Opens sockets in one ZeroMQ context. Made by :func:`open_sockets`."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], nursery: trio.Nursery) -> None:
+        self._context = context
+        self._nursery = nursery
+        self._ports: list[_Sender | _Receiver] = []
+
+    def sender(self, endpoint: str, *, bind: bool) -> _Sender:
+        """Open a PUSH socket."""
+        sender = _Sender(self._context, endpoint, self._nursery, bind=bind)
+        self._ports.append(sender)
+        return sender
+
+    def receiver(self, endpoint: str, *, bind: bool) -> _Receiver:
+        """Open a PULL socket."""
+        receiver = _Receiver(self._context, zmq.PULL, endpoint, bind=bind)
+        self._ports.append(receiver)
+        return receiver
+
+    async def wait_sent(self) -> None:
+        """Return when no sender keeps anything back."""
+        for port in self._ports:
+            if isinstance(port, _Sender):
+                await port.wait_sent()
+
+    def close(self, linger_ms: int) -> None:
+        """Close every socket that is still open."""
+        for port in self._ports:
+            port.close(linger_ms)
+
+
+@asynccontextmanager
+async def open_sockets(*, linger_ms: int = 0) -> AsyncIterator[ZmqTransport]:
+    """Give a transport, and at the end close its sockets and destroy its context.
+
+    Args:
+        linger_ms: how long frames that were sent may still travel after the body has ended without an error; -1: until the peer
+            has them. A worker says -1, since its last end-of-channel has no other proof. After an error: none.
+    """
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, min(ZMQ_SOCKETS_MAX, context.get(zmq.SOCKET_LIMIT)))
+    linger_at_end_ms = 0
+    try:
+        async with trio.open_nursery() as nursery:
+            transport = ZmqTransport(context, nursery)
+            try:
+                yield transport
+                if linger_ms:
+                    await transport.wait_sent()
+                    linger_at_end_ms = linger_ms
+            finally:
+                transport.close(linger_at_end_ms)
+                nursery.cancel_scope.cancel()
+    finally:
+        # A context must never be destroyed before its sockets are closed. With a linger this waits for the peer.
+        with trio.CancelScope(shield=True):
+            if linger_at_end_ms:
+                await trio.to_thread.run_sync(context.term)
+            else:
+                context.term()
+
+
+def libzmq_version() -> str:
+    """Return the version of the library that is loaded."""
+    return zmq.zmq_version()

@@ -1,0 +1,43 @@
+"""Messages of the control channels, as the coordinator writes and reads them: bare JSON on ctrl_in and ctrl_out."""
+
+from __future__ import annotations
+
+__all__ = ["MARK_ALL_PORTS", "READY", "STOP", "Ready", "parse_ready"]
+
+import msgspec
+
+from fabric.wire.payload import encode_json
+
+MARK_ALL_PORTS = "mark_all_ports"
+"""The feature of a worker that forwards markers on telemetry and ctrl_out too, not only on data_out."""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """``{"status": "ready"}``: all sockets are connected and bound; the first message on ctrl_out.
+
+    Attributes:
+        features: what the worker does beyond the documented minimum.
+        incarnation: a nonce of an external worker that was started again; absent: a new one.
+    """
+
+    status: str
+    features: tuple[str, ...] = ()
+    incarnation: int | None = None
+
+
+READY = encode_json(Ready("ready", (MARK_ALL_PORTS,)))
+"""What our own workers announce."""
+
+STOP = encode_json({"stop": True})
+"""Ends a worker whose data_out is at its end."""
+
+_decode = msgspec.json.Decoder(Ready).decode
+
+
+def parse_ready(payload: bytes) -> Ready | None:
+    """Return the announcement, or ``None`` if these bytes are something else."""
+    try:
+        ready = _decode(payload)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return ready if ready.status == "ready" else None

@@ -1,0 +1,76 @@
+"""One worker's life, as one table that the coordinator and the worker both obey.
+
+    LAUNCHED  the process exists
+    READY     it has announced itself on ctrl_out; the probe marker is on its way
+    RUNNING   the probe came back on data_out: it forwards markers, so it may be trusted with messages
+    DRAINING  the end of data_in was sent to it, behind every acknowledgement
+    DRAINED   it has sent the end of its data_out; its other ports are served until it exits
+    EXITED    the process is gone
+
+What is not in the table is an error of the side that caused it. Neither side looks at which of the two it is.
+"""
+
+from __future__ import annotations
+
+__all__ = ["State", "Step", "TABLE", "advance", "exited_cleanly"]
+
+from enum import Enum, auto
+
+from fabric.errors import RemoteProtocolError
+
+
+class State(Enum):
+    """Where a worker is in its life."""
+
+    LAUNCHED = auto()
+    READY = auto()
+    RUNNING = auto()
+    DRAINING = auto()
+    DRAINED = auto()
+    EXITED = auto()
+
+
+class Step(Enum):
+    """What moves a worker on."""
+
+    ANNOUNCE = "ready on ctrl_out"
+    PROBE = "probe marker on data_out"
+    EOF_IN = "end of data_in"
+    OUTPUT = "message on data_out"
+    EOF_OUT = "end of data_out"
+    EXIT = "exit of the process"
+
+
+TABLE: dict[tuple[State, Step], State] = {
+    (State.LAUNCHED, Step.ANNOUNCE): State.READY,
+    (State.READY, Step.PROBE): State.RUNNING,
+    (State.RUNNING, Step.OUTPUT): State.RUNNING,
+    (State.RUNNING, Step.EOF_IN): State.DRAINING,
+    (State.RUNNING, Step.EOF_OUT): State.DRAINED,  # max_messages was reached, or it was told to stop
+    (State.DRAINING, Step.OUTPUT): State.DRAINING,  # frames that crossed the end of data_in
+    (State.DRAINING, Step.EOF_OUT): State.DRAINED,
+    (State.LAUNCHED, Step.EXIT): State.EXITED,
+    (State.READY, Step.EXIT): State.EXITED,
+    (State.RUNNING, Step.EXIT): State.EXITED,
+    (State.DRAINING, Step.EXIT): State.EXITED,
+    (State.DRAINED, Step.EXIT): State.EXITED,
+}
+
+
+def advance(worker: str, state: State, step: Step) -> State:
+    """Return the next state.
+
+    Raises:
+        RemoteProtocolError: the table does not have this step in this state.
+    """
+    try:
+        return TABLE[state, step]
+    except KeyError:
+        raise RemoteProtocolError(
+            "lifecycle", f"worker '{worker}': {step.value} is not allowed in {state.name}"
+        ) from None
+
+
+def exited_cleanly(state: State, status: int) -> bool:
+    """Say whether an exit in this state with this status is an end, not a crash."""
+    return state is State.DRAINED and status == 0

@@ -1,0 +1,68 @@
+"""What a worker is told when it is launched: its ports, its types, its configuration."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ENDPOINT_VARIABLES",
+    "INPUT_PORTS",
+    "OUTPUT_PORTS",
+    "PARENT_FD_VARIABLE",
+    "PORTS",
+    "SPEC_FD_VARIABLE",
+    "Document",
+    "WorkerSpec",
+]
+
+from typing import Any
+
+import msgspec
+
+from fabric.wire.payload import Type
+
+INPUT_PORTS = ("input", "ctrl_in", "tool_resp")
+"""The worker connects a PULL socket; the fabric binds the PUSH."""
+
+OUTPUT_PORTS = ("output", "ctrl_out", "telemetry", "tool_req")
+"""The worker binds a PUSH socket; the fabric connects the PULL."""
+
+PORTS = INPUT_PORTS + OUTPUT_PORTS
+
+ENDPOINT_VARIABLES = {port: f"PLUMB_ENDPOINT_{port.upper()}" for port in PORTS}
+"""Port name to environment variable. The presence of the one for ``input`` selects ZMQ mode."""
+
+SPEC_FD_VARIABLE = "FABRIC_SPEC_FD"
+"""Number of an inherited descriptor from which our own workers read their :class:`WorkerSpec` as JSON, to its end."""
+
+PARENT_FD_VARIABLE = "FABRIC_PARENT_FD"
+"""Number of an inherited pipe. Its end means that the coordinator is dead, and that the worker has to be, too."""
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A prompt file, read before the worker starts."""
+
+    name: str
+    text: str
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """Everything that a worker may know of the fabric.
+
+    Attributes:
+        name: of the worker; the topic of what it sends.
+        kind: ``agent``, ``python`` or ``worker``.
+        input: type of each message on ``input``.
+        output: type of each message on ``output``.
+        config: keys and values of the program's binding, as written; for an agent with provider and model filled in.
+        directory: of the program's file, absolute; relative names in ``config`` start here.
+        documents: the agent's prompt files in order.
+        ports: the optional ports that the graph uses, of ``ctrl_in ctrl_out telemetry tool_req tool_resp``.
+    """
+
+    name: str
+    kind: str
+    input: Type
+    output: Type
+    config: dict[str, Any] = {}
+    directory: str = "."
+    documents: tuple[Document, ...] = ()
+    ports: tuple[str, ...] = ()

@@ -1,0 +1,274 @@
+"""The worker behind ``python { call: "package.module:function" }``.
+
+The function is called with each message as plain Python values (dict, list, str, int, float, bool, None) and
+
+* returns one value, which is the output, or ``None`` for no output (a ``unit`` output type takes the ``None``); or
+* yields any number of outputs, as a generator or an async generator; or
+* is ``async`` and does either, under trio.
+
+A function that is not async runs inline: while it works nothing else of the data side does. Control has a thread and sockets of its own,
+so a busy function does not keep it from being acknowledged.
+
+The module is looked for beside the program's file first, then where Python looks, the working directory included.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Control", "load_function", "main", "run_control", "run_data"]
+
+import importlib
+import inspect
+import os
+import sys
+import threading
+import traceback
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import trio
+
+from fabric.errors import ConfigError, FabricError, RemoteProtocolError, ValueRejected
+from fabric.transport.liveness import die_with_parent
+from fabric.transport.ports import Receiver, Sender
+from fabric.transport.sockets import open_sockets
+from fabric.wire.codec import decode, encode
+from fabric.wire.frame import Data, Eof, Marker, Provenance
+from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, to_plain, validator
+from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec
+
+
+class FunctionFailed(FabricError):
+    """The user's function raised, or returned what its output type does not admit."""
+
+    code = "python_error"
+
+
+def load_function(spec: WorkerSpec) -> Callable[[Any], Any]:
+    """Import the function that a spec names.
+
+    Raises:
+        ConfigError: there is no such module or function, or importing it failed.
+    """
+    name = spec.config["call"]
+    module_name, _, path = name.partition(":")
+    sys.path.insert(0, spec.directory)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"worker '{spec.name}': there is no module {error.name!r} for call: \"{name}\"; looked beside the program in"
+                f" {spec.directory}, in {os.getcwd()} and where Python is installed"
+            ) from None
+        raise ConfigError(f"worker '{spec.name}': importing {module_name!r} failed: {error}") from error
+    except Exception as error:  # noqa: BLE001 - the module is the user's, and may raise anything
+        traceback.print_exc()
+        raise ConfigError(
+            f"worker '{spec.name}': importing {module_name!r} failed: {type(error).__name__}: {error}"
+        ) from error
+    for part in path.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            raise ConfigError(f"worker '{spec.name}': module {module_name!r} has no {path!r}")
+    if not callable(found):
+        raise ConfigError(f"worker '{spec.name}': {name!r} is a {type(found).__name__}, not a function")
+    function: Callable[[Any], Any] = found
+    return function
+
+
+class Control:
+    """What the control side tells the data side. Set from one thread, read from another."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.stopping = False
+        self.changed: Callable[[], None] = lambda: None
+
+
+async def run_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: Control) -> None:
+    """Announce the worker; obey and acknowledge control messages until their end; end ctrl_out."""
+
+    def say(message: dict[str, Any]) -> None:
+        ctrl_out.send_nowait(encode(Data(name, encode_json(message))))
+
+    say({"status": "ready"})
+    while True:
+        for raw in await ctrl_in.receive():
+            match decode(raw):
+                case Data(_, payload):
+                    _obey(decode_json(payload), control, say)
+                case Marker(_, marker):
+                    ctrl_out.send_nowait(encode(Marker(name, marker)))
+                case Eof():
+                    control.paused = False  # nobody could end the pause any more
+                    control.changed()
+                    ctrl_out.send_nowait(encode(Eof(name)))
+                    return
+
+
+def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None]) -> None:
+    if not isinstance(message, dict):
+        return
+    if message.get("pause") is True:
+        control.paused = True
+        say({"kind": "pause_ack"})
+    if message.get("resume") is True:
+        control.paused = False
+        say({"kind": "resume_ack"})
+    if message.get("stop") is True:
+        control.stopping = True
+    control.changed()
+
+
+async def run_data(
+    spec: WorkerSpec, function: Callable[[Any], Any], source: Receiver, sink: Sender, control: Control
+) -> None:
+    """Answer messages until their end, or until told to stop; end the output.
+
+    Raises:
+        FunctionFailed: the function raised, or gave what is not of the output type.
+        RemoteProtocolError: what came is no frame.
+    """
+    pauses = trio.lowlevel.ParkingLot()
+    reading = trio.CancelScope()
+    token = trio.lowlevel.current_trio_token()
+
+    def changed() -> None:
+        pauses.unpark_all()
+        if control.stopping:
+            reading.cancel()
+
+    control.changed = lambda: token.run_sync_soon(changed)
+    answer = _Answer(spec, function, sink)
+    while not control.stopping:
+        frames: list[bytes] = []
+        with reading:
+            frames = await source.receive()
+        for raw in frames:
+            while control.paused and not control.stopping:
+                await pauses.park()
+            if control.stopping:
+                break  # what is left behind is counted by the coordinator, for its markers never return
+            match decode(raw):
+                case Data() as message:
+                    await answer.to(message)
+                case Marker(_, marker):
+                    sink.send_nowait(encode(Marker(spec.name, marker)))
+                case Eof():
+                    control.stopping = True
+    sink.send_nowait(encode(Eof(spec.name)))
+
+
+class _Answer:
+    """Calls the function and sends what comes of it."""
+
+    def __init__(self, spec: WorkerSpec, function: Callable[[Any], Any], sink: Sender) -> None:
+        self._spec = spec
+        self._function = function
+        self._sink = sink
+        self._input = validator(spec.input)
+        self._output = validator(spec.output)
+        self._gives_unit = resolve(spec.output) == UNIT
+        self._seq = 0
+
+    async def to(self, message: Data) -> None:
+        """Answer one message."""
+        try:
+            argument = to_plain(self._input.decode(message.payload))
+        except ValueRejected as error:
+            raise RemoteProtocolError("type", f"worker '{self._spec.name}': {error}") from None
+        try:
+            result = self._function(argument)
+            if inspect.isawaitable(result):
+                result = await result
+            if inspect.isgenerator(result):
+                for value in result:
+                    self._send(value, message)
+            elif inspect.isasyncgen(result):
+                await self._send_each(result, message)
+            elif result is not None or self._gives_unit:
+                self._send(result, message)
+        except (FabricError, trio.Cancelled):
+            raise
+        except Exception as error:  # the function is the user's, and may raise anything
+            traceback.print_exc()
+            raise FunctionFailed(
+                f"worker '{self._spec.name}': {self._spec.config['call']} raised {type(error).__name__}: {error}"
+            ) from error
+
+    async def _send_each(self, results: AsyncIterator[Any], message: Data) -> None:
+        async for value in results:
+            self._send(value, message)
+
+    def _send(self, value: Any, message: Data) -> None:
+        try:
+            _, payload = self._output.check(encode_json(value))
+        except ValueRejected as error:
+            raise FunctionFailed(f"worker '{self._spec.name}': {self._spec.config['call']} returned: {error}") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise FunctionFailed(
+                f"worker '{self._spec.name}': {self._spec.config['call']} returned what JSON cannot say: {error}"
+            ) from None
+        self._seq += 1
+        origin = message.provenance
+        if origin is not None:
+            origin = Provenance(origin.trace_id, os.urandom(8), self._seq, origin.span_id, origin.flags)
+        self._sink.send_nowait(encode(Data(self._spec.name, payload, origin)))
+
+
+async def _serve_control(endpoints: dict[str, str], name: str, control: Control) -> None:
+    async with open_sockets(linger_ms=-1) as transport:
+        ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False)
+        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True)
+        await run_control(ctrl_in, ctrl_out, name, control)
+
+
+async def _serve(spec: WorkerSpec, function: Callable[[Any], Any], endpoints: dict[str, str]) -> None:
+    control = Control()
+    thread = threading.Thread(
+        target=trio.run, args=(_serve_control, endpoints, spec.name, control), name="control", daemon=True
+    )
+    async with open_sockets(linger_ms=-1) as transport:
+        source = transport.receiver(endpoints["input"], bind=False)
+        sink = transport.sender(endpoints["output"], bind=True)
+        thread.start()  # it announces us: only now, when the data sockets are open
+        await run_data(spec, function, source, sink, control)
+        # Its end proves that the end of our output has arrived.
+        await trio.to_thread.run_sync(thread.join)
+
+
+def main() -> int:
+    """Run the worker that the environment describes; return its exit status."""
+    environment = os.environ
+    try:
+        die_with_parent(int(environment[PARENT_FD_VARIABLE]))
+        with open(int(environment[SPEC_FD_VARIABLE]), "rb") as file:
+            spec = msgspec.json.decode(file.read(), type=WorkerSpec)
+        endpoints = {port: environment[name] for port, name in ENDPOINT_VARIABLES.items() if name in environment}
+    except KeyError as error:
+        return _fail(ConfigError(f"{error.args[0]} is not set: this program is started by a fabric"))
+    try:
+        trio.run(_serve, spec, load_function(spec), endpoints)
+    except FabricError as error:
+        return _fail(error)
+    except BaseExceptionGroup as group:
+        failures, rest = group.split(FabricError)
+        if rest is not None or failures is None:
+            raise
+        return _fail(next(_leaves(failures)))
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[FabricError]) -> Any:
+    for error in group.exceptions:
+        yield from _leaves(error) if isinstance(error, BaseExceptionGroup) else (error,)
+
+
+def _fail(error: FabricError) -> int:
+    sys.stderr.write(encode_json({"error": str(error), "code": error.code}).decode() + "\n")
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
