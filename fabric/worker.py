@@ -143,7 +143,7 @@ async def run_data(
     answer = _Answer(spec, function, sink)
     while not control.stopping:
         frames: list[bytes] = []
-        with reading:
+        with trio.CancelScope() as reading:
             frames = await source.receive()
         for raw in frames:
             while control.paused and not control.stopping:

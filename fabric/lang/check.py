@@ -204,6 +204,8 @@ class _Checker:
                 continue
             impl = self._decls[name].impl
             if isinstance(impl, syntax.PlumbImpl):
+                if len(impl.header) != len(interface.inputs) + len(interface.outputs):
+                    continue  # reported; its names would mean the wrong ports
                 wired = wire_body(impl, interface, scope, self._report)
             else:
                 assert isinstance(impl, syntax.Chain)
@@ -252,7 +254,7 @@ class _Checker:
 
     def _main(self) -> str | None:
         if "main" in self._interfaces:
-            if self._interfaces["main"].is_stream:
+            if self._interfaces["main"].is_stream or not self._interfaces["main"].is_sound:
                 return "main"
             decl = self._decls["main"]
             self._report.add(
@@ -262,13 +264,11 @@ class _Checker:
                 help="write '!' on both sides: !A -> !B",
             )
             return None
-        if "main" in self._unusable or "main" in self._decls:
+        if "main" in self._decls or self._program.broken:
             return None
         streams = [name for name, interface in self._interfaces.items() if interface.is_stream]
         if len(streams) == 1:
             return streams[0]
-        if self._unusable and not streams:
-            return None
         end = Span(len(self._report.source.text), len(self._report.source.text))
         if not streams:
             self._report.add(

@@ -59,7 +59,7 @@ def narrowed(expr: typed.Expr, input_: Type) -> Type | None:
     inner = resolve(input_)
     if not isinstance(inner, Sum):
         return input_
-    names = _mentioned(expr)
+    names = _mentioned(expr) & {field.name for record in record_variants(inner) for field in record.fields}
     if not names:
         return input_
     kept = [v for v in inner.variants if _has_all(v, names)]
@@ -240,6 +240,7 @@ class _Inference:
             self._report.add(
                 "E0413", expr.of.span, f"'{expr.op}' needs {words}, this is {show(of.type)}", label=show(of.type)
             )
+            return typed.Unary(expr.op, of, JSON, expr.span)
         type_: Type = BOOL if expr.op == "!" else INT if inner == INT else NUMBER
         return typed.Unary(expr.op, of, type_, expr.span)
 

@@ -33,7 +33,7 @@ class Token(msgspec.Struct, frozen=True):
     """One token.
 
     Attributes:
-        kind: ``name``, ``string``, ``number``, ``end``, or the reserved word or sign itself.
+        kind: ``name``, ``string``, ``number``, ``eof``, or the reserved word or sign itself.
         value: of a string the text it stands for, of a number the number.
         starts_line: nothing but whitespace and comments before it on its line.
     """
@@ -46,7 +46,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Lexed(msgspec.Struct, frozen=True):
-    """The tokens of a text, the last of kind ``end``, and the spans of its comments.
+    """The tokens of a text, the last of kind ``eof``, and the spans of its comments.
 
     ``unreliable_from``: offset from which a missing quote or comment end has spoilt the tokens; None if all is well.
     """
@@ -123,7 +123,7 @@ class _Lexer:
                     sign = match.group()
                     self._add("->" if sign == "→" else sign, at, end)
             at = end
-        self._add("end", at, at)
+        self._add("eof", at, at)
         return Lexed(tuple(self._tokens), tuple(self._comments), self._unreliable_from)
 
     def _add(self, kind: str, start: int, end: int, value: Any = None) -> None:

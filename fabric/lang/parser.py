@@ -68,7 +68,7 @@ class _Parser:
 
     def _next(self) -> Token:
         token = self._token
-        if token.kind != "end":
+        if token.kind != "eof":
             self._at += 1
             self._token = self._tokens[self._at]
         return token
@@ -175,17 +175,16 @@ class _Parser:
     def program(self) -> syntax.Program:
         declarations: list[syntax.Declaration] = []
         broken: set[str] = set()
-        while not self._is("end"):
+        while not self._is("eof"):
             start = self._at
             try:
                 declarations.append(self._expect_declaration())
             except _Refused:
                 name = next((t for t in self._tokens[start : start + 2] if t.kind == "name"), None)
-                if name is not None:
-                    broken.add(name.text)
+                broken.add(name.text if name is not None else "")
                 if self._at == start:
                     self._next()
-                while not self._is("end") and not self._at_declaration():
+                while not self._is("eof") and not self._at_declaration():
                     self._next()
         return syntax.Program(tuple(declarations), frozenset(broken))
 
@@ -404,7 +403,7 @@ class _Parser:
         statements: list[syntax.Statement] = []
         damaged = False
         while not self._is("}"):
-            if self._is("end") or self._at_declaration():
+            if self._is("eof") or self._at_declaration():
                 raise self._refuse("'}'", "at the end of the body", opened=brace)
             begin = self._at
             try:
@@ -417,24 +416,33 @@ class _Parser:
 
     def _skip_to_statement(self, begin: int) -> None:
         """Skip to the end of the body, or to a token that starts a line, is not inside brackets and goes on no chain."""
-        depth = sum({"(": 1, "[": 1, ")": -1, "]": -1}.get(t.kind, 0) for t in self._tokens[begin : self._at])
+        skipped = self._tokens[begin : self._at]
+        parens = sum({"(": 1, "[": 1, ")": -1, "]": -1}.get(token.kind, 0) for token in skipped)
+        braces = sum({"{": 1, "}": -1}.get(token.kind, 0) for token in skipped)
         if self._at == begin:
+            parens += self._token.kind == "("
             self._next()
-        while not self._is("end"):
+        while not self._is("eof"):
             token, previous = self._token, self._tokens[self._at - 1]
-            if token.kind in ("(", "[", "{"):
-                if depth <= 0 and token.starts_line and token.kind == "(" and previous.kind != ";":
+            goes_on = previous.kind in (";", "*", ",", "(", "{", "[") or not token.starts_line
+            match token.kind:
+                case "(" | "[":
+                    if token.kind == "(" and parens <= 0 and braces <= 0 and not goes_on:
+                        return
+                    parens += 1
+                case ")" | "]":
+                    parens -= 1
+                case "{":
+                    braces += 1
+                case "}" if braces <= 0:
                     return
-                depth += 1
-            elif token.kind in (")", "]"):
-                depth -= 1
-            elif token.kind == "}":
-                if depth <= 0:
+                case "}":
+                    braces -= 1
+                case "let" | "spawn":
                     return
-                depth -= 1
-            elif token.kind in ("let", "spawn") or self._at_declaration():
-                return
-            elif token.kind == "name" and token.starts_line and previous.kind not in (";", "*", ",", "(", "{", "["):
+                case "name" if not goes_on:
+                    return
+            if self._at_declaration():
                 return
             self._next()
 
@@ -519,7 +527,8 @@ class _Parser:
         name = self._expect_qname("a process")
         if self._parse("@"):
             port = self._expect_name("the name of a port")
-            return syntax.Ref(name, self._since(name.span), port)
+            fields = self._fields()
+            return syntax.Ref(name, self._since(name.span), port, fields)
         fields = self._fields()
         return syntax.Ref(name, self._since(name.span), None, fields)
 
@@ -725,7 +734,7 @@ class _Parser:
 
 def _describe(token: Token) -> str:
     """Name a token for a message."""
-    if token.kind == "end":
+    if token.kind == "eof":
         return "the end of the file"
     if token.kind == "string":
         return "a string"

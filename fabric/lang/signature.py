@@ -282,6 +282,7 @@ class _Reader:
                 help="name the inputs first, then the outputs",
             )
         header = [name.text for name in impl.header]
+        header += [f"port_{i}" for i in range(len(header), len(ins) + len(outs))]  # so that its users see ports
         inputs = tuple(PortDecl(name, *part) for name, part in zip(header, ins, strict=False))
         outputs = tuple(PortDecl(name, *part) for name, part in zip(header[len(ins) :], outs, strict=False))
         return inputs, outputs

@@ -83,13 +83,13 @@ class Sink(msgspec.Struct, frozen=True):
     feedback: bool = False
 
 
-class Emit(msgspec.Struct, frozen=True, tag="emit"):
+class Emit(msgspec.Struct, frozen=True):
     """Put the message into a sink (an index into ``Plan.sinks``)."""
 
     sink: int
 
 
-class Check(msgspec.Struct, frozen=True, tag="check"):
+class Check(msgspec.Struct, frozen=True):
     """Validate against ``type``, then go on. In front of a filter (``drops``) a message that does not fit is not selected."""
 
     node: str
@@ -98,7 +98,7 @@ class Check(msgspec.Struct, frozen=True, tag="check"):
     then: tuple[Step, ...]
 
 
-class Transform(msgspec.Struct, frozen=True, tag="transform"):
+class Transform(msgspec.Struct, frozen=True):
     """Apply a ``map``, ``filter`` or ``project``, then go on with its result."""
 
     node: str

@@ -14,7 +14,8 @@ from fabric.launch.launcher import Worker
 from fabric.plan.plan import WorkerPlan
 from fabric.transport.ports import Receiver, Sender, Transport
 from fabric.wire.codec import encode
-from fabric.wire.frame import Eof
+from fabric.wire.control import READY
+from fabric.wire.frame import Data, Eof
 from fabric.wire.lines import LineBridge
 from fabric.wire.spec import INPUT_PORTS
 
@@ -115,7 +116,11 @@ class LineRelay:
         await worker.close_stdin()
 
     async def serve(self, worker: Worker) -> int:
-        """See :class:`Relay`. The end of stdout counts as an end of the channels only if the program then exits with 0."""
+        """See :class:`Relay`. The program is ready since it runs, for it cannot say so.
+
+        The end of its stdout counts as an end of its channels only if it then exits with 0.
+        """
+        self._arrive("ctrl_out", [encode(Data(self._name, READY))])
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write, worker)
             async for line in worker.stdout_lines():

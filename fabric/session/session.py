@@ -614,8 +614,13 @@ class Session:
         when = "" if started else (" before it was ready" if worker.plan.transport == "zmq" else " before it answered anything")
         waiting = worker.delivery.waiting
         doing = f" with {waiting} message{'s' if waiting > 1 else ''} unanswered" if waiting else ""
-        said = _last_words(event.stderr)
-        self._fail(code, "child_died" if started else "worker_not_started", f"worker '{name}' {how}{when}{doing}{said}")
+        word, said = _last_words(event.stderr)
+        if code == 2 and word:  # it knows best what is wrong with its configuration
+            self._fail(code, word, said)
+            return
+        word = "child_died" if started else "worker_not_started"
+        said = f": {said.removeprefix(f"worker '{name}': ")}" if said else ""
+        self._fail(code, word, f"worker '{name}' {how}{when}{doing}{said}")
 
     def _fail(self, exit_code: int, code: str, message: str) -> None:
         """End the session because something is broken. The first failure is the one that is told."""
@@ -651,13 +656,15 @@ class Session:
         self._do(Finish(self._exit_code, losses, self._error))
 
 
-def _last_words(stderr: tuple[str, ...]) -> str:
-    """Return what a worker said of its end: the text of its last error object, or else its last line."""
+def _last_words(stderr: tuple[str, ...]) -> tuple[str, str]:
+    """Return what a worker said of its end: code and text of its last error object, or else no code and its last line."""
     for line in reversed(stderr):
         try:
             said = decode_json(line)
         except ValueRejected:
-            return f": {line}" if line.strip() else ""
+            if line.strip():
+                return "", line.strip()
+            continue
         if isinstance(said, dict) and isinstance(said.get("error"), str):
-            return f": {said['error']}"
-    return ""
+            return str(said.get("code", "")), said["error"]
+    return "", ""

@@ -12,7 +12,7 @@ MARK_ALL_PORTS = "mark_all_ports"
 """The feature of a worker that forwards markers on telemetry and ctrl_out too, not only on data_out."""
 
 
-class Ready(msgspec.Struct, frozen=True):
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
     """``{"status": "ready"}``: all sockets are connected and bound; the first message on ctrl_out.
 
     Attributes:

@@ -1,0 +1,271 @@
+"""A body while it is built: what it may mention, its instances and its connections.
+
+A name stands for one instance however often chains mention it; a ``spawn`` makes a new one each time, and so does an inline
+morphism. Mistakes are reported here, and never stop the work.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BodyBuilder", "Scope"]
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fabric.lang import syntax, typed
+from fabric.lang.diagnostic import Report
+from fabric.lang.flow import Source, Target, remedy
+from fabric.lang.signature import Interface, PortDecl, ports
+from fabric.lang.source import Span
+from fabric.lang.typed import BOUNDARY, Body, Connection, Endpoint, Instance, Kind, Port
+from fabric.lang.types import TypeTable, is_consistent, is_subtype, why_not
+from fabric.wire.payload import show
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What a body may mention.
+
+    Attributes:
+        interfaces: of all bindings.
+        morphisms: the bindings of kinds other than plumb, for their expressions.
+        silent: names that are known to be wrong; nothing is reported about them.
+        modules: that ``use`` brought in; not supported yet, and so silent.
+    """
+
+    interfaces: Mapping[str, Interface]
+    morphisms: Mapping[str, typed.Binding]
+    silent: frozenset[str]
+    modules: frozenset[str]
+    types: TypeTable
+
+
+class BodyBuilder:
+    """Collects the instances and connections of one body.
+
+    Attributes:
+        inputs, outputs: the body's ports by name; none if its implementation is a chain, which cannot name them.
+        channels: by name, the instance that a channel is, and its declaration.
+        written, read: ends that something feeds or reads, also where a mistake left no connection.
+        in_chains, spawned: processes by name, and where they were first used that way.
+        uses: bindings that there is an instance of, and where the first one is mentioned.
+    """
+
+    def __init__(self, interface: Interface, scope: Scope, report: Report, *, by_name: bool) -> None:
+        self.interface = interface
+        self.scope = scope
+        self.report = report
+        self.inputs = {port.name: port for port in interface.inputs} if by_name else {}
+        self.outputs = {port.name: port for port in interface.outputs} if by_name else {}
+        self.channels: dict[str, tuple[str, PortDecl]] = {}
+        self.instances: dict[str, Instance] = {}
+        self.connections: dict[tuple[Endpoint, Endpoint], Connection] = {}
+        self.optional: set[Endpoint] = set()
+        self.written: set[Endpoint] = set()  # targets that something feeds, also if it is poisoned
+        self.read: set[Endpoint] = set()
+        self.in_chains: dict[str, Span] = {}
+        self.spawned: dict[str, Span] = {}
+        self.uses: dict[str, Span] = {}
+        self._empty_spawns: list[syntax.Spawn] = []
+
+    def declare_channel(self, decl: syntax.ChannelDecl) -> None:
+        name = decl.name
+        if isinstance(decl.type, syntax.StreamType):
+            type_ = self.scope.types.value_type(decl.type.of)
+        else:
+            type_ = self.scope.types.value_type(decl.type)
+            self.report.add("E0405", decl.type.span, "a channel carries a stream", help="write '!' before its type")
+        taken = self.inputs.get(name.text) or self.outputs.get(name.text)
+        if taken or name.text in self.channels:
+            related = [] if taken else [(self.channels[name.text][1].span, "first declared here")]
+            what = "a port of this body" if taken else "a channel already"
+            self.report.add("E0205", name.span, f"'{name.text}' is {what}", related=related)
+            return
+        port = (Port("input", type_),), (Port("output", type_),)
+        instance = self.new("id", name.span, *port)
+        self.channels[name.text] = instance, PortDecl(name.text, type_, name.span)
+
+    def local(self, name: str) -> str | None:
+        """Say in words what a local name is."""
+        if name in self.inputs:
+            return "an input of this body"
+        if name in self.outputs:
+            return "an output of this body"
+        return "a channel" if name in self.channels else None
+
+    def is_name(self, inline: syntax.Inline) -> bool:
+        """Say whether a structural word is the name of something here."""
+        word = inline.word.text
+        if inline.span != inline.word.span:
+            return False
+        known = word in self.inputs or word in self.outputs or word in self.channels
+        return known or (word in self.scope.interfaces and word != self.interface.name)
+
+    def interface_of(self, name: syntax.Name) -> Interface | None:
+        if name.module is not None:
+            if name.module not in self.scope.modules:
+                known = name.module in self.scope.interfaces
+                self.report.add(
+                    "E0204",
+                    name.span,
+                    f"there is no module '{name.module}'",
+                    help=f"'{name.module}' is a process; write '{name.module}@{name.text}' for a port"
+                    if known
+                    else None,
+                )
+            return None
+        interface = self.scope.interfaces.get(name.text)
+        if interface is None and name.text not in self.scope.silent:
+            local = name.text in self.inputs or name.text in self.outputs or name.text in self.channels
+            if not local:
+                candidates = [*self.inputs, *self.outputs, *self.channels, *self.scope.interfaces]
+                self.report.add(
+                    "E0202",
+                    name.span,
+                    f"there is no process, port or channel '{name.text}'",
+                    help=self.report.suggest(name.text, candidates),
+                )
+        return interface
+
+    def unknown_port(self, port: syntax.Name, interface: Interface) -> None:
+        names = [p.name for p in (*interface.inputs, *interface.outputs)]
+        hint = self.report.suggest(port.text, names)
+        if port.text in ("ctrl", "ctrl_in", "ctrl_out") and interface.kind in ("agent", "worker"):
+            hint = f"give '{interface.name}' a control input: (!A, !C) -> !B"
+        self.report.add(
+            "E0203",
+            port.span,
+            f"'{interface.name}' has no port '{port.text}'",
+            related=[(interface.span, f"'{interface.name}' is declared here")],
+            notes=[f"its ports are: {', '.join(names)}"],
+            help=hint,
+        )
+
+    def twice(self, span: Span, name: str, first: Span) -> None:
+        self.report.add(
+            "E0503",
+            span,
+            f"'{name}' is used both in chains and by 'spawn'",
+            related=[(first, "here the other way")],
+            help="a chain means the one instance of that name, 'spawn' makes a new one; use one way in a body",
+        )
+
+    def instantiate(self, instance: str, interface: Interface, span: Span) -> None:
+        morphism = self.scope.morphisms.get(interface.name)
+        self.uses.setdefault(interface.name, span)
+        self.instances[instance] = Instance(
+            instance,
+            interface.kind,
+            interface.name,
+            ports(interface.inputs),
+            ports(interface.outputs),
+            span,
+            morphism.expr if morphism else None,
+            morphism.select if morphism else (),
+            morphism.index if morphism else None,
+        )
+        if interface.kind in ("agent", "worker"):
+            self.optional.add(Endpoint(instance, "ctrl_in"))
+
+    def new(
+        self,
+        kind: Kind,
+        span: Span,
+        inputs: tuple[Port, ...],
+        outputs: tuple[Port, ...],
+        *,
+        expr: typed.Expr | None = None,
+        select: tuple[str, ...] = (),
+        index: int | str | None = None,
+    ) -> str:
+        name = self.fresh(kind, span)
+        self.instances[name] = Instance(name, kind, None, inputs, outputs, span, expr, select, index)
+        return name
+
+    def fresh(self, word: str, span: Span) -> str:
+        """Return ``word@line``, or ``word@line.2`` for the second on that line."""
+        base = f"{word}@{self.report.source.position(span.start)[0]}"
+        name, count = base, 1
+        while name in self.instances:
+            count += 1
+            name = f"{base}.{count}"
+        return name
+
+    def connect(self, source: Source, target: Target) -> None:
+        """Connect, after a look at the types."""
+        if target.endpoint is not None:
+            self.written.add(target.endpoint)
+        self.mark_read(source)
+        if target.endpoint is None:
+            return
+        if source.is_empty:
+            instance = self.new("empty", source.span, (), (Port("output", target.type),))
+            source = msgspec.structs.replace(source, endpoint=Endpoint(instance, "output"), type=target.type)
+        if source.endpoint is None:
+            return
+        if is_subtype(source.type, target.type):
+            self.link(source, target.endpoint, source.span)
+        elif is_consistent(source.type, target.type):
+            self.link(source, target.endpoint, source.span, checked=True)
+        else:
+            self.mismatch(source, target)
+
+    def link(self, source: Source, target: Endpoint, span: Span, *, checked: bool = False) -> None:
+        assert source.endpoint is not None
+        self.read.add(source.endpoint)
+        self.written.add(target)
+        key = (source.endpoint, target)
+        if key in self.connections:
+            self.report.add(
+                "W0512",
+                span,
+                "these two are wired already; messages are not sent twice",
+                related=[(self.connections[key].span, "wired here")] if self.connections[key].span != span else [],
+            )
+            return
+        self.connections[key] = Connection(source.endpoint, target, span, checked)
+
+    def mismatch(self, source: Source, target: Target) -> None:
+        declared = f" (line {self.report.source.position(source.declared.start)[0]})" if source.declared else ""
+        related = []
+        if target.declared is not None:
+            subject = f"'{target.owner}'" if target.owner and target.owner != target.what else f"{target.what}"
+            related.append((target.declared, f"expected because {subject} takes !{show(target.type)}"))
+        self.report.add(
+            "E0412",
+            source.span,
+            f"cannot wire !{show(source.type)} to {target.what} of type !{show(target.type)}",
+            label=f"{source.text} produces !{show(source.type)}{declared}",
+            related=related,
+            notes=why_not(source.type, target.type),
+            help=remedy(source, target),
+        )
+
+    def mark_read(self, source: Source) -> None:
+        if source.endpoint is not None:
+            self.read.add(source.endpoint)
+
+    def poison_name(self, name: str) -> None:
+        self.read.add(Endpoint(BOUNDARY, name))
+        self.written.add(Endpoint(BOUNDARY, name))
+        if name in self.channels:
+            instance = self.channels[name][0]
+            self.read.add(Endpoint(instance, "output"))
+            self.written.add(Endpoint(instance, "input"))
+
+    def finish(self, *, complete: bool) -> Wired:
+        """Return the body; ``complete``: it was read whole, so that what is missing can be reported."""
+        body = Body(tuple(self.instances.values()), tuple(self.connections.values()))
+        if complete:
+            self._report_loose_ends()
+            for cycle in unfed_cycles(body, self.written):
+                first, *others = cycle
+                loop = " -> ".join(instance.name for instance in [*cycle, first])
+                self.report.add(
+                    "E0502",
+                    first.span,
+                    f"nothing feeds the loop {loop}",
+                    label="no message ever comes in",
+                    related=[(other.span, "on the loop") for other in others[:3]],
+                    help=f"wire an input to it: input ; {first.name}",
+                )
+        return Wired(body, self.uses)

@@ -1,0 +1,133 @@
+"""The edge to one worker."""
+
+import pytest
+
+from fabric.errors import RemoteProtocolError
+from fabric.session.delivery import OUTPUTS_PER_INPUT_MAX, Delivery, Message, Trace
+
+
+def message(text: str) -> Message:
+    trace = Trace(bytes(16), 1)
+    return Message(text.encode(), (trace,), trace.id, bytes(8), b"")
+
+
+def edge(window: int = 1, *texts: str) -> Delivery:
+    delivery = Delivery("judge", 1, window)
+    delivery.may_send = True
+    for text in texts:
+        delivery.offer(message(text), feedback=False)
+    return delivery
+
+
+def taken(delivery: Delivery) -> list[str]:
+    texts = []
+    while (unacked := delivery.take()) is not None:
+        texts.append(unacked.message.payload.decode())
+    return texts
+
+
+def outputs(unacked: list) -> list[list[str]]:
+    return [[held.payload.decode() for held in one.outputs] for one in unacked]
+
+
+def test_nothing_is_sent_before_the_worker_runs():
+    """Messages wait."""
+    delivery = Delivery("judge", 1, 8)
+    delivery.offer(message("a"), feedback=False)
+    assert delivery.take() is None
+    assert not delivery.idle
+
+
+def test_a_window_bounds_what_the_worker_has():
+    """The third waits until the first is acknowledged."""
+    delivery = edge(2, "a", "b", "c")
+    assert taken(delivery) == ["a", "b"]
+    delivery.returned("output", "ack/judge/1/1")
+    assert taken(delivery) == ["c"]
+
+
+def test_outputs_are_committed_by_the_marker_that_follows_them():
+    """Each message gets the outputs between the marker before and its own; none is fine."""
+    delivery = edge(3, "a", "b", "c")
+    taken(delivery)
+    delivery.output("output", b"1", None)
+    delivery.output("output", b"2", None)
+    assert outputs(delivery.returned("output", "ack/judge/1/1")) == [["1", "2"]]
+    assert outputs(delivery.returned("output", "ack/judge/1/2")) == [[]]
+    delivery.output("output", b"3", None)
+    assert outputs(delivery.returned("output", "ack/judge/1/3")) == [["3"]]
+    assert delivery.idle
+
+
+def test_feedback_goes_before_new_input():
+    """Or a loop would fill with new messages."""
+    delivery = edge(1, "new")
+    delivery.offer(message("back"), feedback=True)
+    assert taken(delivery) == ["back"]
+
+
+def test_a_message_is_committed_when_its_marker_is_back_on_every_port_that_marks():
+    """Telemetry and output travel on sockets of their own; both have to be through."""
+    delivery = Delivery("judge", 1, 2)
+    delivery.mark(frozenset({"telemetry"}))
+    delivery.may_send = True
+    delivery.offer(message("a"), feedback=False)
+    delivery.offer(message("b"), feedback=False)
+    taken(delivery)
+    delivery.output("output", b"1", None)
+    assert delivery.returned("output", "ack/judge/1/1") == []
+    delivery.output("output", b"2", None)
+    delivery.output("telemetry", b"t1", None)
+    assert outputs(delivery.returned("telemetry", "ack/judge/1/1")) == [["1", "t1"]]
+
+
+@pytest.mark.parametrize("marker", ["ack/judge/1/2", "ack/judge/2/1", "ack/other/1/1", "nonsense"])
+def test_a_marker_out_of_turn_is_a_violation(marker: str):
+    """It proves nothing."""
+    delivery = edge(2, "a", "b")
+    taken(delivery)
+    with pytest.raises(RemoteProtocolError, match="expected 'ack/judge/1/1'"):
+        delivery.returned("output", marker)
+
+
+def test_a_marker_that_was_never_sent_is_a_violation():
+    """A worker cannot acknowledge what it has not got."""
+    with pytest.raises(RemoteProtocolError, match="returned marker"):
+        edge(2, "a").returned("output", "ack/judge/1/1")
+
+
+def test_an_output_without_an_input_is_a_violation():
+    """No message is with the worker."""
+    with pytest.raises(RemoteProtocolError, match="no input in flight"):
+        edge(1).output("output", b"1", None)
+
+
+def test_more_outputs_than_may_be_held_are_a_violation():
+    """What is held back has a bound."""
+    delivery = edge(1, "a")
+    taken(delivery)
+    for _ in range(OUTPUTS_PER_INPUT_MAX):
+        delivery.output("output", b"1", None)
+    with pytest.raises(RemoteProtocolError, match="10001 outputs"):
+        delivery.output("output", b"1", None)
+
+
+def test_a_worker_that_ends_commits_its_last_outputs_and_leaves_the_rest():
+    """After max_messages it need not return the last marker."""
+    delivery = edge(2, "a", "b", "c")
+    taken(delivery)
+    delivery.output("output", b"1", None)
+    head, left = delivery.end()
+    assert head is not None
+    assert outputs([head]) == [["1"]]
+    assert [m.payload for m in left] == [b"b", b"c"]
+    assert delivery.idle
+
+
+def test_a_worker_that_ends_without_an_answer_leaves_everything():
+    """Nothing says that the first message was done."""
+    delivery = edge(1, "a", "b")
+    taken(delivery)
+    head, left = delivery.end()
+    assert head is None
+    assert [m.payload for m in left] == [b"a", b"b"]
