@@ -1,7 +1,7 @@
 """A body while it is built: what it may mention, its instances and its connections.
 
-A name stands for one instance however often chains mention it; a ``spawn`` makes a new one each time, and so does an inline
-morphism. Mistakes are reported here, and never stop the work.
+A name stands for one instance however often chains mention it; a ``spawn`` makes a new one each time, and so does an
+inline morphism. Mistakes are reported here, and never stop the work.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import msgspec
 from fabric.lang import syntax, typed
 from fabric.lang.diagnostic import Report
 from fabric.lang.flow import Source, Target, remedy
+from fabric.lang.morphisms import Shape
 from fabric.lang.signature import Interface, PortDecl, ports
 from fabric.lang.source import Span
-from fabric.lang.typed import BOUNDARY, Body, Connection, Endpoint, Instance, Kind, Port
+from fabric.lang.typed import BOUNDARY, Body, Connection, Endpoint, Instance, Port
 from fabric.lang.types import TypeTable, is_consistent, is_subtype, why_not
 from fabric.wire.payload import show
 
@@ -65,9 +66,9 @@ class BodyBuilder:
         self.in_chains: dict[str, Span] = {}
         self.spawned: dict[str, Span] = {}
         self.uses: dict[str, Span] = {}
-        self._empty_spawns: list[syntax.Spawn] = []
 
     def declare_channel(self, decl: syntax.ChannelDecl) -> None:
+        """Add a channel: an ``id`` under a name."""
         name = decl.name
         if isinstance(decl.type, syntax.StreamType):
             type_ = self.scope.types.value_type(decl.type.of)
@@ -80,8 +81,7 @@ class BodyBuilder:
             what = "a port of this body" if taken else "a channel already"
             self.report.add("E0205", name.span, f"'{name.text}' is {what}", related=related)
             return
-        port = (Port("input", type_),), (Port("output", type_),)
-        instance = self.new("id", name.span, *port)
+        instance = self.new(Shape("id", (Port("input", type_),), (Port("output", type_),)), name.span)
         self.channels[name.text] = instance, PortDecl(name.text, type_, name.span)
 
     def local(self, name: str) -> str | None:
@@ -101,6 +101,7 @@ class BodyBuilder:
         return known or (word in self.scope.interfaces and word != self.interface.name)
 
     def interface_of(self, name: syntax.Name) -> Interface | None:
+        """Return the interface of a process; None if there is none, which is reported unless the name is local."""
         if name.module is not None:
             if name.module not in self.scope.modules:
                 known = name.module in self.scope.interfaces
@@ -127,6 +128,7 @@ class BodyBuilder:
         return interface
 
     def unknown_port(self, port: syntax.Name, interface: Interface) -> None:
+        """Report a port that a process does not have."""
         names = [p.name for p in (*interface.inputs, *interface.outputs)]
         hint = self.report.suggest(port.text, names)
         if port.text in ("ctrl", "ctrl_in", "ctrl_out") and interface.kind in ("agent", "worker"):
@@ -141,6 +143,7 @@ class BodyBuilder:
         )
 
     def twice(self, span: Span, name: str, first: Span) -> None:
+        """Report a process that is both chained and spawned."""
         self.report.add(
             "E0503",
             span,
@@ -150,6 +153,7 @@ class BodyBuilder:
         )
 
     def instantiate(self, instance: str, interface: Interface, span: Span) -> None:
+        """Add an instance of a binding."""
         morphism = self.scope.morphisms.get(interface.name)
         self.uses.setdefault(interface.name, span)
         self.instances[instance] = Instance(
@@ -166,19 +170,12 @@ class BodyBuilder:
         if interface.kind in ("agent", "worker"):
             self.optional.add(Endpoint(instance, "ctrl_in"))
 
-    def new(
-        self,
-        kind: Kind,
-        span: Span,
-        inputs: tuple[Port, ...],
-        outputs: tuple[Port, ...],
-        *,
-        expr: typed.Expr | None = None,
-        select: tuple[str, ...] = (),
-        index: int | str | None = None,
-    ) -> str:
-        name = self.fresh(kind, span)
-        self.instances[name] = Instance(name, kind, None, inputs, outputs, span, expr, select, index)
+    def new(self, made: Shape, span: Span) -> str:
+        """Add an inline morphism; return the name of the instance."""
+        name = self.fresh(made.kind, span)
+        self.instances[name] = Instance(
+            name, made.kind, None, made.inputs, made.outputs, span, made.expr, made.select, made.index
+        )
         return name
 
     def fresh(self, word: str, span: Span) -> str:
@@ -198,7 +195,7 @@ class BodyBuilder:
         if target.endpoint is None:
             return
         if source.is_empty:
-            instance = self.new("empty", source.span, (), (Port("output", target.type),))
+            instance = self.new(Shape("empty", (), (Port("output", target.type),)), source.span)
             source = msgspec.structs.replace(source, endpoint=Endpoint(instance, "output"), type=target.type)
         if source.endpoint is None:
             return
@@ -210,6 +207,7 @@ class BodyBuilder:
             self.mismatch(source, target)
 
     def link(self, source: Source, target: Endpoint, span: Span, *, checked: bool = False) -> None:
+        """Connect without a look at the types."""
         assert source.endpoint is not None
         self.read.add(source.endpoint)
         self.written.add(target)
@@ -225,6 +223,7 @@ class BodyBuilder:
         self.connections[key] = Connection(source.endpoint, target, span, checked)
 
     def mismatch(self, source: Source, target: Target) -> None:
+        """Report that messages do not fit where they go."""
         declared = f" (line {self.report.source.position(source.declared.start)[0]})" if source.declared else ""
         related = []
         if target.declared is not None:
@@ -241,10 +240,12 @@ class BodyBuilder:
         )
 
     def mark_read(self, source: Source) -> None:
+        """Count a source as read, though nothing may be connected to it."""
         if source.endpoint is not None:
             self.read.add(source.endpoint)
 
     def poison_name(self, name: str) -> None:
+        """Count a port or channel as wired, after a mistake about it."""
         self.read.add(Endpoint(BOUNDARY, name))
         self.written.add(Endpoint(BOUNDARY, name))
         if name in self.channels:
@@ -252,20 +253,6 @@ class BodyBuilder:
             self.read.add(Endpoint(instance, "output"))
             self.written.add(Endpoint(instance, "input"))
 
-    def finish(self, *, complete: bool) -> Wired:
-        """Return the body; ``complete``: it was read whole, so that what is missing can be reported."""
-        body = Body(tuple(self.instances.values()), tuple(self.connections.values()))
-        if complete:
-            self._report_loose_ends()
-            for cycle in unfed_cycles(body, self.written):
-                first, *others = cycle
-                loop = " -> ".join(instance.name for instance in [*cycle, first])
-                self.report.add(
-                    "E0502",
-                    first.span,
-                    f"nothing feeds the loop {loop}",
-                    label="no message ever comes in",
-                    related=[(other.span, "on the loop") for other in others[:3]],
-                    help=f"wire an input to it: input ; {first.name}",
-                )
-        return Wired(body, self.uses)
+    def finish(self) -> Body:
+        """Return what was collected."""
+        return Body(tuple(self.instances.values()), tuple(self.connections.values()))

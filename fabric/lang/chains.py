@@ -1,9 +1,10 @@
 """Chains ``a ; b ; c`` to instances and connections.
 
-A chain is walked from the left. What flows out of an element is a list of sources, one a port; the next element has a number of
-inputs, and the sources are dealt out to them: pairwise if they are as many, a single one to each input (fan-out), all to a
-single input (fan-in), else the arities do not match. Inline morphisms take their types from what flows in, which is why the walk
-goes from left to right, and why an ``empty`` at the start is made only when it is known what it feeds.
+A chain is walked from the left. What flows out of an element is a list of sources, one a port; the next element has a
+number of inputs, and the sources are dealt out to them: pairwise if they are as many, a single one to each input
+(fan-out), all to a single input (fan-in), else the arities do not match. Inline morphisms take their types from what
+flows in, which is why the walk goes from left to right, and why an ``empty`` at the start is made only when it is known
+what it feeds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fabric.lang import syntax, typed
 from fabric.lang.body import BodyBuilder
 from fabric.lang.expr import select_path
 from fabric.lang.flow import Source, Target, as_ref, is_poison, poison, words
-from fabric.lang.morphisms import joined, shape
+from fabric.lang.morphisms import Shape, joined, shape
 from fabric.lang.signature import Interface, PortDecl
 from fabric.lang.source import Span
 from fabric.lang.typed import BOUNDARY, Endpoint, Port
@@ -30,9 +31,7 @@ class Chains:
     def __init__(self, body: BodyBuilder) -> None:
         self._body = body
 
-    def walk(
-        self, elements: Sequence[syntax.Element], feeds: list[list[Source]] | None, *, ends: bool
-    ) -> list[Source]:
+    def walk(self, elements: Sequence[syntax.Element], feeds: list[list[Source]] | None, *, ends: bool) -> list[Source]:
         """Wire the elements one after the other; ``feeds``: for each input of the first one, or None if it starts.
 
         Returns what flows out of the last one; nothing if the chain ends there.
@@ -110,7 +109,7 @@ class Chains:
             case syntax.Inline() if not self._body.is_name(element):
                 if feeds is None:
                     return self._start(element)
-                return self.pass_through(element, feeds, wants_outputs=wants_outputs)
+                return self.pass_through(element, feeds)
         ref = as_ref(element)
         if feeds is not None:
             self._reach(ref, feeds)
@@ -118,10 +117,7 @@ class Chains:
 
     def _group(self, group: syntax.Group, feeds: list[list[Source]] | None, *, wants_outputs: bool) -> list[Source]:
         sources: list[Source] = []
-        if len(group.branches) == 1:
-            arities = [len(feeds or ())]
-        else:
-            arities = self._group_arities(group, len(feeds or ()))
+        arities = [len(feeds or ())] if len(group.branches) == 1 else self._group_arities(group, len(feeds or ()))
         at = 0
         for branch, arity in zip(group.branches, arities, strict=True):
             share = None if feeds is None else feeds[at : at + arity]
@@ -165,6 +161,7 @@ class Chains:
         return [self.target(name, port, ref.span, name) for port in wanted]
 
     def target(self, instance: str, port: PortDecl, span: Span, owner: str) -> Target:
+        """Return an input of an instance as a target."""
         return Target(Endpoint(instance, port.name), port.type, span, owner, port.name, port.span)
 
     def _refuse_target(self, ref: syntax.Ref) -> None:
@@ -226,9 +223,7 @@ class Chains:
             return [poison(ref.span)]
         return self._project_fields(sources, ref, fields)
 
-    def _project_fields(
-        self, sources: list[Source], ref: syntax.Ref, fields: tuple[syntax.Name, ...]
-    ) -> list[Source]:
+    def _project_fields(self, sources: list[Source], ref: syntax.Ref, fields: tuple[syntax.Name, ...]) -> list[Source]:
         """Return the sources with fields selected, each by a map of its own."""
         if not fields:
             return sources
@@ -244,22 +239,24 @@ class Chains:
                 out.append(poison(ref.span))
                 continue
             type_ = select_path(source.type, fields, self._body.report)
-            whole = typed.Input(source.type, ref.span)
             select = tuple(field.text for field in fields)
-            instance = self._body.new(
-                "map", ref.span, (Port("input", source.type),), (Port("output", type_),), expr=whole, select=select
+            made = Shape(
+                "map",
+                (Port("input", source.type),),
+                (Port("output", type_),),
+                typed.Input(source.type, ref.span),
+                select,
             )
+            instance = self._body.new(made, ref.span)
             self._body.link(source, Endpoint(instance, "input"), ref.span)
             out.append(Source(Endpoint(instance, "output"), type_, ref.span, source.text, source.declared))
         return out
 
     def _mention(self, ref: syntax.Ref) -> Interface | None:
-        """Return the interface of a process named in a chain, and see to its instance; None if there is no such process."""
+        """Return the interface of a process in a chain, and see to its instance; None if there is no such process."""
         interface = self._body.interface_of(ref.name)
         if interface is None:
-            if ref.port and (
-                ref.name.text in self._body.inputs or ref.name.text in self._body.outputs or ref.name.text in self._body.channels
-            ):
+            if ref.port and self._body.local(ref.name.text):
                 self._body.report.add("E0203", ref.port.span, f"'{ref.name.text}' is no process, and has no ports")
             return None
         name = ref.name.text
@@ -283,27 +280,25 @@ class Chains:
         )
         return [poison(inline.span)]
 
-    def pass_through(self, inline: syntax.Inline, feeds: list[list[Source]], *, wants_outputs: bool) -> list[Source]:
+    def pass_through(self, inline: syntax.Inline, feeds: list[list[Source]]) -> list[Source]:
         """Make the instance of an inline morphism, connect what feeds it, and return what flows out of it."""
-        span = inline.word.span
-        types = [self._joined(feed, inline) for feed in feeds]
-        if any(type_ is None for type_ in types):
-            for feed in feeds:
-                for source in feed:
-                    self._body.mark_read(source)
-            return [poison(inline.span)] if inline.kind not in ("discard", "empty") else []
-        known = cast("list[Type]", types)
-        poisoned = all(is_poison(source) for feed in feeds for source in feed)
-        instance, outputs = self._make(inline, known, poisoned=poisoned)
-        if instance is not None:
-            for feed, port in zip(feeds, self._body.instances[instance].inputs, strict=True):
-                for source in feed:
-                    self._body.connect(
-                        source, Target(Endpoint(instance, port.name), port.type, span, inline.kind, port.name)
-                    )
-        if poisoned or instance is None:
-            return [poison(inline.span)] * max(1, len(outputs)) if inline.kind not in ("discard", "empty") else []
-        if wants_outputs and not outputs:
-            return []
-        text = f"'{inline.word.text}'"
-        return [Source(Endpoint(instance, port.name), port.type, inline.span, text) for port in outputs]
+        ends = [poison(inline.span)] if inline.kind not in ("discard", "empty") else []
+        if inline.source is not None and not self._body.local(inline.source.text):
+            self._body.interface_of(inline.source)
+        everything = [source for feed in feeds for source in feed]
+        types = [type_ for feed in feeds if (type_ := joined(feed, inline, self._body.report)) is not None]
+        made = None
+        if len(types) == len(feeds) and not all(map(is_poison, everything)):
+            made = shape(inline, types, self._body.report)
+        if made is None:
+            for source in everything:
+                self._body.mark_read(source)
+            return ends
+        word = inline.word
+        instance = self._body.new(made, inline.span)
+        for feed, port in zip(feeds, made.inputs, strict=True):
+            for source in feed:
+                end = Endpoint(instance, port.name)
+                self._body.connect(source, Target(end, port.type, word.span, word.text, port.name))
+        text = f"'{word.text}'"
+        return [Source(Endpoint(instance, port.name), port.type, inline.span, text) for port in made.outputs]

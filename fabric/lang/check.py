@@ -12,15 +12,17 @@ __all__ = ["check_program", "check_source"]
 from typing import Any, cast
 
 from fabric.lang import syntax, typed
+from fabric.lang.body import Scope
 from fabric.lang.config import check_config
 from fabric.lang.diagnostic import Diagnostic, Report
 from fabric.lang.expr import infer, select_path
+from fabric.lang.morphisms import item_type, passing
 from fabric.lang.ordering import dependency_order
 from fabric.lang.parser import parse
 from fabric.lang.signature import Interface, kind_of, ports, read_interface
 from fabric.lang.source import Source, Span
 from fabric.lang.types import TypeTable, is_consistent, is_subtype, why_not
-from fabric.lang.wiring import Scope, passes, project, wire_body, wire_chain
+from fabric.lang.wiring import wire_body, wire_chain
 from fabric.wire.payload import Product, Type, show
 
 INSTANCES_MAX = 20_000
@@ -163,7 +165,7 @@ class _Checker:
                 gives = self._filtered(inline, interface, expr)
             case "project":
                 assert inline.index is not None
-                item = project(inputs[0], inline.index, inline.span, self._report)
+                item = item_type(inputs[0], inline.index, inline.span, self._report)
                 gives = [] if item is None else [item]
             case "id" | "copy" | "merge" | "merge_any":
                 gives = inputs
@@ -184,7 +186,7 @@ class _Checker:
     def _filtered(self, inline: syntax.Inline, interface: Interface, expr: typed.Expr) -> list[Type]:
         """Return what a declared filter gives; it may declare a part of its input as its output (a typed selector)."""
         input_, output = interface.inputs[0].type, interface.outputs[0].type
-        result = passes(expr, inline, input_, self._report)
+        result = passing(expr, input_, self._report)
         if result is None:
             return []
         if inline.fields:

@@ -1,7 +1,7 @@
 """What is wrong with a program, as data, and how it is shown.
 
-Every diagnostic has a stable code. ``E`` is an error, ``W`` a warning; the hundreds are the category. ``CODES`` is the list of
-them all. Passes hand what they find to a :class:`Report`; nothing raises.
+Every diagnostic has a stable code. ``E`` is an error, ``W`` a warning; the hundreds are the category. ``CODES`` is
+the list of them all. Passes hand what they find to a :class:`Report`; nothing raises.
 
 The text looks like this; carets mark the place, dashes the places that explain it::
 
@@ -310,7 +310,7 @@ def _cut(text: str, first: int, last: int, *, end_cut: bool = True) -> str:
 
 
 def _printable(text: str) -> str:
-    """Replace what would move the cursor or reorder the line: tabs by spaces, control and direction signs by pictures."""
+    """Replace what would move the cursor or reorder the line: tabs by spaces, control signs by pictures."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_picture, text))

@@ -1,7 +1,7 @@
 """What flows between the elements of a chain while it is walked.
 
-After a mistake the walk goes on with a *poisoned* source or target, one without endpoint: it fits everything, and what it would
-have fed counts as fed.
+After a mistake the walk goes on with a *poisoned* source or target, one without endpoint: it fits everything, and
+what it would have fed counts as fed.
 """
 
 from __future__ import annotations
@@ -48,14 +48,17 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def poison(span: Span) -> Source:
+    """Return a source that stands for a mistake."""
     return Source(None, JSON, span, "")
 
 
 def is_poison(source: Source) -> bool:
+    """Say whether a source stands for a mistake."""
     return source.endpoint is None and not source.is_empty
 
 
 def as_ref(element: syntax.Element) -> syntax.Ref:
+    """Return an element that is a name, perhaps a structural word used as one, as such."""
     assert not isinstance(element, syntax.Group)
     return element if isinstance(element, syntax.Ref) else syntax.Ref(element.word, element.span)
 

@@ -7,56 +7,69 @@ __all__ = ["report_loose_ends", "report_unfed_cycles"]
 from fabric.lang.body import BodyBuilder
 from fabric.lang.feeding import unfed_cycles
 from fabric.lang.signature import PortDecl
-from fabric.lang.typed import BOUNDARY, Body, Endpoint
+from fabric.lang.typed import BOUNDARY, Endpoint
 from fabric.wire.payload import show
 
-    def _report_loose_ends(self) -> None:
-        channels = dict(self._body.channels.values())
-        for instance in self._body.instances.values():
-            for port in instance.inputs:
-                end = Endpoint(instance.name, port.name)
-                if end in self._body.written or end in self._body.optional:
-                    continue
-                if instance.name in channels:
-                    self._report_loose_channel(channels[instance.name], Endpoint(instance.name, "output"))
-                    continue
-                what = f"'{instance.binding or instance.kind}'"
-                where = f"input '{port.name}' of {what}" if len(instance.inputs) > 1 else what
-                self._body.report.add(
-                    "E0501",
-                    instance.span,
-                    f"nothing feeds {where}",
-                    label=f"needs !{show(port.type)}",
-                    help=f"wire something to it: a ; {instance.binding}{'@' + port.name if len(instance.inputs) > 1 else ''}"
-                    if instance.binding
-                    else None,
-                )
-        for name, (instance_name, decl) in self._body.channels.items():
-            if (
-                Endpoint(instance_name, "output") not in self._body.read
-                and Endpoint(instance_name, "input") in self._body.written
-            ):
-                self._body.report.add("W0511", decl.span, f"nothing reads channel '{name}'; its messages are discarded")
-        for port_decl in self._body.interface.outputs:
-            if Endpoint(BOUNDARY, port_decl.name) not in self._body.written:
-                self._body.report.add(
-                    "E0505",
-                    self._header_span(port_decl),
-                    f"nothing feeds the output '{port_decl.name}' of '{self._body.interface.name}'",
-                    help=f"end a chain with it: a ; {port_decl.name}" if self._body.outputs else None,
-                )
-        for port_decl in self._body.interface.inputs:
-            if Endpoint(BOUNDARY, port_decl.name) not in self._body.read:
-                self._body.report.add(
-                    "W0510",
-                    self._header_span(port_decl),
-                    f"nothing reads the input '{port_decl.name}' of '{self._body.interface.name}'; its messages are discarded",
-                )
 
-    def _report_loose_channel(self, decl: PortDecl, output: Endpoint) -> None:
-        if output in self._body.read:
-            self._body.report.add("E0501", decl.span, f"nothing writes to channel '{decl.name}'")
-        else:
-            self._body.report.add(
-                "W0511", decl.span, f"channel '{decl.name}' is not used", help="remove it, or wire something to it"
+def report_loose_ends(body: BodyBuilder) -> None:
+    """Report inputs that nothing feeds and outputs of the body that nothing reaches, and warn of what goes nowhere."""
+    channels = dict(body.channels.values())
+    for instance in body.instances.values():
+        for port in instance.inputs:
+            end = Endpoint(instance.name, port.name)
+            if end in body.written or end in body.optional:
+                continue
+            if instance.name in channels:
+                _report_loose_channel(body, channels[instance.name], Endpoint(instance.name, "output"))
+                continue
+            what = f"'{instance.binding or instance.kind}'"
+            selected = f"@{port.name}" if len(instance.inputs) > 1 else ""
+            where = f"input '{port.name}' of {what}" if len(instance.inputs) > 1 else what
+            body.report.add(
+                "E0501",
+                instance.span,
+                f"nothing feeds {where}",
+                label=f"needs !{show(port.type)}",
+                help=f"wire something to it: a ; {instance.binding}{selected}" if instance.binding else None,
             )
+    for name, (instance_name, decl) in body.channels.items():
+        if Endpoint(instance_name, "output") not in body.read and Endpoint(instance_name, "input") in body.written:
+            body.report.add("W0511", decl.span, f"nothing reads channel '{name}'; its messages are discarded")
+    for port_decl in body.interface.outputs:
+        if Endpoint(BOUNDARY, port_decl.name) not in body.written:
+            body.report.add(
+                "E0505",
+                port_decl.span,
+                f"nothing feeds the output '{port_decl.name}' of '{body.interface.name}'",
+                help=f"end a chain with it: a ; {port_decl.name}" if body.outputs else None,
+            )
+    for port_decl in body.interface.inputs:
+        if Endpoint(BOUNDARY, port_decl.name) not in body.read:
+            body.report.add(
+                "W0510",
+                port_decl.span,
+                f"nothing reads the input '{port_decl.name}' of '{body.interface.name}'; its messages are discarded",
+            )
+
+
+def _report_loose_channel(body: BodyBuilder, decl: PortDecl, output: Endpoint) -> None:
+    if output in body.read:
+        body.report.add("E0501", decl.span, f"nothing writes to channel '{decl.name}'")
+    else:
+        body.report.add(
+            "W0511", decl.span, f"channel '{decl.name}' is not used", help="remove it, or wire something to it"
+        )
+
+
+def report_unfed_cycles(body: BodyBuilder) -> None:
+    """Report loops that no message can enter."""
+    for first, *others in unfed_cycles(body.finish(), body.written):
+        loop = " -> ".join(instance.name for instance in [first, *others, first])
+        body.report.add(
+            "E0502",
+            first.span,
+            f"nothing feeds the loop {loop}",
+            label="no message ever comes in",
+            related=[(other.span, "on the loop") for other in others[:3]],
+            help=f"wire an input to it: input ; {first.name}",
+        )

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 def dependency_order(needs: Mapping[str, Iterable[str]]) -> tuple[list[str], list[list[str]]]:
     """Return all names in order, and the cycles found, each as the names along it.
 
-    A cycle is entered once; where several share names, some are found only after the first is mended. Without recursion: chains
-    of ten thousand names are allowed.
+    A cycle is entered once; where several share names, some are found only after the first is mended. Without
+    recursion: chains of ten thousand names are allowed.
     """
     order: list[str] = []
     cycles: list[list[str]] = []

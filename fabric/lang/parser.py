@@ -1,12 +1,12 @@
 """Tokens to syntax tree, by recursive descent; ``grammar.txt`` has the grammar.
 
-``parse_x`` looks whether an x stands here and declines with None; ``expect_x`` has to find one. What is not found is reported
-and :class:`_Refused` is raised, which is caught in two places only: around a statement of a body and around a declaration.
-There the parser skips to where the next one seems to start, so that one run reports several errors. The places where one seems
-to start are guessed from keywords and line starts, which the grammar itself does not look at.
+``parse_x`` looks whether an x stands here and declines with None; ``expect_x`` has to find one. What is not found is
+reported and :class:`_Refused` is raised, which is caught in two places only: around a statement of a body and around a
+declaration. There the parser skips to where the next one seems to start, so that one run reports several errors. The
+places where one seems to start are guessed from keywords and line starts, which the grammar itself does not look at.
 
-Nesting is bounded by :data:`NESTING_MAX`, for types and chains by counting the descent, for expressions by the height of
-the tree: ``a + b + c`` makes a tall tree without any descent, and those who walk it later recurse.
+Nesting is bounded by :data:`NESTING_MAX`, for types and chains by counting the descent, for expressions by the height
+of the tree: ``a + b + c`` makes a tall tree without any descent, and those who walk it later recurse.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fabric.lang.source import Source, Span
 from fabric.lang.syntax import Name
 
 NESTING_MAX = 80
-"""Levels of brackets, or height of an expression. Passes recurse up to three frames a level, and Python allows 1,000."""
+"""Levels of brackets, or height of an expression. Passes recurse up to three frames a level; Python allows 1,000."""
 
 LOOKAHEAD_MAX = 200
 """Tokens looked at to tell a declaration without 'let' from other text while skipping."""
@@ -50,7 +50,7 @@ def parse(source: Source, report: Report) -> syntax.Program:
     return program
 
 
-class _Refused(Exception):
+class _Refused(Exception):  # noqa: N818  # never leaves this module
     """What was expected is not there; already reported."""
 
 
@@ -343,7 +343,7 @@ class _Parser:
         raise self._refuse(
             "an implementation",
             "after '='",
-            help="such as agent { ... }, python { ... }, worker { ... }, plumb(input, output) { ... }, map(...) or a ; b",
+            help="such as agent { ... }, python { ... }, plumb(input, output) { ... }, map(...) or a ; b",
         )
 
     def _expect_configured(self, word: Token) -> syntax.ConfiguredImpl:
@@ -415,7 +415,7 @@ class _Parser:
         return syntax.PlumbImpl(header, tuple(statements), self._since(start.span), damaged)
 
     def _skip_to_statement(self, begin: int) -> None:
-        """Skip to the end of the body, or to a token that starts a line, is not inside brackets and goes on no chain."""
+        """Skip to the end of the body, or to a token that starts a line, outside brackets, and goes on no chain."""
         skipped = self._tokens[begin : self._at]
         parens = sum({"(": 1, "[": 1, ")": -1, "]": -1}.get(token.kind, 0) for token in skipped)
         braces = sum({"{": 1, "}": -1}.get(token.kind, 0) for token in skipped)

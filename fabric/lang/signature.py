@@ -1,7 +1,7 @@
 """Signatures to ports.
 
-``!A`` is one port and ``(!A, !B)`` two; what they are called depends on the kind of process. ``A -> B`` without ``!`` is allowed
-for the pure morphisms and means the same as ``!A -> !B`` wherever messages flow.
+``!A`` is one port and ``(!A, !B)`` two; what they are called depends on the kind of process. ``A -> B`` without ``!``
+is allowed for the pure morphisms and means the same as ``!A -> !B`` wherever messages flow.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from fabric.lang import syntax
 from fabric.lang.body import BodyBuilder
 from fabric.lang.chains import Chains
 from fabric.lang.flow import Source, Target, as_ref, poison
+from fabric.lang.morphisms import Shape
 from fabric.lang.signature import Interface, PortDecl
 from fabric.lang.source import Span
 from fabric.lang.typed import BOUNDARY, Endpoint, Port
@@ -22,12 +23,19 @@ class Spawns:
     def __init__(self, body: BodyBuilder, chains: Chains) -> None:
         self._body = body
         self._chains = chains
+        self._empty: list[syntax.Spawn] = []
 
-    def _spawn(self, spawn: syntax.Spawn) -> None:
+    def finish(self) -> None:
+        """Wire what had to wait until all other statements were wired."""
+        for statement in self._empty:
+            self._spawn_empty(statement)
+
+    def spawn(self, spawn: syntax.Spawn) -> None:
+        """Wire one statement."""
         target = spawn.target
         if isinstance(target, syntax.Inline) and not self._body.is_name(target):
             if target.kind == "empty":
-                self._empty_spawns.append(spawn)
+                self._empty.append(spawn)
             else:
                 self._spawn_inline(spawn, target)
             return
@@ -80,9 +88,7 @@ class Spawns:
             if port_name in is_input:
                 self._feed_port(argument, self._chains.target(instance, port, ref.span, name))
             else:
-                source = Source(
-                    Endpoint(instance, port_name), port.type, argument.channel.span, f"'{name}'", port.span
-                )
+                source = Source(Endpoint(instance, port_name), port.type, argument.channel.span, f"'{name}'", port.span)
                 self._drain_port(argument, source, port_name)
 
     def _argument_port(
@@ -91,7 +97,9 @@ class Spawns:
         if argument.port is None:
             if position < len(interface.positional):
                 return interface.positional[position]
-            self._body.report.add("E0410", argument.span, f"'{interface.name}' has only {len(interface.positional)} ports")
+            self._body.report.add(
+                "E0410", argument.span, f"'{interface.name}' has only {len(interface.positional)} ports"
+            )
             return None
         name = "ctrl_in" if argument.port.text == "ctrl" else argument.port.text
         if name in decls:
@@ -194,7 +202,7 @@ class Spawns:
         for argument in arguments[:inputs]:
             source = self._channel_source(argument.channel)
             feeds.append([source or poison(argument.span)])
-        results = self._chains.pass_through(inline, feeds, wants_outputs=True)
+        results = self._chains.pass_through(inline, feeds)
         if inline.kind == "copy" and results and results[0].endpoint is not None:
             results = self._widen_copy(results[0], count - inputs)
         for argument, result in zip(arguments[inputs:], results, strict=False):
@@ -219,7 +227,7 @@ class Spawns:
             if drains:
                 source = self._channel_source(name)
                 assert source is not None
-                instance = self._body.new("discard", spawn.span, (Port("input", source.type),), ())
+                instance = self._body.new(Shape("discard", (Port("input", source.type),), ()), spawn.span)
                 self._body.link(source, Endpoint(instance, "input"), spawn.span)
             else:
                 self._drain_port(argument, Source(None, JSON, name.span, "'empty'", is_empty=True), "output")

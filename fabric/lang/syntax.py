@@ -1,6 +1,7 @@
 """The syntax tree: what was written, nothing more.
 
-Frozen data, every node with its span. The parser makes it, the checker reads it; the Python DSL builds the same nodes. Names
+Frozen data, every node with its span. The parser makes it, the checker reads it; the Python DSL builds the same
+nodes. Names
 are not resolved here: a bare ``copy`` in a chain may turn out to be a channel of that name.
 """
 
@@ -443,7 +444,7 @@ Declaration: TypeAlias = UseDecl | TypeDecl | ProtocolDecl | BindingDecl
 
 
 class Program(msgspec.Struct, frozen=True):
-    """A file. ``broken`` holds the names of declarations that could not be read, so that their uses are not reported."""
+    """A file. ``broken``: names of declarations that could not be read, so that their uses are not reported."""
 
     declarations: tuple[Declaration, ...]
     broken: frozenset[str] = frozenset()

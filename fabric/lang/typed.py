@@ -45,7 +45,7 @@ Kind: TypeAlias = Literal[
 # A tree in which every node knows its type. `Input` is the whole message.
 
 
-class Literal_(msgspec.Struct, frozen=True, tag="literal", tag_field="kind"):
+class Literal_(msgspec.Struct, frozen=True, tag="literal", tag_field="kind"):  # noqa: N801  # Literal is of typing
     """A constant: str, int, float, bool or None."""
 
     value: Any
@@ -151,13 +151,15 @@ class Instance(msgspec.Struct, frozen=True):
     """A process of a body.
 
     Attributes:
-        name: unique in its body. A named process mentioned in chains has its binding's name; an inline one, a channel or a
-            second ``spawn`` gets a name from its kind and line, such as ``filter@12`` (``filter@12.2`` for the second).
+        name: unique in its body. A named process mentioned in chains has its binding's name; an inline one, a channel
+            or a second ``spawn`` gets a name from its kind and line, such as ``filter@12`` (``filter@12.2`` for the
+            second).
         binding: the binding that it is an instance of; ``None`` for an inline morphism or a channel (kind ``id``).
         inputs: in order. A main input is called ``input`` on agents, ``input`` or ``input_0`` … on morphisms.
         outputs: in order.
         expr: of ``map`` and ``filter`` (and, for ``filter(e).f``, see ``select``); None otherwise.
-        select: fields to descend into after the filter or map, outermost first; the output port's type is the last one's.
+        select: fields to descend into after the filter or map, outermost first; the output port's type is the last
+            one's.
         index: of ``project``: position in a product or name of a field.
     """
 
@@ -175,8 +177,9 @@ class Instance(msgspec.Struct, frozen=True):
 class Connection(msgspec.Struct, frozen=True):
     """An edge as written: from a source endpoint to a target endpoint. Fan-out and fan-in are many connections.
 
-    A body input is a source, a body output a target. ``checked`` says that the source's type is only *consistent* with the
-    target's (``json`` into something precise), so each message has to be validated against the target's type.
+    A body input is a source, a body output a target. ``checked`` says that the source's type is only *consistent*
+    with the target's (``json`` into something precise), so each message has to be validated against the target's
+    type.
     """
 
     source: Endpoint

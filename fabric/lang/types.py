@@ -1,10 +1,11 @@
 """Payload types out of type syntax, and the relations between them.
 
-Types are ``fabric.wire.payload`` values; there is no second representation. A type that cannot be made becomes ``json``, which
-fits everything, so that one mistake is reported once.
+Types are ``fabric.wire.payload`` values; there is no second representation. A type that cannot be made becomes
+``json``, which fits everything, so that one mistake is reported once.
 
-``A <: B`` (:func:`is_subtype`) holds if every value of A is one of B. ``json`` is above all. Since validation is strict, a record
-with more fields is *not* below one with fewer. *Consistent* (:func:`is_consistent`) is the same with ``json`` allowed on
+``A <: B`` (:func:`is_subtype`) holds if every value of A is one of B. ``json`` is above all. Since validation is
+strict, a record with more fields is *not* below one with fewer. *Consistent* (:func:`is_consistent`) is the same with
+``json`` allowed on
 the left as well: the values are then checked one by one as they pass. Source: Siek and Taha 2006, gradual typing.
 
 The variants of a sum have to be disjoint, so that a value tells by itself which variant it is.
@@ -398,8 +399,10 @@ class TypeTable:
     def _is_written_json(self, type_: syntax.TypeSyntax) -> bool:
         return isinstance(type_, syntax.NamedType) and (
             type_.name.text in ("json", "Json")
-            or resolve(self.types.get(type_.name.text, JSON)) == JSON
-            and isinstance(self.types.get(type_.name.text), Alias)
+            or (
+                resolve(self.types.get(type_.name.text, JSON)) == JSON
+                and isinstance(self.types.get(type_.name.text), Alias)
+            )
         )
 
 

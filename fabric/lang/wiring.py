@@ -24,61 +24,68 @@ class Wired(msgspec.Struct, frozen=True):
     body: Body
     uses: dict[str, Span]
 
-    def statements(self, statements: tuple[syntax.Statement, ...]) -> None:
-        for statement in statements:
-            if isinstance(statement, syntax.ChannelDecl):
-                self._body.declare_channel(statement)
-        for statement in statements:
-            match statement:
-                case syntax.Chain():
-                    self._statement_chain(statement)
-                case syntax.Spawn():
-                    self._spawn(statement)
-                case syntax.SessionWire(span=span):
-                    self._body.report.add(
-                        "E0904",
-                        span,
-                        "session wires '<->' are not supported yet by this version",
-                        help="wire the control ports by chains: a ; b@ctrl_in",
-                    )
-        for spawn in self._empty_spawns:
-            self._spawn_empty(spawn)
 
-    def _statement_chain(self, chain: syntax.Chain) -> None:
-        if len(chain.elements) == 1 and not isinstance(chain.elements[0], syntax.Group):
-            self._body.report.add(
-                "E0504",
-                chain.span,
-                "this statement wires nothing",
-                help="a chain has at least two elements: a ; b",
-            )
-            self._poison(chain.elements[0])
-            return
-        self._chain(chain.elements, None, ends=True)
+def wire_body(impl: syntax.PlumbImpl, interface: Interface, scope: Scope, report: Report) -> Wired:
+    """Return the inside of a ``plumb`` binding."""
+    body = BodyBuilder(interface, scope, report, by_name=True)
+    chains = Chains(body)
+    spawns = Spawns(body, chains)
+    for statement in impl.statements:  # first, since the order of statements does not matter
+        if isinstance(statement, syntax.ChannelDecl):
+            body.declare_channel(statement)
+    for statement in impl.statements:
+        match statement:
+            case syntax.Chain():
+                _wire_statement(statement, body, chains)
+            case syntax.Spawn():
+                spawns.spawn(statement)
+            case syntax.SessionWire(span=span):
+                report.add(
+                    "E0904",
+                    span,
+                    "session wires '<->' are not supported yet by this version",
+                    help="wire the control ports by chains: a ; b@ctrl_in",
+                )
+    spawns.finish()
+    return _finish(body, complete=interface.is_sound and not impl.damaged)
 
-    def through(self, chain: syntax.Chain) -> None:
-        """Wire a chain between the inputs and the outputs of the body."""
-        sources = [
-            Source(Endpoint(BOUNDARY, port.name), port.type, chain.span, "the input", port.span)
-            for port in self._body.interface.inputs
-        ]
-        targets = [
-            Target(Endpoint(BOUNDARY, port.name), port.type, chain.span, "", "the output", port.span)
-            for port in self._body.interface.outputs
-        ]
-        first = chain.elements[0]
-        feeds = self._deal(sources, self._arity(first, len(sources)), chain.span, "the signature", words(first))
-        results = self._chain(chain.elements, feeds, ends=False)
-        last = words(chain.elements[-1])
-        for target, feed in zip(
-            targets, self._deal(results, len(targets), chain.elements[-1].span, last, "the signature"), strict=True
-        ):
-            for source in feed:
-                self._body.connect(source, target)
 
-    def poison(self, element: syntax.Element) -> None:
-        """Count everything that a useless statement mentions as wired."""
-        if isinstance(element, syntax.Ref):
-            self._body.poison_name(element.name.text)
-            if not self._body.local(element.name.text):
-                self._body.interface_of(element.name)
+def _wire_statement(chain: syntax.Chain, body: BodyBuilder, chains: Chains) -> None:
+    only = chain.elements[0]
+    if len(chain.elements) > 1 or isinstance(only, syntax.Group):
+        chains.walk(chain.elements, None, ends=True)
+        return
+    body.report.add(
+        "E0504", chain.span, "this statement wires nothing", help="a chain has at least two elements: a ; b"
+    )
+    if isinstance(only, syntax.Ref):
+        body.poison_name(only.name.text)
+        if not body.local(only.name.text):
+            body.interface_of(only.name)
+
+
+def wire_chain(chain: syntax.Chain, interface: Interface, scope: Scope, report: Report) -> Wired:
+    """Return the inside of a binding whose implementation is a chain: fed by its inputs, read by its outputs."""
+    body = BodyBuilder(interface, scope, report, by_name=False)
+    chains = Chains(body)
+    first, last = chain.elements[0], chain.elements[-1]
+    sources = [
+        Source(Endpoint(BOUNDARY, port.name), port.type, first.span, "the signature", port.span)
+        for port in interface.inputs
+    ]
+    feeds = chains.deal(sources, chains.arity(first, len(sources)), first.span, "the signature", words(first))
+    results = chains.walk(chain.elements, feeds, ends=False)
+    dealt = chains.deal(results, len(interface.outputs), last.span, words(last), "the signature")
+    for port, feed in zip(interface.outputs, dealt, strict=True):
+        for source in feed:
+            end = Endpoint(BOUNDARY, port.name)
+            body.connect(source, Target(end, port.type, last.span, "", f"output of '{interface.name}'", port.span))
+    return _finish(body, complete=interface.is_sound)
+
+
+def _finish(body: BodyBuilder, *, complete: bool) -> Wired:
+    """Return the body; ``complete``: it was read whole, so that what is missing can be reported."""
+    if complete:
+        report_loose_ends(body)
+        report_unfed_cycles(body)
+    return Wired(body.finish(), body.uses)

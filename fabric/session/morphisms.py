@@ -238,7 +238,9 @@ class _Writer:
                 return
             self._line(f"if {kept}:")
             self._indent += 1
-            self._steps(step.then, self._selected(message, step))
+            # A name that is bound in the branch must not be taken for bound behind it: the branch gets a message of its own.
+            branch = _Value(message.type, message.payload, message.value)
+            self._steps(step.then, self._selected(branch, step))
             self._line("pass")
             self._indent -= 1
             return

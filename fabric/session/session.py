@@ -619,8 +619,8 @@ class Session:
             self._fail(code, word, said)
             return
         word = "child_died" if started else "worker_not_started"
-        said = f": {said.removeprefix(f"worker '{name}': ")}" if said else ""
-        self._fail(code, word, f"worker '{name}' {how}{when}{doing}{said}")
+        why = ": " + said.removeprefix(f"worker '{name}': ") if said else ""
+        self._fail(code, word, f"worker '{name}' {how}{when}{doing}{why}")
 
     def _fail(self, exit_code: int, code: str, message: str) -> None:
         """End the session because something is broken. The first failure is the one that is told."""
