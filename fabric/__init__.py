@@ -1,7 +1,7 @@
 """fabric runs typed graphs of agents.
 
-A program is checked as a whole, compiled to ZeroMQ endpoints, started as worker processes and run until it has drained. To read the code,
-follow one program on its way:
+A program is checked as a whole, compiled to ZeroMQ endpoints, started as worker processes and run until it has
+drained. To read the code, follow one program on its way:
 
 1. ``compiler``               text to plan, on one screen
 2. ``lang``                   text to typed module: source, lexer, parser, types, check

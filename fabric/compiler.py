@@ -1,6 +1,6 @@
 """The whole compiler on one screen: program text to plan.
 
-    text --lang--> typed module --graph--> wiring graph --plan--> plan
+text --lang--> typed module --graph--> wiring graph --plan--> plan
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def compile_file(
 def read_documents(module: Module, directory: Path, resources: str) -> dict[tuple[str, str], Document]:
     """Read the prompt files that agents name, by binding and name.
 
-    A name with a slash is relative to ``directory``; a bare one is looked up in the folders of ``resources`` (separated by
-    colons) and then in the installed ones.
+    A name with a slash is relative to ``directory``; a bare one is looked up in the folders of ``resources``
+    (separated by colons) and then in the installed ones.
 
     Raises:
         ConfigError: one cannot be found or read.

@@ -43,7 +43,7 @@ class FabricError(Exception):
 
 
 class ProgramError(FabricError):
-    """The program text does not check. ``diagnostics`` holds ``fabric.lang.diagnostic.Diagnostic`` values, errors first."""
+    """The program text does not check. ``diagnostics`` are values of ``fabric.lang.diagnostic``, errors first."""
 
     code = "program_error"
     exit_code = 2

@@ -6,8 +6,8 @@ The function is called with each message as plain Python values (dict, list, str
 * yields any number of outputs, as a generator or an async generator; or
 * is ``async`` and does either, under trio.
 
-A function that is not async runs inline: while it works nothing else of the data side does. Control has a thread and sockets of its own,
-so a busy function does not keep it from being acknowledged.
+A function that is not async runs inline: while it works nothing else of the data side does. Control has a thread and
+sockets of its own, so a busy function does not keep it from being acknowledged.
 
 The module is looked for beside the program's file first, then where Python looks, the working directory included.
 """
@@ -58,11 +58,11 @@ def load_function(spec: WorkerSpec) -> Callable[[Any], Any]:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise ConfigError(
-                f"worker '{spec.name}': there is no module {error.name!r} for call: \"{name}\"; looked beside the program in"
-                f" {spec.directory}, in {os.getcwd()} and where Python is installed"
+                f"worker '{spec.name}': there is no module {error.name!r} for call: \"{name}\"; looked beside the"
+                f" program in {spec.directory}, in {os.getcwd()} and where Python is installed"
             ) from None
         raise ConfigError(f"worker '{spec.name}': importing {module_name!r} failed: {error}") from error
-    except Exception as error:  # noqa: BLE001 - the module is the user's, and may raise anything
+    except Exception as error:
         traceback.print_exc()
         raise ConfigError(
             f"worker '{spec.name}': importing {module_name!r} failed: {type(error).__name__}: {error}"
@@ -143,7 +143,8 @@ async def run_data(
     answer = _Answer(spec, function, sink)
     while not control.stopping:
         frames: list[bytes] = []
-        with trio.CancelScope() as reading:
+        reading = trio.CancelScope()
+        with reading:
             frames = await source.receive()
         for raw in frames:
             while control.paused and not control.stopping:

@@ -1,6 +1,7 @@
 """The command ``fabric``: a command parses its arguments, calls one function, prints.
 
-``write`` has the commands about a program's text, ``run`` those that run it, ``report`` how errors and progress are printed.
+``write`` has the commands about a program's text, ``run`` those that run it, ``report`` how errors and progress are
+printed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ run.register(app)
 
 @app.command()
 def version(
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object, with the versions of what matters.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As one JSON object, with the versions of what matters.")
+    ] = False,
 ) -> None:
     """Print the version.
 
@@ -60,5 +63,5 @@ def main() -> None:
     """Run the command line and exit."""
     try:
         app()
-    except Exception as error:  # noqa: BLE001 - the last place: every error has its line and its exit code
+    except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - every error has its line and its exit code
         sys.exit(exit_code_of(error))

@@ -1,4 +1,4 @@
-"""How commands print errors, notes and progress: people's words on a terminal, JSON lines for programs. Always on stderr."""
+"""How commands print errors, notes and progress, always on stderr: words for people, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def exit_code_of(error: BaseException) -> int:
         case KeyboardInterrupt():
             return 130
     traceback.print_exception(error)
-    print_error(f"{type(found).__name__}: {found}. This is a bug; please report it with the lines above.", "internal_error")
+    print_error(
+        f"{type(found).__name__}: {found}. This is a bug; please report it with the lines above.", "internal_error"
+    )
     return 70
 
 

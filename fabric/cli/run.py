@@ -39,7 +39,13 @@ ReadyTimeout = Annotated[
 ]
 Grace = Annotated[
     float,
-    typer.Option("--timeout", "-t", help="Seconds of silence before a worker that should end is ended.", envvar="FABRIC_GRACE", min=0.0),
+    typer.Option(
+        "--timeout",
+        "-t",
+        help="Seconds of silence before a worker that should end is ended.",
+        envvar="FABRIC_GRACE",
+        min=0.0,
+    ),
 ]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
 
@@ -90,8 +96,8 @@ def run(
 
     Examples: echo '"hello"' | fabric run main.plumb; fabric run main.plumb < in.jsonl > out.jsonl
 
-    Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 4 a worker did not start, 5 not
-    everything was delivered, 130 or 143 ended by a second signal.
+    Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 4 a worker did not
+    start, 5 not everything was delivered, 130 or 143 ended by a second signal.
     """
     with open_run_directory(os.environ) as directory:
         plan, _ = _compile(find_program(program), directory, provider, model)
@@ -102,7 +108,9 @@ def run(
 
 def call(
     program: Annotated[Path, typer.Argument(help="The program's file.", show_default=False)],
-    message: Annotated[str | None, typer.Argument(help="JSON; left out: null for a unit input.", show_default=False)] = None,
+    message: Annotated[
+        str | None, typer.Argument(help="JSON; left out: null for a unit input.", show_default=False)
+    ] = None,
     provider: Provider = None,
     model: Model = None,
     ready_timeout: ReadyTimeout = SETTINGS.ready_timeout_s,
@@ -128,7 +136,9 @@ def call(
 
 def up(
     program: Annotated[Path | None, PROGRAM] = None,
-    project: Annotated[str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")
+    ] = None,
     provider: Provider = None,
     model: Model = None,
     ready_timeout: ReadyTimeout = SETTINGS.ready_timeout_s,
@@ -139,8 +149,8 @@ def up(
 
     Examples: fabric up main.plumb; fabric up -p demo main.plumb
 
-    Exit codes: 0 drained after one Ctrl-C, 1 a worker failed, 2 the program or the configuration is wrong, 4 a worker did not start, 5 not
-    everything was delivered, 130 or 143 ended by a second signal.
+    Exit codes: 0 drained after one Ctrl-C, 1 a worker failed, 2 the program or the configuration is wrong, 4 a worker
+    did not start, 5 not everything was delivered, 130 or 143 ended by a second signal.
     """
     started_s = time.monotonic()
     spec = find_program(program)
@@ -201,7 +211,8 @@ class _Progress(TextReport):
         """The session is over."""
         took_s = time.monotonic() - self._stopping_s
         sign, how = (" ✔", "drained") if finish.exit_code == 0 else (" ✘", f"ended with exit code {finish.exit_code}")
-        _say(f"{sign} {how} in {took_s:.1f}s · {_count(messages, 'message')} out · {finish.losses.dead_lettered} dead letters")
+        out, dead = _count(messages, "message"), _count(finish.losses.dead_lettered, "dead letter")
+        _say(f"{sign} {how} in {took_s:.1f}s · {out} out · {dead}")
 
 
 def _say(text: str) -> None:
@@ -221,11 +232,14 @@ def send(
             show_default=False,
         ),
     ] = None,
-    project: Annotated[str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait for, and print, all that comes of the messages.")] = True,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.", min=0.0)] = None,
 ) -> None:
-    """Send messages to a running service and print what comes back: what descends from them, until nothing of them is left.
+    """Send messages to a running service and print what comes back: what descends from them, until nothing of them is
+    left.
 
     Examples: fabric send '"I feel sad today"'; fabric send main.plumb input '1' '2'; fabric send < in.jsonl
 

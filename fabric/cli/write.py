@@ -41,7 +41,9 @@ def find_program(program: Path | None) -> Path:
     if len(found) == 1:
         return found[0]
     raise ConfigError(
-        f"which program? Here are {', '.join(map(str, found))}" if found else "no program was named, and there is no *.plumb file here"
+        f"which program? Here are {', '.join(map(str, found))}"
+        if found
+        else "no program was named, and there is no *.plumb file here"
     )
 
 

@@ -58,7 +58,7 @@ def _successors(graph: Graph) -> dict[str, list[str]]:
 
 
 def components(graph: Graph) -> dict[str, int]:
-    """Return for each node the number of its strongly connected component; a channel never leads to a smaller number."""
+    """Return the number of each node's strongly connected component; a channel never leads to a smaller number."""
     found = strongly_connected(graph.nodes, _successors(graph))
     return {node: number for number, component in enumerate(found) for node in component}
 

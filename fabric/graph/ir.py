@@ -58,7 +58,8 @@ class Channel(msgspec.Struct, frozen=True):
         source: an output port.
         target: an input port.
         type: of each message, as the source declares it.
-        check: the target's type where the source's is only consistent with it (``json``), so that messages are validated.
+        check: the target's type where the source's is only consistent with it (``json``), so that messages are
+            validated.
     """
 
     source: End

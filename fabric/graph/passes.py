@@ -35,8 +35,8 @@ def build(module: typed.Module) -> Graph:
 
 
 _Inner: TypeAlias = tuple[dict[str, list[tuple[End, bool]]], dict[str, list[tuple[End, bool]]]]
-"""Of an expanded binding: for each input the ends that read it, for each output the ends that feed it. The flag says that
-messages between the body's port and that end have to be validated."""
+"""Of an expanded binding: for each input the ends that read it, for each output the ends that feed it. The flag says
+that messages between the body's port and that end have to be validated."""
 
 
 class _Flat:
@@ -166,8 +166,8 @@ def fan_out(graph: Graph) -> Graph:
 def fan_in(graph: Graph) -> Graph:
     """Give a target with k > 1 sources merges.
 
-    Off a loop: one ``merge_all``. On a loop: a ``merge`` whose input 0 is the forward side and whose input 1 is the feedback
-    side, each behind a ``merge_all`` if it has several sources.
+    Off a loop: one ``merge_all``. On a loop: a ``merge`` whose input 0 is the forward side and whose input 1 is the
+    feedback side, each behind a ``merge_all`` if it has several sources.
     """
     component_of = components(graph)
     by_target: defaultdict[End, list[Channel]] = defaultdict(list)
@@ -238,7 +238,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (fan_out, fan_in, loose_ends)
 
 
 def validate(graph: Graph, *, complete: bool = True) -> None:
-    """Assert what every graph promises: ends exist, types are those of the ports; if ``complete``, one channel a port."""
+    """Assert what every graph promises: the ends of channels exist; if ``complete``, one channel a port."""
     types = {End(n.id, p.name): p.type for n in graph.nodes.values() for p in (*n.inputs, *n.outputs)}
     sources: Counter[End] = Counter()
     targets: Counter[End] = Counter()
@@ -250,9 +250,9 @@ def validate(graph: Graph, *, complete: bool = True) -> None:
     if complete:
         for node in graph.nodes.values():
             for port in node.inputs:
-                assert targets[End(node.id, port.name)] == 1, f"{node.id}.{port.name} has {targets[End(node.id, port.name)]}"
+                assert targets[End(node.id, port.name)] == 1, (
+                    f"{node.id}.{port.name} has {targets[End(node.id, port.name)]}"
+                )
             for port in node.outputs:
                 expected = (0, 1) if port.name in ("ctrl_out", "telemetry") else (1,)
                 assert sources[End(node.id, port.name)] in expected, f"{node.id}.{port.name}"
-
-

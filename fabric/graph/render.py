@@ -74,7 +74,9 @@ def _json(graph: Graph) -> str:
         }
         for channel in graph.channels
     ]
-    return encode_json({"v": 1, "name": graph.name, "nodes": nodes, "channels": channels, "loops": loops(graph)}).decode()
+    return encode_json(
+        {"v": 1, "name": graph.name, "nodes": nodes, "channels": channels, "loops": loops(graph)}
+    ).decode()
 
 
 FORMATS: dict[str, Callable[[Graph], str]] = {"dot": _dot, "mermaid": _mermaid, "json": _json}

@@ -56,7 +56,6 @@ class _Checker:
         self._interfaces: dict[str, Interface] = {}
         self._bindings: dict[str, typed.Binding] = {}
         self._unusable: set[str] = set(program.broken)
-        self._tools: set[str] = set()
 
     def run(self) -> typed.Module | None:
         self._refuse_unsupported()
@@ -68,7 +67,6 @@ class _Checker:
                     "E0902", decl.name.span, "tools are not supported yet by this version", label=f"'{name}' is a tool"
                 )
                 self._unusable.add(name)
-                self._tools.add(name)
                 continue
             interface = read_interface(decl, kind, self._types, self._report)
             self._interfaces[name] = interface
@@ -128,7 +126,7 @@ class _Checker:
         index: int | str | None = None
         match decl.impl:
             case syntax.ConfiguredImpl() as impl:
-                config = check_config(decl.name.text, impl, self._tools | self._decls.keys(), self._report)
+                config = check_config(decl.name.text, impl, self._decls.keys(), self._report)
             case syntax.Chain((syntax.Inline() as inline,)):
                 select = tuple(field.text for field in inline.fields)
                 index = inline.index

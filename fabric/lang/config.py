@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["KEYS", "PROVIDERS", "check_config"]
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
 
 from fabric.lang import syntax
@@ -113,7 +113,7 @@ KEYS: dict[str, dict[str, _Rule]] = {
 _REQUIRED = {"python": ("call", 'call: "package.module:function"'), "worker": ("command", 'command: ["./worker"]')}
 
 
-def check_config(name: str, impl: syntax.ConfiguredImpl, processes: set[str], report: Report) -> dict[str, Any]:
+def check_config(name: str, impl: syntax.ConfiguredImpl, processes: Collection[str], report: Report) -> dict[str, Any]:
     """Return a process's configuration as plain values. ``processes``: names that a tools list may mention."""
     rules = KEYS[impl.kind]
     values: dict[str, Any] = {}
@@ -199,7 +199,7 @@ def _check_agent(values: dict[str, Any], places: dict[str, syntax.ConfigEntry], 
         )
 
 
-def _check_tools(value: syntax.ConfigValue, processes: set[str], report: Report) -> None:
+def _check_tools(value: syntax.ConfigValue, processes: Collection[str], report: Report) -> None:
     if not isinstance(value, syntax.ConfigList):
         report.add("E0602", value.span, "'tools' must be a list of names", label="expected a list")
         return

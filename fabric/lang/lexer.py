@@ -47,7 +47,7 @@ NUMBER_DIGITS_MAX = 4_000
 """CPython refuses to read integers of more than 4,300 digits."""
 
 
-class Token(msgspec.Struct, frozen=True):
+class Token(msgspec.Struct, frozen=True, gc=False):
     """One token.
 
     Attributes:

@@ -50,7 +50,7 @@ def parse(source: Source, report: Report) -> syntax.Program:
     return program
 
 
-class _Refused(Exception):  # noqa: N818  # never leaves this module
+class _Refused(Exception):  # never leaves this module
     """What was expected is not there; already reported."""
 
 
@@ -204,7 +204,8 @@ class _Parser:
         if at + 1 >= len(self._tokens) or self._tokens[at].kind != "name" or self._tokens[at + 1].kind != ":":
             return False
         depth = 0
-        for token in self._tokens[at + 2 : at + limit]:
+        for i in range(at + 2, min(at + limit, len(self._tokens))):
+            token = self._tokens[i]
             if token.kind in ("(", "{", "["):
                 depth += 1
             elif token.kind in (")", "}", "]"):

@@ -10,7 +10,7 @@ from functools import cached_property
 import msgspec
 
 
-class Span(msgspec.Struct, frozen=True, order=True):
+class Span(msgspec.Struct, frozen=True, order=True, gc=False):
     """A stretch of a source text: character offsets, ``start`` included, ``end`` excluded."""
 
     start: int

@@ -197,11 +197,14 @@ def _shape(type_: Type) -> str:
 
 def make_sum(types: Iterable[Type]) -> Type:
     """Return the flat sum of types that are known to be disjoint; of one type, itself."""
+    types = list(types)
+    if len(types) == 1:
+        return types[0]
     flat: list[Type] = []
     for type_ in types:
         inner = resolve(type_)
         flat.extend(inner.variants if isinstance(inner, Sum) else (type_,))
-    return flat[0] if len(flat) == 1 else Sum(tuple(flat))
+    return Sum(tuple(flat))
 
 
 def join(types: Iterable[Type]) -> Type | None:

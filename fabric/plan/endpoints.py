@@ -26,8 +26,8 @@ def ipc_addresses(run_directory: str, number: int, ports: Iterable[str]) -> dict
         path = f"{run_directory}/{number}.{port}"
         if len(path.encode()) > IPC_PATH_BYTES_MAX:
             raise ConfigError(
-                f"socket path {path!r} has {len(path.encode())} bytes; at most {IPC_PATH_BYTES_MAX}. Set XDG_RUNTIME_DIR"
-                " to a shorter directory"
+                f"socket path {path!r} has {len(path.encode())} bytes; at most {IPC_PATH_BYTES_MAX}."
+                " Set XDG_RUNTIME_DIR to a shorter directory"
             )
         addresses[port] = Address(f"ipc://{path}", f"ipc://{path}")
     return addresses

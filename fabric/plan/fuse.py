@@ -1,7 +1,8 @@
 """Turn the morphisms between two waiting places into one route.
 
-A message waits in a worker's queue, in a slot of a barrier, at the boundary, or, where a loop has neither worker nor barrier,
-at a merge that cuts the loop. Everything between two such places happens in one step: it is one :class:`Route`, which a
+A message waits in a worker's queue, in a slot of a barrier, at the boundary, or, where a loop has neither worker nor
+barrier, at a merge that cuts the loop. Everything between two such places happens in one step: it is one
+:class:`Route`, which a
 session compiles to one Python function: one decode, one encode, no queue.
 """
 
@@ -34,7 +35,7 @@ ROUTE_STEPS_MAX = 32
 
 
 def _cuts(graph: Graph) -> set[str]:
-    """Return the merges at which messages wait: those on a loop without worker and barrier, and those that fan out far."""
+    """Return the merges at which messages wait: on a loop without worker and barrier, or with much behind them."""
     inline = {n.id for n in graph.nodes.values() if n.kind not in WORKERS and n.kind != "barrier"}
     successors: dict[str, list[str]] = {node: [] for node in inline}
     for channel in graph.channels:

@@ -111,13 +111,14 @@ def _agent_config(binding: Binding, settings: Settings) -> dict[str, Any]:
     provider = binding.config.get("provider") or settings.provider
     if not provider:
         raise ConfigError(
-            f"agent '{binding.name}' has no provider: add provider: \"eliza\" to it, or give --provider or PLUMB_PROVIDER"
+            f"agent '{binding.name}' has no provider: add provider: \"eliza\" to it, or give --provider or"
+            " PLUMB_PROVIDER"
         )
     if provider not in PROVIDERS:
         near = difflib.get_close_matches(provider, PROVIDERS, 1)
         raise ConfigError(
-            f"agent '{binding.name}': provider {provider!r} cannot be used in this version; it has {', '.join(PROVIDERS)}"
-            + (f". Did you mean {near[0]!r}?" if near else "")
+            f"agent '{binding.name}': provider {provider!r} cannot be used in this version; it has"
+            f" {', '.join(PROVIDERS)}" + (f". Did you mean {near[0]!r}?" if near else "")
         )
     model = binding.config.get("model") or ("doctor" if provider == "eliza" else settings.model or provider)
     return {**binding.config, "provider": provider, "model": model}

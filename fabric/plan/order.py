@@ -26,9 +26,7 @@ def drain_order(graph: Graph) -> tuple[Component, ...]:
         else:
             entries[target] += 1
             exits[source].append((channel.source, target))
-    return tuple(
-        Component(tuple(nodes[i]), entries[i], tuple(exits[i]), loop=inner[i] > 0) for i in range(count)
-    )
+    return tuple(Component(tuple(nodes[i]), entries[i], tuple(exits[i]), loop=inner[i] > 0) for i in range(count))
 
 
 def start_order(graph: Graph) -> tuple[str, ...]:

@@ -71,7 +71,8 @@ class Sink(msgspec.Struct, frozen=True):
     """Where a message waits, or leaves: the end of a route.
 
     Attributes:
-        kind: ``worker`` (its queue), ``barrier`` (a slot), ``merge`` (one that cuts a loop without workers), ``output``.
+        kind: ``worker`` (its queue), ``barrier`` (a slot), ``merge`` (one that cuts a loop without workers),
+            ``output``.
         end: node and input port.
         source: the producer's name, the frame's topic.
         feedback: it comes from inside the loop that the sink lies on; taken before messages from outside.
@@ -90,7 +91,7 @@ class Emit(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """Validate against ``type``, then go on. In front of a filter (``drops``) a message that does not fit is not selected."""
+    """Validate against ``type``, then go on. In front of a filter (``drops``) what does not fit is not selected."""
 
     node: str
     type: Type

@@ -60,9 +60,11 @@ def _steps(plan: Plan, steps: tuple[Step, ...]) -> list[str]:
             continue
         rest = _steps(plan, step.then)
         here = f"check !{show(step.type)}" if isinstance(step, Check) else step.node
-        lines += [f"; {here} {rest[0]}", *(f"  {line}" for line in rest[1:])] if len(rest) == 1 else [f"; {here}"] + [
-            f"  {line}" for line in rest
-        ]
+        lines += (
+            [f"; {here} {rest[0]}", *(f"  {line}" for line in rest[1:])]
+            if len(rest) == 1
+            else [f"; {here}"] + [f"  {line}" for line in rest]
+        )
     return lines
 
 
@@ -88,9 +90,15 @@ def _json(plan: Plan) -> str:
         for worker in plan.workers
     ]
     routes = [
-        {"from": f"{route.source.node}.{route.source.port}", "type": show(route.type), "steps": _steps(plan, route.steps)}
+        {
+            "from": f"{route.source.node}.{route.source.port}",
+            "type": show(route.type),
+            "steps": _steps(plan, route.steps),
+        }
         for route in plan.routes
     ]
     names = [worker.name for worker in plan.workers]
     stop = [node for component in plan.components for node in component.nodes if node in names]
-    return encode_json({"v": 1, "spec": plan.path, "workers": workers, "routes": routes, "start": names, "stop": stop}).decode()
+    return encode_json(
+        {"v": 1, "spec": plan.path, "workers": workers, "routes": routes, "start": names, "stop": stop}
+    ).decode()

@@ -1,6 +1,7 @@
 """stdin and stdout as a session's boundary: JSON lines in, JSON lines out.
 
-A graph with one input reads plain lines; with several, each line says its port: ``{"__port": NAME, "msg": VALUE}``. Likewise for outputs.
+A graph with one input reads plain lines; with several, each line says its port: ``{"__port": NAME, "msg": VALUE}``.
+Likewise for outputs.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ LINE_BYTES_MAX = 16 * 1024 * 1024
 class LineGateway:
     """Feeds a session from one descriptor and writes what comes out to another.
 
-    Reading and writing happen in threads: stdin and stdout may be files, which cannot be waited for, or be shared with other processes,
-    which would not like them to become non-blocking.
+    Reading and writing happen in threads: stdin and stdout may be files, which cannot be waited for, or be shared with
+    other processes, which would not like them to become non-blocking.
 
     Args:
         plan: whose boundary it is.
@@ -130,11 +131,8 @@ class LineGateway:
             port = self._inputs[0]
         if port not in self._inputs:
             named = "none" if port == DATA else repr(port)
-            self._fail(
-                f"expected a line {{\"__port\": NAME, \"msg\": VALUE}} with an input of {', '.join(self._inputs)}; got {named}",
-                "input_type_mismatch",
-                {"line": number},
-            )
+            wanted = f'a line {{"__port": NAME, "msg": VALUE}} with an input of {", ".join(self._inputs)}'
+            self._fail(f"expected {wanted}; got {named}", "input_type_mismatch", {"line": number})
             return
         coordinator.submit(port, payload, number)
 
@@ -164,5 +162,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-

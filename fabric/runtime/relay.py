@@ -23,7 +23,7 @@ Arrive: TypeAlias = Callable[[str, list[bytes]], None]
 """Called with a port and the frames that came on it."""
 
 EXIT_SETTLE_S = 1.0
-"""A worker without ctrl_in may exit right behind its end of data_out; so long that end may still be on its way to us."""
+"""A worker without ctrl_in may exit right behind its end of data_out, which may still be on its way to us so long."""
 
 
 class Relay(Protocol):

@@ -1,4 +1,4 @@
-"""Which services run from a working directory: one small file each under ``.fabric/run``, found by ``send`` and the others."""
+"""Which services run from a working directory: one small file each under ``.fabric/run``, by which others find them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def recorded(running: Running, here: Path) -> Iterator[None]:
     file = directory / f"{running.project}.json"
     other = _read(file)
     if other is not None:
-        raise ConfigError(f"'{running.project}' is running already, pid {other.pid}; give this one another name with --project")
+        raise ConfigError(
+            f"'{running.project}' is running already, pid {other.pid}; give this one another name with --project"
+        )
     draft = directory / f"{running.project}.{running.pid}.new"
     draft.write_bytes(msgspec.json.encode(running))
     draft.replace(file)

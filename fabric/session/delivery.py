@@ -3,12 +3,13 @@
     to data_in:     [message s]  [marker "ack/<edge>/<incarnation>/<s>"]
     from data_out:  [0..n outputs of s]  [marker "ack/<edge>/<incarnation>/<s>"]
 
-The marker's return proves that message s is done and that all its outputs have arrived, for a channel keeps its order; and it
-makes room for another. Outputs of s are held back until then and passed on together: whatever happens to the worker, the
-graph sees each message's effect once or not at all. A worker that marks several ports commits when the marker is back on all of them.
+The marker's return proves that message s is done and that all its outputs have arrived, for a channel keeps its
+order; and it makes room for another. Outputs of s are held back until then and passed on together: whatever happens
+to the worker, the graph sees each message's effect once or not at all. A worker that marks several ports commits when
+the marker is back on all of them.
 
-Source: Kafka's consume-process-produce transactions, with the coordinator as the log. Not taken: to recognise completion by the parents
-of an output. A message with no output would never complete, one with two would too early.
+Source: Kafka's consume-process-produce transactions, with the coordinator as the log. Not taken: to recognise
+completion by the parents of an output. A message with no output would never complete, one with two would too early.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Message:
 
     Attributes:
         payload: JSON text, validated.
-        traces: that it counts for; several behind a barrier, none for control replies. The first one's id travels with it.
+        traces: that it counts for; several behind a barrier, none for control replies. The first one's id travels.
         trace_id, span_id, parents: its provenance.
     """
 
@@ -162,15 +163,17 @@ class Delivery:
         """
         position = self._marked[port] - self._committed
         if position >= len(self._unacked):
-            raise RemoteProtocolError("unasked", f"worker '{self.worker}' sent an output on {port} with no input in flight")
+            raise RemoteProtocolError(
+                "unasked", f"worker '{self.worker}' sent an output on {port} with no input in flight"
+            )
         unacked = self._unacked[position]
         unacked.outputs.append(Held(port, payload, span_id))
         unacked.size_bytes += len(payload)
         if len(unacked.outputs) > OUTPUTS_PER_INPUT_MAX or unacked.size_bytes > OUTPUT_BYTES_PER_INPUT_MAX:
             raise RemoteProtocolError(
                 "outputs",
-                f"worker '{self.worker}' answered one message with {len(unacked.outputs)} outputs, {unacked.size_bytes} bytes;"
-                f" at most {OUTPUTS_PER_INPUT_MAX} and {OUTPUT_BYTES_PER_INPUT_MAX}",
+                f"worker '{self.worker}' answered one message with {len(unacked.outputs)} outputs,"
+                f" {unacked.size_bytes} bytes; at most {OUTPUTS_PER_INPUT_MAX} and {OUTPUT_BYTES_PER_INPUT_MAX}",
             )
         return unacked
 
@@ -183,7 +186,8 @@ class Delivery:
         expected = self._marked[port] + 1
         if expected > self._seq or marker != self.marker(expected):
             raise RemoteProtocolError(
-                "marker", f"worker '{self.worker}' returned marker {marker!r} on {port}; expected {self.marker(expected)!r}"
+                "marker",
+                f"worker '{self.worker}' returned marker {marker!r} on {port}; expected {self.marker(expected)!r}",
             )
         self._marked[port] = expected
         committed = []
@@ -193,7 +197,7 @@ class Delivery:
         return committed
 
     def end(self) -> tuple[Unacked | None, list[Message]]:
-        """The worker has ended its output: return the message that its last outputs commit, and those it leaves behind."""
+        """The worker has ended its output: return the message that its last outputs commit, and those left behind."""
         head = self._unacked.popleft() if self._unacked and self._unacked[0].outputs else None
         left = [unacked.message for unacked in self._unacked] + self.drop()
         self._unacked.clear()

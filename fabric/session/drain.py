@@ -3,20 +3,22 @@
 Components of the graph (``fabric.plan.order``) end in topological order. A component may end when
 
 1. every channel that enters it from outside has ended, and
-2. nothing moves inside: no message waits in the coordinator, none is with a worker, no output is held back, no barrier can fire.
+2. nothing moves inside: no message waits in the coordinator, none is with a worker, no output is held back, no
+barrier can fire.
 
-While that holds nothing can come into being inside it any more, whatever its shape: ring, diamond, barrier, nested loops. Single
-nodes are components too, so one rule serves for a pipeline and for a loop. The session looks only when no step of its own is unfinished;
-then barriers have fired and what waits, waits for workers.
+While that holds nothing can come into being inside it any more, whatever its shape: ring, diamond, barrier, nested
+loops. Single nodes are components too, so one rule serves for a pipeline and for a loop. The session looks only when
+no step of its own is unfinished; then barriers have fired and what waits, waits for workers.
 
-A component without workers ends at once. One with workers *closes*: its workers are sent the end of their data_in, and each channel that
-leaves it ends when the worker's port behind it has; a channel that leaves from a morphism when all ports inside have.
+A component without workers ends at once. One with workers *closes*: its workers are sent the end of their data_in,
+and each channel that leaves it ends when the worker's port behind it has; a channel that leaves from a morphism when
+all ports inside have.
 
-A barrier and a ``merge_any`` outside of loops may end earlier: the barrier when an input has ended and nothing of that input waits for a
-partner, for it will never fire again.
+A barrier and a ``merge_any`` outside of loops may end earlier: the barrier when an input has ended and nothing of
+that input waits for a partner, for it will never fire again.
 
-Source: the counting of Mattern 1987, made trivial by counting in one place. The markers that S-003 documents for loops lose messages
-behind a copy with two ways back; see wire/PROTOCOL.md §4.
+Source: the counting of Mattern 1987, made trivial by counting in one place. The markers that S-003 documents for loops
+lose messages behind a copy with two ways back; see wire/PROTOCOL.md §4.
 """
 
 from __future__ import annotations

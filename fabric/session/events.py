@@ -1,7 +1,7 @@
 """What a session is told, and what it answers.
 
-Every event is handled to its end and answered with commands, to be performed in order. What a command brings about comes back as an
-event, later.
+Every event is handled to its end and answered with commands, to be performed in order. What a command brings about
+comes back as an event, later.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Input(msgspec.Struct, frozen=True):
     Attributes:
         port: name of the boundary's input.
         payload: JSON text, not validated yet.
-        ticket: whatever the caller wants to recognise its message by; comes back in ``Deliver``, ``Refuse`` and ``Settled``.
+        ticket: whatever the caller wants to recognise its message by; comes back in ``Deliver``, ``Refuse`` and
+            ``Settled``.
     """
 
     port: str
@@ -114,8 +115,8 @@ class Stop(msgspec.Struct, frozen=True):
     """Somebody wants an end.
 
     Attributes:
-        how: ``drain``: take no more input, finish the rest, do not wait for the idle. ``terminate``: end the workers now.
-            ``kill``: without asking them.
+        how: ``drain``: take no more input, finish the rest, do not wait for the idle. ``terminate``: end the workers
+            now. ``kill``: without asking them.
         exit_code: what to end with if it was forced.
     """
 
@@ -207,7 +208,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class SetTimer(msgspec.Struct, frozen=True):
-    """Fire ``TimerFired(key)`` at this time of the session's clock. A second one with the same key replaces the first."""
+    """Fire ``TimerFired(key)`` at this time of the session's clock. A second one of the same key replaces it."""
 
     key: tuple[str, str]
     at_s: float

@@ -1,7 +1,7 @@
 """Compile a route to one Python function.
 
-A route is a tree of filters, maps and validations that ends in sinks. The function decodes a message at most once, keeps
-intermediate results as Python values, encodes what was changed once, and passes on unchanged what was not:
+A route is a tree of filters, maps and validations that ends in sinks. The function decodes a message at most once,
+keeps intermediate results as Python values, encodes what was changed once, and passes on unchanged what was not:
 
     def route(payload, emit):
         at = 'input'
@@ -16,8 +16,8 @@ intermediate results as Python values, encodes what was changed once, and passes
                 emit(1, p1)
         except ...
 
-``at`` says, at the price of one store, which node refused a message. Evaluation is 0.05-0.08 µs an expression; a queue and a
-task a morphism would be 15 times slower as a whole.
+``at`` says, at the price of one store, which node refused a message. Evaluation is 0.05-0.08 µs an expression; a
+queue and a task a morphism would be 15 times slower as a whole.
 """
 
 from __future__ import annotations
@@ -238,7 +238,8 @@ class _Writer:
                 return
             self._line(f"if {kept}:")
             self._indent += 1
-            # A name that is bound in the branch must not be taken for bound behind it: the branch gets a message of its own.
+            # A name that is bound in the branch must not be taken for bound behind it: the branch gets a message of
+            # its own.
             branch = _Value(message.type, message.payload, message.value)
             self._steps(step.then, self._selected(branch, step))
             self._line("pass")

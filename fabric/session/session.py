@@ -1,11 +1,12 @@
 """One running session: every event in, the commands that follow out.
 
-The session holds the messages. A message enters, takes its route (one compiled function, ``morphisms``) and ends in sinks: a worker's
-queue, a slot of a barrier, a merge that cuts a loop, or the boundary. What workers answer takes the next route, when it is committed.
-Steps that need no worker are done at once, feedback before new input, but at most ``STEPS_PER_EVENT_MAX`` in one go, so that a loop that
-never ends can still be stopped.
+The session holds the messages. A message enters, takes its route (one compiled function, ``morphisms``) and ends in
+sinks: a worker's queue, a slot of a barrier, a merge that cuts a loop, or the boundary. What workers answer takes the
+next route, when it is committed. Steps that need no worker are done at once, feedback before new input, but at most
+``STEPS_PER_EVENT_MAX`` in one go, so that a loop that never ends can still be stopped.
 
-The machines it asks know nothing of each other: :class:`Startup` and :class:`Shutdown` for one worker's life, :class:`Delivery` for one edge,
+The machines it asks know nothing of each other: :class:`Startup` and :class:`Shutdown` for one worker's life,
+    :class:`Delivery` for one edge,
 :class:`Drain` for what has ended.
 """
 
@@ -22,7 +23,7 @@ import msgspec
 from fabric.errors import RemoteProtocolError, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, Route, Sink, WorkerPlan
-from fabric.session.delivery import Delivery, Message, Trace
+from fabric.session.delivery import Delivery, Message, Trace, Unacked
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
     CloseOutput,
@@ -44,7 +45,6 @@ from fabric.session.events import (
     Release,
     Send,
     Settled,
-    SetTimer,
     Start,
     Stop,
     TimerFired,
@@ -63,8 +63,8 @@ STEPS_PER_EVENT_MAX = 1_000
 """Routes taken before the session lets others have their turn: some milliseconds."""
 
 INFLIGHT_MAX = 1_000
-"""Messages at or before workers beyond which no new input is taken. What comes out of workers is always taken: with every queue bounded a
-loop could deadlock."""
+"""Messages at or before workers beyond which no new input is taken. What comes out of workers is always taken: with
+every queue bounded a loop could deadlock."""
 
 LOOP_MESSAGES_MAX = 10_000
 """Messages on one loop beyond which it is taken for an amplifier: one that makes more than it consumes."""
@@ -129,7 +129,9 @@ class Session:
             for node in plan.graph.nodes.values()
             if node.kind == "barrier"
         }
-        self._loops = {node: i for i, component in enumerate(plan.components) if component.loop for node in component.nodes}
+        self._loops = {
+            node: i for i, component in enumerate(plan.components) if component.loop for node in component.nodes
+        }
         self._workers = {
             worker.name: _Worker(
                 worker,
@@ -139,9 +141,7 @@ class Session:
             for worker in plan.workers
         }
         self._work: deque[tuple[End, Message]] = deque()
-        self._inputs = {
-            node.outputs[0].name: node.id for node in plan.graph.nodes.values() if node.kind == "input"
-        }
+        self._inputs = {node.outputs[0].name: node.id for node in plan.graph.nodes.values() if node.kind == "input"}
         self._outputs = {node.id: node.inputs[0].name for node in plan.graph.nodes.values() if node.kind == "output"}
         self._closed_inputs: set[str] = set()
         self._drain = Drain(plan, self._is_idle, self._starved)
@@ -372,7 +372,7 @@ class Session:
             self._fail(
                 1,
                 "amplifying_loop",
-                f"more than {LOOP_MESSAGES_MAX} messages wait on the loop of '{node}': it makes more messages than it consumes",
+                f"more than {LOOP_MESSAGES_MAX} messages wait on the loop of '{node}': it makes more than it consumes",
             )
 
     # --- workers ---
@@ -432,7 +432,9 @@ class Session:
             except RemoteProtocolError as error:
                 worker.malformed[error.reason] += 1
                 self._lost += 1
-                self._note("warning", "message.rejected", worker=worker.plan.name, reason=error.reason, detail=str(error))
+                self._note(
+                    "warning", "message.rejected", worker=worker.plan.name, reason=error.reason, detail=str(error)
+                )
                 self._do(Refuse("malformed_frame", str(error), worker.plan.name, ()))
                 continue
             try:
@@ -477,7 +479,9 @@ class Session:
     def _announced(self, worker: _Worker, payload: bytes) -> None:
         ready = parse_ready(payload)
         if ready is None:
-            raise RemoteProtocolError("ready", f"worker '{worker.plan.name}': the first message on ctrl_out is not ready")
+            raise RemoteProtocolError(
+                "ready", f"worker '{worker.plan.name}': the first message on ctrl_out is not ready"
+            )
         if MARK_ALL_PORTS in ready.features:
             worker.delivery.mark(worker.wired)
         self._do(*worker.startup.announced())
@@ -485,7 +489,7 @@ class Session:
             self._running(worker)
 
     def _spontaneous(self, end: End, payload: bytes, span: bytes | None) -> None:
-        """Send on what no input brought about: control replies, telemetry of a start. It belongs to no input's trace."""
+        """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
         self._travel(end, Message(payload, (), self._rng.randbytes(16), span or self._new_span(), b""))
 
     def _marker(self, worker: _Worker, port: str, marker: str) -> None:
@@ -503,7 +507,7 @@ class Session:
         """Pass on what the worker made of the messages whose markers are back."""
         for unacked in worker.delivery.returned(port, marker):
             worker.answered = True
-            self._pass_on(worker, unacked.message, [(h.port, h.payload, h.span_id) for h in unacked.outputs])
+            self._pass_on(worker, unacked)
             self._consume(unacked.message)
             self._inflight -= 1
         self._feed(worker)
@@ -514,15 +518,17 @@ class Session:
         """Pass the outputs of the oldest message on before its marker (``release: "early"``)."""
         oldest = worker.delivery.oldest
         assert oldest is not None
-        self._pass_on(worker, oldest.message, [(h.port, h.payload, h.span_id) for h in oldest.outputs])
+        self._pass_on(worker, oldest)
         oldest.outputs.clear()
 
-    def _pass_on(self, worker: _Worker, cause: Message, outputs: list[tuple[str, bytes, bytes | None]]) -> None:
-        for port, payload, span in outputs:
-            end = End(worker.plan.name, port)
+    def _pass_on(self, worker: _Worker, unacked: Unacked) -> None:
+        """Send on what the worker made of a message: what came on ``output`` first, whichever socket was faster."""
+        cause = unacked.message
+        for held in sorted(unacked.outputs, key=lambda held: held.port != "output"):
+            end = End(worker.plan.name, held.port)
             if end in self._routes:
-                message = Message(payload, cause.traces, cause.trace_id, span or self._new_span(), cause.span_id)
-                self._travel(end, message)
+                span_id = held.span_id or self._new_span()
+                self._travel(end, Message(held.payload, cause.traces, cause.trace_id, span_id, cause.span_id))
 
     def _port_ended(self, worker: _Worker, port: str) -> None:
         if port == "output":
@@ -540,7 +546,7 @@ class Session:
         head, left = worker.delivery.end()
         self._rested.add(worker.plan.name)
         if head is not None:
-            self._pass_on(worker, head.message, [(h.port, h.payload, h.span_id) for h in head.outputs])
+            self._pass_on(worker, head)
             self._consume(head.message)
         self._note("info", "worker.left", worker=worker.plan.name, messages_left=len(left))
         if worker.plan.transport == "stdio" and not worker.answered:
@@ -606,12 +612,10 @@ class Session:
         if state is State.DRAINED or self._error is not None:
             return
         started = worker.answered or (worker.plan.transport == "zmq" and state not in (State.LAUNCHED, State.READY))
-        if event.status == 2 and not started:
-            code = 2
-        else:
-            code = 1 if started else 4
+        code = 1 if started else 2 if event.status == 2 else 4
         how = f"exited with status {event.status}" if event.status >= 0 else f"was killed by signal {-event.status}"
-        when = "" if started else (" before it was ready" if worker.plan.transport == "zmq" else " before it answered anything")
+        before = "it was ready" if worker.plan.transport == "zmq" else "it answered anything"
+        when = "" if started else f" before {before}"
         waiting = worker.delivery.waiting
         doing = f" with {waiting} message{'s' if waiting > 1 else ''} unanswered" if waiting else ""
         word, said = _last_words(event.stderr)
@@ -657,7 +661,7 @@ class Session:
 
 
 def _last_words(stderr: tuple[str, ...]) -> tuple[str, str]:
-    """Return what a worker said of its end: code and text of its last error object, or else no code and its last line."""
+    """Return what a worker said of its end: code and text of its last error object, else no code and its last line."""
     for line in reversed(stderr):
         try:
             said = decode_json(line)

@@ -5,8 +5,8 @@
     timer         moved since? wait again : TERM, then KILL
     exited        -
 
-No timer ends a worker that still moves: any frame from it counts. The order follows the documented shutdown; control comes after the end
-of the output, because a loop through control could not end otherwise.
+No timer ends a worker that still moves: any frame from it counts. The order follows the documented shutdown; control
+comes after the end of the output, because a loop through control could not end otherwise.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
     probed      -                               it forwards markers, in order, behind what it had sent before
     timer       failure                         whichever of the two is missing by then is named
 
-The reaper runs before this wait begins, so a worker that dies at once is noticed at once. "Ready" does not prove that its data_in
+The reaper runs before this wait begins, so a worker that dies at once is noticed at once. "Ready" does not prove that
+its data_in
 has connected: sending waits in the transport until it has.
 """
 
@@ -61,7 +62,7 @@ class Startup:
                 return f"did not say that it is ready within {self._timeout_s:g} s"
             case State.READY:
                 return (
-                    f"did not return a marker within {self._timeout_s:g} s: it has to forward markers (PROTOCOL.md §3), or its"
-                    " binding has to say compat: true"
+                    f"did not return a marker within {self._timeout_s:g} s: it has to forward markers (PROTOCOL.md §3),"
+                    " or its binding has to say compat: true"
                 )
         return None

@@ -65,8 +65,7 @@ CASES = {
         lambda n: [2 * n + 1],
     ),
     "a filter with a projection": (
-        "type P = { n: int, tag: string }\n"
-        "let main : !P -> !string = plumb(i, o) { i ; filter(n % 3 = 0).tag ; o }",
+        "type P = { n: int, tag: string }\nlet main : !P -> !string = plumb(i, o) { i ; filter(n % 3 = 0).tag ; o }",
         [{"n": n, "tag": f"t{n}"} for n in numbers(1000)],
         lambda p: [p["tag"]] if p["n"] % 3 == 0 else [],
     ),
@@ -78,7 +77,8 @@ CASES = {
     "two diamonds in a row": (
         "let sum : !(int, int) -> !int = map(value[0] + value[1])\n"
         "let main : !int -> !int = plumb(i, o) {\n"
-        "  i ; (map(value + 1) * map(value * 2)) ; barrier ; sum ; (id * map(-value)) ; barrier ; map(value[0] * value[1]) ; o\n"
+        "  i ; (map(value + 1) * map(value * 2)) ; barrier ; sum\n"
+        "  sum ; (id * map(-value)) ; barrier ; map(value[0] * value[1]) ; o\n"
         "}",
         numbers(1000),
         lambda n: [-((3 * n + 1) ** 2)],

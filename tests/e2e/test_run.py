@@ -82,7 +82,7 @@ def test_several_ports_are_told_apart_by_envelopes(tmp_path: Path):
     path = program(
         tmp_path,
         "let main : (!int, !string) -> (!int, !string) = plumb(n, s, m, t) {\n"
-        "  n ; map(value + 1) ; m\n  s ; filter(value != \"no\") ; t\n}\n",
+        '  n ; map(value + 1) ; m\n  s ; filter(value != "no") ; t\n}\n',
     )
     lines = [{"__port": "n", "msg": 1}, {"__port": "s", "msg": "no"}, {"__port": "s", "msg": "yes"}]
     assert run(path, lines) == [{"__port": "m", "msg": 2}, {"__port": "t", "msg": "yes"}]
@@ -97,8 +97,7 @@ def test_unpaired_messages_are_reported(tmp_path: Path):
     """A barrier's leftovers are no loss, but they are said; exit code 0."""
     path = program(
         tmp_path,
-        "let main : !int -> !(int, int) = plumb(i, o) {\n"
-        "  i ; (map(value) * filter(value > 1)) ; barrier ; o\n}\n",
+        "let main : !int -> !(int, int) = plumb(i, o) {\n  i ; (map(value) * filter(value > 1)) ; barrier ; o\n}\n",
     )
     done = fabric("run", path, stdin=b"1\n2\n3\n")
     assert (done.returncode, read_lines(done.stdout)) == (0, [[1, 2], [2, 3]])
@@ -108,7 +107,9 @@ def test_unpaired_messages_are_reported(tmp_path: Path):
 def test_nobody_reading_the_output_ends_the_session(tmp_path: Path):
     """``| head -1`` does not leave it running."""
     path = program(tmp_path, INCREMENT)
-    process = subprocess.Popen([*FABRIC, "run", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*FABRIC, "run", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(b"1\n")
@@ -128,7 +129,8 @@ def test_an_endless_loop_can_be_interrupted(tmp_path: Path):
     path = program(
         tmp_path,
         "let spin : !int -> !int = id\n"
-        "let main : !int -> !int = plumb(i, o) {\n  i ; spin\n  spin ; map(value) ; spin\n  spin ; filter(false) ; o\n}\n",
+        "let main : !int -> !int = plumb(i, o) {\n"
+        "  i ; spin\n  spin ; map(value) ; spin\n  spin ; filter(false) ; o\n}\n",
     )
     process = subprocess.Popen(
         [*FABRIC, "run", "--log-level", "info", path], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
@@ -204,7 +206,7 @@ def test_three_mistakes_give_three_diagnostics_and_nothing_starts(tmp_path: Path
         "let echo : !string -> !string = agent { }\n"
         "let main : !string -> !string = plumb(i, o) {\n"
         "  i ; judge ; echo\n"
-        "  judge ; filter(okay = true) ; map(\"x\") ; o\n"
+        '  judge ; filter(okay = true) ; map("x") ; o\n'
         "  i ; ekho\n"
         "}\n",
     )

