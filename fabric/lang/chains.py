@@ -3,8 +3,8 @@
 A chain is walked from the left. What flows out of an element is a list of sources, one a port; the next element has a
 number of inputs, and the sources are dealt out to them: pairwise if they are as many, a single one to each input
 (fan-out), all to a single input (fan-in), else the arities do not match. Inline morphisms take their types from what
-flows in, which is why the walk goes from left to right, and why an ``empty`` at the start is made only when it is known
-what it feeds.
+flows in, which is why the walk goes from left to right, and why an ``empty`` at the start is made only when it is
+known what it feeds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The keys of ``agent``, ``python`` and ``worker``, and what their values may be.
 
-Keys are data (:data:`KEYS`): a name and a rule. A rule looks at a value and returns what it wants in words, or None
-if the value will do. Nothing is filled in here but the only model that ``eliza`` has.
+Keys are data (:data:`KEYS`): a name and a rule. A rule looks at a value and returns what it wants in words, or None if
+the value will do. Nothing is filled in here but the only model that ``eliza`` has.
 """
 
 from __future__ import annotations

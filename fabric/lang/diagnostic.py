@@ -5,17 +5,17 @@ the list of them all. Passes hand what they find to a :class:`Report`; nothing r
 
 The text looks like this; carets mark the place, dashes the places that explain it::
 
-    error[E0412]: cannot wire !Verdict to the input of 'editor', which takes !Draft
+    error[E0412]: cannot wire !Verdict to input of type !Draft
        ┌─ review.plumb:14:3
        │
      9 │ let editor : !Draft -> !Draft = agent { }
-       │              ------ 'editor' takes !Draft
+       │              ------ expected because 'editor' takes !Draft
        ·
     14 │   checker ; editor ; output
-       │   ^^^^^^^ gives !Verdict
+       │   ^^^^^^^ 'checker' produces !Verdict (line 7)
        │
-       = Verdict lacks the fields: body, title
-       = help: select what fits, as in 'checker ; map({ ... }) ; editor'
+       = missing fields: body, title   (Verdict has: verdict, draft)
+       = help: did you mean  checker ; map(draft) ; editor ?
 """
 
 from __future__ import annotations

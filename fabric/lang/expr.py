@@ -1,9 +1,8 @@
 """Types of the expressions inside ``map`` and ``filter``.
 
-A bare name is a field of the message; ``value`` is the message itself, unless it has a field of that name. Of a sum,
-a field may be
-named if some variant has it: a ``filter`` then drops the other variants, a ``map`` needs all variants to have it. Of
-``json`` everything may be named; what it is shows when a message comes.
+A bare name is a field of the message; ``value`` is the message itself, unless it has a field of that name. Of a sum, a
+field may be named if some variant has it: a ``filter`` then drops the other variants, a ``map`` needs all variants to
+have it. Of ``json`` everything may be named; what it is shows when a message comes.
 
 Reading an optional field that is absent fails at run time. A record that copies one, ``{ b: a }``, copies its absence.
 """

@@ -1,8 +1,7 @@
 """Loops that no message can enter.
 
 Messages start at the body's inputs and at processes without inputs. What they cannot reach is a loop, or comes behind
-one.
-Control inputs do not count: a control message makes nobody speak.
+one. Control inputs do not count: a control message makes nobody speak.
 """
 
 from __future__ import annotations

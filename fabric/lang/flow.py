@@ -1,7 +1,7 @@
 """What flows between the elements of a chain while it is walked.
 
-After a mistake the walk goes on with a *poisoned* source or target, one without endpoint: it fits everything, and
-what it would have fed counts as fed.
+After a mistake the walk goes on with a *poisoned* source or target, one without endpoint: it fits everything, and what
+it would have fed counts as fed.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 Never fails: what cannot be read is reported and left out, and reading goes on behind it. Whitespace separates tokens
 and means nothing else; whether a token is the first of its line is kept, because error recovery looks at it.
 
-A missing closing quote is the hard case. Strings may run over lines, so the text up to the next quote becomes a string,
-and everything behind it is inside out until the last quote of the file, where no closing one is found. The error is
-therefore reported with the first string that runs over lines as the likely culprit, and :attr:`Lexed.unreliable_from`
-tells the parser not to believe what it sees from there on.
+A missing closing quote is the hard case. Strings may run over lines, so the text up to the next quote becomes a
+string, and everything behind it is inside out until the last quote of the file, where no closing one is found. The
+error is therefore reported with the first string that runs over lines as the likely culprit, and
+:attr:`Lexed.unreliable_from` tells the parser not to believe what it sees from there on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The syntax tree: what was written, nothing more.
 
-Frozen data, every node with its span. The parser makes it, the checker reads it; the Python DSL builds the same
-nodes. Names
-are not resolved here: a bare ``copy`` in a chain may turn out to be a channel of that name.
+Frozen data, every node with its span. The parser makes it, the checker reads it; the Python DSL builds the same nodes.
+Names are not resolved here: a bare ``copy`` in a chain may turn out to be a channel of that name.
 
 Trees have no cycles, so the garbage collector need not look at them (``gc=False``); it took half of the time of a
 parse.

@@ -5,8 +5,8 @@ Types are ``fabric.wire.payload`` values; there is no second representation. A t
 
 ``A <: B`` (:func:`is_subtype`) holds if every value of A is one of B. ``json`` is above all. Since validation is
 strict, a record with more fields is *not* below one with fewer. *Consistent* (:func:`is_consistent`) is the same with
-``json`` allowed on
-the left as well: the values are then checked one by one as they pass. Source: Siek and Taha 2006, gradual typing.
+``json`` allowed on the left as well: the values are then checked one by one as they pass. Source: Siek and Taha 2006,
+gradual typing.
 
 The variants of a sum have to be disjoint, so that a value tells by itself which variant it is.
 """

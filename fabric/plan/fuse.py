@@ -95,6 +95,6 @@ class _Fusion:
         return then  # id, copy, merge: nothing happens to the message
 
     def _emit(self, kind: str, channel: Channel, producer: str) -> Emit:
-        source, target = self._component_of[channel.source.node], self._component_of[channel.target.node]
-        self.sinks.append(Sink(kind, channel.target, producer, feedback=source == target))  # type: ignore[arg-type]
+        feedback = self._component_of[producer] == self._component_of[channel.target.node]
+        self.sinks.append(Sink(kind, channel.target, producer, feedback=feedback))  # type: ignore[arg-type]
         return Emit(len(self.sinks) - 1)

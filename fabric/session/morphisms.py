@@ -241,7 +241,17 @@ class _Writer:
             # A name that is bound in the branch must not be taken for bound behind it: the branch gets a message of
             # its own.
             branch = _Value(message.type, message.payload, message.value)
-            self._steps(step.then, self._selected(branch, step))
+            if step.select:
+                self._line("try:")
+                self._indent += 1
+                branch = self._selected(branch, step)
+                self._indent -= 1
+                self._line("except Absent:")
+                self._line(f"    {kept} = False")
+                self._line(f"if {kept}:")
+                self._block(step.then, branch)
+            else:
+                self._steps(step.then, self._selected(branch, step))
             self._line("pass")
             self._indent -= 1
             return

@@ -607,9 +607,11 @@ class Session:
         self._rested.add(name)
         clean = lifecycle.exited_cleanly(state, event.status)
         self._note("info" if clean else "warning", "worker.exited", worker=name, status=event.status, state=state.name)
-        for port in ("output", "ctrl_out", "telemetry"):
-            self._end(self._drain.port_ended(End(name, port)))
-        if state is State.DRAINED or self._error is not None:
+        if state is State.DRAINED:
+            for port in ("output", "ctrl_out", "telemetry"):
+                self._end(self._drain.port_ended(End(name, port)))
+            return
+        if self._error is not None:
             return
         started = worker.answered or (worker.plan.transport == "zmq" and state not in (State.LAUNCHED, State.READY))
         code = 1 if started else 2 if event.status == 2 else 4

@@ -180,7 +180,9 @@ def _struct_of(record: Type) -> type[msgspec.Struct]:
     fields: list[Any] = []
     for f in record.fields:
         python = _python_type(f.type) or Any
-        fields.append((f"f_{f.name}", python | msgspec.UnsetType, msgspec.UNSET) if f.optional else (f"f_{f.name}", python))
+        fields.append(
+            (f"f_{f.name}", python | msgspec.UnsetType, msgspec.UNSET) if f.optional else (f"f_{f.name}", python)
+        )
     return msgspec.defstruct(
         "Record", fields, rename=lambda name: name[2:], forbid_unknown_fields=True, kw_only=True, gc=False
     )
@@ -295,7 +297,9 @@ def _walk_prim(type_: Type, name: PrimName) -> _Walk:
             raise _refuse(type_, value)
 
         return walk_int
-    accepted: tuple[type, ...] = {"string": (str,), "number": (int, float), "bool": (bool,), "unit": (type(None),)}[name]
+    accepted: tuple[type, ...] = {"string": (str,), "number": (int, float), "bool": (bool,), "unit": (type(None),)}[
+        name
+    ]
 
     def walk_prim(value: Any) -> Any:
         if type(value) in accepted:  # not isinstance: true is no number
@@ -452,7 +456,11 @@ def json_schema(type_: Type) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) that accepts exactly the values of a type."""
     match resolve(type_):
         case Prim(name):
-            return {} if name == "json" else {"type": {"int": "integer", "unit": "null", "bool": "boolean"}.get(name, name)}
+            return (
+                {}
+                if name == "json"
+                else {"type": {"int": "integer", "unit": "null", "bool": "boolean"}.get(name, name)}
+            )
         case Record(fields):
             return {
                 "type": "object",
@@ -463,6 +471,11 @@ def json_schema(type_: Type) -> dict[str, Any]:
         case ListOf(item):
             return {"type": "array", "items": json_schema(item)}
         case Product(items):
-            return {"type": "array", "prefixItems": [json_schema(i) for i in items], "items": False, "minItems": len(items)}
+            return {
+                "type": "array",
+                "prefixItems": [json_schema(i) for i in items],
+                "items": False,
+                "minItems": len(items),
+            }
         case Sum(variants):
             return {"oneOf": [json_schema(v) for v in variants]}

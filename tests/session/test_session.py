@@ -1,0 +1,334 @@
+"""A whole session as a machine: literal events in, literal commands out."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from plans import plan_of
+
+from fabric.session.events import (
+    CloseOutput,
+    Command,
+    Continue,
+    Deliver,
+    Event,
+    Exited,
+    Finish,
+    Frames,
+    Input,
+    InputClosed,
+    Launch,
+    Launched,
+    LaunchFailed,
+    LossReport,
+    Note,
+    Opened,
+    Refuse,
+    Release,
+    Send,
+    SetTimer,
+    Settled,
+    Signal,
+    Start,
+    Stop,
+    TimerFired,
+)
+from fabric.session.session import STEPS_PER_EVENT_MAX, Session, Settings
+from fabric.wire.codec import decode, encode
+from fabric.wire.control import READY, STOP
+from fabric.wire.frame import Data, Eof, Marker
+
+WORKER = 'let f : !int -> !int = python { call: "m:f" }\n'
+ONE = WORKER + "let main : !int -> !int = plumb(i, o) { i ; f ; o }\n"
+LOOP = WORKER + (
+    "let main : !int -> !int = plumb(i, o) {\n  i ; f\n  f ; filter(value > 0) ; f\n  f ; filter(value <= 0) ; o\n}\n"
+)
+
+
+class Run:
+    """A session whose notes are left out, at time 0 unless said."""
+
+    def __init__(self, text: str) -> None:
+        self.session = Session(plan_of(text), Settings(ready_timeout_s=30.0, grace_s=10.0), random.Random(1))
+
+    def __call__(self, event: Event, now_s: float = 0.0) -> list[Command]:
+        return [command for command in self.session.handle(event, now_s) if not isinstance(command, Note)]
+
+    def frames(self, *frames: Data | Marker | Eof, port: str = "output", now_s: float = 0.0) -> list[Command]:
+        return self(Frames("f", port, [encode(frame) for frame in frames]), now_s)
+
+    def started(self) -> Run:
+        """Bring worker ``f`` to RUNNING."""
+        self(Start())
+        self(Launched("f", 7))
+        self.frames(Data("f", READY), port="ctrl_out")
+        assert self.frames(Marker("f", "probe/f/1")) == [Opened()]
+        return self
+
+
+def sent(commands: list[Command]) -> list[object]:
+    """Return what was sent on data_in: payloads, marker ids, and None for the end."""
+    frames = [decode(command.raw) for command in commands if isinstance(command, Send) and command.port == "input"]
+    return [f.payload if isinstance(f, Data) else f.id if isinstance(f, Marker) else None for f in frames]
+
+
+def ack(seq: int) -> Marker:
+    return Marker("f", f"ack/f/1/{seq}")
+
+
+def out(value: int) -> Data:
+    return Data("f", str(value).encode())
+
+
+def delivered(commands: list[Command]) -> list[bytes]:
+    return [command.payload for command in commands if isinstance(command, Deliver)]
+
+
+def test_a_graph_without_workers_opens_at_once_and_ends_with_its_input():
+    """No process, no timer."""
+    run = Run("let main : !int -> !int = map(value + 1)\n")
+    assert run(Start()) == [Opened()]
+    first, second = run(Input("input", b"1", 7))
+    assert isinstance(first, Deliver)
+    assert (first.port, first.payload, first.tickets) == ("output", b"2", (7,))
+    assert second == Settled(7)
+    assert run(InputClosed("input")) == [CloseOutput("output"), Finish(0, LossReport())]
+    assert run(Continue()) == []
+
+
+def test_input_is_welcome_when_every_worker_has_returned_its_probe():
+    """Launch, announcement, probe, open."""
+    run = Run(ONE)
+    assert run(Start()) == [Launch("f"), SetTimer(("ready", "f"), 30.0)]
+    assert run(Launched("f", 7)) == []
+    assert sent(run.frames(Data("f", READY), port="ctrl_out")) == ["probe/f/1"]
+    assert not run.session.wants_input
+    assert run.frames(Marker("f", "probe/f/1")) == [Opened()]
+    assert run.session.wants_input
+
+
+def test_outputs_are_delivered_when_their_marker_is_back():
+    """Not before: the worker may still die."""
+    run = Run(ONE).started()
+    assert sent(run(Input("i", b"1", 1))) == [b"1", "ack/f/1/1"]
+    assert run.frames(out(10), out(11)) == []
+    commands = run.frames(ack(1))
+    assert delivered(commands) == [b"10", b"11"]
+    assert commands[-1] == Settled(1)
+
+
+def test_an_input_without_outputs_settles_too():
+    """That is how a caller knows that nothing will come."""
+    run = Run(ONE).started()
+    run(Input("i", b"1", 1))
+    assert run.frames(ack(1)) == [Settled(1)]
+
+
+def test_a_worker_is_ended_in_order():
+    """End of data_in behind the last acknowledgement; stop behind its end of data_out; the finish behind its exit."""
+    run = Run(ONE).started()
+    run(Input("i", b"1", 1))
+    assert run(InputClosed("i")) == []
+    assert sent(run.frames(out(1), ack(1), now_s=5.0)) == [None]
+    assert run.frames(Eof("f"), now_s=6.0) == [
+        Send("f", "ctrl_in", encode(Data("fabric", STOP))),
+        Send("f", "ctrl_in", encode(Eof("fabric"))),
+        CloseOutput("o"),
+    ]
+    assert run(Exited("f", 0), 7.0) == [Release("f"), Finish(0, LossReport())]
+
+
+def test_a_loop_is_not_ended_while_a_message_is_on_it():
+    """The input has ended, and the worker still has one; then it has none."""
+    run = Run(LOOP).started()
+    run(Input("i", b"2", 1))
+    assert run(InputClosed("i")) == []
+    assert sent(run.frames(out(1), ack(1))) == [b"1", "ack/f/1/2"]
+    assert sent(run.frames(ack(2))) == [None]
+
+
+def test_an_empty_loop_ends_with_its_input():
+    """Nothing entered it: no special rule."""
+    assert sent(Run(LOOP).started()(InputClosed("i"))) == [None]
+
+
+def test_feedback_is_taken_before_new_input():
+    """Window 64 is full of new input; what came back goes first when there is room."""
+    run = Run(LOOP).started()
+    for ticket in range(66):
+        run(Input("i", str(1000 + ticket).encode(), ticket))
+    assert sent(run.frames(out(5), ack(1))) == [b"5", "ack/f/1/65"]
+
+
+def test_a_refused_input_never_comes_in():
+    """It settles at once and is not counted as lost."""
+    run = Run(ONE).started()
+    assert run(Input("i", b'"x"', 3)) == [
+        Refuse("input_type_mismatch", 'expected int, got string "x"', "i", (3,)),
+        Settled(3),
+    ]
+
+
+def test_an_output_of_the_wrong_type_is_refused_and_counted():
+    """The inputs that it descends from are told."""
+    run = Run(ONE).started()
+    run(Input("i", b"1", 3))
+    commands = run.frames(Data("f", b'"x"'), ack(1))
+    assert commands == [Refuse("output_type_mismatch", 'expected int, got string "x"', "f", (3,)), Settled(3)]
+    run(InputClosed())
+    run.frames(Eof("f"))
+    assert run(Exited("f", 0))[-1] == Finish(5, LossReport(lost=1))
+
+
+def test_a_malformed_frame_is_counted_and_does_not_stop_the_session():
+    """One bad frame between two good ones."""
+    run = Run(ONE).started()
+    run(Input("i", b"1", 1))
+    commands = run(Frames("f", "output", [encode(out(1)), b"\xff", encode(ack(1))]))
+    assert delivered(commands) == [b"1"]
+    assert [command.code for command in commands if isinstance(command, Refuse)] == ["malformed_frame"]
+
+
+def test_a_worker_that_dies_fails_the_session():
+    """With what it last said, and the count of what was lost."""
+    run = Run(ONE).started()
+    run(Input("i", b"1", 1))
+    run(Input("i", b"2", 2))
+    error = "worker 'f' was killed by signal 9 with 2 messages unanswered: out of memory"
+    assert run(Exited("f", -9, ("first", "out of memory", ""))) == [
+        Release("f"),
+        Finish(1, LossReport(lost=2), ("child_died", error)),
+    ]
+
+
+def test_a_worker_that_dies_before_it_is_ready_could_not_be_started():
+    """Exit code 4; the status 2 is kept for a wrong configuration."""
+    run = Run(ONE)
+    run(Start())
+    error = ("worker_not_started", "worker 'f' exited with status 3 before it was ready")
+    assert run(Exited("f", 3))[-1] == Finish(4, LossReport(), error)
+    run = Run(ONE)
+    run(Start())
+    said = ('{"error":"worker \'f\': no such function","code":"bad_config"}',)
+    assert run(Exited("f", 2, said))[-1] == Finish(2, LossReport(), ("bad_config", "worker 'f': no such function"))
+
+
+def test_a_program_that_cannot_be_started_fails_the_session():
+    """No process, so no exit to wait for."""
+    run = Run(ONE)
+    run(Start())
+    error = ("worker_not_started", "worker 'f' could not be started: no such file")
+    assert run(LaunchFailed("f", "no such file")) == [Finish(4, LossReport(), error)]
+
+
+def test_a_worker_that_is_never_ready_is_ended():
+    """It is signalled, and the session finishes when it is gone."""
+    run = Run(ONE)
+    run(Start())
+    run(Launched("f", 7))
+    assert run(TimerFired(("ready", "f")), 30.0) == [Signal("f", "TERM"), SetTimer(("grace", "f"), 40.0)]
+    assert run(TimerFired(("grace", "f")), 40.0) == [Signal("f", "KILL")]
+    error = ("ready_timeout", "worker 'f' did not say that it is ready within 30 s")
+    assert run(Exited("f", -9), 41.0) == [Release("f"), Finish(4, LossReport(), error)]
+
+
+def test_a_worker_that_is_launched_while_the_session_fails_is_killed():
+    """The signal to it was too early to reach it."""
+    run = Run(ONE + 'let g : !int -> !int = python { call: "m:g" }\n')
+    run(Start())
+    run(Stop("terminate", 130))
+    assert run(Launched("f", 7)) == [Signal("f", "KILL")]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (out(1), "no input in flight"),
+        (ack(1), "returned marker 'ack/f/1/1'"),
+    ],
+)
+def test_what_nobody_asked_for_is_a_violation(frame: Data | Marker, message: str):
+    """An output or an acknowledgement of nothing fails the session; the worker is ended."""
+    run = Run(ONE).started()
+    assert run.frames(frame)[0] == Signal("f", "TERM")
+    finish = run(Exited("f", -15))[-1]
+    assert isinstance(finish, Finish)
+    assert finish.exit_code == 1
+    assert finish.error is not None
+    assert finish.error[0] == "protocol_violation"
+    assert message in finish.error[1]
+
+
+def test_a_worker_that_leaves_by_itself_leaves_dead_letters():
+    """Its last outputs stand; the rest is counted, also what comes later."""
+    run = Run(ONE).started()
+    for ticket in (1, 2, 3):
+        run(Input("i", str(ticket).encode(), ticket))
+    commands = run.frames(out(1), ack(1), out(2), Eof("f"))
+    assert delivered(commands) == [b"1", b"2"]
+    assert [command for command in commands if isinstance(command, Settled)] == [Settled(1), Settled(2), Settled(3)]
+    assert run(Exited("f", 0)) == [Release("f")]
+    assert run(Input("i", b"4", 4)) == [Settled(4)]
+    assert run(InputClosed())[-1] == Finish(5, LossReport(dead_lettered=2))
+
+
+def test_the_first_stop_drains():
+    """No more input; what is there is finished; a worker that has something is watched from now on."""
+    run = Run(ONE).started()
+    run(Input("i", b"1", 1))
+    assert run(Stop("drain"), 100.0) == [SetTimer(("grace", "f"), 110.0)]
+    assert run(Input("i", b"2", 2), 100.0) == [
+        Refuse("input_closed", "the session takes no more input", "i", (2,)),
+        Settled(2),
+    ]
+    assert delivered(run.frames(out(1), ack(1), now_s=101.0)) == [b"1"]
+
+
+def test_the_second_stop_terminates_and_the_third_kills():
+    """The exit code is the signal's; what was left is lost."""
+    run = Run(ONE).started()
+    run(Input("i", b"1", 1))
+    run(Stop("drain"))
+    assert run(Stop("terminate", 130)) == [Signal("f", "TERM"), SetTimer(("grace", "f"), 10.0)]
+    assert run(Stop("kill", 130)) == [Signal("f", "KILL")]
+    finish = run(Exited("f", -9))[-1]
+    assert isinstance(finish, Finish)
+    assert (finish.exit_code, finish.losses) == (130, LossReport(lost=1))
+
+
+def test_unpaired_messages_are_counted():
+    """A barrier's input has ended and is empty: what the other side holds has no partner."""
+    run = Run("let main : !int -> !(int, int) = plumb(i, o) { i ; (map(value) * filter(value > 1)) ; barrier ; o }\n")
+    run(Start())
+    assert delivered(run(Input("i", b"1", 1))) == []
+    assert delivered(run(Input("i", b"2", 2))) == [b"[1,2]"]
+    assert run(InputClosed()) == [Settled(2), CloseOutput("o"), Finish(0, LossReport(unpaired=1))]
+
+
+def test_a_pair_counts_for_the_inputs_of_both_sides():
+    """Each input settles when nothing of it is left, in a slot or in a pair."""
+    run = Run("let main : (!int, !int) -> !(int, int) = plumb(a, b, o) { (a * b) ; barrier ; o }\n")
+    run(Start())
+    assert run(Input("a", b"1", 1)) == []
+    pair, *settled = run(Input("b", b"2", 2))
+    assert isinstance(pair, Deliver)
+    assert (pair.payload, pair.tickets) == (b"[1,2]", (1, 2))
+    assert settled == [Settled(1), Settled(2)]
+
+
+def test_an_endless_loop_gives_others_their_turn():
+    """After so many steps the session says that it has work, and can be stopped."""
+    run = Run(
+        "let spin : !int -> !int = id\n"
+        "let main : !int -> !int = plumb(i, o) {\n  i ; spin\n  spin ; map(value + 1) ; spin\n  spin ; filter(false) ; o\n}\n"
+    )
+    run(Start())
+    run(Input("i", b"0", 1))
+    assert STEPS_PER_EVENT_MAX == 1000
+    assert run.session.has_work
+    assert not run.session.wants_input
+    assert run(Continue()) == []
+    finish = run(Stop("terminate", 130))[-1]
+    assert isinstance(finish, Finish)
+    assert (finish.exit_code, finish.losses) == (130, LossReport(lost=1))
