@@ -81,6 +81,7 @@ def read_program(path: str, resources: str = "") -> WorkerSpec:
         config=agent.config,
         directory=str(directory),
         documents=tuple(documents[agent.name, name] for name in agent.config.get("prompts", ())),
+        ports=tuple(port for port in ("ctrl_in", "ctrl_out", "telemetry") if port in agent.declared),
     )
 
 

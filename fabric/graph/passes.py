@@ -118,7 +118,7 @@ def flatten(module: typed.Module) -> Graph:
         boundary_outputs = main.outputs
         inputs, outputs = flat.body(main, "")
     else:
-        boundary_outputs = tuple(port for port in main.outputs if port.name not in ("ctrl_out", "telemetry"))
+        boundary_outputs = tuple(port for port in main.outputs if port.name in main.declared)
         inputs, outputs = flat.node(main, main.name, main.name)
     for port in main.inputs:
         if main.kind == "plumb" or port.name != "ctrl_in":

@@ -146,6 +146,7 @@ class _Checker:
             expr,
             select,
             index,
+            interface.positional,
         )
 
     def _check_morphism(

@@ -205,6 +205,7 @@ class Binding(msgspec.Struct, frozen=True):
         config: keys and plain JSON values as written, of agent, python and worker; checked, defaults not filled in.
         body: of kind ``plumb``.
         expr: of kinds ``map`` and ``filter``, as in :class:`Instance`.
+        declared: the ports that the signature names, in its order; an agent may have more.
     """
 
     name: str
@@ -217,6 +218,7 @@ class Binding(msgspec.Struct, frozen=True):
     expr: Expr | None = None
     select: tuple[str, ...] = ()
     index: int | str | None = None
+    declared: tuple[str, ...] = ()
 
 
 class Module(msgspec.Struct, frozen=True):

@@ -10,7 +10,18 @@ from fabric.plan.plan import WorkerPlan
 from fabric.wire.spec import ENDPOINT_VARIABLES, INPUT_PORTS
 
 _USUAL = frozenset(
-    "PATH HOME LANG TZ TMPDIR PIPELINE_DEBUG PLUMB_PROVIDER PLUMB_MODEL PLUMB_RESOURCES PLUMB_PATH".split()
+    {
+        "PATH",
+        "HOME",
+        "LANG",
+        "TZ",
+        "TMPDIR",
+        "PIPELINE_DEBUG",
+        "PLUMB_PROVIDER",
+        "PLUMB_MODEL",
+        "PLUMB_RESOURCES",
+        "PLUMB_PATH",
+    }
 )
 
 

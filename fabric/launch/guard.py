@@ -1,7 +1,7 @@
 """A process that outlives a killed coordinator by a moment, to end what it started.
 
-It reads ``+PID`` and ``-PID`` lines, and at the end of its input kills the process groups that are left. For programs of others, which do
-not watch the liveness pipe.
+It reads ``+PID`` and ``-PID`` lines, and at the end of its input kills the process groups that are left. For programs
+of others, which do not watch the liveness pipe. Run by its path, so it imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -17,10 +18,8 @@ def main() -> None:
     for line in sys.stdin:
         (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
     for group in groups:
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # it has ended by itself
             os.killpg(group, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass  # it has ended by itself
 
 
 if __name__ == "__main__":

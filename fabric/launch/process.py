@@ -1,8 +1,8 @@
 """Workers as processes of this host.
 
-Each lives in a session and process group of its own: Ctrl-C reaches the coordinator alone, and a signal to a worker reaches what it
-started. None outlives the coordinator, however that ends: our own workers watch an inherited pipe, and for programs that do not
-know of it a guard process does (:mod:`fabric.launch.guard`).
+Each lives in a session and process group of its own: Ctrl-C reaches the coordinator alone, and a signal to a worker
+reaches what it started. None outlives the coordinator, however that ends: our own workers watch an inherited pipe, and
+for programs that do not know of it a guard process does (:mod:`fabric.launch.guard`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 import msgspec
 import trio
 
 from fabric.errors import TransportClosed, WorkerFailed
+from fabric.launch import guard
 from fabric.launch.environment import worker_environment
 from fabric.plan.plan import WorkerPlan
 from fabric.wire.spec import PARENT_FD_VARIABLE, SPEC_FD_VARIABLE
@@ -44,6 +45,8 @@ class _ProcessWorker:
         self._group("KILL")  # what it started and left behind
         if self._guard is not None:
             self._guard.forget(self.pid)
+        if self._process.stdin is not None:
+            await self._process.stdin.aclose()
         return status
 
     def signal(self, name: Literal["TERM", "KILL"]) -> None:
@@ -53,10 +56,8 @@ class _ProcessWorker:
                 self._group("CONT")  # a stopped process could not act on it
 
     def _group(self, name: str) -> None:
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
             os.killpg(self.pid, getattr(signal, f"SIG{name}"))
-        except (ProcessLookupError, PermissionError):
-            pass  # nobody is left in it
 
     async def stderr_lines(self) -> AsyncIterator[str]:
         assert self._process.stderr is not None
@@ -81,17 +82,22 @@ class _ProcessWorker:
 
 
 async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
-    """Split a stream into lines; a last one without a line end counts."""
-    rest = b""
-    async for chunk in stream:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line
-        if len(rest) > LINE_BYTES_MAX:
-            yield rest
-            rest = b""
-    if rest:
-        yield rest
+    """Split a stream into lines, and close it at its end; a last one without a line end counts."""
+    parts: list[bytes | bytearray] = []  # of the line that has not ended yet; joined once, or a long one would take quadratic time
+    size_bytes = 0
+    async with stream:
+        async for chunk in stream:
+            *lines, rest = chunk.split(b"\n")
+            for line in lines:
+                yield b"".join([*parts, line])
+                parts, size_bytes = [], 0
+            parts.append(rest)
+            size_bytes += len(rest)
+            if size_bytes > LINE_BYTES_MAX:
+                yield b"".join(parts)
+                parts, size_bytes = [], 0
+    if size_bytes:
+        yield b"".join(parts)
 
 
 class _Guard:
@@ -108,8 +114,10 @@ class _Guard:
         self._tell(f"-{pid}\n")
 
     def _tell(self, line: str) -> None:
-        # A few bytes into a pipe that the guard reads at once; less than PIPE_BUF is written whole.
-        os.write(self._pipe.fileno(), line.encode())  # type: ignore[attr-defined]
+        # A few bytes into a pipe that the guard reads at once; less than PIPE_BUF is written whole. If somebody has
+        # killed the guard, workers still end in order; only a crash of ours would leave them behind.
+        with suppress(BrokenPipeError):
+            os.write(self._pipe.fileno(), line.encode())  # type: ignore[attr-defined]
 
 
 class ProcessLauncher:
@@ -124,7 +132,7 @@ class ProcessLauncher:
 
     async def launch(self, worker: WorkerPlan) -> _ProcessWorker:
         """Start one; see :class:`fabric.launch.launcher.Launcher`."""
-        guard = None if worker.ours else await self._open_guard()
+        watcher = None if worker.ours else await self._open_guard()
         environment = worker_environment(worker, self._environment)
         environment[PARENT_FD_VARIABLE] = str(self._liveness_fd)
         lines = subprocess.PIPE if worker.transport == "stdio" else None
@@ -147,15 +155,18 @@ class ProcessLauncher:
                 )
             except OSError as error:
                 raise WorkerFailed(f"{worker.command[0]!r}: {error.strerror}") from None
-        if guard is not None:
-            guard.watch(process.pid)
-        return _ProcessWorker(process, guard)
+            except ValueError as error:  # a zero byte in an argument or a variable
+                raise WorkerFailed(f"{worker.command[0]!r}: {error}") from None
+        if watcher is not None:
+            watcher.watch(process.pid)
+        return _ProcessWorker(process, watcher)
 
     async def _open_guard(self) -> _Guard:
         async with self._guard_lock:
             if self._guard is None:
                 self._guard_process = await trio.lowlevel.open_process(
-                    [sys.executable, "-m", "fabric.launch.guard"],
+                    # Not -m: in the user's working directory may lie another folder of the name fabric.
+                    [sys.executable, "-I", guard.__file__],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     start_new_session=True,

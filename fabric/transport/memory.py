@@ -4,12 +4,12 @@ from __future__ import annotations
 
 __all__ = ["MemoryTransport"]
 
-from collections import deque
+from collections import defaultdict, deque
 
 import trio
 
 from fabric.errors import ConfigError, TransportClosed
-from fabric.transport.ports import BATCH_FRAMES_MAX
+from fabric.transport.ports import BATCH_FRAMES_MAX, check_size
 
 
 class _Pipe:
@@ -18,33 +18,38 @@ class _Pipe:
     def __init__(self) -> None:
         self.frames: deque[bytes] = deque()
         self.readers = trio.lowlevel.ParkingLot()
+        self.bound = False
 
 
-class _Sender:
-    def __init__(self, endpoint: str, pipe: _Pipe) -> None:
+class _End:
+    def __init__(self, endpoint: str, pipe: _Pipe, *, bind: bool) -> None:
+        if bind and pipe.bound:
+            raise ConfigError(f"cannot bind {endpoint}: it is bound already")
+        pipe.bound |= bind
+        self._binds = bind
         self._endpoint = endpoint
         self._pipe = pipe
         self._closed = False
 
+    def close(self) -> None:
+        if self._binds and not self._closed:
+            self._pipe.bound = False
+        self._closed = True
+
+
+class _Sender(_End):
     def send_nowait(self, raw: bytes) -> None:
         if self._closed:
             raise TransportClosed(self._endpoint)
+        check_size(raw)
         self._pipe.frames.append(raw)
         self._pipe.readers.unpark()
 
     async def wait_sent(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def close(self) -> None:
-        self._closed = True
 
-
-class _Receiver:
-    def __init__(self, endpoint: str, pipe: _Pipe) -> None:
-        self._endpoint = endpoint
-        self._pipe = pipe
-        self._closed = False
-
+class _Receiver(_End):
     async def receive(self) -> list[bytes]:
         await trio.lowlevel.checkpoint()
         frames = self._pipe.frames
@@ -55,7 +60,7 @@ class _Receiver:
         return [frames.popleft() for _ in range(min(BATCH_FRAMES_MAX, len(frames)))]
 
     def close(self) -> None:
-        self._closed = True
+        super().close()
         self._pipe.readers.unpark_all()
 
 
@@ -63,20 +68,12 @@ class MemoryTransport:
     """Endpoints are any strings. Each may be bound once, as with ZeroMQ, but here a second bind is refused."""
 
     def __init__(self) -> None:
-        self._pipes: dict[str, _Pipe] = {}
-        self._bound: set[str] = set()
-
-    def _pipe(self, endpoint: str, bind: bool) -> _Pipe:
-        if bind:
-            if endpoint in self._bound:
-                raise ConfigError(f"cannot bind {endpoint}: it is bound already")
-            self._bound.add(endpoint)
-        return self._pipes.setdefault(endpoint, _Pipe())
+        self._pipes: defaultdict[str, _Pipe] = defaultdict(_Pipe)
 
     def sender(self, endpoint: str, *, bind: bool) -> _Sender:
         """Open the writing end."""
-        return _Sender(endpoint, self._pipe(endpoint, bind))
+        return _Sender(endpoint, self._pipes[endpoint], bind=bind)
 
     def receiver(self, endpoint: str, *, bind: bool) -> _Receiver:
         """Open the reading end."""
-        return _Receiver(endpoint, self._pipe(endpoint, bind))
+        return _Receiver(endpoint, self._pipes[endpoint], bind=bind)

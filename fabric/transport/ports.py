@@ -6,9 +6,12 @@ the windows of the session, which sends nothing that is not asked for.
 
 from __future__ import annotations
 
-__all__ = ["BATCH_FRAMES_MAX", "Receiver", "Sender", "Transport"]
+__all__ = ["BATCH_FRAMES_MAX", "Receiver", "Sender", "Transport", "check_size"]
 
 from typing import Protocol
+
+from fabric.errors import LocalProtocolError
+from fabric.wire.codec import FRAME_BYTES_MAX
 
 BATCH_FRAMES_MAX = 16
 """Frames handed over at once. More is faster and less fair: beside a flooded channel a quiet one's p99 was 0.5 ms at
@@ -19,7 +22,12 @@ class Sender(Protocol):
     """The writing end of a channel."""
 
     def send_nowait(self, raw: bytes) -> None:
-        """Send, or keep until the peer is there. Raises TransportClosed after :meth:`close`."""
+        """Send, or keep until the peer is there.
+
+        Raises:
+            TransportClosed: after :meth:`close`.
+            LocalProtocolError: more than ``FRAME_BYTES_MAX``. The peer's socket would cut the link for good.
+        """
         ...
 
     async def wait_sent(self) -> None:
@@ -53,3 +61,9 @@ class Transport(Protocol):
     def receiver(self, endpoint: str, *, bind: bool) -> Receiver:
         """Open a PULL end. Raises ConfigError if the endpoint cannot be bound."""
         ...
+
+
+def check_size(raw: bytes) -> None:
+    """Refuse a frame that no receiver takes. Raises LocalProtocolError; nothing was sent."""
+    if len(raw) > FRAME_BYTES_MAX:
+        raise LocalProtocolError(f"frame of {len(raw)} bytes; at most {FRAME_BYTES_MAX}")

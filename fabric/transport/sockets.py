@@ -27,7 +27,7 @@ import trio
 import zmq
 
 from fabric.errors import ConfigError, TransportClosed
-from fabric.transport.ports import BATCH_FRAMES_MAX
+from fabric.transport.ports import BATCH_FRAMES_MAX, check_size
 from fabric.wire.codec import FRAME_BYTES_MAX
 
 ZMQ_SOCKETS_MAX = 65_536
@@ -46,13 +46,13 @@ class _Socket:
             self._socket.close(0)
             verb = "bind" if bind else "connect to"
             raise ConfigError(f"cannot {verb} {endpoint}: {error.strerror}") from None
-        self._fd = cast(int, self._socket.get(zmq.FD))
+        self._fd = cast("int", self._socket.get(zmq.FD))
 
     async def _changed(self, event: int) -> None:
         """Wait until the socket may be ready for ``event``; return at once if it says that it is."""
         if self._socket.closed:
             raise TransportClosed(self.endpoint)
-        if cast(int, self._socket.get(zmq.EVENTS)) & event:
+        if cast("int", self._socket.get(zmq.EVENTS)) & event:
             return
         try:
             await trio.lowlevel.wait_readable(self._fd)
@@ -99,6 +99,7 @@ class _Sender(_Socket):
     def send_nowait(self, raw: bytes) -> None:
         if self._socket.closed:
             raise TransportClosed(self.endpoint)
+        check_size(raw)
         if not self._kept:
             try:
                 self._socket.send(raw, zmq.NOBLOCK)
@@ -167,8 +168,8 @@ async def open_sockets(*, linger_ms: int = 0) -> AsyncIterator[ZmqTransport]:
     """Give a transport, and at the end close its sockets and destroy its context.
 
     Args:
-        linger_ms: how long frames that were sent may still travel after the body has ended without an error; -1: until the peer
-            has them. A worker says -1, since its last end-of-channel has no other proof. After an error: none.
+        linger_ms: how long frames that were sent may still travel after the body has ended without an error; -1: until
+            the peer has them. A worker says -1, since its last end-of-channel has no other proof. After an error: none.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.set(zmq.MAX_SOCKETS, min(ZMQ_SOCKETS_MAX, context.get(zmq.SOCKET_LIMIT)))

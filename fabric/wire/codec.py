@@ -36,9 +36,9 @@ def encode(frame: Frame) -> bytes:
     """Return the one part of the ZeroMQ message.
 
     Raises:
-        LocalProtocolError: topic, parents or the whole are over their limit; the caller's fault, nothing was sent.
+        LocalProtocolError: a part is over its limit or has not the size that the layout gives it; the caller's fault.
     """
-    topic = frame.topic.encode()
+    topic = _bytes(frame.topic, "topic")
     if len(topic) > TOPIC_BYTES_MAX:
         raise LocalProtocolError(f"topic of {len(topic)} bytes; at most {TOPIC_BYTES_MAX}")
     head = _LENGTH.pack(len(topic)) + topic
@@ -46,7 +46,7 @@ def encode(frame: Frame) -> bytes:
         case Eof():
             return head
         case Marker():
-            raw = head + b"\x01" + frame.id.encode()
+            raw = head + b"\x01" + _bytes(frame.id, "marker")
         case Data():
             raw = head + (_traced(frame.provenance) if frame.provenance else b"") + frame.payload
             if frame.provenance is None and frame.payload[:1] in (b"", b"\x01", b"\x02"):
@@ -60,6 +60,10 @@ def _traced(origin: Provenance) -> bytes:
     count, rest = divmod(len(origin.parents), 8)
     if rest or count > PARENTS_MAX:
         raise LocalProtocolError(f"parents of {len(origin.parents)} bytes; 8 each, at most {PARENTS_MAX} of them")
+    if len(origin.trace_id) != 16 or len(origin.span_id) != 8:  # struct would pad or cut them in silence
+        raise LocalProtocolError(f"ids of {len(origin.trace_id)} and {len(origin.span_id)} bytes; 16 and 8")
+    if not (0 <= origin.seq < 1 << 64 and 0 <= origin.flags < 1 << 8):
+        raise LocalProtocolError(f"seq {origin.seq} has 8 bytes, flags {origin.flags} one")
     return _TRACED.pack(_TRACE, origin.flags, origin.trace_id, origin.span_id, origin.seq, count) + origin.parents
 
 
@@ -93,6 +97,13 @@ def decode(raw: bytes) -> Frame:
     if len(raw) < end:
         raise RemoteProtocolError("short", f"{count} parents announced, {len(raw) - body} bytes left")
     return Data(topic, raw[end:], Provenance(trace_id, span_id, seq, raw[body:end], flags))
+
+
+def _bytes(text: str, what: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(f"{what} cannot be written as UTF-8: {error}") from None
 
 
 def _text(raw: bytes, reason: str) -> str:

@@ -38,6 +38,6 @@ def parse_ready(payload: bytes) -> Ready | None:
     """Return the announcement, or ``None`` if these bytes are something else."""
     try:
         ready = _decode(payload)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return ready if ready.status == "ready" else None

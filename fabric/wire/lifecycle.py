@@ -12,7 +12,7 @@ What is not in the table is an error of the side that caused it. Neither side lo
 
 from __future__ import annotations
 
-__all__ = ["State", "Step", "TABLE", "advance", "exited_cleanly"]
+__all__ = ["TABLE", "State", "Step", "advance", "exited_cleanly"]
 
 from enum import Enum, auto
 

@@ -12,9 +12,10 @@ from collections import deque
 
 import msgspec
 
+from fabric.errors import LocalProtocolError, ValueRejected
 from fabric.wire.codec import decode, encode
 from fabric.wire.frame import Data, Marker
-from fabric.wire.payload import decode_json, encode_json
+from fabric.wire.payload import STRING, encode_json, validator
 
 DATA = "data"
 """The port of plain lines."""
@@ -37,7 +38,7 @@ def read_line(line: bytes) -> tuple[str, bytes]:
     if b'"__port"' in line:
         try:
             envelope = _decode(line)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return DATA, line
         return envelope.port, bytes(envelope.msg)
     return DATA, line
@@ -45,8 +46,8 @@ def read_line(line: bytes) -> tuple[str, bytes]:
 
 def write_line(port: str, payload: bytes) -> bytes:
     """Return the line, with its line end, that carries this JSON text on this port."""
-    if b"\n" in payload or b"\r" in payload:  # white space between tokens; a line must stay one line
-        payload = encode_json(decode_json(payload))
+    if b"\n" in payload or b"\r" in payload:  # in JSON: white space between tokens, for a string has them escaped
+        payload = payload.replace(b"\n", b" ").replace(b"\r", b" ")
     if port != DATA or read_line(payload) != (DATA, payload):
         payload = b'{"__port":' + encode_json(port) + b',"msg":' + payload + b"}"
     return payload + b"\n"
@@ -85,17 +86,32 @@ class LineBridge:
         return b"", []
 
     def from_program(self, line: bytes) -> list[tuple[str, bytes]]:
-        """Return the frames (port, bytes) that a line stands for; none for a blank one."""
+        """Return the frames (port, bytes) that a line stands for; none for a blank one.
+
+        Raises:
+            ValueRejected: the line is too long for a frame, or its marker is no marker. The program's fault.
+        """
+        try:
+            return self._frames(line)
+        except LocalProtocolError as error:
+            raise ValueRejected("$", "a line that fits into a frame", str(error)) from None
+
+    def _frames(self, line: bytes) -> list[tuple[str, bytes]]:
         port, payload = read_line(line)
         if not payload:
             return []
         if port == MARKER and self._echoes:
-            return [("output", encode(Marker(self._name, decode_json(payload))))]
+            return self._markers(validator(STRING).decode(payload))
         if payload[0] in b"\x01\x02":  # no JSON starts so, and no frame of bare JSON may
             payload = b" " + payload
-        if port != DATA:
+        if port not in (DATA, "output"):
             return [(port, encode(Data(self._name, payload)))]
         frames = [("output", encode(Data(self._name, payload)))]
         if not self._echoes and self._unanswered:
-            frames.append(("output", encode(Marker(self._name, self._unanswered.popleft()))))
+            frames += self._markers(self._unanswered.popleft())
         return frames
+
+    def _markers(self, marker: str) -> list[tuple[str, bytes]]:
+        """Return a marker on every port: stdout is one channel, so what it follows there it follows on each."""
+        raw = encode(Marker(self._name, marker))
+        return [(port, raw) for port in ("telemetry", "ctrl_out", "output")]

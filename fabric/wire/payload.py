@@ -22,8 +22,8 @@ sum                   the value of the one variant that fits
 ====================  ====================================================================
 
 msgspec validates while it decodes and is used wherever it can express the type. It cannot express a sum of two
-records, a record beside ``json`` or two tuples of different length, and it says ``Expected `int``` where a
-reader of ``.plumb`` needs more. So the fast decoder is tried first; where there is none, or it refused, the value is decoded
+records, a record beside ``json`` or two tuples of different length, and it says ``Expected `int``` where a reader of
+``.plumb`` needs more. So the fast decoder is tried first; where there is none, or it refused, the value is decoded
 without a type and walked by :func:`_walk`, which normalises, finds the variant, and words the refusal.
 """
 
@@ -332,7 +332,7 @@ def _walk_record(type_: Type, fields: tuple[Field, ...]) -> _Walk:
 
 
 def _walk_sum(type_: Type, variants: tuple[Type, ...]) -> _Walk:
-    """Find the variant by shape; records by their field names first, so that a refusal is about the one that was meant."""
+    """Find the variant by shape, records by their field names, so that a refusal is about the one that was meant."""
     walks = tuple((variant, _walk(variant)) for variant in variants)
 
     def fits(variant: Type, value: Any) -> bool:
@@ -392,7 +392,12 @@ class Validator:
                 pass  # the walk below accepts 3.0 for an int, or words the refusal
         plain = decode_json(payload)
         value = self.coerce(plain)
-        return value, payload if self._fast is None and not _changed(plain, value) else encode_json(value)
+        if self._fast is None and not _changed(plain, value):
+            return value, payload
+        try:
+            return value, encode_json(value)
+        except RecursionError:
+            raise ValueRejected("$", show(self.type), "a value nested too deeply") from None
 
     def decode(self, payload: bytes) -> Any:
         """Return the value alone; raises as :meth:`check` does."""
@@ -408,17 +413,22 @@ class Validator:
 
 def _changed(plain: Any, value: Any) -> bool:
     """Say whether normalisation replaced a number. Compares what was read with what would be written."""
-    return encode_json(plain) != encode_json(value) if _has_integral_float(plain) else False
+    try:
+        return _has_integral_float(plain) and encode_json(plain) != encode_json(value)
+    except RecursionError:
+        return True
 
 
 def _has_integral_float(plain: Any) -> bool:
-    match plain:
-        case float():
-            return plain.is_integer()
-        case list():
-            return any(map(_has_integral_float, plain))
-        case dict():
-            return any(map(_has_integral_float, plain.values()))
+    left = [plain]  # no recursion: what could be decoded may be nested deeper than Python calls may be
+    while left:
+        value = left.pop()
+        if type(value) is float and value.is_integer():
+            return True
+        if type(value) is list:
+            left += value
+        elif type(value) is dict:
+            left += value.values()
     return False
 
 
