@@ -13,7 +13,7 @@ from plumb_agent.messages import Content, Message, TextBlock, text_of
 Format = Literal["anthropic", "openai"]
 
 
-class MemoryRefused(ValueError):  # noqa: N818
+class MemoryRefused(ValueError):
     """A ``set_memory`` with a malformed message. Nothing of it is taken."""
 
 

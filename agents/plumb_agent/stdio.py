@@ -45,7 +45,7 @@ _STDIN, _STDOUT = 0, 1
 _CHUNK_BYTES = 64 * 1024
 
 
-class OutputClosed(FabricError):  # noqa: N818
+class OutputClosed(FabricError):
     """Whoever read our stdout is gone."""
 
     code = "output_closed"

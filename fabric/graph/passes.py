@@ -152,7 +152,7 @@ def fan_out(graph: Graph) -> Graph:
             channels += readers
             continue
         type_ = readers[0].type
-        copy = _fresh(nodes, f"{source.node}.{source.port}.copy" if source.port != "output" else f"{source.node}.copy")
+        copy = _fresh(nodes, f"{_place(graph.nodes[source.node].outputs, source)}.copy")
         outputs = tuple(Port(f"output_{i}", type_) for i in range(len(readers)))
         nodes[copy] = Node(copy, "copy", (Port("input", type_),), outputs)
         channels.append(Channel(source, End(copy, "input"), type_))
@@ -191,7 +191,7 @@ def fan_in(graph: Graph) -> Graph:
             channels += writers
             continue
         type_ = next(port.type for port in nodes[target.node].inputs if port.name == target.port)
-        name = f"{target.node}.merge" if target.port == "input" else f"{target.node}.{target.port}.merge"
+        name = f"{_place(graph.nodes[target.node].inputs, target)}.merge"
         sides: tuple[list[tuple[End, Type, Type | None]], ...] = ([], [])
         for writer in writers:
             inside = component_of[writer.source.node] == component_of[target.node]
@@ -224,6 +224,11 @@ def loose_ends(graph: Graph) -> Graph:
                 nodes[source] = Node(source, "empty", (), (Port("output", port.type),))
                 channels.append(Channel(End(source, "output"), End(node.id, port.name), port.type))
     return Graph(graph.name, nodes, tuple(channels))
+
+
+def _place(ports: tuple[Port, ...], end: End) -> str:
+    """Name a port in the name of a node that is made for it: by its node, where that says enough."""
+    return end.node if len(ports) == 1 or end.port in ("input", "output") else f"{end.node}.{end.port}"
 
 
 def _fresh(nodes: dict[str, Node], name: str) -> str:

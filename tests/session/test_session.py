@@ -321,7 +321,8 @@ def test_an_endless_loop_gives_others_their_turn():
     """After so many steps the session says that it has work, and can be stopped."""
     run = Run(
         "let spin : !int -> !int = id\n"
-        "let main : !int -> !int = plumb(i, o) {\n  i ; spin\n  spin ; map(value + 1) ; spin\n  spin ; filter(false) ; o\n}\n"
+        "let main : !int -> !int = plumb(i, o) {\n"
+        "  i ; spin\n  spin ; map(value + 1) ; spin\n  spin ; filter(false) ; o\n}\n"
     )
     run(Start())
     run(Input("i", b"0", 1))

@@ -16,7 +16,7 @@ PROVIDERS = ("eliza", "scripted")
 _LATER = ("anthropic", "openai")
 
 
-class ProviderFailed(FabricError):  # noqa: N818
+class ProviderFailed(FabricError):
     """A call did not give a reply. ``details`` go into the error line: a status, a traceback."""
 
     code = "provider_error"

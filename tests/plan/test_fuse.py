@@ -1,0 +1,68 @@
+"""Routes: what happens to a message between two places where it waits."""
+
+from __future__ import annotations
+
+from plans import plan_of
+
+from fabric.plan.fuse import ROUTE_STEPS_MAX
+from fabric.plan.plan import Plan
+from fabric.plan.render import render_plan
+
+LOOP = (
+    "let step : !int -> !int = id\n"
+    "let main : !int -> !int = plumb(i, o) {\n"
+    "  i ; step\n  step ; filter(value > 0) ; map(value - 1) ; step\n  step ; filter(value = 0) ; o\n}\n"
+)
+
+
+def routes(plan: Plan) -> dict[str, list[str]]:
+    """Return the printed routes by their source."""
+    found: dict[str, list[str]] = {}
+    source = ""
+    for line in render_plan(plan, "text").split("\nroutes\n")[1].split("\n\n")[0].splitlines():
+        if line.startswith("      "):
+            found[source].append(line.strip())
+        else:
+            source = line.split()[0]
+            found[source] = []
+    return found
+
+
+def test_a_chain_of_morphisms_is_one_route():
+    """No place to wait in between."""
+    plan = plan_of(
+        "let main : !int -> !int = plumb(i, o) { i ; map(value + 1) ; filter(value > 2) ; map(value * 2) ; o }"
+    )
+    assert list(routes(plan)) == ["i.i"]
+    assert routes(plan)["i.i"] == ["; map@1 ; filter@1 ; map@1.2 -> output o.o"]
+
+
+def test_a_loop_without_workers_is_cut_at_its_merge():
+    """A message that goes round waits there; so does one that comes in."""
+    plan = plan_of(LOOP)
+    assert set(routes(plan)) == {"i.i", "step.merge.output"}
+    assert routes(plan)["i.i"] == ["-> merge step.merge.input_0"]
+    assert any("(feedback)" in line for line in routes(plan)["step.merge.output"])
+
+
+def test_a_loop_with_a_worker_is_not_cut():
+    """Its messages wait in the worker's queue, and those from inside are known as feedback."""
+    plan = plan_of(LOOP.replace("= id", '= python { call: "m:f" }'))
+    assert set(routes(plan)) == {"i.i", "step.output"}
+    sinks = sorted((sink.end.node, sink.feedback) for sink in plan.sinks)
+    assert sinks == [("o", False), ("step", False), ("step", True)]
+
+
+def test_diamonds_in_a_row_do_not_grow_without_bound():
+    """Twenty in a row would be a million ways; a merge with much behind it is a place to wait."""
+    diamonds = " ; ".join(["(map(value) * map(value + 1)) ; id"] * 20)
+    plan = plan_of(f"let main : !int -> !int = plumb(i, o) {{ i ; {diamonds} ; o }}")
+    longest = max(len("".join(lines)) for lines in routes(plan).values())
+    assert len(plan.sinks) < 20 * ROUTE_STEPS_MAX
+    assert longest < 10_000
+
+
+def test_what_nobody_reads_goes_nowhere():
+    """A route may be empty."""
+    plan = plan_of("let a : !int -> !int = id\nlet main : !int -> !int = plumb(i, o) { i ; a\n i ; o }")
+    assert routes(plan)["i.i"] == ["-> output o.o"]

@@ -1,0 +1,81 @@
+"""What is started, and how."""
+
+from __future__ import annotations
+
+import pytest
+from plans import graph_of, module_of, plan_of
+
+from fabric.errors import ConfigError
+from fabric.plan.endpoints import IPC_PATH_BYTES_MAX, ipc_addresses
+from fabric.plan.make import Settings, make_plan
+from fabric.plan.plan import Address
+
+
+def one(worker: str, signature: str = "!int -> !int"):
+    return plan_of(f"let f : {signature} = {worker}\nlet main : !int -> !int = plumb(i, o) {{ i ; f ; o }}").workers[0]
+
+
+def test_an_agent_is_our_module_with_every_port():
+    """Provider and model are filled in; one message at a time."""
+    worker = one('agent { provider: "eliza" }')
+    assert worker.command == ("python", "-m", "plumb_agent")
+    assert worker.spec.config == {"provider": "eliza", "model": "doctor"}
+    assert list(worker.endpoints) == ["input", "output", "ctrl_in", "ctrl_out", "telemetry"]
+    assert worker.endpoints["input"] == Address("ipc://RUN/0.input", "ipc://RUN/0.input")
+    assert (worker.window, worker.ours) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("worker", "window"),
+    [
+        ('agent { provider: "eliza" amnesiac: true }', 8),
+        ('python { call: "m:f" }', 64),
+        ('python { call: "m:f" state: true }', 1),
+        ('worker { command: ["x"] }', 64),
+        ('worker { command: ["x"] state: true }', 1),
+        ('worker { command: ["x"] compat: true }', 1),
+    ],
+)
+def test_the_window_follows_from_what_a_worker_remembers(worker: str, window: int):
+    """Stateless ones may have many messages."""
+    assert one(worker).window == window
+
+
+def test_a_program_on_lines_has_no_endpoints():
+    """Its ports are its stdin and stdout."""
+    worker = one('worker { command: ["cat", "-u"] transport: "stdio" markers: true }')
+    assert (worker.command, worker.endpoints, worker.transport, worker.markers) == (("cat", "-u"), {}, "stdio", True)
+
+
+def test_consumers_are_started_before_producers():
+    """So that nothing waits for a reader."""
+    plan = plan_of(
+        'let a : !int -> !int = python { call: "m:f" }\nlet b : !int -> !int = python { call: "m:f" }\n'
+        "let main : !int -> !int = plumb(i, o) { i ; a ; b ; o }"
+    )
+    assert [worker.name for worker in plan.workers] == ["b", "a"]
+
+
+def make(text: str, **settings: str):
+    return make_plan(module_of(text), graph_of(text), Settings("python", "RUN", ".", **settings))
+
+
+def test_an_agent_needs_a_provider_that_this_version_has():
+    """From the program, or else from whoever starts it."""
+    with pytest.raises(ConfigError, match="agent 'main' has no provider: add provider"):
+        make("let main : !string -> !string = agent { }")
+    with pytest.raises(ConfigError, match=r"provider 'elisa' cannot be used in this version.*Did you mean 'eliza'"):
+        make("let main : !string -> !string = agent { }", provider="elisa")
+    with pytest.raises(ConfigError, match="provider 'openai' cannot be used"):
+        make('let main : !string -> !string = agent { provider: "openai" }')
+    assert (
+        make("let main : !string -> !string = agent { }", provider="eliza").workers[0].spec.config["model"] == "doctor"
+    )
+
+
+def test_a_socket_path_that_is_too_long_is_refused():
+    """A socket's address holds 107 bytes; the system would cut it."""
+    fits = "r" * (IPC_PATH_BYTES_MAX - len("/0.input"))
+    assert ipc_addresses(fits, 0, ["input"])
+    with pytest.raises(ConfigError, match=r"has 108 bytes; at most 107\. Set XDG_RUNTIME_DIR"):
+        ipc_addresses(fits + "r", 0, ["input"])
