@@ -310,6 +310,7 @@ class _Talk:
         self._stream = stream
         self._wait = wait
         self._all_sent = False
+        self._reading = trio.CancelScope()
         self.failed = False
         self.missing = 0
 
@@ -334,19 +335,24 @@ class _Talk:
                 await self._stream.send_all(raw + b"\n")
             except trio.BrokenResourceError:
                 return  # the reader sees why
-        self._all_sent = True
         await self._stream.send_eof()
+        self._all_sent = True
+        self._stop_if_done()
 
     async def read(self) -> None:
         """Print answers until all that is waited for has come, or the service hangs up."""
         rest = b""
-        async for chunk in self._stream:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._take(msgspec.json.decode(line, type=_Answer))
-            sys.stdout.buffer.flush()
-            if self._all_sent and not self.missing:
-                return
+        with self._reading:
+            async for chunk in self._stream:
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._take(msgspec.json.decode(line, type=_Answer))
+                sys.stdout.buffer.flush()
+                self._stop_if_done()
+
+    def _stop_if_done(self) -> None:
+        if self._all_sent and not self.missing:
+            self._reading.cancel()
 
     def _take(self, answer: _Answer) -> None:
         if answer.error is not None:

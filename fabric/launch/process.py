@@ -83,9 +83,7 @@ class _ProcessWorker:
 
 async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
     """Split a stream into lines, and close it at its end; a last one without a line end counts."""
-    parts: list[
-        bytes | bytearray
-    ] = []  # of the line that has not ended yet; joined once, or a long one would take quadratic time
+    parts: list[bytes | bytearray] = []  # of the line that has not ended yet; joined once: linear in its length
     size_bytes = 0
     async with stream:
         async for chunk in stream:

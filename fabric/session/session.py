@@ -614,12 +614,16 @@ class Session:
         if self._error is not None:
             return
         started = worker.answered or (worker.plan.transport == "zmq" and state not in (State.LAUNCHED, State.READY))
+        waiting = worker.delivery.waiting
+        doing = f" with {waiting} message{'s' if waiting > 1 else ''} unanswered" if waiting else ""
+        if worker.shutdown.forced:
+            silent = f"gave no sign of life for {self._settings.grace_s:g} s after it was asked to end"
+            self._fail(5, "worker_killed", f"worker '{name}' {silent}, and was ended{doing}")
+            return
         code = 1 if started else 2 if event.status == 2 else 4
         how = f"exited with status {event.status}" if event.status >= 0 else f"was killed by signal {-event.status}"
         before = "it was ready" if worker.plan.transport == "zmq" else "it answered anything"
         when = "" if started else f" before {before}"
-        waiting = worker.delivery.waiting
-        doing = f" with {waiting} message{'s' if waiting > 1 else ''} unanswered" if waiting else ""
         word, said = _last_words(event.stderr)
         if code == 2 and word:  # it knows best what is wrong with its configuration
             self._fail(code, word, said)

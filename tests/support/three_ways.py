@@ -74,7 +74,7 @@ def run(program: Path, values: list[Any]) -> list[Any]:
 
 
 @contextmanager
-def service(program: Path, cwd: Path):
+def service(program: Path, cwd: Path, *, exit_code: int = 0):
     """Start ``fabric up``, give its process when it is ready, and end it with one Ctrl-C."""
     process = subprocess.Popen(
         [*FABRIC, "up", str(program)], cwd=cwd, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE
@@ -92,7 +92,7 @@ def service(program: Path, cwd: Path):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         said.append(process.stderr.read().decode())
-        assert process.wait(timeout=60) == 0, "".join(said)
+        assert process.wait(timeout=60) == exit_code, "".join(said)
     finally:
         process.kill()
         process.wait()

@@ -1,0 +1,154 @@
+"""Frames to bytes and back."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fabric.errors import LocalProtocolError, RemoteProtocolError
+from fabric.wire.codec import FRAME_BYTES_MAX, PARENTS_MAX, TOPIC_BYTES_MAX, decode, encode
+from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)  # 63 × 4 bytes: a topic at most
+PROVENANCES = st.builds(
+    Provenance,
+    trace_id=st.binary(min_size=16, max_size=16),
+    span_id=st.binary(min_size=8, max_size=8),
+    seq=st.integers(0, 2**64 - 1),
+    parents=st.lists(st.binary(min_size=8, max_size=8), max_size=PARENTS_MAX).map(b"".join),
+    flags=st.integers(0, 255),
+)
+FRAMES: st.SearchStrategy[Frame] = st.one_of(
+    st.builds(Eof, TEXTS),
+    st.builds(Marker, TEXTS, TEXTS),
+    st.builds(Data, TEXTS, st.binary(min_size=1).filter(lambda payload: payload[0] not in (1, 2))),
+    st.builds(Data, TEXTS, st.binary(), PROVENANCES),
+)
+
+HEADER = b"\x00\x00\x00\x01x"
+REASONS = {"short", "topic", "oversize", "marker"}
+
+
+def decoded_or_reason(raw: bytes) -> Frame | str:
+    """Return the frame, or the reason of the one error that may come."""
+    try:
+        return decode(raw)
+    except RemoteProtocolError as error:
+        return error.reason
+
+
+@given(FRAMES)
+def test_what_was_encoded_is_decoded(frame: Frame):
+    """For every frame; nothing of it is lost."""
+    assert decode(encode(frame)) == frame
+
+
+@given(st.binary() | st.binary().map(HEADER.__add__) | st.binary(min_size=31).map((HEADER + b"\x02").__add__))
+def test_any_bytes_are_a_frame_or_malformed(raw: bytes):
+    """What is a frame is encoded to the same bytes again; for the rest there is one error, with one of four reasons."""
+    frame = decoded_or_reason(raw)
+    assert frame in REASONS if isinstance(frame, str) else encode(frame) == raw
+
+
+@given(FRAMES, st.data())
+def test_a_damaged_frame_is_a_frame_or_malformed(frame: Frame, data: st.DataObject):
+    """Some bytes replaced, left out or put in."""
+    raw = encode(frame)
+    at = data.draw(st.integers(0, len(raw)))
+    damaged = raw[:at] + data.draw(st.binary(max_size=8)) + raw[at + data.draw(st.integers(0, 8)) :]
+    found = decoded_or_reason(damaged)
+    assert found in REASONS if isinstance(found, str) else encode(found) == damaged
+
+
+@given(FRAMES.filter(lambda frame: isinstance(frame, Data) and frame.provenance is not None), st.data())
+@example(Data("x", b"1", Provenance(b"T" * 16, b"S" * 8, 1, b"P" * 8)), None)
+def test_a_cut_frame_is_short_a_bad_topic_or_an_end(frame: Data, data: st.DataObject | None):
+    """Cut anywhere in front of the JSON: in the length, in the topic, behind it, in the header."""
+    raw = encode(frame)
+    topic_end = 4 + len(frame.topic.encode())
+    json_start = len(raw) - len(frame.payload)
+    for cut in range(json_start) if data is None else [data.draw(st.integers(0, json_start - 1))]:
+        found = decoded_or_reason(raw[:cut])
+        if cut == topic_end:
+            assert found == Eof(frame.topic)
+        else:
+            assert found == ("topic" if 4 <= cut < topic_end else "short")
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "message"),
+    [
+        (b"", "short", "frame of 0 bytes has no topic length"),
+        (b"\x00\x00\x00", "short", "frame of 3 bytes has no topic length"),
+        (b"\x00\x00\x00\x02x", "topic", "topic length 2 in a frame of 5 bytes"),
+        (b"\xff\xff\xff\xff" + b"x" * 300, "topic", "topic length 4294967295 in a frame of 304 bytes"),
+        (b"\x00\x00\x01\x00" + b"x" * 256, "topic", "topic length 256 in a frame of 260 bytes"),
+        (b"\x00\x00\x00\x01\xff{}", "topic", "topic is not UTF-8"),
+        (HEADER + b"\x01\xc3", "marker", "marker is not UTF-8"),
+        (HEADER + b"\x02", "short", "traced header cut after 1 of 35 bytes"),
+        (HEADER + b"\x02" + bytes(33), "short", "traced header cut after 34 of 35 bytes"),
+        (HEADER + b"\x02" + bytes(33) + b"\x02" + bytes(15), "short", "2 parents announced, 15 bytes left"),
+        (bytes(FRAME_BYTES_MAX + 1), "oversize", "frame of 16777217 bytes; at most 16777216"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_a_malformed_frame_has_a_reason(raw: bytes, reason: str, message: str):
+    """A word to count by, and a text to read."""
+    with pytest.raises(RemoteProtocolError, match=message) as caught:
+        decode(raw)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (Eof("x" * 256), "topic of 256 bytes; at most 255"),
+        (Eof("é" * 128), "topic of 256 bytes; at most 255"),
+        (Eof("\ud800"), "topic cannot be written as UTF-8"),
+        (Marker("x", "\udfff"), "marker cannot be written as UTF-8"),
+        (Data("x", b""), "bare JSON may not be empty"),
+        (Data("x", b"\x01"), "or start with 0x01"),
+        (Data("x", b"\x02"), "or start with 0x01 or 0x02"),
+        (Data("x", b"1" * (FRAME_BYTES_MAX - 4)), "frame of 16777217 bytes; at most 16777216"),
+        (Marker("x", "1" * (FRAME_BYTES_MAX - 5)), "frame of 16777217 bytes; at most 16777216"),
+        (Data("x", b"1", Provenance(bytes(16), bytes(8), 1, bytes(7))), "parents of 7 bytes; 8 each"),
+        (Data("x", b"1", Provenance(bytes(16), bytes(8), 1, bytes(8 * 256))), "parents of 2048 bytes; .* at most 255"),
+        (Data("x", b"1", Provenance(bytes(15), bytes(8), 1)), "ids of 15 and 8 bytes; 16 and 8"),
+        (Data("x", b"1", Provenance(bytes(16), bytes(9), 1)), "ids of 16 and 9 bytes; 16 and 8"),
+        (Data("x", b"1", Provenance(bytes(16), bytes(8), -1)), "seq -1"),
+        (Data("x", b"1", Provenance(bytes(16), bytes(8), 2**64)), "seq 18446744073709551616"),
+        (Data("x", b"1", Provenance(bytes(16), bytes(8), 1, flags=256)), "flags 256"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_what_the_layout_has_no_room_for_is_not_sent(frame: Frame, message: str):
+    """The caller's fault, with the number that is too large."""
+    with pytest.raises(LocalProtocolError, match=message):
+        encode(frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Eof("x" * TOPIC_BYTES_MAX),
+        Data("x", b"1" * (FRAME_BYTES_MAX - 5)),
+        Data("x", b"1", Provenance(bytes(16), bytes(8), 2**64 - 1, bytes(8 * PARENTS_MAX), 255)),
+        Data("x", b"\x00"),
+        Data("", b"1"),
+        Marker("", ""),
+        Eof(""),
+    ],
+    ids=lambda frame: type(frame).__name__,
+)
+def test_the_limits_themselves_are_allowed(frame: Frame):
+    """And an empty topic, and an empty marker."""
+    assert decode(encode(frame)) == frame
+
+
+def test_unknown_flags_are_kept():
+    """Who does not know a flag copies it."""
+    raw = HEADER + struct.pack(">BB16s8sQB", 2, 0b1010_1010, b"T" * 16, b"S" * 8, 1, 0) + b"1"
+    assert decode(raw) == Data("x", b"1", Provenance(b"T" * 16, b"S" * 8, 1, flags=0b1010_1010))

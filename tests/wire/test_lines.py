@@ -1,0 +1,177 @@
+"""JSON lines, and the bridge between them and frames."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabric.errors import ValueRejected
+from fabric.wire.codec import FRAME_BYTES_MAX, decode, encode
+from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
+from fabric.wire.lines import LineBridge, read_line, write_line
+
+
+@pytest.mark.parametrize(
+    ("port", "payload", "line"),
+    [
+        ("data", b'{"a": 1}', b'{"a": 1}\n'),
+        ("data", b'"__port"', b'"__port"\n'),
+        ("data", b'{"__port":"x","msg":1}', b'{"__port":"data","msg":{"__port":"x","msg":1}}\n'),
+        ("data", b'{"msg": 1, "__port": "x"}', b'{"__port":"data","msg":{"msg": 1, "__port": "x"}}\n'),
+        ("data", b'{"__port":"x","msg":1,"more":2}', b'{"__port":"x","msg":1,"more":2}\n'),
+        ("data", b'{"__port":1,"msg":1}', b'{"__port":1,"msg":1}\n'),
+        ("data", b'{"in":{"__port":"x","msg":1}}', b'{"in":{"__port":"x","msg":1}}\n'),
+        ("data", b'{\n "a": 1.50,\r\n "b": 2 }', b'{  "a": 1.50,   "b": 2 }\n'),
+        ("data", b'"a\\nb"', b'"a\\nb"\n'),
+        ("data", b" 1 ", b'{"__port":"data","msg": 1 }\n'),
+        ("ctrl_in", b'{"stop":true}', b'{"__port":"ctrl_in","msg":{"stop":true}}\n'),
+        ('a "b" é', b"1", '{"__port":"a \\"b\\" é","msg":1}\n'.encode()),
+    ],
+)
+def test_a_message_is_one_line_that_cannot_be_taken_for_another(port: str, payload: bytes, line: bytes):
+    """Only what looks exactly like an envelope is wrapped; white space that would break the line is replaced."""
+    assert write_line(port, payload) == line
+    found, text = read_line(line)
+    assert (found, json.loads(text)) == (port, json.loads(payload))
+
+
+JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["__port", "msg", "a"]) | st.text("ab\n"), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(["data", "ctrl_in", "marker", "telemetry"]), JSON_VALUES, st.sampled_from([None, 1]))
+def test_what_was_written_is_read(port: str, value: Any, indent: int | None):
+    """For any value, on any port, over several lines or not."""
+    line = write_line(port, json.dumps(value, indent=indent).encode())
+    assert line.count(b"\n") == 1
+    found, payload = read_line(line)
+    assert (found, json.loads(payload)) == (port, value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"no json", b'{"__port"', b'{"__port":"x"}', b"\xff", b'{"__port":"x","msg":' + b"[" * 100_000],
+    ids=range(6),
+)
+def test_a_line_that_is_no_envelope_is_a_message(line: bytes):
+    """Whether it is JSON is for the validator to say."""
+    assert read_line(line + b"\r\n") == ("data", line)
+
+
+# --- The bridge ------------------------------------------------------------------------------------------------------
+
+ORIGIN = Provenance(b"T" * 16, b"S" * 8, 1)
+
+
+def to_program(bridge: LineBridge, port: str, frame: Frame) -> tuple[bytes, list[tuple[str, Frame]]]:
+    lines, answers = bridge.to_program(port, encode(frame))
+    return lines, [(answer_port, decode(raw)) for answer_port, raw in answers]
+
+
+def from_program(bridge: LineBridge, line: bytes) -> list[tuple[str, Frame]]:
+    return [(port, decode(raw)) for port, raw in bridge.from_program(line)]
+
+
+def marked(id_: str) -> list[tuple[str, Frame]]:
+    """A marker on stdout is one on every port, for stdout is one channel. The one that completes comes last."""
+    return [(port, Marker("judge", id_)) for port in ("telemetry", "ctrl_out", "output")]
+
+
+def test_of_a_program_that_does_not_echo_one_line_answers_one_line():
+    """It sees no marker. The probe returns at once, the others each behind a line."""
+    bridge = LineBridge("judge", echoes=False)
+    probe = Marker("fabric", "probe/judge/1")
+    assert to_program(bridge, "input", probe) == (b"", [("output", probe)])
+    assert to_program(bridge, "input", Data("fabric", b"1", ORIGIN)) == (b"1\n", [])
+    assert to_program(bridge, "input", Marker("fabric", "ack/judge/1/1")) == (b"", [])
+    assert to_program(bridge, "input", Data("fabric", b"2")) == (b"2\n", [])
+    assert to_program(bridge, "input", Marker("fabric", "ack/judge/1/2")) == (b"", [])
+    assert from_program(bridge, b'{"__port":"telemetry","msg":{"n":1}}') == [("telemetry", Data("judge", b'{"n":1}'))]
+    assert from_program(bridge, b"10\n") == [("output", Data("judge", b"10")), *marked("ack/judge/1/1")]
+    assert from_program(bridge, b'{"__port":"data","msg":20}')[1:] == marked("ack/judge/1/2")
+    assert from_program(bridge, b"30") == [("output", Data("judge", b"30"))]
+
+
+def test_of_a_program_that_echoes_markers_any_number_of_lines_may_answer():
+    """Markers are lines, both ways."""
+    bridge = LineBridge("judge", echoes=True)
+    probe = b'{"__port":"marker","msg":"probe/judge/1"}'
+    assert to_program(bridge, "input", Marker("fabric", "probe/judge/1")) == (probe + b"\n", [])
+    assert from_program(bridge, probe) == marked("probe/judge/1")
+    assert to_program(bridge, "input", Data("fabric", b"1")) == (b"1\n", [])
+    assert from_program(bridge, b"10") == [("output", Data("judge", b"10"))]
+    assert from_program(bridge, b"11") == [("output", Data("judge", b"11"))]
+    assert from_program(bridge, b'{"msg":"ack/judge/1/1","__port":"marker"}') == marked("ack/judge/1/1")
+
+
+def test_control_travels_in_envelopes_and_an_end_is_no_line():
+    """Who writes to the program closes its stdin instead."""
+    bridge = LineBridge("judge", echoes=True)
+    stop = b'{"__port":"ctrl_in","msg":{"stop":true}}\n'
+    assert to_program(bridge, "ctrl_in", Data("fabric", b'{"stop":true}')) == (stop, [])
+    assert to_program(bridge, "ctrl_in", Eof("fabric")) == (b"", [])
+    assert to_program(bridge, "input", Eof("fabric")) == (b"", [])
+
+
+@pytest.mark.parametrize("echoes", [False, True])
+def test_a_line_on_the_port_output_is_a_plain_line(echoes: bool):
+    """A program that wraps everything answers all the same."""
+    bridge = LineBridge("judge", echoes=echoes)
+    to_program(bridge, "input", Marker("fabric", "ack/judge/1/1"))
+    answer = ("output", Data("judge", b"1"))
+    assert from_program(bridge, b'{"__port":"output","msg":1}') == [
+        answer,
+        *([] if echoes else marked("ack/judge/1/1")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "frames"),
+    [
+        (b"", []),
+        (b" \r\n", []),
+        (b"no json", [("output", Data("judge", b"no json"))]),
+        (b"\x01x", [("output", Data("judge", b" \x01x"))]),
+        (b"\x02x", [("output", Data("judge", b" \x02x"))]),
+        (b"\x00", [("output", Data("judge", b"\x00"))]),
+    ],
+)
+def test_a_line_cannot_pass_for_a_marker_or_a_header(line: bytes, frames: list[tuple[str, Frame]]):
+    """What is no JSON arrives as a message that the validator refuses; blank lines are none."""
+    assert from_program(LineBridge("judge", echoes=True), line) == frames
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"__port":"marker","msg":5}',
+        b'{"__port":"marker","msg":null}',
+        b'"' + b"a" * (FRAME_BYTES_MAX - 3) + b'"',
+        b'{"__port":"marker","msg":"' + b"a" * FRAME_BYTES_MAX + b'"}',
+    ],
+    ids=range(4),
+)
+def test_a_line_that_fits_into_no_frame_is_refused(line: bytes):
+    """The program's fault, not ours."""
+    with pytest.raises(ValueRejected):
+        LineBridge("judge", echoes=True).from_program(line)
+
+
+@given(st.binary().filter(lambda line: b"\n" not in line), st.booleans())
+def test_any_line_is_frames_or_refused(line: bytes, echoes: bool):
+    """Each of them well formed."""
+    try:
+        frames = from_program(LineBridge("judge", echoes=echoes), line)
+    except ValueRejected:
+        return
+    assert len(frames) <= 3
