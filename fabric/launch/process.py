@@ -85,17 +85,17 @@ async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
     """Split a stream into lines, and close it at its end; a last one without a line end counts."""
     parts: list[bytes | bytearray] = []  # of the line that has not ended yet; joined once: linear in its length
     size_bytes = 0
-    async with stream:
-        async for chunk in stream:
-            *lines, rest = chunk.split(b"\n")
-            for line in lines:
-                yield b"".join([*parts, line])
-                parts, size_bytes = [], 0
-            parts.append(rest)
-            size_bytes += len(rest)
-            if size_bytes > LINE_BYTES_MAX:
-                yield b"".join(parts)
-                parts, size_bytes = [], 0
+    async for chunk in stream:
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            yield b"".join([*parts, line])
+            parts, size_bytes = [], 0
+        parts.append(rest)
+        size_bytes += len(rest)
+        if size_bytes > LINE_BYTES_MAX:
+            yield b"".join(parts)
+            parts, size_bytes = [], 0
+    await stream.aclose()
     if size_bytes:
         yield b"".join(parts)
 
@@ -114,9 +114,9 @@ class _Guard:
         self._tell(f"-{pid}\n")
 
     def _tell(self, line: str) -> None:
-        # A few bytes into a pipe that the guard reads at once; less than PIPE_BUF is written whole. If somebody has
-        # killed the guard, workers still end in order; only a crash of ours would leave them behind.
-        with suppress(BrokenPipeError):
+        # A few bytes into a pipe that the guard reads at once; less than PIPE_BUF is written whole. If the guard is
+        # gone, workers still end in order; only a crash of ours would leave them behind.
+        with suppress(OSError):
             os.write(self._pipe.fileno(), line.encode())  # type: ignore[attr-defined]
 
 

@@ -239,6 +239,8 @@ class Session:
             self._end_input(worker)
 
     def _timer(self, kind: str, worker: _Worker) -> None:
+        if worker.state is State.EXITED:
+            return  # the others may need longer than its grace
         if kind == "grace":
             self._do(*worker.shutdown.timer(self._now_s))
         elif worker.state in (State.LAUNCHED, State.READY) and self._error is None:

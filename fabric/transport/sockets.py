@@ -40,6 +40,9 @@ class _Socket:
         self._socket = context.socket(kind)
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.set(zmq.SNDHWM, 0)  # bounded by the session's windows instead
+        # With the default of 1,000 libzmq stops reading there; if the peer, its linger over, goes meanwhile, what still
+        # lies in the kernel's buffer is lost (of 2,000 frames sent at once by a worker that then left: 450 to 850).
+        self._socket.set(zmq.RCVHWM, 0)
         try:
             (self._socket.bind if bind else self._socket.connect)(endpoint)
         except zmq.ZMQError as error:

@@ -139,6 +139,21 @@ def test_a_worker_is_ended_in_order():
     assert run(Exited("f", 0), 7.0) == [Release("f"), Finish(0, LossReport())]
 
 
+def test_a_grace_that_ends_after_the_worker_means_nothing():
+    """Another worker may still have much to do."""
+    run = Run(ONE.replace("i ; f ; o", "i ; f ; g ; o") + 'let g : !int -> !int = python { call: "m:g" }\n')
+    run(Start())
+    for name in ("f", "g"):
+        run(Frames(name, "ctrl_out", [encode(Data(name, READY))]))
+        run(Frames(name, "output", [encode(Marker(name, f"probe/{name}/1"))]))
+    run(Input("i", b"1", 1))
+    run.frames(out(1), ack(1))
+    run(InputClosed())
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    assert run(TimerFired(("grace", "f")), 10.0) == []
+
+
 def test_a_loop_is_not_ended_while_a_message_is_on_it():
     """The input has ended, and the worker still has one; then it has none."""
     run = Run(LOOP).started()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from itertools import count
+from itertools import count, pairwise
 from typing import TypeAlias
 
 import pytest
@@ -250,7 +250,7 @@ async def test_several_pairs_at_once_keep_their_orders(opened: Open, pair: Calla
             async with trio.open_nursery() as nursery:
                 for result in results:
                     hops = [pair(transport) for _ in range(4)]
-                    for (_, source), (sink, _) in zip(hops, hops[1:], strict=False):
+                    for (_, source), (sink, _) in pairwise(hops):
                         nursery.start_soon(pass_on, source, sink)
                     nursery.start_soon(drain, hops[-1][1], result)
                     for frame in numbered(500):
@@ -258,7 +258,7 @@ async def test_several_pairs_at_once_keep_their_orders(opened: Open, pair: Calla
     assert results == [numbered(500)] * 8
 
 
-# --- Where a second bind is refused ------------------------------------------------------------------------------------
+# --- Where a second bind is refused --------------------------------------------------------------------------------
 
 
 def test_the_memory_refuses_a_second_bind():
