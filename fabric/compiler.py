@@ -7,9 +7,7 @@ from __future__ import annotations
 
 __all__ = ["Compiled", "check_file", "check_text", "compile_file", "read_documents", "read_source"]
 
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,7 +19,7 @@ from fabric.lang.check import check_source
 from fabric.lang.diagnostic import Diagnostic
 from fabric.lang.source import Source
 from fabric.lang.typed import Module
-from fabric.plan.make import Settings, make_plan
+from fabric.plan.make import Surroundings, make_plan
 from fabric.plan.plan import Plan
 from fabric.wire.spec import Document
 
@@ -77,29 +75,30 @@ def compile_file(
     run_directory: str,
     provider: str | None = None,
     model: str | None = None,
-    environment: Mapping[str, str] = os.environ,
+    resources: str = "",
 ) -> tuple[Plan, Compiled]:
     """Read, check and plan a program; nothing is started.
 
     Args:
         path: of the file.
         run_directory: where sockets will be.
-        provider, model: for agents that do not say theirs; before PLUMB_PROVIDER and PLUMB_MODEL.
+        provider, model: for agents that do not say theirs.
+        resources: folders of shared prompt files, separated by colons.
 
     Raises:
         ConfigError: a file cannot be read, an agent cannot be run.
         ProgramError: the program does not check.
     """
     compiled = check_file(path)
-    settings = Settings(
+    surroundings = Surroundings(
         python=sys.executable,
         run_directory=run_directory,
         directory=str(Path(path).resolve().parent),
-        provider=provider or environment.get("PLUMB_PROVIDER"),
-        model=model or environment.get("PLUMB_MODEL"),
-        documents=read_documents(compiled.module, Path(path).resolve().parent, environment.get("PLUMB_RESOURCES", "")),
+        provider=provider,
+        model=model,
+        documents=read_documents(compiled.module, Path(path).resolve().parent, resources),
     )
-    return make_plan(compiled.module, compiled.graph, settings), compiled
+    return make_plan(compiled.module, compiled.graph, surroundings), compiled
 
 
 def read_documents(module: Module, directory: Path, resources: str) -> dict[tuple[str, str], Document]:

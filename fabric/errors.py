@@ -11,7 +11,7 @@
     ├── TransportClosed         the socket was closed by its owner
     └── NotRunning              no service, session or worker of that name
 
-A bug is an ``assert`` or an :class:`InternalError`; neither is ever caught.
+A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "FabricError",
-    "InternalError",
     "LocalProtocolError",
     "NotRunning",
     "ProgramError",
@@ -113,13 +112,6 @@ class NotRunning(FabricError):
 
     code = "not_running"
     exit_code = 7
-
-
-class InternalError(FabricError):
-    """A bug of ours. Please report it with the text."""
-
-    code = "internal_error"
-    exit_code = 70
 
 
 def sole(error: BaseException) -> BaseException:

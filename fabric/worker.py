@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 import trio
 
-from fabric.errors import ConfigError, FabricError, RemoteProtocolError, ValueRejected
+from fabric.errors import ConfigError, FabricError, RemoteProtocolError, ValueRejected, sole
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Receiver, Sender
 from fabric.transport.sockets import open_sockets
@@ -52,7 +52,7 @@ def load_function(spec: WorkerSpec) -> Callable[[Any], Any]:
     """
     name = spec.config["call"]
     module_name, _, path = name.partition(":")
-    sys.path.insert(0, spec.directory)
+    sys.path[:0] = [spec.directory, os.getcwd()]
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -149,9 +149,9 @@ async def run_data(
         for raw in frames:
             while control.paused and not control.stopping:
                 await pauses.park()
-            if control.stopping:
-                break  # what is left behind is counted by the coordinator, for its markers never return
             match decode(raw):
+                case Data() if control.stopping:
+                    break  # it is left behind; the coordinator counts it, for its marker never returns
                 case Data() as message:
                     await answer.to(message)
                 case Marker(_, marker):
@@ -190,7 +190,7 @@ class _Answer:
                 await self._send_each(result, message)
             elif result is not None or self._gives_unit:
                 self._send(result, message)
-        except (FabricError, trio.Cancelled):
+        except FabricError:
             raise
         except Exception as error:  # the function is the user's, and may raise anything
             traceback.print_exc()
@@ -225,11 +225,21 @@ async def _serve_control(endpoints: dict[str, str], name: str, control: Control)
         await run_control(ctrl_in, ctrl_out, name, control)
 
 
+def _control_thread(endpoints: dict[str, str], name: str, control: Control) -> None:
+    """Serve control; without it the worker cannot be ended in order, so a failure here is the worker's."""
+    try:
+        trio.run(_serve_control, endpoints, name, control)
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last place of this thread
+        found = sole(error)
+        if not isinstance(found, FabricError):
+            traceback.print_exc()
+            found = FunctionFailed(f"worker '{name}': control failed: {found}")
+        os._exit(_fail(found))
+
+
 async def _serve(spec: WorkerSpec, function: Callable[[Any], Any], endpoints: dict[str, str]) -> None:
     control = Control()
-    thread = threading.Thread(
-        target=trio.run, args=(_serve_control, endpoints, spec.name, control), name="control", daemon=True
-    )
+    thread = threading.Thread(target=_control_thread, args=(endpoints, spec.name, control), name="control", daemon=True)
     async with open_sockets(linger_ms=-1) as transport:
         source = transport.receiver(endpoints["input"], bind=False)
         sink = transport.sender(endpoints["output"], bind=True)
@@ -251,19 +261,12 @@ def main() -> int:
         return _fail(ConfigError(f"{error.args[0]} is not set: this program is started by a fabric"))
     try:
         trio.run(_serve, spec, load_function(spec), endpoints)
-    except FabricError as error:
-        return _fail(error)
-    except BaseExceptionGroup as group:
-        failures, rest = group.split(FabricError)
-        if rest is not None or failures is None:
+    except (FabricError, BaseExceptionGroup) as raised:
+        found = sole(raised)
+        if not isinstance(found, FabricError):
             raise
-        return _fail(next(_leaves(failures)))
+        return _fail(found)
     return 0
-
-
-def _leaves(group: BaseExceptionGroup[FabricError]) -> Any:
-    for error in group.exceptions:
-        yield from _leaves(error) if isinstance(error, BaseExceptionGroup) else (error,)
 
 
 def _fail(error: FabricError) -> int:

@@ -19,7 +19,7 @@ from functools import partial
 import msgspec
 import trio
 
-from fabric.errors import ConfigError, FabricError, ProgramError
+from fabric.errors import ConfigError, FabricError, ProgramError, sole
 from fabric.transport.liveness import die_with_parent
 from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec
 from plumb_agent.logs import Logger, stderr_logger
@@ -36,7 +36,7 @@ def main() -> int:
     try:
         return _run(sys.argv[1:], environment, logger)
     except (FabricError, KeyboardInterrupt, BaseExceptionGroup) as raised:
-        match _only(raised):
+        match sole(raised):
             case ProgramError() as error:
                 for diagnostic in error.diagnostics:
                     logger.diagnosed(diagnostic)
@@ -47,13 +47,6 @@ def main() -> int:
             case KeyboardInterrupt():
                 return 130
         raise
-
-
-def _only(error: BaseException) -> BaseException:
-    """Return what is inside of groups of one: a nursery wraps whatever ends it."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str], logger: Logger) -> int:

@@ -14,17 +14,16 @@ __all__ = ["read_program", "run_stdio"]
 import os
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import trio
 
-from fabric.errors import ConfigError, FabricError, RemoteProtocolError
-from fabric.wire.codec import FRAME_BYTES_MAX
+from fabric.errors import ConfigError, FabricError
 from fabric.wire.frame import Provenance
-from fabric.wire.lines import DATA, MARKER, read_line, write_line
+from fabric.wire.lines import DATA, MARKER, LineSplitter, read_line, write_line
 from fabric.wire.payload import encode_json
 from fabric.wire.spec import WorkerSpec
 from plumb_agent.config import read_config
@@ -108,13 +107,15 @@ async def run_stdio(
     conversation = Conversation(spec, read_config(spec))
 
     async def read(driver: Driver) -> None:
-        lines = _Lines()
+        lines = LineSplitter()
         try:
             while True:
                 # In a thread: the descriptor may be a file, a pipe or a terminal, and must stay in blocking mode,
                 # since other processes share it.
                 chunk = await trio.to_thread.run_sync(os.read, stdin, _CHUNK_BYTES, abandon_on_cancel=True)
                 for line in lines.feed(chunk):
+                    if not line.strip():
+                        continue
                     await driver.wait_wanted()
                     event = _event(line, logger)
                     if event is not None:
@@ -128,25 +129,6 @@ async def run_stdio(
 
     outlet = _LineOutlet(stdout, telemetry="telemetry" in spec.ports)
     return await drive(conversation, provider, [read], outlet, logger, clock)
-
-
-class _Lines:
-    """Cuts chunks into lines."""
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the lines that are complete now; an empty chunk completes the last one."""
-        *whole, tail = chunk.split(b"\n") if chunk else (b"", b"")
-        for piece in whole:
-            self._rest += piece
-            line, self._rest = bytes(self._rest), bytearray()
-            if line.strip():
-                yield line
-        self._rest += tail
-        if len(self._rest) > FRAME_BYTES_MAX:
-            raise RemoteProtocolError("oversize", f"an input line is longer than {FRAME_BYTES_MAX} bytes")
 
 
 def _event(line: bytes, logger: Logger) -> Event | None:

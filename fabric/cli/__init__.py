@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["app", "main"]
 
+import os
 import sys
 from typing import Annotated
 
@@ -15,7 +16,7 @@ import typer
 
 from fabric import __version__
 from fabric.cli import run, write
-from fabric.cli.report import exit_code_of
+from fabric.cli.report import exit_code_of, print_error
 
 app = typer.Typer(
     name="fabric",
@@ -61,6 +62,14 @@ def version(
 
 def main() -> None:
     """Run the command line and exit."""
+    for descriptor in (0, 2, 1):  # one that is closed would become that of the next file or socket
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            if descriptor == 1:
+                print_error("stdout is closed", "bad_config")
+                sys.exit(2)
     try:
         app()
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - every error has its line and its exit code

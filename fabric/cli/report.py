@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["JsonReport", "TextReport", "exit_code_of", "print_error", "print_losses", "use_color"]
+__all__ = [
+    "AnswerPrinter",
+    "JsonReport",
+    "Progress",
+    "TextReport",
+    "count_of",
+    "exit_code_of",
+    "print_error",
+    "print_losses",
+    "use_color",
+]
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from fabric import __version__
 from fabric.errors import FabricError, ProgramError, sole
 from fabric.lang.diagnostic import render_all
-from fabric.session.events import LossReport, Note
+from fabric.plan.plan import Plan
+from fabric.session.events import Finish, LossReport, Note
+from fabric.wire.lines import DATA, write_line
 from fabric.wire.payload import encode_json, to_plain
 
 _RANK = {"debug": 0, "info": 1, "warning": 2, "error": 3}
@@ -108,3 +123,72 @@ class TextReport:
 
 def _printable(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value.decode(errors="replace") if isinstance(value, bytes) else value for key, value in fields.items()}
+
+
+class Progress(TextReport):
+    """What `up` prints."""
+
+    def __init__(self, plan: Plan, started_s: float, level: str) -> None:
+        super().__init__(level)
+        self._plan = plan
+        self._started_s = time.monotonic()
+        self._stopping_s = self._started_s
+        self._pids: dict[str, int] = {}
+        self._width = max((len(worker.name) for worker in plan.workers), default=0)
+        loops = sum(component.loop for component in plan.components)
+        parts = [count_of(len(plan.workers), "worker"), count_of(len(plan.graph.channels), "channel")]
+        parts += [count_of(loops, "feedback loop")] if loops else []
+        checked_ms = (self._started_s - started_s) * 1000
+        _line(f"fabric {__version__} · {Path(plan.path).name} · {', '.join(parts)} · checked in {checked_ms:.0f} ms")
+
+    def noted(self, note: Note) -> None:
+        """Print a worker's start as progress, other notes as lines."""
+        name = str(note.fields.get("worker", ""))
+        if note.event == "worker.spawned":
+            self._pids[name] = note.fields["pid"]
+        elif note.event == "worker.ready":
+            spec = next(worker.spec for worker in self._plan.workers if worker.name == name)
+            kind = "/".join(str(spec.config[key]) for key in ("provider", "model") if key in spec.config)
+            what = kind or str(spec.config.get("call") or " ".join(spec.config.get("command", ())))
+            took_s = time.monotonic() - self._started_s
+            _line(f" ✔ {name:{self._width}}  {what}  ready  {took_s:.2f}s  pid {self._pids.get(name)}")
+        else:
+            super().noted(note)
+
+    def opened(self) -> None:
+        """Every worker is ready."""
+        _line("ready · fabric send talks to it · Ctrl-C drains, twice stops")
+
+    def asked_to_stop(self) -> None:
+        """The first signal came."""
+        self._stopping_s = time.monotonic()
+        _line("draining: no more input is taken")
+
+    def stopped(self, finish: Finish, messages: int) -> None:
+        """The session is over."""
+        took_s = time.monotonic() - self._stopping_s
+        sign, how = (" ✔", "drained") if finish.exit_code == 0 else (" ✘", f"ended with exit code {finish.exit_code}")
+        out, dead = count_of(messages, "message"), count_of(finish.losses.dead_lettered, "dead letter")
+        _line(f"{sign} {how} in {took_s:.1f}s · {out} out · {dead}")
+
+
+def count_of(count: int, name: str) -> str:
+    """Say how many of something."""
+    return f"{count} {name}{'s' * (count != 1)}"
+
+
+class AnswerPrinter:
+    """Prints what a service answers: outputs on stdout, failures on stderr."""
+
+    def __init__(self) -> None:
+        self.any_failed = False
+
+    def output(self, payload: bytes) -> None:
+        """Print an output."""
+        sys.stdout.buffer.write(write_line(DATA, payload))
+        sys.stdout.buffer.flush()
+
+    def failed(self, message: str, code: str, line: int, node: str) -> None:
+        """Print an error line."""
+        self.any_failed = True
+        print_error(message, code, ({"line": line} if line else {}) | ({"node": node} if node else {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["register"]
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -83,8 +84,10 @@ def check(
 def plan(
     program: Annotated[Path | None, PROGRAM] = None,
     output: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
-    provider: Annotated[str | None, typer.Option(help="For agents that do not say theirs.")] = None,
-    model: Annotated[str | None, typer.Option(help="For agents that do not say theirs.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")] = None,
 ) -> None:
     """Print what `up` and `run` would start: workers, commands, ports, variables, routes. Nothing is started.
 
@@ -94,7 +97,10 @@ def plan(
     """
     if output not in ("text", "json"):
         raise ConfigError(f"--format {output}: expected text or json")
-    made, _ = compile_file(find_program(program), run_directory="RUN", provider=provider, model=model)
+    resources = os.environ.get("PLUMB_RESOURCES", "")
+    made, _ = compile_file(
+        find_program(program), run_directory="RUN", provider=provider, model=model, resources=resources
+    )
     typer.echo(render_plan(made, output))
 
 

@@ -31,7 +31,7 @@ class Worker(Protocol):
         ...
 
     def stdout_lines(self) -> AsyncIterator[bytes]:
-        """Give the lines of its stdout (``stdio`` workers). Once."""
+        """Give the lines of its stdout (``stdio`` workers). Once. Raises ValueRejected at one that is too long."""
         ...
 
     async def write_stdin(self, data: bytes) -> None:

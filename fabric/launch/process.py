@@ -21,20 +21,22 @@ from typing import Literal
 import msgspec
 import trio
 
-from fabric.errors import TransportClosed, WorkerFailed
+from fabric.errors import TransportClosed, ValueRejected, WorkerFailed
 from fabric.launch import guard
 from fabric.launch.environment import worker_environment
 from fabric.plan.plan import WorkerPlan
+from fabric.wire.lines import LineSplitter
 from fabric.wire.spec import PARENT_FD_VARIABLE, SPEC_FD_VARIABLE
 
-LINE_BYTES_MAX = 16 * 1024 * 1024
-"""A longer line is cut into several: a program that never ends its line must not fill the memory."""
+STDERR_LINE_BYTES_MAX = 1024 * 1024
+"""A longer line on stderr is left out: a program that never ends its line must not fill the memory."""
 
 
 class _ProcessWorker:
     def __init__(self, process: trio.Process, guard: _Guard | None) -> None:
         self._process = process
         self._guard = guard
+        self._over = False
 
     @property
     def pid(self) -> int:
@@ -42,6 +44,9 @@ class _ProcessWorker:
 
     async def wait(self) -> int:
         status = await self._process.wait()
+        if self._over:  # the number may be somebody else's by now
+            return status
+        self._over = True
         self._group("KILL")  # what it started and left behind
         if self._guard is not None:
             self._guard.forget(self.pid)
@@ -50,7 +55,7 @@ class _ProcessWorker:
         return status
 
     def signal(self, name: Literal["TERM", "KILL"]) -> None:
-        if self._process.returncode is None:
+        if not self._over:
             self._group(name)
             if name == "TERM":
                 self._group("CONT")  # a stopped process could not act on it
@@ -60,14 +65,32 @@ class _ProcessWorker:
             os.killpg(self.pid, getattr(signal, f"SIG{name}"))
 
     async def stderr_lines(self) -> AsyncIterator[str]:
-        assert self._process.stderr is not None
-        async for line in _lines(self._process.stderr):
-            yield line.decode(errors="replace")
+        stream = self._process.stderr
+        assert stream is not None
+        splitter = LineSplitter(STDERR_LINE_BYTES_MAX)
+        async with stream:
+            more = True
+            while more:
+                chunk = await stream.receive_some()
+                more = bool(chunk)
+                try:
+                    for line in splitter.feed(bytes(chunk)):
+                        yield line.decode(errors="replace")
+                except ValueRejected as error:
+                    yield f"(left out: {error.got})"
+                    splitter = LineSplitter(STDERR_LINE_BYTES_MAX)
 
     async def stdout_lines(self) -> AsyncIterator[bytes]:
-        assert self._process.stdout is not None
-        async for line in _lines(self._process.stdout):
-            yield line
+        stream = self._process.stdout
+        assert stream is not None
+        splitter = LineSplitter()
+        async with stream:
+            more = True
+            while more:
+                chunk = await stream.receive_some()
+                more = bool(chunk)
+                for line in splitter.feed(bytes(chunk)):
+                    yield line
 
     async def write_stdin(self, data: bytes) -> None:
         assert self._process.stdin is not None
@@ -79,25 +102,6 @@ class _ProcessWorker:
     async def close_stdin(self) -> None:
         assert self._process.stdin is not None
         await self._process.stdin.aclose()
-
-
-async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
-    """Split a stream into lines, and close it at its end; a last one without a line end counts."""
-    parts: list[bytes | bytearray] = []  # of the line that has not ended yet; joined once: linear in its length
-    size_bytes = 0
-    async for chunk in stream:
-        *lines, rest = chunk.split(b"\n")
-        for line in lines:
-            yield b"".join([*parts, line])
-            parts, size_bytes = [], 0
-        parts.append(rest)
-        size_bytes += len(rest)
-        if size_bytes > LINE_BYTES_MAX:
-            yield b"".join(parts)
-            parts, size_bytes = [], 0
-    await stream.aclose()
-    if size_bytes:
-        yield b"".join(parts)
 
 
 class _Guard:
@@ -129,6 +133,7 @@ class ProcessLauncher:
         self._guard: _Guard | None = None
         self._guard_process: trio.Process | None = None
         self._guard_lock = trio.Lock()
+        self._workers: list[_ProcessWorker] = []
 
     async def launch(self, worker: WorkerPlan) -> _ProcessWorker:
         """Start one; see :class:`fabric.launch.launcher.Launcher`."""
@@ -159,7 +164,8 @@ class ProcessLauncher:
                 raise WorkerFailed(f"{worker.command[0]!r}: {error}") from None
         if watcher is not None:
             watcher.watch(process.pid)
-        return _ProcessWorker(process, watcher)
+        self._workers.append(_ProcessWorker(process, watcher))
+        return self._workers[-1]
 
     async def _open_guard(self) -> _Guard:
         async with self._guard_lock:
@@ -175,7 +181,10 @@ class ProcessLauncher:
             return self._guard
 
     async def close(self) -> None:
-        """End the guard."""
+        """End what is left: workers of a session that was broken off, and the guard."""
+        for worker in self._workers:
+            worker.signal("KILL")
+            await worker.wait()
         if self._guard_process is not None:
             assert self._guard_process.stdin is not None
             await self._guard_process.stdin.aclose()

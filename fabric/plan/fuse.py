@@ -35,7 +35,7 @@ ROUTE_STEPS_MAX = 32
 
 
 def _cuts(graph: Graph) -> set[str]:
-    """Return the merges at which messages wait: on a loop without worker and barrier, or with much behind them."""
+    """Return the merges at which messages wait; the reasons are below."""
     inline = {n.id for n in graph.nodes.values() if n.kind not in WORKERS and n.kind != "barrier"}
     successors: dict[str, list[str]] = {node: [] for node in inline}
     for channel in graph.channels:
@@ -48,7 +48,8 @@ def _cuts(graph: Graph) -> set[str]:
         for node in component:
             following = sum(steps.get(after, 1) for after in successors[node])
             merge = graph.nodes[node].kind.startswith("merge")
-            if merge and (loop or following > ROUTE_STEPS_MAX):
+            # A merge_any forgets what comes after its end, so its messages have to stop and be looked at.
+            if graph.nodes[node].kind == "merge_any" or (merge and (loop or following > ROUTE_STEPS_MAX)):
                 cuts.add(node)
             steps[node] = 1 if node in cuts else 1 + following
     return cuts
@@ -96,5 +97,5 @@ class _Fusion:
 
     def _emit(self, kind: str, channel: Channel, producer: str) -> Emit:
         feedback = self._component_of[producer] == self._component_of[channel.target.node]
-        self.sinks.append(Sink(kind, channel.target, producer, feedback=feedback))  # type: ignore[arg-type]
+        self.sinks.append(Sink(kind, channel.target, feedback))  # type: ignore[arg-type]
         return Emit(len(self.sinks) - 1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Settings", "make_plan"]
+__all__ = ["Surroundings", "make_plan"]
 
 import difflib
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from fabric.plan.endpoints import ipc_addresses
 from fabric.plan.fuse import fuse
 from fabric.plan.order import drain_order, start_order
 from fabric.plan.plan import Plan, WorkerPlan
+from fabric.wire.codec import TOPIC_BYTES_MAX
 from fabric.wire.payload import UNIT
 from fabric.wire.spec import Document, WorkerSpec
 
@@ -26,10 +28,13 @@ WINDOW_STATELESS = 64
 WINDOW_AMNESIAC = 8
 WINDOW_STATEFUL = 1
 
+MODULE = ("-P", "-m")
+"""How Python runs a module of ours; -P: not one of the same name that lies in the working directory."""
+
 _PROVIDER_KEYS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
 
 
-class Settings(msgspec.Struct, frozen=True):
+class Surroundings(msgspec.Struct, frozen=True):
     """What a plan depends on besides the program.
 
     Attributes:
@@ -37,7 +42,7 @@ class Settings(msgspec.Struct, frozen=True):
         run_directory: for sockets; short.
         directory: of the program's file, absolute.
         provider, model: for agents that do not say theirs.
-        documents: contents of the prompt files that agents name, by the name as written.
+        documents: the prompt files that agents name, by binding and name as written.
     """
 
     python: str
@@ -48,33 +53,45 @@ class Settings(msgspec.Struct, frozen=True):
     documents: dict[tuple[str, str], Document] = {}
 
 
-def make_plan(module: Module, graph: Graph, settings: Settings) -> Plan:
+def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
     """Return the plan.
 
     Raises:
         ConfigError: an agent has no provider, or one that cannot be had; a socket path would be too long.
     """
     workers = tuple(
-        _worker(module, graph, graph.nodes[name], number, settings) for number, name in enumerate(start_order(graph))
+        _worker(module, graph, graph.nodes[name], number, surroundings)
+        for number, name in enumerate(start_order(graph))
     )
     routes, sinks = fuse(graph)
-    path = module.source.path
-    return Plan(path, graph, workers, routes, sinks, drain_order(graph), settings.run_directory)
+    nodes = graph.nodes.values()
+    return Plan(
+        path=str(PurePath(surroundings.directory, PurePath(module.source.path).name)),
+        graph=graph,
+        workers=workers,
+        routes=routes,
+        sinks=sinks,
+        components=drain_order(graph),
+        inputs={node.outputs[0].name: node.id for node in nodes if node.kind == "input"},
+        outputs={node.id: node.inputs[0].name for node in nodes if node.kind == "output"},
+    )
 
 
-def _worker(module: Module, graph: Graph, node: Node, number: int, settings: Settings) -> WorkerPlan:
+def _worker(module: Module, graph: Graph, node: Node, number: int, surroundings: Surroundings) -> WorkerPlan:
     assert node.kind in WORKERS
     assert node.binding is not None
+    if len(node.id.encode()) > TOPIC_BYTES_MAX:
+        raise ConfigError(f"the name {node.id!r} has more than {TOPIC_BYTES_MAX} bytes: name things shorter")
     binding = module.bindings[node.binding]
     config = binding.config
     transport = config.get("transport", "zmq")
     ports = ("input", "output", "ctrl_in", "ctrl_out", *(("telemetry",) if node.kind != "python" else ()))
-    endpoints = ipc_addresses(settings.run_directory, number, ports) if transport == "zmq" else {}
-    command, window = (settings.python, "-m", "fabric.worker"), WINDOW_STATELESS
+    endpoints = ipc_addresses(surroundings.run_directory, number, ports) if transport == "zmq" else {}
+    command, window = (surroundings.python, *MODULE, "fabric.worker"), WINDOW_STATELESS
     match node.kind:
         case "agent":
-            config = _agent_config(binding, settings)
-            command = (settings.python, "-m", "plumb_agent")
+            config = _agent_config(binding, surroundings)
+            command = (surroundings.python, *MODULE, "plumb_agent")
             window = WINDOW_AMNESIAC if config.get("amnesiac") else WINDOW_STATEFUL
         case "worker":
             command = tuple(config["command"])
@@ -86,8 +103,8 @@ def _worker(module: Module, graph: Graph, node: Node, number: int, settings: Set
         input=node.inputs[0].type,
         output=node.outputs[0].type if node.outputs else UNIT,
         config=config,
-        directory=settings.directory,
-        documents=tuple(settings.documents[binding.name, name] for name in config.get("prompts", ())),
+        directory=surroundings.directory,
+        documents=tuple(surroundings.documents[binding.name, name] for name in config.get("prompts", ())),
         ports=tuple(port for port in ports if port in endpoints),
     )
     return WorkerPlan(
@@ -106,9 +123,9 @@ def _worker(module: Module, graph: Graph, node: Node, number: int, settings: Set
     )
 
 
-def _agent_config(binding: Binding, settings: Settings) -> dict[str, Any]:
+def _agent_config(binding: Binding, surroundings: Surroundings) -> dict[str, Any]:
     """Return an agent's configuration with provider and model filled in."""
-    provider = binding.config.get("provider") or settings.provider
+    provider = binding.config.get("provider") or surroundings.provider
     if not provider:
         raise ConfigError(
             f"agent '{binding.name}' has no provider: add provider: \"eliza\" to it, or give --provider or"
@@ -120,5 +137,5 @@ def _agent_config(binding: Binding, settings: Settings) -> dict[str, Any]:
             f"agent '{binding.name}': provider {provider!r} cannot be used in this version; it has"
             f" {', '.join(PROVIDERS)}" + (f". Did you mean {near[0]!r}?" if near else "")
         )
-    model = binding.config.get("model") or ("doctor" if provider == "eliza" else settings.model or provider)
+    model = binding.config.get("model") or ("doctor" if provider == "eliza" else surroundings.model or provider)
     return {**binding.config, "provider": provider, "model": model}

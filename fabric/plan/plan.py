@@ -74,13 +74,11 @@ class Sink(msgspec.Struct, frozen=True):
         kind: ``worker`` (its queue), ``barrier`` (a slot), ``merge`` (one that cuts a loop without workers),
             ``output``.
         end: node and input port.
-        source: the producer's name, the frame's topic.
         feedback: it comes from inside the loop that the sink lies on; taken before messages from outside.
     """
 
     kind: Literal["worker", "barrier", "merge", "output"]
     end: End
-    source: str
     feedback: bool = False
 
 
@@ -157,7 +155,8 @@ class Plan(msgspec.Struct, frozen=True):
         routes: one for each boundary input, worker output, barrier and loop-cutting merge.
         sinks: where routes end.
         components: in topological order: a channel never leads to an earlier one.
-        run_directory: holds the sockets of ``ipc`` endpoints.
+        inputs: the boundary's inputs: name of the port to its node.
+        outputs: the boundary's outputs: node to name of the port.
     """
 
     path: str
@@ -166,4 +165,5 @@ class Plan(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
     sinks: tuple[Sink, ...]
     components: tuple[Component, ...]
-    run_directory: str
+    inputs: dict[str, str]
+    outputs: dict[str, str]

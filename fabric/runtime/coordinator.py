@@ -5,7 +5,7 @@ Every event is handled in one synchronous step, so a session never sees two at a
 
 from __future__ import annotations
 
-__all__ = ["Client", "Coordinator"]
+__all__ = ["Client", "Coordinator", "Report"]
 
 from collections import deque
 from functools import partial
@@ -18,7 +18,7 @@ from fabric.launch.launcher import Launcher, Worker
 from fabric.plan.plan import WorkerPlan
 from fabric.runtime.relay import LineRelay, Relay, SocketRelay
 from fabric.session.events import (
-    CloseOutput,
+    BadInput,
     Command,
     Continue,
     Deliver,
@@ -28,11 +28,13 @@ from fabric.session.events import (
     Frames,
     Input,
     InputClosed,
+    Interrupted,
     Launch,
     Launched,
     LaunchFailed,
     Note,
     Opened,
+    OutputBroken,
     Refuse,
     Release,
     Send,
@@ -40,7 +42,6 @@ from fabric.session.events import (
     Settled,
     Signal,
     Start,
-    Stop,
     TimerFired,
 )
 from fabric.session.session import Session
@@ -54,7 +55,10 @@ STDERR_SETTLE_S = 1.0
 
 
 class Client(Protocol):
-    """Who takes what a session gives. Called from within a step: must not wait."""
+    """Who takes what a session gives.
+
+    Called from within a step: must not wait. An exception ends the session, as any bug does.
+    """
 
     def opened(self) -> None:
         """Input is welcome."""
@@ -72,12 +76,12 @@ class Client(Protocol):
         """All that will come of an input has come."""
         ...
 
-    def output_closed(self, port: str) -> None:
-        """Nothing more will leave on this port."""
-        ...
+
+class Report(Protocol):
+    """Who wants to hear of what happens."""
 
     def noted(self, note: Note) -> None:
-        """Something happened that may be logged."""
+        """Something happened."""
         ...
 
     def worker_wrote(self, worker: str, line: str) -> None:
@@ -93,13 +97,17 @@ class Coordinator:
         transport: opens the sockets.
         launcher: starts the workers.
         client: takes what comes out.
+        report: hears of what happens.
     """
 
-    def __init__(self, session: Session, transport: Transport, launcher: Launcher, client: Client) -> None:
+    def __init__(
+        self, session: Session, transport: Transport, launcher: Launcher, client: Client, report: Report
+    ) -> None:
         self._session = session
         self._transport = transport
         self._launcher = launcher
         self._client = client
+        self._report = report
         self._plans = {worker.name: worker for worker in session.plan.workers}
         self._relays: dict[str, Relay] = {}
         self._workers: dict[str, Worker] = {}
@@ -124,11 +132,6 @@ class Coordinator:
         assert self._outcome is not None
         return self._outcome
 
-    @property
-    def pids(self) -> dict[str, int | None]:
-        """The process of each worker that has been started, by name."""
-        return {name: worker.pid for name, worker in self._workers.items()}
-
     # --- what a client asks for ---
 
     async def wait_for_room(self) -> bool:
@@ -145,9 +148,17 @@ class Coordinator:
         """End one boundary input, or all."""
         self._step(InputClosed(port))
 
-    def stop(self, stop: Stop) -> None:
-        """Ask for an end."""
-        self._step(stop)
+    def bad_input(self, detail: str, ticket: int) -> None:
+        """Tell that something came that is no message for any input."""
+        self._step(BadInput(detail, ticket))
+
+    def output_broken(self, reason: str) -> None:
+        """Tell that nobody takes the output any more: the session ends."""
+        self._step(OutputBroken(reason))
+
+    def interrupt(self, number: int) -> None:
+        """Tell of a signal: the first asks for an end, the next ones insist."""
+        self._step(Interrupted(number))
 
     # --- the step ---
 
@@ -183,14 +194,14 @@ class Coordinator:
             case Settled(ticket):
                 self._client.settled(ticket)
             case Note():
-                self._client.noted(command)
+                self._report.noted(command)
             case SetTimer(key, at_s):
                 self._timers[key] = at_s
                 self._nursery.start_soon(self._timer, key, at_s)
             case Launch(worker):
                 self._nursery.start_soon(self._work_for, self._plans[worker], self._open(self._plans[worker]))
             case Release(worker):
-                self._relays.pop(worker).close()
+                self._relays[worker].close()
             case Signal(worker, name):
                 if worker in self._workers:
                     self._workers[worker].signal(name)
@@ -198,8 +209,6 @@ class Coordinator:
                 self._client.opened()
             case Refuse():
                 self._client.refused(command)
-            case CloseOutput(port):
-                self._client.output_closed(port)
             case Finish():
                 self._outcome = command
                 self._over.set()
@@ -241,10 +250,12 @@ class Coordinator:
             with trio.move_on_after(STDERR_SETTLE_S):
                 await self._stderr_ended[plan.name].wait()
             nursery.cancel_scope.cancel()
+        if relay.complaint is not None:
+            self._stderr[plan.name].append(relay.complaint)
         self._step(Exited(plan.name, status, tuple(self._stderr[plan.name])))
 
     async def _listen(self, name: str, worker: Worker) -> None:
         async for line in worker.stderr_lines():
             self._stderr[name].append(line)
-            self._client.worker_wrote(name, line)
+            self._report.worker_wrote(name, line)
         self._stderr_ended[name].set()

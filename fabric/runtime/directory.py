@@ -33,17 +33,28 @@ def open_run_directory(environment: Mapping[str, str]) -> Iterator[str]:
         found = base.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise ConfigError(f"{base} is not a directory of yours alone (mode 0700): remove it")
-        _remove_left(base)
-        directory = Path(tempfile.mkdtemp(prefix="s", dir=base))
+        with _locked(base):  # against another that is made, or removed, this moment
+            _remove_left(base)
+            directory = Path(tempfile.mkdtemp(prefix="s", dir=base))
+            lock = _try_lock(directory)
     except OSError as error:
         raise ConfigError(f"cannot make a directory for sockets in {base}: {error.strerror}") from None
-    lock = _try_lock(directory)
     assert lock is not None
     try:
         yield str(directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
+
+
+@contextmanager
+def _locked(base: Path) -> Iterator[None]:
+    descriptor = os.open(base, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _try_lock(directory: Path) -> int | None:
@@ -59,8 +70,6 @@ def _try_lock(directory: Path) -> int | None:
 
 def _remove_left(base: Path) -> None:
     for directory in base.glob("s*"):
-        if not (directory / "lock").exists():
-            continue  # being made this moment
         lock = _try_lock(directory)
         if lock is not None:
             shutil.rmtree(directory, ignore_errors=True)

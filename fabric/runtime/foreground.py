@@ -5,10 +5,11 @@ First Ctrl-C or SIGTERM: no more input, the rest is finished. Second: workers ar
 
 from __future__ import annotations
 
-__all__ = ["Report", "run_lines", "run_service"]
+__all__ = ["ErrorReport", "run_lines", "run_service"]
 
 import os
 import random
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,82 +20,100 @@ import trio
 from fabric.errors import ConfigError
 from fabric.launch.process import open_launcher
 from fabric.plan.plan import Plan
-from fabric.runtime.coordinator import Client, Coordinator
+from fabric.runtime.coordinator import Client, Coordinator, Report
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.service import Service
-from fabric.session.events import Finish, Note, Stop
+from fabric.session.events import Finish
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
+DESCRIPTORS_PER_WORKER = 20
+"""Measured: 17 for its sockets, and its stderr, stdin and stdout."""
 
-class Report(Protocol):
-    """Where a command wants to hear of what happens."""
+DESCRIPTORS_BESIDES_WORKERS = 128
+
+
+class ErrorReport(Report, Protocol):
+    """A report that also prints errors."""
 
     def error(self, message: str, code: str, fields: Mapping[str, object]) -> None:
         """Something is wrong, in words and as a code."""
         ...
 
-    def noted(self, note: Note) -> None:
-        """Something happened."""
-        ...
-
-    def worker_wrote(self, worker: str, line: str) -> None:
-        """A worker wrote a line to its stderr."""
-        ...
-
 
 @asynccontextmanager
 async def _coordinator(
-    plan: Plan, settings: Settings, client: Client, environment: Mapping[str, str]
+    plan: Plan, settings: Settings, client: Client, report: Report, environment: Mapping[str, str]
 ) -> AsyncIterator[Coordinator]:
+    _raise_descriptor_limit(len(plan.workers))
     session = Session(plan, settings, random.Random(os.urandom(32)))
     async with open_launcher(environment) as launcher, open_sockets() as transport:
-        yield Coordinator(session, transport, launcher, client)
+        yield Coordinator(session, transport, launcher, client, report)
 
 
-async def _obey_signals(coordinator: Coordinator, asked: Callable[[], None]) -> None:
-    """Turn signals into stops; for ever."""
+def _raise_descriptor_limit(workers: int) -> None:
+    """Raise the soft limit of open files to what the workers need.
+
+    Raises:
+        ConfigError: the hard limit is too low.
+    """
+    needed = DESCRIPTORS_BESIDES_WORKERS + workers * DESCRIPTORS_PER_WORKER
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ConfigError(f"{workers} workers need {needed} open files; the limit is {hard}. Raise it with ulimit -Hn")
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], None]) -> None:
+    """Pass signals on; for ever."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        count = 0
         async for number in signals:
-            count += 1
-            if count == 1:
-                asked()
-                coordinator.stop(Stop("drain"))
-            else:
-                coordinator.stop(Stop("terminate" if count == 2 else "kill", 128 + number))
+            interrupted(number)
+            coordinator.interrupt(number)
 
 
 async def run_lines(
     plan: Plan,
     settings: Settings,
-    report: Report,
+    report: ErrorReport,
     environment: Mapping[str, str],
     *,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
 ) -> Finish:
-    """Run a plan with JSON lines in and out until its input has ended and it has drained.
+    """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended."""
+    gateway = LineGateway(plan, report.error)
+    writing = trio.CancelScope()
+    written = trio.Event()
+    insisted: list[int] = []
 
-    Returns how it ended; ``exit_code`` is 1 if a line was refused, or nobody read the output.
-    """
-    gateway = LineGateway(plan, report.error, report.noted, report.worker_wrote)
-    async with _coordinator(plan, settings, gateway, environment) as coordinator, trio.open_nursery() as nursery:
-        nursery.start_soon(_obey_signals, coordinator, gateway.stop_reading)
-        nursery.start_soon(gateway.read, coordinator, stdin_fd)
-        writing = trio.Event()
+    def interrupted(number: int) -> None:
+        gateway.stop_reading()
+        insisted.append(number)
+        if len(insisted) > 1:  # nobody may be reading what we write
+            writing.cancel()
+
+    async with (
+        _coordinator(plan, settings, gateway, report, environment) as coordinator,
+        trio.open_nursery() as nursery,
+    ):
 
         async def write() -> None:
-            await gateway.write(coordinator, stdout_fd)
-            writing.set()
+            with writing:
+                await gateway.write(coordinator, stdout_fd)
+            written.set()
 
+        nursery.start_soon(_obey_signals, coordinator, interrupted)
+        nursery.start_soon(gateway.read, coordinator, stdin_fd)
         nursery.start_soon(write)
         finish = await coordinator.run()
         gateway.finish()
-        await writing.wait()
+        await written.wait()
         nursery.cancel_scope.cancel()
-    failed = 1 if gateway.failed and finish.exit_code in (0, 5) else finish.exit_code
-    return Finish(failed, finish.losses, finish.error)
+    if writing.cancelled_caught and finish.exit_code < 128:
+        return Finish(128 + insisted[-1], finish.losses, ("stopped", "ended before all of the output was written"))
+    return finish
 
 
 async def run_service(
@@ -112,10 +131,21 @@ async def run_service(
     Raises:
         ConfigError: the socket cannot be bound.
     """
-    service = Service(plan, opened, report.noted, report.worker_wrote)
-    async with _coordinator(plan, settings, service, environment) as coordinator, trio.open_nursery() as nursery:
+    service = Service(plan, opened, report.noted)
+    first = True
+
+    def interrupted(_: int) -> None:
+        nonlocal first
+        if first:
+            asked_to_stop()
+        first = False
+
+    async with (
+        _coordinator(plan, settings, service, report, environment) as coordinator,
+        trio.open_nursery() as nursery,
+    ):
         listener = await _listen(socket_path)
-        nursery.start_soon(_obey_signals, coordinator, asked_to_stop)
+        nursery.start_soon(_obey_signals, coordinator, interrupted)
         nursery.start_soon(service.serve, coordinator, listener)
         finish = await coordinator.run()
         with trio.move_on_after(settings.grace_s):

@@ -13,9 +13,7 @@ from fabric.errors import TransportClosed, ValueRejected
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import WorkerPlan
 from fabric.transport.ports import Receiver, Sender, Transport
-from fabric.wire.codec import encode
-from fabric.wire.control import READY
-from fabric.wire.frame import Data, Eof
+from fabric.wire.codec import is_eof
 from fabric.wire.lines import LineBridge
 from fabric.wire.spec import INPUT_PORTS
 
@@ -23,11 +21,17 @@ Arrive: TypeAlias = Callable[[str, list[bytes]], None]
 """Called with a port and the frames that came on it."""
 
 EXIT_SETTLE_S = 1.0
-"""A worker without ctrl_in may exit right behind its end of data_out, which may still be on its way to us so long."""
+"""How long after a worker's exit we wait for what it had sent and is still in transit."""
 
 
 class Relay(Protocol):
-    """What the coordinator needs of a worker's channels."""
+    """What the coordinator needs of a worker's channels.
+
+    Attributes:
+        complaint: why the relay itself ended the worker, if it did.
+    """
+
+    complaint: str | None
 
     def send(self, port: str, raw: bytes) -> None:
         """Push a frame to an input port of the worker."""
@@ -38,7 +42,7 @@ class Relay(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the ports."""
+        """Close the ports. Idempotent."""
         ...
 
 
@@ -46,9 +50,10 @@ class SocketRelay:
     """A worker that speaks the wire. Its ports are open as soon as this exists, before the process is started."""
 
     def __init__(self, plan: WorkerPlan, transport: Transport, arrive: Arrive, nursery: trio.Nursery) -> None:
+        self.complaint: str | None = None
         self._senders: dict[str, Sender] = {}
         self._receivers: dict[str, Receiver] = {}
-        self._output_ended = trio.Event()
+        self._ended: dict[str, trio.Event] = {"output": trio.Event()}
         self._arrive = arrive
         for port, address in plan.endpoints.items():
             if port in INPUT_PORTS:
@@ -66,18 +71,20 @@ class SocketRelay:
         try:
             while True:
                 frames = await receiver.receive()
+                self._ended.setdefault(port, trio.Event())
                 self._arrive(port, frames)
-                if port == "output" and int.from_bytes(frames[-1][:4], "big") + 4 == len(frames[-1]):
-                    self._output_ended.set()
+                if is_eof(frames[-1]):
+                    self._ended[port].set()
         except TransportClosed:
             return
 
     async def serve(self, worker: Worker) -> int:
-        """See :class:`Relay`."""
+        """See :class:`Relay`. Waits for the end of each port that has spoken, of ``output`` in any case."""
         status = await worker.wait()
         if status == 0:
             with trio.move_on_after(EXIT_SETTLE_S):
-                await self._output_ended.wait()
+                for ended in tuple(self._ended.values()):
+                    await ended.wait()
         return status
 
     def close(self) -> None:
@@ -92,20 +99,36 @@ class LineRelay:
     """A program that reads and writes JSON lines."""
 
     def __init__(self, plan: WorkerPlan, arrive: Arrive) -> None:
-        self._name = plan.name
+        self.complaint: str | None = None
         self._bridge = LineBridge(plan.name, echoes=plan.markers)
         self._arrive = arrive
         self._lines, self._lines_to_write = trio.open_memory_channel[bytes](float("inf"))  # bounded by the window
 
     def send(self, port: str, raw: bytes) -> None:
         """See :class:`Relay`."""
-        lines, answers = self._bridge.to_program(port, raw)
-        if lines:
-            self._lines.send_nowait(lines)
-        for answer_port, answer in answers:
-            self._arrive(answer_port, [answer])
-        if port == "input" and raw == encode(Eof("fabric")):
+        written = self._bridge.to_program(port, raw)
+        if written.lines:
+            self._lines.send_nowait(written.lines)
+        if written.ended:
             self._lines.close()
+        for answer_port, answer in written.answers:
+            self._arrive(answer_port, [answer])
+
+    async def serve(self, worker: Worker) -> int:
+        """See :class:`Relay`. The program is ready since it runs, for it cannot say so."""
+        for port, raw in self._bridge.started():
+            self._arrive(port, [raw])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, worker)
+            read = trio.Event()
+            nursery.start_soon(self._read, worker, read)
+            status = await worker.wait()
+            with trio.move_on_after(EXIT_SETTLE_S):  # something that it started may hold its stdout open
+                await read.wait()
+            nursery.cancel_scope.cancel()
+        for port, raw in self._bridge.exited(status):
+            self._arrive(port, [raw])
+        return status
 
     async def _write(self, worker: Worker) -> None:
         try:
@@ -115,27 +138,15 @@ class LineRelay:
             return  # it no longer reads; its exit tells the rest
         await worker.close_stdin()
 
-    async def serve(self, worker: Worker) -> int:
-        """See :class:`Relay`. The program is ready since it runs, for it cannot say so.
-
-        The end of its stdout counts as an end of its channels only if it then exits with 0.
-        """
-        self._arrive("ctrl_out", [encode(Data(self._name, READY))])
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write, worker)
+    async def _read(self, worker: Worker, read: trio.Event) -> None:
+        try:
             async for line in worker.stdout_lines():
-                try:
-                    frames = self._bridge.from_program(line)
-                except ValueRejected:
-                    frames = [("output", line)]  # no frame: counted and refused like any malformed one
-                for port, raw in frames:
+                for port, raw in self._bridge.from_program(line):
                     self._arrive(port, [raw])
-            status = await worker.wait()
-            nursery.cancel_scope.cancel()
-        if status == 0:
-            for port in ("output", "ctrl_out", "telemetry"):
-                self._arrive(port, [encode(Eof(self._name))])
-        return status
+        except ValueRejected as error:  # from here on it cannot be told which line answers what
+            self.complaint = str(error)
+            worker.signal("KILL")
+        read.set()
 
     def close(self) -> None:
         """See :class:`Relay`."""

@@ -21,8 +21,10 @@ from collections import deque
 from fabric.errors import RemoteProtocolError
 
 OUTPUTS_PER_INPUT_MAX = 10_000
+"""Outputs held back for one message; a worker that gives more fails. ``release: "early"`` avoids holding."""
+
 OUTPUT_BYTES_PER_INPUT_MAX = 64 * 1024 * 1024
-"""What is held back for one message. A worker that goes beyond it fails; ``release: "early"`` avoids holding."""
+"""Bytes held back for one message."""
 
 
 class Trace:
@@ -49,18 +51,20 @@ class Message:
         payload: JSON text, validated.
         traces: that it counts for; several behind a barrier, none for control replies. The first one's id travels.
         trace_id, span_id, parents: its provenance.
+        topic: the worker, barrier or boundary port that it comes from.
     """
 
-    __slots__ = ("parents", "payload", "span_id", "trace_id", "traces")
+    __slots__ = ("parents", "payload", "span_id", "topic", "trace_id", "traces")
 
     def __init__(
-        self, payload: bytes, traces: tuple[Trace, ...], trace_id: bytes, span_id: bytes, parents: bytes
+        self, payload: bytes, traces: tuple[Trace, ...], trace_id: bytes, span_id: bytes, parents: bytes, topic: str
     ) -> None:
         self.payload = payload
         self.traces = traces
         self.trace_id = trace_id
         self.span_id = span_id
         self.parents = parents
+        self.topic = topic
 
 
 class Held:
@@ -75,13 +79,21 @@ class Held:
 
 
 class Unacked:
-    """A message that the worker has, and the outputs that came of it so far."""
+    """A message that the worker has.
 
-    __slots__ = ("message", "outputs", "seq", "size_bytes")
+    Attributes:
+        seq: its number on this edge.
+        answered: whether an output came of it.
+        outputs: what is held back until its marker returns.
+        size_bytes: of the payloads held back.
+    """
+
+    __slots__ = ("answered", "message", "outputs", "seq", "size_bytes")
 
     def __init__(self, seq: int, message: Message) -> None:
         self.seq = seq
         self.message = message
+        self.answered = False
         self.outputs: list[Held] = []
         self.size_bytes = 0
 
@@ -118,6 +130,11 @@ class Delivery:
         return len(self._unacked) + len(self._feedback) + len(self._forward)
 
     @property
+    def inside(self) -> int:
+        """Messages that have entered the worker's loop: those with the worker, and those that come from inside."""
+        return len(self._unacked) + len(self._feedback)
+
+    @property
     def oldest(self) -> Unacked | None:
         """The message that the worker is working on, as far as can be told."""
         return self._unacked[0] if self._unacked else None
@@ -135,11 +152,15 @@ class Delivery:
         """Queue a message; those from inside the loop go before those from outside."""
         (self._feedback if feedback else self._forward).append(message)
 
-    def take(self) -> Unacked | None:
-        """Return the next message to send, or ``None`` if the window is full or nothing waits."""
+    def take(self, *, admit: bool = True) -> Unacked | None:
+        """Return the next message to send, or ``None`` if the window is full or nothing may be sent.
+
+        Args:
+            admit: whether a message from outside may enter the worker's loop.
+        """
         if not self.may_send or len(self._unacked) >= self._window:
             return None
-        queue = self._feedback or self._forward
+        queue = self._feedback or (self._forward if admit else None)
         if not queue:
             return None
         self._seq += 1
@@ -155,11 +176,11 @@ class Delivery:
         """Whether a marker is one of this edge."""
         return marker.startswith(self._prefix)
 
-    def output(self, port: str, payload: bytes, span_id: bytes | None) -> Unacked:
-        """Hold an output back, on a port that marks. Returns the message that it came of.
+    def cause(self, port: str) -> Unacked:
+        """Return the message of which something that came on a marking port is an outcome.
 
         Raises:
-            RemoteProtocolError: no message is with the worker, or it answered with more than may be held.
+            RemoteProtocolError: no message is with the worker.
         """
         position = self._marked[port] - self._committed
         if position >= len(self._unacked):
@@ -167,6 +188,16 @@ class Delivery:
                 "unasked", f"worker '{self.worker}' sent an output on {port} with no input in flight"
             )
         unacked = self._unacked[position]
+        unacked.answered |= port == "output"
+        return unacked
+
+    def hold(self, port: str, payload: bytes, span_id: bytes | None) -> None:
+        """Keep an output until its message is committed.
+
+        Raises:
+            RemoteProtocolError: no message is with the worker, or it answered with more than may be held.
+        """
+        unacked = self.cause(port)
         unacked.outputs.append(Held(port, payload, span_id))
         unacked.size_bytes += len(payload)
         if len(unacked.outputs) > OUTPUTS_PER_INPUT_MAX or unacked.size_bytes > OUTPUT_BYTES_PER_INPUT_MAX:
@@ -175,7 +206,6 @@ class Delivery:
                 f"worker '{self.worker}' answered one message with {len(unacked.outputs)} outputs,"
                 f" {unacked.size_bytes} bytes; at most {OUTPUTS_PER_INPUT_MAX} and {OUTPUT_BYTES_PER_INPUT_MAX}",
             )
-        return unacked
 
     def returned(self, port: str, marker: str) -> list[Unacked]:
         """Take note of a marker's return; return the messages that are thereby committed, in order.
@@ -198,15 +228,9 @@ class Delivery:
 
     def end(self) -> tuple[Unacked | None, list[Message]]:
         """The worker has ended its output: return the message that its last outputs commit, and those left behind."""
-        head = self._unacked.popleft() if self._unacked and self._unacked[0].outputs else None
-        left = [unacked.message for unacked in self._unacked] + self.drop()
-        self._unacked.clear()
-        return head, left
-
-    def drop(self) -> list[Message]:
-        """Empty the queues; return what was in them."""
-        left = [*self._feedback, *self._forward]
-        self._feedback.clear()
-        self._forward.clear()
+        head = self._unacked.popleft() if self._unacked and self._unacked[0].answered else None
+        left = [*(unacked.message for unacked in self._unacked), *self._feedback, *self._forward]
+        for queue in (self._unacked, self._feedback, self._forward):
+            queue.clear()
         self.may_send = False
-        return left
+        return head, left

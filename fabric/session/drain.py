@@ -34,17 +34,15 @@ from fabric.plan.plan import Plan
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """What ends now. In this order: barriers report what is left, workers get their end, outputs are closed.
+    """What ends now. In this order: barriers report what is left, workers get their end.
 
     Attributes:
         barriers: nodes that will never fire again.
         workers: nodes whose data_in ends.
-        outputs: boundary outputs that have ended.
     """
 
     barriers: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
 
 
 class Drain:
@@ -84,6 +82,10 @@ class Drain:
     def over(self) -> bool:
         """Whether every component has closed and every channel has ended."""
         return all(self._closed) and not any(self._open_ports)
+
+    def closed(self, node: str) -> bool:
+        """Whether a node's component has closed: it takes nothing any more."""
+        return self._closed[self._number_of[node]]
 
     def begin(self) -> list[Ending]:
         """Close what has no entry and nothing to do: ``empty`` sources."""
@@ -137,7 +139,6 @@ class Drain:
         ending = Ending(
             barriers=tuple(node for node, kind in kinds.items() if kind == "barrier"),
             workers=self._workers[number],
-            outputs=tuple(node for node, kind in kinds.items() if kind == "output"),
         )
         if ending != Ending():
             self._endings.append(ending)

@@ -7,7 +7,7 @@ comes back as an event, later.
 from __future__ import annotations
 
 __all__ = [
-    "CloseOutput",
+    "BadInput",
     "Command",
     "Continue",
     "Deliver",
@@ -17,12 +17,15 @@ __all__ = [
     "Frames",
     "Input",
     "InputClosed",
+    "Interrupted",
     "Launch",
     "LaunchFailed",
     "Launched",
+    "Level",
     "LossReport",
     "Note",
     "Opened",
+    "OutputBroken",
     "Refuse",
     "Release",
     "Send",
@@ -30,7 +33,6 @@ __all__ = [
     "Settled",
     "Signal",
     "Start",
-    "Stop",
     "TimerFired",
 ]
 
@@ -111,21 +113,38 @@ class TimerFired(msgspec.Struct, frozen=True):
     key: tuple[str, str]
 
 
-class Stop(msgspec.Struct, frozen=True):
-    """Somebody wants an end.
+class BadInput(msgspec.Struct, frozen=True):
+    """Something came from the client that is no message for any input. ``detail`` says what was expected and got."""
 
-    Attributes:
-        how: ``drain``: take no more input, finish the rest, do not wait for the idle. ``terminate``: end the workers
-            now. ``kill``: without asking them.
-        exit_code: what to end with if it was forced.
-    """
+    detail: str
+    ticket: int
 
-    how: Literal["drain", "terminate", "kill"]
-    exit_code: int = 1
+
+class OutputBroken(msgspec.Struct, frozen=True):
+    """Nobody takes the output any more; ``reason`` says why."""
+
+    reason: str
+
+
+class Interrupted(msgspec.Struct, frozen=True):
+    """The user sent a signal, SIGINT or SIGTERM."""
+
+    number: int
 
 
 Event: TypeAlias = (
-    Start | Launched | LaunchFailed | Frames | Exited | Input | InputClosed | Continue | TimerFired | Stop
+    Start
+    | Launched
+    | LaunchFailed
+    | Frames
+    | Exited
+    | Input
+    | InputClosed
+    | BadInput
+    | OutputBroken
+    | Interrupted
+    | Continue
+    | TimerFired
 )
 
 
@@ -179,12 +198,6 @@ class Deliver(msgspec.Struct, frozen=True):
     trace_id: bytes
 
 
-class CloseOutput(msgspec.Struct, frozen=True):
-    """Nothing more will come on a boundary output."""
-
-    port: str
-
-
 class Refuse(msgspec.Struct, frozen=True):
     """A message went no further. It counts as lost unless it never came in.
 
@@ -214,10 +227,13 @@ class SetTimer(msgspec.Struct, frozen=True):
     at_s: float
 
 
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+
 class Note(msgspec.Struct, frozen=True):
     """Log one line: an event name in the past tense, and its fields."""
 
-    level: Literal["debug", "info", "warning", "error"]
+    level: Level
     event: str
     fields: dict[str, Any]
 
@@ -249,6 +265,4 @@ class Finish(msgspec.Struct, frozen=True):
     error: tuple[str, str] | None = None
 
 
-Command: TypeAlias = (
-    Launch | Send | Release | Signal | Opened | Deliver | CloseOutput | Refuse | Settled | SetTimer | Note | Finish
-)
+Command: TypeAlias = Launch | Send | Release | Signal | Opened | Deliver | Refuse | Settled | SetTimer | Note | Finish

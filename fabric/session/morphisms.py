@@ -112,6 +112,7 @@ class _Writer:
             "RouteError": RouteError,
             "Refused": (ValueRejected, values.EvaluationError),
             "Absent": values.Absent,
+            "EvaluationError": values.EvaluationError,
             "ValueRejected": ValueRejected,
         }
         self._indent = 0
@@ -147,6 +148,8 @@ class _Writer:
         self._indent -= 1
         self._line("except Refused as cause:")
         self._line("    raise RouteError(at, cause) from None")
+        self._line("except RecursionError:")
+        self._line("    raise RouteError(at, EvaluationError('a value nested too deeply')) from None")
 
     def _steps(self, steps: tuple[Step, ...], message: _Value) -> None:
         for step in steps:
@@ -313,7 +316,7 @@ class _Writer:
                 return f"(not {self._boolean(of, message)})"
             case Unary(_, of):
                 source = self._expr(of, message)
-                return f"negative({source})" if resolve(of.type) == JSON else f"(-{source})"
+                return f"(-{source})" if resolve(of.type) == NUMBER else f"negative({source})"
             case Binary():
                 return self._binary(expr, message)
 
@@ -360,7 +363,7 @@ class _Writer:
         if textual:
             return f"({left} {expr.op} {right})"
         if types == (INT, INT):
-            return f"bounded({left} * {right})" if expr.op == "*" else f"({left} {expr.op} {right})"
+            return f"bounded({left} {expr.op} {right})"
         return f"arithmetic({expr.op!r}, {left}, {right})"
 
 

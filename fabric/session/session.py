@@ -6,8 +6,10 @@ next route, when it is committed. Steps that need no worker are done at once, fe
 ``STEPS_PER_EVENT_MAX`` in one go, so that a loop that never ends can still be stopped.
 
 The machines it asks know nothing of each other: :class:`Startup` and :class:`Shutdown` for one worker's life,
-    :class:`Delivery` for one edge,
-:class:`Drain` for what has ended.
+:class:`Delivery` for one edge, :class:`Barrier` for one barrier, :class:`Drain` for what has ended.
+
+Once the session has failed it only waits for its workers to be gone: no message moves any more, so that what it then
+reports as lost is lost.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ import msgspec
 from fabric.errors import RemoteProtocolError, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, Route, Sink, WorkerPlan
+from fabric.session.barriers import Barrier
 from fabric.session.delivery import Delivery, Message, Trace, Unacked
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
-    CloseOutput,
+    BadInput,
     Command,
     Continue,
     Deliver,
@@ -36,28 +39,29 @@ from fabric.session.events import (
     Frames,
     Input,
     InputClosed,
+    Interrupted,
     Launched,
     LaunchFailed,
+    Level,
     LossReport,
     Note,
     Opened,
+    OutputBroken,
     Refuse,
     Release,
     Send,
     Settled,
     Start,
-    Stop,
     TimerFired,
 )
+from fabric.session.failure import Failure, describe_exit, name_of
 from fabric.session.morphisms import RouteError, compile_route
 from fabric.session.shutdown import Shutdown
 from fabric.session.startup import PROBE, Startup
-from fabric.wire import lifecycle
-from fabric.wire.codec import decode, encode
+from fabric.wire.codec import PARENTS_MAX, PAYLOAD_BYTES_MAX, decode, encode
 from fabric.wire.control import MARK_ALL_PORTS, parse_ready
 from fabric.wire.frame import Data, Eof, Marker, Provenance
-from fabric.wire.lifecycle import State, Step
-from fabric.wire.payload import decode_json
+from fabric.wire.lifecycle import Life, State, Step
 
 STEPS_PER_EVENT_MAX = 1_000
 """Routes taken before the session lets others have their turn: some milliseconds."""
@@ -66,43 +70,64 @@ INFLIGHT_MAX = 1_000
 """Messages at or before workers beyond which no new input is taken. What comes out of workers is always taken: with
 every queue bounded a loop could deadlock."""
 
+LOOP_ADMITTED_MAX = 16
+"""Messages inside a loop beyond which none is let in from outside. Those inside would starve, or fill the memory."""
+
 LOOP_MESSAGES_MAX = 10_000
-"""Messages on one loop beyond which it is taken for an amplifier: one that makes more than it consumes."""
+"""Messages inside a loop beyond which it is taken for an amplifier: one that makes more than it consumes."""
+
+MALFORMED_NOTE_S = 1.0
+"""Malformed frames of one worker and reason are logged once in so many seconds; each is counted."""
+
+_FORCED = Failure(0, "stopped", "ended by force before everything was done")
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Times in seconds.
+    """How a session is run.
 
     Attributes:
         ready_timeout_s: from a worker's launch to the return of its probe.
         grace_s: silence after which a worker that was asked for an end is terminated, and after as much again killed.
+        refusal_ends: whether the first message that is refused ends the input, and makes the exit code 1.
     """
 
     ready_timeout_s: float = 30.0
     grace_s: float = 10.0
+    refusal_ends: bool = False
 
 
 class _Worker:
     """One worker: the machines of its life and of its edge."""
 
     def __init__(self, plan: WorkerPlan, settings: Settings, wired: frozenset[str]) -> None:
-        control = plan.transport == "zmq"
         self.plan = plan
+        self.name = plan.name
         self.wired = wired
-        self.startup = Startup(plan.name, 1, settings.ready_timeout_s, probe=not plan.compat)
-        self.shutdown = Shutdown(plan.name, settings.grace_s, control=control)
+        self.life = Life(plan.name)
+        self.startup = Startup(self.life, 1, settings.ready_timeout_s, probe=not plan.compat)
+        self.shutdown = Shutdown(plan.name, settings.grace_s, control=plan.transport == "zmq")
         self.delivery = Delivery(plan.name, 1, plan.window)
         self.early_control: list[bytes] = []
+        self.control_seq = 0
         self.input_ended = False
         self.answered = False
-        self.malformed: Counter[str] = Counter()
 
     @property
     def state(self) -> State:
-        return self.startup.state
+        return self.life.state
 
-    def advance(self, step: Step) -> None:
-        self.startup.state = lifecycle.advance(self.plan.name, self.startup.state, step)
+    @property
+    def starting(self) -> bool:
+        return self.state in (State.LAUNCHED, State.READY)
+
+    @property
+    def takes_messages(self) -> bool:
+        return not self.input_ended and self.state not in (State.DRAINED, State.EXITED)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is expected of it: an answer, or its end."""
+        return self.input_ended or not self.delivery.idle
 
 
 class Session:
@@ -110,7 +135,7 @@ class Session:
 
     Args:
         plan: what to run.
-        settings: times.
+        settings: times and policy.
         rng: source of trace and span ids.
     """
 
@@ -122,15 +147,10 @@ class Session:
         self._now_s = 0.0
         self._commands: list[Command] = []
         self._routes = {route.source: (compile_route(route), route) for route in plan.routes}
-        self._sinks = plan.sinks
-        self._sink_seq = [0] * len(plan.sinks)
-        self._slots = {
-            node.id: {port.name: deque[Message]() for port in node.inputs}
+        self._barriers = {
+            node.id: Barrier(port.name for port in node.inputs)
             for node in plan.graph.nodes.values()
             if node.kind == "barrier"
-        }
-        self._loops = {
-            node: i for i, component in enumerate(plan.components) if component.loop for node in component.nodes
         }
         self._workers = {
             worker.name: _Worker(
@@ -140,53 +160,65 @@ class Session:
             )
             for worker in plan.workers
         }
+        self._loops = {
+            node: component.nodes for component in plan.components if component.loop for node in component.nodes
+        }
+        self._loop_workers = {
+            name: [self._workers[node] for node in self._loops[name] if node in self._workers]
+            for name in self._workers
+            if name in self._loops
+        }
         self._work: deque[tuple[End, Message]] = deque()
-        self._inputs = {node.outputs[0].name: node.id for node in plan.graph.nodes.values() if node.kind == "input"}
-        self._outputs = {node.id: node.inputs[0].name for node in plan.graph.nodes.values() if node.kind == "output"}
         self._closed_inputs: set[str] = set()
-        self._drain = Drain(plan, self._is_idle, self._starved)
+        self._drain = Drain(plan, self._is_idle, lambda barrier: self._barriers[barrier].starved)
         self._inflight = 0
-        self._rested: set[str] = set(self._workers) | set(self._slots)
+        self._rested: set[str] = set(self._workers) | set(self._barriers)
         self._gone: set[str] = set()
         self._lost = self._dead_lettered = self._unpaired = 0
+        self._malformed: Counter[tuple[str, str]] = Counter()
+        self._malformed_noted_s: dict[tuple[str, str], float] = {}
+        self._interrupts = 0
         self._open = False
-        self._draining = False
-        self._error: tuple[str, str] | None = None
-        self._exit_code: int | None = None
+        self._refused_any = False
+        self._failure: Failure | None = None
         self._finished = False
 
     # --- what the shell asks ---
 
     @property
     def has_work(self) -> bool:
-        """Whether ``Continue`` should be sent before anything else is."""
-        return bool(self._work) and not self._finished
+        """Whether the shell should feed ``Continue``, between other events, until this is false."""
+        return bool(self._work) and self._failure is None
 
     @property
     def wants_input(self) -> bool:
         """Whether an ``Input`` is welcome now. One that comes all the same is taken: the bound is then the shell's."""
-        return self._open and not self._work and self._error is None and self._inflight < INFLIGHT_MAX
+        return self._open and not self._work and not self.closing and self._inflight < INFLIGHT_MAX
 
     @property
     def closing(self) -> bool:
         """Whether no input will ever be welcome again."""
-        return self._finished or self._error is not None or len(self._closed_inputs) == len(self._inputs)
+        return self._finished or self._failure is not None or len(self._closed_inputs) == len(self.plan.inputs)
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""
         self._now_s = now_s
         self._commands = []
-        if not self._finished:
+        if self._finished:
+            return []
+        if self._failure is None:
             self._handle(event)
             self._step()
-            self._finish_if_over()
+        else:
+            self._handle_failed(event)
+        self._finish_if_over()
         return self._commands
 
     def _do(self, *commands: Command) -> None:
         self._commands += commands
 
-    def _note(self, level: str, event: str, **fields: object) -> None:
-        self._commands.append(Note(level, event, fields))  # type: ignore[arg-type]
+    def _note(self, level: Level, event: str, **fields: object) -> None:
+        self._commands.append(Note(level, event, fields))
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -195,7 +227,7 @@ class Session:
             case Input():
                 self._input(event)
             case InputClosed(port):
-                self._input_closed(port)
+                self._closed_inputs |= set(self.plan.inputs) if port is None else {port}
             case Continue():
                 pass
             case Start():
@@ -209,81 +241,116 @@ class Session:
                 self._exited(self._workers[event.worker], event)
             case Launched(name, pid):
                 self._note("info", "worker.spawned", worker=name, pid=pid)
-                if self._error is not None:  # it was started while the session failed
-                    self._do(*self._workers[name].shutdown.kill())
             case LaunchFailed(name, reason):
+                self._launch_failed(name)
+                self._fail(Failure(4, "worker_not_started", f"{name_of(name)} could not be started: {reason}"))
+            case BadInput(detail, ticket):
+                self._refuse("input_type_mismatch", detail, "", (ticket,))
+                self._do(Settled(ticket))
+            case OutputBroken(reason):
+                self._fail(Failure(1, "output_closed", reason))
+            case Interrupted(number):
+                self._interrupted(number)
+
+    def _handle_failed(self, event: Event) -> None:
+        """Nothing but the end of the workers matters any more."""
+        match event:
+            case TimerFired(("grace", name)) if name not in self._gone:
+                self._do(*self._workers[name].shutdown.timer(self._now_s, owes=True))
+            case Exited(name, status):
                 self._gone.add(name)
-                self._workers[name].startup.state = State.EXITED
-                self._fail(4, "worker_not_started", f"worker '{name}' could not be started: {reason}")
-            case Stop():
-                self._stop(event)
+                self._workers[name].life.advance(Step.EXIT)
+                self._do(Release(name))
+                self._note("info", "worker.exited", worker=name, status=status)
+            case Launched(name):  # it was started while the session failed: no signal has reached it
+                self._do(*self._workers[name].shutdown.kill())
+            case LaunchFailed(name):
+                self._launch_failed(name)
+            case Input():
+                self._input_refused(event)
+            case Interrupted(number):
+                self._interrupted(number)
 
     # --- starting ---
 
     def _open_if_ready(self) -> None:
-        ready = all(worker.state not in (State.LAUNCHED, State.READY) for worker in self._workers.values())
-        if ready and not self._open and self._error is None:
+        if not self._open and not any(worker.starting for worker in self._workers.values()):
             self._open = True
             self._do(Opened())
 
     def _running(self, worker: _Worker) -> None:
         """The worker may be trusted with messages."""
-        self._note("info", "worker.ready", worker=worker.plan.name)
+        self._note("info", "worker.ready", worker=worker.name)
         worker.delivery.may_send = True
         for raw in worker.early_control:
-            self._do(Send(worker.plan.name, "ctrl_in", raw))
+            self._do(Send(worker.name, "ctrl_in", raw))
         worker.early_control.clear()
         self._open_if_ready()
         self._feed(worker)
         if worker.input_ended:
             self._end_input(worker)
 
+    def _launch_failed(self, name: str) -> None:
+        self._gone.add(name)
+        self._workers[name].life.advance(Step.EXIT)
+        self._do(Release(name))
+
     def _timer(self, kind: str, worker: _Worker) -> None:
         if worker.state is State.EXITED:
             return  # the others may need longer than its grace
         if kind == "grace":
-            self._do(*worker.shutdown.timer(self._now_s))
-        elif worker.state in (State.LAUNCHED, State.READY) and self._error is None:
-            self._fail(4, "ready_timeout", f"worker '{worker.plan.name}' {worker.startup.missing()}")
+            self._do(*worker.shutdown.timer(self._now_s, owes=worker.owes))
+        elif worker.starting:
+            self._fail(Failure(4, "ready_timeout", f"{name_of(worker.name)} {worker.startup.missing()}"))
 
     # --- boundary ---
 
     def _input(self, event: Input) -> None:
-        node = self._inputs[event.port]
-        trace = Trace(self._rng.randbytes(16), event.ticket)
-        if event.port in self._closed_inputs or self._error is not None:
-            self._do(Refuse("input_closed", "the session takes no more input", event.port, (event.ticket,)))
-            self._do(Settled(event.ticket))
+        if event.port in self._closed_inputs:
+            self._input_refused(event)
             return
-        message = Message(event.payload, (trace,), trace.id, self._new_span(), b"")
+        trace = Trace(self._rng.randbytes(16), event.ticket)
+        message = Message(event.payload, (trace,), trace.id, self._new_span(), b"", event.port)
         trace.live += 1
-        self._travel(End(node, event.port), message)
-        self._run()
+        self._travel(End(self.plan.inputs[event.port], event.port), message)
         self._consume(message)
 
-    def _input_closed(self, port: str | None) -> None:
-        for name in self._inputs if port is None else (port,):
-            if name not in self._closed_inputs:
-                self._closed_inputs.add(name)
-        # The ends take effect in _step, behind the work that is left.
+    def _input_refused(self, event: Input) -> None:
+        self._do(Refuse("input_closed", "the session takes no more input", event.port, (event.ticket,)))
+        self._do(Settled(event.ticket))
 
-    def _stop(self, event: Stop) -> None:
-        if event.how == "drain":
-            self._input_closed(None)
-            if not self._draining:
-                self._draining = True
-                for worker in self._workers.values():
-                    if worker.state is not State.EXITED and not worker.delivery.idle:
-                        self._do(*worker.shutdown.asked(self._now_s))
+    def _interrupted(self, number: int) -> None:
+        """First: take no more input, finish the rest. Second: end the workers now. Third: without asking."""
+        self._interrupts += 1
+        if self._interrupts == 1 and self._failure is None:
+            self._closed_inputs |= set(self.plan.inputs)
+            for worker in self._workers.values():
+                if worker.owes and not worker.starting and worker.state is not State.EXITED:
+                    self._do(*worker.shutdown.asked(self._now_s))
             return
-        self._exit_code = event.exit_code
-        self._abandon(("stopped", "ended by force before everything was done"), event.how)
+        if self._failure is None:
+            self._fail(msgspec.structs.replace(_FORCED, exit_code=128 + number))
+            return
+        self._failure = msgspec.structs.replace(self._failure, exit_code=128 + number)
+        for name in self._workers.keys() - self._gone:
+            self._do(*self._workers[name].shutdown.kill())
+
+    def _refuse(self, code: str, detail: str, node: str, tickets: tuple[int, ...]) -> None:
+        self._refused_any = True
+        self._note("warning", "message.rejected", node=node, code=code, detail=detail)
+        self._do(Refuse(code, detail, node, tickets))
+        if self._settings.refusal_ends:
+            self._closed_inputs |= set(self.plan.inputs)
 
     # --- messages on their way ---
 
     def _new_span(self) -> bytes:
         self._span = (self._span + 1) & 0xFFFF_FFFF_FFFF_FFFF
         return self._span.to_bytes(8, "big")
+
+    def _appear(self, message: Message) -> None:
+        for trace in message.traces:
+            trace.live += 1
 
     def _consume(self, message: Message) -> None:
         """A message is no more; what came of it was counted before."""
@@ -297,85 +364,82 @@ class Session:
         compiled, route = self._routes[source]
 
         def emit(index: int, payload: bytes) -> None:
-            if payload is message.payload:
-                child = message
-            else:
-                child = Message(payload, message.traces, message.trace_id, self._new_span(), message.span_id)
-            self._arrive(index, child)
+            arriving = message
+            if payload is not message.payload:
+                parent = message.span_id
+                arriving = Message(payload, message.traces, message.trace_id, self._new_span(), parent, message.topic)
+            self._arrive(self.plan.sinks[index], arriving)
 
         try:
             compiled(message.payload, emit)
         except RouteError as error:
-            self._refused(error, route, message)
+            self._refused_on_route(error, route, message)
 
-    def _refused(self, error: RouteError, route: Route, message: Message) -> None:
-        kind = self.plan.graph.nodes[route.source.node].kind
+    def _refused_on_route(self, error: RouteError, route: Route, message: Message) -> None:
+        at_source = error.node == route.source.node
+        entering = at_source and self.plan.graph.nodes[route.source.node].kind == "input"
         if not isinstance(error.cause, ValueRejected):
             code = "expr_eval"
-        elif error.node == route.source.node:
-            code = "input_type_mismatch" if kind == "input" else "output_type_mismatch"
+        elif at_source:
+            code = "input_type_mismatch" if entering else "output_type_mismatch"
         else:
             code = "type_mismatch"
-        if code != "input_type_mismatch":
+        if code != "input_type_mismatch":  # that one never came in
             self._lost += 1
-        at = route.source.port if kind == "input" and error.node == route.source.node else error.node
-        detail = str(error.cause)
-        self._note("warning", "message.rejected", node=at, code=code, detail=detail)
-        self._do(Refuse(code, detail, at, tuple(trace.ticket for trace in message.traces)))
+        node = route.source.port if entering else error.node
+        self._refuse(code, str(error.cause), node, tuple(trace.ticket for trace in message.traces))
 
-    def _arrive(self, index: int, message: Message) -> None:
+    def _arrive(self, sink: Sink, message: Message) -> None:
         """Put a message where its route ends."""
-        sink = self._sinks[index]
         match sink.kind:
             case "output":
                 tickets = tuple(trace.ticket for trace in message.traces)
-                self._do(Deliver(self._outputs[sink.end.node], message.payload, tickets, message.trace_id))
+                self._do(Deliver(self.plan.outputs[sink.end.node], message.payload, tickets, message.trace_id))
             case "merge":
-                self._appear(message)
-                self._work.append((End(sink.end.node, "output"), message))
-                if len(self._work) > LOOP_MESSAGES_MAX:
-                    self._amplified(sink.end.node)
+                self._arrive_at_merge(sink.end.node, message)
             case "barrier":
+                self._arrive_at_barrier(sink.end, message)
+            case "worker" if len(message.payload) > PAYLOAD_BYTES_MAX:
+                self._lost += 1
+                detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
+                self._refuse("too_large", detail, sink.end.node, tuple(trace.ticket for trace in message.traces))
+            case "worker" if sink.end.port == "input":
                 self._appear(message)
-                self._slot(sink.end, message)
+                self._offer(self._workers[sink.end.node], message, feedback=sink.feedback)
             case "worker":
-                if sink.end.port == "input":
-                    self._appear(message)
-                    self._offer(self._workers[sink.end.node], sink, message)
-                else:
-                    self._control(self._workers[sink.end.node], index, message)
+                self._control(self._workers[sink.end.node], message)
 
-    def _appear(self, message: Message) -> None:
-        for trace in message.traces:
-            trace.live += 1
-
-    def _slot(self, end: End, message: Message) -> None:
-        """Put a message into a barrier; if that makes it complete, it fires: the k-th of each side go on together."""
-        slots = self._slots[end.node]
-        slots[end.port].append(message)
-        if not all(slots.values()):
+    def _arrive_at_merge(self, node: str, message: Message) -> None:
+        if self._drain.closed(node):  # only a merge_any closes while something may still come
+            self._note("info", "message.forgotten", node=node)
             return
-        parts = [slot.popleft() for slot in slots.values()]
+        self._appear(message)
+        self._work.append((End(node, "output"), message))
+        if node in self._loops and len(self._work) > LOOP_MESSAGES_MAX:
+            self._amplified(node)
+
+    def _arrive_at_barrier(self, end: End, message: Message) -> None:
+        barrier = self._barriers[end.node]
+        if barrier.closed:
+            self._report_unpaired(end.node, end.port, 1)
+            return
+        self._appear(message)
+        parts = barrier.put(end.port, message)
+        if not parts:
+            return
         traces = tuple(dict.fromkeys(trace for part in parts for trace in part.traces))
-        parents = b"".join(dict.fromkeys(part.span_id for part in parts))
+        parents = b"".join(list(dict.fromkeys(part.span_id for part in parts))[:PARENTS_MAX])
         payload = b"[" + b",".join(part.payload for part in parts) + b"]"
-        pair = Message(payload, traces, parts[0].trace_id, self._new_span(), parents)
+        pair = Message(payload, traces, parts[0].trace_id, self._new_span(), parents, end.node)
         self._appear(pair)
         self._rested.add(end.node)
         self._work.append((End(end.node, "output"), pair))
         for part in parts:
             self._consume(part)
 
-    def _starved(self, barrier: str) -> frozenset[str]:
-        return frozenset(port for port, slot in self._slots[barrier].items() if not slot)
-
     def _amplified(self, node: str) -> None:
-        if self._error is None:
-            self._fail(
-                1,
-                "amplifying_loop",
-                f"more than {LOOP_MESSAGES_MAX} messages wait on the loop of '{node}': it makes more than it consumes",
-            )
+        text = f"more than {LOOP_MESSAGES_MAX} messages are on the loop of '{node}': it makes more than it consumes"
+        self._fail(Failure(1, "amplifying_loop", text))
 
     # --- workers ---
 
@@ -383,61 +447,61 @@ class Session:
         worker = self._workers[name]
         return worker.delivery.idle and not worker.early_control
 
-    def _offer(self, worker: _Worker, sink: Sink, message: Message) -> None:
-        if worker.state in (State.DRAINED, State.EXITED):
+    def _inside(self, worker: _Worker) -> int:
+        """Count the messages inside of the loop that a worker lies on."""
+        return sum(other.delivery.inside for other in self._loop_workers.get(worker.name, ()))
+
+    def _offer(self, worker: _Worker, message: Message, *, feedback: bool) -> None:
+        if not worker.takes_messages:
             self._dead_letter(worker, [message])
             return
-        worker.delivery.offer(message, feedback=sink.feedback)
+        worker.delivery.offer(message, feedback=feedback)
         self._inflight += 1
-        if worker.plan.name in self._loops and worker.delivery.waiting > LOOP_MESSAGES_MAX:
-            self._amplified(worker.plan.name)
+        if feedback and self._inside(worker) > LOOP_MESSAGES_MAX:
+            self._amplified(worker.name)
         self._feed(worker)
 
     def _feed(self, worker: _Worker) -> None:
-        """Send what the window allows."""
-        delivery, name = worker.delivery, worker.plan.name
-        while (unacked := delivery.take()) is not None:
+        """Send what the window, and the loop that the worker may lie on, allow."""
+        name, delivery = worker.name, worker.delivery
+        while (unacked := delivery.take(admit=self._inside(worker) < LOOP_ADMITTED_MAX)) is not None:
             message = unacked.message
             origin = Provenance(message.trace_id, message.span_id, unacked.seq, message.parents)
-            frame = Data("fabric", message.payload, origin if worker.plan.frames == "v2" else None)
+            frame = Data(message.topic, message.payload, origin if worker.plan.frames == "v2" else None)
             self._do(Send(name, "input", encode(frame)))
             if not worker.plan.compat:
                 self._do(Send(name, "input", encode(Marker("fabric", delivery.marker(unacked.seq)))))
-            if self._draining:
+            if self._interrupts:
                 self._do(*worker.shutdown.asked(self._now_s))
 
-    def _control(self, worker: _Worker, index: int, message: Message) -> None:
+    def _control(self, worker: _Worker, message: Message) -> None:
         """Pass a message to ctrl_in. It is consumed there; what it brings about comes on ctrl_out as something new."""
-        if worker.state in (State.DRAINED, State.EXITED):
+        if not worker.takes_messages:
+            self._note("info", "control.dropped", worker=worker.name)
             return
-        self._sink_seq[index] += 1
-        origin = Provenance(message.trace_id, message.span_id, self._sink_seq[index], message.parents)
-        raw = encode(Data(self._sinks[index].source, message.payload, origin))
-        if worker.state in (State.LAUNCHED, State.READY):
+        worker.control_seq += 1
+        origin = Provenance(message.trace_id, message.span_id, worker.control_seq, message.parents)
+        raw = encode(Data(message.topic, message.payload, origin))
+        if worker.starting:
             worker.early_control.append(raw)
         else:
-            self._do(Send(worker.plan.name, "ctrl_in", raw))
+            self._do(Send(worker.name, "ctrl_in", raw))
 
     def _dead_letter(self, worker: _Worker, messages: Iterable[Message]) -> None:
         for message in messages:
             self._dead_lettered += 1
-            self._note("warning", "message.dead_lettered", worker=worker.plan.name, reason="worker_ended")
+            self._note("warning", "message.dead_lettered", worker=worker.name, reason="worker_ended")
             self._consume(message)
 
     def _frames(self, worker: _Worker, port: str, raws: list[bytes]) -> None:
         worker.shutdown.moved(self._now_s)
         for raw in raws:
-            if worker.state is State.EXITED:
+            if worker.state is State.EXITED or self._failure is not None:
                 return
             try:
                 frame = decode(raw)
             except RemoteProtocolError as error:
-                worker.malformed[error.reason] += 1
-                self._lost += 1
-                self._note(
-                    "warning", "message.rejected", worker=worker.plan.name, reason=error.reason, detail=str(error)
-                )
-                self._do(Refuse("malformed_frame", str(error), worker.plan.name, ()))
+                self._malformed_frame(worker, error)
                 continue
             try:
                 match frame:
@@ -448,21 +512,31 @@ class Session:
                     case Eof():
                         self._port_ended(worker, port)
             except RemoteProtocolError as error:
-                self._fail(1, "protocol_violation", str(error))
-                return
+                self._fail(Failure(1, "protocol_violation", str(error)))
+
+    def _malformed_frame(self, worker: _Worker, error: RemoteProtocolError) -> None:
+        """Count a frame that is none as lost; it may have been a message."""
+        self._lost += 1
+        key = worker.name, error.reason
+        self._malformed[key] += 1
+        if self._now_s - self._malformed_noted_s.get(key, float("-inf")) >= MALFORMED_NOTE_S:
+            self._malformed_noted_s[key] = self._now_s
+            fields = {"reason": error.reason, "count": self._malformed[key], "detail": str(error)}
+            self._note("error", "message.rejected", worker=worker.name, **fields)
 
     def _data(self, worker: _Worker, port: str, frame: Data) -> None:
-        name, delivery = worker.plan.name, worker.delivery
+        name, delivery = worker.name, worker.delivery
         span = frame.provenance.span_id if frame.provenance else None
         match port:
             case "output":
-                worker.advance(Step.OUTPUT)
+                worker.life.advance(Step.OUTPUT)
                 worker.answered = True
-                delivery.output("output", frame.payload, span)
                 if worker.plan.release_early:
-                    self._release(worker)
+                    self._pass_on(worker, delivery.cause(port), port, frame.payload, span)
+                else:
+                    delivery.hold(port, frame.payload, span)
                 if worker.plan.compat:
-                    self._commit(worker, "output", delivery.marker(delivery.oldest.seq))  # type: ignore[union-attr]
+                    self._commit(worker, port, delivery.marker(delivery.cause(port).seq))
             case "ctrl_out" if worker.state is State.LAUNCHED:
                 self._announced(worker, frame.payload)
             case "ctrl_out":
@@ -472,18 +546,16 @@ class Session:
                 self._note("debug", "worker.telemetry", worker=name, telemetry=frame.payload)
                 if port in worker.wired:
                     if delivery.marks(port) and delivery.oldest is not None:
-                        delivery.output(port, frame.payload, span)
+                        delivery.hold(port, frame.payload, span)
                     else:
                         self._spontaneous(End(name, port), frame.payload, span)
             case _:
-                raise RemoteProtocolError("port", f"worker '{name}' sent a message on {port}, which is not open")
+                raise RemoteProtocolError("port", f"{name_of(name)} sent a message on {port}, which is not open")
 
     def _announced(self, worker: _Worker, payload: bytes) -> None:
         ready = parse_ready(payload)
         if ready is None:
-            raise RemoteProtocolError(
-                "ready", f"worker '{worker.plan.name}': the first message on ctrl_out is not ready"
-            )
+            raise RemoteProtocolError("ready", f"{name_of(worker.name)}: the first message on ctrl_out is not ready")
         if MARK_ALL_PORTS in ready.features:
             worker.delivery.mark(worker.wired)
         self._do(*worker.startup.announced())
@@ -492,7 +564,8 @@ class Session:
 
     def _spontaneous(self, end: End, payload: bytes, span: bytes | None) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
-        self._travel(end, Message(payload, (), self._rng.randbytes(16), span or self._new_span(), b""))
+        message = Message(payload, (), self._rng.randbytes(16), span or self._new_span(), b"", end.node)
+        self._travel(end, message)
 
     def _marker(self, worker: _Worker, port: str, marker: str) -> None:
         if marker.startswith(PROBE):
@@ -503,180 +576,139 @@ class Session:
             if worker.delivery.marks(port):
                 self._commit(worker, port, marker)
         else:
-            self._note("warning", "marker.dropped", worker=worker.plan.name, port=port, marker=marker)
+            self._note("warning", "marker.dropped", worker=worker.name, port=port, marker=marker)
 
     def _commit(self, worker: _Worker, port: str, marker: str) -> None:
         """Pass on what the worker made of the messages whose markers are back."""
         for unacked in worker.delivery.returned(port, marker):
             worker.answered = True
-            self._pass_on(worker, unacked)
+            self._pass_on_held(worker, unacked)
             self._consume(unacked.message)
             self._inflight -= 1
-        self._feed(worker)
+        for other in self._loop_workers.get(worker.name, (worker,)):  # there may be room on the whole loop
+            self._feed(other)
         if worker.delivery.idle:
-            self._rested.add(worker.plan.name)
+            self._rested.add(worker.name)
 
-    def _release(self, worker: _Worker) -> None:
-        """Pass the outputs of the oldest message on before its marker (``release: "early"``)."""
-        oldest = worker.delivery.oldest
-        assert oldest is not None
-        self._pass_on(worker, oldest)
-        oldest.outputs.clear()
-
-    def _pass_on(self, worker: _Worker, unacked: Unacked) -> None:
-        """Send on what the worker made of a message: what came on ``output`` first, whichever socket was faster."""
-        cause = unacked.message
+    def _pass_on_held(self, worker: _Worker, unacked: Unacked) -> None:
+        """Pass on what was held back: what came on ``output`` first, whichever socket was faster."""
         for held in sorted(unacked.outputs, key=lambda held: held.port != "output"):
-            end = End(worker.plan.name, held.port)
-            if end in self._routes:
-                span_id = held.span_id or self._new_span()
-                self._travel(end, Message(held.payload, cause.traces, cause.trace_id, span_id, cause.span_id))
+            self._pass_on(worker, unacked, held.port, held.payload, held.span_id)
+
+    def _pass_on(self, worker: _Worker, unacked: Unacked, port: str, payload: bytes, span: bytes | None) -> None:
+        end, cause = End(worker.name, port), unacked.message
+        if end in self._routes:
+            span_id = span or self._new_span()
+            self._travel(end, Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name))
 
     def _port_ended(self, worker: _Worker, port: str) -> None:
         if port == "output":
             early = worker.state is State.RUNNING
-            worker.advance(Step.EOF_OUT)
+            worker.life.advance(Step.EOF_OUT)
             if early:
                 self._left_early(worker)
             self._do(*worker.shutdown.output_ended(self._now_s))
-            self._note("debug", "channel.eof", worker=worker.plan.name, port=port)
-        self._end(self._drain.port_ended(End(worker.plan.name, port)))
+            self._note("debug", "channel.eof", worker=worker.name, port=port)
+        self._end(self._drain.port_ended(End(worker.name, port)))
 
     def _left_early(self, worker: _Worker) -> None:
         """The worker ended its output by itself: its last outputs stand, what it leaves behind is a dead letter."""
+        if worker.plan.transport == "stdio" and not worker.answered:
+            text = f"{name_of(worker.name)} ended before it answered anything"
+            self._fail(Failure(4, "worker_not_started", text))
+            return
         self._inflight -= worker.delivery.waiting
         head, left = worker.delivery.end()
-        self._rested.add(worker.plan.name)
+        self._rested.add(worker.name)
         if head is not None:
-            self._pass_on(worker, head)
+            self._pass_on_held(worker, head)
             self._consume(head.message)
-        self._note("info", "worker.left", worker=worker.plan.name, messages_left=len(left))
-        if worker.plan.transport == "stdio" and not worker.answered:
-            self._fail(4, "worker_not_started", f"worker '{worker.plan.name}' ended before it answered anything")
+        self._note("info", "worker.left", worker=worker.name, messages_left=len(left))
         self._dead_letter(worker, left)
 
     # --- ends ---
 
     def _step(self) -> None:
         """Take the routes that are due; when none is, see what has ended."""
-        self._run()
-        if self._work or self._error is not None:
+        for _ in range(STEPS_PER_EVENT_MAX):
+            if not self._work or self._failure is not None:
+                break
+            source, message = self._work.popleft()
+            self._travel(source, message)
+            self._consume(message)
+        if self._work or self._failure is not None:
             return
         for port in sorted(self._closed_inputs):
-            self._end(self._drain.input_closed(self._inputs[port]))
+            self._end(self._drain.input_closed(self.plan.inputs[port]))
         rested, self._rested = sorted(self._rested), set()
         for node in rested:
             self._end(self._drain.rested(node))
 
-    def _run(self) -> None:
-        for _ in range(STEPS_PER_EVENT_MAX):
-            if not self._work:
-                return
-            source, message = self._work.popleft()
-            self._travel(source, message)
-            self._consume(message)
-
     def _end(self, endings: list[Ending]) -> None:
         for ending in endings:
             for barrier in ending.barriers:
-                self._report_unpaired(barrier)
+                for port, left in self._barriers[barrier].close().items():
+                    self._report_unpaired(barrier, port, len(left))
+                    for message in left:
+                        self._consume(message)
             for name in ending.workers:
                 worker = self._workers[name]
                 worker.input_ended = True
                 if worker.state is State.RUNNING:
                     self._end_input(worker)
-            for output in ending.outputs:
-                self._do(CloseOutput(self._outputs[output]))
 
     def _end_input(self, worker: _Worker) -> None:
-        worker.advance(Step.EOF_IN)
-        self._do(Send(worker.plan.name, "input", encode(Eof("fabric"))))
+        worker.life.advance(Step.EOF_IN)
+        self._do(Send(worker.name, "input", encode(Eof("fabric"))))
         self._do(*worker.shutdown.asked(self._now_s))
 
-    def _report_unpaired(self, barrier: str) -> None:
-        for port, slot in self._slots[barrier].items():
-            if slot:
-                self._unpaired += len(slot)
-                self._note("warning", "barrier.unpaired", barrier=barrier, port=port, messages=len(slot))
-                while slot:
-                    self._consume(slot.popleft())
+    def _report_unpaired(self, barrier: str, port: str, messages: int) -> None:
+        self._unpaired += messages
+        self._note("warning", "barrier.unpaired", barrier=barrier, port=port, messages=messages)
 
     def _exited(self, worker: _Worker, event: Exited) -> None:
-        name, state = worker.plan.name, worker.state
+        name, state = worker.name, worker.state
         self._gone.add(name)
-        worker.advance(Step.EXIT)
+        worker.life.advance(Step.EXIT)
         self._do(Release(name))
-        self._rested.add(name)
-        clean = lifecycle.exited_cleanly(state, event.status)
+        clean = state is State.DRAINED and event.status == 0
         self._note("info" if clean else "warning", "worker.exited", worker=name, status=event.status, state=state.name)
-        if state is State.DRAINED:
+        if worker.shutdown.forced:
+            silent = f"gave no sign of life for {self._settings.grace_s:g} s after it was asked to end, and was ended"
+            missing = "; what it had not sent is missing" if state is not State.DRAINED else ""
+            self._fail(Failure(5, "worker_killed", f"{name_of(name)} {silent}{missing}"))
+        elif state is State.DRAINED:
             for port in ("output", "ctrl_out", "telemetry"):
                 self._end(self._drain.port_ended(End(name, port)))
-            return
-        if self._error is not None:
-            return
-        started = worker.answered or (worker.plan.transport == "zmq" and state not in (State.LAUNCHED, State.READY))
-        waiting = worker.delivery.waiting
-        doing = f" with {waiting} message{'s' if waiting > 1 else ''} unanswered" if waiting else ""
-        if worker.shutdown.forced:
-            silent = f"gave no sign of life for {self._settings.grace_s:g} s after it was asked to end"
-            self._fail(5, "worker_killed", f"worker '{name}' {silent}, and was ended{doing}")
-            return
-        code = 1 if started else 2 if event.status == 2 else 4
-        how = f"exited with status {event.status}" if event.status >= 0 else f"was killed by signal {-event.status}"
-        before = "it was ready" if worker.plan.transport == "zmq" else "it answered anything"
-        when = "" if started else f" before {before}"
-        word, said = _last_words(event.stderr)
-        if code == 2 and word:  # it knows best what is wrong with its configuration
-            self._fail(code, word, said)
-            return
-        word = "child_died" if started else "worker_not_started"
-        why = ": " + said.removeprefix(f"worker '{name}': ") if said else ""
-        self._fail(code, word, f"worker '{name}' {how}{when}{doing}{why}")
+        else:
+            lines = worker.plan.transport == "stdio"
+            started = worker.answered or not (lines or state in (State.LAUNCHED, State.READY))
+            before = None if started else "it answered anything" if lines else "it was ready"
+            unanswered = worker.delivery.waiting
+            self._fail(describe_exit(name, event.status, event.stderr, before=before, unanswered=unanswered))
 
-    def _fail(self, exit_code: int, code: str, message: str) -> None:
-        """End the session because something is broken. The first failure is the one that is told."""
-        if self._error is None:
-            self._exit_code = exit_code
-            self._note("error", "session.failed", code=code, message=message)
-            self._abandon((code, message), "terminate")
-
-    def _abandon(self, error: tuple[str, str], how: str) -> None:
-        """Give up what is left: count it, end the workers."""
-        first = self._error is None
-        self._error = self._error or error
-        for worker in self._workers.values():
-            if worker.plan.name not in self._gone:
-                self._do(*(worker.shutdown.kill() if how == "kill" else worker.shutdown.terminate(self._now_s)))
-        if not first:
+    def _fail(self, failure: Failure) -> None:
+        """End the session. The first failure is the one that is told."""
+        if self._failure is not None:
             return
-        left = list(self._work)
-        self._work.clear()
-        self._lost += len(left) + sum(worker.delivery.waiting for worker in self._workers.values())
-        self._lost += sum(len(slot) for slots in self._slots.values() for slot in slots.values())
+        self._failure = failure
+        self._note("error", "session.failed", code=failure.code, message=failure.message)
+        for name in self._workers.keys() - self._gone:
+            self._do(*self._workers[name].shutdown.terminate(self._now_s))
 
     def _finish_if_over(self) -> None:
-        if len(self._gone) < len(self._workers) or self._finished:
+        if len(self._gone) < len(self._workers):
             return
-        if self._error is None and (self._work or not self._drain.over):
+        if self._failure is None and (self._work or not self._drain.over):
             return
-        losses = LossReport(self._lost, self._dead_lettered, self._unpaired)
-        forced = any(worker.shutdown.forced for worker in self._workers.values())
-        if self._exit_code is None:
-            self._exit_code = 5 if losses.lost or losses.dead_lettered or forced else 0
+        left = len(self._work) + sum(worker.delivery.waiting for worker in self._workers.values())
+        left += sum(barrier.waiting for barrier in self._barriers.values())
+        losses = LossReport(self._lost + left, self._dead_lettered, self._unpaired)
         self._finished = True
-        self._do(Finish(self._exit_code, losses, self._error))
-
-
-def _last_words(stderr: tuple[str, ...]) -> tuple[str, str]:
-    """Return what a worker said of its end: code and text of its last error object, else no code and its last line."""
-    for line in reversed(stderr):
-        try:
-            said = decode_json(line)
-        except ValueRejected:
-            if line.strip():
-                return "", line.strip()
-            continue
-        if isinstance(said, dict) and isinstance(said.get("error"), str):
-            return str(said.get("code", "")), said["error"]
-    return "", ""
+        if self._failure is not None:
+            error = self._failure.code, self._failure.message
+            self._do(Finish(self._failure.exit_code, losses, error))
+        elif self._refused_any and self._settings.refusal_ends:
+            self._do(Finish(1, losses))
+        else:
+            self._do(Finish(5 if losses.lost or losses.dead_lettered else 0, losses))

@@ -1,9 +1,9 @@
 """End one worker in order: end of data_in, end of data_out, stop, exit; by force if nothing moves for the grace time.
 
-    eof_sent      timer
+    asked         timer
     output_ended  Send stop, Send end of ctrl_in, timer      never before: it would lose what is queued in front
-    timer         moved since? wait again : TERM, then KILL
-    exited        -
+    timer         if it moved meanwhile, or owes nothing: timer; else TERM, timer
+    timer again   KILL
 
 No timer ends a worker that still moves: any frame from it counts. The order follows the documented shutdown; control
 comes after the end of the output, because a loop through control could not end otherwise.
@@ -73,9 +73,15 @@ class Shutdown:
         self._stage = "killed"
         return [Signal(self._worker, "KILL")]
 
-    def timer(self, now_s: float) -> list[Command]:
-        """The time asked for is over."""
+    def timer(self, now_s: float, *, owes: bool) -> list[Command]:
+        """The time asked for is over.
+
+        Args:
+            owes: whether the worker has a message to answer, or its end to tell. One that waits for others is idle.
+        """
         if self._stage == "asked":
+            if not owes:
+                self._moved_s = now_s
             if now_s < self._moved_s + self._grace_s:
                 return [self._timer(self._moved_s)]
             self.forced = True

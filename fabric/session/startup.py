@@ -17,7 +17,7 @@ __all__ = ["PROBE", "Startup"]
 from fabric.session.events import Command, Launch, Send, SetTimer
 from fabric.wire.codec import encode
 from fabric.wire.frame import Marker
-from fabric.wire.lifecycle import State, Step, advance
+from fabric.wire.lifecycle import Life, State, Step
 
 PROBE = "probe/"
 
@@ -26,16 +26,16 @@ class Startup:
     """One worker's start.
 
     Args:
-        worker: its name.
+        life: its state.
         incarnation: counts its processes.
         ready_timeout_s: how long launch, announcement and probe may take together.
         probe: whether to probe; a worker that does not forward markers, and says so, is not.
     """
 
-    def __init__(self, worker: str, incarnation: int, ready_timeout_s: float, *, probe: bool = True) -> None:
-        self.state = State.LAUNCHED
-        self.marker = f"{PROBE}{worker}/{incarnation}"
-        self._worker = worker
+    def __init__(self, life: Life, incarnation: int, ready_timeout_s: float, *, probe: bool = True) -> None:
+        self.marker = f"{PROBE}{life.worker}/{incarnation}"
+        self._life = life
+        self._worker = life.worker
         self._timeout_s = ready_timeout_s
         self._probe = probe
 
@@ -45,19 +45,19 @@ class Startup:
 
     def announced(self) -> list[Command]:
         """The worker says that it is ready. Raises RemoteProtocolError if it said so before."""
-        self.state = advance(self._worker, self.state, Step.ANNOUNCE)
+        self._life.advance(Step.ANNOUNCE)
         if not self._probe:
-            self.state = advance(self._worker, self.state, Step.PROBE)
+            self._life.advance(Step.PROBE)
             return []
         return [Send(self._worker, "input", encode(Marker("fabric", self.marker)))]
 
     def probed(self) -> None:
         """The probe came back on ``output``. Raises RemoteProtocolError if it was not on its way."""
-        self.state = advance(self._worker, self.state, Step.PROBE)
+        self._life.advance(Step.PROBE)
 
     def missing(self) -> str | None:
-        """Return what is still waited for, in words, or ``None``: the meaning of the timer."""
-        match self.state:
+        """Return what is still waited for, in words, or ``None`` if nothing is: the meaning of the timer."""
+        match self._life.state:
             case State.LAUNCHED:
                 return f"did not say that it is ready within {self._timeout_s:g} s"
             case State.READY:

@@ -41,7 +41,7 @@ class Absent(EvaluationError):
 
 
 INT_BITS_MAX = 14_000
-"""About 4,200 digits; CPython itself refuses to print more than 4,300."""
+"""What arithmetic may yield: about 4,200 digits. Python itself refuses to print more than 4,300."""
 
 
 def present(value: Any, name: str) -> Any:
@@ -114,10 +114,6 @@ def arithmetic(op: str, left: Any, right: Any) -> Any:
     """Add, subtract or multiply as ``number``; ``+`` joins two strings."""
     if op == "+" and isinstance(left, str) and isinstance(right, str):
         return left + right
-    if op == "/":
-        return quotient(left, right)
-    if op == "%":
-        return modulo(left, right)
     return finite(_SUMS[op](*_floats(op, left, right)))
 
 
@@ -141,7 +137,7 @@ def modulo(left: Any, right: Any) -> Any:
 def negative(value: Any) -> Any:
     """Return a ``json`` value that has to be a number, negated."""
     if _is_number(value):
-        return -value
+        return bounded(-value) if isinstance(value, int) else -value
     raise EvaluationError(f"cannot negate {_text(value)}")
 
 

@@ -79,12 +79,12 @@ async def simulate(
         settings: times.
         seed: of the ids.
     """
-    client = _Recorder()
+    client = _Recorder()  # and nobody wants a report
     session = Session(plan, settings or Settings(), random.Random(seed))
     transport = MemoryTransport()
     async with trio.open_nursery() as nursery:
         launcher = _MemoryLauncher(transport, runners, nursery)
-        coordinator = Coordinator(session, transport, launcher, client)
+        coordinator = Coordinator(session, transport, launcher, client, client)
 
         async def feed() -> None:
             for ticket, (port, payload) in enumerate(inputs, 1):
@@ -118,9 +118,6 @@ class _Recorder:
         self.refusals.append(refusal)
 
     def settled(self, ticket: int) -> None:
-        pass
-
-    def output_closed(self, port: str) -> None:
         pass
 
     def noted(self, note: Note) -> None:

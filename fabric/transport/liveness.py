@@ -8,15 +8,21 @@ from __future__ import annotations
 __all__ = ["die_with_parent"]
 
 import os
+import signal
 import threading
 
 
 def die_with_parent(descriptor: int) -> None:
-    """End this process, at once and without clean-up, when the pipe does. Works while the main thread is busy."""
+    """End this process, at once and without clean-up, when the pipe does. Works while the main thread is busy.
+
+    A process that leads its group takes along what it has started.
+    """
 
     def watch() -> None:
         while os.read(descriptor, 1):
             pass
+        if os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
     os.set_inheritable(descriptor, False)

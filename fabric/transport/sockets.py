@@ -37,7 +37,10 @@ ZMQ_SOCKETS_MAX = 65_536
 class _Socket:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, *, bind: bool) -> None:
         self.endpoint = endpoint
-        self._socket = context.socket(kind)
+        try:
+            self._socket = context.socket(kind)
+        except zmq.ZMQError as error:  # no more descriptors, or sockets
+            raise ConfigError(f"cannot open a socket for {endpoint}: {error.strerror}") from None
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.set(zmq.SNDHWM, 0)  # bounded by the session's windows instead
         # With the default of 1,000 libzmq stops reading there; if the peer, its linger over, goes meanwhile, what still

@@ -10,7 +10,7 @@ All integers are big-endian. Markers and ends are recognised before any JSON is 
 
 from __future__ import annotations
 
-__all__ = ["FRAME_BYTES_MAX", "PARENTS_MAX", "TOPIC_BYTES_MAX", "decode", "encode"]
+__all__ = ["FRAME_BYTES_MAX", "PARENTS_MAX", "PAYLOAD_BYTES_MAX", "TOPIC_BYTES_MAX", "decode", "encode", "is_eof"]
 
 from struct import Struct
 
@@ -28,6 +28,9 @@ PARENTS_MAX = 255
 
 _LENGTH = Struct(">I")
 _TRACED = Struct(">BB16s8sQB")  # 0x02, flags, trace id, span id, seq, number of parents
+PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - (_LENGTH.size + TOPIC_BYTES_MAX + _TRACED.size + 8 * PARENTS_MAX)
+"""A payload of this size fits into a frame, whatever its topic and its parents."""
+
 _MARKER = 0x01
 _TRACE = 0x02
 
@@ -104,6 +107,11 @@ def _bytes(text: str, what: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise LocalProtocolError(f"{what} cannot be written as UTF-8: {error}") from None
+
+
+def is_eof(raw: bytes) -> bool:
+    """Tell the end of a channel without decoding the frame."""
+    return len(raw) >= 4 and int.from_bytes(raw[:4], "big") + 4 == len(raw)
 
 
 def _text(raw: bytes, reason: str) -> str:

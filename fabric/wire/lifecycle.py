@@ -12,7 +12,7 @@ What is not in the table is an error of the side that caused it. Neither side lo
 
 from __future__ import annotations
 
-__all__ = ["TABLE", "State", "Step", "advance", "exited_cleanly"]
+__all__ = ["TABLE", "Life", "State", "Step"]
 
 from enum import Enum, auto
 
@@ -57,20 +57,27 @@ TABLE: dict[tuple[State, Step], State] = {
 }
 
 
-def advance(worker: str, state: State, step: Step) -> State:
-    """Return the next state.
+class Life:
+    """One worker's state.
 
-    Raises:
-        RemoteProtocolError: the table does not have this step in this state.
+    Args:
+        worker: its name, for messages.
     """
-    try:
-        return TABLE[state, step]
-    except KeyError:
-        raise RemoteProtocolError(
-            "lifecycle", f"worker '{worker}': {step.value} is not allowed in {state.name}"
-        ) from None
 
+    __slots__ = ("state", "worker")
 
-def exited_cleanly(state: State, status: int) -> bool:
-    """Say whether an exit in this state with this status is an end, not a crash."""
-    return state is State.DRAINED and status == 0
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self.state = State.LAUNCHED
+
+    def advance(self, step: Step) -> None:
+        """Go on.
+
+        Raises:
+            RemoteProtocolError: the table does not have this step in this state.
+        """
+        try:
+            self.state = TABLE[self.state, step]
+        except KeyError:
+            text = f"worker '{self.worker}': {step.value} is not allowed in {self.state.name}"
+            raise RemoteProtocolError("lifecycle", text) from None

@@ -6,15 +6,27 @@ happens to look like that is wrapped by its sender as ``{"__port": "data", "msg"
 
 from __future__ import annotations
 
-__all__ = ["DATA", "MARKER", "LineBridge", "read_line", "write_line"]
+__all__ = [
+    "DATA",
+    "LINE_BYTES_MAX",
+    "MARKER",
+    "LineBridge",
+    "LineSplitter",
+    "Written",
+    "one_line",
+    "read_line",
+    "write_line",
+]
 
 from collections import deque
+from collections.abc import Iterator
 
 import msgspec
 
 from fabric.errors import LocalProtocolError, ValueRejected
-from fabric.wire.codec import decode, encode
-from fabric.wire.frame import Data, Marker
+from fabric.wire.codec import PAYLOAD_BYTES_MAX, decode, encode
+from fabric.wire.control import READY
+from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import STRING, encode_json, validator
 
 DATA = "data"
@@ -46,11 +58,65 @@ def read_line(line: bytes) -> tuple[str, bytes]:
 
 def write_line(port: str, payload: bytes) -> bytes:
     """Return the line, with its line end, that carries this JSON text on this port."""
-    if b"\n" in payload or b"\r" in payload:  # in JSON: white space between tokens, for a string has them escaped
-        payload = payload.replace(b"\n", b" ").replace(b"\r", b" ")
+    payload = one_line(payload)
     if port != DATA or read_line(payload) != (DATA, payload):
         payload = b'{"__port":' + encode_json(port) + b',"msg":' + payload + b"}"
     return payload + b"\n"
+
+
+LINE_BYTES_MAX = PAYLOAD_BYTES_MAX
+"""A longer line would not fit into a frame, and one without end would fill the memory."""
+
+
+class LineSplitter:
+    """Cuts a stream of bytes into lines without their ends.
+
+    Args:
+        size_bytes_max: of a line.
+    """
+
+    def __init__(self, size_bytes_max: int = LINE_BYTES_MAX) -> None:
+        self._size_bytes_max = size_bytes_max
+        self._rest = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the lines that this chunk completes; an empty chunk, the end of the stream, completes the last one.
+
+        Raises:
+            ValueRejected: a line is too long; those before it were yielded.
+        """
+        *whole, tail = chunk.split(b"\n") if chunk else (b"", b"")
+        for piece in whole:
+            line, self._rest = bytes(self._rest + piece), bytearray()
+            self._refuse_long(len(line))
+            if chunk or line:
+                yield line
+        self._rest += tail
+        self._refuse_long(len(self._rest))
+
+    def _refuse_long(self, size_bytes: int) -> None:
+        if size_bytes > self._size_bytes_max:
+            limit = f"a line of at most {self._size_bytes_max} bytes"
+            raise ValueRejected("$", limit, f"one of {size_bytes} bytes or more")
+
+
+def one_line(payload: bytes) -> bytes:
+    """Return JSON text without line ends: in JSON they are white space between tokens, for strings escape them."""
+    return payload.replace(b"\n", b" ").replace(b"\r", b" ")
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a frame means for a program on lines.
+
+    Attributes:
+        lines: to write to its stdin.
+        answers: frames (port, bytes) that answer at once, in its stead.
+        ended: its stdin is to be closed, behind the lines before.
+    """
+
+    lines: bytes = b""
+    answers: tuple[tuple[str, bytes], ...] = ()
+    ended: bool = False
 
 
 class LineBridge:
@@ -68,22 +134,34 @@ class LineBridge:
         self._name = name
         self._echoes = echoes
         self._unanswered: deque[str] = deque()
+        self._ended = False
 
-    def to_program(self, port: str, raw: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
-        """Return the lines to write for a frame, and the frames (port, bytes) that answer it at once.
+    def started(self) -> list[tuple[str, bytes]]:
+        """Return the frames (port, bytes) that announce the program: it is ready since it runs."""
+        return [("ctrl_out", encode(Data(self._name, READY)))]
 
-        The end of ``input`` is no line: close the program's stdin.
-        """
+    def to_program(self, port: str, raw: bytes) -> Written:
+        """Return what to do for a frame on one of the program's input ports."""
+        if self._ended:
+            return Written()
         match decode(raw):
             case Data(_, payload):
-                return write_line(DATA if port == "input" else port, payload), []
+                return Written(write_line(DATA if port == "input" else port, payload))
             case Marker(_, marker) if self._echoes:
-                return write_line(MARKER, encode_json(marker)), []
+                return Written(write_line(MARKER, encode_json(marker)))
             case Marker(_, marker) if marker.startswith("ack/"):
                 self._unanswered.append(marker)
             case Marker() as probe:
-                return b"", [("output", encode(probe))]
-        return b"", []
+                return Written(answers=(("output", encode(probe)),))
+            case Eof() if port == "input":
+                self._ended = True
+                return Written(ended=True)
+        return Written()
+
+    def exited(self, status: int) -> list[tuple[str, bytes]]:
+        """Return the frames that its exit stands for: an end of its channels only with status 0."""
+        end = encode(Eof(self._name))
+        return [(port, end) for port in ("output", "ctrl_out", "telemetry")] if status == 0 else []
 
     def from_program(self, line: bytes) -> list[tuple[str, bytes]]:
         """Return the frames (port, bytes) that a line stands for; none for a blank one.

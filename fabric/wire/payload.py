@@ -413,8 +413,8 @@ class Validator:
 
 def _changed(plain: Any, value: Any) -> bool:
     """Say whether normalisation replaced a number. Compares what was read with what would be written."""
-    try:
-        return _has_integral_float(plain) and encode_json(plain) != encode_json(value)
+    try:  # sorted: a record's fields come in the order of its type, which is no change
+        return _has_integral_float(plain) and _encode_sorted(plain) != _encode_sorted(value)
     except RecursionError:
         return True
 
@@ -439,6 +439,7 @@ def validator(type_: Type) -> Validator:
 
 
 _decode = msgspec.json.Decoder().decode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 encode_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 """Write a value, typed or plain, as compact JSON."""
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
 
-from fabric.errors import TransportClosed, WorkerFailed
+from fabric.errors import TransportClosed, ValueRejected, WorkerFailed
 from fabric.launch.launcher import Worker
-from fabric.launch.process import LINE_BYTES_MAX, ProcessLauncher, open_launcher
+from fabric.launch.process import STDERR_LINE_BYTES_MAX, ProcessLauncher, open_launcher
 from fabric.plan.plan import WorkerPlan
+from fabric.wire.lines import LINE_BYTES_MAX
 from fabric.wire.payload import STRING
 from fabric.wire.spec import WorkerSpec
 
@@ -49,6 +52,18 @@ async def finish(worker: Worker) -> tuple[int, list[bytes], list[str]]:
     out = await lines(worker.stdout_lines())
     err = [line async for line in worker.stderr_lines()]
     return await worker.wait(), out, err
+
+
+async def finish_stdout(worker: Worker) -> tuple[int, list[bytes]]:
+    """Return exit status and stdout."""
+    out = await lines(worker.stdout_lines())
+    return await worker.wait(), out
+
+
+def descriptors() -> int:
+    """Count our open descriptors; those of tests before this one are closed first."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.mark.parametrize(
@@ -97,14 +112,26 @@ async def test_a_program_that_no_longer_reads_is_noticed(launcher: ProcessLaunch
     await worker.close_stdin()
 
 
-async def test_an_endless_line_is_cut(launcher: ProcessLauncher):
-    """Into pieces of about 16 MiB; together they are what was written."""
-    worker = await launcher.launch(shell(f"head -c {2 * LINE_BYTES_MAX + 1_000_000} /dev/zero; echo; echo end"))
-    first, second, third, end = await lines(worker.stdout_lines())
-    assert LINE_BYTES_MAX < len(first) <= LINE_BYTES_MAX + 2**20
-    assert len(first) + len(second) + len(third) == 2 * LINE_BYTES_MAX + 1_000_000
-    assert end == b"end"
-    assert await worker.wait() == 0
+async def test_a_line_on_stdout_that_is_too_long_is_refused(launcher: ProcessLauncher):
+    """It would not fit into a frame. Those before it were given."""
+    worker = await launcher.launch(shell(f"echo 1; head -c {LINE_BYTES_MAX + 1} /dev/zero; exec sleep 3600"))
+    source = worker.stdout_lines()
+    assert await anext(source) == b"1"
+    with pytest.raises(ValueRejected, match="expected a line of at most 16774882 bytes"):
+        await anext(source)
+    worker.signal("KILL")
+    assert await worker.wait() == -signal.SIGKILL
+
+
+async def test_a_line_on_stderr_that_is_too_long_is_left_out(launcher: ProcessLauncher):
+    """Nobody depends on it; what comes behind it is given."""
+    worker = await launcher.launch(
+        shell(f"(echo one; head -c {STDERR_LINE_BYTES_MAX + 1} /dev/zero; echo; echo two) >&2")
+    )
+    first, left_out, *_, last = [line async for line in worker.stderr_lines()]
+    assert await finish_stdout(worker) == (0, [])
+    assert (first, last) == ("one", "two")
+    assert left_out == f"(left out: one of {STDERR_LINE_BYTES_MAX + 1} bytes or more)"
 
 
 @pytest.mark.parametrize(
@@ -210,14 +237,14 @@ async def test_after_20_launches_no_zombie_and_no_descriptor_is_left(launcher: P
     workers = [await launcher.launch(plan("cat"))]
     await workers[0].close_stdin()
     await finish(workers[0])
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(20):
         worker = await launcher.launch(plan("cat"))
         workers.append(worker)
         await worker.write_stdin(b"1\n")
         await worker.close_stdin()
         assert await finish(worker) == (0, [b"1"], [])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker.pid or 0, 0)
@@ -226,17 +253,18 @@ async def test_after_20_launches_no_zombie_and_no_descriptor_is_left(launcher: P
 async def test_a_program_that_could_not_be_started_leaves_no_descriptor(launcher: ProcessLauncher):
     """Twenty times."""
     await finish(await launcher.launch(plan("true")))  # starts the guard
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(20):
         with pytest.raises(WorkerFailed):
             await launcher.launch(plan("no-such-program-here"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
-async def test_at_the_end_of_the_launcher_programs_of_others_are_killed():
-    """Those that nobody has ended: the guard does."""
+@pytest.mark.parametrize("ours", [False, True])
+async def test_at_the_end_of_the_launcher_what_is_left_is_killed_and_reaped(ours: bool):
+    """Those that nobody has ended."""
     async with open_launcher(os.environ) as launcher:
-        worker = await launcher.launch(shell("echo started; exec sleep 3600"))
+        worker = await launcher.launch(plan("sh", "-c", "echo started; exec sleep 3600", ours=ours))
         source = worker.stdout_lines()
         assert await anext(source) == b"started"
     with trio.fail_after(20):
@@ -254,9 +282,9 @@ from fabric.wire.spec import WorkerSpec
 async def main():
     async with open_launcher(os.environ) as launcher:
         # It prints on our stderr, as workers on sockets do.
-        worker = await launcher.launch(
-            WorkerPlan("judge", WorkerSpec("judge", "worker", STRING, STRING), ("sh", "-c", "echo started; sleep 3600"))
-        )
+        command = ("sh", "-c", "echo started; sleep 3600")
+        worker = await launcher.launch(WorkerPlan("judge", WorkerSpec("judge", "worker", STRING, STRING), command))
+        print(worker.pid, flush=True)
         await trio.sleep_forever()
 
 trio.run(main)
@@ -270,8 +298,16 @@ def test_programs_of_others_die_with_a_coordinator_that_is_killed(tmp_path: Path
     script = tmp_path / "elsewhere" / "coordinator.py"
     script.parent.mkdir()
     script.write_text(COORDINATOR)
-    with subprocess.Popen([sys.executable, "-P", script], cwd=tmp_path, stderr=subprocess.PIPE) as coordinator:
+    with subprocess.Popen(
+        [sys.executable, "-P", script], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as coordinator:
+        assert coordinator.stdout is not None
         assert coordinator.stderr is not None
+        worker = int(coordinator.stdout.readline())
         assert coordinator.stderr.readline() == b"started\n"
         coordinator.kill()
-        assert coordinator.stderr.read() == b""  # worker and guard held it, and are gone
+        try:
+            assert coordinator.communicate(timeout=20) == (b"", b"")  # worker and guard held it, and are gone
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(worker, signal.SIGKILL)

@@ -7,7 +7,7 @@ from plans import graph_of, module_of, plan_of
 
 from fabric.errors import ConfigError
 from fabric.plan.endpoints import IPC_PATH_BYTES_MAX, ipc_addresses
-from fabric.plan.make import Settings, make_plan
+from fabric.plan.make import Surroundings, make_plan
 from fabric.plan.plan import Address
 
 
@@ -18,7 +18,7 @@ def one(worker: str, signature: str = "!int -> !int"):
 def test_an_agent_is_our_module_with_every_port():
     """Provider and model are filled in; one message at a time."""
     worker = one('agent { provider: "eliza" }')
-    assert worker.command == ("python", "-m", "plumb_agent")
+    assert worker.command == ("python", "-P", "-m", "plumb_agent")
     assert worker.spec.config == {"provider": "eliza", "model": "doctor"}
     assert list(worker.endpoints) == ["input", "output", "ctrl_in", "ctrl_out", "telemetry"]
     assert worker.endpoints["input"] == Address("ipc://RUN/0.input", "ipc://RUN/0.input")
@@ -57,7 +57,7 @@ def test_consumers_are_started_before_producers():
 
 
 def make(text: str, **settings: str):
-    return make_plan(module_of(text), graph_of(text), Settings("python", "RUN", ".", **settings))
+    return make_plan(module_of(text), graph_of(text), Surroundings("python", "RUN", ".", **settings))
 
 
 def test_an_agent_needs_a_provider_that_this_version_has():

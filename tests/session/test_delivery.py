@@ -8,7 +8,7 @@ from fabric.session.delivery import OUTPUTS_PER_INPUT_MAX, Delivery, Message, Tr
 
 def message(text: str) -> Message:
     trace = Trace(bytes(16), 1)
-    return Message(text.encode(), (trace,), trace.id, bytes(8), b"")
+    return Message(text.encode(), (trace,), trace.id, bytes(8), b"", "i")
 
 
 def edge(window: int = 1, *texts: str) -> Delivery:
@@ -50,11 +50,11 @@ def test_outputs_are_committed_by_the_marker_that_follows_them():
     """Each message gets the outputs between the marker before and its own; none is fine."""
     delivery = edge(3, "a", "b", "c")
     taken(delivery)
-    delivery.output("output", b"1", None)
-    delivery.output("output", b"2", None)
+    delivery.hold("output", b"1", None)
+    delivery.hold("output", b"2", None)
     assert outputs(delivery.returned("output", "ack/judge/1/1")) == [["1", "2"]]
     assert outputs(delivery.returned("output", "ack/judge/1/2")) == [[]]
-    delivery.output("output", b"3", None)
+    delivery.hold("output", b"3", None)
     assert outputs(delivery.returned("output", "ack/judge/1/3")) == [["3"]]
     assert delivery.idle
 
@@ -74,10 +74,10 @@ def test_a_message_is_committed_when_its_marker_is_back_on_every_port_that_marks
     delivery.offer(message("a"), feedback=False)
     delivery.offer(message("b"), feedback=False)
     taken(delivery)
-    delivery.output("output", b"1", None)
+    delivery.hold("output", b"1", None)
     assert delivery.returned("output", "ack/judge/1/1") == []
-    delivery.output("output", b"2", None)
-    delivery.output("telemetry", b"t1", None)
+    delivery.hold("output", b"2", None)
+    delivery.hold("telemetry", b"t1", None)
     assert outputs(delivery.returned("telemetry", "ack/judge/1/1")) == [["1", "t1"]]
 
 
@@ -99,7 +99,7 @@ def test_a_marker_that_was_never_sent_is_a_violation():
 def test_an_output_without_an_input_is_a_violation():
     """No message is with the worker."""
     with pytest.raises(RemoteProtocolError, match="no input in flight"):
-        edge(1).output("output", b"1", None)
+        edge(1).hold("output", b"1", None)
 
 
 def test_more_outputs_than_may_be_held_are_a_violation():
@@ -107,16 +107,16 @@ def test_more_outputs_than_may_be_held_are_a_violation():
     delivery = edge(1, "a")
     taken(delivery)
     for _ in range(OUTPUTS_PER_INPUT_MAX):
-        delivery.output("output", b"1", None)
+        delivery.hold("output", b"1", None)
     with pytest.raises(RemoteProtocolError, match="10001 outputs"):
-        delivery.output("output", b"1", None)
+        delivery.hold("output", b"1", None)
 
 
 def test_a_worker_that_ends_commits_its_last_outputs_and_leaves_the_rest():
     """After max_messages it need not return the last marker."""
     delivery = edge(2, "a", "b", "c")
     taken(delivery)
-    delivery.output("output", b"1", None)
+    delivery.hold("output", b"1", None)
     head, left = delivery.end()
     assert head is not None
     assert outputs([head]) == [["1"]]
@@ -131,3 +131,24 @@ def test_a_worker_that_ends_without_an_answer_leaves_everything():
     head, left = delivery.end()
     assert head is None
     assert [m.payload for m in left] == [b"a", b"b"]
+
+
+def test_an_answer_that_was_not_held_counts_as_one():
+    """``release: "early"`` passes outputs on at once; the message is done all the same when the worker ends."""
+    delivery = edge(1, "a")
+    taken(delivery)
+    assert delivery.cause("output").message.payload == b"a"
+    head, left = delivery.end()
+    assert head is not None
+    assert (head.outputs, left) == ([], [])
+
+
+def test_only_so_many_enter_a_loop():
+    """What comes from inside always may."""
+    delivery = edge(8, "new")
+    assert delivery.take(admit=False) is None
+    delivery.offer(message("back"), feedback=True)
+    back = delivery.take(admit=False)
+    assert back is not None
+    assert back.message.payload == b"back"
+    assert delivery.inside == 1

@@ -8,7 +8,6 @@ import pytest
 from plans import plan_of
 
 from fabric.session.events import (
-    CloseOutput,
     Command,
     Continue,
     Deliver,
@@ -18,6 +17,7 @@ from fabric.session.events import (
     Frames,
     Input,
     InputClosed,
+    Interrupted,
     Launch,
     Launched,
     LaunchFailed,
@@ -31,7 +31,6 @@ from fabric.session.events import (
     Settled,
     Signal,
     Start,
-    Stop,
     TimerFired,
 )
 from fabric.session.session import STEPS_PER_EVENT_MAX, Session, Settings
@@ -93,7 +92,7 @@ def test_a_graph_without_workers_opens_at_once_and_ends_with_its_input():
     assert isinstance(first, Deliver)
     assert (first.port, first.payload, first.tickets) == ("output", b"2", (7,))
     assert second == Settled(7)
-    assert run(InputClosed("input")) == [CloseOutput("output"), Finish(0, LossReport())]
+    assert run(InputClosed("input")) == [Finish(0, LossReport())]
     assert run(Continue()) == []
 
 
@@ -134,7 +133,6 @@ def test_a_worker_is_ended_in_order():
     assert run.frames(Eof("f"), now_s=6.0) == [
         Send("f", "ctrl_in", encode(Data("fabric", STOP))),
         Send("f", "ctrl_in", encode(Eof("fabric"))),
-        CloseOutput("o"),
     ]
     assert run(Exited("f", 0), 7.0) == [Release("f"), Finish(0, LossReport())]
 
@@ -169,11 +167,12 @@ def test_an_empty_loop_ends_with_its_input():
 
 
 def test_feedback_is_taken_before_new_input():
-    """Window 64 is full of new input; what came back goes first when there is room."""
+    """Sixteen are on the loop, so no more are let in; what came back goes on at once, and makes no room."""
     run = Run(LOOP).started()
-    for ticket in range(66):
-        run(Input("i", str(1000 + ticket).encode(), ticket))
-    assert sent(run.frames(out(5), ack(1))) == [b"5", "ack/f/1/65"]
+    admitted = [sent(run(Input("i", str(1000 + ticket).encode(), ticket))) for ticket in range(20)]
+    assert admitted[15:17] == [[b"1015", "ack/f/1/16"], []]
+    assert sent(run.frames(out(5), ack(1))) == [b"5", "ack/f/1/17"]
+    assert sent(run.frames(out(0), ack(2))) == [b"1016", "ack/f/1/18"]
 
 
 def test_a_refused_input_never_comes_in():
@@ -200,9 +199,10 @@ def test_a_malformed_frame_is_counted_and_does_not_stop_the_session():
     """One bad frame between two good ones."""
     run = Run(ONE).started()
     run(Input("i", b"1", 1))
-    commands = run(Frames("f", "output", [encode(out(1)), b"\xff", encode(ack(1))]))
-    assert delivered(commands) == [b"1"]
-    assert [command.code for command in commands if isinstance(command, Refuse)] == ["malformed_frame"]
+    assert delivered(run(Frames("f", "output", [encode(out(1)), b"\xff", encode(ack(1))]))) == [b"1"]
+    run(InputClosed())
+    run.frames(Eof("f"))
+    assert run(Exited("f", 0))[-1] == Finish(5, LossReport(lost=1))
 
 
 def test_a_worker_that_dies_fails_the_session():
@@ -234,7 +234,7 @@ def test_a_program_that_cannot_be_started_fails_the_session():
     run = Run(ONE)
     run(Start())
     error = ("worker_not_started", "worker 'f' could not be started: no such file")
-    assert run(LaunchFailed("f", "no such file")) == [Finish(4, LossReport(), error)]
+    assert run(LaunchFailed("f", "no such file")) == [Release("f"), Finish(4, LossReport(), error)]
 
 
 def test_a_worker_that_is_never_ready_is_ended():
@@ -252,7 +252,8 @@ def test_a_worker_that_is_launched_while_the_session_fails_is_killed():
     """The signal to it was too early to reach it."""
     run = Run(ONE + 'let g : !int -> !int = python { call: "m:g" }\n')
     run(Start())
-    run(Stop("terminate", 130))
+    run(Interrupted(2))
+    run(Interrupted(2))
     assert run(Launched("f", 7)) == [Signal("f", "KILL")]
 
 
@@ -292,7 +293,7 @@ def test_the_first_stop_drains():
     """No more input; what is there is finished; a worker that has something is watched from now on."""
     run = Run(ONE).started()
     run(Input("i", b"1", 1))
-    assert run(Stop("drain"), 100.0) == [SetTimer(("grace", "f"), 110.0)]
+    assert run(Interrupted(2), 100.0) == [SetTimer(("grace", "f"), 110.0)]
     assert run(Input("i", b"2", 2), 100.0) == [
         Refuse("input_closed", "the session takes no more input", "i", (2,)),
         Settled(2),
@@ -304,9 +305,9 @@ def test_the_second_stop_terminates_and_the_third_kills():
     """The exit code is the signal's; what was left is lost."""
     run = Run(ONE).started()
     run(Input("i", b"1", 1))
-    run(Stop("drain"))
-    assert run(Stop("terminate", 130)) == [Signal("f", "TERM"), SetTimer(("grace", "f"), 10.0)]
-    assert run(Stop("kill", 130)) == [Signal("f", "KILL")]
+    run(Interrupted(2))
+    assert run(Interrupted(2)) == [Signal("f", "TERM"), SetTimer(("grace", "f"), 10.0)]
+    assert run(Interrupted(2)) == [Signal("f", "KILL")]
     finish = run(Exited("f", -9))[-1]
     assert isinstance(finish, Finish)
     assert (finish.exit_code, finish.losses) == (130, LossReport(lost=1))
@@ -318,7 +319,7 @@ def test_unpaired_messages_are_counted():
     run(Start())
     assert delivered(run(Input("i", b"1", 1))) == []
     assert delivered(run(Input("i", b"2", 2))) == [b"[1,2]"]
-    assert run(InputClosed()) == [Settled(2), CloseOutput("o"), Finish(0, LossReport(unpaired=1))]
+    assert run(InputClosed()) == [Settled(2), Finish(0, LossReport(unpaired=1))]
 
 
 def test_a_pair_counts_for_the_inputs_of_both_sides():
@@ -345,6 +346,136 @@ def test_an_endless_loop_gives_others_their_turn():
     assert run.session.has_work
     assert not run.session.wants_input
     assert run(Continue()) == []
-    finish = run(Stop("terminate", 130))[-1]
+    run(Interrupted(2))
+    finish = run(Interrupted(2))[-1]
     assert isinstance(finish, Finish)
     assert (finish.exit_code, finish.losses) == (130, LossReport(lost=1))
+
+
+# --- late, early, too large, too many -----------------------------------------------------------------------------
+
+TWO = 'let a : !int -> !int = python { call: "m:a" }\nlet b : !int -> !int = python { call: "m:b" }\n'
+
+
+class RunTwo(Run):
+    """A session with workers ``a`` and ``b``, both running."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(TWO + text)
+        self(Start())
+        for name in ("a", "b"):
+            self.of(name, Data(name, READY), port="ctrl_out")
+            self.of(name, Marker(name, f"probe/{name}/1"))
+
+    def of(self, name: str, *frames: Data | Marker | Eof, port: str = "output", now_s: float = 0.0) -> list[Command]:
+        return self(Frames(name, port, [encode(frame) for frame in frames]), now_s)
+
+    def answer(self, name: str, seq: int, *values: int) -> list[Command]:
+        outputs = [Data(name, str(value).encode()) for value in values]
+        return self.of(name, *outputs, Marker(name, f"ack/{name}/1/{seq}"))
+
+    def end(self, name: str) -> list[Command]:
+        return [*self.of(name, Eof(name)), *self(Exited(name, 0))]
+
+
+PAIR = "let main : (!int, !int) -> !(int, int) = plumb(i, j, o) { i ; a\n j ; b\n (a * b) ; barrier ; o }\n"
+
+
+def test_late_messages_of_a_closed_barrier_settle_and_are_reported():
+    """Nothing waits for ever behind a barrier that will never fire."""
+    run = RunTwo(PAIR)
+    run(Input("j", b"1", 1))
+    run(InputClosed())
+    run.end("a")
+    assert Settled(1) in run.answer("b", 1, 5)
+    assert run.end("b")[-1] == Finish(0, LossReport(unpaired=1))
+
+
+def test_what_comes_to_a_merge_any_that_has_closed_is_forgotten():
+    """That is what it is for; the input settles, and the worker behind it has long got its end."""
+    run = RunTwo(
+        'let f : !int -> !int = python { call: "m:f" }\n'
+        "let main : (!int, !int) -> !int = plumb(i, j, o) { i ; a\n j ; b\n (a * b) ; merge_any ; f ; o }\n"
+    )
+    run.of("f", Data("f", READY), port="ctrl_out")
+    run.of("f", Marker("f", "probe/f/1"))
+    run(Input("j", b"1", 1))
+    run(InputClosed("i"))
+    assert sent(run.end("a")) == [None]
+    assert run.answer("b", 1, 5) == [Settled(1)]
+
+
+def test_after_a_failure_no_message_moves():
+    """What is then reported as lost is not delivered as well."""
+    run = RunTwo("let main : !int -> !int = plumb(i, o) { i ; a ; o\n i ; b ; o }\n")
+    run(Input("i", b"1", 1))
+    assert Signal("b", "TERM") in run(Exited("a", 1))
+    assert run.answer("b", 1, 5) == []
+    finish = run(Exited("b", -15))[-1]
+    assert isinstance(finish, Finish)
+    assert finish.losses == LossReport(lost=2)
+
+
+def test_an_idle_worker_is_not_ended_while_it_waits_for_another():
+    """Worker b has answered and owes nothing; a is busy for longer than b's grace."""
+    run = RunTwo("let main : !int -> !int = plumb(i, o) { i ; a ; b ; o }\n")
+    run(Input("i", b"1", 1))
+    run.answer("a", 1, 5)
+    run(Input("i", b"2", 2))
+    assert SetTimer(("grace", "b"), 10.0) in run(Interrupted(2))
+    run.answer("b", 1, 6)
+    assert run(TimerFired(("grace", "b")), 10.0) == [SetTimer(("grace", "b"), 20.0)]
+    run.of("a", Data("a", b"7"), now_s=12.0)
+    assert run(TimerFired(("grace", "a")), 13.0) == [SetTimer(("grace", "a"), 22.0)]
+
+
+def test_a_message_that_fits_no_frame_is_refused():
+    """Not an exception, which would end the service for everybody."""
+    run = Run(WORKER.replace("int", "string") + "let main : !string -> !string = plumb(i, o) { i ; f ; o }\n").started()
+    commands = run(Input("i", b'"' + b"x" * (16 * 1024 * 1024 - 10) + b'"', 1))
+    assert [command.code for command in commands if isinstance(command, Refuse)] == ["too_large"]
+    assert commands[-1] == Settled(1)
+
+
+def test_a_loop_may_hold_many_messages_as_long_as_it_shrinks():
+    """A thousand inputs wait in front of it; each makes eleven of itself once."""
+    run = Run(
+        WORKER
+        + "let main : !int -> !int = plumb(i, o) {\n  i ; f\n  f ; filter(value > 0) ; f\n  f ; filter(value = 0) ; o\n}\n"
+    ).started()
+    for ticket in range(1000):
+        run(Input("i", b"11", ticket))
+    outstanding, seq, zeros = 16, 0, 0
+    value_of: dict[int, int] = {}
+    commands: list[Command] = []
+    while zeros < 5_000:
+        seq += 1
+        answers = [1] * 11 if value_of.get(seq, 11) == 11 else [0]
+        commands = run.frames(*map(out, answers), ack(seq))
+        zeros += answers.count(0)
+        outstanding += 1
+        for payload, marker in zip(sent(commands)[::2], sent(commands)[1::2], strict=True):
+            value_of[int(str(marker).rsplit("/", 1)[1])] = int(payload)  # type: ignore[call-overload]
+    assert not [command for command in commands if isinstance(command, Finish)]
+
+
+def test_malformed_frames_are_noted_once_a_second():
+    """Each is counted all the same."""
+    run = Run(ONE).started()
+    bad = Frames("f", "telemetry", [b"\xff"] * 5)
+
+    def notes(now_s: float) -> list[object]:
+        return [c.fields["count"] for c in run.session.handle(bad, now_s) if isinstance(c, Note)]
+
+    assert (notes(1.0), notes(1.5), notes(2.0)) == ([1], [], [11])
+
+
+def test_the_first_refusal_ends_the_input_where_that_is_asked_for():
+    """As `run` does: what is in the graph is finished, the exit code is 1."""
+    session = Session(
+        plan_of("let main : !int -> !int = map(1 / value) ; map(1)\n"), Settings(refusal_ends=True), random.Random(1)
+    )
+    session.handle(Start(), 0.0)
+    commands = session.handle(Input("input", b"0", 1), 0.0)
+    assert session.closing
+    assert commands[-1] == Finish(1, LossReport(lost=1))

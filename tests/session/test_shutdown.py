@@ -16,8 +16,12 @@ def test_a_silent_worker_is_terminated_after_its_grace_and_then_killed():
     """TERM to the group first; KILL after as much again."""
     judge = machine()
     assert judge.asked(now_s=100.0) == [SetTimer(("grace", "judge"), 130.0)]
-    assert judge.timer(now_s=130.0) == [TERMINATED, Signal("judge", "TERM"), SetTimer(("grace", "judge"), 160.0)]
-    assert judge.timer(now_s=160.0) == [Signal("judge", "KILL")]
+    assert judge.timer(now_s=130.0, owes=True) == [
+        TERMINATED,
+        Signal("judge", "TERM"),
+        SetTimer(("grace", "judge"), 160.0),
+    ]
+    assert judge.timer(now_s=160.0, owes=True) == [Signal("judge", "KILL")]
     assert judge.forced
 
 
@@ -26,7 +30,7 @@ def test_a_worker_that_moves_is_waited_for():
     judge = machine()
     judge.asked(now_s=100.0)
     judge.moved(now_s=125.0)
-    assert judge.timer(now_s=130.0) == [SetTimer(("grace", "judge"), 155.0)]
+    assert judge.timer(now_s=130.0, owes=True) == [SetTimer(("grace", "judge"), 155.0)]
     assert not judge.forced
 
 
@@ -49,7 +53,7 @@ def test_the_timer_is_set_once():
     judge = machine()
     judge.asked(now_s=100.0)
     assert judge.asked(now_s=110.0) == []
-    assert judge.timer(now_s=130.0) == [SetTimer(("grace", "judge"), 140.0)]
+    assert judge.timer(now_s=130.0, owes=True) == [SetTimer(("grace", "judge"), 140.0)]
 
 
 def test_a_worker_is_terminated_once():
@@ -58,4 +62,12 @@ def test_a_worker_is_terminated_once():
     assert judge.terminate(now_s=1.0) == [Signal("judge", "TERM"), SetTimer(("grace", "judge"), 31.0)]
     assert judge.terminate(now_s=2.0) == []
     assert judge.kill() == [Signal("judge", "KILL")]
-    assert judge.timer(now_s=31.0) == []
+    assert judge.timer(now_s=31.0, owes=True) == []
+
+
+def test_a_worker_that_owes_nothing_is_not_ended():
+    """It waits for others, whose messages may take long."""
+    judge = machine()
+    judge.asked(now_s=100.0)
+    assert judge.timer(now_s=130.0, owes=False) == [SetTimer(("grace", "judge"), 160.0)]
+    assert not judge.forced

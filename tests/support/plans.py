@@ -7,7 +7,7 @@ from fabric.graph.ir import Graph
 from fabric.lang.check import check_source
 from fabric.lang.source import Source
 from fabric.lang.typed import Module
-from fabric.plan.make import Settings, make_plan
+from fabric.plan.make import Surroundings, make_plan
 from fabric.plan.plan import Plan
 
 
@@ -23,4 +23,4 @@ def graph_of(text: str) -> Graph:
 
 def plan_of(text: str) -> Plan:
     module = module_of(text)
-    return make_plan(module, passes.build(module), Settings(python="python", run_directory="RUN", directory="."))
+    return make_plan(module, passes.build(module), Surroundings(python="python", run_directory="RUN", directory="."))

@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.processes
 
 CHILD = """
-import os, signal, sys
+import os, signal, subprocess, sys
 from fabric.transport.liveness import die_with_parent
 die_with_parent(int(sys.argv[1]))
 print("child", os.getpid(), flush=True)
@@ -39,6 +39,17 @@ def parent(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     ) as process:
         yield process
         process.kill()
+
+
+@pytest.mark.parametrize(
+    "parent", ["subprocess.run(['sleep', '3600'], close_fds=False)"], ids=["waits for its own child"], indirect=True
+)
+def test_what_the_child_has_started_dies_too(parent: subprocess.Popen[bytes]):
+    """It leads a process group."""
+    assert parent.stdout is not None
+    assert parent.stdout.readline().startswith(b"child")
+    parent.kill()
+    assert parent.stdout.read() == b""
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fabric.errors import LocalProtocolError, RemoteProtocolError
-from fabric.wire.codec import FRAME_BYTES_MAX, PARENTS_MAX, TOPIC_BYTES_MAX, decode, encode
+from fabric.wire.codec import FRAME_BYTES_MAX, PARENTS_MAX, TOPIC_BYTES_MAX, decode, encode, is_eof
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)  # 63 × 4 bytes: a topic at most
@@ -44,6 +44,7 @@ def decoded_or_reason(raw: bytes) -> Frame | str:
 def test_what_was_encoded_is_decoded(frame: Frame):
     """For every frame; nothing of it is lost."""
     assert decode(encode(frame)) == frame
+    assert is_eof(encode(frame)) == isinstance(frame, Eof)
 
 
 @given(st.binary() | st.binary().map(HEADER.__add__) | st.binary(min_size=31).map((HEADER + b"\x02").__add__))

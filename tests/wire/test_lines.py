@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from fabric.errors import ValueRejected
 from fabric.wire.codec import FRAME_BYTES_MAX, decode, encode
+from fabric.wire.control import READY
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
-from fabric.wire.lines import LineBridge, read_line, write_line
+from fabric.wire.lines import LINE_BYTES_MAX, LineBridge, LineSplitter, Written, read_line, write_line
 
 
 @pytest.mark.parametrize(
@@ -68,18 +70,61 @@ def test_a_line_that_is_no_envelope_is_a_message(line: bytes):
     assert read_line(line + b"\r\n") == ("data", line)
 
 
+# --- Bytes to lines --------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.binary().map(lambda line: line.replace(b"\n", b""))), st.data())
+def test_lines_are_found_however_the_stream_is_cut(expected: list[bytes], data: st.DataObject):
+    """Empty ones, too. The last needs no line end, unless it is empty."""
+    stream = b"\n".join(expected)
+    splitter = LineSplitter()
+    found: list[bytes] = []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        found += splitter.feed(stream[:size])
+        stream = stream[size:]
+    found += splitter.feed(b"")
+    assert found == (expected[:-1] if expected and not expected[-1] else expected)
+
+
+def test_a_line_that_is_too_long_is_refused_and_those_before_it_are_given():
+    """At once, not only when it ends."""
+    splitter = LineSplitter(3)
+    assert list(splitter.feed(b"abc\nab")) == [b"abc"]
+    assert list(splitter.feed(b"c")) == []
+    with pytest.raises(ValueRejected, match="expected a line of at most 3 bytes, got one of 4 bytes or more"):
+        list(splitter.feed(b"d"))
+    lines = LineSplitter(3).feed(b"a\nabcd\n")
+    assert next(lines) == b"a"
+    with pytest.raises(ValueRejected):
+        next(lines)
+
+
+def test_the_longest_line_fits_into_a_frame():
+    """Whatever the worker's name and the parents."""
+    payload = b'"' + b"a" * (LINE_BYTES_MAX - 2) + b'"'
+    assert list(LineSplitter().feed(payload + b"\n")) == [payload]
+    origin = Provenance(bytes(16), bytes(8), 1, bytes(8 * 255))
+    assert len(encode(Data("x" * 255, payload, origin))) == FRAME_BYTES_MAX
+
+
 # --- The bridge ------------------------------------------------------------------------------------------------------
 
 ORIGIN = Provenance(b"T" * 16, b"S" * 8, 1)
 
 
 def to_program(bridge: LineBridge, port: str, frame: Frame) -> tuple[bytes, list[tuple[str, Frame]]]:
-    lines, answers = bridge.to_program(port, encode(frame))
-    return lines, [(answer_port, decode(raw)) for answer_port, raw in answers]
+    written = bridge.to_program(port, encode(frame))
+    assert not written.ended
+    return written.lines, decoded(written.answers)
+
+
+def decoded(frames: Iterable[tuple[str, bytes]]) -> list[tuple[str, Frame]]:
+    return [(port, decode(raw)) for port, raw in frames]
 
 
 def from_program(bridge: LineBridge, line: bytes) -> list[tuple[str, Frame]]:
-    return [(port, decode(raw)) for port, raw in bridge.from_program(line)]
+    return decoded(bridge.from_program(line))
 
 
 def marked(id_: str) -> list[tuple[str, Frame]]:
@@ -115,12 +160,22 @@ def test_of_a_program_that_echoes_markers_any_number_of_lines_may_answer():
 
 
 def test_control_travels_in_envelopes_and_an_end_is_no_line():
-    """Who writes to the program closes its stdin instead."""
+    """Who writes to the program closes its stdin instead, and nothing goes behind that."""
     bridge = LineBridge("judge", echoes=True)
     stop = b'{"__port":"ctrl_in","msg":{"stop":true}}\n'
     assert to_program(bridge, "ctrl_in", Data("fabric", b'{"stop":true}')) == (stop, [])
     assert to_program(bridge, "ctrl_in", Eof("fabric")) == (b"", [])
-    assert to_program(bridge, "input", Eof("fabric")) == (b"", [])
+    assert bridge.to_program("input", encode(Eof("fabric"))) == Written(ended=True)
+    assert bridge.to_program("ctrl_in", encode(Data("fabric", b'{"stop":true}'))) == Written()
+
+
+def test_its_start_announces_it_and_a_clean_exit_is_the_end_of_its_ports():
+    """It can say neither. A crash ends nothing: the coordinator sees the status."""
+    bridge = LineBridge("judge", echoes=False)
+    assert decoded(bridge.started()) == [("ctrl_out", Data("judge", READY))]
+    assert decoded(bridge.exited(0)) == [(port, Eof("judge")) for port in ("output", "ctrl_out", "telemetry")]
+    assert bridge.exited(1) == []
+    assert bridge.exited(-9) == []
 
 
 @pytest.mark.parametrize("echoes", [False, True])

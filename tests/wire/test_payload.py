@@ -84,6 +84,7 @@ BIG = 10**40 + 1
         (ListOf(ListOf(STRING)), '[["a"],[]]', [["a"], []]),
         (Product((INT, STRING)), '[1,"a"]', (1, "a")),
         (VERDICT, '{"ok":true}', {"ok": True}),
+        (VERDICT, '{"score":1.0,"why":"a"}', {"why": "a", "score": 1.0}),
         (VERDICT, '{"why":"a","score":1}', {"why": "a", "score": 1}),
         (TUPLES, "[1,2]", (1, 2)),
         (TUPLES, "[1,2,3]", (1, 2, 3)),

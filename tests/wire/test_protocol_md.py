@@ -25,7 +25,7 @@ EXAMPLES: dict[str, Frame] = {
     "end of channel": Eof("judge"),
     "marker": Marker("judge", "ack/judge/1/7"),
     "bare message": Data("judge", b'{"y":true}'),
-    "traced message": Data("fabric", b'"hello"', Provenance(TRACE, SPAN, 7, flags=1)),
+    "traced message": Data("input", b'"hello"', Provenance(TRACE, SPAN, 7, flags=1)),
     "with one parent": Data("judge", b"42", Provenance(TRACE, bytes(range(32, 40)), 3, SPAN, 1)),
 }
 

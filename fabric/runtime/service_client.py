@@ -1,0 +1,139 @@
+"""Talk to a service: requests out, answers back as they come."""
+
+from __future__ import annotations
+
+__all__ = ["Listener", "talk"]
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+import trio
+
+from fabric.errors import FabricError, NotRunning, ValueRejected
+from fabric.runtime.service_protocol import Answer, Request, read_answer, write
+from fabric.runtime.services import Running
+from fabric.wire.lines import DATA, LineSplitter, read_line
+from fabric.wire.payload import decode_json
+
+
+class Listener(Protocol):
+    """Who hears the answers."""
+
+    def output(self, payload: bytes) -> None:
+        """Something came of a message."""
+        ...
+
+    def failed(self, message: str, code: str, line: int, node: str) -> None:
+        """A message (by its number, 0: none in particular) was refused, or the talk broke off."""
+        ...
+
+
+async def talk(
+    running: Running,
+    port: str | None,
+    lines: Iterable[bytes],
+    listener: Listener,
+    *,
+    wait: bool,
+    wait_timeout_s: float | None,
+) -> None:
+    """Send messages to a service and tell the listener what comes of them.
+
+    Args:
+        running: the service.
+        port: the input that lines are for which do not say one.
+        lines: each a JSON value, or an envelope that says its port.
+        listener: hears outputs and failures.
+        wait: for all that comes of the messages; otherwise only until they have been accepted.
+        wait_timeout_s: the longest wait; None: for ever.
+
+    Raises:
+        NotRunning: the service cannot be reached.
+    """
+    try:
+        stream = await trio.open_unix_socket(running.socket)
+    except OSError as error:
+        raise NotRunning(f"cannot reach '{running.project}' (pid {running.pid}): {error.strerror}") from None
+    conversation = _Talk(stream, listener, wait=wait)
+    with trio.move_on_after(wait_timeout_s if wait_timeout_s is not None else float("inf")) as waiting:
+        async with stream, trio.open_nursery() as nursery:
+            nursery.start_soon(conversation.write, port, lines)
+            await conversation.read()
+            nursery.cancel_scope.cancel()
+    if waiting.cancelled_caught:
+        listener.failed(f"not done after {wait_timeout_s:g} s", "timeout", 0, "")
+    elif conversation.missing:
+        missing = f"{conversation.missing} message{'s' * (conversation.missing != 1)}"
+        listener.failed(f"the service ended before it had answered {missing}", "service_ended", 0, "")
+
+
+class _Talk:
+    def __init__(self, stream: trio.SocketStream, listener: Listener, *, wait: bool) -> None:
+        self._stream = stream
+        self._listener = listener
+        self._wait = wait
+        self._all_sent = False
+        self._reading = trio.CancelScope()
+        self.missing = 0
+
+    async def write(self, port: str | None, lines: Iterable[bytes]) -> None:
+        """Send each message; stop at the first line that is none."""
+        requests = enumerate(lines, 1)
+        # In a thread: the lines may come from a terminal.
+        while (request := await trio.to_thread.run_sync(next, requests, None, abandon_on_cancel=True)) is not None:
+            number, line = request
+            named, payload = read_line(line)
+            try:
+                decode_json(payload)
+            except FabricError as error:
+                self._listener.failed(str(error), "input_type_mismatch", number, "")
+                break
+            self.missing += 1
+            try:
+                await self._stream.send_all(
+                    write(Request(number, msgspec.Raw(payload), port if named == DATA else named))
+                )
+            except trio.BrokenResourceError:
+                return  # the reader sees why
+        self._all_sent = True
+        self._stop_if_done()
+        try:
+            await self._stream.send_eof()
+        except trio.BrokenResourceError:
+            return
+
+    async def read(self) -> None:
+        """Hear answers until all that is waited for has come, or the service hangs up."""
+        splitter = LineSplitter(ANSWER_BYTES_MAX)
+        with self._reading:
+            more = True
+            while more:
+                try:
+                    chunk = await self._stream.receive_some()
+                except trio.BrokenResourceError:
+                    return
+                more = bool(chunk)
+                try:
+                    for line in splitter.feed(bytes(chunk)):
+                        self._hear(read_answer(line))
+                except ValueRejected as error:
+                    self._listener.failed(f"cannot read the answer: {error}", "bad_answer", 0, "")
+                    return
+                self._stop_if_done()
+
+    def _stop_if_done(self) -> None:
+        if self._all_sent and not self.missing:
+            self._reading.cancel()
+
+    def _hear(self, answer: Answer) -> None:
+        if answer.error:
+            self._listener.failed(answer.error, answer.code, answer.id, answer.node)
+        elif answer.output is not msgspec.UNSET and self._wait:
+            self._listener.output(bytes(answer.output))
+        elif answer.settled if self._wait else answer.accepted:
+            self.missing -= 1
+
+
+ANSWER_BYTES_MAX = 1024 * 1024 * 1024
+"""Of one answer. An output of a graph may be as large as its parts together."""
