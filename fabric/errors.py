@@ -9,6 +9,7 @@
     │   └── RemoteProtocolError     the other side of the socket did
     ├── WorkerFailed            a worker could not be started, or died
     ├── TransportClosed         the socket was closed by its owner
+    ├── OutputClosed            nobody takes what we write any more
     └── NotRunning              no service, session or worker of that name
 
 A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
@@ -21,6 +22,7 @@ __all__ = [
     "FabricError",
     "LocalProtocolError",
     "NotRunning",
+    "OutputClosed",
     "ProgramError",
     "ProtocolError",
     "RemoteProtocolError",
@@ -105,6 +107,12 @@ class TransportClosed(FabricError):
     """The socket was closed by its owner while somebody waited on it."""
 
     code = "transport_closed"
+
+
+class OutputClosed(FabricError):
+    """Nobody takes what we write any more: a closed pipe, a full disk."""
+
+    code = "output_closed"
 
 
 class NotRunning(FabricError):

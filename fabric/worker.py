@@ -192,10 +192,13 @@ class _Answer:
                 self._send(result, message)
         except FabricError:
             raise
-        except Exception as error:  # the function is the user's, and may raise anything
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's function may raise anything
             traceback.print_exc()
+            hint = ""
+            if isinstance(error, RuntimeError) and "no running event loop" in str(error):
+                hint = ". Async functions run under trio: use trio.sleep and the like, or a plain function"
             raise FunctionFailed(
-                f"worker '{self._spec.name}': {self._spec.config['call']} raised {type(error).__name__}: {error}"
+                f"worker '{self._spec.name}': {self._spec.config['call']} raised {type(error).__name__}: {error}{hint}"
             ) from error
 
     async def _send_each(self, results: AsyncIterator[Any], message: Data) -> None:

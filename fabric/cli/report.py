@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric import __version__
-from fabric.errors import FabricError, ProgramError, sole
+from fabric.errors import FabricError, OutputClosed, ProgramError, sole
 from fabric.lang.diagnostic import render_all
 from fabric.plan.plan import Plan
 from fabric.session.events import Finish, LossReport, Note
@@ -164,12 +164,13 @@ class Progress(TextReport):
         self._stopping_s = time.monotonic()
         _line("draining: no more input is taken")
 
-    def stopped(self, finish: Finish, messages: int) -> None:
+    def stopped(self, finish: Finish, messages: int, unclaimed: int) -> None:
         """The session is over."""
         took_s = time.monotonic() - self._stopping_s
         sign, how = (" ✔", "drained") if finish.exit_code == 0 else (" ✘", f"ended with exit code {finish.exit_code}")
+        unread = f" ({unclaimed} of them claimed by nobody)" if unclaimed else ""
         out, dead = count_of(messages, "message"), count_of(finish.losses.dead_lettered, "dead letter")
-        _line(f"{sign} {how} in {took_s:.1f}s · {out} out · {dead}")
+        _line(f"{sign} {how} in {took_s:.1f}s · {out} out{unread} · {dead}")
 
 
 def count_of(count: int, name: str) -> str:
@@ -184,9 +185,11 @@ class AnswerPrinter:
         self.any_failed = False
 
     def output(self, payload: bytes) -> None:
-        """Print an output."""
-        sys.stdout.buffer.write(write_line(DATA, payload))
-        sys.stdout.buffer.flush()
+        """Print an output. Raises OutputClosed: nobody reads it."""
+        try:
+            os.write(1, write_line(DATA, payload))
+        except OSError as error:
+            raise OutputClosed(f"cannot write the output: {error.strerror}") from None
 
     def failed(self, message: str, code: str, line: int, node: str) -> None:
         """Print an error line."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["register"]
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from fabric.runtime.service_client import talk
 from fabric.runtime.services import STATE_DIRECTORY, Running, find_service, project_name, recorded
 from fabric.session.events import Finish
 from fabric.session.session import Settings
-from fabric.wire.lines import one_line
+from fabric.wire.lines import LineSplitter, one_line
 from fabric.wire.payload import decode_json
 
 Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
@@ -137,6 +136,8 @@ def call(
 
     Exit codes: as `run`.
     """
+    if message is not None and not message.strip():
+        raise ConfigError("the message is empty: give a JSON value")
     settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace, refusal_ends=True)
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
@@ -173,8 +174,8 @@ def up(
         )
         with recorded(running, _state() or Path(STATE_DIRECTORY)):
             settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace)
-            finish, messages = trio.run(serve, plan, settings, progress, os.environ)
-    progress.stopped(finish, messages)
+            finish, messages, unclaimed = trio.run(serve, plan, settings, progress, os.environ)
+    progress.stopped(finish, messages, unclaimed)
     _end(finish)
 
 
@@ -227,4 +228,9 @@ def _sort(arguments: list[str]) -> tuple[Path | None, str | None, list[bytes]]:
 
 
 def _stdin_lines() -> Iterator[bytes]:
-    return (line.strip() for line in sys.stdin.buffer if line.strip())
+    """Yield the lines of stdin. Not by sys.stdin: a thread that waits on it cannot be left behind at the exit."""
+    splitter, more = LineSplitter(), True
+    while more:
+        chunk = os.read(0, 64 * 1024)
+        more = bool(chunk)
+        yield from (line for line in splitter.feed(chunk) if line.strip())

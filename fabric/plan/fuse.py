@@ -1,9 +1,9 @@
 """Turn the morphisms between two waiting places into one route.
 
 A message waits in a worker's queue, in a slot of a barrier, at the boundary, or, where a loop has neither worker nor
-barrier, at a merge that cuts the loop. Everything between two such places happens in one step: it is one
-:class:`Route`, which a
-session compiles to one Python function: one decode, one encode, no queue.
+barrier, at a merge that cuts the loop; and where a route would become too long or too deep. Everything between two such
+places happens in one step: it is one :class:`Route`, which a session compiles to one Python function: one decode, one
+encode, no queue.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ def fuse(graph: Graph) -> tuple[tuple[Route, ...], tuple[Sink, ...]]:
                 steps = fusion.steps(fusion.reader_of[source], producer=node.id)
                 trusted = node.kind not in ("input", *WORKERS)
                 routes.append(Route(source, port.type, steps, trusted))
+    while fusion.deep:
+        channel, producer = fusion.deep.popitem()[1]
+        routes.append(Route(channel.target, channel.type, fusion.steps(channel, producer, cut=False), trusted=True))
     return tuple(routes), tuple(fusion.sinks)
 
+
+ROUTE_DEPTH_MAX = 16
+"""Nodes in a row; behind so many a message waits. Each may nest the function's branches, and Python limits those."""
 
 ROUTE_STEPS_MAX = 32
 """A merge that more steps follow than this is cut too: each of its inputs would repeat them, and theirs again."""
@@ -61,17 +67,31 @@ class _Fusion:
         self.cuts = _cuts(graph)
         self.reader_of = {channel.source: channel for channel in graph.channels}
         self.sinks: list[Sink] = []
+        self.deep: dict[End, tuple[Channel, str]] = {}
+        self._begun: set[End] = set()
         self._component_of = components(graph)
 
-    def steps(self, channel: Channel, producer: str) -> tuple[Step, ...]:
-        """Return what happens to a message on this channel."""
-        then = self._steps_at(channel, producer)
+    def steps(self, channel: Channel, producer: str, depth: int = 0, *, cut: bool = True) -> tuple[Step, ...]:
+        """Return what happens to a message on this channel.
+
+        Args:
+            channel: where it is.
+            producer: the worker, barrier or input that it comes from.
+            depth: transforms before it on this route.
+            cut: whether a route that is deep ends here.
+        """
+        if cut and depth >= ROUTE_DEPTH_MAX:
+            if channel.target not in self._begun:
+                self._begun.add(channel.target)
+                self.deep[channel.target] = channel, producer
+            return (self._emit("merge", channel, producer),)
+        then = self._steps_at(channel, producer, depth)
         if channel.check is not None and then:
             drops = self.graph.nodes[channel.target.node].kind == "filter"
             return (Check(channel.target.node, channel.check, drops, then),)
         return then
 
-    def _steps_at(self, channel: Channel, producer: str) -> tuple[Step, ...]:
+    def _steps_at(self, channel: Channel, producer: str, depth: int) -> tuple[Step, ...]:
         node = self.graph.nodes[channel.target.node]
         if node.id in self.cuts:
             return (self._emit("merge", channel, producer),)
@@ -85,7 +105,9 @@ class _Fusion:
             case "agent" | "python" | "worker":
                 return (self._emit("worker", channel, producer),)
         then = tuple(
-            step for port in node.outputs for step in self.steps(self.reader_of[End(node.id, port.name)], producer)
+            step
+            for port in node.outputs
+            for step in self.steps(self.reader_of[End(node.id, port.name)], producer, depth + 1)
         )
         if node.kind in ("map", "filter", "project") and then:
             kind: Transform = Transform(
@@ -97,5 +119,6 @@ class _Fusion:
 
     def _emit(self, kind: str, channel: Channel, producer: str) -> Emit:
         feedback = self._component_of[producer] == self._component_of[channel.target.node]
-        self.sinks.append(Sink(kind, channel.target, feedback))  # type: ignore[arg-type]
+        end = End(channel.target.node, "output") if channel.target.node in self.cuts else channel.target
+        self.sinks.append(Sink(kind, end, feedback))  # type: ignore[arg-type]
         return Emit(len(self.sinks) - 1)

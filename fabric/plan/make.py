@@ -94,7 +94,10 @@ def _worker(module: Module, graph: Graph, node: Node, number: int, surroundings:
             command = (surroundings.python, *MODULE, "plumb_agent")
             window = WINDOW_AMNESIAC if config.get("amnesiac") else WINDOW_STATEFUL
         case "worker":
-            command = tuple(config["command"])
+            program, *arguments = config["command"]
+            if "/" in program:  # beside the program's file, as everything that it names
+                program = str(PurePath(surroundings.directory, program))
+            command = (program, *arguments)
     if config.get("state") or config.get("compat"):
         window = WINDOW_STATEFUL
     spec = WorkerSpec(

@@ -71,9 +71,8 @@ class Sink(msgspec.Struct, frozen=True):
     """Where a message waits, or leaves: the end of a route.
 
     Attributes:
-        kind: ``worker`` (its queue), ``barrier`` (a slot), ``merge`` (one that cuts a loop without workers),
-            ``output``.
-        end: node and input port.
+        kind: ``worker`` (its queue), ``barrier`` (a slot), ``merge`` (a place that cuts a route), ``output``.
+        end: node and input port; of a ``merge`` the source of the route that goes on from there.
         feedback: it comes from inside the loop that the sink lies on; taken before messages from outside.
     """
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+import msgspec
 import trio
 
 from fabric.errors import ConfigError
@@ -125,8 +126,10 @@ async def run_service(
     socket_path: str,
     opened: Callable[[], None],
     asked_to_stop: Callable[[], None],
-) -> tuple[Finish, int]:
-    """Serve a plan on a local socket until a signal ends it; return how it ended, and how many messages came out.
+) -> tuple[Finish, int, int]:
+    """Serve a plan on a local socket until a signal ends it.
+
+    Returns how it ended, how many messages came out, and for how many of these nobody was there any more.
 
     Raises:
         ConfigError: the socket cannot be bound.
@@ -151,7 +154,10 @@ async def run_service(
         with trio.move_on_after(settings.grace_s):
             await service.finish()
         nursery.cancel_scope.cancel()
-    return finish, service.messages
+    if service.lost:
+        losses = msgspec.structs.replace(finish.losses, lost=finish.losses.lost + service.lost)
+        finish = Finish(finish.exit_code or 5, losses, finish.error)
+    return finish, service.messages, service.unclaimed
 
 
 async def _listen(path: str) -> trio.SocketListener:

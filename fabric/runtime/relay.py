@@ -13,7 +13,7 @@ from fabric.errors import TransportClosed, ValueRejected
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import WorkerPlan
 from fabric.transport.ports import Receiver, Sender, Transport
-from fabric.wire.codec import is_eof
+from fabric.wire.codec import FRAME_BYTES_MAX, is_eof
 from fabric.wire.lines import LineBridge
 from fabric.wire.spec import INPUT_PORTS
 
@@ -80,12 +80,25 @@ class SocketRelay:
 
     async def serve(self, worker: Worker) -> int:
         """See :class:`Relay`. Waits for the end of each port that has spoken, of ``output`` in any case."""
-        status = await worker.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, worker)
+            status = await worker.wait()
+            nursery.cancel_scope.cancel()
         if status == 0:
             with trio.move_on_after(EXIT_SETTLE_S):
                 for ended in tuple(self._ended.values()):
                     await ended.wait()
         return status
+
+    async def _watch(self, worker: Worker) -> None:
+        """End a worker that lives on without its output: nothing that it says could reach us."""
+        await self._receivers["output"].wait_broken()
+        await trio.sleep(EXIT_SETTLE_S)  # its end of the output, and its exit, are in transit usually
+        if not self._ended["output"].is_set():
+            self.complaint = (
+                f"its data_out broke off: it sent a frame of more than {FRAME_BYTES_MAX} bytes, or closed its socket"
+            )
+            worker.signal("KILL")
 
     def close(self) -> None:
         """See :class:`Relay`."""

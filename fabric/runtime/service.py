@@ -32,6 +32,7 @@ class _Connection:
         self.tickets: set[int] = set()
         self.broken = trio.CancelScope()
         self.settled = trio.Event()
+        self.unread_outputs = 0
         self._unwritten = bytearray()
         self._to_write = trio.Event()
         self._written = trio.Event()
@@ -39,6 +40,8 @@ class _Connection:
 
     def answer(self, answer: Answer) -> None:
         self._unwritten += write(answer)
+        if answer.output is not msgspec.UNSET:
+            self.unread_outputs += 1
         if self._written.is_set():
             self._written = trio.Event()
         self._to_write.set()
@@ -50,7 +53,9 @@ class _Connection:
             await self._to_write.wait()
             while self._unwritten:
                 data, self._unwritten = bytes(self._unwritten), bytearray()
+                outputs = self.unread_outputs
                 await self.stream.send_all(data)
+                self.unread_outputs -= outputs
             self._to_write = trio.Event()
             self._written.set()
 
@@ -60,6 +65,11 @@ class _Connection:
 
 class Service:
     """A session's client on behalf of many.
+
+    Attributes:
+        messages: outputs that left the graph.
+        unclaimed: those of them whose client had left.
+        lost: those of them that their client was there for, and did not read.
 
     Args:
         plan: whose boundary it is.
@@ -72,6 +82,7 @@ class Service:
         self.opened = opened
         self._noted = noted
         self.messages = 0
+        self.unclaimed = self.lost = 0
         self._ticket = 0
         self._asked: dict[int, tuple[_Connection, int]] = {}
         self._connections: set[_Connection] = set()
@@ -88,6 +99,7 @@ class Service:
                 told.add(connection)
                 connection.answer(Answer(request_id, port=message.port, output=msgspec.Raw(message.payload)))
         if not told:
+            self.unclaimed += 1
             self._noted(Note("info", "output.unclaimed", {"port": message.port, "size_bytes": len(message.payload)}))
 
     def refused(self, refusal: Refuse) -> None:
@@ -134,8 +146,11 @@ class Service:
                     await connection.wait_written()
                     nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client has left; what comes of its inputs is unclaimed
+            # The client has left; what comes of its inputs is unclaimed.
+            self.unclaimed += connection.unread_outputs
+            connection.unread_outputs = 0
         finally:
+            self.lost += connection.unread_outputs  # it is there, and does not read
             self._connections.discard(connection)
             for ticket in connection.tickets:
                 self._asked.pop(ticket, None)

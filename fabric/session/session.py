@@ -396,7 +396,7 @@ class Session:
                 tickets = tuple(trace.ticket for trace in message.traces)
                 self._do(Deliver(self.plan.outputs[sink.end.node], message.payload, tickets, message.trace_id))
             case "merge":
-                self._arrive_at_merge(sink.end.node, message)
+                self._arrive_at_merge(sink.end, message)
             case "barrier":
                 self._arrive_at_barrier(sink.end, message)
             case "worker" if len(message.payload) > PAYLOAD_BYTES_MAX:
@@ -409,14 +409,14 @@ class Session:
             case "worker":
                 self._control(self._workers[sink.end.node], message)
 
-    def _arrive_at_merge(self, node: str, message: Message) -> None:
-        if self._drain.closed(node):  # only a merge_any closes while something may still come
-            self._note("info", "message.forgotten", node=node)
+    def _arrive_at_merge(self, end: End, message: Message) -> None:
+        if self._drain.closed(end.node):  # only a merge_any closes while something may still come
+            self._note("info", "message.forgotten", node=end.node)
             return
         self._appear(message)
-        self._work.append((End(node, "output"), message))
-        if node in self._loops and len(self._work) > LOOP_MESSAGES_MAX:
-            self._amplified(node)
+        self._work.append((end, message))
+        if end.node in self._loops and len(self._work) > LOOP_MESSAGES_MAX:
+            self._amplified(end.node)
 
     def _arrive_at_barrier(self, end: End, message: Message) -> None:
         barrier = self._barriers[end.node]
@@ -623,7 +623,7 @@ class Session:
         if head is not None:
             self._pass_on_held(worker, head)
             self._consume(head.message)
-        self._note("info", "worker.left", worker=worker.name, messages_left=len(left))
+        self._note("error" if left else "info", "worker.left", worker=worker.name, messages_left=len(left))
         self._dead_letter(worker, left)
 
     # --- ends ---

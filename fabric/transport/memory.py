@@ -59,6 +59,9 @@ class _Receiver(_End):
             raise TransportClosed(self._endpoint)
         return [frames.popleft() for _ in range(min(BATCH_FRAMES_MAX, len(frames)))]
 
+    async def wait_broken(self) -> None:
+        await trio.sleep_forever()  # nothing can break
+
     def close(self) -> None:
         super().close()
         self._pipe.readers.unpark_all()

@@ -46,6 +46,13 @@ class Receiver(Protocol):
         """Wait for frames; return between 1 and ``BATCH_FRAMES_MAX``, in order. Raises TransportClosed."""
         ...
 
+    async def wait_broken(self) -> None:
+        """Return when the connection to a peer that was there has ended, whoever ended it.
+
+        A frame over the limit ends it for good: the receiver cuts it, and a peer that binds does not come back.
+        """
+        ...
+
     def close(self) -> None:
         """Give the endpoint up and wake a waiting :meth:`receive`. Idempotent."""
         ...

@@ -72,6 +72,18 @@ class _Socket:
 
 
 class _Receiver(_Socket):
+    async def wait_broken(self) -> None:
+        """See :class:`fabric.transport.ports.Receiver`."""
+        monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            descriptor = cast("int", monitor.get(zmq.FD))
+            while not cast("int", monitor.get(zmq.EVENTS)) & zmq.POLLIN:
+                await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            trio.lowlevel.notify_closing(cast("int", monitor.get(zmq.FD)))
+            if not self._socket.closed:
+                self._socket.disable_monitor()
+
     async def receive(self) -> list[bytes]:
         await trio.lowlevel.checkpoint()  # before the frames are taken: a cancellation must not lose them
         recv = self._socket.recv

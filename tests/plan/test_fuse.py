@@ -7,6 +7,7 @@ from plans import plan_of
 from fabric.plan.fuse import ROUTE_STEPS_MAX
 from fabric.plan.plan import Plan
 from fabric.plan.render import render_plan
+from fabric.session.morphisms import compile_route
 
 LOOP = (
     "let step : !int -> !int = id\n"
@@ -41,7 +42,7 @@ def test_a_loop_without_workers_is_cut_at_its_merge():
     """A message that goes round waits there; so does one that comes in."""
     plan = plan_of(LOOP)
     assert set(routes(plan)) == {"i.i", "step.merge.output"}
-    assert routes(plan)["i.i"] == ["-> merge step.merge.input_0"]
+    assert routes(plan)["i.i"] == ["-> merge step.merge.output"]
     assert any("(feedback)" in line for line in routes(plan)["step.merge.output"])
 
 
@@ -66,3 +67,12 @@ def test_what_nobody_reads_goes_nowhere():
     """A route may be empty."""
     plan = plan_of("let a : !int -> !int = id\nlet main : !int -> !int = plumb(i, o) { i ; a\n i ; o }")
     assert routes(plan)["i.i"] == ["-> output o.o"]
+
+
+def test_a_long_chain_is_several_routes():
+    """Four hundred filters in a row would nest deeper than Python can."""
+    chain = " ; ".join(["filter(value > 0)", "map(value + 1)"] * 200)
+    plan = plan_of(f"let main : !int -> !int = plumb(i, o) {{ i ; {chain} ; o }}")
+    assert len(plan.routes) == 400 // 16 + 1
+    for route in plan.routes:
+        compile_route(route)

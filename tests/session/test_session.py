@@ -440,8 +440,8 @@ def test_a_message_that_fits_no_frame_is_refused():
 def test_a_loop_may_hold_many_messages_as_long_as_it_shrinks():
     """A thousand inputs wait in front of it; each makes eleven of itself once."""
     run = Run(
-        WORKER
-        + "let main : !int -> !int = plumb(i, o) {\n  i ; f\n  f ; filter(value > 0) ; f\n  f ; filter(value = 0) ; o\n}\n"
+        WORKER + "let main : !int -> !int = plumb(i, o) {\n"
+        "  i ; f\n  f ; filter(value > 0) ; f\n  f ; filter(value = 0) ; o\n}\n"
     ).started()
     for ticket in range(1000):
         run(Input("i", b"11", ticket))

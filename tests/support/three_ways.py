@@ -21,7 +21,7 @@ from fabric.transport.ports import Transport
 from fabric.wire.spec import WorkerSpec
 from plumb_agent.worker import open_ports, run_worker
 
-FABRIC = [sys.executable, "-m", "fabric.cli"]
+FABRIC = [sys.executable, "-P", "-m", "fabric.cli"]
 
 
 async def agent_runner(spec: WorkerSpec, transport: Transport, endpoints: dict[str, str]) -> int:

@@ -117,7 +117,8 @@ def test_a_value_of_the_type_is_passed_on_as_it_is(type_: Type, text: str, value
         (Sum((record(a=INT), record(b=JSON))), '{"b": 1.0}', '{"b": 1.0}'),
         (Product((INT, INT)), "[1.0,2]", "[1,2]"),
         (MIXED, "3.0", "3"),
-        (INT, "1e22", "10000000000000000000000"),
+        (INT, "9e15", "9000000000000000"),
+        (INT, "9007199254740992.0", "9007199254740992"),
         (record(a=INT), '{"a":"x","a":1}', '{"a":1}'),  # the last key counts, and is what goes on
     ],
     ids=str,
@@ -137,6 +138,8 @@ def test_an_integer_written_as_a_fraction_is_rewritten(type_: Type, text: str, p
         (INT, "true", "expected int, got true"),
         (INT, "0.5", "expected int, got number 0.5"),
         (INT, '"3"', 'expected int, got string "3"'),
+        (INT, "9007199254740994.0", "expected int, got number 9007199254740994.0"),
+        (INT, "-1e22", "expected int, got number -1e22"),
         (NUMBER, "false", "expected number, got false"),
         (BOOL, "1", "expected bool, got integer 1"),
         (UNIT, "{}", "expected unit, got object {}"),
@@ -360,7 +363,7 @@ def fits(type_: Type, value: Any) -> bool:
         case Prim("string"):
             return type(value) is str
         case Prim("int"):
-            return type(value) is int or (type(value) is float and value == int(value))
+            return type(value) is int or (type(value) is float and value == int(value) and abs(value) <= 2**53)
         case Prim("number"):
             return type(value) in (int, float)
         case Prim("bool"):
