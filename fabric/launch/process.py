@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 import trio
 
-from fabric.errors import TransportClosed, ValueRejected, WorkerFailed
+from fabric.errors import TransportClosed, WorkerFailed
 from fabric.launch import guard
 from fabric.launch.environment import worker_environment
 from fabric.plan.plan import WorkerPlan
@@ -29,7 +29,7 @@ from fabric.wire.lines import LineSplitter
 from fabric.wire.spec import PARENT_FD_VARIABLE, SPEC_FD_VARIABLE
 
 STDERR_LINE_BYTES_MAX = 1024 * 1024
-"""A longer line on stderr is left out: a program that never ends its line must not fill the memory."""
+"""What is longer of a line on stderr is left out: a program that never ends its line must not fill the memory."""
 
 
 class _ProcessWorker:
@@ -67,18 +67,17 @@ class _ProcessWorker:
     async def stderr_lines(self) -> AsyncIterator[str]:
         stream = self._process.stderr
         assert stream is not None
-        splitter = LineSplitter(STDERR_LINE_BYTES_MAX)
+        line = bytearray()
         async with stream:
-            more = True
-            while more:
-                chunk = await stream.receive_some()
-                more = bool(chunk)
-                try:
-                    for line in splitter.feed(bytes(chunk)):
-                        yield line.decode(errors="replace")
-                except ValueRejected as error:
-                    yield f"(left out: {error.got})"
-                    splitter = LineSplitter(STDERR_LINE_BYTES_MAX)
+            async for chunk in stream:
+                *ends, rest = chunk.split(b"\n")
+                for end in ends:
+                    yield (line + end)[:STDERR_LINE_BYTES_MAX].decode(errors="replace")
+                    line.clear()
+                line += rest
+                del line[STDERR_LINE_BYTES_MAX:]
+            if line:
+                yield line.decode(errors="replace")
 
     async def stdout_lines(self) -> AsyncIterator[bytes]:
         stream = self._process.stdout

@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from three_ways import FABRIC, environment, fabric, input_lines, read_lines, run
+from conversation_1966 import PRINTED
+from three_ways import FABRIC, environment, fabric, input_lines, read_lines, run, up_and_send
 
 HELLO = Path(__file__).parents[2] / "compose" / "hello" / "main.plumb"
 
@@ -31,6 +33,23 @@ def test_hello_prints_two_answers_of_the_doctor():
         "TELL ME MORE ABOUT SUCH FEELINGS",
         "TELL ME MORE ABOUT YOUR FAMILY",
     ]
+
+
+def test_the_conversation_of_1966_comes_out_word_for_word(tmp_path: Path):
+    """Through a worker process, through a service, and by the agent alone."""
+    said, answers = [said for said, _ in PRINTED], [answer for _, answer in PRINTED]
+    assert run(HELLO, said) == answers
+    assert up_and_send(HELLO, said, tmp_path) == answers
+    agent = program(tmp_path, 'let doctor : !string -> !string = agent { provider: "eliza" model: "doctor" }\n')
+    alone = subprocess.run(
+        [sys.executable, "-m", "plumb_agent", agent],
+        input=input_lines(said),
+        capture_output=True,
+        env=environment(),
+        check=True,
+        timeout=60,
+    )
+    assert read_lines(alone.stdout) == answers
 
 
 def test_a_bad_line_ends_the_reading_and_what_came_before_is_delivered(tmp_path: Path):
