@@ -6,8 +6,8 @@ __all__ = ["worker_environment"]
 
 from collections.abc import Mapping
 
+from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.plan import WorkerPlan
-from fabric.wire.spec import ENDPOINT_VARIABLES, INPUT_PORTS
 
 _USUAL = frozenset(
     {
@@ -34,8 +34,5 @@ def worker_environment(worker: WorkerPlan, ours: Mapping[str, str]) -> dict[str,
     """
     kept = {name: value for name, value in ours.items() if name in _USUAL or name.startswith("LC_")}
     kept |= {name: ours[name] for name in worker.pass_on if name in ours}
-    kept |= {
-        ENDPOINT_VARIABLES[port]: address.connect if port in INPUT_PORTS else address.bind
-        for port, address in worker.endpoints.items()
-    }
+    kept |= endpoint_variables(worker.endpoints)
     return kept | {"FABRIC_WORKER": worker.name, "PYTHONUNBUFFERED": "1"}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["IPC_PATH_BYTES_MAX", "ipc_addresses"]
+__all__ = ["IPC_PATH_BYTES_MAX", "endpoint_variables", "ipc_addresses", "worker_addresses"]
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fabric.errors import ConfigError
 from fabric.plan.plan import Address
+from fabric.wire.spec import ENDPOINT_VARIABLES, INPUT_PORTS
 
 IPC_PATH_BYTES_MAX = 107
 """What ``sockaddr_un`` holds, less its final zero."""
@@ -31,3 +32,13 @@ def ipc_addresses(run_directory: str, number: int, ports: Iterable[str]) -> dict
             )
         addresses[port] = Address(f"ipc://{path}", f"ipc://{path}")
     return addresses
+
+
+def worker_addresses(endpoints: Mapping[str, Address]) -> dict[str, str]:
+    """Return the address that the worker itself uses, by port: it connects its inputs and binds its outputs."""
+    return {port: address.connect if port in INPUT_PORTS else address.bind for port, address in endpoints.items()}
+
+
+def endpoint_variables(endpoints: Mapping[str, Address]) -> dict[str, str]:
+    """Return the environment variables that tell a worker its addresses."""
+    return {ENDPOINT_VARIABLES[port]: address for port, address in worker_addresses(endpoints).items()}

@@ -6,21 +6,14 @@ __all__ = ["render_plan"]
 
 import shlex
 
-from fabric.plan.plan import Check, Emit, Plan, Step, WorkerPlan
+from fabric.plan.endpoints import endpoint_variables
+from fabric.plan.plan import Check, Emit, Plan, Step
 from fabric.wire.payload import encode_json, show
-from fabric.wire.spec import ENDPOINT_VARIABLES, INPUT_PORTS
 
 
 def render_plan(plan: Plan, output: str) -> str:
     """Return the plan as ``text`` or ``json``."""
     return _json(plan) if output == "json" else _text(plan)
-
-
-def _variables(worker: WorkerPlan) -> dict[str, str]:
-    return {
-        ENDPOINT_VARIABLES[port]: address.connect if port in INPUT_PORTS else address.bind
-        for port, address in worker.endpoints.items()
-    }
 
 
 def _text(plan: Plan) -> str:
@@ -37,7 +30,7 @@ def _text(plan: Plan) -> str:
         ]
         if worker.transport == "stdio":
             lines.append("   ports    JSON lines on stdin and stdout")
-        lines += [f"   {name}={value}" for name, value in _variables(worker).items()]
+        lines += [f"   {name}={value}" for name, value in endpoint_variables(worker.endpoints).items()]
         if worker.pass_on:
             lines.append(f"   passes on {', '.join(worker.pass_on)}")
     lines += ["", "routes"]
@@ -80,7 +73,7 @@ def _json(plan: Plan) -> str:
             "command": worker.command,
             "transport": worker.transport,
             "ports": list(worker.endpoints),
-            "environment": _variables(worker),
+            "environment": endpoint_variables(worker.endpoints),
             "passes_on": worker.pass_on,
             "window": worker.window,
             "input": show(worker.spec.input),

@@ -15,13 +15,14 @@ import msgspec
 import trio
 
 from fabric.errors import FabricError, WorkerFailed, sole
+from fabric.plan.endpoints import worker_addresses
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
 from fabric.session.events import Deliver, Finish, Note, Refuse
 from fabric.session.session import Session, Settings
 from fabric.transport.memory import MemoryTransport
 from fabric.transport.ports import Transport
-from fabric.wire.spec import INPUT_PORTS, WorkerSpec
+from fabric.wire.spec import WorkerSpec
 from fabric.worker import Control, load_function, run_control, run_data
 
 Runner: TypeAlias = Callable[[WorkerSpec, Transport, dict[str, str]], Awaitable[int]]
@@ -180,9 +181,7 @@ class _MemoryLauncher:
         return started
 
     async def _run(self, runner: Runner, worker: WorkerPlan, started: _MemoryWorker) -> None:
-        endpoints = {
-            port: address.connect if port in INPUT_PORTS else address.bind for port, address in worker.endpoints.items()
-        }
+        endpoints = worker_addresses(worker.endpoints)
         with started.scope:
             status = await runner(worker.spec, self._transport, endpoints)
             if started.status is None:
