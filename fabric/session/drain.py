@@ -17,8 +17,8 @@ all ports inside have.
 A barrier and a ``merge_any`` outside of loops may end earlier: the barrier when an input has ended and nothing of
 that input waits for a partner, for it will never fire again.
 
-Source: the counting of Mattern 1987, made trivial by counting in one place. The markers that S-003 documents for loops
-lose messages behind a copy with two ways back; see wire/PROTOCOL.md §4.
+Source: the counting of Mattern 1987, made trivial by counting in one place. Not taken: markers that a merge sends
+round its loop; they lose messages behind a copy with two ways back, a barrier, a nested loop (wire/PROTOCOL.md §4).
 """
 
 from __future__ import annotations
