@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fabric.errors import LocalProtocolError, RemoteProtocolError
@@ -21,11 +21,12 @@ PROVENANCES = st.builds(
     parents=st.lists(st.binary(min_size=8, max_size=8), max_size=PARENTS_MAX).map(b"".join),
     flags=st.integers(0, 255),
 )
+TRACED = st.builds(Data, TEXTS, st.binary(), PROVENANCES)
 FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Eof, TEXTS),
     st.builds(Marker, TEXTS, TEXTS),
     st.builds(Data, TEXTS, st.binary(min_size=1).filter(lambda payload: payload[0] not in (1, 2))),
-    st.builds(Data, TEXTS, st.binary(), PROVENANCES),
+    TRACED,
 )
 
 HEADER = b"\x00\x00\x00\x01x"
@@ -40,6 +41,7 @@ def decoded_or_reason(raw: bytes) -> Frame | str:
         return error.reason
 
 
+@settings(deadline=None)
 @given(FRAMES)
 def test_what_was_encoded_is_decoded(frame: Frame):
     """For every frame; nothing of it is lost."""
@@ -47,6 +49,7 @@ def test_what_was_encoded_is_decoded(frame: Frame):
     assert is_eof(encode(frame)) == isinstance(frame, Eof)
 
 
+@settings(deadline=None)
 @given(st.binary() | st.binary().map(HEADER.__add__) | st.binary(min_size=31).map((HEADER + b"\x02").__add__))
 def test_any_bytes_are_a_frame_or_malformed(raw: bytes):
     """What is a frame is encoded to the same bytes again; for the rest there is one error, with one of four reasons."""
@@ -54,6 +57,7 @@ def test_any_bytes_are_a_frame_or_malformed(raw: bytes):
     assert frame in REASONS if isinstance(frame, str) else encode(frame) == raw
 
 
+@settings(deadline=None)
 @given(FRAMES, st.data())
 def test_a_damaged_frame_is_a_frame_or_malformed(frame: Frame, data: st.DataObject):
     """Some bytes replaced, left out or put in."""
@@ -64,7 +68,8 @@ def test_a_damaged_frame_is_a_frame_or_malformed(frame: Frame, data: st.DataObje
     assert found in REASONS if isinstance(found, str) else encode(found) == damaged
 
 
-@given(FRAMES.filter(lambda frame: isinstance(frame, Data) and frame.provenance is not None), st.data())
+@settings(deadline=None)
+@given(TRACED, st.data())
 @example(Data("x", b"1", Provenance(b"T" * 16, b"S" * 8, 1, b"P" * 8)), None)
 def test_a_cut_frame_is_short_a_bad_topic_or_an_end(frame: Data, data: st.DataObject | None):
     """Cut anywhere in front of the JSON: in the length, in the topic, behind it, in the header."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric.errors import ValueRejected
@@ -51,6 +51,7 @@ JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["data", "ctrl_in", "marker", "telemetry"]), JSON_VALUES, st.sampled_from([None, 1]))
 def test_what_was_written_is_read(port: str, value: Any, indent: int | None):
     """For any value, on any port, over several lines or not."""
@@ -73,6 +74,7 @@ def test_a_line_that_is_no_envelope_is_a_message(line: bytes):
 # --- Bytes to lines --------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary().map(lambda line: line.replace(b"\n", b""))), st.data())
 def test_lines_are_found_however_the_stream_is_cut(expected: list[bytes], data: st.DataObject):
     """Empty ones, too. The last needs no line end, unless it is empty."""
@@ -222,7 +224,8 @@ def test_a_line_that_fits_into_no_frame_is_refused(line: bytes):
         LineBridge("judge", echoes=True).from_program(line)
 
 
-@given(st.binary().filter(lambda line: b"\n" not in line), st.booleans())
+@settings(deadline=None)
+@given(st.binary().map(lambda line: line.replace(b"\n", b"")), st.booleans())
 def test_any_line_is_frames_or_refused(line: bytes, echoes: bool):
     """Each of them well formed."""
     try:

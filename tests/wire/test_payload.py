@@ -501,6 +501,7 @@ def test_any_bytes_are_accepted_or_refused(type_: Type, payload: bytes):
     assert fits(type_, json.loads(payload))
 
 
+@settings(deadline=None)
 @given(TYPES)
 def test_a_type_travels_as_json(type_: Type):
     """In the spec of a worker."""
