@@ -177,7 +177,7 @@ class _Answer:
         """Answer one message."""
         try:
             argument = to_plain(self._input.decode(message.payload))
-        except ValueRejected as error:
+        except (ValueRejected, RecursionError) as error:
             raise RemoteProtocolError("type", f"worker '{self._spec.name}': {error}") from None
         try:
             result = self._function(argument)
