@@ -111,6 +111,7 @@ class _Worker:
         self.control_seq = 0
         self.input_ended = False
         self.answered = False
+        self.left_messages = False
 
     @property
     def state(self) -> State:
@@ -490,7 +491,9 @@ class Session:
     def _dead_letter(self, worker: _Worker, messages: Iterable[Message]) -> None:
         for message in messages:
             self._dead_lettered += 1
-            self._note("warning", "message.dead_lettered", worker=worker.name, reason="worker_ended")
+            level: Level = "warning" if worker.left_messages else "error"  # the first is told, the others counted
+            worker.left_messages = True
+            self._note(level, "message.dead_lettered", worker=worker.name, reason="worker_ended")
             self._consume(message)
 
     def _frames(self, worker: _Worker, port: str, raws: list[bytes]) -> None:
@@ -623,6 +626,7 @@ class Session:
         if head is not None:
             self._pass_on_held(worker, head)
             self._consume(head.message)
+        worker.left_messages = bool(left)
         self._note("error" if left else "info", "worker.left", worker=worker.name, messages_left=len(left))
         self._dead_letter(worker, left)
 
