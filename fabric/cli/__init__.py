@@ -62,11 +62,12 @@ def version(
 
 def main() -> None:
     """Run the command line and exit."""
-    for descriptor in (0, 2, 1):  # one that is closed would become that of the next file or socket
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
-        except OSError:
+        except OSError:  # it would become that of the next file or socket
             os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
             if descriptor == 1:
                 print_error("stdout is closed", "bad_config")
                 sys.exit(2)

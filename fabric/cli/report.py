@@ -10,15 +10,18 @@ __all__ = [
     "count_of",
     "exit_code_of",
     "print_error",
+    "print_line",
     "print_losses",
     "use_color",
 ]
 
+import errno
 import os
 import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,35 +43,39 @@ def use_color() -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or sys.stderr.isatty()
 
 
-def _line(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+def print_line(text: str) -> None:
+    """Write a line to stderr. Nobody may be there to read it, or no room: that must not keep a session from ending."""
+    with suppress(OSError):
+        os.write(2, text.encode(errors="replace") + b"\n")
 
 
 def print_error(message: str, code: str, fields: Mapping[str, object] | None = None) -> None:
     """Write ``{"error": …, "code": …}``."""
-    _line(encode_json({"error": message, "code": code, **(fields or {})}).decode())
+    print_line(encode_json({"error": message, "code": code, **(fields or {})}).decode())
 
 
 def print_losses(losses: LossReport) -> None:
     """Write the loss report, if anything was lost, dead-lettered or left without a partner."""
     if losses != LossReport():
-        _line(encode_json(to_plain(losses)).decode())
+        print_line(encode_json(to_plain(losses)).decode())
 
 
 def exit_code_of(error: BaseException) -> int:
     """Print an error that ended a command, and return what to exit with."""
     found = sole(error)
     match found:
+        case BrokenPipeError() | OSError(errno=errno.ENOSPC):
+            print_error(f"cannot write the output: {found.strerror}", OutputClosed.code)
+            return OutputClosed.exit_code
         case ProgramError(diagnostics=diagnostics):
-            _line(render_all(diagnostics, color=use_color()))
+            print_line(render_all(diagnostics, color=use_color()))
             return found.exit_code
         case FabricError():
             print_error(str(found), found.code)
             return found.exit_code
         case KeyboardInterrupt():
             return 130
-    traceback.print_exception(error)
+    print_line("".join(traceback.format_exception(error)))
     print_error(
         f"{type(found).__name__}: {found}. This is a bug; please report it with the lines above.", "internal_error"
     )
@@ -92,11 +99,11 @@ class JsonReport:
     def noted(self, note: Note) -> None:
         """Write a log line."""
         if _RANK[note.level] >= self._rank and note.event != "session.failed":
-            _line(encode_json({"log": note.level, "event": note.event, **_printable(note.fields)}).decode())
+            print_line(encode_json({"log": note.level, "event": note.event, **_printable(note.fields)}).decode())
 
     def worker_wrote(self, worker: str, line: str) -> None:
         """Pass a worker's line on as it is: it is JSON already, or text for people."""
-        _line(line)
+        print_line(line)
 
 
 class TextReport:
@@ -114,11 +121,11 @@ class TextReport:
         if _RANK[note.level] >= self._rank and note.event != "session.failed":
             fields = _printable(note.fields)
             name = fields.pop("worker", "fabric")
-            _line(f"{name} | {note.event}" + "".join(f" {key}={value}" for key, value in fields.items()))
+            print_line(f"{name} | {note.event}" + "".join(f" {key}={value}" for key, value in fields.items()))
 
     def worker_wrote(self, worker: str, line: str) -> None:
         """Write a worker's line under its name."""
-        _line(f"{worker} | {line}")
+        print_line(f"{worker} | {line}")
 
 
 def _printable(fields: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +146,9 @@ class Progress(TextReport):
         parts = [count_of(len(plan.workers), "worker"), count_of(len(plan.graph.channels), "channel")]
         parts += [count_of(loops, "feedback loop")] if loops else []
         checked_ms = (self._started_s - started_s) * 1000
-        _line(f"fabric {__version__} · {Path(plan.path).name} · {', '.join(parts)} · checked in {checked_ms:.0f} ms")
+        print_line(
+            f"fabric {__version__} · {Path(plan.path).name} · {', '.join(parts)} · checked in {checked_ms:.0f} ms"
+        )
 
     def noted(self, note: Note) -> None:
         """Print a worker's start as progress, other notes as lines."""
@@ -151,18 +160,18 @@ class Progress(TextReport):
             kind = "/".join(str(spec.config[key]) for key in ("provider", "model") if key in spec.config)
             what = kind or str(spec.config.get("call") or " ".join(spec.config.get("command", ())))
             took_s = time.monotonic() - self._started_s
-            _line(f" ✔ {name:{self._width}}  {what}  ready  {took_s:.2f}s  pid {self._pids.get(name)}")
+            print_line(f" ✔ {name:{self._width}}  {what}  ready  {took_s:.2f}s  pid {self._pids.get(name)}")
         else:
             super().noted(note)
 
     def opened(self) -> None:
         """Every worker is ready."""
-        _line("ready · fabric send talks to it · Ctrl-C drains, twice stops")
+        print_line("ready · fabric send talks to it · Ctrl-C drains, twice stops")
 
     def asked_to_stop(self) -> None:
         """The first signal came."""
         self._stopping_s = time.monotonic()
-        _line("draining: no more input is taken")
+        print_line("draining: no more input is taken")
 
     def stopped(self, finish: Finish, messages: int, unclaimed: int) -> None:
         """The session is over."""
@@ -170,7 +179,7 @@ class Progress(TextReport):
         sign, how = (" ✔", "drained") if finish.exit_code == 0 else (" ✘", f"ended with exit code {finish.exit_code}")
         unread = f" ({unclaimed} of them claimed by nobody)" if unclaimed else ""
         out, dead = count_of(messages, "message"), count_of(finish.losses.dead_lettered, "dead letter")
-        _line(f"{sign} {how} in {took_s:.1f}s · {out} out{unread} · {dead}")
+        print_line(f"{sign} {how} in {took_s:.1f}s · {out} out{unread} · {dead}")
 
 
 def count_of(count: int, name: str) -> str:

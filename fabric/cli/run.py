@@ -15,7 +15,7 @@ from typing import Annotated
 import trio
 import typer
 
-from fabric.cli.report import AnswerPrinter, JsonReport, Progress, print_error, print_losses, use_color
+from fabric.cli.report import AnswerPrinter, JsonReport, Progress, print_error, print_line, print_losses, use_color
 from fabric.cli.write import PROGRAM, find_program
 from fabric.compiler import compile_file
 from fabric.errors import ConfigError
@@ -76,7 +76,7 @@ def _compile(program: Path, run_directory: str, provider: str | None, model: str
         program, run_directory=run_directory, provider=provider, model=model, resources=resources
     )
     if compiled.warnings:
-        typer.echo(render_all(compiled.warnings, color=use_color()), err=True)
+        print_line(render_all(compiled.warnings, color=use_color()))
     return plan
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fabric.cli.report import use_color
+from fabric.cli.report import print_line, use_color
 from fabric.compiler import check_file, check_text, compile_file, read_source
 from fabric.errors import ConfigError, ProgramError
 from fabric.graph.render import FORMATS, render
@@ -71,7 +71,7 @@ def check(
             reports.append({"file": str(program), "ok": module is not None, **counts, "diagnostics": found})
             continue
         if diagnostics:
-            typer.echo(render_all(diagnostics, color=use_color()), err=True)
+            print_line(render_all(diagnostics, color=use_color()))
         if module is not None:
             types, bindings = len(module.types), len(module.bindings)
             typer.echo(f"{program}: ok ({types} type{'s' * (types != 1)}, {bindings} binding{'s' * (bindings != 1)})")

@@ -28,6 +28,8 @@ from fabric.plan.plan import WorkerPlan
 from fabric.wire.lines import LineSplitter
 from fabric.wire.spec import PARENT_FD_VARIABLE, SPEC_FD_VARIABLE
 
+STDERR_FD = 2
+
 STDERR_LINE_BYTES_MAX = 1024 * 1024
 """What is longer of a line on stderr is left out: a program that never ends its line must not fill the memory."""
 
@@ -151,7 +153,7 @@ class ProcessLauncher:
                 process = await trio.lowlevel.open_process(
                     worker.command,
                     stdin=lines or subprocess.DEVNULL,
-                    stdout=lines or sys.stderr.fileno(),  # what a worker prints is for people to read
+                    stdout=lines or STDERR_FD,  # what a worker prints is for people to read
                     stderr=subprocess.PIPE,
                     env=environment,
                     pass_fds=descriptors,

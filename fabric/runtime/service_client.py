@@ -107,13 +107,13 @@ class _Talk:
         """Hear answers until all that is waited for has come, or the service hangs up."""
         splitter = LineSplitter(ANSWER_BYTES_MAX)
         with self._reading:
-            more = True
-            while more:
+            while True:
                 try:
                     chunk = await self._stream.receive_some()
                 except trio.BrokenResourceError:
                     return
-                more = bool(chunk)
+                if not chunk:
+                    return  # a line that was cut is no answer
                 try:
                     for line in splitter.feed(bytes(chunk)):
                         self._hear(read_answer(line))

@@ -237,3 +237,23 @@ def test_three_mistakes_give_three_diagnostics_and_nothing_starts(tmp_path: Path
     assert (text.returncode, text.stdout) == (2, b"")
     assert text.stderr.decode().count("error[E") == 3
     assert "nothing was started" in text.stderr.decode()
+
+
+def test_a_stderr_that_cannot_be_written_is_no_reason_to_hang(tmp_path: Path):
+    """The run ends as it would have, with its own code; only the words are missing."""
+    path = program(tmp_path, INCREMENT)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*FABRIC, "run", path], input=b'1\n"x"\n', stdout=subprocess.PIPE, stderr=full, timeout=60, check=False
+        )
+    assert (done.returncode, done.stdout) == (1, b"2\n")
+
+
+def test_an_output_that_cannot_be_written_is_said(tmp_path: Path):
+    """A full disk is no bug of ours."""
+    path = program(tmp_path, INCREMENT)
+    for arguments in (["check", path], ["graph", path], ["call", path, "1"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([*FABRIC, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+        assert done.returncode == 1
+        assert json.loads(done.stderr)["code"] == "output_closed"
