@@ -112,6 +112,8 @@ async def run_lines(
         gateway.finish()
         await written.wait()
         nursery.cancel_scope.cancel()
+    if gateway.broken is not None and finish.error is None:
+        return Finish(1, finish.losses, ("output_closed", gateway.broken))
     if writing.cancelled_caught and finish.exit_code < 128:
         return Finish(128 + insisted[-1], finish.losses, ("stopped", "ended before all of the output was written"))
     return finish

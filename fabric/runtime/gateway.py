@@ -31,6 +31,9 @@ class LineGateway:
     Reading and writing happen in threads: stdin and stdout may be files, which cannot be waited for, or be shared with
     other processes, which would not like them to become non-blocking.
 
+    Attributes:
+        broken: why the output could not be written, if so; the session may have been over by then.
+
     Args:
         plan: whose boundary it is.
         report: takes errors: message, code, and more fields.
@@ -40,6 +43,7 @@ class LineGateway:
         self._inputs = list(plan.inputs)
         self._one_output = len(plan.outputs) == 1
         self._report = report
+        self.broken: str | None = None
         self._unwritten = bytearray()
         self._to_write = trio.Event()
         self._written = trio.lowlevel.ParkingLot()
@@ -122,7 +126,8 @@ class LineGateway:
             try:
                 await trio.to_thread.run_sync(_write_all, descriptor, data, abandon_on_cancel=True)
             except OSError as error:
-                coordinator.output_broken(f"cannot write the output: {error.strerror}")
+                self.broken = f"cannot write the output: {error.strerror}"
+                coordinator.output_broken(self.broken)
                 self.stop_reading()
                 return
             self._written.unpark_all()
