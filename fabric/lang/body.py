@@ -66,6 +66,7 @@ class BodyBuilder:
         self.in_chains: dict[str, Span] = {}
         self.spawned: dict[str, Span] = {}
         self.uses: dict[str, Span] = {}
+        self.has_unknown_names = False  # so that what seems to be missing may only be misspelt
 
     def declare_channel(self, decl: syntax.ChannelDecl) -> None:
         """Add a channel: an ``id`` under a name."""
@@ -118,6 +119,7 @@ class BodyBuilder:
         if interface is None and name.text not in self.scope.silent:
             local = name.text in self.inputs or name.text in self.outputs or name.text in self.channels
             if not local:
+                self.has_unknown_names = True
                 candidates = [*self.inputs, *self.outputs, *self.channels, *self.scope.interfaces]
                 self.report.add(
                     "E0202",

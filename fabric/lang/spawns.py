@@ -161,6 +161,7 @@ class Spawns:
                 help="declare a channel: let c : !T = channel",
             )
             return
+        self._body.has_unknown_names = True
         candidates = [*self._body.inputs, *self._body.outputs, *self._body.channels]
         self._body.report.add(
             "E0202",

@@ -85,7 +85,7 @@ def wire_chain(chain: syntax.Chain, interface: Interface, scope: Scope, report: 
 
 def _finish(body: BodyBuilder, *, complete: bool) -> Wired:
     """Return the body; ``complete``: it was read whole, so that what is missing can be reported."""
-    if complete:
+    if complete and not body.has_unknown_names:
         report_loose_ends(body)
         report_unfed_cycles(body)
     return Wired(body.finish(), body.uses)

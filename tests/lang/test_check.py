@@ -172,3 +172,10 @@ def test_an_agents_ports_follow_its_signature():
 def test_the_only_stream_binding_is_main():
     """Pure functions do not count."""
     assert module_of("let f : int -> int = map(value)\nlet run : !int -> !int = id").main == "run"
+
+
+def test_a_misspelt_output_is_one_mistake():
+    """Not also an output that nothing feeds."""
+    text = "let main : !int -> !int = plumb(i, out) { i ; map(value) ; ouut }\n"
+    _, diagnostics = check_source(Source("program.plumb", text))
+    assert [(found.code, found.help) for found in diagnostics] == [("E0202", "did you mean 'out'?")]
