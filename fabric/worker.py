@@ -21,20 +21,23 @@ import inspect
 import os
 import sys
 import threading
+import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import msgspec
 import trio
 
-from fabric.errors import ConfigError, FabricError, RemoteProtocolError, ValueRejected, sole
+from fabric.errors import ConfigError, FabricError, ValueRejected, sole
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Receiver, Sender
 from fabric.transport.sockets import open_sockets
-from fabric.wire.codec import decode, encode
-from fabric.wire.frame import Data, Eof, Marker, Provenance
-from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, to_plain, validator
+from fabric.wire.codec import decode, encode, encode_traced, join, split
+from fabric.wire.control import BATCHES, ready
+from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, validator
 from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec
 
 
@@ -92,7 +95,7 @@ async def run_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: C
     def say(message: dict[str, Any]) -> None:
         ctrl_out.send_nowait(encode(Data(name, encode_json(message))))
 
-    say({"status": "ready"})
+    ctrl_out.send_nowait(encode(Data(name, ready(BATCHES))))
     while True:
         for raw in await ctrl_in.receive():
             match decode(raw):
@@ -140,14 +143,16 @@ async def run_data(
             reading.cancel()
 
     control.changed = lambda: token.run_sync_soon(changed)
-    answer = _Answer(spec, function, sink)
+    outbox = _Outbox(sink)
+    answer = _Answer(spec, function, outbox)
     while not control.stopping:
         frames: list[bytes] = []
         reading = trio.CancelScope()
         with reading:
             frames = await source.receive()
-        for raw in frames:
+        for raw in chain.from_iterable(map(split, frames)):
             while control.paused and not control.stopping:
+                outbox.flush()
                 await pauses.park()
             match decode(raw):
                 case Data() if control.stopping:
@@ -155,41 +160,75 @@ async def run_data(
                 case Data() as message:
                     await answer.to(message)
                 case Marker(_, marker):
-                    sink.send_nowait(encode(Marker(spec.name, marker)))
+                    outbox.put(encode(Marker(spec.name, marker)))
+                    if answer.slow or len(outbox) >= OUTBOX_FRAMES_MAX:
+                        outbox.flush()
                 case Eof():
                     control.stopping = True
+        outbox.flush()
     sink.send_nowait(encode(Eof(spec.name)))
+
+
+OUTBOX_FRAMES_MAX = 32
+"""Frames that are sent as one batch: sixteen answers and their markers."""
+
+FAST_CALL_S = 100e-6
+"""A function that takes longer is not worth a batch."""
+
+FAST_CALLS = 64
+"""So many calls in a row have to be fast before answers wait for one another. Then one slow call delays them, once."""
+
+
+class _Outbox:
+    """Frames that leave together."""
+
+    def __init__(self, sink: Sender) -> None:
+        self._sink = sink
+        self._frames: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def put(self, raw: bytes) -> None:
+        self._frames.append(raw)
+
+    def flush(self) -> None:
+        frames, self._frames = self._frames, []
+        for raw in join(frames):
+            self._sink.send_nowait(raw)
+
+
+_VALUES = frozenset({dict, list, str, int, float, bool})
 
 
 class _Answer:
     """Calls the function and sends what comes of it."""
 
-    def __init__(self, spec: WorkerSpec, function: Callable[[Any], Any], sink: Sender) -> None:
+    def __init__(self, spec: WorkerSpec, function: Callable[[Any], Any], outbox: _Outbox) -> None:
         self._spec = spec
         self._function = function
-        self._sink = sink
-        self._input = validator(spec.input)
+        self._outbox = outbox
         self._output = validator(spec.output)
         self._gives_unit = resolve(spec.output) == UNIT
         self._seq = 0
+        self._span = int.from_bytes(os.urandom(8))
+        self._fast_calls = 0
+
+    @property
+    def slow(self) -> bool:
+        """Whether an answer would have to wait noticeably for the next one."""
+        return self._fast_calls < FAST_CALLS
 
     async def to(self, message: Data) -> None:
         """Answer one message."""
-        try:
-            argument = to_plain(self._input.decode(message.payload))
-        except (ValueRejected, RecursionError) as error:
-            raise RemoteProtocolError("type", f"worker '{self._spec.name}': {error}") from None
+        started_s = time.perf_counter()
+        argument = decode_json(message.payload)  # it was validated where it came from
         try:
             result = self._function(argument)
-            if inspect.isawaitable(result):
-                result = await result
-            if inspect.isgenerator(result):
-                for value in result:
-                    self._send(value, message)
-            elif inspect.isasyncgen(result):
-                await self._send_each(result, message)
-            elif result is not None or self._gives_unit:
+            if type(result) in _VALUES:
                 self._send(result, message)
+            else:
+                await self._send_all(result, message)
         except FabricError:
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's function may raise anything
@@ -200,10 +239,23 @@ class _Answer:
             raise FunctionFailed(
                 f"worker '{self._spec.name}': {self._spec.config['call']} raised {type(error).__name__}: {error}{hint}"
             ) from error
+        self._fast_calls = self._fast_calls + 1 if time.perf_counter() - started_s < FAST_CALL_S else 0
 
-    async def _send_each(self, results: AsyncIterator[Any], message: Data) -> None:
-        async for value in results:
-            self._send(value, message)
+    async def _send_all(self, result: Any, message: Data) -> None:
+        """Send what an async function or a generator gives, as it gives it; or nothing."""
+        if inspect.isawaitable(result):
+            self._outbox.flush()
+            result = await result
+        if inspect.isgenerator(result):
+            for value in result:
+                self._send(value, message)
+                self._outbox.flush()
+        elif inspect.isasyncgen(result):
+            async for value in result:
+                self._send(value, message)
+                self._outbox.flush()
+        elif result is not None or self._gives_unit:
+            self._send(result, message)
 
     def _send(self, value: Any, message: Data) -> None:
         try:
@@ -216,9 +268,14 @@ class _Answer:
             ) from None
         self._seq += 1
         origin = message.provenance
-        if origin is not None:
-            origin = Provenance(origin.trace_id, os.urandom(8), self._seq, origin.span_id, origin.flags)
-        self._sink.send_nowait(encode(Data(self._spec.name, payload, origin)))
+        if origin is None:
+            self._outbox.put(encode(Data(self._spec.name, payload)))
+            return
+        self._span = (self._span + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        span_id = self._span.to_bytes(8)
+        self._outbox.put(
+            encode_traced(self._spec.name, payload, origin.trace_id, span_id, self._seq, origin.span_id, origin.flags)
+        )
 
 
 async def _serve_control(endpoints: dict[str, str], name: str, control: Control) -> None:

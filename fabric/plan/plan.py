@@ -13,8 +13,10 @@ __all__ = [
     "Step",
     "Transform",
     "WorkerPlan",
+    "sinks_of",
 ]
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -110,6 +112,15 @@ class Transform(msgspec.Struct, frozen=True):
 
 
 Step: TypeAlias = Emit | Check | Transform
+
+
+def sinks_of(steps: tuple[Step, ...]) -> Iterator[int]:
+    """Yield the sinks in which steps end, as indexes."""
+    for step in steps:
+        if isinstance(step, Emit):
+            yield step.sink
+        else:
+            yield from sinks_of(step.then)
 
 
 class Route(msgspec.Struct, frozen=True):

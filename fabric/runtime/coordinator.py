@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["Client", "Coordinator", "Report"]
 
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
@@ -34,6 +35,7 @@ from fabric.session.events import (
     LaunchFailed,
     Note,
     Opened,
+    Output,
     OutputBroken,
     Refuse,
     Release,
@@ -64,16 +66,16 @@ class Client(Protocol):
         """Input is welcome."""
         ...
 
-    def delivered(self, message: Deliver) -> None:
-        """A message left the graph."""
+    def delivered(self, outputs: Sequence[Output]) -> None:
+        """Messages left the graph, in this order."""
         ...
 
     def refused(self, refusal: Refuse) -> None:
         """A message went no further."""
         ...
 
-    def settled(self, ticket: int) -> None:
-        """All that will come of an input has come."""
+    def settled(self, tickets: Sequence[int]) -> None:
+        """All that will come of these inputs has come."""
         ...
 
 
@@ -140,9 +142,9 @@ class Coordinator:
             await self._waiting_for_room.park()
         return not self._session.closing
 
-    def submit(self, port: str, payload: bytes, ticket: int) -> None:
-        """Give a message to a boundary input."""
-        self._step(Input(port, payload, ticket))
+    def submit(self, port: str, messages: Sequence[tuple[int, bytes]]) -> None:
+        """Give messages to a boundary input, each with a ticket."""
+        self._step(Input(port, messages))
 
     def close_input(self, port: str | None = None) -> None:
         """End one boundary input, or all."""
@@ -189,10 +191,10 @@ class Coordinator:
         match command:
             case Send(worker, port, raw):
                 self._relays[worker].send(port, raw)
-            case Deliver():
-                self._client.delivered(command)
-            case Settled(ticket):
-                self._client.settled(ticket)
+            case Deliver(outputs):
+                self._client.delivered(outputs)
+            case Settled(tickets):
+                self._client.settled(tickets)
             case Note():
                 self._report.noted(command)
             case SetTimer(key, at_s):

@@ -10,17 +10,22 @@ __all__ = ["LineGateway"]
 
 import os
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import trio
 
 from fabric.errors import ValueRejected
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Deliver, Refuse
+from fabric.session.events import Output, Refuse
 from fabric.wire.lines import DATA, LineSplitter, read_line, write_line
 
 CHUNK_BYTES = 64 * 1024
+LINES_AT_ONCE = 64
+"""Lines submitted in one step: enough to share its costs, few enough to be fair to what workers send meanwhile."""
+
 UNWRITTEN_BYTES_MAX = 4 * 1024 * 1024
 """Output beyond which no new input is read: the reader of stdout is slower than the graph."""
 
@@ -55,13 +60,16 @@ class LineGateway:
     def opened(self) -> None:
         """See ``coordinator.Client``."""
 
-    def delivered(self, message: Deliver) -> None:
-        """Queue an output for writing."""
-        self._unwritten += write_line(DATA if self._one_output else message.port, message.payload)
+    def delivered(self, outputs: Sequence[Output]) -> None:
+        """Queue outputs for writing."""
+        for output in outputs:
+            self._unwritten += write_line(DATA if self._one_output else output.port, output.payload)
         self._to_write.set()
 
     def refused(self, refusal: Refuse) -> None:
         """Report it, and read no further: the session has closed its inputs."""
+        if refusal.code == "input_closed":  # one that was read together with the one that ended the input
+            return
         fields: dict[str, object] = {"node": refusal.node} if refusal.node else {}
         if refusal.code == "input_type_mismatch":
             fields = {"port": refusal.node} if refusal.node else {}
@@ -70,7 +78,7 @@ class LineGateway:
         self._report(refusal.detail, refusal.code, fields)
         self.stop_reading()
 
-    def settled(self, ticket: int) -> None:
+    def settled(self, tickets: Sequence[int]) -> None:
         """See ``coordinator.Client``."""
 
     # --- the two ends ---
@@ -91,29 +99,41 @@ class LineGateway:
         while more and await coordinator.wait_for_room():
             chunk = await trio.to_thread.run_sync(_read_some, descriptor, abandon_on_cancel=True)
             more = bool(chunk)
+            lines: list[tuple[int, bytes]] = []
             try:
                 for line in splitter.feed(chunk):
                     number += 1
-                    if not line.strip():
-                        continue
-                    while len(self._unwritten) > UNWRITTEN_BYTES_MAX:
-                        await self._written.park()
-                    if not await coordinator.wait_for_room():
-                        return
-                    self._submit(coordinator, line, number)
+                    if line.strip():
+                        lines.append((number, line))
             except ValueRejected as error:
+                await self._submit_all(coordinator, lines)
                 coordinator.bad_input(str(error), number + 1)
+            else:
+                await self._submit_all(coordinator, lines)
 
-    def _submit(self, coordinator: Coordinator, line: bytes, number: int) -> None:
-        port, payload = read_line(line)
-        if len(self._inputs) == 1 and port == DATA:
+    async def _submit_all(self, coordinator: Coordinator, lines: list[tuple[int, bytes]]) -> None:
+        """Submit lines in their order, no more at a time than there may be room for."""
+        for start in range(0, len(lines), LINES_AT_ONCE):
+            while len(self._unwritten) > UNWRITTEN_BYTES_MAX:
+                await self._written.park()
+            if not await coordinator.wait_for_room():
+                return
+            for port, messages in groupby(map(self._read_one, lines[start : start + LINES_AT_ONCE]), itemgetter(0)):
+                batch = [(number, payload) for _, number, payload in messages]
+                if port in self._inputs:
+                    coordinator.submit(port, batch)
+                    continue
+                named = "none" if port == DATA else repr(port)
+                wanted = f'a line {{"__port": NAME, "msg": VALUE}} with an input of {", ".join(self._inputs)}'
+                coordinator.bad_input(f"expected {wanted}; got {named}", batch[0][0])
+                break  # the first that is refused ends the input
+
+    def _read_one(self, line: tuple[int, bytes]) -> tuple[str, int, bytes]:
+        """Return port, number and JSON text of a line."""
+        port, payload = read_line(line[1])
+        if port == DATA and len(self._inputs) == 1:
             port = self._inputs[0]
-        if port in self._inputs:
-            coordinator.submit(port, payload, number)
-            return
-        named = "none" if port == DATA else repr(port)
-        wanted = f'a line {{"__port": NAME, "msg": VALUE}} with an input of {", ".join(self._inputs)}'
-        coordinator.bad_input(f"expected {wanted}; got {named}", number)
+        return port, line[0], payload
 
     async def write(self, coordinator: Coordinator, descriptor: int) -> None:
         """Write outputs until :meth:`finish`; if nobody reads them any more, end the session."""

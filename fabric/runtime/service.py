@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Service"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
@@ -17,7 +17,7 @@ from fabric.errors import ValueRejected
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.service_protocol import Answer, Request, read_request, write
-from fabric.session.events import Deliver, Note, Refuse
+from fabric.session.events import Note, Output, Refuse
 from fabric.wire.lines import LineSplitter
 
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
@@ -89,18 +89,20 @@ class Service:
 
     # --- what the session gives ---
 
-    def delivered(self, message: Deliver) -> None:
-        """Answer the clients whose inputs it descends from."""
-        self.messages += 1
-        told: set[_Connection] = set()
-        for ticket in message.tickets:
-            connection, request_id = self._asked.get(ticket, (None, 0))
-            if connection is not None and connection not in told:
-                told.add(connection)
-                connection.answer(Answer(request_id, port=message.port, output=msgspec.Raw(message.payload)))
-        if not told:
-            self.unclaimed += 1
-            self._noted(Note("info", "output.unclaimed", {"port": message.port, "size_bytes": len(message.payload)}))
+    def delivered(self, outputs: Sequence[Output]) -> None:
+        """Answer the clients whose inputs they descend from."""
+        self.messages += len(outputs)
+        for output in outputs:
+            told: set[_Connection] = set()
+            for ticket in output.tickets:
+                connection, request_id = self._asked.get(ticket, (None, 0))
+                if connection is not None and connection not in told:
+                    told.add(connection)
+                    connection.answer(Answer(request_id, port=output.port, output=msgspec.Raw(output.payload)))
+            if not told:
+                self.unclaimed += 1
+                fields = {"port": output.port, "size_bytes": len(output.payload)}
+                self._noted(Note("info", "output.unclaimed", fields))
 
     def refused(self, refusal: Refuse) -> None:
         """Tell the clients whose inputs it descends from."""
@@ -110,14 +112,15 @@ class Service:
                 answer = Answer(request_id, error=refusal.detail, code=refusal.code, node=refusal.node)
                 connection.answer(answer)
 
-    def settled(self, ticket: int) -> None:
-        """Tell the client that nothing more will come of its input."""
-        connection, request_id = self._asked.pop(ticket, (None, 0))
-        if connection is not None:
-            connection.answer(Answer(request_id, settled=True))
-            connection.tickets.discard(ticket)
-            if not connection.tickets:
-                connection.settled.set()
+    def settled(self, tickets: Sequence[int]) -> None:
+        """Tell the clients that nothing more will come of their inputs."""
+        for ticket in tickets:
+            connection, request_id = self._asked.pop(ticket, (None, 0))
+            if connection is not None:
+                connection.answer(Answer(request_id, settled=True))
+                connection.tickets.discard(ticket)
+                if not connection.tickets:
+                    connection.settled.set()
 
     # --- what clients ask for ---
 
@@ -183,4 +186,4 @@ class Service:
         self._asked[self._ticket] = (connection, request.id)
         connection.tickets.add(self._ticket)
         connection.settled = trio.Event()
-        coordinator.submit(port, bytes(request.msg), self._ticket)
+        coordinator.submit(port, [(self._ticket, bytes(request.msg))])

@@ -17,8 +17,11 @@ from __future__ import annotations
 __all__ = ["Delivery", "Held", "Message", "Trace", "Unacked"]
 
 from collections import deque
+from typing import TypeAlias
 
 from fabric.errors import RemoteProtocolError
+from fabric.wire.codec import encode
+from fabric.wire.frame import Marker
 
 OUTPUTS_PER_INPUT_MAX = 10_000
 """Outputs held back for one message; a worker that gives more fails. ``release: "early"`` avoids holding."""
@@ -66,16 +69,14 @@ class Message:
         self.parents = parents
         self.topic = topic
 
+    @property
+    def tickets(self) -> tuple[int, ...]:
+        """Of the inputs that it counts for."""
+        return tuple([trace.ticket for trace in self.traces])
 
-class Held:
-    """An output that waits for its input's marker: the port it came from, its JSON text and, if traced, its span id."""
 
-    __slots__ = ("payload", "port", "span_id")
-
-    def __init__(self, port: str, payload: bytes, span_id: bytes | None) -> None:
-        self.port = port
-        self.payload = payload
-        self.span_id = span_id
+Held: TypeAlias = tuple[str, bytes, bytes | None]
+"""An output that waits for its input's marker: the port it came from, its JSON text and, if traced, its span id."""
 
 
 class Unacked:
@@ -110,6 +111,7 @@ class Delivery:
     def __init__(self, worker: str, incarnation: int, window: int) -> None:
         self.worker = worker
         self._prefix = f"ack/{worker}/{incarnation}/"
+        self._marker_frame = encode(Marker("fabric", self._prefix))
         self._window = window
         self._feedback: deque[Message] = deque()
         self._forward: deque[Message] = deque()
@@ -172,6 +174,10 @@ class Delivery:
         """Return the id of the marker that goes behind message ``seq``."""
         return f"{self._prefix}{seq}"
 
+    def marker_frame(self, seq: int) -> bytes:
+        """Return that marker as a frame."""
+        return self._marker_frame + b"%d" % seq  # the id ends the frame
+
     def owns(self, marker: str) -> bool:
         """Whether a marker is one of this edge."""
         return marker.startswith(self._prefix)
@@ -198,7 +204,7 @@ class Delivery:
             RemoteProtocolError: no message is with the worker, or it answered with more than may be held.
         """
         unacked = self.cause(port)
-        unacked.outputs.append(Held(port, payload, span_id))
+        unacked.outputs.append((port, payload, span_id))
         unacked.size_bytes += len(payload)
         if len(unacked.outputs) > OUTPUTS_PER_INPUT_MAX or unacked.size_bytes > OUTPUT_BYTES_PER_INPUT_MAX:
             raise RemoteProtocolError(

@@ -25,6 +25,7 @@ __all__ = [
     "LossReport",
     "Note",
     "Opened",
+    "Output",
     "OutputBroken",
     "Refuse",
     "Release",
@@ -36,6 +37,7 @@ __all__ = [
     "TimerFired",
 ]
 
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -83,18 +85,16 @@ class Exited(msgspec.Struct, frozen=True):
 
 
 class Input(msgspec.Struct, frozen=True):
-    """A message for the graph.
+    """Messages for the graph.
 
     Attributes:
         port: name of the boundary's input.
-        payload: JSON text, not validated yet.
-        ticket: whatever the caller wants to recognise its message by; comes back in ``Deliver``, ``Refuse`` and
-            ``Settled``.
+        messages: each with a ticket, which is whatever the caller wants to recognise it by and comes back in
+            ``Deliver``, ``Refuse`` and ``Settled``, and its JSON text, not validated yet.
     """
 
     port: str
-    payload: bytes
-    ticket: int
+    messages: Sequence[tuple[int, bytes]]
 
 
 class InputClosed(msgspec.Struct, frozen=True):
@@ -182,20 +182,24 @@ class Opened(msgspec.Struct, frozen=True):
     """Every worker is ready: input is welcome."""
 
 
-class Deliver(msgspec.Struct, frozen=True):
-    """A message leaves the graph.
+class Output(msgspec.Struct, frozen=True, gc=False):
+    """A message that leaves the graph.
 
     Attributes:
         port: name of the boundary's output.
         payload: JSON text of the port's type.
         tickets: of the inputs that it descends from.
-        trace_id: of the first of them.
     """
 
     port: str
     payload: bytes
     tickets: tuple[int, ...]
-    trace_id: bytes
+
+
+class Deliver(msgspec.Struct, frozen=True):
+    """Messages leave the graph, in this order."""
+
+    outputs: list[Output]
 
 
 class Refuse(msgspec.Struct, frozen=True):
@@ -215,9 +219,9 @@ class Refuse(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """Nothing of this input is left in the graph: all that will come of it has come."""
+    """Nothing of these inputs is left in the graph: all that will come of them has come. Behind it."""
 
-    ticket: int
+    tickets: list[int]
 
 
 class SetTimer(msgspec.Struct, frozen=True):

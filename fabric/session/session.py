@@ -18,13 +18,14 @@ __all__ = ["Session", "Settings"]
 
 import random
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
 
 from fabric.errors import RemoteProtocolError, ValueRejected
 from fabric.graph.ir import End
-from fabric.plan.plan import Plan, Route, Sink, WorkerPlan
+from fabric.plan.plan import Plan, Route, Sink, WorkerPlan, sinks_of
 from fabric.session.barriers import Barrier
 from fabric.session.delivery import Delivery, Message, Trace, Unacked
 from fabric.session.drain import Drain, Ending
@@ -46,6 +47,7 @@ from fabric.session.events import (
     LossReport,
     Note,
     Opened,
+    Output,
     OutputBroken,
     Refuse,
     Release,
@@ -58,8 +60,8 @@ from fabric.session.failure import Failure, describe_exit, name_of
 from fabric.session.morphisms import RouteError, compile_route
 from fabric.session.shutdown import Shutdown
 from fabric.session.startup import PROBE, Startup
-from fabric.wire.codec import PARENTS_MAX, PAYLOAD_BYTES_MAX, decode, encode
-from fabric.wire.control import MARK_ALL_PORTS, parse_ready
+from fabric.wire.codec import PARENTS_MAX, PAYLOAD_BYTES_MAX, decode, encode, encode_traced, join, split
+from fabric.wire.control import BATCHES, MARK_ALL_PORTS, parse_ready
 from fabric.wire.frame import Data, Eof, Marker, Provenance
 from fabric.wire.lifecycle import Life, State, Step
 
@@ -109,6 +111,7 @@ class _Worker:
         self.delivery = Delivery(plan.name, 1, plan.window)
         self.early_control: list[bytes] = []
         self.control_seq = 0
+        self.batches = False
         self.input_ended = False
         self.answered = False
         self.left_messages = False
@@ -147,6 +150,9 @@ class Session:
         self._span = rng.getrandbits(63)
         self._now_s = 0.0
         self._commands: list[Command] = []
+        self._delivered: list[Output] = []
+        self._settled: list[int] = []
+        self._to_feed: dict[str, _Worker] = {}
         self._routes = {route.source: (compile_route(route), route) for route in plan.routes}
         self._barriers = {
             node.id: Barrier(port.name for port in node.inputs)
@@ -169,6 +175,15 @@ class Session:
             for name in self._workers
             if name in self._loops
         }
+        self._sinks = [self._sink(sink) for sink in plan.sinks]
+        leaves = {index for index, sink in enumerate(plan.sinks) if sink.kind == "output"}
+        self._through = {
+            route.source
+            for route in plan.routes
+            if plan.graph.nodes[route.source.node].kind == "input" and leaves.issuperset(sinks_of(route.steps))
+        }
+        self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
+        self._entering: deque[tuple[str, int, bytes]] = deque()
         self._work: deque[tuple[End, Message]] = deque()
         self._closed_inputs: set[str] = set()
         self._drain = Drain(plan, self._is_idle, lambda barrier: self._barriers[barrier].starved)
@@ -189,12 +204,13 @@ class Session:
     @property
     def has_work(self) -> bool:
         """Whether the shell should feed ``Continue``, between other events, until this is false."""
-        return bool(self._work) and self._failure is None
+        return bool(self._work or self._entering) and self._failure is None
 
     @property
     def wants_input(self) -> bool:
         """Whether an ``Input`` is welcome now. One that comes all the same is taken: the bound is then the shell's."""
-        return self._open and not self._work and not self.closing and self._inflight < INFLIGHT_MAX
+        waits = self._work or self._entering
+        return self._open and not waits and not self.closing and self._inflight < INFLIGHT_MAX
 
     @property
     def closing(self) -> bool:
@@ -212,8 +228,22 @@ class Session:
             self._step()
         else:
             self._handle_failed(event)
+        self._tell()
         self._finish_if_over()
         return self._commands
+
+    def _tell(self) -> None:
+        """Put what the event brought about for the workers and for the client into commands: one for many messages."""
+        to_feed, self._to_feed = self._to_feed, {}
+        for worker in to_feed.values():
+            if self._failure is None:
+                self._feed(worker)
+        if self._delivered:
+            self._do(Deliver(self._delivered))
+            self._delivered = []
+        if self._settled:
+            self._do(Settled(self._settled))
+            self._settled = []
 
     def _do(self, *commands: Command) -> None:
         self._commands += commands
@@ -247,7 +277,7 @@ class Session:
                 self._fail(Failure(4, "worker_not_started", f"{name_of(name)} could not be started: {reason}"))
             case BadInput(detail, ticket):
                 self._refuse("input_type_mismatch", detail, "", (ticket,))
-                self._do(Settled(ticket))
+                self._settled.append(ticket)
             case OutputBroken(reason):
                 self._fail(Failure(1, "output_closed", reason))
             case Interrupted(number):
@@ -268,7 +298,7 @@ class Session:
             case LaunchFailed(name):
                 self._launch_failed(name)
             case Input():
-                self._input_refused(event)
+                self._input_refused(event.port, event.messages)
             case Interrupted(number):
                 self._interrupted(number)
 
@@ -287,7 +317,7 @@ class Session:
             self._do(Send(worker.name, "ctrl_in", raw))
         worker.early_control.clear()
         self._open_if_ready()
-        self._feed(worker)
+        self._to_feed[worker.name] = worker
         if worker.input_ended:
             self._end_input(worker)
 
@@ -308,17 +338,49 @@ class Session:
 
     def _input(self, event: Input) -> None:
         if event.port in self._closed_inputs:
-            self._input_refused(event)
-            return
-        trace = Trace(self._rng.randbytes(16), event.ticket)
-        message = Message(event.payload, (trace,), trace.id, self._new_span(), b"", event.port)
+            self._input_refused(event.port, event.messages)
+        elif End(self.plan.inputs[event.port], event.port) in self._through and not self._entering:
+            self._pass_through(event)
+        else:
+            self._entering += [(event.port, ticket, payload) for ticket, payload in event.messages]
+
+    def _enter(self, port: str, ticket: int, payload: bytes) -> None:
+        trace = Trace(self._rng.randbytes(16), ticket)
+        message = Message(payload, (trace,), trace.id, self._new_span(), b"", port)
         trace.live += 1
-        self._travel(End(self.plan.inputs[event.port], event.port), message)
+        self._travel(End(self.plan.inputs[port], port), message)
         self._consume(message)
 
-    def _input_refused(self, event: Input) -> None:
-        self._do(Refuse("input_closed", "the session takes no more input", event.port, (event.ticket,)))
-        self._do(Settled(event.ticket))
+    def _pass_through(self, event: Input) -> None:
+        """Take messages from the boundary to the boundary: nobody counts what is never inside."""
+        compiled, route = self._routes[End(self.plan.inputs[event.port], event.port)]
+        ports, delivered = self._ports, self._delivered
+        tickets: tuple[int, ...] = ()
+
+        def emit(index: int, payload: bytes) -> None:
+            delivered.append(Output(ports[index], payload, tickets))
+
+        for number, (ticket, payload) in enumerate(event.messages):
+            tickets = (ticket,)
+            try:
+                compiled(payload, emit)
+            except RouteError as error:
+                self._refused_on_route(error, route, tickets)
+                if event.port in self._closed_inputs:  # the rest comes too late
+                    self._settled.append(ticket)
+                    self._input_refused(event.port, event.messages[number + 1 :])
+                    return
+            self._settled.append(ticket)
+
+    def _input_refused(self, port: str, messages: Sequence[tuple[int, bytes]]) -> None:
+        for ticket, _ in messages:
+            self._do(Refuse("input_closed", "the session takes no more input", port, (ticket,)))
+            self._settled.append(ticket)
+
+    def _refuse_entering(self) -> None:
+        entering, self._entering = self._entering, deque()
+        for port, ticket, payload in entering:
+            self._input_refused(port, [(ticket, payload)])
 
     def _interrupted(self, number: int) -> None:
         """First: take no more input, finish the rest. Second: end the workers now. Third: without asking."""
@@ -342,6 +404,7 @@ class Session:
         self._do(Refuse(code, detail, node, tickets))
         if self._settings.refusal_ends:
             self._closed_inputs |= set(self.plan.inputs)
+            self._refuse_entering()
 
     # --- messages on their way ---
 
@@ -358,25 +421,26 @@ class Session:
         for trace in message.traces:
             trace.live -= 1
             if trace.live == 0:
-                self._do(Settled(trace.ticket))
+                self._settled.append(trace.ticket)
 
     def _travel(self, source: End, message: Message) -> None:
         """Send a message along its route."""
         compiled, route = self._routes[source]
+        sinks = self._sinks
 
         def emit(index: int, payload: bytes) -> None:
-            arriving = message
-            if payload is not message.payload:
-                parent = message.span_id
-                arriving = Message(payload, message.traces, message.trace_id, self._new_span(), parent, message.topic)
-            self._arrive(self.plan.sinks[index], arriving)
+            if payload is message.payload:
+                sinks[index](message)
+                return
+            parent = message.span_id
+            sinks[index](Message(payload, message.traces, message.trace_id, self._new_span(), parent, message.topic))
 
         try:
             compiled(message.payload, emit)
         except RouteError as error:
-            self._refused_on_route(error, route, message)
+            self._refused_on_route(error, route, message.tickets)
 
-    def _refused_on_route(self, error: RouteError, route: Route, message: Message) -> None:
+    def _refused_on_route(self, error: RouteError, route: Route, tickets: tuple[int, ...]) -> None:
         at_source = error.node == route.source.node
         entering = at_source and self.plan.graph.nodes[route.source.node].kind == "input"
         if not isinstance(error.cause, ValueRejected):
@@ -388,27 +452,33 @@ class Session:
         if code != "input_type_mismatch":  # that one never came in
             self._lost += 1
         node = route.source.port if entering else error.node
-        self._refuse(code, str(error.cause), node, tuple(trace.ticket for trace in message.traces))
+        self._refuse(code, str(error.cause), node, tickets)
 
-    def _arrive(self, sink: Sink, message: Message) -> None:
-        """Put a message where its route ends."""
+    def _sink(self, sink: Sink) -> Callable[[Message], None]:
+        """Return what puts a message where its route ends."""
         match sink.kind:
             case "output":
-                tickets = tuple(trace.ticket for trace in message.traces)
-                self._do(Deliver(self.plan.outputs[sink.end.node], message.payload, tickets, message.trace_id))
+                return partial(self._leave, self.plan.outputs[sink.end.node])
             case "merge":
-                self._arrive_at_merge(sink.end, message)
+                return partial(self._arrive_at_merge, sink.end)
             case "barrier":
-                self._arrive_at_barrier(sink.end, message)
-            case "worker" if len(message.payload) > PAYLOAD_BYTES_MAX:
-                self._lost += 1
-                detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
-                self._refuse("too_large", detail, sink.end.node, tuple(trace.ticket for trace in message.traces))
-            case "worker" if sink.end.port == "input":
-                self._appear(message)
-                self._offer(self._workers[sink.end.node], message, feedback=sink.feedback)
-            case "worker":
-                self._control(self._workers[sink.end.node], message)
+                return partial(self._arrive_at_barrier, sink.end)
+        worker = self._workers[sink.end.node]
+        if sink.end.port == "input":
+            return partial(self._offer, worker, feedback=sink.feedback)
+        return partial(self._control, worker)
+
+    def _leave(self, port: str, message: Message) -> None:
+        self._delivered.append(Output(port, message.payload, message.tickets))
+
+    def _fits(self, worker: _Worker, message: Message) -> bool:
+        """Whether a frame can hold the message; one that is too large is refused."""
+        if len(message.payload) <= PAYLOAD_BYTES_MAX:
+            return True
+        self._lost += 1
+        detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
+        self._refuse("too_large", detail, worker.name, message.tickets)
+        return False
 
     def _arrive_at_merge(self, end: End, message: Message) -> None:
         if self._drain.closed(end.node):  # only a merge_any closes while something may still come
@@ -453,6 +523,9 @@ class Session:
         return sum(other.delivery.inside for other in self._loop_workers.get(worker.name, ()))
 
     def _offer(self, worker: _Worker, message: Message, *, feedback: bool) -> None:
+        if not self._fits(worker, message):
+            return
+        self._appear(message)
         if not worker.takes_messages:
             self._dead_letter(worker, [message])
             return
@@ -460,23 +533,32 @@ class Session:
         self._inflight += 1
         if feedback and self._inside(worker) > LOOP_MESSAGES_MAX:
             self._amplified(worker.name)
-        self._feed(worker)
+        self._to_feed[worker.name] = worker
 
     def _feed(self, worker: _Worker) -> None:
         """Send what the window, and the loop that the worker may lie on, allow."""
         name, delivery = worker.name, worker.delivery
-        while (unacked := delivery.take(admit=self._inside(worker) < LOOP_ADMITTED_MAX)) is not None:
+        traced, marked, looped = worker.plan.frames == "v2", not worker.plan.compat, name in self._loop_workers
+        frames = []
+        while (unacked := delivery.take(admit=not looped or self._inside(worker) < LOOP_ADMITTED_MAX)) is not None:
             message = unacked.message
-            origin = Provenance(message.trace_id, message.span_id, unacked.seq, message.parents)
-            frame = Data(message.topic, message.payload, origin if worker.plan.frames == "v2" else None)
-            self._do(Send(name, "input", encode(frame)))
-            if not worker.plan.compat:
-                self._do(Send(name, "input", encode(Marker("fabric", delivery.marker(unacked.seq)))))
-            if self._interrupts:
-                self._do(*worker.shutdown.asked(self._now_s))
+            if traced:
+                trace_id, span_id, parents = message.trace_id, message.span_id, message.parents
+                raw = encode_traced(message.topic, message.payload, trace_id, span_id, unacked.seq, parents)
+            else:
+                raw = encode(Data(message.topic, message.payload))
+            frames.append(raw)
+            if marked:
+                frames.append(delivery.marker_frame(unacked.seq))
+        if frames and self._interrupts:
+            self._do(*worker.shutdown.asked(self._now_s))
+        for raw in join(frames) if worker.batches else frames:
+            self._do(Send(name, "input", raw))
 
     def _control(self, worker: _Worker, message: Message) -> None:
         """Pass a message to ctrl_in. It is consumed there; what it brings about comes on ctrl_out as something new."""
+        if not self._fits(worker, message):
+            return
         if not worker.takes_messages:
             self._note("info", "control.dropped", worker=worker.name)
             return
@@ -499,23 +581,32 @@ class Session:
     def _frames(self, worker: _Worker, port: str, raws: list[bytes]) -> None:
         worker.shutdown.moved(self._now_s)
         for raw in raws:
-            if worker.state is State.EXITED or self._failure is not None:
-                return
             try:
-                frame = decode(raw)
+                parts = split(raw)
             except RemoteProtocolError as error:
                 self._malformed_frame(worker, error)
                 continue
-            try:
-                match frame:
-                    case Data():
-                        self._data(worker, port, frame)
-                    case Marker(_, marker):
-                        self._marker(worker, port, marker)
-                    case Eof():
-                        self._port_ended(worker, port)
-            except RemoteProtocolError as error:
-                self._fail(Failure(1, "protocol_violation", str(error)))
+            for part in parts:
+                if worker.state is State.EXITED or self._failure is not None:
+                    return
+                self._frame(worker, port, part)
+
+    def _frame(self, worker: _Worker, port: str, raw: bytes) -> None:
+        try:
+            frame = decode(raw)
+        except RemoteProtocolError as error:
+            self._malformed_frame(worker, error)
+            return
+        try:
+            match frame:
+                case Data():
+                    self._data(worker, port, frame)
+                case Marker(_, marker):
+                    self._marker(worker, port, marker)
+                case Eof():
+                    self._port_ended(worker, port)
+        except RemoteProtocolError as error:
+            self._fail(Failure(1, "protocol_violation", str(error)))
 
     def _malformed_frame(self, worker: _Worker, error: RemoteProtocolError) -> None:
         """Count a frame that is none as lost; it may have been a message."""
@@ -561,6 +652,7 @@ class Session:
             raise RemoteProtocolError("ready", f"{name_of(worker.name)}: the first message on ctrl_out is not ready")
         if MARK_ALL_PORTS in ready.features:
             worker.delivery.mark(worker.wired)
+        worker.batches = BATCHES in ready.features
         self._do(*worker.startup.announced())
         if worker.state is State.RUNNING:
             self._running(worker)
@@ -589,14 +681,17 @@ class Session:
             self._consume(unacked.message)
             self._inflight -= 1
         for other in self._loop_workers.get(worker.name, (worker,)):  # there may be room on the whole loop
-            self._feed(other)
+            self._to_feed[other.name] = other
         if worker.delivery.idle:
             self._rested.add(worker.name)
 
     def _pass_on_held(self, worker: _Worker, unacked: Unacked) -> None:
         """Pass on what was held back: what came on ``output`` first, whichever socket was faster."""
-        for held in sorted(unacked.outputs, key=lambda held: held.port != "output"):
-            self._pass_on(worker, unacked, held.port, held.payload, held.span_id)
+        outputs = unacked.outputs
+        if worker.wired:
+            outputs = sorted(outputs, key=lambda held: held[0] != "output")
+        for port, payload, span_id in outputs:
+            self._pass_on(worker, unacked, port, payload, span_id)
 
     def _pass_on(self, worker: _Worker, unacked: Unacked, port: str, payload: bytes, span: bytes | None) -> None:
         end, cause = End(worker.name, port), unacked.message
@@ -633,14 +728,19 @@ class Session:
     # --- ends ---
 
     def _step(self) -> None:
-        """Take the routes that are due; when none is, see what has ended."""
+        """Take the routes that are due, then new input; when there is neither, see what has ended."""
         for _ in range(STEPS_PER_EVENT_MAX):
-            if not self._work or self._failure is not None:
+            if self._failure is not None:
                 break
-            source, message = self._work.popleft()
-            self._travel(source, message)
-            self._consume(message)
-        if self._work or self._failure is not None:
+            if self._work:
+                source, message = self._work.popleft()
+                self._travel(source, message)
+                self._consume(message)
+            elif self._entering:
+                self._enter(*self._entering.popleft())
+            else:
+                break
+        if self._work or self._entering or self._failure is not None:
             return
         for port in sorted(self._closed_inputs):
             self._end(self._drain.input_closed(self.plan.inputs[port]))
@@ -696,6 +796,7 @@ class Session:
         if self._failure is not None:
             return
         self._failure = failure
+        self._refuse_entering()
         self._note("error", "session.failed", code=failure.code, message=failure.message)
         for name in self._workers.keys() - self._gone:
             self._do(*self._workers[name].shutdown.terminate(self._now_s))

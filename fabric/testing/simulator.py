@@ -8,7 +8,7 @@ from __future__ import annotations
 __all__ = ["Runner", "Simulated", "python_runner", "simulate"]
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -18,7 +18,7 @@ from fabric.errors import FabricError, WorkerFailed, sole
 from fabric.plan.endpoints import worker_addresses
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Deliver, Finish, Note, Refuse
+from fabric.session.events import Finish, Note, Output, Refuse
 from fabric.session.session import Session, Settings
 from fabric.transport.memory import MemoryTransport
 from fabric.transport.ports import Transport
@@ -91,7 +91,7 @@ async def simulate(
             for ticket, (port, payload) in enumerate(inputs, 1):
                 if not await coordinator.wait_for_room():
                     return
-                coordinator.submit(port, payload, ticket)
+                coordinator.submit(port, [(ticket, payload)])
                 await trio.lowlevel.checkpoint()
             if await coordinator.wait_for_room():
                 coordinator.close_input()
@@ -112,13 +112,13 @@ class _Recorder:
     def opened(self) -> None:
         pass
 
-    def delivered(self, message: Deliver) -> None:
-        self.outputs.append((message.port, message.payload))
+    def delivered(self, outputs: Sequence[Output]) -> None:
+        self.outputs += [(output.port, output.payload) for output in outputs]
 
     def refused(self, refusal: Refuse) -> None:
         self.refusals.append(refusal)
 
-    def settled(self, ticket: int) -> None:
+    def settled(self, tickets: Sequence[int]) -> None:
         pass
 
     def noted(self, note: Note) -> None:

@@ -3,15 +3,31 @@
     u32 topic length | topic | payload           payload: (nothing)            end of channel
                                                           0x01 | id            marker
                                                           0x02 | provenance    traced message
+                                                          0x03 | frames        batch
                                                           anything else        bare JSON
 
-All integers are big-endian. Markers and ends are recognised before any JSON is parsed.
+All integers are big-endian. Markers and ends are recognised before any JSON is parsed. A batch is several frames in one
+ZeroMQ message, nothing else: what a message costs in the library and its threads is more than all that we do with it.
 """
 
 from __future__ import annotations
 
-__all__ = ["FRAME_BYTES_MAX", "PARENTS_MAX", "PAYLOAD_BYTES_MAX", "TOPIC_BYTES_MAX", "decode", "encode", "is_eof"]
+__all__ = [
+    "BATCH_BYTES_MAX",
+    "FRAME_BYTES_MAX",
+    "PARENTS_MAX",
+    "PAYLOAD_BYTES_MAX",
+    "TOPIC_BYTES_MAX",
+    "decode",
+    "encode",
+    "encode_traced",
+    "is_eof",
+    "join",
+    "split",
+]
 
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from struct import Struct
 
 from fabric.errors import LocalProtocolError, RemoteProtocolError
@@ -31,8 +47,13 @@ _TRACED = Struct(">BB16s8sQB")  # 0x02, flags, trace id, span id, seq, number of
 PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - (_LENGTH.size + TOPIC_BYTES_MAX + _TRACED.size + 8 * PARENTS_MAX)
 """A payload of this size fits into a frame, whatever its topic and its parents."""
 
+BATCH_BYTES_MAX = 256 * 1024
+"""What a batch is filled to. Beyond it nothing is gained, and the one who reads would wait for its end."""
+
 _MARKER = 0x01
 _TRACE = 0x02
+_BATCH = 0x03
+_BATCH_HEAD = b"\0\0\0\0\x03"  # a batch has no topic: its frames have theirs
 
 
 def encode(frame: Frame) -> bytes:
@@ -41,10 +62,7 @@ def encode(frame: Frame) -> bytes:
     Raises:
         LocalProtocolError: a part is over its limit or has not the size that the layout gives it; the caller's fault.
     """
-    topic = _bytes(frame.topic, "topic")
-    if len(topic) > TOPIC_BYTES_MAX:
-        raise LocalProtocolError(f"topic of {len(topic)} bytes; at most {TOPIC_BYTES_MAX}")
-    head = _LENGTH.pack(len(topic)) + topic
+    head = _head(frame.topic)
     match frame:
         case Eof():
             return head
@@ -52,11 +70,30 @@ def encode(frame: Frame) -> bytes:
             raw = head + b"\x01" + _bytes(frame.id, "marker")
         case Data():
             raw = head + (_traced(frame.provenance) if frame.provenance else b"") + frame.payload
-            if frame.provenance is None and frame.payload[:1] in (b"", b"\x01", b"\x02"):
-                raise LocalProtocolError("bare JSON may not be empty or start with 0x01 or 0x02")
+            if frame.provenance is None and frame.payload[:1] in (b"", b"\x01", b"\x02", b"\x03"):
+                raise LocalProtocolError("bare JSON may not be empty or start with 0x01, 0x02 or 0x03")
     if len(raw) > FRAME_BYTES_MAX:
         raise LocalProtocolError(f"frame of {len(raw)} bytes; at most {FRAME_BYTES_MAX}")
     return raw
+
+
+@lru_cache(maxsize=4096)
+def _head(topic: str) -> bytes:
+    raw = _bytes(topic, "topic")
+    if len(raw) > TOPIC_BYTES_MAX:
+        raise LocalProtocolError(f"topic of {len(raw)} bytes; at most {TOPIC_BYTES_MAX}")
+    return _LENGTH.pack(len(raw)) + raw
+
+
+def encode_traced(
+    topic: str, payload: bytes, trace_id: bytes, span_id: bytes, seq: int, parents: bytes, flags: int = 0
+) -> bytes:
+    """Return what :func:`encode` makes of a traced message with these parts. They have to fit: nothing is checked.
+
+    Half of what the way over :class:`~fabric.wire.frame.Data` costs.
+    """
+    header = _TRACED.pack(_TRACE, flags, trace_id, span_id, seq, len(parents) >> 3)
+    return b"".join((_head(topic), header, parents, payload))
 
 
 def _traced(origin: Provenance) -> bytes:
@@ -74,7 +111,7 @@ def decode(raw: bytes) -> Frame:
     """Read the one part of a ZeroMQ message.
 
     Raises:
-        RemoteProtocolError: ``reason`` is ``short``, ``topic``, ``oversize`` or ``marker``; the sender's fault.
+        RemoteProtocolError: the sender's fault; ``reason`` is ``short``, ``topic``, ``oversize``, ``marker``, ``batch``.
     """
     if len(raw) > FRAME_BYTES_MAX:
         raise RemoteProtocolError("oversize", f"frame of {len(raw)} bytes; at most {FRAME_BYTES_MAX}")
@@ -84,12 +121,14 @@ def decode(raw: bytes) -> Frame:
     start = 4 + length
     if length > TOPIC_BYTES_MAX or start > len(raw):
         raise RemoteProtocolError("topic", f"topic length {length} in a frame of {len(raw)} bytes")
-    topic = _text(raw[4:start], "topic")
+    topic = _topic(raw[4:start])
     if start == len(raw):
         return Eof(topic)
     kind = raw[start]
     if kind == _MARKER:
         return Marker(topic, _text(raw[start + 1 :], "marker"))
+    if kind == _BATCH:
+        raise RemoteProtocolError("batch", "a batch inside of a batch, or with a topic")
     if kind != _TRACE:
         return Data(topic, raw[start:])
     body = start + _TRACED.size
@@ -102,6 +141,56 @@ def decode(raw: bytes) -> Frame:
     return Data(topic, raw[end:], Provenance(trace_id, span_id, seq, raw[body:end], flags))
 
 
+def join(frames: Sequence[bytes]) -> Iterable[bytes]:
+    """Yield frames that say the same as these, as few as batches of at most ``BATCH_BYTES_MAX`` allow.
+
+    An end of channel does not go into a batch: who looks for it need not open one.
+    """
+    parts: list[bytes] = []
+    size_bytes = 0
+    for frame in frames:
+        if parts and size_bytes + len(frame) > BATCH_BYTES_MAX:
+            yield _batch(parts)
+            parts, size_bytes = [], 0
+        parts.append(frame)
+        size_bytes += len(frame)
+    if parts:
+        yield _batch(parts)
+
+
+def _batch(frames: list[bytes]) -> bytes:
+    if len(frames) == 1:
+        return frames[0]
+    pack = _LENGTH.pack
+    parts = [_BATCH_HEAD]
+    for frame in frames:
+        parts += (pack(len(frame)), frame)
+    return b"".join(parts)
+
+
+def split(raw: bytes) -> Sequence[bytes]:
+    """Return the frames of a batch, in order; of any other frame itself.
+
+    Raises:
+        RemoteProtocolError: it is cut short; the sender's fault. ``reason`` is ``batch``.
+    """
+    if raw[:5] != _BATCH_HEAD:
+        return (raw,)
+    frames = []
+    start, end = 5, len(raw)
+    length_at = _LENGTH.unpack_from
+    while start < end:
+        if start + 4 > end:
+            raise RemoteProtocolError("batch", f"batch of {end} bytes, cut at {start}")
+        (length,) = length_at(raw, start)
+        start += 4
+        if start + length > end:
+            raise RemoteProtocolError("batch", f"a frame of {length} bytes announced, {end - start} bytes left")
+        frames.append(raw[start : start + length])
+        start += length
+    return frames
+
+
 def _bytes(text: str, what: str) -> bytes:
     try:
         return text.encode()
@@ -112,6 +201,11 @@ def _bytes(text: str, what: str) -> bytes:
 def is_eof(raw: bytes) -> bool:
     """Tell the end of a channel without decoding the frame."""
     return len(raw) >= 4 and int.from_bytes(raw[:4], "big") + 4 == len(raw)
+
+
+@lru_cache(maxsize=4096)
+def _topic(raw: bytes) -> str:
+    return _text(raw, "topic")
 
 
 def _text(raw: bytes, reason: str) -> str:

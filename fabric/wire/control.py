@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MARK_ALL_PORTS", "READY", "STOP", "Ready", "parse_ready"]
+__all__ = ["BATCHES", "MARK_ALL_PORTS", "READY", "STOP", "Ready", "parse_ready", "ready"]
 
 import msgspec
 
@@ -10,6 +10,9 @@ from fabric.wire.payload import encode_json
 
 MARK_ALL_PORTS = "mark_all_ports"
 """The feature of a worker that forwards markers on telemetry and ctrl_out too, not only on data_out."""
+
+BATCHES = "batches"
+"""The feature of a worker that reads batches on data_in, and may write them on data_out."""
 
 
 class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -25,8 +28,13 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
     incarnation: int | None = None
 
 
-READY = encode_json(Ready("ready", (MARK_ALL_PORTS,)))
-"""What our own workers announce."""
+def ready(*features: str) -> bytes:
+    """Return the announcement of a worker with these features."""
+    return encode_json(Ready("ready", features))
+
+
+READY = ready(MARK_ALL_PORTS)
+"""What our agents announce."""
 
 STOP = encode_json({"stop": True})
 """Ends a worker whose data_out is at its end."""

@@ -27,7 +27,7 @@ def taken(delivery: Delivery) -> list[str]:
 
 
 def outputs(unacked: list) -> list[list[str]]:
-    return [[held.payload.decode() for held in one.outputs] for one in unacked]
+    return [[payload.decode() for _, payload, _ in one.outputs] for one in unacked]
 
 
 def test_nothing_is_sent_before_the_worker_runs():

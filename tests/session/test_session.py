@@ -24,6 +24,7 @@ from fabric.session.events import (
     LossReport,
     Note,
     Opened,
+    Output,
     Refuse,
     Release,
     Send,
@@ -72,6 +73,10 @@ def sent(commands: list[Command]) -> list[object]:
     return [f.payload if isinstance(f, Data) else f.id if isinstance(f, Marker) else None for f in frames]
 
 
+def entering(port: str, payload: bytes, ticket: int) -> Input:
+    return Input(port, [(ticket, payload)])
+
+
 def ack(seq: int) -> Marker:
     return Marker("f", f"ack/f/1/{seq}")
 
@@ -81,17 +86,14 @@ def out(value: int) -> Data:
 
 
 def delivered(commands: list[Command]) -> list[bytes]:
-    return [command.payload for command in commands if isinstance(command, Deliver)]
+    return [output.payload for command in commands if isinstance(command, Deliver) for output in command.outputs]
 
 
 def test_a_graph_without_workers_opens_at_once_and_ends_with_its_input():
     """No process, no timer."""
     run = Run("let main : !int -> !int = map(value + 1)\n")
     assert run(Start()) == [Opened()]
-    first, second = run(Input("input", b"1", 7))
-    assert isinstance(first, Deliver)
-    assert (first.port, first.payload, first.tickets) == ("output", b"2", (7,))
-    assert second == Settled(7)
+    assert run(entering("input", b"1", 7)) == [Deliver([Output("output", b"2", (7,))]), Settled([7])]
     assert run(InputClosed("input")) == [Finish(0, LossReport())]
     assert run(Continue()) == []
 
@@ -110,24 +112,24 @@ def test_input_is_welcome_when_every_worker_has_returned_its_probe():
 def test_outputs_are_delivered_when_their_marker_is_back():
     """Not before: the worker may still die."""
     run = Run(ONE).started()
-    assert sent(run(Input("i", b"1", 1))) == [b"1", "ack/f/1/1"]
+    assert sent(run(entering("i", b"1", 1))) == [b"1", "ack/f/1/1"]
     assert run.frames(out(10), out(11)) == []
     commands = run.frames(ack(1))
     assert delivered(commands) == [b"10", b"11"]
-    assert commands[-1] == Settled(1)
+    assert commands[-1] == Settled([1])
 
 
 def test_an_input_without_outputs_settles_too():
     """That is how a caller knows that nothing will come."""
     run = Run(ONE).started()
-    run(Input("i", b"1", 1))
-    assert run.frames(ack(1)) == [Settled(1)]
+    run(entering("i", b"1", 1))
+    assert run.frames(ack(1)) == [Settled([1])]
 
 
 def test_a_worker_is_ended_in_order():
     """End of data_in behind the last acknowledgement; stop behind its end of data_out; the finish behind its exit."""
     run = Run(ONE).started()
-    run(Input("i", b"1", 1))
+    run(entering("i", b"1", 1))
     assert run(InputClosed("i")) == []
     assert sent(run.frames(out(1), ack(1), now_s=5.0)) == [None]
     assert run.frames(Eof("f"), now_s=6.0) == [
@@ -144,7 +146,7 @@ def test_a_grace_that_ends_after_the_worker_means_nothing():
     for name in ("f", "g"):
         run(Frames(name, "ctrl_out", [encode(Data(name, READY))]))
         run(Frames(name, "output", [encode(Marker(name, f"probe/{name}/1"))]))
-    run(Input("i", b"1", 1))
+    run(entering("i", b"1", 1))
     run.frames(out(1), ack(1))
     run(InputClosed())
     run.frames(Eof("f"))
@@ -155,7 +157,7 @@ def test_a_grace_that_ends_after_the_worker_means_nothing():
 def test_a_loop_is_not_ended_while_a_message_is_on_it():
     """The input has ended, and the worker still has one; then it has none."""
     run = Run(LOOP).started()
-    run(Input("i", b"2", 1))
+    run(entering("i", b"2", 1))
     assert run(InputClosed("i")) == []
     assert sent(run.frames(out(1), ack(1))) == [b"1", "ack/f/1/2"]
     assert sent(run.frames(ack(2))) == [None]
@@ -169,7 +171,7 @@ def test_an_empty_loop_ends_with_its_input():
 def test_feedback_is_taken_before_new_input():
     """Sixteen are on the loop, so no more are let in; what came back goes on at once, and makes no room."""
     run = Run(LOOP).started()
-    admitted = [sent(run(Input("i", str(1000 + ticket).encode(), ticket))) for ticket in range(20)]
+    admitted = [sent(run(entering("i", str(1000 + ticket).encode(), ticket))) for ticket in range(20)]
     assert admitted[15:17] == [[b"1015", "ack/f/1/16"], []]
     assert sent(run.frames(out(5), ack(1))) == [b"5", "ack/f/1/17"]
     assert sent(run.frames(out(0), ack(2))) == [b"1016", "ack/f/1/18"]
@@ -178,18 +180,18 @@ def test_feedback_is_taken_before_new_input():
 def test_a_refused_input_never_comes_in():
     """It settles at once and is not counted as lost."""
     run = Run(ONE).started()
-    assert run(Input("i", b'"x"', 3)) == [
+    assert run(entering("i", b'"x"', 3)) == [
         Refuse("input_type_mismatch", 'expected int, got string "x"', "i", (3,)),
-        Settled(3),
+        Settled([3]),
     ]
 
 
 def test_an_output_of_the_wrong_type_is_refused_and_counted():
     """The inputs that it descends from are told."""
     run = Run(ONE).started()
-    run(Input("i", b"1", 3))
+    run(entering("i", b"1", 3))
     commands = run.frames(Data("f", b'"x"'), ack(1))
-    assert commands == [Refuse("output_type_mismatch", 'expected int, got string "x"', "f", (3,)), Settled(3)]
+    assert commands == [Refuse("output_type_mismatch", 'expected int, got string "x"', "f", (3,)), Settled([3])]
     run(InputClosed())
     run.frames(Eof("f"))
     assert run(Exited("f", 0))[-1] == Finish(5, LossReport(lost=1))
@@ -198,7 +200,7 @@ def test_an_output_of_the_wrong_type_is_refused_and_counted():
 def test_a_malformed_frame_is_counted_and_does_not_stop_the_session():
     """One bad frame between two good ones."""
     run = Run(ONE).started()
-    run(Input("i", b"1", 1))
+    run(entering("i", b"1", 1))
     assert delivered(run(Frames("f", "output", [encode(out(1)), b"\xff", encode(ack(1))]))) == [b"1"]
     run(InputClosed())
     run.frames(Eof("f"))
@@ -208,8 +210,8 @@ def test_a_malformed_frame_is_counted_and_does_not_stop_the_session():
 def test_a_worker_that_dies_fails_the_session():
     """With what it last said, and the count of what was lost."""
     run = Run(ONE).started()
-    run(Input("i", b"1", 1))
-    run(Input("i", b"2", 2))
+    run(entering("i", b"1", 1))
+    run(entering("i", b"2", 2))
     error = "worker 'f' was killed by signal 9 with 2 messages unanswered: out of memory"
     assert run(Exited("f", -9, ("first", "out of memory", ""))) == [
         Release("f"),
@@ -280,23 +282,23 @@ def test_a_worker_that_leaves_by_itself_leaves_dead_letters():
     """Its last outputs stand; the rest is counted, also what comes later."""
     run = Run(ONE).started()
     for ticket in (1, 2, 3):
-        run(Input("i", str(ticket).encode(), ticket))
+        run(entering("i", str(ticket).encode(), ticket))
     commands = run.frames(out(1), ack(1), out(2), Eof("f"))
     assert delivered(commands) == [b"1", b"2"]
-    assert [command for command in commands if isinstance(command, Settled)] == [Settled(1), Settled(2), Settled(3)]
+    assert commands[-1] == Settled([1, 2, 3])
     assert run(Exited("f", 0)) == [Release("f")]
-    assert run(Input("i", b"4", 4)) == [Settled(4)]
+    assert run(entering("i", b"4", 4)) == [Settled([4])]
     assert run(InputClosed())[-1] == Finish(5, LossReport(dead_lettered=2))
 
 
 def test_the_first_stop_drains():
     """No more input; what is there is finished; a worker that has something is watched from now on."""
     run = Run(ONE).started()
-    run(Input("i", b"1", 1))
+    run(entering("i", b"1", 1))
     assert run(Interrupted(2), 100.0) == [SetTimer(("grace", "f"), 110.0)]
-    assert run(Input("i", b"2", 2), 100.0) == [
+    assert run(entering("i", b"2", 2), 100.0) == [
         Refuse("input_closed", "the session takes no more input", "i", (2,)),
-        Settled(2),
+        Settled([2]),
     ]
     assert delivered(run.frames(out(1), ack(1), now_s=101.0)) == [b"1"]
 
@@ -304,7 +306,7 @@ def test_the_first_stop_drains():
 def test_the_second_stop_terminates_and_the_third_kills():
     """The exit code is the signal's; what was left is lost."""
     run = Run(ONE).started()
-    run(Input("i", b"1", 1))
+    run(entering("i", b"1", 1))
     run(Interrupted(2))
     assert run(Interrupted(2)) == [Signal("f", "TERM"), SetTimer(("grace", "f"), 10.0)]
     assert run(Interrupted(2)) == [Signal("f", "KILL")]
@@ -317,20 +319,17 @@ def test_unpaired_messages_are_counted():
     """A barrier's input has ended and is empty: what the other side holds has no partner."""
     run = Run("let main : !int -> !(int, int) = plumb(i, o) { i ; (map(value) * filter(value > 1)) ; barrier ; o }\n")
     run(Start())
-    assert delivered(run(Input("i", b"1", 1))) == []
-    assert delivered(run(Input("i", b"2", 2))) == [b"[1,2]"]
-    assert run(InputClosed()) == [Settled(2), Finish(0, LossReport(unpaired=1))]
+    assert delivered(run(entering("i", b"1", 1))) == []
+    assert delivered(run(entering("i", b"2", 2))) == [b"[1,2]"]
+    assert run(InputClosed()) == [Settled([2]), Finish(0, LossReport(unpaired=1))]
 
 
 def test_a_pair_counts_for_the_inputs_of_both_sides():
     """Each input settles when nothing of it is left, in a slot or in a pair."""
     run = Run("let main : (!int, !int) -> !(int, int) = plumb(a, b, o) { (a * b) ; barrier ; o }\n")
     run(Start())
-    assert run(Input("a", b"1", 1)) == []
-    pair, *settled = run(Input("b", b"2", 2))
-    assert isinstance(pair, Deliver)
-    assert (pair.payload, pair.tickets) == (b"[1,2]", (1, 2))
-    assert settled == [Settled(1), Settled(2)]
+    assert run(entering("a", b"1", 1)) == []
+    assert run(entering("b", b"2", 2)) == [Deliver([Output("o", b"[1,2]", (1, 2))]), Settled([1, 2])]
 
 
 def test_an_endless_loop_gives_others_their_turn():
@@ -341,7 +340,7 @@ def test_an_endless_loop_gives_others_their_turn():
         "  i ; spin\n  spin ; map(value + 1) ; spin\n  spin ; filter(false) ; o\n}\n"
     )
     run(Start())
-    run(Input("i", b"0", 1))
+    run(entering("i", b"0", 1))
     assert STEPS_PER_EVENT_MAX == 1000
     assert run.session.has_work
     assert not run.session.wants_input
@@ -384,10 +383,10 @@ PAIR = "let main : (!int, !int) -> !(int, int) = plumb(i, j, o) { i ; a\n j ; b\
 def test_late_messages_of_a_closed_barrier_settle_and_are_reported():
     """Nothing waits for ever behind a barrier that will never fire."""
     run = RunTwo(PAIR)
-    run(Input("j", b"1", 1))
+    run(entering("j", b"1", 1))
     run(InputClosed())
     run.end("a")
-    assert Settled(1) in run.answer("b", 1, 5)
+    assert Settled([1]) in run.answer("b", 1, 5)
     assert run.end("b")[-1] == Finish(0, LossReport(unpaired=1))
 
 
@@ -399,16 +398,16 @@ def test_what_comes_to_a_merge_any_that_has_closed_is_forgotten():
     )
     run.of("f", Data("f", READY), port="ctrl_out")
     run.of("f", Marker("f", "probe/f/1"))
-    run(Input("j", b"1", 1))
+    run(entering("j", b"1", 1))
     run(InputClosed("i"))
     assert sent(run.end("a")) == [None]
-    assert run.answer("b", 1, 5) == [Settled(1)]
+    assert run.answer("b", 1, 5) == [Settled([1])]
 
 
 def test_after_a_failure_no_message_moves():
     """What is then reported as lost is not delivered as well."""
     run = RunTwo("let main : !int -> !int = plumb(i, o) { i ; a ; o\n i ; b ; o }\n")
-    run(Input("i", b"1", 1))
+    run(entering("i", b"1", 1))
     assert Signal("b", "TERM") in run(Exited("a", 1))
     assert run.answer("b", 1, 5) == []
     finish = run(Exited("b", -15))[-1]
@@ -419,9 +418,9 @@ def test_after_a_failure_no_message_moves():
 def test_an_idle_worker_is_not_ended_while_it_waits_for_another():
     """Worker b has answered and owes nothing; a is busy for longer than b's grace."""
     run = RunTwo("let main : !int -> !int = plumb(i, o) { i ; a ; b ; o }\n")
-    run(Input("i", b"1", 1))
+    run(entering("i", b"1", 1))
     run.answer("a", 1, 5)
-    run(Input("i", b"2", 2))
+    run(entering("i", b"2", 2))
     assert SetTimer(("grace", "b"), 10.0) in run(Interrupted(2))
     run.answer("b", 1, 6)
     assert run(TimerFired(("grace", "b")), 10.0) == [SetTimer(("grace", "b"), 20.0)]
@@ -432,9 +431,9 @@ def test_an_idle_worker_is_not_ended_while_it_waits_for_another():
 def test_a_message_that_fits_no_frame_is_refused():
     """Not an exception, which would end the service for everybody."""
     run = Run(WORKER.replace("int", "string") + "let main : !string -> !string = plumb(i, o) { i ; f ; o }\n").started()
-    commands = run(Input("i", b'"' + b"x" * (16 * 1024 * 1024 - 10) + b'"', 1))
+    commands = run(entering("i", b'"' + b"x" * (16 * 1024 * 1024 - 10) + b'"', 1))
     assert [command.code for command in commands if isinstance(command, Refuse)] == ["too_large"]
-    assert commands[-1] == Settled(1)
+    assert commands[-1] == Settled([1])
 
 
 def test_a_loop_may_hold_many_messages_as_long_as_it_shrinks():
@@ -444,7 +443,7 @@ def test_a_loop_may_hold_many_messages_as_long_as_it_shrinks():
         "  i ; f\n  f ; filter(value > 0) ; f\n  f ; filter(value = 0) ; o\n}\n"
     ).started()
     for ticket in range(1000):
-        run(Input("i", b"11", ticket))
+        run(entering("i", b"11", ticket))
     outstanding, seq, zeros = 16, 0, 0
     value_of: dict[int, int] = {}
     commands: list[Command] = []
@@ -476,6 +475,6 @@ def test_the_first_refusal_ends_the_input_where_that_is_asked_for():
         plan_of("let main : !int -> !int = map(1 / value) ; map(1)\n"), Settings(refusal_ends=True), random.Random(1)
     )
     session.handle(Start(), 0.0)
-    commands = session.handle(Input("input", b"0", 1), 0.0)
+    commands = session.handle(entering("input", b"0", 1), 0.0)
     assert session.closing
     assert commands[-1] == Finish(1, LossReport(lost=1))

@@ -9,7 +9,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fabric.errors import LocalProtocolError, RemoteProtocolError
-from fabric.wire.codec import FRAME_BYTES_MAX, PARENTS_MAX, TOPIC_BYTES_MAX, decode, encode, is_eof
+from fabric.wire.codec import (
+    BATCH_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    PARENTS_MAX,
+    TOPIC_BYTES_MAX,
+    decode,
+    encode,
+    encode_traced,
+    is_eof,
+    join,
+    split,
+)
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)  # 63 × 4 bytes: a topic at most
@@ -25,12 +36,12 @@ TRACED = st.builds(Data, TEXTS, st.binary(), PROVENANCES)
 FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Eof, TEXTS),
     st.builds(Marker, TEXTS, TEXTS),
-    st.builds(Data, TEXTS, st.binary(min_size=1).filter(lambda payload: payload[0] not in (1, 2))),
+    st.builds(Data, TEXTS, st.binary(min_size=1).filter(lambda payload: payload[0] not in (1, 2, 3))),
     TRACED,
 )
 
 HEADER = b"\x00\x00\x00\x01x"
-REASONS = {"short", "topic", "oversize", "marker"}
+REASONS = {"short", "topic", "oversize", "marker", "batch"}
 
 
 def decoded_or_reason(raw: bytes) -> Frame | str:
@@ -47,6 +58,51 @@ def test_what_was_encoded_is_decoded(frame: Frame):
     """For every frame; nothing of it is lost."""
     assert decode(encode(frame)) == frame
     assert is_eof(encode(frame)) == isinstance(frame, Eof)
+
+
+@settings(deadline=None)
+@given(st.lists(FRAMES.map(encode)))
+def test_batches_hold_the_same_frames_in_the_same_order(frames: list[bytes]):
+    """However many batches it takes."""
+    assert [part for raw in join(frames) for part in split(raw)] == frames
+
+
+def test_a_batch_is_filled_to_its_size_and_a_frame_alone_is_no_batch():
+    """Three of 100 KiB: two fit. The rest, and one that is larger than any batch, go as they are."""
+    large = encode(Data("x", b"1" * 100 * 1024))
+    huge = encode(Data("x", b"1" * BATCH_BYTES_MAX))
+    first, second, third = join([large, large, large, huge])
+    assert split(first) == [large, large]
+    assert (second, third) == (large, huge)
+
+
+@given(st.binary())
+def test_any_bytes_behind_the_head_of_a_batch_are_split_or_refused(rest: bytes):
+    """Nothing else is raised, and what was split is all that there was."""
+    try:
+        frames = split(b"\0\0\0\0\x03" + rest)
+    except RemoteProtocolError as error:
+        reason = error.reason
+    else:
+        reason = "batch" if sum(4 + len(frame) for frame in frames) == len(rest) else "something is missing"
+    assert reason == "batch"
+
+
+def test_a_batch_in_a_batch_is_refused():
+    """One level is enough."""
+    (batch,) = join([encode(Eof("x")), encode(Eof("x"))])
+    with pytest.raises(RemoteProtocolError, match="a batch inside of a batch"):
+        decode(batch)
+
+
+@settings(deadline=None)
+@given(TRACED)
+def test_the_parts_of_a_traced_message_are_encoded_like_the_whole(frame: Data):
+    """The second way saves the objects in between."""
+    origin = frame.provenance
+    assert origin is not None
+    ids = origin.trace_id, origin.span_id
+    assert encode_traced(frame.topic, frame.payload, *ids, origin.seq, origin.parents, origin.flags) == encode(frame)
 
 
 @settings(deadline=None)
@@ -117,7 +173,7 @@ def test_a_malformed_frame_has_a_reason(raw: bytes, reason: str, message: str):
         (Marker("x", "\udfff"), "marker cannot be written as UTF-8"),
         (Data("x", b""), "bare JSON may not be empty"),
         (Data("x", b"\x01"), "or start with 0x01"),
-        (Data("x", b"\x02"), "or start with 0x01 or 0x02"),
+        (Data("x", b"\x02"), "or start with 0x01, 0x02 or 0x03"),
         (Data("x", b"1" * (FRAME_BYTES_MAX - 4)), "frame of 16777217 bytes; at most 16777216"),
         (Marker("x", "1" * (FRAME_BYTES_MAX - 5)), "frame of 16777217 bytes; at most 16777216"),
         (Data("x", b"1", Provenance(bytes(16), bytes(8), 1, bytes(7))), "parents of 7 bytes; 8 each"),
