@@ -17,11 +17,12 @@ from __future__ import annotations
 __all__ = ["Delivery", "Held", "Message", "Trace", "Unacked"]
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from fabric.errors import RemoteProtocolError
-from fabric.wire.codec import encode
-from fabric.wire.frame import Marker
+from fabric.wire.codec import encode, span_and_payload
+from fabric.wire.frame import Eof, Marker
 
 OUTPUTS_PER_INPUT_MAX = 10_000
 """Outputs held back for one message; a worker that gives more fails. ``release: "early"`` avoids holding."""
@@ -35,15 +36,16 @@ class Trace:
 
     Attributes:
         id: 16 bytes.
-        ticket: how the client recognises it.
+        ticket: how the client recognises it; ``tickets``: the same for a message that counts for this trace alone.
         live: messages of it that exist now. Invariant: >= 0; at 0, outside a step of the session, the trace is settled.
     """
 
-    __slots__ = ("id", "live", "ticket")
+    __slots__ = ("id", "live", "ticket", "tickets")
 
     def __init__(self, id_: bytes, ticket: int) -> None:
         self.id = id_
         self.ticket = ticket
+        self.tickets = (ticket,)
         self.live = 0
 
 
@@ -72,7 +74,8 @@ class Message:
     @property
     def tickets(self) -> tuple[int, ...]:
         """Of the inputs that it counts for."""
-        return tuple([trace.ticket for trace in self.traces])
+        traces = self.traces
+        return traces[0].tickets if len(traces) == 1 else tuple([trace.ticket for trace in traces])
 
 
 Held: TypeAlias = tuple[str, bytes, bytes | None]
@@ -85,14 +88,16 @@ class Unacked:
     Attributes:
         seq: its number on this edge.
         answered: whether an output came of it.
+        marker: payload of the frame that goes behind it and comes back.
         outputs: what is held back until its marker returns.
         size_bytes: of the payloads held back.
     """
 
-    __slots__ = ("answered", "message", "outputs", "seq", "size_bytes")
+    __slots__ = ("answered", "marker", "message", "outputs", "seq", "size_bytes")
 
-    def __init__(self, seq: int, message: Message) -> None:
+    def __init__(self, seq: int, message: Message, marker: bytes) -> None:
         self.seq = seq
+        self.marker = marker
         self.message = message
         self.answered = False
         self.outputs: list[Held] = []
@@ -111,7 +116,8 @@ class Delivery:
     def __init__(self, worker: str, incarnation: int, window: int) -> None:
         self.worker = worker
         self._prefix = f"ack/{worker}/{incarnation}/"
-        self._marker_frame = encode(Marker("fabric", self._prefix))
+        self._marker_topic = encode(Eof("fabric"))
+        self._marker_prefix = span_and_payload(encode(Marker("fabric", self._prefix)))[1]
         self._window = window
         self._feedback: deque[Message] = deque()
         self._forward: deque[Message] = deque()
@@ -166,7 +172,7 @@ class Delivery:
         if not queue:
             return None
         self._seq += 1
-        unacked = Unacked(self._seq, queue.popleft())
+        unacked = Unacked(self._seq, queue.popleft(), self._marker_prefix + b"%d" % self._seq)
         self._unacked.append(unacked)
         return unacked
 
@@ -174,9 +180,9 @@ class Delivery:
         """Return the id of the marker that goes behind message ``seq``."""
         return f"{self._prefix}{seq}"
 
-    def marker_frame(self, seq: int) -> bytes:
-        """Return that marker as a frame."""
-        return self._marker_frame + b"%d" % seq  # the id ends the frame
+    def marker_frame(self, unacked: Unacked) -> bytes:
+        """Return the marker that goes behind a message, as a frame."""
+        return self._marker_topic + unacked.marker
 
     def owns(self, marker: str) -> bool:
         """Whether a marker is one of this edge."""
@@ -212,6 +218,38 @@ class Delivery:
                 f"worker '{self.worker}' answered one message with {len(unacked.outputs)} outputs,"
                 f" {unacked.size_bytes} bytes; at most {OUTPUTS_PER_INPUT_MAX} and {OUTPUT_BYTES_PER_INPUT_MAX}",
             )
+
+    def collect(self, frames: Sequence[bytes]) -> tuple[list[Unacked], int]:
+        """Take outputs and markers as they come from data_out; return the messages that are committed, in order.
+
+        The second number says how many frames were taken. At the first that is not a traced message or the marker that
+        is due this stops, and the caller takes the long way: :func:`~fabric.wire.codec.decode`, :meth:`hold` and
+        :meth:`returned`, of which this is the short way, at a third of the price, for a worker that marks one port.
+        """
+        if len(self._marked) > 1:
+            return [], 0
+        committed: list[Unacked] = []
+        done = 0
+        for frame in frames:
+            if not self._unacked:
+                break
+            head = self._unacked[0]
+            span_id, payload = span_and_payload(frame)
+            if span_id is not None:
+                size_bytes = head.size_bytes + len(payload)
+                if not payload or len(head.outputs) == OUTPUTS_PER_INPUT_MAX or size_bytes > OUTPUT_BYTES_PER_INPUT_MAX:
+                    break
+                head.size_bytes = size_bytes
+                head.answered = True
+                head.outputs.append(("output", payload, span_id))
+            elif payload == head.marker:
+                committed.append(self._unacked.popleft())
+            else:
+                break
+            done += 1
+        self._committed += len(committed)
+        self._marked["output"] = self._committed
+        return committed, done
 
     def returned(self, port: str, marker: str) -> list[Unacked]:
         """Take note of a marker's return; return the messages that are thereby committed, in order.

@@ -98,13 +98,22 @@ class Settings(msgspec.Struct, frozen=True):
     refusal_ends: bool = False
 
 
+class _Way:
+    """A route and its function."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.take = compile_route(route)
+
+
 class _Worker:
     """One worker: the machines of its life and of its edge."""
 
-    def __init__(self, plan: WorkerPlan, settings: Settings, wired: frozenset[str]) -> None:
+    def __init__(self, plan: WorkerPlan, settings: Settings, ways: dict[str, _Way]) -> None:
         self.plan = plan
         self.name = plan.name
-        self.wired = wired
+        self.ways = ways
+        self.wired = frozenset(ways) - {"output"}
         self.life = Life(plan.name)
         self.startup = Startup(self.life, 1, settings.ready_timeout_s, probe=not plan.compat)
         self.shutdown = Shutdown(plan.name, settings.grace_s, control=plan.transport == "zmq")
@@ -127,6 +136,12 @@ class _Worker:
     @property
     def takes_messages(self) -> bool:
         return not self.input_ended and self.state not in (State.DRAINED, State.EXITED)
+
+    @property
+    def takes_short_way(self) -> bool:
+        """Whether its outputs need nothing but to be held and committed."""
+        plain = not (self.plan.release_early or self.plan.compat)
+        return plain and self.state in (State.RUNNING, State.DRAINING)
 
     @property
     def owes(self) -> bool:
@@ -153,7 +168,8 @@ class Session:
         self._delivered: list[Output] = []
         self._settled: list[int] = []
         self._to_feed: dict[str, _Worker] = {}
-        self._routes = {route.source: (compile_route(route), route) for route in plan.routes}
+        self._ways = {route.source: _Way(route) for route in plan.routes}
+        self._entries = {port: self._ways[End(node, port)] for port, node in plan.inputs.items()}
         self._barriers = {
             node.id: Barrier(port.name for port in node.inputs)
             for node in plan.graph.nodes.values()
@@ -163,7 +179,7 @@ class Session:
             worker.name: _Worker(
                 worker,
                 settings,
-                frozenset(end.port for end in self._routes if end.node == worker.name and end.port != "output"),
+                {end.port: way for end, way in self._ways.items() if end.node == worker.name},
             )
             for worker in plan.workers
         }
@@ -177,11 +193,7 @@ class Session:
         }
         self._sinks = [self._sink(sink) for sink in plan.sinks]
         leaves = {index for index, sink in enumerate(plan.sinks) if sink.kind == "output"}
-        self._through = {
-            route.source
-            for route in plan.routes
-            if plan.graph.nodes[route.source.node].kind == "input" and leaves.issuperset(sinks_of(route.steps))
-        }
+        self._through = {port for port, way in self._entries.items() if leaves.issuperset(sinks_of(way.route.steps))}
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._entering: deque[tuple[str, int, bytes]] = deque()
         self._work: deque[tuple[End, Message]] = deque()
@@ -339,7 +351,7 @@ class Session:
     def _input(self, event: Input) -> None:
         if event.port in self._closed_inputs:
             self._input_refused(event.port, event.messages)
-        elif End(self.plan.inputs[event.port], event.port) in self._through and not self._entering:
+        elif event.port in self._through and not self._entering:
             self._pass_through(event)
         else:
             self._entering += [(event.port, ticket, payload) for ticket, payload in event.messages]
@@ -348,24 +360,22 @@ class Session:
         trace = Trace(self._rng.randbytes(16), ticket)
         message = Message(payload, (trace,), trace.id, self._new_span(), b"", port)
         trace.live += 1
-        self._travel(End(self.plan.inputs[port], port), message)
+        self._travel(self._entries[port], message)
         self._consume(message)
 
     def _pass_through(self, event: Input) -> None:
         """Take messages from the boundary to the boundary: nobody counts what is never inside."""
-        compiled, route = self._routes[End(self.plan.inputs[event.port], event.port)]
-        ports, delivered = self._ports, self._delivered
-        tickets: tuple[int, ...] = ()
+        way = self._entries[event.port]
+        take, ports, deliver = way.take, self._ports, self._delivered.append
 
-        def emit(index: int, payload: bytes) -> None:
-            delivered.append(Output(ports[index], payload, tickets))
+        def emit(index: int, payload: bytes, tickets: tuple[int]) -> None:
+            deliver(Output(ports[index], payload, tickets))
 
         for number, (ticket, payload) in enumerate(event.messages):
-            tickets = (ticket,)
             try:
-                compiled(payload, emit)
+                take(payload, emit, (ticket,))
             except RouteError as error:
-                self._refused_on_route(error, route, tickets)
+                self._refused_on_route(error, way.route, (ticket,))
                 if event.port in self._closed_inputs:  # the rest comes too late
                     self._settled.append(ticket)
                     self._input_refused(event.port, event.messages[number + 1 :])
@@ -423,22 +433,19 @@ class Session:
             if trace.live == 0:
                 self._settled.append(trace.ticket)
 
-    def _travel(self, source: End, message: Message) -> None:
+    def _travel(self, way: _Way, message: Message) -> None:
         """Send a message along its route."""
-        compiled, route = self._routes[source]
-        sinks = self._sinks
-
-        def emit(index: int, payload: bytes) -> None:
-            if payload is message.payload:
-                sinks[index](message)
-                return
-            parent = message.span_id
-            sinks[index](Message(payload, message.traces, message.trace_id, self._new_span(), parent, message.topic))
-
         try:
-            compiled(message.payload, emit)
+            way.take(message.payload, self._emit, message)
         except RouteError as error:
-            self._refused_on_route(error, route, message.tickets)
+            self._refused_on_route(error, way.route, message.tickets)
+
+    def _emit(self, index: int, payload: bytes, message: Message) -> None:
+        """A message has come to the end of its route, as it was or as what became of it."""
+        if payload is not message.payload:
+            parent = message.span_id
+            message = Message(payload, message.traces, message.trace_id, self._new_span(), parent, message.topic)
+        self._sinks[index](message)
 
     def _refused_on_route(self, error: RouteError, route: Route, tickets: tuple[int, ...]) -> None:
         at_source = error.node == route.source.node
@@ -465,7 +472,7 @@ class Session:
                 return partial(self._arrive_at_barrier, sink.end)
         worker = self._workers[sink.end.node]
         if sink.end.port == "input":
-            return partial(self._offer, worker, feedback=sink.feedback)
+            return partial(self._offer, worker, sink.feedback)
         return partial(self._control, worker)
 
     def _leave(self, port: str, message: Message) -> None:
@@ -522,10 +529,11 @@ class Session:
         """Count the messages inside of the loop that a worker lies on."""
         return sum(other.delivery.inside for other in self._loop_workers.get(worker.name, ()))
 
-    def _offer(self, worker: _Worker, message: Message, *, feedback: bool) -> None:
+    def _offer(self, worker: _Worker, feedback: bool, message: Message) -> None:
         if not self._fits(worker, message):
             return
-        self._appear(message)
+        for trace in message.traces:
+            trace.live += 1
         if not worker.takes_messages:
             self._dead_letter(worker, [message])
             return
@@ -537,23 +545,28 @@ class Session:
 
     def _feed(self, worker: _Worker) -> None:
         """Send what the window, and the loop that the worker may lie on, allow."""
-        name, delivery = worker.name, worker.delivery
-        traced, marked, looped = worker.plan.frames == "v2", not worker.plan.compat, name in self._loop_workers
-        frames = []
-        while (unacked := delivery.take(admit=not looped or self._inside(worker) < LOOP_ADMITTED_MAX)) is not None:
-            message = unacked.message
-            if traced:
-                trace_id, span_id, parents = message.trace_id, message.span_id, message.parents
-                raw = encode_traced(message.topic, message.payload, trace_id, span_id, unacked.seq, parents)
-            else:
-                raw = encode(Data(message.topic, message.payload))
-            frames.append(raw)
-            if marked:
-                frames.append(delivery.marker_frame(unacked.seq))
+        delivery = worker.delivery
+        frames: list[bytes] = []
+        if worker.name not in self._loop_workers:
+            while (unacked := delivery.take()) is not None:
+                self._write(worker, unacked, frames)
+        else:
+            while (unacked := delivery.take(admit=self._inside(worker) < LOOP_ADMITTED_MAX)) is not None:
+                self._write(worker, unacked, frames)
         if frames and self._interrupts:
             self._do(*worker.shutdown.asked(self._now_s))
         for raw in join(frames) if worker.batches else frames:
-            self._do(Send(name, "input", raw))
+            self._do(Send(worker.name, "input", raw))
+
+    def _write(self, worker: _Worker, unacked: Unacked, frames: list[bytes]) -> None:
+        message = unacked.message
+        if worker.plan.frames == "v2":
+            trace_id, span_id, parents = message.trace_id, message.span_id, message.parents
+            frames.append(encode_traced(message.topic, message.payload, trace_id, span_id, unacked.seq, parents))
+        else:
+            frames.append(encode(Data(message.topic, message.payload)))
+        if not worker.plan.compat:
+            frames.append(worker.delivery.marker_frame(unacked))
 
     def _control(self, worker: _Worker, message: Message) -> None:
         """Pass a message to ctrl_in. It is consumed there; what it brings about comes on ctrl_out as something new."""
@@ -586,6 +599,11 @@ class Session:
             except RemoteProtocolError as error:
                 self._malformed_frame(worker, error)
                 continue
+            if port == "output" and worker.takes_short_way:
+                committed, done = worker.delivery.collect(parts)
+                worker.answered |= done > 0
+                self._pass_on_all(worker, committed)
+                parts = parts[done:]
             for part in parts:
                 if worker.state is State.EXITED or self._failure is not None:
                     return
@@ -626,7 +644,7 @@ class Session:
                 worker.life.advance(Step.OUTPUT)
                 worker.answered = True
                 if worker.plan.release_early:
-                    self._pass_on(worker, delivery.cause(port), port, frame.payload, span)
+                    self._pass_on(worker, delivery.cause(port).message, port, frame.payload, span)
                 else:
                     delivery.hold(port, frame.payload, span)
                 if worker.plan.compat:
@@ -635,14 +653,14 @@ class Session:
                 self._announced(worker, frame.payload)
             case "ctrl_out":
                 if port in worker.wired:  # at once: a reply may be what the worker waits for
-                    self._spontaneous(End(name, port), frame.payload, span)
+                    self._spontaneous(worker, port, frame.payload, span)
             case "telemetry":
                 self._note("debug", "worker.telemetry", worker=name, telemetry=frame.payload)
                 if port in worker.wired:
                     if delivery.marks(port) and delivery.oldest is not None:
                         delivery.hold(port, frame.payload, span)
                     else:
-                        self._spontaneous(End(name, port), frame.payload, span)
+                        self._spontaneous(worker, port, frame.payload, span)
             case _:
                 raise RemoteProtocolError("port", f"{name_of(name)} sent a message on {port}, which is not open")
 
@@ -657,10 +675,10 @@ class Session:
         if worker.state is State.RUNNING:
             self._running(worker)
 
-    def _spontaneous(self, end: End, payload: bytes, span: bytes | None) -> None:
+    def _spontaneous(self, worker: _Worker, port: str, payload: bytes, span: bytes | None) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
-        message = Message(payload, (), self._rng.randbytes(16), span or self._new_span(), b"", end.node)
-        self._travel(end, message)
+        message = Message(payload, (), self._rng.randbytes(16), span or self._new_span(), b"", worker.name)
+        self._travel(worker.ways[port], message)
 
     def _marker(self, worker: _Worker, port: str, marker: str) -> None:
         if marker.startswith(PROBE):
@@ -675,11 +693,16 @@ class Session:
 
     def _commit(self, worker: _Worker, port: str, marker: str) -> None:
         """Pass on what the worker made of the messages whose markers are back."""
-        for unacked in worker.delivery.returned(port, marker):
-            worker.answered = True
+        worker.answered = True
+        self._pass_on_all(worker, worker.delivery.returned(port, marker))
+
+    def _pass_on_all(self, worker: _Worker, committed: list[Unacked]) -> None:
+        if not committed:
+            return
+        for unacked in committed:
             self._pass_on_held(worker, unacked)
             self._consume(unacked.message)
-            self._inflight -= 1
+        self._inflight -= len(committed)
         for other in self._loop_workers.get(worker.name, (worker,)):  # there may be room on the whole loop
             self._to_feed[other.name] = other
         if worker.delivery.idle:
@@ -691,13 +714,13 @@ class Session:
         if worker.wired:
             outputs = sorted(outputs, key=lambda held: held[0] != "output")
         for port, payload, span_id in outputs:
-            self._pass_on(worker, unacked, port, payload, span_id)
+            self._pass_on(worker, unacked.message, port, payload, span_id)
 
-    def _pass_on(self, worker: _Worker, unacked: Unacked, port: str, payload: bytes, span: bytes | None) -> None:
-        end, cause = End(worker.name, port), unacked.message
-        if end in self._routes:
+    def _pass_on(self, worker: _Worker, cause: Message, port: str, payload: bytes, span: bytes | None) -> None:
+        way = worker.ways.get(port)
+        if way is not None:
             span_id = span or self._new_span()
-            self._travel(end, Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name))
+            self._travel(way, Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name))
 
     def _port_ended(self, worker: _Worker, port: str) -> None:
         if port == "output":
@@ -734,7 +757,7 @@ class Session:
                 break
             if self._work:
                 source, message = self._work.popleft()
-                self._travel(source, message)
+                self._travel(self._ways[source], message)
                 self._consume(message)
             elif self._entering:
                 self._enter(*self._entering.popleft())

@@ -23,6 +23,7 @@ __all__ = [
     "encode_traced",
     "is_eof",
     "join",
+    "span_and_payload",
     "split",
 ]
 
@@ -111,7 +112,7 @@ def decode(raw: bytes) -> Frame:
     """Read the one part of a ZeroMQ message.
 
     Raises:
-        RemoteProtocolError: the sender's fault; ``reason`` is ``short``, ``topic``, ``oversize``, ``marker``, ``batch``.
+        RemoteProtocolError: the sender's fault: ``short``, ``topic``, ``oversize``, ``marker`` or ``batch``.
     """
     if len(raw) > FRAME_BYTES_MAX:
         raise RemoteProtocolError("oversize", f"frame of {len(raw)} bytes; at most {FRAME_BYTES_MAX}")
@@ -189,6 +190,19 @@ def split(raw: bytes) -> Sequence[bytes]:
         frames.append(raw[start : start + length])
         start += length
     return frames
+
+
+def span_and_payload(raw: bytes) -> tuple[bytes | None, bytes]:
+    """Return the span id and the JSON text of a traced message; of any other frame ``None`` and its payload as it is.
+
+    Checks no more than that: for a caller that goes back to :func:`decode` when it gets what it did not expect.
+    """
+    start = 4 + int.from_bytes(raw[:4])
+    body = start + _TRACED.size
+    if len(raw) < body or raw[start] != _TRACE:
+        return None, raw[start:]
+    body += 8 * raw[body - 1]
+    return raw[start + 18 : start + 26], raw[body:]
 
 
 def _bytes(text: str, what: str) -> bytes:

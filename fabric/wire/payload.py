@@ -371,15 +371,17 @@ class Validator:
 
     Attributes:
         type: the type, with its aliases, for messages.
+        fast: gives the value of most payloads that are of the type; what it refuses has to go through :meth:`check`.
+            ``None``: there is no such function for the type.
     """
 
-    __slots__ = ("_fast", "_walk", "type")
+    __slots__ = ("_walk", "fast", "type")
 
     def __init__(self, type_: Type) -> None:
         self.type = type_
         stripped = _strip(type_)
         python = _python_type(stripped)
-        self._fast = msgspec.json.Decoder(python).decode if python else None
+        self.fast: Callable[[bytes], Any] | None = msgspec.json.Decoder(python).decode if python else None
         self._walk = _walk(stripped)
 
     def check(self, payload: bytes) -> tuple[Any, bytes]:
@@ -388,14 +390,14 @@ class Validator:
         Raises:
             ValueRejected: the bytes are not JSON, or not of this type. The sender's fault.
         """
-        if self._fast is not None:
+        if self.fast is not None:
             try:
-                return self._fast(payload), payload
+                return self.fast(payload), payload
             except (msgspec.DecodeError, ValueError, RecursionError):
                 pass  # the walk below accepts 3.0 for an int, or words the refusal
         plain = decode_json(payload)
         value = self.coerce(plain)
-        if self._fast is None and not _changed(plain, value):
+        if self.fast is None and not _changed(plain, value):
             return value, payload
         try:
             return value, encode_json(value)

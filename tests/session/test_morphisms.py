@@ -20,7 +20,7 @@ def through(implementation: str, payload: bytes, signature: str = "!int -> !int"
     """Return what leaves the route of a main binding that is one implementation."""
     plan = plan_of(f"{types}\nlet main : {signature} = {implementation}\n")
     out: list[bytes] = []
-    compile_route(plan.routes[0])(payload, lambda _, payload: out.append(payload))
+    compile_route(plan.routes[0])(payload, lambda _, payload, origin: out.append(payload), None)
     return out
 
 
@@ -139,7 +139,7 @@ def test_a_name_bound_in_one_branch_is_not_taken_for_bound_in_the_next():
     )
     out: list[tuple[int, bytes]] = []
     route = next(route for route in plan.routes if route.source.node == "i")
-    compile_route(route)(b"3", lambda sink, payload: out.append((sink, payload)))
+    compile_route(route)(b"3", lambda sink, payload, origin: out.append((sink, payload)), None)
     assert [payload for _, payload in out] == [b"6"]
 
 
