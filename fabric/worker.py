@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import chain
 from typing import Any
 
@@ -34,7 +34,7 @@ from fabric.errors import ConfigError, FabricError, ValueRejected, sole
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Receiver, Sender
 from fabric.transport.sockets import open_sockets
-from fabric.wire.codec import decode, encode, encode_traced, join, split
+from fabric.wire.codec import Kind, decode, encode, encode_answer, join, kind, readdress, span_and_payload, split
 from fabric.wire.control import BATCHES, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, validator
@@ -154,16 +154,18 @@ async def run_data(
             while control.paused and not control.stopping:
                 outbox.flush()
                 await pauses.park()
-            match decode(raw):
-                case Data() if control.stopping:
-                    break  # it is left behind; the coordinator counts it, for its marker never returns
-                case Data() as message:
-                    await answer.to(message)
-                case Marker(_, marker):
-                    outbox.put(encode(Marker(spec.name, marker)))
-                    if answer.slow or len(outbox) >= OUTBOX_FRAMES_MAX:
+            match kind(raw):
+                case Kind.MESSAGE:
+                    if control.stopping:
+                        break  # it is left behind; the coordinator counts it, for its marker never returns
+                    unfinished = answer.to(raw)
+                    if unfinished is not None:
+                        await unfinished
+                case Kind.MARKER:
+                    outbox.put(readdress(raw, spec.name))
+                    if answer.slow:
                         outbox.flush()
-                case Eof():
+                case Kind.END:
                     control.stopping = True
         outbox.flush()
     sink.send_nowait(encode(Eof(spec.name)))
@@ -172,10 +174,10 @@ async def run_data(
 OUTBOX_FRAMES_MAX = 32
 """Frames that are sent as one batch: sixteen answers and their markers."""
 
-FAST_CALL_S = 100e-6
+FAST_CALL_S = 200e-6
 """A function that takes longer is not worth a batch."""
 
-FAST_CALLS = 64
+FAST_CALLS = 16
 """So many calls in a row have to be fast before answers wait for one another. Then one slow call delays them, once."""
 
 
@@ -186,11 +188,10 @@ class _Outbox:
         self._sink = sink
         self._frames: list[bytes] = []
 
-    def __len__(self) -> int:
-        return len(self._frames)
-
     def put(self, raw: bytes) -> None:
         self._frames.append(raw)
+        if len(self._frames) >= OUTBOX_FRAMES_MAX:
+            self.flush()
 
     def flush(self) -> None:
         frames, self._frames = self._frames, []
@@ -219,45 +220,52 @@ class _Answer:
         """Whether an answer would have to wait noticeably for the next one."""
         return self._fast_calls < FAST_CALLS
 
-    async def to(self, message: Data) -> None:
-        """Answer one message."""
+    def to(self, question: bytes) -> Awaitable[None] | None:
+        """Answer a message, given as a frame; return what is still to be awaited, if anything."""
         started_s = time.perf_counter()
-        argument = decode_json(message.payload)  # it was validated where it came from
+        _, payload = span_and_payload(question)
         try:
-            result = self._function(argument)
-            if type(result) in _VALUES:
-                self._send(result, message)
-            else:
-                await self._send_all(result, message)
+            result = self._function(decode_json(payload))  # it was validated where it came from
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's function may raise anything
+            raise self._failed(error) from error
+        if type(result) not in _VALUES:
+            return self._finish(result, question)
+        self._send(result, question)
+        self._fast_calls = self._fast_calls + 1 if time.perf_counter() - started_s < FAST_CALL_S else 0
+        return None
+
+    async def _finish(self, result: Any, question: bytes) -> None:
+        """Send what an async function or a generator gives, as it gives it; or nothing."""
+        self._fast_calls = 0
+        try:
+            if inspect.isawaitable(result):
+                self._outbox.flush()
+                result = await result
+            if inspect.isgenerator(result):
+                for value in result:
+                    self._send(value, question)
+                    self._outbox.flush()
+            elif inspect.isasyncgen(result):
+                self._outbox.flush()
+                async for value in result:
+                    self._send(value, question)
+                    self._outbox.flush()
+            elif result is not None or self._gives_unit:
+                self._send(result, question)
         except FabricError:
             raise
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's function may raise anything
-            traceback.print_exc()
-            hint = ""
-            if isinstance(error, RuntimeError) and "no running event loop" in str(error):
-                hint = ". Async functions run under trio: use trio.sleep and the like, or a plain function"
-            raise FunctionFailed(
-                f"worker '{self._spec.name}': {self._spec.config['call']} raised {type(error).__name__}: {error}{hint}"
-            ) from error
-        self._fast_calls = self._fast_calls + 1 if time.perf_counter() - started_s < FAST_CALL_S else 0
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # as above
+            raise self._failed(error) from error
 
-    async def _send_all(self, result: Any, message: Data) -> None:
-        """Send what an async function or a generator gives, as it gives it; or nothing."""
-        if inspect.isawaitable(result):
-            self._outbox.flush()
-            result = await result
-        if inspect.isgenerator(result):
-            for value in result:
-                self._send(value, message)
-                self._outbox.flush()
-        elif inspect.isasyncgen(result):
-            async for value in result:
-                self._send(value, message)
-                self._outbox.flush()
-        elif result is not None or self._gives_unit:
-            self._send(result, message)
+    def _failed(self, error: BaseException) -> FunctionFailed:
+        traceback.print_exception(error)
+        hint = ""
+        if isinstance(error, RuntimeError) and "no running event loop" in str(error):
+            hint = ". Async functions run under trio: use trio.sleep and the like, or a plain function"
+        raised = f"{self._spec.config['call']} raised {type(error).__name__}: {error}{hint}"
+        return FunctionFailed(f"worker '{self._spec.name}': {raised}")
 
-    def _send(self, value: Any, message: Data) -> None:
+    def _send(self, value: Any, question: bytes) -> None:
         try:
             _, payload = self._output.check(encode_json(value))
         except ValueRejected as error:
@@ -267,15 +275,8 @@ class _Answer:
                 f"worker '{self._spec.name}': {self._spec.config['call']} returned what JSON cannot say: {error}"
             ) from None
         self._seq += 1
-        origin = message.provenance
-        if origin is None:
-            self._outbox.put(encode(Data(self._spec.name, payload)))
-            return
         self._span = (self._span + 1) & 0xFFFF_FFFF_FFFF_FFFF
-        span_id = self._span.to_bytes(8)
-        self._outbox.put(
-            encode_traced(self._spec.name, payload, origin.trace_id, span_id, self._seq, origin.span_id, origin.flags)
-        )
+        self._outbox.put(encode_answer(question, self._spec.name, payload, self._span.to_bytes(8), self._seq))
 
 
 async def _serve_control(endpoints: dict[str, str], name: str, control: Control) -> None:

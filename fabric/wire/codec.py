@@ -18,16 +18,21 @@ __all__ = [
     "PARENTS_MAX",
     "PAYLOAD_BYTES_MAX",
     "TOPIC_BYTES_MAX",
+    "Kind",
     "decode",
     "encode",
+    "encode_answer",
     "encode_traced",
     "is_eof",
     "join",
+    "kind",
+    "readdress",
     "span_and_payload",
     "split",
 ]
 
 from collections.abc import Iterable, Sequence
+from enum import Enum, auto
 from functools import lru_cache
 from struct import Struct
 
@@ -95,6 +100,23 @@ def encode_traced(
     """
     header = _TRACED.pack(_TRACE, flags, trace_id, span_id, seq, len(parents) >> 3)
     return b"".join((_head(topic), header, parents, payload))
+
+
+def encode_answer(question: bytes, topic: str, payload: bytes, span_id: bytes, seq: int) -> bytes:
+    """Return a message that answers another, which is given as a frame: of its trace and flags, with it as the parent.
+
+    The answer to a bare message is bare.
+    """
+    start = 4 + int.from_bytes(question[:4])
+    if question[start] != _TRACE:
+        return encode(Data(topic, payload))
+    rest = span_id, seq.to_bytes(8), b"\x01", question[start + 18 : start + 26], payload
+    return b"".join((_head(topic), question[start : start + 18], *rest))
+
+
+def readdress(raw: bytes, topic: str) -> bytes:
+    """Return the frame under another topic."""
+    return _head(topic) + raw[4 + int.from_bytes(raw[:4]) :]
 
 
 def _traced(origin: Provenance) -> bytes:
@@ -190,6 +212,22 @@ def split(raw: bytes) -> Sequence[bytes]:
         frames.append(raw[start : start + length])
         start += length
     return frames
+
+
+class Kind(Enum):
+    """What a frame says, by the first byte of its payload."""
+
+    END = auto()
+    MARKER = auto()
+    MESSAGE = auto()
+
+
+def kind(raw: bytes) -> Kind:
+    """Tell what a frame says without decoding it. The frame has to be one that :func:`decode` would take."""
+    start = 4 + int.from_bytes(raw[:4])
+    if start == len(raw):
+        return Kind.END
+    return Kind.MARKER if raw[start] == _MARKER else Kind.MESSAGE
 
 
 def span_and_payload(raw: bytes) -> tuple[bytes | None, bytes]:

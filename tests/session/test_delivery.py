@@ -1,9 +1,13 @@
 """The edge to one worker."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fabric.errors import RemoteProtocolError
 from fabric.session.delivery import OUTPUTS_PER_INPUT_MAX, Delivery, Message, Trace
+from fabric.wire.codec import encode
+from fabric.wire.frame import Data, Frame, Marker, Provenance
 
 
 def message(text: str) -> Message:
@@ -152,3 +156,53 @@ def test_only_so_many_enter_a_loop():
     assert back is not None
     assert back.message.payload == b"back"
     assert delivery.inside == 1
+
+
+FRAMES: st.SearchStrategy[Frame] = st.one_of(
+    st.builds(
+        Data,
+        st.just("judge"),
+        st.just(b"1"),
+        st.builds(Provenance, st.just(bytes(16)), st.binary(min_size=8, max_size=8), st.just(1)),
+    ),
+    st.builds(Marker, st.just("judge"), st.integers(1, 4).map("ack/judge/1/{}".format)),
+    st.builds(Data, st.just("judge"), st.just(b"2")),
+)
+
+
+def the_long_way(delivery: Delivery, frames: list[Frame]) -> tuple[list[list[str]], bool]:
+    """Return the outputs of what was committed, and whether all went well."""
+    committed = []
+    for frame in frames:
+        try:
+            match frame:
+                case Data(_, payload, origin):
+                    delivery.hold("output", payload, origin.span_id if origin else None)
+                case Marker(_, marker):
+                    committed += delivery.returned("output", marker)
+        except RemoteProtocolError:
+            return outputs(committed), False
+    return outputs(committed), True
+
+
+@given(st.lists(FRAMES, max_size=8), st.data())
+def test_the_short_way_and_the_long_way_commit_the_same(frames: list[Frame], data: st.DataObject):
+    """Whatever comes, and wherever the short way stops or one batch ends and the next begins."""
+    long, short = edge(3, "a", "b", "c"), edge(3, "a", "b", "c")
+    taken(long), taken(short)
+    expected = the_long_way(long, frames)
+    first = data.draw(st.integers(0, len(frames)))
+    committed, done = short.collect([encode(frame) for frame in frames[:first]])
+    rest, well = the_long_way(short, frames[done:])
+    assert (outputs(committed) + rest, well) == expected
+    assert short.waiting == long.waiting
+
+
+def test_the_short_way_takes_answers_and_their_markers():
+    """Or it would be none."""
+    delivery = edge(2, "a", "b")
+    taken(delivery)
+    answer = Data("judge", b"1", Provenance(bytes(16), bytes(8), 1))
+    frames = [encode(frame) for frame in (answer, Marker("judge", "ack/judge/1/1"), answer)]
+    committed, done = delivery.collect(frames)
+    assert (outputs(committed), done) == ([["1"]], 3)

@@ -35,8 +35,8 @@ from fabric.session.events import (
     TimerFired,
 )
 from fabric.session.session import STEPS_PER_EVENT_MAX, Session, Settings
-from fabric.wire.codec import decode, encode
-from fabric.wire.control import READY, STOP
+from fabric.wire.codec import decode, encode, join, split
+from fabric.wire.control import BATCHES, READY, STOP, ready
 from fabric.wire.frame import Data, Eof, Marker
 
 WORKER = 'let f : !int -> !int = python { call: "m:f" }\n'
@@ -117,6 +117,35 @@ def test_outputs_are_delivered_when_their_marker_is_back():
     commands = run.frames(ack(1))
     assert delivered(commands) == [b"10", b"11"]
     assert commands[-1] == Settled([1])
+
+
+def test_a_worker_that_says_so_gets_batches():
+    """Message and marker in one frame, and as many messages as came together."""
+    run = Run(ONE)
+    run(Start())
+    run.frames(Data("f", ready(BATCHES)), port="ctrl_out")
+    run.frames(Marker("f", "probe/f/1"))
+    (command,) = run(Input("i", [(1, b"1"), (2, b"2")]))
+    assert isinstance(command, Send)
+    frames = map(decode, split(command.raw))
+    assert [f.payload if isinstance(f, Data) else f.id for f in frames] == [b"1", "ack/f/1/1", b"2", "ack/f/1/2"]
+    answers = [encode(frame) for frame in (out(10), ack(1), out(20), ack(2))]
+    assert run(Frames("f", "output", list(join(answers)))) == [
+        Deliver([Output("o", b"10", (1,)), Output("o", b"20", (2,))]),
+        Settled([1, 2]),
+    ]
+
+
+def test_a_message_that_is_refused_ends_the_input_behind_it():
+    """What came with it, and after it, is not taken; what came before is."""
+    session = Session(plan_of(ONE), Settings(refusal_ends=True), random.Random(1))
+    session.handle(Start(), 0.0)
+    commands = session.handle(Input("i", [(1, b"1"), (2, b"true"), (3, b"3")]), 0.0)
+    assert [command.code for command in commands if isinstance(command, Refuse)] == [
+        "input_type_mismatch",
+        "input_closed",
+    ]
+    assert commands[-1] == Settled([3, 2])
 
 
 def test_an_input_without_outputs_settles_too():
