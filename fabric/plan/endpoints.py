@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["IPC_PATH_BYTES_MAX", "endpoint_variables", "ipc_addresses", "worker_addresses"]
+__all__ = ["IPC_PATH_BYTES_MAX", "endpoint_variables", "ipc_addresses", "renewed", "worker_addresses"]
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from fabric.errors import ConfigError
-from fabric.plan.plan import Address
+from fabric.plan.plan import Address, WorkerPlan
 from fabric.wire.spec import ENDPOINT_VARIABLES, INPUT_PORTS
 
 IPC_PATH_BYTES_MAX = 107
 """What ``sockaddr_un`` holds, less its final zero."""
+
+
+INCARNATION_BYTES_MAX = 6
+"""What the number of a later process adds to a path: it may be started again 99,998 times."""
 
 
 def ipc_addresses(run_directory: str, number: int, ports: Iterable[str]) -> dict[str, Address]:
@@ -25,13 +31,28 @@ def ipc_addresses(run_directory: str, number: int, ports: Iterable[str]) -> dict
     addresses = {}
     for port in ports:
         path = f"{run_directory}/{number}.{port}"
-        if len(path.encode()) > IPC_PATH_BYTES_MAX:
+        needed = len(path.encode()) + INCARNATION_BYTES_MAX
+        if needed > IPC_PATH_BYTES_MAX:
             raise ConfigError(
-                f"socket path {path!r} has {len(path.encode())} bytes; at most {IPC_PATH_BYTES_MAX}."
+                f"socket path {path!r} needs {needed} bytes; there are {IPC_PATH_BYTES_MAX}."
                 " Set XDG_RUNTIME_DIR to a shorter directory"
             )
         addresses[port] = Address(f"ipc://{path}", f"ipc://{path}")
     return addresses
+
+
+def renewed(worker: WorkerPlan, incarnation: int) -> WorkerPlan:
+    """Return the plan of a worker's process: the first has the planned addresses, each that follows has its own.
+
+    So nothing that an earlier one left behind in a socket reaches a later one.
+    """
+    if incarnation == 1:
+        return worker
+    endpoints = {
+        port: Address(f"{address.bind}.{incarnation}", f"{address.connect}.{incarnation}")
+        for port, address in worker.endpoints.items()
+    }
+    return msgspec.structs.replace(worker, endpoints=endpoints)
 
 
 def worker_addresses(endpoints: Mapping[str, Address]) -> dict[str, str]:

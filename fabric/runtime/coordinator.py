@@ -16,9 +16,12 @@ import trio
 
 from fabric.errors import WorkerFailed
 from fabric.launch.launcher import Launcher, Worker
+from fabric.plan.endpoints import renewed
 from fabric.plan.plan import WorkerPlan
 from fabric.runtime.relay import LineRelay, Relay, SocketRelay
 from fabric.session.events import (
+    Answered,
+    Asked,
     BadInput,
     Command,
     Continue,
@@ -45,6 +48,7 @@ from fabric.session.events import (
     Signal,
     Start,
     TimerFired,
+    Wish,
 )
 from fabric.session.session import Session
 from fabric.transport.ports import Transport
@@ -72,6 +76,10 @@ class Client(Protocol):
 
     def refused(self, refusal: Refuse) -> None:
         """A message went no further."""
+        ...
+
+    def answered(self, ticket: int, error: str | None) -> None:
+        """What was asked for a worker is done, or cannot be."""
         ...
 
     def settled(self, tickets: Sequence[int]) -> None:
@@ -113,8 +121,6 @@ class Coordinator:
         self._plans = {worker.name: worker for worker in session.plan.workers}
         self._relays: dict[str, Relay] = {}
         self._workers: dict[str, Worker] = {}
-        self._stderr: dict[str, deque[str]] = {name: deque(maxlen=STDERR_LINES_KEPT) for name in self._plans}
-        self._stderr_ended = {name: trio.Event() for name in self._plans}
         self._events: deque[Event] = deque()
         self._timers: dict[tuple[str, str], float] = {}
         self._outcome: Finish | None = None
@@ -158,6 +164,10 @@ class Coordinator:
         """Tell that nobody takes the output any more: the session ends."""
         self._step(OutputBroken(reason))
 
+    def ask(self, worker: str, wish: Wish, ticket: int) -> None:
+        """Stop a worker, start it, or both."""
+        self._step(Asked(worker, wish, ticket))
+
     def interrupt(self, number: int) -> None:
         """Tell of a signal: the first asks for an end, the next ones insist."""
         self._step(Interrupted(number))
@@ -200,13 +210,16 @@ class Coordinator:
             case SetTimer(key, at_s):
                 self._timers[key] = at_s
                 self._nursery.start_soon(self._timer, key, at_s)
-            case Launch(worker):
-                self._nursery.start_soon(self._work_for, self._plans[worker], self._open(self._plans[worker]))
+            case Launch(worker, incarnation):
+                plan = renewed(self._plans[worker], incarnation)
+                self._nursery.start_soon(self._work_for, plan, self._open(plan))
             case Release(worker):
                 self._relays[worker].close()
             case Signal(worker, name):
                 if worker in self._workers:
                     self._workers[worker].signal(name)
+            case Answered(ticket, error):
+                self._client.answered(ticket, error)
             case Opened():
                 self._client.opened()
             case Refuse():
@@ -245,19 +258,21 @@ class Coordinator:
             return
         self._workers[plan.name] = worker
         self._step(Launched(plan.name, worker.pid))
+        lines: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
+        ended = trio.Event()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen, plan.name, worker)
+            nursery.start_soon(self._listen, plan.name, worker, lines, ended)
             status = await relay.serve(worker)
             # What it wrote last is in the pipe already; a child that it left behind may hold the pipe open.
             with trio.move_on_after(STDERR_SETTLE_S):
-                await self._stderr_ended[plan.name].wait()
+                await ended.wait()
             nursery.cancel_scope.cancel()
         if relay.complaint is not None:
-            self._stderr[plan.name].append(relay.complaint)
-        self._step(Exited(plan.name, status, tuple(self._stderr[plan.name])))
+            lines.append(relay.complaint)
+        self._step(Exited(plan.name, status, tuple(lines)))
 
-    async def _listen(self, name: str, worker: Worker) -> None:
+    async def _listen(self, name: str, worker: Worker, lines: deque[str], ended: trio.Event) -> None:
         async for line in worker.stderr_lines():
-            self._stderr[name].append(line)
+            lines.append(line)
             self._report.worker_wrote(name, line)
-        self._stderr_ended[name].set()
+        ended.set()

@@ -78,6 +78,9 @@ class LineGateway:
         self._report(refusal.detail, refusal.code, fields)
         self.stop_reading()
 
+    def answered(self, ticket: int, error: str | None) -> None:
+        """See ``coordinator.Client``. Nobody asks on this boundary."""
+
     def settled(self, tickets: Sequence[int]) -> None:
         """See ``coordinator.Client``."""
 

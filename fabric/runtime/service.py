@@ -112,6 +112,9 @@ class Service:
                 answer = Answer(request_id, error=refusal.detail, code=refusal.code, node=refusal.node)
                 connection.answer(answer)
 
+    def answered(self, ticket: int, error: str | None) -> None:
+        """Tell whoever asked for a worker to be stopped or started."""
+
     def settled(self, tickets: Sequence[int]) -> None:
         """Tell the clients that nothing more will come of their inputs."""
         for ticket in tickets:

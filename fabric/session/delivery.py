@@ -115,13 +115,19 @@ class Delivery:
 
     def __init__(self, worker: str, incarnation: int, window: int) -> None:
         self.worker = worker
-        self._prefix = f"ack/{worker}/{incarnation}/"
         self._marker_topic = encode(Eof("fabric"))
-        self._marker_prefix = span_and_payload(encode(Marker("fabric", self._prefix)))[1]
         self._window = window
         self._feedback: deque[Message] = deque()
         self._forward: deque[Message] = deque()
         self._unacked: deque[Unacked] = deque()
+        self.begin(incarnation)
+
+    def begin(self, incarnation: int) -> None:
+        """A process begins at this end. What the one before had and did not acknowledge goes to it first, once more."""
+        self._prefix = f"ack/{self.worker}/{incarnation}/"
+        self._marker_prefix = span_and_payload(encode(Marker("fabric", self._prefix)))[1]
+        self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))
+        self._unacked.clear()
         self._seq = 0
         self._committed = 0
         self._marked: dict[str, int] = {"output": 0}

@@ -7,6 +7,8 @@ comes back as an event, later.
 from __future__ import annotations
 
 __all__ = [
+    "Answered",
+    "Asked",
     "BadInput",
     "Command",
     "Continue",
@@ -35,6 +37,7 @@ __all__ = [
     "Signal",
     "Start",
     "TimerFired",
+    "Wish",
 ]
 
 from collections.abc import Sequence
@@ -107,6 +110,17 @@ class Continue(msgspec.Struct, frozen=True):
     """Go on with the work that the last event left (``Session.has_work``)."""
 
 
+Wish: TypeAlias = Literal["stop", "start", "restart"]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Somebody wants a worker to be stopped, started or both. ``Answered`` repeats the ticket when it is so."""
+
+    worker: str
+    wish: Wish
+    ticket: int
+
+
 class TimerFired(msgspec.Struct, frozen=True):
     """The time that a ``SetTimer`` with this key asked for has come."""
 
@@ -144,6 +158,7 @@ Event: TypeAlias = (
     | OutputBroken
     | Interrupted
     | Continue
+    | Asked
     | TimerFired
 )
 
@@ -152,9 +167,13 @@ Event: TypeAlias = (
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """Open the worker's ports, watch its process, start it, in this order: a crash at once must be seen."""
+    """Open the worker's ports, watch its process, start it, in this order: a crash at once must be seen.
+
+    ``incarnation`` counts its processes, from 1.
+    """
 
     worker: str
+    incarnation: int = 1
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -224,6 +243,13 @@ class Settled(msgspec.Struct, frozen=True):
     tickets: list[int]
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """What was asked for is done, or, with an ``error``, cannot be."""
+
+    ticket: int
+    error: str | None = None
+
+
 class SetTimer(msgspec.Struct, frozen=True):
     """Fire ``TimerFired(key)`` at this time of the session's clock. A second one of the same key replaces it."""
 
@@ -269,4 +295,6 @@ class Finish(msgspec.Struct, frozen=True):
     error: tuple[str, str] | None = None
 
 
-Command: TypeAlias = Launch | Send | Release | Signal | Opened | Deliver | Refuse | Settled | SetTimer | Note | Finish
+Command: TypeAlias = (
+    Launch | Send | Release | Signal | Opened | Deliver | Refuse | Settled | Answered | SetTimer | Note | Finish
+)

@@ -30,6 +30,8 @@ from fabric.session.barriers import Barrier
 from fabric.session.delivery import Delivery, Message, Trace, Unacked
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
+    Answered,
+    Asked,
     BadInput,
     Command,
     Continue,
@@ -53,8 +55,10 @@ from fabric.session.events import (
     Release,
     Send,
     Settled,
+    Signal,
     Start,
     TimerFired,
+    Wish,
 )
 from fabric.session.failure import Failure, describe_exit, name_of
 from fabric.session.morphisms import RouteError, compile_route
@@ -114,16 +118,32 @@ class _Worker:
         self.name = plan.name
         self.ways = ways
         self.wired = frozenset(ways) - {"output"}
-        self.life = Life(plan.name)
-        self.startup = Startup(self.life, 1, settings.ready_timeout_s, probe=not plan.compat)
-        self.shutdown = Shutdown(plan.name, settings.grace_s, control=plan.transport == "zmq")
-        self.delivery = Delivery(plan.name, 1, plan.window)
+        self._settings = settings
         self.early_control: list[bytes] = []
         self.control_seq = 0
-        self.batches = False
         self.input_ended = False
-        self.answered = False
         self.left_messages = False
+        self.abandoned = False
+        self.stopping = False
+        self.stopped = False
+        self.starts_again = False
+        self.stop_error: str | None = None
+        self.asked_by: list[int] = []
+        self.incarnation = 0
+        self.delivery = Delivery(plan.name, 1, plan.window)
+        self.renew()
+
+    def renew(self) -> None:
+        """Get ready for a new process. The edge keeps its messages."""
+        self.incarnation += 1
+        self.life = Life(self.name)
+        timeout_s = self._settings.ready_timeout_s
+        self.startup = Startup(self.life, self.incarnation, timeout_s, probe=not self.plan.compat)
+        self.shutdown = Shutdown(self.name, self._settings.grace_s, control=self.plan.transport == "zmq")
+        self.delivery.begin(self.incarnation)
+        self.batches = False
+        self.answered = False
+        self.stopped = False
 
     @property
     def state(self) -> State:
@@ -134,8 +154,15 @@ class _Worker:
         return self.state in (State.LAUNCHED, State.READY)
 
     @property
+    def away(self) -> bool:
+        """Whether it was asked to stop, and may come back: messages wait for it."""
+        return self.stopping or self.stopped
+
+    @property
     def takes_messages(self) -> bool:
-        return not self.input_ended and self.state not in (State.DRAINED, State.EXITED)
+        if self.input_ended or self.abandoned:
+            return False
+        return self.away or self.state not in (State.DRAINED, State.EXITED)
 
     @property
     def takes_short_way(self) -> bool:
@@ -146,7 +173,7 @@ class _Worker:
     @property
     def owes(self) -> bool:
         """Whether something is expected of it: an answer, or its end."""
-        return self.input_ended or not self.delivery.idle
+        return self.input_ended or self.stopping or not self.delivery.idle
 
 
 class Session:
@@ -284,6 +311,11 @@ class Session:
                 self._exited(self._workers[event.worker], event)
             case Launched(name, pid):
                 self._note("info", "worker.spawned", worker=name, pid=pid)
+                if self._workers[name].stopping:  # asked while it was started: no signal has reached it
+                    self._do(Signal(name, "TERM"))
+            case LaunchFailed(name, reason) if self._workers[name].incarnation > 1:
+                self._launch_failed(name)
+                self._stopped(self._workers[name], f"could not be started: {reason}")
             case LaunchFailed(name, reason):
                 self._launch_failed(name)
                 self._fail(Failure(4, "worker_not_started", f"{name_of(name)} could not be started: {reason}"))
@@ -292,6 +324,8 @@ class Session:
                 self._settled.append(ticket)
             case OutputBroken(reason):
                 self._fail(Failure(1, "output_closed", reason))
+            case Asked(name, wish, ticket):
+                self._asked(self._workers[name], wish, ticket)
             case Interrupted(number):
                 self._interrupted(number)
 
@@ -311,6 +345,8 @@ class Session:
                 self._launch_failed(name)
             case Input():
                 self._input_refused(event.port, event.messages)
+            case Asked(_, _, ticket):
+                self._do(Answered(ticket, "the session is ending"))
             case Interrupted(number):
                 self._interrupted(number)
 
@@ -324,6 +360,7 @@ class Session:
     def _running(self, worker: _Worker) -> None:
         """The worker may be trusted with messages."""
         self._note("info", "worker.ready", worker=worker.name)
+        self._answer(worker)
         worker.delivery.may_send = True
         for raw in worker.early_control:
             self._do(Send(worker.name, "ctrl_in", raw))
@@ -343,6 +380,9 @@ class Session:
             return  # the others may need longer than its grace
         if kind == "grace":
             self._do(*worker.shutdown.timer(self._now_s, owes=worker.owes))
+        elif worker.starting and worker.incarnation > 1:
+            worker.starts_again, worker.stop_error = False, worker.startup.missing()
+            self._stop(worker)
         elif worker.starting:
             self._fail(Failure(4, "ready_timeout", f"{name_of(worker.name)} {worker.startup.missing()}"))
 
@@ -398,6 +438,8 @@ class Session:
         if self._interrupts == 1 and self._failure is None:
             self._closed_inputs |= set(self.plan.inputs)
             for worker in self._workers.values():
+                if worker.stopped:
+                    self._abandon(worker)
                 if worker.owes and not worker.starting and worker.state is not State.EXITED:
                     self._do(*worker.shutdown.asked(self._now_s))
             return
@@ -578,7 +620,7 @@ class Session:
         worker.control_seq += 1
         origin = Provenance(message.trace_id, message.span_id, worker.control_seq, message.parents)
         raw = encode(Data(message.topic, message.payload, origin))
-        if worker.starting:
+        if worker.starting or worker.away:
             worker.early_control.append(raw)
         else:
             self._do(Send(worker.name, "ctrl_in", raw))
@@ -730,7 +772,8 @@ class Session:
                 self._left_early(worker)
             self._do(*worker.shutdown.output_ended(self._now_s))
             self._note("debug", "channel.eof", worker=worker.name, port=port)
-        self._end(self._drain.port_ended(End(worker.name, port)))
+        if not worker.stopping:  # it comes back, or its exit ends the port
+            self._end(self._drain.port_ended(End(worker.name, port)))
 
     def _left_early(self, worker: _Worker) -> None:
         """The worker ended its output by itself: its last outputs stand, what it leaves behind is a dead letter."""
@@ -783,6 +826,8 @@ class Session:
                 worker.input_ended = True
                 if worker.state is State.RUNNING:
                     self._end_input(worker)
+                elif worker.stopped:
+                    self._end_ports(worker)
 
     def _end_input(self, worker: _Worker) -> None:
         worker.life.advance(Step.EOF_IN)
@@ -800,19 +845,91 @@ class Session:
         self._do(Release(name))
         clean = state is State.DRAINED and event.status == 0
         self._note("info" if clean else "warning", "worker.exited", worker=name, status=event.status, state=state.name)
-        if worker.shutdown.forced:
+        if worker.stopping:
+            self._stopped(worker, worker.stop_error)
+        elif worker.shutdown.forced:
             silent = f"gave no sign of life for {self._settings.grace_s:g} s after it was asked to end, and was ended"
             missing = "; what it had not sent is missing" if state is not State.DRAINED else ""
             self._fail(Failure(5, "worker_killed", f"{name_of(name)} {silent}{missing}"))
         elif state is State.DRAINED:
-            for port in ("output", "ctrl_out", "telemetry"):
-                self._end(self._drain.port_ended(End(name, port)))
+            self._end_ports(worker)
         else:
             lines = worker.plan.transport == "stdio"
             started = worker.answered or not (lines or state in (State.LAUNCHED, State.READY))
             before = None if started else "it answered anything" if lines else "it was ready"
             unanswered = worker.delivery.waiting
-            self._fail(describe_exit(name, event.status, event.stderr, before=before, unanswered=unanswered))
+            failure = describe_exit(name, event.status, event.stderr, before=before, unanswered=unanswered)
+            if before is not None and worker.incarnation > 1:
+                self._stopped(worker, failure.message)
+            else:
+                self._fail(failure)
+
+    def _end_ports(self, worker: _Worker) -> None:
+        """The worker is gone for good, and with it all that it could still have said."""
+        for port in ("output", "ctrl_out", "telemetry"):
+            self._end(self._drain.port_ended(End(worker.name, port)))
+
+    # --- workers that are stopped and started by hand ---
+
+    def _asked(self, worker: _Worker, wish: Wish, ticket: int) -> None:
+        """The last wish counts; all who asked are told when it is fulfilled."""
+        if self._interrupts or not worker.takes_messages:
+            ending = "the session is ending" if self._interrupts else f"{name_of(worker.name)} has ended"
+            self._do(Answered(ticket, ending))
+            return
+        worker.asked_by.append(ticket)
+        if worker.stopping:
+            worker.starts_again = wish != "stop"
+        elif worker.stopped and wish != "stop":
+            self._start_again(worker)
+        elif not worker.stopped and wish != "start":
+            worker.starts_again, worker.stop_error = wish == "restart", None
+            self._stop(worker)
+        elif not worker.starting:
+            self._answer(worker)  # it is so already
+
+    def _answer(self, worker: _Worker, error: str | None = None) -> None:
+        self._do(*(Answered(ticket, error) for ticket in worker.asked_by))
+        worker.asked_by.clear()
+
+    def _stop(self, worker: _Worker) -> None:
+        """Let the worker finish what it has and end it in order; what else is for it waits."""
+        worker.stopping = True
+        worker.delivery.may_send = False
+        if worker.state is State.RUNNING:
+            self._end_input(worker)
+        elif worker.starting:
+            self._do(*worker.shutdown.terminate(self._now_s))
+
+    def _stopped(self, worker: _Worker, error: str | None) -> None:
+        """The process of a worker that may come back is gone."""
+        worker.stopping, worker.stopped = False, True
+        if worker.input_ended:
+            self._end_ports(worker)
+        elif worker.starts_again:
+            self._start_again(worker)
+            return
+        else:
+            self._note("error" if error else "info", "worker.stopped", worker=worker.name, reason=error or "asked")
+            if self._interrupts:
+                self._abandon(worker)
+        self._answer(worker, error and f"{name_of(worker.name)} {error.removeprefix(name_of(worker.name) + ' ')}")
+
+    def _start_again(self, worker: _Worker) -> None:
+        self._gone.discard(worker.name)
+        worker.starts_again = False
+        worker.renew()
+        self._do(*worker.startup.begin(self._now_s))
+
+    def _abandon(self, worker: _Worker) -> None:
+        """Nobody will start the worker any more: what waits for it is a dead letter."""
+        worker.abandoned = True
+        worker.delivery.begin(worker.incarnation)
+        self._inflight -= worker.delivery.waiting
+        _, left = worker.delivery.end()
+        worker.early_control.clear()
+        self._rested.add(worker.name)
+        self._dead_letter(worker, left)
 
     def _fail(self, failure: Failure) -> None:
         """End the session. The first failure is the one that is told."""
@@ -820,6 +937,8 @@ class Session:
             return
         self._failure = failure
         self._refuse_entering()
+        for worker in self._workers.values():
+            self._answer(worker, "the session has failed")
         self._note("error", "session.failed", code=failure.code, message=failure.message)
         for name in self._workers.keys() - self._gone:
             self._do(*self._workers[name].shutdown.terminate(self._now_s))

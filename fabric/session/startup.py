@@ -37,11 +37,12 @@ class Startup:
         self._life = life
         self._worker = life.worker
         self._timeout_s = ready_timeout_s
+        self._incarnation = incarnation
         self._probe = probe
 
     def begin(self, now_s: float) -> list[Command]:
         """Launch."""
-        return [Launch(self._worker), SetTimer(("ready", self._worker), now_s + self._timeout_s)]
+        return [Launch(self._worker, self._incarnation), SetTimer(("ready", self._worker), now_s + self._timeout_s)]
 
     def announced(self) -> list[Command]:
         """The worker says that it is ready. Raises RemoteProtocolError if it said so before."""

@@ -118,6 +118,9 @@ class _Recorder:
     def refused(self, refusal: Refuse) -> None:
         self.refusals.append(refusal)
 
+    def answered(self, ticket: int, error: str | None) -> None:
+        pass
+
     def settled(self, tickets: Sequence[int]) -> None:
         pass
 

@@ -75,7 +75,7 @@ def test_an_agent_needs_a_provider_that_this_version_has():
 
 def test_a_socket_path_that_is_too_long_is_refused():
     """A socket's address holds 107 bytes; the system would cut it."""
-    fits = "r" * (IPC_PATH_BYTES_MAX - len("/0.input"))
+    fits = "r" * (IPC_PATH_BYTES_MAX - len("/0.input.99999"))
     assert ipc_addresses(fits, 0, ["input"])
-    with pytest.raises(ConfigError, match=r"has 108 bytes; at most 107\. Set XDG_RUNTIME_DIR"):
+    with pytest.raises(ConfigError, match=r"needs 108 bytes; there are 107\. Set XDG_RUNTIME_DIR"):
         ipc_addresses(fits + "r", 0, ["input"])

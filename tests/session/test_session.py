@@ -8,6 +8,8 @@ import pytest
 from plans import plan_of
 
 from fabric.session.events import (
+    Answered,
+    Asked,
     Command,
     Continue,
     Deliver,
@@ -507,3 +509,123 @@ def test_the_first_refusal_ends_the_input_where_that_is_asked_for():
     commands = session.handle(entering("input", b"0", 1), 0.0)
     assert session.closing
     assert commands[-1] == Finish(1, LossReport(lost=1))
+
+
+# --- workers that are stopped and started by hand ---
+
+
+def restarted(run: Run) -> Run:
+    """Bring the second process of worker ``f`` to RUNNING."""
+    run(Launched("f", 8))
+    run.frames(Data("f", READY), port="ctrl_out")
+    run.frames(Marker("f", "probe/f/2"))
+    return run
+
+
+def test_a_worker_that_is_stopped_finishes_what_it_has_and_the_rest_waits():
+    """Its end is no end for the graph: another process of it goes on with the message that waits."""
+    run = Run(ONE).started()
+    run(entering("i", b"1", 1))
+    assert sent(run(Asked("f", "stop", 70))) == [None]
+    assert run(entering("i", b"2", 2)) == []
+    assert delivered(run.frames(out(10), ack(1))) == [b"10"]
+    run.frames(Eof("f"))
+    assert run(Exited("f", 0)) == [Release("f"), Answered(70)]
+    assert run(Asked("f", "start", 71), 50.0) == [Launch("f", 2), SetTimer(("ready", "f"), 80.0)]
+    run(Launched("f", 8))
+    run.frames(Data("f", READY), port="ctrl_out")
+    commands = run.frames(Marker("f", "probe/f/2"))
+    assert commands[0] == Answered(71)
+    assert sent(commands) == [b"2", "ack/f/2/1"]
+
+
+def test_a_restart_is_a_stop_and_a_start():
+    """Two who ask at once are told together, and there is one new process."""
+    run = Run(ONE).started()
+    run(Asked("f", "restart", 70))
+    assert run(Asked("f", "restart", 71)) == []
+    run.frames(Eof("f"))
+    assert run(Exited("f", 0)) == [Release("f"), Launch("f", 2), SetTimer(("ready", "f"), 30.0)]
+    run.frames(Data("f", READY), port="ctrl_out")
+    assert run.frames(Marker("f", "probe/f/2")) == [Answered(70), Answered(71)]
+    assert run(InputClosed()) != []
+
+
+def test_what_a_worker_had_when_it_was_stopped_by_force_goes_to_the_next():
+    """Its outputs were held back, so nothing is done twice in the graph."""
+    run = Run(ONE).started()
+    run(entering("i", b"1", 1))
+    run(Asked("f", "restart", 70))
+    run.frames(out(10))
+    assert run(TimerFired(("grace", "f")), 10.0)[0] == Signal("f", "TERM")
+    assert Launch("f", 2) in run(Exited("f", -15), 11.0)
+    run.frames(Data("f", READY), port="ctrl_out", now_s=12.0)
+    assert sent(run.frames(Marker("f", "probe/f/2"), now_s=12.0)) == [b"1", "ack/f/2/1"]
+
+
+def test_a_worker_that_does_not_come_back_stays_stopped():
+    """Who asked is told why; the session goes on, and may start it once more."""
+    run = Run(ONE).started()
+    run(Asked("f", "restart", 70))
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    why = "worker 'f' exited with status 2 before it was ready: no such module"
+    assert run(Exited("f", 2, ("no such module",))) == [Release("f"), Answered(70, why)]
+    assert Launch("f", 3) in run(Asked("f", "start", 71))
+    assert run(LaunchFailed("f", "no memory")) == [
+        Release("f"),
+        Answered(71, "worker 'f' could not be started: no memory"),
+    ]
+
+
+def test_a_worker_that_is_not_ready_in_time_when_it_comes_back_is_stopped_again():
+    """The session goes on."""
+    run = Run(ONE).started()
+    run(Asked("f", "restart", 70))
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    run(Launched("f", 8))
+    assert run(TimerFired(("ready", "f")), 30.0) == [Signal("f", "TERM"), SetTimer(("grace", "f"), 40.0)]
+    why = "worker 'f' did not say that it is ready within 30 s"
+    assert run(Exited("f", -15), 31.0) == [Release("f"), Answered(70, why)]
+
+
+def test_a_session_ends_without_a_worker_that_is_stopped():
+    """What waits for it is a dead letter."""
+    run = Run(ONE).started()
+    run(Asked("f", "stop", 70))
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    run(entering("i", b"1", 1))
+    assert run(Interrupted(2))[-1] == Finish(5, LossReport(dead_lettered=1))
+
+
+def test_a_session_that_ends_waits_for_a_worker_that_is_restarted():
+    """It has a message to finish."""
+    run = Run(ONE).started()
+    run(Asked("f", "restart", 70))
+    run(entering("i", b"1", 1))
+    run(Interrupted(2))
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    restarted(run)
+    assert delivered(run.frames(out(1), Marker("f", "ack/f/2/1"))) == [b"1"]
+    run.frames(Eof("f"))
+    assert run(Exited("f", 0))[-1] == Finish(0, LossReport())
+
+
+def test_a_stopped_worker_ends_with_its_input():
+    """Nothing waits for it, and nothing will come."""
+    run = Run(ONE).started()
+    run(Asked("f", "stop", 70))
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    assert run(InputClosed())[-1] == Finish(0, LossReport())
+
+
+def test_what_is_so_already_is_answered_at_once():
+    """And what cannot be, too."""
+    run = Run(ONE).started()
+    assert run(Asked("f", "start", 70)) == [Answered(70)]
+    run(Interrupted(2))
+    assert run(Asked("f", "restart", 71)) == [Answered(71, "the session is ending")]
