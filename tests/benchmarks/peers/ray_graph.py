@@ -1,0 +1,184 @@
+"""Ray: A and B are actors, source and sink are the driver. The second argument says how they are called.
+
+``compiled``: a compiled graph, whose channels are set up once. Chosen: 16 executions in flight (more are no faster, and
+each in-flight execution has a buffer in every channel), buffers of 4 KiB, results taken in order.
+``actors``: ordinary calls. Chosen: the reference that A's call returns is an argument of B's, so that the value does not
+come back to the driver in between; 256 calls in flight; results fetched many at a time.
+
+Either way: one node, an object store of 200 MiB, no dashboard.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from importlib.metadata import version
+from tempfile import TemporaryDirectory
+from typing import Any
+
+os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
+
+import ray  # noqa: E402
+from ray.dag import InputNode, MultiOutputNode  # noqa: E402
+from workload import (  # noqa: E402
+    Figures,
+    Tally,
+    Task,
+    decode,
+    encode,
+    join,
+    message,
+    print_figures,
+    read_task,
+    text_through_a,
+    text_through_b,
+)
+
+OBJECT_STORE_BYTES = 200 * 1024 * 1024
+EXECUTIONS_MAX = 16
+BUFFER_BYTES = 4096
+CALLS_MAX = 256
+FETCHED_AT_ONCE = 64
+
+
+@ray.remote(num_cpus=0)
+class A:
+    def work(self, text: bytes) -> bytes:
+        return text_through_a(text)
+
+
+@ray.remote(num_cpus=0)
+class B:
+    def work(self, text: bytes) -> bytes:
+        return text_through_b(text)
+
+
+def joined(texts: list[bytes]) -> bytes:
+    from_a, from_b = texts
+    return encode(join(decode(from_a), decode(from_b)))
+
+
+class Way(ABC):
+    """A way to call the actors."""
+
+    def __init__(self) -> None:
+        self.a, self.b = A.remote(), B.remote()
+
+    @abstractmethod
+    def pipeline(self, count: int) -> Tally: ...
+
+    @abstractmethod
+    def fan(self, count: int) -> Tally: ...
+
+    def change_to_fan(self) -> None:
+        """Get ready for :meth:`fan`; no :meth:`pipeline` follows."""
+
+
+class Compiled(Way):
+    def __init__(self) -> None:
+        super().__init__()
+        with InputNode() as source:
+            self._graph = self._compile(self.b.work.bind(self.a.work.bind(source)))
+
+    def change_to_fan(self) -> None:
+        self._graph.teardown()
+        with InputNode() as source:
+            self._graph = self._compile(MultiOutputNode([self.a.work.bind(source), self.b.work.bind(source)]))
+
+    @staticmethod
+    def _compile(node: Any) -> Any:
+        return node.experimental_compile(
+            _max_inflight_executions=EXECUTIONS_MAX,
+            _buffer_size_bytes=BUFFER_BYTES,
+        )
+
+    def pipeline(self, count: int) -> Tally:
+        return self._carry(count, lambda text: text)
+
+    def fan(self, count: int) -> Tally:
+        return self._carry(count, joined)
+
+    def _carry(self, count: int, finish: Any) -> Tally:
+        tally, running = Tally(count), deque[Any]()
+        for number in range(count):
+            if len(running) == EXECUTIONS_MAX:
+                tally.take(finish(ray.get(running.popleft())))
+            running.append(self._graph.execute(message(number)))
+        for reference in running:
+            tally.take(finish(ray.get(reference)))
+        return tally
+
+
+class Actors(Way):
+    def pipeline(self, count: int) -> Tally:
+        tally, running = Tally(count), deque[Any]()
+
+        def fetch() -> None:
+            for text in ray.get([running.popleft() for _ in range(min(FETCHED_AT_ONCE, len(running)))]):
+                tally.take(text)
+
+        for number in range(count):
+            if len(running) == CALLS_MAX:
+                fetch()
+            running.append(self.b.work.remote(self.a.work.remote(message(number))))
+        while running:
+            fetch()
+        return tally
+
+    def fan(self, count: int) -> Tally:
+        tally, running = Tally(count), deque[Any]()
+
+        def fetch() -> None:
+            texts = ray.get([running.popleft() for _ in range(min(2 * FETCHED_AT_ONCE, len(running)))])
+            for at in range(0, len(texts), 2):
+                tally.take(joined(texts[at : at + 2]))
+
+        for number in range(count):
+            if len(running) == CALLS_MAX:
+                fetch()
+            text = message(number)
+            running += self.a.work.remote(text), self.b.work.remote(text)
+        while running:
+            fetch()
+        return tally
+
+
+def measure(task: Task, way: Way) -> Figures:
+    figures = Figures(versions={"ray": version("ray")})
+    way.pipeline(1)
+    figures.started(task)
+    way.pipeline(task.warm_up)
+    figures.pipeline(way.pipeline(task.messages))
+    seconds = []
+    for _ in range(task.alone):
+        began_s = time.perf_counter()
+        way.pipeline(1)
+        seconds.append(time.perf_counter() - began_s)
+    figures.alone(seconds)
+    way.change_to_fan()
+    way.fan(task.warm_up)
+    figures.fan(way.fan(task.messages))
+    return figures
+
+
+def main() -> None:
+    task = read_task(sys.argv[1])
+    with TemporaryDirectory(prefix="ray") as directory:
+        ray.init(
+            num_cpus=2,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            configure_logging=False,
+            log_to_driver=False,
+            _temp_dir=directory,
+        )
+        try:
+            print_figures(measure(task, {"compiled": Compiled, "actors": Actors}[sys.argv[2]]()))
+        finally:
+            ray.shutdown()
+
+
+main()
