@@ -17,7 +17,7 @@ from workload import Figures, Message, Tally, decode, encode, join, message, pri
 
 os.environ.update(LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
 
-from langgraph.graph import END, START, StateGraph  # noqa: E402
+from langgraph.graph import END, START, StateGraph
 
 
 class Passing(TypedDict):
