@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +41,8 @@ INSTALL_LIMIT_S = 900
 CLEAN_UP_LIMIT_S = 15
 ALONE = (200, 2_000)
 """Bounds of how many messages are carried one at a time: a tenth of those carried at full speed lies between."""
+
+LEFT_IN_SHARED_MEMORY = ("sem.hdr*", "sem.obj*", "*.zenoh")
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -172,6 +174,20 @@ def end_descendants() -> None:
             os.waitpid(int(child), 0)  # its children are now ours
 
 
+def remove_shared_memory() -> None:
+    """Remove what Ray and dora leave in shared memory even when they end well: what is ours and no process maps."""
+    used = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):  # it ended this moment, or is somebody else's
+            used.update(
+                line.rpartition("/dev/shm/")[2] for line in maps.read_text().splitlines() if "/dev/shm/" in line
+            )
+    for pattern in LEFT_IN_SHARED_MEMORY:
+        for path in Path("/dev/shm").glob(pattern):
+            if path.name not in used and path.stat().st_uid == os.geteuid():
+                path.unlink()
+
+
 def end(process: subprocess.Popen[str]) -> None:
     """Interrupt a program, so that it can clean up, and kill it if it takes too long. It may have ended."""
     process.send_signal(signal.SIGINT)
@@ -223,6 +239,7 @@ def run(command: list[str], limit_s: float, environment: dict[str, str]) -> str:
         finally:
             end(process)
             end_descendants()
+            remove_shared_memory()
         if process.returncode:
             complaints.seek(0)
             lines = [line.strip() for line in complaints if line.strip()] or ["it said nothing"]

@@ -15,10 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
-from dora_node import QUEUE
+from dora_node import WINDOW
 from workload import Figures, encode, print_figures, read_task
 
 NODE = Path(__file__).with_name("dora_node.py")
+
+QUEUE = {"queue_size": 4 * WINDOW, "queue_policy": "backpressure"}
 
 PIPELINE = {"a": {"source": "ends/sent"}, "b": {"a": "a/done"}, "ends": {"sink": "b/done"}}
 FAN = {"a": {"source": "ends/sent"}, "b": {"source": "ends/sent"}, "ends": {"a": "a/done", "b": "b/done"}}
@@ -32,10 +34,7 @@ def dataflow(reads: dict[str, dict[str, str]]) -> bytes:
             "id": name,
             "path": sys.executable,
             "args": f"{NODE} {name}",
-            "inputs": {
-                port: {"source": output, "queue_size": QUEUE, "queue_policy": "backpressure"}
-                for port, output in inputs.items()
-            },
+            "inputs": {port: {"source": output, **QUEUE} for port, output in inputs.items()},
             "outputs": ["sent" if name == "ends" else "done"],
         }
         for name, inputs in reads.items()

@@ -23,8 +23,6 @@ from workload import (
 WINDOW = 256
 """Messages on their way. Tried: 64 and 1,000 are slower."""
 
-QUEUE = 4 * WINDOW
-
 GIVE_UP_S = 3.0
 """Silence after which the messages that are on their way are taken for lost."""
 

@@ -18,7 +18,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import closing
 from importlib.metadata import version
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -181,14 +180,6 @@ def measure(task: Task, way: Way) -> Figures:
     return figures
 
 
-def remove_semaphores() -> None:
-    """Remove what compiled graphs leave in shared memory, teardown or not; it is named for the process that made it."""
-    for path in Path("/dev/shm").glob("sem.???[0-9]*-[0-9]*"):
-        kind, maker = path.name[4:7], path.name[7:].partition("-")[0]
-        if kind in ("hdr", "obj") and not Path("/proc", maker).exists():
-            path.unlink(missing_ok=True)
-
-
 def main() -> None:
     task = read_task(sys.argv[1])
     with TemporaryDirectory(prefix="ray") as directory:
@@ -206,7 +197,6 @@ def main() -> None:
                 print_figures(measure(task, way))
         finally:
             ray.shutdown()
-            remove_semaphores()
 
 
 main()
