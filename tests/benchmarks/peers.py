@@ -385,7 +385,7 @@ def table(systems: list[System], result: dict[str, Any]) -> str:
         cells = [short(figures[name]) for name in COLUMNS]
         delivery = system.delivery
         if figures["lost"]:
-            delivery += f"; **lost {figures['lost']:,} in {len(figures['rounds'])} rounds**"
+            delivery += f"; **lost {figures['lost']:,} in {len(figures['rounds'])} round(s)**"
         lines.append(f"| {system.name} | {' | '.join(cells)} | {delivery} |")
     where = result["machine"]
     versions: dict[str, str] = {}
@@ -394,7 +394,7 @@ def table(systems: list[System], result: dict[str, Any]) -> str:
     lines += [
         "",
         f"Source, A, B, sink with trivial stages (pipeline), and source, copies to A and B, joined, sink (fan); 1 KiB "
-        f"of JSON a message; medians of {result['rounds']} rounds. *p50 alone*: one message at a time through the "
+        f"of JSON a message; medians of {result['rounds']} round(s). *p50 alone*: one message at a time through the "
         f"pipeline. *start*: from the command to the first message at the sink. *memory*: proportional, of all "
         f"processes. "
         f"{where['cores']} cores ({where['processor']}), {where['system']}, Python {where['python']}; "

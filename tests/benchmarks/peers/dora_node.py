@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dora import Node
 from workload import (
+    GIVE_UP_S,
     Figures,
     Pairs,
     Tally,
@@ -22,9 +23,6 @@ from workload import (
 
 WINDOW = 256
 """Messages on their way. Tried: 64 and 1,000 are slower."""
-
-GIVE_UP_S = 3.0
-"""Silence after which the messages that are on their way are taken for lost."""
 
 
 def text(event: dict) -> bytes:
@@ -54,7 +52,6 @@ class Ends:
 
     def carry(self, count: int) -> Tally:
         tally, sent, written_off = Tally(count), 0, 0
-        last_s = time.perf_counter()
         while tally.received + written_off < count:
             while sent < count and sent - tally.received - written_off < WINDOW:
                 self._node.send_output("sent", message(sent))
@@ -65,10 +62,10 @@ class Ends:
                 self._pairs = Pairs()
             elif event["type"] == "INPUT":
                 self._take(event, tally)
-                last_s = time.perf_counter()
             else:
                 sys.exit(f"the dataflow ended early: {event['type']}")
-        tally.ended_s = last_s
+        if not tally.complete:
+            tally.give_up()
         self.lost += tally.lost
         return tally
 
@@ -90,6 +87,7 @@ def measure() -> Figures:
     ends.carry(task.warm_up)
     if "sink" not in node.node_config()["inputs"]:
         figures.fan(ends.carry(task.messages))
+        figures.lost = ends.lost
         return figures
     figures.pipeline(ends.carry(task.messages))
     figures.memory_mib = memory_mib(int(os.environ["BENCHMARK_ROOT"]))
@@ -99,6 +97,7 @@ def measure() -> Figures:
         ends.carry(1)
         seconds.append(time.perf_counter() - began_s)
     figures.alone(seconds)
+    figures.lost = ends.lost
     return figures
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 
 import nats
@@ -20,7 +20,18 @@ import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from servers import nats_server
-from workload import Figures, Pairs, Tally, Task, message, print_figures, read_task, text_through_a, text_through_b
+from workload import (
+    GIVE_UP_S,
+    Figures,
+    Pairs,
+    Tally,
+    Task,
+    message,
+    print_figures,
+    read_task,
+    text_through_a,
+    text_through_b,
+)
 
 WINDOW = 4_000
 """Tried: 500 and 16,000 are slower."""
@@ -51,9 +62,14 @@ def passing_on(client: Client, work: Callable[[bytes], bytes], following: str):
 
 
 class Ends:
-    """Source and sink."""
+    """Source and sink.
+
+    Attributes:
+        lost: messages that never came.
+    """
 
     def __init__(self, client: Client) -> None:
+        self.lost = 0
         self._client = client
         self._tally = Tally(0)
         self._pairs = Pairs()
@@ -77,15 +93,26 @@ class Ends:
 
     async def carry(self, count: int, subject: str) -> Tally:
         self._tally = tally = Tally(count)
+        written_off = 0
         for number in range(count):
-            while number - tally.received >= WINDOW:
-                self._room.clear()
-                await self._room.wait()
+            while number - tally.received - written_off >= WINDOW:
+                if not await self._something_came():
+                    written_off = number - tally.received
             await self._client.publish(subject, message(number))
         while not tally.complete:
-            self._room.clear()
-            await self._room.wait()
+            if not await self._something_came():
+                tally.give_up()
+                self._pairs = Pairs()
+                break
+        self.lost += tally.lost
         return tally
+
+    async def _something_came(self) -> bool:
+        """Wait for a message; return whether one came in time."""
+        self._room.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._room.wait(), GIVE_UP_S)
+        return self._room.is_set()
 
     async def carry_alone(self, count: int) -> list[float]:
         seconds = []
@@ -109,6 +136,7 @@ async def measure(task: Task, address: str) -> Figures:
     figures.alone(await ends.carry_alone(task.alone))
     await ends.carry(task.warm_up, "copies")
     figures.fan(await ends.carry(task.messages, "copies"))
+    figures.lost = ends.lost
     await client.close()
     return figures
 

@@ -41,6 +41,9 @@ class Message(msgspec.Struct):
 decode = msgspec.json.Decoder(Message).decode
 encode = msgspec.json.Encoder().encode
 
+GIVE_UP_S = 3.0
+"""Silence after which messages on their way are taken for lost, in systems that may lose some."""
+
 FIRST_ID = 1_000_000
 """All have seven digits, so that all messages have one length and the sink finds a field by its place."""
 
@@ -131,6 +134,10 @@ class Tally:
         if self.received == self.expected:
             self.ended_s = time.perf_counter()
 
+    def give_up(self) -> None:
+        """Note, after ``GIVE_UP_S`` of silence, that nothing more will come."""
+        self.ended_s = time.perf_counter() - GIVE_UP_S
+
     @property
     def complete(self) -> bool:
         return self.received >= self.expected
@@ -203,7 +210,6 @@ class Figures(msgspec.Struct, kw_only=True):
         """Note the pipeline's speed and, as everything is up, the memory."""
         tally.check()
         self.pipeline_per_s = tally.per_s
-        self.lost += tally.lost
         self.memory_mib = memory_mib()
 
     def alone(self, seconds: list[float]) -> None:
@@ -214,7 +220,6 @@ class Figures(msgspec.Struct, kw_only=True):
         """Note the fan's speed."""
         tally.check()
         self.fan_per_s = tally.per_s
-        self.lost += tally.lost
 
 
 def read_task(text: str) -> Task:
