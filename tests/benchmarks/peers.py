@@ -214,6 +214,7 @@ def signals_end_it() -> Iterator[None]:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         end_descendants()
+        remove_shared_memory()
 
 
 def run(command: list[str], limit_s: float, environment: dict[str, str]) -> str:
@@ -396,7 +397,7 @@ def table(systems: list[System], result: dict[str, Any]) -> str:
         f"Source, A, B, sink with trivial stages (pipeline), and source, copies to A and B, joined, sink (fan); 1 KiB "
         f"of JSON a message; medians of {result['rounds']} round(s). *p50 alone*: one message at a time through the "
         f"pipeline. *start*: from the command to the first message at the sink. *memory*: proportional, of all "
-        f"processes. "
+        f"processes, source and sink included. "
         f"{where['cores']} cores ({where['processor']}), {where['system']}, Python {where['python']}; "
         f"{', '.join(f'{name} {version}' for name, version in versions.items())}.",
     ]

@@ -25,7 +25,8 @@ from operator import itemgetter
 from tempfile import TemporaryDirectory
 from typing import Any
 
-os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0", RAY_AUTH_TOKEN=secrets.token_hex())
+# With a token of this run's own, Ray writes none into the home directory.
+os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_TOKEN=secrets.token_hex())
 
 import ray
 from ray.dag import InputNode, MultiOutputNode
