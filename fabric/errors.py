@@ -10,7 +10,8 @@
     ├── WorkerFailed            a worker could not be started, or died
     ├── TransportClosed         the socket was closed by its owner
     ├── OutputClosed            nobody takes what we write any more
-    └── NotRunning              no service, session or worker of that name
+    ├── NotRunning              no service or session of that name
+    └── UnknownName             no worker or channel of that name
 
 A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 """
@@ -27,6 +28,7 @@ __all__ = [
     "ProtocolError",
     "RemoteProtocolError",
     "TransportClosed",
+    "UnknownName",
     "ValueRejected",
     "WorkerFailed",
     "sole",
@@ -116,9 +118,16 @@ class OutputClosed(FabricError):
 
 
 class NotRunning(FabricError):
-    """No service, session or worker of that name is running."""
+    """No service or session of that name is running."""
 
     code = "not_running"
+    exit_code = 7
+
+
+class UnknownName(FabricError):
+    """No worker or channel of that name. The message lists those that there are."""
+
+    code = "unknown_name"
     exit_code = 7
 
 

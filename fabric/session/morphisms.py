@@ -29,6 +29,7 @@ from __future__ import annotations
 
 __all__ = ["CompiledRoute", "RouteError", "compile_route"]
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -97,11 +98,15 @@ def compile_route(route: Route) -> CompiledRoute:
     return compiled
 
 
+_ATOM = re.compile(r"\w+|v\d+\.f_\w+")
+"""Source that may stand in many places, at the price of a load: a variable, a constant, a field of a record."""
+
+
 class _Value:
     """A message at one point of a route: how to name its payload and its value, and the type that the value has.
 
     Any may be missing, not all: a payload that nobody has decoded yet, a value that nobody has encoded yet, a record
-    that nobody has put together yet from its fields (names of the variables that hold them).
+    that nobody has put together yet from its fields (the variables that hold them, or fields of the value before).
     """
 
     def __init__(
@@ -124,6 +129,7 @@ class _Writer:
             name: getattr(values, name) for name in values.__all__ if name not in ("Absent", "EvaluationError")
         }
         self.constants |= {
+            "copy": msgspec.Struct.__copy__,  # type: ignore[attr-defined]
             "encode": encode_json,
             "plain": to_plain,
             "RouteError": RouteError,
@@ -135,6 +141,7 @@ class _Writer:
         }
         self._indent = 0
         self._count = 0
+        self._structs: dict[str, type[msgspec.Struct]] = {}
 
     def _line(self, text: str) -> None:
         self.lines.append("    " * self._indent + text)
@@ -187,6 +194,7 @@ class _Writer:
 
     def _decode_checked(self, value: str, payload: str, checker: Validator) -> None:
         """Decode and validate; the payload may be replaced by a normalised one."""
+        self._note_struct(value, checker.type)
         check = self._constant("check", checker.check)
         if checker.fast is None:
             self._line(f"{value}, {payload} = {check}({payload})")
@@ -199,15 +207,33 @@ class _Writer:
 
     def _value(self, message: _Value) -> str:
         if message.value is None and message.fields is not None:
-            message.value = self._fresh("v")
-            struct = self._constant("R", struct_of(_record(message.type)))
-            arguments = ", ".join(f"f_{name}={variable}" for name, variable in message.fields.items())
-            self._line(f"{message.value} = {struct}({arguments})")
+            message.value = self._record_of(message.fields, struct_of(_record(message.type)))
         elif message.value is None:
             message.value = self._fresh("v")
             decode = self._constant("decode", validator(message.type).decode)
             self._line(f"{message.value} = {decode}({message.payload})")
         return message.value
+
+    def _note_struct(self, value: str, type_: Type) -> None:
+        record = resolve(type_)
+        if isinstance(record, Record):
+            self._structs[value] = struct_of(record)
+
+    def _record_of(self, fields: dict[str, str], struct: type[msgspec.Struct]) -> str:
+        """Put a record together: as a copy of one that it shares most fields with, if there is one, which is cheaper."""
+        made = self._fresh("v")
+        for original, its_struct in self._structs.items():
+            changed = {name: source for name, source in fields.items() if source != f"{original}.f_{name}"}
+            if its_struct is struct and len(changed) < len(fields):
+                self._line(f"{made} = copy({original})")
+                for name, source in changed.items():
+                    self._line(f"{made}.f_{name} = {source}")
+                break
+        else:
+            arguments = ", ".join(f"f_{name}={source}" for name, source in fields.items())
+            self._line(f"{made} = {self._constant('R', struct)}({arguments})")
+        self._structs[made] = struct
+        return made
 
     def _as(self, message: _Value, type_: Type) -> _Value:
         """Return the message as a value of a type that it is known to fit, converted where values look different."""
@@ -311,7 +337,7 @@ class _Writer:
             fields = {}
             for name, part in expr.fields:
                 source = self._maybe(part, message) if name in optional else self._expr(part, message)
-                if not source.isidentifier():
+                if not _ATOM.fullmatch(source):
                     fresh = self._fresh("n")
                     self._line(f"{fresh} = {source}")
                     source = fresh
@@ -416,7 +442,9 @@ class _Writer:
         if textual:
             return f"({left} {expr.op} {right})"
         if types == (INT, INT):
-            return f"bounded({left} {expr.op} {right})"
+            # What one constant adds, or takes, will not make a number too long before the sun goes out.
+            slow = expr.op in "+-" and (isinstance(expr.left, Literal_) or isinstance(expr.right, Literal_))
+            return f"({left} {expr.op} {right})" if slow else f"bounded({left} {expr.op} {right})"
         return f"arithmetic({expr.op!r}, {left}, {right})"
 
 

@@ -10,7 +10,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.directory import open_run_directory
-from fabric.session.events import Deliver, Note, Refuse
+from fabric.session.events import Note, Output, Refuse
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
@@ -49,15 +49,20 @@ class Sink:
     def opened(self) -> None:
         self.ready.set()
 
-    def delivered(self, message: Deliver) -> None:
-        self.tally.take(message.payload)
+    def delivered(self, outputs: Sequence[Output]) -> None:
+        take = self.tally.take
+        for output in outputs:
+            take(output.payload)
         if self.tally.complete:
             self._complete.set()
 
     def refused(self, refusal: Refuse) -> None:
         sys.exit(f"refused: {refusal.detail}")
 
-    def settled(self, ticket: int) -> None:
+    def answered(self, ticket: int, error: str | None) -> None:
+        pass
+
+    def settled(self, tickets: Sequence[int]) -> None:
         pass
 
 
@@ -85,8 +90,7 @@ class Graph:
         submitted = 0
         while submitted < count and await self._coordinator.wait_for_room():
             batch = range(submitted, min(submitted + BATCH, count))
-            for number in batch:
-                self._coordinator.submit("source", message(number), number)
+            self._coordinator.submit("source", [(number, message(number)) for number in batch])
             submitted = batch.stop
         await self._sink.wait_complete()
         return tally
