@@ -1,7 +1,7 @@
 """Names for the ways that messages take: ``composer.output→checker.input``.
 
-A channel of this kind leads from where a message comes into being (a worker, a barrier, an input of the boundary) to where
-it waits or leaves. What lies between is fused and has no message of its own.
+A channel of this kind leads from where a message comes into being (a worker, a barrier, an input of the boundary) to
+where it waits or leaves. What lies between is fused and has no message of its own.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ class _Writer:
             self._structs[value] = struct_of(record)
 
     def _record_of(self, fields: dict[str, str], struct: type[msgspec.Struct]) -> str:
-        """Put a record together: as a copy of one that it shares most fields with, if there is one, which is cheaper."""
+        """Put a record together; if it shares fields with another of its kind as a copy of that, which is cheaper."""
         made = self._fresh("v")
         for original, its_struct in self._structs.items():
             changed = {name: source for name, source in fields.items() if source != f"{original}.f_{name}"}

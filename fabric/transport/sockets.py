@@ -94,6 +94,7 @@ class _Receiver(_Socket):
             trio.lowlevel.notify_closing(cast("int", monitor.get(zmq.FD)))
             if not self._closed:
                 self._socket.disable_monitor()
+            monitor.close(0)  # disabling leaves that to the garbage collector, and the context waits for it
 
     async def receive(self) -> list[bytes]:
         if time.perf_counter() > self._turn_ends_s:
@@ -226,7 +227,7 @@ async def open_sockets(*, linger_ms: int = 0) -> AsyncIterator[ZmqTransport]:
             if linger_at_end_ms:
                 await trio.to_thread.run_sync(context.term)
             else:
-                context.term()
+                context.destroy(0)
 
 
 def libzmq_version() -> str:
