@@ -10,7 +10,8 @@
     ├── WorkerFailed            a worker could not be started, or died
     ├── TransportClosed         the socket was closed by its owner
     ├── OutputClosed            nobody takes what we write any more
-    └── NotRunning              no service, session or worker of that name
+    ├── NotRunning              no service, session or worker of that name
+    └── NoAnswer                a service is there and does not answer
 
 A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 """
@@ -21,6 +22,7 @@ __all__ = [
     "ConfigError",
     "FabricError",
     "LocalProtocolError",
+    "NoAnswer",
     "NotRunning",
     "OutputClosed",
     "ProgramError",
@@ -120,6 +122,12 @@ class NotRunning(FabricError):
 
     code = "not_running"
     exit_code = 7
+
+
+class NoAnswer(FabricError):
+    """A service is there, and does not answer: it was stopped, or its machine is overloaded."""
+
+    code = "no_answer"
 
 
 def sole(error: BaseException) -> BaseException:

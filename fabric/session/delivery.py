@@ -19,6 +19,7 @@ __all__ = ["Delivery", "Held", "Message", "Trace", "Unacked"]
 from collections import deque
 
 from fabric.errors import RemoteProtocolError
+from fabric.session.snapshot import Counts
 
 OUTPUTS_PER_INPUT_MAX = 10_000
 """Outputs held back for one message; a worker that gives more fails. ``release: "early"`` avoids holding."""
@@ -128,6 +129,12 @@ class Delivery:
     def waiting(self) -> int:
         """Messages that wait or are with the worker."""
         return len(self._unacked) + len(self._feedback) + len(self._forward)
+
+    @property
+    def counts(self) -> Counts:
+        """How many messages have come how far."""
+        queued = len(self._feedback) + len(self._forward)
+        return Counts(self._seq, self._committed, queued, len(self._unacked))
 
     @property
     def inside(self) -> int:

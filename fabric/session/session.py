@@ -57,6 +57,7 @@ from fabric.session.events import (
 from fabric.session.failure import Failure, describe_exit, name_of
 from fabric.session.morphisms import RouteError, compile_route
 from fabric.session.shutdown import Shutdown
+from fabric.session.snapshot import Snapshot, WorkerSnapshot, activity
 from fabric.session.startup import PROBE, Startup
 from fabric.wire.codec import PARENTS_MAX, PAYLOAD_BYTES_MAX, decode, encode
 from fabric.wire.control import MARK_ALL_PORTS, parse_ready
@@ -200,6 +201,21 @@ class Session:
     def closing(self) -> bool:
         """Whether no input will ever be welcome again."""
         return self._finished or self._failure is not None or len(self._closed_inputs) == len(self.plan.inputs)
+
+    def snapshot(self) -> Snapshot:
+        """Return how things stand."""
+        workers = tuple(
+            WorkerSnapshot(worker.name, activity(worker.state, idle=worker.delivery.idle), *worker.delivery.counts)
+            for worker in self._workers.values()
+        )
+        slots = {name: barrier.slots for name, barrier in self._barriers.items()}
+        return Snapshot(workers, slots, self._lost, self._dead_lettered, self._unpaired)
+
+    def set_grace(self, grace_s: float) -> None:
+        """Replace the grace time of the settings, for workers that are not asked to end yet."""
+        self._settings = msgspec.structs.replace(self._settings, grace_s=grace_s)
+        for worker in self._workers.values():
+            worker.shutdown.grace_s = grace_s
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""
