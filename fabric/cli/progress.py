@@ -98,7 +98,7 @@ class Screen:
         self._what_width = min(30, max(map(len, self._what.values()), default=0))
         self._rows = {name: self._row("·", name, "waiting") for name in self._what}
         self._drawn = 0
-        self._opened = False
+        self._opened = self._stopping = False
         self._pids: dict[str, int] = {}
         self._unready = set(self._what)
         self._failed: set[str] = set()
@@ -120,6 +120,8 @@ class Screen:
     def opened(self) -> None:
         """Every worker is ready."""
         self._opened = True
+        if self._stopping:  # it would not be true for long
+            return
         hint = "fabric logs shows what it says, fabric down ends it" if self._child else "Ctrl-C drains, twice stops"
         self._say(f"ready · fabric send talks to it · {hint}", "fabric.ready")
         if self._child:
@@ -187,6 +189,7 @@ class Screen:
 
     def asked_to_stop(self) -> None:
         """Somebody wants it to end."""
+        self._stopping = True
         self._say("draining: no more input is taken", "fabric.draining")
 
     def stopped(self, outcome: Outcome, unwritten: int) -> None:

@@ -259,16 +259,22 @@ def up(
 
 
 def _watch(service: Parent, wait_timeout_s: float | None) -> NoReturn:
-    """Show how a service comes up that was left running, and exit."""
-    code = service.wait_started(wait_timeout_s)
-    if code is None:
+    """Show how a service comes up that is to be left running, and exit."""
+    started = service.wait_started(wait_timeout_s)
+    if started:
+        raise typer.Exit(0)
+    if started is None:
         text = f"not ready after {wait_timeout_s:g} s; it goes on: fabric ps shows how far it is, fabric down ends it"
         print_error(text, "ready_timeout")
-        code = 4
-    elif code < 0:
+        raise typer.Exit(4)
+    code = service.wait_ended()
+    if code < 0:
         print_error(f"the coordinator (pid {service.pid}) was killed by signal {-code}", "coordinator_killed")
-        code = 1
-    raise typer.Exit(code)
+        raise typer.Exit(1)
+    if code == 0 and not service.interrupted:
+        print_error("it was asked to end before it was ready", "worker_not_started")
+        raise typer.Exit(4)
+    raise typer.Exit(code or 128 + service.interrupted)
 
 
 def _attached(

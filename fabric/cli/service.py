@@ -257,6 +257,8 @@ def attach(
     lines = LogLines.of(known, color=use_color(1), timestamps=timestamps, prefix=log_prefix, json=use_json())
 
     def wanted(entry: Entry) -> bool:
+        if entry.event in ("session.failed", "fabric.stopped"):  # said at the end
+            return False
         loud = entry.line is not None or levels.index(entry.level) >= level
         return loud and entry.concerns(names) and (entry.worker or NOTES) not in without
 

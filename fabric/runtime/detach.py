@@ -41,20 +41,22 @@ class Parent:
 
     Attributes:
         pid: of the child.
+        interrupted: the last signal that was passed on to it, or 0.
     """
 
     def __init__(self, pid: int, status_fd: int, stderr_fd: int) -> None:
         self.pid = pid
+        self.interrupted = 0
         self._status_fd = status_fd
         self._stderr_fd = stderr_fd
 
-    def wait_started(self, timeout_s: float | None) -> int | None:
-        """Show what the child says until it has started; return its exit code if it ended instead, 0 if it started.
+    def wait_started(self, timeout_s: float | None) -> bool | None:
+        """Show what the child says until it has started, and return true, or until it has ended, and return false.
 
         ``None``: neither has happened in time. SIGINT and SIGTERM are passed on to the child, which then ends.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _: os.kill(self.pid, number))
+        for number in _PASSED_ON:
+            signal.signal(number, self._pass_on)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
         until_s = time.monotonic() + timeout_s if timeout_s is not None else None
         while True:
@@ -64,11 +66,19 @@ class Parent:
                 return None
             if self._status_fd in readable:
                 started = os.read(self._status_fd, 1) == STARTED
-                status = 0 if started else os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
                 while select.select([self._stderr_fd], [], [], 0)[0] and self._show():
                     pass
-                return status
+                return started
             self._show()
+
+    def wait_ended(self) -> int:
+        """Return the child's exit code, or the negative number of the signal that ended it."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _pass_on(self, number: int, _: object) -> None:
+        self.interrupted = number
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(self.pid, number)
 
     def _show(self) -> bool:
         """Pass on what the child wrote; return whether there may be more."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from fabric.errors import ConfigError, NotRunning
+from fabric.errors import ConfigError, NoAnswer, NotRunning
 from fabric.runtime.directory import remove_run_directory
 from fabric.runtime.processes import Process, is_alive, open_handle
 from fabric.runtime.service_client import ask
@@ -58,7 +58,12 @@ async def drain(service: Record, grace_s: float | None, insisting: AsyncIterable
                 await ask(service, Request(2, do="insist"))
 
     with suppress(NotRunning):  # somebody was faster
-        await ask(service, Request(1, do="drain", grace_s=grace_s))
+        try:
+            await ask(service, Request(1, do="drain", grace_s=grace_s))
+        except NoAnswer as error:
+            pid = service.process.pid
+            hint = f"It drains as soon as it answers again. To end it at once: kill -KILL {pid}, then fabric down"
+            raise NoAnswer(f"{error}. {hint}") from None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(insist)
             await wait_ended(service.process)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,15 @@ from fabric.errors import ConfigError
 from fabric.plan.plan import Plan
 from fabric.runtime.log_files import NOTES, LogWriter, note_entry, timestamp, worker_entry
 from fabric.runtime.processes import Process, identify
-from fabric.runtime.services import Outcome, Record, WorkerRecord, log_directory, record_file, write_record
+from fabric.runtime.services import (
+    Outcome,
+    Record,
+    WorkerRecord,
+    log_directory,
+    record_file,
+    write_record,
+    write_record_in_place,
+)
 from fabric.session.events import Level, Note
 from fabric.wire.spec import WorkerSpec
 
@@ -76,7 +85,9 @@ class Journal:
         workers = tuple(
             WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec)) for worker in plan.workers
         )
-        self.record = Record(1, project, plan.path, process, socket, time.time(), "starting", workers)
+        self.record = Record(
+            1, project, str(Path(plan.path).resolve()), process, socket, time.time(), "starting", workers
+        )
         try:
             write_record(self.record, self._file)
         except OSError as error:
@@ -107,8 +118,8 @@ class Journal:
 
     def opened(self) -> None:
         """Every worker is ready."""
-        self._log(Note("info", "fabric.ready", {}))
-        if self.record.phase == "starting":
+        if self.record.phase == "starting":  # not if it is to end already
+            self._log(Note("info", "fabric.ready", {}))
             self._change(phase="ready")
 
     def asked_to_stop(self) -> None:
@@ -209,7 +220,11 @@ class Journal:
         self.record = msgspec.structs.replace(self.record, outcome=outcome)
         level: Level = "error" if outcome.exit_code else "info"
         self._lines.append((NOTES, note_entry(timestamp(outcome.at), _stopped(level, outcome)).raw + b"\n"))
-        self.unwritten += len(self._lines) - self._write(self._lines, self.record)[0]
+        written, error = self._write(self._lines, self.record)
+        self.unwritten += len(self._lines) - written
+        if error is not None and error.errno == errno.ENOSPC:
+            with suppress(OSError):
+                write_record_in_place(self.record, self._file)
         self._writer.close()
         return outcome
 

@@ -25,6 +25,7 @@ __all__ = [
     "state_directories",
     "wait_for_name",
     "write_record",
+    "write_record_in_place",
 ]
 
 import fcntl
@@ -32,7 +33,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -150,8 +151,28 @@ def log_directory(state: Path, project: str) -> Path:
 def write_record(record: Record, file: Path) -> None:
     """Replace a record. Raises OSError. Only who holds the name may call it."""
     new = file.with_suffix(".new")
-    new.write_bytes(msgspec.json.encode(record) + b"\n")
-    new.replace(file)
+    try:
+        new.write_bytes(msgspec.json.encode(record) + b" " * _SPARE_BYTES + b"\n")
+        new.replace(file)
+    except OSError:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise
+
+
+def write_record_in_place(record: Record, file: Path) -> None:
+    """Overwrite a record where there is no room for another file. Raises OSError.
+
+    A kill in between would leave a broken one; but without this, a service that ended on a full disk would be taken for
+    one that was killed.
+    """
+    with file.open("r+b") as old:
+        size_bytes = os.fstat(old.fileno()).st_size
+        old.write((msgspec.json.encode(record) + b"\n").rjust(size_bytes))
+
+
+_SPARE_BYTES = 512
+"""White space at the end of a record, so that the same one with its outcome fits into its place."""
 
 
 def read_record(file: Path) -> Record | None:
