@@ -35,7 +35,7 @@ from fabric.cli.run import (
 )
 from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed
 from fabric.runtime.ending import clear_away, drain, outcome_of, wait_ended
-from fabric.runtime.log_files import NOTES, Entry, LogReader, parse_time
+from fabric.runtime.log_files import NOTES, Entry, LogReader, log_names, parse_time
 from fabric.runtime.processes import is_alive, memory_bytes
 from fabric.runtime.service_client import ask
 from fabric.runtime.service_protocol import Request, Status
@@ -45,7 +45,6 @@ from fabric.runtime.services import (
     WorkerRecord,
     find_record,
     find_records,
-    find_service,
     log_directory,
     project_name,
     state_directories,
@@ -164,20 +163,19 @@ def logs(
     before = parse_time(until, time.time()) if until is not None else "~"  # behind every digit
     spec, names = _sort(arguments)
     directory, record = _find_logs(spec, project)
-    reader = LogReader(directory)
-    known = sorted({worker.name for worker in record.workers} | {NOTES}) if record else sorted(reader.names())
+    known = sorted({worker.name for worker in record.workers} | {NOTES} if record else log_names(directory))
     _check_workers(names, known)
     lines = LogLines.of(known, color=use_color(1), timestamps=timestamps, prefix=log_prefix, json=output == "json")
 
     def wanted(entry: Entry) -> bool:
         return after <= entry.ts <= before and entry.concerns(names)
 
-    read = _out_entries(reader.history(wanted, last=tail), lines)
-    if read and follow and record is not None:
-        trio.run(_follow, record, reader, wanted, lines)
-        if not record.alive and outcome_of(directory.parent.parent, record) is None:
-            print_line(_killed(record))
-    reader.close()
+    with LogReader(directory) as reader:
+        read = _out_entries(reader.history(wanted, last=tail), lines)
+        if read and follow and record is not None:
+            trio.run(_follow, record, reader, wanted, lines)
+            if not record.alive and outcome_of(directory.parent.parent, record) is None:
+                print_line(_killed(record))
 
 
 def _find_logs(spec: Path | None, project: str | None) -> tuple[Path, Record | None]:
@@ -249,8 +247,9 @@ def attach(
     levels = ("debug", "info", "warning", "error")
     level = levels.index(check_level(log_level))
     spec, names = _sort(arguments)
-    record = find_service(Path.cwd(), state_directory(), spec=spec, project=project)
-    state, _ = find_record(Path.cwd(), state_directory(), spec=spec, project=project)
+    state, record = find_record(Path.cwd(), state_directory(), spec=spec, project=project)
+    if not record.alive:
+        raise NotRunning(f"'{record.project}' does not run any more; fabric logs shows what it said")
     known = [*(worker.name for worker in record.workers), NOTES]
     without = frozenset(no_attach or ())
     _check_workers((*names, *without), known)
@@ -262,13 +261,12 @@ def attach(
         loud = entry.line is not None or levels.index(entry.level) >= level
         return loud and entry.concerns(names) and (entry.worker or NOTES) not in without
 
-    reader = LogReader(log_directory(state, record.project))
-    if tail is None:
-        reader.skip()
-    else:
-        _out_entries(reader.history(wanted, last=tail), lines)
-    detached = trio.run(_attach, record, reader, wanted, lines)
-    reader.close()
+    with LogReader(log_directory(state, record.project)) as reader:
+        if tail is None:
+            reader.skip()
+        else:
+            _out_entries(reader.history(wanted, last=tail), lines)
+        detached = trio.run(_attach, record, reader, wanted, lines)
     if detached:
         print_line(f"detached; '{record.project}' (pid {record.process.pid}) runs on")
         return

@@ -15,6 +15,7 @@ __all__ = [
     "Entry",
     "LogReader",
     "LogWriter",
+    "log_names",
     "note_entry",
     "parse_entry",
     "parse_time",
@@ -31,7 +32,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import msgspec
 
@@ -124,6 +125,11 @@ def parse_entry(raw: bytes) -> Entry | None:
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^\w.@-]", "_", name) + ".jsonl"
+
+
+def log_names(directory: Path) -> set[str]:
+    """Return who has written, by the names of the files."""
+    return {path.name.removesuffix(".jsonl") for path in directory.glob("*.jsonl")}
 
 
 class LogWriter:
@@ -258,7 +264,7 @@ def _inode(file: BinaryIO) -> tuple[int, int]:
 
 
 class LogReader:
-    """Reads the logs of a service, as one, in the order of time.
+    """Reads the logs of a service, as one, in the order of time. A context manager: it closes its files.
 
     Args:
         directory: with its files; it need not exist.
@@ -267,10 +273,6 @@ class LogReader:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._tails: dict[Path, _Tail] = {}
-
-    def names(self) -> set[str]:
-        """Return who has written, by the names of the files."""
-        return {path.name.removesuffix(".jsonl") for path in self._directory.glob("*.jsonl")}
 
     def skip(self) -> None:
         """Leave out what has been written so far."""
@@ -299,7 +301,9 @@ class LogReader:
             self._tails[path] = _Tail(path)
         return list(self._tails.values())
 
-    def close(self) -> None:
-        """Close the files."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for tail in self._tails.values():
             tail.close()

@@ -152,7 +152,8 @@ def write_record(record: Record, file: Path) -> None:
     """Replace a record. Raises OSError. Only who holds the name may call it."""
     new = file.with_suffix(".new")
     try:
-        new.write_bytes(msgspec.json.encode(record) + b" " * _SPARE_BYTES + b"\n")
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file_object:
+            file_object.write(msgspec.json.encode(record) + b" " * _SPARE_BYTES + b"\n")
         new.replace(file)
     except OSError:
         with suppress(OSError):
