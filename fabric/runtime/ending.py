@@ -62,7 +62,9 @@ async def drain(service: Record, grace_s: float | None, insisting: AsyncIterable
             await ask(service, Request(1, do="drain", grace_s=grace_s))
         except NoAnswer as error:
             pid = service.process.pid
-            hint = f"It drains as soon as it answers again. To end it at once: kill -KILL {pid}, then fabric down"
+            hint = (
+                f"If it was stopped, it drains when it goes on. To end it at once: kill -KILL {pid}, then fabric down"
+            )
             raise NoAnswer(f"{error}. {hint}") from None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(insist)

@@ -30,6 +30,7 @@ async def ask(service: Record, request: Request) -> Answer:
         NotRunning: the service has ended.
         NoAnswer: it has not, and it does not answer.
     """
+    why = "it may be stopped, or its machine overloaded"
     with trio.move_on_after(ANSWER_S):
         while service.alive:
             try:
@@ -39,14 +40,15 @@ async def ask(service: Record, request: Request) -> Answer:
                     while chunk := await stream.receive_some():
                         for line in splitter.feed(bytes(chunk)):
                             return read_answer(line)
+            except FileNotFoundError:  # not open yet, or not any more, unless it stays so
+                why = f"its socket {service.socket} is gone: kill -TERM {service.process.pid} drains it"
             except (OSError, trio.BrokenResourceError):
-                pass  # not open yet, or not any more: the next look at its process tells
+                pass  # it ends: the next look at its process tells
             await trio.sleep(RETRY_S)
     if not service.alive:
         raise NotRunning(f"'{service.project}' has ended")
     raise NoAnswer(
-        f"'{service.project}' (pid {service.process.pid}) runs, and did not answer within {ANSWER_S:g} s;"
-        " it may be stopped, or its machine overloaded"
+        f"'{service.project}' (pid {service.process.pid}) runs, and did not answer within {ANSWER_S:g} s; {why}"
     )
 
 

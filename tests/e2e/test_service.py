@@ -462,3 +462,15 @@ def test_a_state_directory_may_be_named(project: Path):
     assert fabric("ps", cwd=project).returncode == 7
     assert fabric("down", cwd=Path("/"), env=state).returncode == 0
     assert not (project / ".fabric").exists()
+
+
+def test_a_service_whose_socket_was_removed_is_told_apart(project: Path):
+    """A cleaner of temporary files may do that: it cannot be asked, but it can be sent a signal."""
+    pid = up(project)
+    Path(record_of(project / ".fabric" / "run" / "demo.json")["socket"]).unlink()
+    down = fabric("down", cwd=project)
+    assert down.returncode == 1
+    assert f"is gone: kill -TERM {pid} drains it" in said(down)
+    os.kill(pid, signal.SIGTERM)
+    wait_gone(pid)
+    assert fabric("wait", cwd=project).returncode == 0
