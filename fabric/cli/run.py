@@ -46,11 +46,21 @@ from fabric.errors import ConfigError, FabricError, sole
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
+from fabric.runtime.ending import left_alive
 from fabric.runtime.foreground import run_lines, run_service
 from fabric.runtime.journal import Journal
 from fabric.runtime.processes import identify
 from fabric.runtime.service_client import talk
-from fabric.runtime.services import STATE_DIRECTORY, Outcome, find_service, hold_name, project_name
+from fabric.runtime.services import (
+    STATE_DIRECTORY,
+    Outcome,
+    Record,
+    find_service,
+    hold_name,
+    project_name,
+    read_record,
+    record_file,
+)
 from fabric.session.events import Finish, Level
 from fabric.session.session import Settings
 from fabric.wire.lines import LineSplitter, one_line
@@ -289,12 +299,20 @@ def _attached(
     return lambda name: name in shown
 
 
+def _refuse_left(before: Record | None) -> None:
+    """Refuse to replace the record of a killed service as long as it is all that is known of its workers."""
+    if before is not None and before.outcome is None and (left := trio.run(left_alive, before)):
+        names = ", ".join(f"{worker.name} (pid {worker.process.pid})" for worker in left if worker.process)
+        raise ConfigError(f"'{before.project}' was killed, and left {names} alive; fabric down ends them")
+
+
 def _serve(plan: Plan, project: str, socket: str, settings: Settings, screen: Screen, level: Level) -> Outcome:
     """Run the service under its name, and write down how it ended, whatever happens."""
     us = identify(os.getpid())
     assert us is not None
     state = state_directory() or Path(STATE_DIRECTORY)
     with hold_name(project, state):
+        _refuse_left(read_record(record_file(state, project)))
         journal = Journal(plan, project, state, socket, process=us, level="debug" if level == "debug" else "info")
         try:
             outcome = trio.run(run_service, plan, settings, screen, journal, os.environ)

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +33,7 @@ from fabric.cli.run import (
     state_directory,
 )
 from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed
-from fabric.runtime.ending import clear_away, drain, outcome_of, wait_ended
+from fabric.runtime.ending import drain, end_left, left_alive, outcome_of, remove_left, wait_ended
 from fabric.runtime.log_files import NOTES, Entry, LogReader, log_names, parse_time
 from fabric.runtime.processes import is_alive, memory_bytes
 from fabric.runtime.service_client import ask
@@ -42,7 +41,6 @@ from fabric.runtime.service_protocol import Request, Status
 from fabric.runtime.services import (
     Outcome,
     Record,
-    WorkerRecord,
     find_record,
     find_records,
     log_directory,
@@ -338,8 +336,11 @@ def down(
         print_line(f"'{record.project}' has ended already, with exit code {record.outcome.exit_code}")
         return
     print_line(_killed(record))
-    clear = partial(clear_away, state, record, Settings().grace_s if grace is None else grace, _tell_orphan)
-    print_line("cleared away" if trio.run(clear) else "somebody else has cleared away")
+    for worker in trio.run(left_alive, record):
+        assert worker.process is not None
+        print_line(f"worker '{worker.name}' (pid {worker.process.pid}) lives on, and is ended")
+    trio.run(end_left, record, Settings().grace_s if grace is None else grace)
+    print_line("cleared away" if remove_left(state, record) else "somebody else has cleared away")
 
 
 async def _drain(record: Record, grace_s: float | None) -> None:
@@ -351,11 +352,6 @@ async def _drain(record: Record, grace_s: float | None) -> None:
                 yield number
 
         await drain(record, grace_s, insisting())
-
-
-def _tell_orphan(worker: WorkerRecord) -> None:
-    pid = worker.process.pid if worker.process else None
-    print_line(f"worker '{worker.name}' (pid {pid}) lives on, and is ended")
 
 
 def _killed(record: Record) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["clear_away", "drain", "left_alive", "outcome_of", "wait_ended"]
+__all__ = ["drain", "end_left", "left_alive", "outcome_of", "remove_left", "wait_ended"]
 
 import os
 import signal
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -73,37 +73,33 @@ async def drain(service: Record, grace_s: float | None, insisting: AsyncIterable
     await wait_ended(service.process)
 
 
-def left_alive(service: Record) -> list[WorkerRecord]:
-    """Return the workers of a killed service that live on."""
-    return [worker for worker in service.workers if worker.process is not None and is_alive(worker.process)]
+async def left_alive(service: Record) -> list[WorkerRecord]:
+    """Return the workers of a killed service that live on, once they have had the time to notice."""
+    with trio.move_on_after(WORKERS_END_S):
+        await _wait_all(_alive(service))
+    return _alive(service)
 
 
-async def clear_away(state: Path, service: Record, grace_s: float, tell: Callable[[WorkerRecord], None]) -> bool:
-    """End the workers that a killed service left, and remove its sockets and its record.
+async def end_left(service: Record, grace_s: float) -> None:
+    """End the workers of a killed service that live on, by force after so many seconds."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for worker in _alive(service):
+            _signal_group(worker, number)
+        with trio.move_on_after(grace_s):
+            await _wait_all(_alive(service))
 
-    Args:
-        state: the state directory that it is recorded in.
-        service: which.
-        grace_s: from asking a worker to end to killing it.
-        tell: hears of each worker that has to be ended.
 
-    Returns whether it was still as it had been: somebody else may have cleared away, or started it anew.
+def remove_left(state: Path, service: Record) -> bool:
+    """Remove the sockets and the record of a killed service.
+
+    Returns whether they were still there: somebody else may have cleared away, or started it anew.
 
     Raises:
         ConfigError: the state directory cannot be written.
     """
-    with trio.move_on_after(WORKERS_END_S):
-        await _wait_all(left_alive(service))
-    for worker in left_alive(service):
-        tell(worker)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for worker in left_alive(service):
-            _signal_group(worker, number)
-        with trio.move_on_after(grace_s):
-            await _wait_all(left_alive(service))
+    file = record_file(state, service.project)
     try:
         with hold_name(service.project, state):
-            file = record_file(state, service.project)
             now = read_record(file)
             if now is None or now.process != service.process:
                 return False
@@ -111,10 +107,14 @@ async def clear_away(state: Path, service: Record, grace_s: float, tell: Callabl
             file.unlink(missing_ok=True)
             return True
     except ConfigError:
-        now = read_record(record_file(state, service.project))
-        if now is not None and now.alive:  # started anew
+        now = read_record(file)
+        if now is not None and now.alive:
             return False
         raise
+
+
+def _alive(service: Record) -> list[WorkerRecord]:
+    return [worker for worker in service.workers if worker.process is not None and is_alive(worker.process)]
 
 
 async def _wait_all(workers: Iterable[WorkerRecord]) -> None:

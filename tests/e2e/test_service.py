@@ -265,6 +265,9 @@ def test_down_ends_a_worker_that_outlived_its_coordinator(project: Path):
     file.write_text(json.dumps(record))
     shown = {worker["worker"]: worker["state"] for worker in listed(project, "-a")["workers"]}
     assert shown == {"ours": "orphaned", "others": "gone"}
+    again = fabric("up", "-d", project / "demo.plumb", cwd=project)
+    assert again.returncode == 2
+    assert f"'demo' was killed, and left ours (pid {ours.pid}) alive" in said(again)
     down = fabric("down", "-t", "5", cwd=project)
     assert down.returncode == 0, said(down)
     assert f"worker 'ours' (pid {ours.pid}) lives on" in said(down)
