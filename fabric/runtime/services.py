@@ -291,12 +291,10 @@ def _find(
     here: Path, state: Path | None, spec: Path | None, project: str | None, wanted: Callable[[Record], bool]
 ) -> tuple[Path, Record] | None:
     for directory in state_directories(here, state):
-        files = sorted((directory / "run").glob("*.json"))
+        files = [file for file in sorted((directory / "run").glob("*.json")) if project in (None, file.stem)]
         found = [record for file in files if (record := read_record(file)) and wanted(record)]
         if spec is not None:
             found = [record for record in found if record.spec == str(spec.resolve())]
-        if project is not None:
-            found = [record for record in found if record.project == project]
         if len(found) == 1:
             return directory, found[0]
         if found:

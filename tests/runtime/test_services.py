@@ -75,11 +75,12 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path):
 
 
 def test_a_file_that_is_no_record_is_an_error_that_names_it(tmp_path: Path):
-    """Not a service that is not there."""
-    (tmp_path / "run").mkdir()
+    """Not a service that is not there. It is in nobody's way who names another."""
+    written(tmp_path, record("up", process=us()))
     record_file(tmp_path, "demo").write_text('{"project": "demo"}')
     with pytest.raises(ConfigError, match=r"demo\.json is not the record of a service"):
         find_service(tmp_path, tmp_path, spec=None, project=None)
+    assert find_service(tmp_path, tmp_path, spec=None, project="up").process == us()
 
 
 def test_a_name_is_held_by_one(tmp_path: Path):
