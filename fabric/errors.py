@@ -11,7 +11,8 @@
     ├── TransportClosed         the socket was closed by its owner
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
-    └── UnknownName             no worker or channel of that name
+    ├── UnknownName             no worker or channel of that name
+    └── NoAnswer                a service is there and does not answer
 
 A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 """
@@ -22,6 +23,7 @@ __all__ = [
     "ConfigError",
     "FabricError",
     "LocalProtocolError",
+    "NoAnswer",
     "NotRunning",
     "OutputClosed",
     "ProgramError",
@@ -129,6 +131,12 @@ class UnknownName(FabricError):
 
     code = "unknown_name"
     exit_code = 7
+
+
+class NoAnswer(FabricError):
+    """A service is there, and does not answer: it was stopped, or its machine is overloaded."""
+
+    code = "no_answer"
 
 
 def sole(error: BaseException) -> BaseException:

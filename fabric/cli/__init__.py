@@ -1,7 +1,8 @@
 """The command ``fabric``: a command parses its arguments, calls one function, prints.
 
-``write`` has the commands about a program's text, ``run`` those that run it, ``report`` how errors and progress are
-printed.
+``write`` has the commands about a program's text, ``run`` those that run it, ``service`` those about a service that
+runs or ran. ``report`` is how errors are printed, ``progress`` what `up` shows, ``log_lines`` one line of a log,
+``listing`` the table of `ps`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Annotated
 import typer
 
 from fabric import __version__
-from fabric.cli import run, write
+from fabric.cli import run, service, write
 from fabric.cli.report import exit_code_of, print_error
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 write.register(app)
 run.register(app)
+service.register(app)
 
 
 @app.command()

@@ -2,34 +2,71 @@
 
 from __future__ import annotations
 
-__all__ = ["register"]
+__all__ = [
+    "ColorChoice",
+    "LogFormat",
+    "LogLevel",
+    "LogPrefix",
+    "NoAttach",
+    "Project",
+    "Timestamps",
+    "check_level",
+    "choose",
+    "register",
+    "state_directory",
+]
 
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import trio
 import typer
 
-from fabric.cli.report import AnswerPrinter, JsonReport, Progress, print_error, print_line, print_losses, use_color
+from fabric.cli.log_lines import LogLines
+from fabric.cli.progress import PROGRESS, Screen, choose_progress
+from fabric.cli.report import (
+    AnswerPrinter,
+    JsonReport,
+    print_diagnostics,
+    print_error,
+    print_line,
+    print_losses,
+    use_color,
+    use_json,
+)
 from fabric.cli.write import PROGRAM, find_program
 from fabric.compiler import compile_file
-from fabric.errors import ConfigError
-from fabric.lang.diagnostic import render_all
+from fabric.errors import ConfigError, FabricError, sole
 from fabric.plan.plan import Plan
+from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
+from fabric.runtime.ending import left_alive
 from fabric.runtime.foreground import run_lines, run_service
+from fabric.runtime.journal import Journal
+from fabric.runtime.processes import identify
 from fabric.runtime.service_client import talk
-from fabric.runtime.services import STATE_DIRECTORY, Running, find_service, project_name, recorded
-from fabric.session.events import Finish
+from fabric.runtime.services import (
+    STATE_DIRECTORY,
+    Outcome,
+    Record,
+    find_service,
+    hold_name,
+    project_name,
+    read_record,
+    record_file,
+)
+from fabric.session.events import Finish, Level
 from fabric.session.session import Settings
 from fabric.wire.lines import LineSplitter, one_line
 from fabric.wire.payload import decode_json
 
+Project = Annotated[str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")]
 Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
 Model = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")]
 ReadyTimeout = Annotated[
@@ -46,6 +83,14 @@ Grace = Annotated[
     ),
 ]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
+LogFormat = Annotated[
+    str, typer.Option(help="pretty, or json: every line on stderr is one JSON object.", envvar="FABRIC_LOG_FORMAT")
+]
+ColorChoice = Annotated[str, typer.Option("--color", help="auto, always or never.", envvar="FABRIC_COLOR")]
+Attach = Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Print only what this worker writes.")]
+NoAttach = Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Do not print what this worker writes.")]
+LogPrefix = Annotated[bool, typer.Option("--log-prefix/--no-log-prefix", help="The worker's name in each line.")]
+Timestamps = Annotated[bool, typer.Option("--timestamps", help="The time in each line.")]
 
 DEFAULTS = Settings()
 
@@ -58,13 +103,28 @@ def register(app: typer.Typer) -> None:
     app.command()(send)
 
 
-def _level(level: str) -> str:
-    if level not in ("debug", "info", "warning", "error"):
-        raise ConfigError(f"--log-level {level}: expected debug, info, warning or error")
-    return level
+def check_level(level: str) -> Level:
+    """Return what ``--log-level`` says. Raises ConfigError: there is no such level."""
+    match level:
+        case "debug" | "info" | "warning" | "error":
+            return level
+    raise ConfigError(f"--log-level {level}: expected debug, info, warning or error")
 
 
-def _state() -> Path | None:
+def choose(color: str, log_format: str = "pretty") -> None:
+    """Let ``use_color`` and ``use_json`` know what the user wants.
+
+    Raises:
+        ConfigError: there is no such thing.
+    """
+    if color not in ("auto", "always", "never"):
+        raise ConfigError(f"--color {color}: expected auto, always or never")
+    if log_format not in ("pretty", "json"):
+        raise ConfigError(f"--log-format {log_format}: expected pretty or json")
+    os.environ |= {"FABRIC_COLOR": color, "FABRIC_LOG_FORMAT": log_format}
+
+
+def state_directory() -> Path | None:
     """Return the state directory that the environment names."""
     named = os.environ.get("FABRIC_STATE_DIR")
     return Path(named) if named else None
@@ -76,7 +136,7 @@ def _compile(program: Path, run_directory: str, provider: str | None, model: str
         program, run_directory=run_directory, provider=provider, model=model, resources=resources
     )
     if compiled.warnings:
-        print_line(render_all(compiled.warnings, color=use_color()))
+        print_diagnostics(compiled.warnings)
     return plan
 
 
@@ -107,7 +167,7 @@ def run(
     start, 5 not everything was delivered, 130 or 143 ended by a second signal.
     """
     settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace, refusal_ends=True)
-    _run_lines(find_program(program), provider, model, settings, _level(log_level), stdin_fd=0)
+    _run_lines(find_program(program), provider, model, settings, check_level(log_level), stdin_fd=0)
 
 
 def _run_lines(
@@ -142,41 +202,129 @@ def call(
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
-        _run_lines(find_program(program), provider, model, settings, _level(log_level), stdin_fd=stdin.fileno())
+        _run_lines(find_program(program), provider, model, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
 def up(
     program: Annotated[Path | None, PROGRAM] = None,
-    project: Annotated[
-        str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")
+    project: Project = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Leave it running, and return when every worker is ready.")
+    ] = False,
+    wait_timeout: Annotated[
+        float | None, typer.Option(help="With -d: seconds to wait at most until every worker is ready.", min=0.0)
     ] = None,
     provider: Provider = None,
     model: Model = None,
     ready_timeout: ReadyTimeout = DEFAULTS.ready_timeout_s,
     grace: Grace = DEFAULTS.grace_s,
+    attach: Attach = None,
+    no_attach: NoAttach = None,
+    log_prefix: LogPrefix = True,
+    timestamps: Timestamps = False,
+    progress: Annotated[
+        str, typer.Option(help="How the start is shown: auto, tty, plain, json or quiet.", envvar="FABRIC_PROGRESS")
+    ] = "auto",
+    log_format: LogFormat = "pretty",
+    color: ColorChoice = "auto",
     log_level: LogLevel = "warning",
 ) -> None:
-    """Run a program as a service in the foreground, until Ctrl-C; `fabric send` talks to it.
+    """Run a program as a service until Ctrl-C or `fabric down`; `fabric send` talks to it. With -d, leave it running.
 
-    Examples: fabric up main.plumb; fabric up -p demo main.plumb
+    Examples: fabric up main.plumb; fabric up -d -p demo main.plumb
 
-    Exit codes: 0 drained after one Ctrl-C, 1 a worker failed, 2 the program or the configuration is wrong, 4 a worker
-    did not start, 5 not everything was delivered, 130 or 143 ended by a second signal.
+    Exit codes: 0 drained after one Ctrl-C (with -d: it is ready), 1 a worker failed, 2 the program or the configuration
+    is wrong, 4 a worker did not start, 5 not everything was delivered, 130 or 143 ended by a second signal.
     """
     started_s = time.monotonic()
+    choose(color, log_format)
+    if progress not in PROGRESS:
+        raise ConfigError(f"--progress {progress}: expected {', '.join(PROGRESS)}")
+    level = check_level(log_level)
     spec = find_program(program)
+    # What depends on the terminal is decided here: a service that was left running has none.
+    how = {"color": use_color(), "timestamps": timestamps, "prefix": log_prefix, "json": use_json()}
+    columns, in_place = shutil.get_terminal_size().columns, os.isatty(2)
+    child: Child | None = None
+    if detach:
+        os.environ["FABRIC_COLOR"] = "always" if use_color() else "never"
+        process = fork()
+        if isinstance(process, Parent):
+            _watch(process, wait_timeout)
+        else:
+            child = process
     with open_run_directory(os.environ) as directory:
         plan = _compile(spec, directory, provider, model)
-        progress = Progress(plan, started_s, _level(log_level))
-        running = Running(project or project_name(spec), os.getpid(), str(spec.resolve()), f"{directory}/service.sock")
-        serve = partial(
-            run_service, socket_path=running.socket, opened=progress.opened, asked_to_stop=progress.asked_to_stop
-        )
-        with recorded(running, _state() or Path(STATE_DIRECTORY)):
-            settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace)
-            finish, messages, unclaimed = trio.run(serve, plan, settings, progress, os.environ)
-    progress.stopped(finish, messages, unclaimed)
-    _end(finish)
+        lines = LogLines.of((worker.name for worker in plan.workers), **how)
+        shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
+        attached = _attached(plan, attach, no_attach, child)
+        screen = Screen(plan, lines, shown, level, attached=attached, write=print_line, columns=columns, child=child)
+        screen.begin(time.monotonic() - started_s)
+        settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace)
+        outcome = _serve(plan, project or project_name(spec), f"{directory}/service.sock", settings, screen, level)
+    if outcome.error is not None:
+        print_error(outcome.error[1], outcome.error[0])
+    print_losses(outcome.losses)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _watch(service: Parent, wait_timeout_s: float | None) -> NoReturn:
+    """Show how a service comes up that is to be left running, and exit."""
+    started = service.wait_started(wait_timeout_s)
+    if started:
+        raise typer.Exit(0)
+    if started is None:
+        text = f"not ready after {wait_timeout_s:g} s; it goes on: fabric ps shows how far it is, fabric down ends it"
+        print_error(text, "ready_timeout")
+        raise typer.Exit(4)
+    code = service.wait_ended()
+    if code < 0:
+        print_error(f"the coordinator (pid {service.pid}) was killed by signal {-code}", "coordinator_killed")
+        raise typer.Exit(1)
+    if code == 0 and not service.interrupted:
+        print_error("it was asked to end before it was ready", "worker_not_started")
+        raise typer.Exit(4)
+    raise typer.Exit(code or 128 + service.interrupted)
+
+
+def _attached(
+    plan: Plan, only: list[str] | None, without: list[str] | None, child: Child | None
+) -> Callable[[str], bool]:
+    """Return which workers' lines are printed."""
+    names = {worker.name for worker in plan.workers}
+    for name in (*(only or ()), *(without or ())):
+        if name not in names:
+            raise ConfigError(f"there is no worker '{name}'; the workers are: {', '.join(sorted(names))}")
+    shown = set() if child else set(only or names) - set(without or ())
+    return lambda name: name in shown
+
+
+def _refuse_left(before: Record | None) -> None:
+    """Refuse to replace the record of a killed service as long as it is all that is known of its workers."""
+    if before is not None and before.outcome is None and (left := trio.run(left_alive, before)):
+        names = ", ".join(f"{worker.name} (pid {worker.process.pid})" for worker in left if worker.process)
+        raise ConfigError(f"'{before.project}' was killed, and left {names} alive; fabric down ends them")
+
+
+def _serve(plan: Plan, project: str, socket: str, settings: Settings, screen: Screen, level: Level) -> Outcome:
+    """Run the service under its name, and write down how it ended, whatever happens."""
+    us = identify(os.getpid())
+    assert us is not None
+    state = state_directory() or Path(STATE_DIRECTORY)
+    with hold_name(project, state):
+        _refuse_left(read_record(record_file(state, project)))
+        journal = Journal(plan, project, state, socket, process=us, level="debug" if level == "debug" else "info")
+        try:
+            outcome = trio.run(run_service, plan, settings, screen, journal, os.environ)
+        except BaseException as error:
+            found = sole(error)
+            code, word = (found.exit_code, found.code) if isinstance(found, FabricError) else (70, "internal_error")
+            code = 130 if isinstance(found, KeyboardInterrupt) else code
+            journal.end(Outcome(code, time.time(), error=(word, str(found))))
+            raise
+        outcome = journal.end(outcome)
+        screen.stopped(outcome, journal.unwritten)
+    return outcome
 
 
 def send(
@@ -188,9 +336,7 @@ def send(
             show_default=False,
         ),
     ] = None,
-    project: Annotated[
-        str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")
-    ] = None,
+    project: Project = None,
     wait: Annotated[bool, typer.Option(help="Wait for, and print, all that comes of the messages.")] = True,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.", min=0.0)] = None,
 ) -> None:
@@ -202,7 +348,7 @@ def send(
     Exit codes: 0, 1 a message was refused or the service ended before it was done, 7 nothing is running.
     """
     spec, port, messages = _sort(arguments or [])
-    running = find_service(Path.cwd(), _state(), spec=spec, project=project)
+    running = find_service(Path.cwd(), state_directory(), spec=spec, project=project)
     lines = iter(messages) if messages else _stdin_lines()
     printer = AnswerPrinter()
     talking = partial(talk, wait=wait, wait_timeout_s=wait_timeout)

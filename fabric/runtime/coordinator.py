@@ -51,6 +51,7 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.session import Session
+from fabric.session.snapshot import Snapshot
 from fabric.transport.ports import Transport
 
 STDERR_LINES_KEPT = 20
@@ -171,6 +172,19 @@ class Coordinator:
     def interrupt(self, number: int) -> None:
         """Tell of a signal: the first asks for an end, the next ones insist."""
         self._step(Interrupted(number))
+
+    def set_grace(self, grace_s: float) -> None:
+        """Say how long workers may be silent that are asked to end from now on."""
+        self._session.set_grace(grace_s)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the session takes no more input."""
+        return self._session.closing
+
+    def snapshot(self) -> Snapshot:
+        """Return how the session stands."""
+        return self._session.snapshot()
 
     # --- the step ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["open_run_directory"]
+__all__ = ["open_run_directory", "remove_run_directory"]
 
 import fcntl
 import os
@@ -43,6 +43,16 @@ def open_run_directory(environment: Mapping[str, str]) -> Iterator[str]:
     try:
         yield str(directory)
     finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_run_directory(directory: Path) -> None:
+    """Remove the directory of a session that was killed. One that is not of our making, or still in use, stays."""
+    if directory.parent.name != f"fabric-{os.getuid()}" or not directory.is_dir():
+        return
+    lock = _try_lock(directory)
+    if lock is not None:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
 

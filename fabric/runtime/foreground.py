@@ -5,12 +5,13 @@ First Ctrl-C or SIGTERM: no more input, the rest is finished. Second: workers ar
 
 from __future__ import annotations
 
-__all__ = ["ErrorReport", "run_lines", "run_service"]
+__all__ = ["ErrorReport", "ServiceReport", "run_lines", "run_service"]
 
 import os
 import random
 import resource
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -23,8 +24,10 @@ from fabric.launch.process import open_launcher
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Client, Coordinator, Report
 from fabric.runtime.gateway import LineGateway
+from fabric.runtime.journal import Journal
 from fabric.runtime.service import Service
-from fabric.session.events import Finish
+from fabric.runtime.services import Outcome
+from fabric.session.events import Finish, Note
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
@@ -66,7 +69,7 @@ def _raise_descriptor_limit(workers: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], None]) -> None:
+async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], object]) -> None:
     """Pass signals on; for ever."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
@@ -119,47 +122,96 @@ async def run_lines(
     return finish
 
 
+class ServiceReport(Report, Protocol):
+    """A report that also hears how a service comes and goes."""
+
+    def opened(self) -> None:
+        """Every worker is ready."""
+        ...
+
+    def asked_to_stop(self) -> None:
+        """Somebody wants it to end: a signal, or a client."""
+        ...
+
+
+class _Both:
+    """Two reports as one: the journal hears it first."""
+
+    def __init__(self, journal: Journal, report: ServiceReport) -> None:
+        self._journal = journal
+        self._report = report
+
+    def noted(self, note: Note) -> None:
+        self._journal.noted(note)
+        self._report.noted(note)
+
+    def worker_wrote(self, worker: str, line: str) -> None:
+        self._journal.worker_wrote(worker, line)
+        self._report.worker_wrote(worker, line)
+
+    def opened(self) -> None:
+        self._journal.opened()
+        self._report.opened()
+
+    def asked_to_stop(self) -> None:
+        self._journal.asked_to_stop()
+        self._report.asked_to_stop()
+
+
 async def run_service(
     plan: Plan,
     settings: Settings,
-    report: Report,
+    report: ServiceReport,
+    journal: Journal,
     environment: Mapping[str, str],
-    *,
-    socket_path: str,
-    opened: Callable[[], None],
-    asked_to_stop: Callable[[], None],
-) -> tuple[Finish, int, int]:
-    """Serve a plan on a local socket until a signal ends it.
-
-    Returns how it ended, how many messages came out, and for how many of these nobody was there any more.
+) -> Outcome:
+    """Serve a plan on the local socket of its record until a signal or a client ends it; return how it ended.
 
     Raises:
         ConfigError: the socket cannot be bound.
     """
-    service = Service(plan, opened, report.noted)
-    first = True
+    both = _Both(journal, report)
+    asked = False
 
-    def interrupted(_: int) -> None:
-        nonlocal first
+    def ask() -> bool:
+        """Return whether this is the first time."""
+        nonlocal asked
+        first, asked = not asked, True
         if first:
-            asked_to_stop()
-        first = False
+            both.asked_to_stop()
+        return first
 
+    def drain(grace_s: float | None) -> None:
+        if grace_s is not None:
+            coordinator.set_grace(grace_s)
+        if ask():
+            coordinator.interrupt(signal.SIGTERM)
+
+    def insist() -> None:
+        if ask():
+            coordinator.interrupt(signal.SIGINT)
+        coordinator.interrupt(signal.SIGINT)
+
+    service = Service(plan, both.opened, both.noted, drain=drain, insist=insist)
     async with (
-        _coordinator(plan, settings, service, report, environment) as coordinator,
+        _coordinator(plan, settings, service, both, environment) as coordinator,
         trio.open_nursery() as nursery,
     ):
-        listener = await _listen(socket_path)
-        nursery.start_soon(_obey_signals, coordinator, interrupted)
+        listener = await _listen(journal.record.socket)
+        nursery.start_soon(_obey_signals, coordinator, lambda _: ask())
         nursery.start_soon(service.serve, coordinator, listener)
+        nursery.start_soon(service.look, coordinator)
+        nursery.start_soon(journal.keep, report.noted)
         finish = await coordinator.run()
         with trio.move_on_after(settings.grace_s):
             await service.finish()
+        await journal.finish()
         nursery.cancel_scope.cancel()
+    losses, exit_code = finish.losses, finish.exit_code
     if service.lost:
-        losses = msgspec.structs.replace(finish.losses, lost=finish.losses.lost + service.lost)
-        finish = Finish(finish.exit_code or 5, losses, finish.error)
-    return finish, service.messages, service.unclaimed
+        losses = msgspec.structs.replace(losses, lost=losses.lost + service.lost)
+        exit_code = exit_code or 5
+    return Outcome(exit_code, time.time(), 0.0, finish.error, service.messages, service.unclaimed, losses)
 
 
 async def _listen(path: str) -> trio.SocketListener:

@@ -1,4 +1,5 @@
-"""The service of ``fabric up``: a local socket on which clients send messages and get back what comes of them.
+"""The service of ``fabric up``: a local socket on which clients send messages and get back what comes of them, ask how
+things stand, or ask for an end.
 
 Its words are in :mod:`fabric.runtime.service_protocol`. An output behind a barrier descends from several inputs; each
 of their clients gets it, under its first id there.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ["Service"]
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -16,12 +18,17 @@ import trio
 from fabric.errors import ValueRejected
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
-from fabric.runtime.service_protocol import Answer, Request, read_request, write
+from fabric.runtime.service_protocol import Answer, Request, Status, WorkerStatus, read_request, write
+from fabric.runtime.services import Phase
 from fabric.session.events import Note, Output, Refuse
+from fabric.session.snapshot import Snapshot, waits_on
 from fabric.wire.lines import LineSplitter
 
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
 """Answers that a client may leave unread before its connection is given up."""
+
+LOOK_S = 1.0
+"""How often the service looks whether its workers move. Finer than what people call stuck, and no load."""
 
 
 class _Connection:
@@ -75,12 +82,29 @@ class Service:
         plan: whose boundary it is.
         opened: called when every worker is ready.
         noted: takes a note of what nobody asked for.
+        drain: called when a client asks for an end.
+        insist: called when one does not want to wait for it.
     """
 
-    def __init__(self, plan: Plan, opened: Callable[[], None], noted: Callable[[Note], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        opened: Callable[[], None],
+        noted: Callable[[Note], None],
+        *,
+        drain: Callable[[float | None], None],
+        insist: Callable[[], None],
+    ) -> None:
+        self._plan = plan
         self._inputs = list(plan.inputs)
-        self.opened = opened
+        self._opened = opened
         self._noted = noted
+        self._drain = drain
+        self._insist = insist
+        self._ready = False
+        self._taken: Counter[str] = Counter()
+        self._given: Counter[str] = Counter()
+        self._moved: dict[str, tuple[int, int, float]] = {}
         self.messages = 0
         self.unclaimed = self.lost = 0
         self._ticket = 0
@@ -89,10 +113,16 @@ class Service:
 
     # --- what the session gives ---
 
+    def opened(self) -> None:
+        """Pass it on."""
+        self._ready = True
+        self._opened()
+
     def delivered(self, outputs: Sequence[Output]) -> None:
         """Answer the clients whose inputs they descend from."""
         self.messages += len(outputs)
         for output in outputs:
+            self._given[output.port] += 1
             told: set[_Connection] = set()
             for ticket in output.tickets:
                 connection, request_id = self._asked.get(ticket, (None, 0))
@@ -170,13 +200,29 @@ class Service:
             try:
                 for line in splitter.feed(chunk):
                     if line.strip():
-                        await coordinator.wait_for_room()
-                        self._submit(coordinator, connection, read_request(line))
+                        request = read_request(line)
+                        if request.do == "send":
+                            await coordinator.wait_for_room()
+                            self._submit(coordinator, connection, request)
+                        else:
+                            connection.answer(self._order(coordinator, request))
             except ValueRejected as error:
                 connection.answer(Answer(error=f"cannot read the request: {error}", code="bad_request"))
                 return
 
+    def _order(self, coordinator: Coordinator, request: Request) -> Answer:
+        """Do what is no message."""
+        match request.do:
+            case "status":
+                return Answer(request.id, status=self._status(coordinator))
+            case "drain":
+                self._drain(request.grace_s)
+            case "insist":
+                self._insist()
+        return Answer(request.id, accepted=True)
+
     def _submit(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
+        assert request.msg is not msgspec.UNSET
         connection.answer(Answer(request.id, accepted=True))
         port = request.port or (self._inputs[0] if len(self._inputs) == 1 else "")
         if port not in self._inputs:
@@ -185,8 +231,42 @@ class Service:
             connection.answer(Answer(request.id, error=text, code="unknown_port"))
             connection.answer(Answer(request.id, settled=True))
             return
+        self._taken[port] += 1
         self._ticket += 1
         self._asked[self._ticket] = (connection, request.id)
         connection.tickets.add(self._ticket)
         connection.settled = trio.Event()
         coordinator.submit(port, [(self._ticket, bytes(request.msg))])
+
+    # --- how things stand ---
+
+    async def look(self, coordinator: Coordinator) -> None:
+        """Look again and again which workers move, until cancelled."""
+        while True:
+            self._look(coordinator.snapshot())
+            await trio.sleep(LOOK_S)
+
+    def _look(self, snapshot: Snapshot) -> None:
+        now_s = trio.current_time()
+        for worker in snapshot.workers:
+            known = self._moved.get(worker.name)
+            if known is None or known[:2] != (worker.accepted, worker.answered):
+                self._moved[worker.name] = (worker.accepted, worker.answered, now_s)
+
+    def _status(self, coordinator: Coordinator) -> Status:
+        snapshot = coordinator.snapshot()
+        self._look(snapshot)
+        now_s = trio.current_time()
+        workers = tuple(
+            WorkerStatus(
+                **msgspec.structs.asdict(worker),
+                still_s=now_s - self._moved[worker.name][2],
+                waits_on=waits_on(self._plan, snapshot, worker.name) if worker.activity == "ready" else (),
+            )
+            for worker in snapshot.workers
+        )
+        phase: Phase = "draining" if coordinator.closing else "ready" if self._ready else "starting"
+        taken = {port: self._taken[port] for port in self._plan.inputs}
+        given = {port: self._given[port] for port in self._plan.outputs.values()}
+        losses = (snapshot.lost, snapshot.dead_lettered, snapshot.unpaired)
+        return Status(phase, workers, taken, given, snapshot.barriers, *losses)

@@ -1,8 +1,8 @@
-"""Talk to a service: requests out, answers back as they come."""
+"""Talk to a service: requests out, answers back as they come. Also: one request, one answer."""
 
 from __future__ import annotations
 
-__all__ = ["Listener", "talk"]
+__all__ = ["ANSWER_S", "Listener", "ask", "talk"]
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -10,11 +10,46 @@ from typing import Protocol
 import msgspec
 import trio
 
-from fabric.errors import FabricError, NotRunning, ValueRejected
+from fabric.errors import FabricError, NoAnswer, NotRunning, ValueRejected
 from fabric.runtime.service_protocol import Answer, Request, read_answer, write
-from fabric.runtime.services import Running
+from fabric.runtime.services import Record
 from fabric.wire.lines import DATA, LineSplitter, read_line
 from fabric.wire.payload import decode_json
+
+ANSWER_S = 2.0
+"""How long a service may take to answer what it answers at once. A step of its session takes milliseconds."""
+
+RETRY_S = 0.05
+"""Between attempts to reach a service that is about to open its socket, or about to end."""
+
+
+async def ask(service: Record, request: Request) -> Answer:
+    """Return the answer to a request that has one.
+
+    Raises:
+        NotRunning: the service has ended.
+        NoAnswer: it has not, and it does not answer.
+    """
+    why = "it may be stopped, or its machine overloaded"
+    with trio.move_on_after(ANSWER_S):
+        while service.alive:
+            try:
+                async with await trio.open_unix_socket(service.socket) as stream:
+                    await stream.send_all(write(request))
+                    splitter = LineSplitter(ANSWER_BYTES_MAX)
+                    while chunk := await stream.receive_some():
+                        for line in splitter.feed(bytes(chunk)):
+                            return read_answer(line)
+            except FileNotFoundError:  # not open yet, or not any more, unless it stays so
+                why = f"its socket {service.socket} is gone: kill -TERM {service.process.pid} drains it"
+            except (OSError, trio.BrokenResourceError):
+                pass  # it ends: the next look at its process tells
+            await trio.sleep(RETRY_S)
+    if not service.alive:
+        raise NotRunning(f"'{service.project}' has ended")
+    raise NoAnswer(
+        f"'{service.project}' (pid {service.process.pid}) runs, and did not answer within {ANSWER_S:g} s; {why}"
+    )
 
 
 class Listener(Protocol):
@@ -30,7 +65,7 @@ class Listener(Protocol):
 
 
 async def talk(
-    running: Running,
+    running: Record,
     port: str | None,
     lines: Iterable[bytes],
     listener: Listener,
@@ -54,7 +89,7 @@ async def talk(
     try:
         stream = await trio.open_unix_socket(running.socket)
     except OSError as error:
-        raise NotRunning(f"cannot reach '{running.project}' (pid {running.pid}): {error.strerror}") from None
+        raise NotRunning(f"cannot reach '{running.project}' (pid {running.process.pid}): {error.strerror}") from None
     conversation = _Talk(stream, listener, wait=wait)
     with trio.move_on_after(wait_timeout_s if wait_timeout_s is not None else float("inf")) as waiting:
         async with stream, trio.open_nursery() as nursery:

@@ -1,21 +1,29 @@
-"""What `fabric send` and a service say to each other: one JSON object a line, over a local socket.
+"""What clients and a service say to each other: one JSON object a line, over a local socket.
 
 -> {"id": 1, "port": "input", "msg": VALUE}          port may be left out where there is one input
 <- {"id": 1, "accepted": true}
 <- {"id": 1, "port": "output", "output": VALUE}      for each output that descends from it
 <- {"id": 1, "error": TEXT, "code": WORD, "node": NAME}  if it, or something that came of it, was refused
 <- {"id": 1, "settled": true}                        nothing more will come of it
+
+-> {"id": 1, "do": "status"}
+<- {"id": 1, "status": {"phase": "ready", "workers": [...], "inputs": {...}, "outputs": {...}}}
+-> {"id": 1, "do": "drain", "grace_s": 10}           as the first Ctrl-C; again: nothing more
+-> {"id": 1, "do": "insist"}                         as the next Ctrl-C
+<- {"id": 1, "accepted": true}
 """
 
 from __future__ import annotations
 
-__all__ = ["Answer", "Request", "read_answer", "read_request", "write"]
+__all__ = ["Answer", "Request", "Status", "WorkerStatus", "read_answer", "read_request", "write"]
 
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
 from fabric.errors import ValueRejected
+from fabric.runtime.services import Phase
+from fabric.session.snapshot import WorkerSnapshot
 from fabric.wire.lines import one_line
 from fabric.wire.payload import encode_json
 
@@ -23,11 +31,46 @@ _T = TypeVar("_T")
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A message for the service. ``id`` is of the client's choice; answers repeat it."""
+    """A message for the service, or something to do. ``id`` is of the client's choice; answers repeat it."""
 
     id: int
-    msg: msgspec.Raw
+    msg: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     port: str | None = None
+    do: Literal["send", "status", "drain", "insist"] = "send"
+    grace_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+class WorkerStatus(WorkerSnapshot, frozen=True):
+    """One worker, as seen by its service.
+
+    Attributes:
+        still_s: how long ago, give or take a second, it last took or answered a message.
+        waits_on: where the next message of an idle one has to come from.
+    """
+
+    still_s: float = 0.0
+    waits_on: tuple[str, ...] = ()
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How a service stands.
+
+    Attributes:
+        phase: how far it has come.
+        workers: in starting order.
+        inputs, outputs: messages that came in and went out, by boundary port.
+        barriers: messages that wait in each slot, by barrier and port.
+        lost, dead_lettered, unpaired: as in the loss report, so far.
+    """
+
+    phase: Phase
+    workers: tuple[WorkerStatus, ...] = ()
+    inputs: dict[str, int] = {}
+    outputs: dict[str, int] = {}
+    barriers: dict[str, dict[str, int]] = {}
+    lost: int = 0
+    dead_lettered: int = 0
+    unpaired: int = 0
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -41,6 +84,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     code: str = ""
     node: str = ""
     settled: bool = False
+    status: Status | msgspec.UnsetType = msgspec.UNSET
 
 
 def write(message: Request | Answer) -> bytes:
@@ -50,7 +94,11 @@ def write(message: Request | Answer) -> bytes:
 
 def read_request(line: bytes) -> Request:
     """Read a line of a client. Raises ValueRejected: it is no request."""
-    return _read(line, _request)
+    request = _read(line, _request)
+    if (request.do == "send") is (request.msg is msgspec.UNSET):
+        got = "neither" if request.msg is msgspec.UNSET else "both"
+        raise ValueRejected("$", "either a message or something else to do", got)
+    return request
 
 
 def read_answer(line: bytes) -> Answer:

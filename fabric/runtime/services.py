@@ -1,40 +1,131 @@
-"""Which services run from a working directory: one small file each under ``.fabric/run``, by which others find them.
+"""The services of a working directory: one small file each under ``.fabric/run``, by which others find and judge them.
 
-A record is locked as long as its service lives, so that one left by a killed service is known for what it is.
+``PROJECT.json`` is the record. It is replaced as a whole, so that a reader sees one state or the next, and stays when
+its service has ended. Whether the service runs is not in it: that is asked of the system, by the pid and start time
+that are. ``PROJECT.lock`` is locked as long as the service lives, so that there is one of a name; it is never replaced
+or removed, for a lock belongs to a file and not to its name.
 """
 
 from __future__ import annotations
 
-__all__ = ["Running", "find_service", "project_name", "recorded"]
+__all__ = [
+    "STATE_DIRECTORY",
+    "Outcome",
+    "Phase",
+    "Record",
+    "WorkerRecord",
+    "find_record",
+    "find_records",
+    "find_service",
+    "hold_name",
+    "log_directory",
+    "project_name",
+    "read_record",
+    "record_file",
+    "state_directories",
+    "wait_for_name",
+    "write_record",
+    "write_record_in_place",
+]
 
 import fcntl
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from fabric.errors import ConfigError, NotRunning
+from fabric.runtime.processes import Process, is_alive
+from fabric.session.events import LossReport
 
 STATE_DIRECTORY = ".fabric"
 
+NAME_WAIT_S = 5.0
+"""How long a name may be held by nobody who is alive: somebody is clearing away what was left, which takes moments."""
 
-class Running(msgspec.Struct, frozen=True):
-    """A running service.
+Phase: TypeAlias = Literal["starting", "ready", "draining"]
+
+
+class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One worker of a service.
 
     Attributes:
-        project: its name.
-        pid: of its coordinator.
-        spec: the program's file, absolute.
-        socket: where clients connect.
+        name: its node's id.
+        kind: ``agent``, ``python`` or ``worker``.
+        what: its model, function or command, in words.
+        state: ``failed`` if it exited otherwise than it was asked to.
+        process: once it has one.
+        started_at: unix time.
+        restarts: how often it was started again.
+        exit_status: or the negative number of the signal that ended it.
     """
 
+    name: str
+    kind: str
+    what: str
+    state: Literal["starting", "ready", "exited", "failed", "stopped"] = "starting"
+    process: Process | None = None
+    started_at: float | None = None
+    restarts: int = 0
+    exit_status: int | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a service ended.
+
+    Attributes:
+        exit_code: of its coordinator.
+        at: unix time.
+        took_s: from the request for an end, or from the failure.
+        error: code and message, if it was not to be.
+        messages: that left the graph.
+        unclaimed: those of them that nobody was there for.
+        losses: what did not come out.
+    """
+
+    exit_code: int
+    at: float
+    took_s: float = 0.0
+    error: tuple[str, str] | None = None
+    messages: int = 0
+    unclaimed: int = 0
+    losses: LossReport = LossReport()
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A service.
+
+    Attributes:
+        v: version of this format.
+        project: its name.
+        spec: the program's file, absolute.
+        process: its coordinator.
+        socket: where clients connect; the directory that it lies in is the service's own.
+        started_at: unix time.
+        phase: how far it has come.
+        workers: in starting order.
+        outcome: how it ended; without one, and without its process, it was killed.
+    """
+
+    v: Literal[1]
     project: str
-    pid: int
     spec: str
+    process: Process
     socket: str
+    started_at: float
+    phase: Phase = "starting"
+    workers: tuple[WorkerRecord, ...] = ()
+    outcome: Outcome | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its coordinator still runs."""
+        return is_alive(self.process)
 
 
 def project_name(spec: Path) -> str:
@@ -44,51 +135,126 @@ def project_name(spec: Path) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
-@contextmanager
-def recorded(running: Running, state: Path) -> Iterator[None]:
-    """Keep the record as long as the body runs.
+# --- The files ------------------------------------------------------------------------------------------------------
 
-    Args:
-        running: what to record.
-        state: the state directory.
+
+def record_file(state: Path, project: str) -> Path:
+    """Return where the record of a service is."""
+    return state / "run" / f"{project}.json"
+
+
+def log_directory(state: Path, project: str) -> Path:
+    """Return where the logs of a service are."""
+    return state / "logs" / project
+
+
+def write_record(record: Record, file: Path) -> None:
+    """Replace a record. Raises OSError. Only who holds the name may call it."""
+    new = file.with_suffix(".new")
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file_object:
+            file_object.write(msgspec.json.encode(record) + b" " * _SPARE_BYTES + b"\n")
+        new.replace(file)
+    except OSError:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise
+
+
+def write_record_in_place(record: Record, file: Path) -> None:
+    """Overwrite a record where there is no room for another file. Raises OSError.
+
+    A kill in between would leave a broken one; but without this, a service that ended on a full disk would be taken for
+    one that was killed.
+    """
+    with file.open("r+b") as old:
+        size_bytes = os.fstat(old.fileno()).st_size
+        old.write((msgspec.json.encode(record) + b"\n").rjust(size_bytes))
+
+
+_SPARE_BYTES = 512
+"""White space at the end of a record, so that the same one with its outcome fits into its place."""
+
+
+def read_record(file: Path) -> Record | None:
+    """Return the record in a file, or ``None`` if there is no file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no record.
+    """
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Record)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(f"{file} is not the record of a service ({error}); remove it") from None
+
+
+@contextmanager
+def hold_name(project: str, state: Path) -> Iterator[None]:
+    """Hold a service's name as long as the body runs; its record and its logs may be written then.
 
     Raises:
         ConfigError: a service of that name runs already, the name cannot be one, or the directory cannot be written.
     """
-    if not re.fullmatch(r"[\w-][\w.-]*", running.project):
-        raise ConfigError(f"{running.project!r} cannot name a service: letters, digits, '_', '-' and '.' can")
-    directory = state / "run"
-    file = directory / f"{running.project}.json"
+    if not re.fullmatch(r"[\w-][\w.-]*", project):
+        raise ConfigError(f"{project!r} cannot name a service: letters, digits, '_', '-' and '.' can")
+    file = record_file(state, project)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror}") from None
+        raise ConfigError(f"cannot write in {file.parent}: {error.strerror}") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        other = _decode(file)
-        who = f", pid {other.pid}" if other else ""
-        raise ConfigError(
-            f"'{running.project}' is running already{who}; give this one another name with --project"
-        ) from None
-    try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, msgspec.json.encode(running))
+        if not wait_for_name(descriptor, lambda: _runs(file)):
+            other = read_record(file)
+            who = f", pid {other.process.pid}" if other and other.alive else ""
+            raise ConfigError(f"'{project}' is running already{who}; give this one another name with --project")
         yield
     finally:
-        file.unlink(missing_ok=True)
         os.close(descriptor)
-        for empty in (directory, state):
-            try:
-                empty.rmdir()
-            except OSError:
-                break  # somebody else's record is in it
 
 
-def find_service(here: Path, state: Path | None, *, spec: Path | None, project: str | None) -> Running:
-    """Return the service that is meant.
+def wait_for_name(descriptor: int, taken: Callable[[], bool]) -> bool:
+    """Lock an open lock file; return whether that came about before it was ``taken`` or the time was up."""
+    until_s = time.monotonic() + NAME_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if taken() or time.monotonic() > until_s:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def _runs(file: Path) -> bool:
+    record = read_record(file)
+    return record is not None and record.alive
+
+
+# --- Finding one ----------------------------------------------------------------------------------------------------
+
+
+def state_directories(here: Path, state: Path | None) -> list[Path]:
+    """Return where services may be recorded: the one directory that was named, or those of ``here`` and above."""
+    return [state] if state else [folder / STATE_DIRECTORY for folder in (here, *here.parents)]
+
+
+def find_records(here: Path, state: Path | None) -> tuple[Path | None, list[Record]]:
+    """Return the nearest state directory with a record in it, and its records by name."""
+    for directory in state_directories(here, state):
+        records = [record for file in sorted((directory / "run").glob("*.json")) if (record := read_record(file))]
+        if records:
+            return directory, records
+    return None, []
+
+
+def find_service(here: Path, state: Path | None, *, spec: Path | None, project: str | None) -> Record:
+    """Return the running service that is meant.
 
     Args:
         here: where to look: in its ``.fabric``, and in that of every folder above.
@@ -97,39 +263,41 @@ def find_service(here: Path, state: Path | None, *, spec: Path | None, project: 
 
     Raises:
         NotRunning: there is none, or several are and none was named.
+        ConfigError: a record cannot be read.
     """
-    for directory in [state] if state else [folder / STATE_DIRECTORY for folder in (here, *here.parents)]:
-        found = [running for file in sorted((directory / "run").glob("*.json")) if (running := _alive(file))]
+    found = _find(here, state, spec, project, lambda record: record.alive)
+    if found is None:
+        what = f"no service of {spec}" if spec else f"no service '{project}'" if project else "no service"
+        raise NotRunning(f"{what} runs from {here}; start one with: fabric up {spec or 'SPEC'}")
+    return found[1]
+
+
+def find_record(here: Path, state: Path | None, *, spec: Path | None, project: str | None) -> tuple[Path, Record]:
+    """Return the service that is meant, a running one first, and the state directory that it is recorded in.
+
+    Raises:
+        NotRunning: nothing is known of it, or several are meant and none was named.
+        ConfigError: a record cannot be read.
+    """
+    found = _find(here, state, spec, project, lambda record: record.alive)
+    found = found or _find(here, state, spec, project, lambda _: True)
+    if found is None:
+        what = f"a service of {spec}" if spec else f"a service '{project}'" if project else "any service"
+        raise NotRunning(f"nothing is known of {what} from {here}; start one with: fabric up {spec or 'SPEC'}")
+    return found
+
+
+def _find(
+    here: Path, state: Path | None, spec: Path | None, project: str | None, wanted: Callable[[Record], bool]
+) -> tuple[Path, Record] | None:
+    for directory in state_directories(here, state):
+        files = [file for file in sorted((directory / "run").glob("*.json")) if project in (None, file.stem)]
+        found = [record for file in files if (record := read_record(file)) and wanted(record)]
         if spec is not None:
-            found = [running for running in found if running.spec == str(spec.resolve())]
-        if project is not None:
-            found = [running for running in found if running.project == project]
+            found = [record for record in found if record.spec == str(spec.resolve())]
         if len(found) == 1:
-            return found[0]
+            return directory, found[0]
         if found:
-            names = ", ".join(running.project for running in found)
-            raise NotRunning(f"several services run here: {names}; name one with --project, or give its program")
-    what = f"no service of {spec}" if spec else f"no service '{project}'" if project else "no service"
-    raise NotRunning(f"{what} runs from {here}; start one with: fabric up {spec or 'SPEC'}")
-
-
-def _alive(file: Path) -> Running | None:
-    """Return a record that its service still holds."""
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _decode(file)
-    finally:
-        os.close(descriptor)
+            names = ", ".join(record.project for record in found)
+            raise NotRunning(f"several services are meant: {names}; name one with --project, or give its program")
     return None
-
-
-def _decode(file: Path) -> Running | None:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Running)
-    except (OSError, msgspec.DecodeError):
-        return None

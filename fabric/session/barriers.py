@@ -31,6 +31,11 @@ class Barrier:
         """How many messages wait."""
         return sum(map(len, self._slots.values()))
 
+    @property
+    def slots(self) -> dict[str, int]:
+        """How many messages wait on each input."""
+        return {port: len(slot) for port, slot in self._slots.items()}
+
     def put(self, port: str, message: Message) -> list[Message]:
         """Let a message wait; return the messages that now go on together, in order, or none."""
         assert not self.closed

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from fabric.errors import RemoteProtocolError
+from fabric.session.snapshot import Counts
 from fabric.wire.codec import encode, span_and_payload
 from fabric.wire.frame import Eof, Marker
 
@@ -120,6 +121,7 @@ class Delivery:
         self._feedback: deque[Message] = deque()
         self._forward: deque[Message] = deque()
         self._unacked: deque[Unacked] = deque()
+        self._committed = self._answered_before = 0
         self.begin(incarnation)
 
     def begin(self, incarnation: int) -> None:
@@ -128,6 +130,7 @@ class Delivery:
         self._marker_prefix = span_and_payload(encode(Marker("fabric", self._prefix)))[1]
         self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))
         self._unacked.clear()
+        self._answered_before += self._committed
         self._seq = 0
         self._committed = 0
         self._marked: dict[str, int] = {"output": 0}
@@ -142,6 +145,13 @@ class Delivery:
     def waiting(self) -> int:
         """Messages that wait or are with the worker."""
         return len(self._unacked) + len(self._feedback) + len(self._forward)
+
+    @property
+    def counts(self) -> Counts:
+        """How many messages have come how far."""
+        queued = len(self._feedback) + len(self._forward)
+        answered = self._answered_before + self._committed
+        return Counts(answered + len(self._unacked), answered, queued, len(self._unacked))
 
     @property
     def inside(self) -> int:

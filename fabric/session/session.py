@@ -63,6 +63,7 @@ from fabric.session.events import (
 from fabric.session.failure import Failure, describe_exit, name_of
 from fabric.session.morphisms import RouteError, compile_route
 from fabric.session.shutdown import Shutdown
+from fabric.session.snapshot import Activity, Snapshot, WorkerSnapshot, activity
 from fabric.session.startup import PROBE, Startup
 from fabric.wire.codec import PARENTS_MAX, PAYLOAD_BYTES_MAX, decode, encode, encode_traced, join, split
 from fabric.wire.control import BATCHES, MARK_ALL_PORTS, parse_ready
@@ -118,7 +119,6 @@ class _Worker:
         self.name = plan.name
         self.ways = ways
         self.wired = frozenset(ways) - {"output"}
-        self._settings = settings
         self.early_control: list[bytes] = []
         self.control_seq = 0
         self.input_ended = False
@@ -131,15 +131,14 @@ class _Worker:
         self.asked_by: list[int] = []
         self.incarnation = 0
         self.delivery = Delivery(plan.name, 1, plan.window)
-        self.renew()
+        self.renew(settings)
 
-    def renew(self) -> None:
+    def renew(self, settings: Settings) -> None:
         """Get ready for a new process. The edge keeps its messages."""
         self.incarnation += 1
         self.life = Life(self.name)
-        timeout_s = self._settings.ready_timeout_s
-        self.startup = Startup(self.life, self.incarnation, timeout_s, probe=not self.plan.compat)
-        self.shutdown = Shutdown(self.name, self._settings.grace_s, control=self.plan.transport == "zmq")
+        self.startup = Startup(self.life, self.incarnation, settings.ready_timeout_s, probe=not self.plan.compat)
+        self.shutdown = Shutdown(self.name, settings.grace_s, control=self.plan.transport == "zmq")
         self.delivery.begin(self.incarnation)
         self.batches = False
         self.answered = False
@@ -152,6 +151,12 @@ class _Worker:
     @property
     def starting(self) -> bool:
         return self.state in (State.LAUNCHED, State.READY)
+
+    @property
+    def activity(self) -> Activity:
+        if self.stopping:
+            return "stopping"
+        return "stopped" if self.stopped else activity(self.state, idle=self.delivery.idle)
 
     @property
     def away(self) -> bool:
@@ -255,6 +260,20 @@ class Session:
     def closing(self) -> bool:
         """Whether no input will ever be welcome again."""
         return self._finished or self._failure is not None or len(self._closed_inputs) == len(self.plan.inputs)
+
+    def snapshot(self) -> Snapshot:
+        """Return how things stand."""
+        workers = tuple(
+            WorkerSnapshot(worker.name, worker.activity, *worker.delivery.counts) for worker in self._workers.values()
+        )
+        slots = {name: barrier.slots for name, barrier in self._barriers.items()}
+        return Snapshot(workers, slots, self._lost, self._dead_lettered, self._unpaired)
+
+    def set_grace(self, grace_s: float) -> None:
+        """Replace the grace time of the settings, for workers that are not asked to end yet."""
+        self._settings = msgspec.structs.replace(self._settings, grace_s=grace_s)
+        for worker in self._workers.values():
+            worker.shutdown.grace_s = grace_s
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""
@@ -918,7 +937,7 @@ class Session:
     def _start_again(self, worker: _Worker) -> None:
         self._gone.discard(worker.name)
         worker.starts_again = False
-        worker.renew()
+        worker.renew(self._settings)
         self._do(*worker.startup.begin(self._now_s))
 
     def _abandon(self, worker: _Worker) -> None:

@@ -28,14 +28,15 @@ class Shutdown:
 
     Args:
         worker: its name.
-        grace_s: seconds without any sign of life after which it is terminated, and after as many again killed.
+        grace_s: seconds without any sign of life after which it is terminated, and after as many again killed. May be
+            set later; a timer that runs already fires when it was to.
         control: whether it has a ctrl_in.
     """
 
     def __init__(self, worker: str, grace_s: float, *, control: bool) -> None:
         self.forced = False
         self._worker = worker
-        self._grace_s = grace_s
+        self.grace_s = grace_s
         self._control = control
         self._stage: _Stage = "running"
         self._moved_s = 0.0
@@ -82,14 +83,14 @@ class Shutdown:
         if self._stage == "asked":
             if not owes:
                 self._moved_s = now_s
-            if now_s < self._moved_s + self._grace_s:
+            if now_s < self._moved_s + self.grace_s:
                 return [self._timer(self._moved_s)]
             self.forced = True
-            fields = {"worker": self._worker, "grace_s": self._grace_s}
+            fields = {"worker": self._worker, "grace_s": self.grace_s}
             return [Note("warning", "worker.killed", fields), *self.terminate(now_s)]
         if self._stage == "terminated":
             return self.kill()
         return []
 
     def _timer(self, since_s: float) -> SetTimer:
-        return SetTimer(("grace", self._worker), since_s + self._grace_s)
+        return SetTimer(("grace", self._worker), since_s + self.grace_s)

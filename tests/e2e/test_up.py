@@ -48,7 +48,7 @@ def program(tmp_path: Path, text: str) -> Path:
 
 
 def test_send_prints_what_run_prints(tmp_path: Path, runtime: Path):
-    """The same two answers; one Ctrl-C ends it with 0, and neither process nor socket is left."""
+    """The same two answers; one Ctrl-C ends it with 0, and neither process nor socket is left: a record, and logs."""
     with service(HELLO, tmp_path) as process:
         workers = children(process.pid)
         assert workers
@@ -57,7 +57,11 @@ def test_send_prints_what_run_prints(tmp_path: Path, runtime: Path):
         assert read_lines(done.stdout) == ["TELL ME MORE ABOUT SUCH FEELINGS", "TELL ME MORE ABOUT YOUR FAMILY"]
     assert not any(map(alive, workers))
     assert left(runtime) == []
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(str(path.relative_to(tmp_path / ".fabric")) for path in left(tmp_path)) == [
+        "logs/hello/fabric.jsonl",
+        "run/hello.json",
+        "run/hello.lock",
+    ]
 
 
 def test_a_service_is_found_by_its_program_and_by_its_name(tmp_path: Path):

@@ -1,0 +1,207 @@
+"""What `ps` shows of a service: one object, and the table made of it. Pure: what is known comes in."""
+
+from __future__ import annotations
+
+__all__ = ["ServiceRow", "WorkerRow", "describe", "render_table", "words"]
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from fabric.runtime.log_files import timestamp
+from fabric.runtime.service_protocol import Status, WorkerStatus
+from fabric.runtime.services import Phase, Record, WorkerRecord
+
+ServiceState: TypeAlias = Literal[Phase, "ended", "killed"]
+
+WorkerState: TypeAlias = Literal[
+    "starting", "ready", "busy", "draining", "exited", "stopping", "stopped", "failed", "orphaned", "gone"
+]
+"""``orphaned``: its coordinator was killed, and it lives on; ``gone``: likewise, and it does not."""
+
+
+class WorkerRow(msgspec.Struct, frozen=True):
+    """One worker. ``None`` is what nobody knows: the service does not run, or does not answer.
+
+    Attributes:
+        accepted, answered, waiting, unacknowledged: messages, as in :class:`fabric.session.snapshot.Counts`.
+        still_s: how long it has neither taken nor answered a message.
+        waits_on: where its next message has to come from.
+        memory_bytes: resident.
+    """
+
+    worker: str
+    kind: str
+    what: str
+    state: WorkerState
+    pid: int | None = None
+    uptime_s: float | None = None
+    restarts: int = 0
+    exit_status: int | None = None
+    accepted: int | None = None
+    answered: int | None = None
+    waiting: int | None = None
+    unacknowledged: int | None = None
+    still_s: float | None = None
+    waits_on: tuple[str, ...] = ()
+    memory_bytes: int | None = None
+
+
+class ServiceRow(msgspec.Struct, frozen=True):
+    """One service.
+
+    Attributes:
+        answers: whether it answered; ``None`` if it does not run.
+        inputs, outputs: messages that came in and went out, by boundary port.
+    """
+
+    project: str
+    spec: str
+    state: ServiceState
+    pid: int
+    started_at: str
+    answers: bool | None = None
+    ended_at: str | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    inputs: dict[str, int] = {}
+    outputs: dict[str, int] = {}
+    workers: tuple[WorkerRow, ...] = ()
+
+
+def describe(
+    record: Record, status: Status | None, *, alive: bool, memory: Mapping[str, int | None], now: float
+) -> ServiceRow:
+    """Return what is known of a service.
+
+    Args:
+        record: what it wrote down.
+        status: what it says, if it runs and answers.
+        alive: whether it runs.
+        memory: of each worker that lives; a name that is missing is one that does not.
+        now: unix time.
+    """
+    outcome = record.outcome
+    state: ServiceState = (status.phase if status else record.phase) if alive else "ended" if outcome else "killed"
+    live = {worker.name: worker for worker in status.workers} if status else {}
+    workers = tuple(_worker(worker, live.get(worker.name), state, memory, now) for worker in record.workers)
+    return ServiceRow(
+        record.project,
+        record.spec,
+        state,
+        record.process.pid,
+        timestamp(record.started_at),
+        (status is not None) if alive else None,
+        timestamp(outcome.at) if outcome else None,
+        outcome.exit_code if outcome else None,
+        outcome.error[1] if outcome and outcome.error else None,
+        status.inputs if status else {},
+        status.outputs if status else {},
+        workers,
+    )
+
+
+def _worker(
+    record: WorkerRecord, live: WorkerStatus | None, of: ServiceState, memory: Mapping[str, int | None], now: float
+) -> WorkerRow:
+    lives = record.name in memory
+    state: WorkerState = record.state
+    if of == "killed" and state not in ("exited", "failed"):
+        state = "orphaned" if lives else "gone"
+    elif live is not None and state != "failed":
+        state = live.activity
+    row = WorkerRow(record.name, record.kind, record.what, state, restarts=record.restarts)
+    if lives and record.process is not None and record.started_at is not None:
+        pid, uptime_s = record.process.pid, round(now - record.started_at, 3)
+        row = msgspec.structs.replace(row, pid=pid, uptime_s=uptime_s, memory_bytes=memory[record.name])
+    if live is not None:
+        row = msgspec.structs.replace(
+            row,
+            accepted=live.accepted,
+            answered=live.answered,
+            waiting=live.waiting,
+            unacknowledged=live.unacknowledged,
+            still_s=round(live.still_s, 3),
+            waits_on=live.waits_on,
+        )
+    return msgspec.structs.replace(row, exit_status=record.exit_status)
+
+
+def words(row: ServiceRow) -> str | None:
+    """Return what has to be said of a service beside the table; ``None`` if it is well."""
+    name = f"'{row.project}'"
+    if row.state == "ended":
+        why = f": {row.error}" if row.error else ""
+        return f"{name} ended with exit code {row.exit_code} at {row.ended_at}{why}"
+    if row.state == "killed":
+        orphans = [f"{worker.worker} (pid {worker.pid})" for worker in row.workers if worker.state == "orphaned"]
+        left = f"still alive: {', '.join(orphans)}" if orphans else "none of its workers is left"
+        return f"{name}: its coordinator (pid {row.pid}) was killed; {left}; fabric down -p {row.project} clears away"
+    if row.answers is False:
+        return f"{name}: its coordinator (pid {row.pid}) runs, and does not answer: what is shown may be old"
+    return None
+
+
+# --- The table ------------------------------------------------------------------------------------------------------
+
+_COLUMNS = ("WORKER", "KIND", "STATE", "PID", "UPTIME", "IN", "OUT", "QUEUE", "WAITING ON", "MEM")
+
+_WHAT_MAX = 40
+
+
+def render_table(rows: Iterable[ServiceRow]) -> str:
+    """Return one line a worker, below a line of headings. With several services, each has its name in front."""
+    services = list(rows)
+    several = len(services) > 1
+    table = [(*(("PROJECT",) if several else ()), *_COLUMNS)]
+    for service in services:
+        front = (service.project,) if several else ()
+        table += [(*front, *_cells(worker)) for worker in service.workers]
+        if several and not service.workers:
+            table.append((*front, *["-"] * len(_COLUMNS)))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in table)
+    return "\n".join("  ".join(cells).rstrip() for cells in lines)
+
+
+def _cells(worker: WorkerRow) -> tuple[str, ...]:
+    state = worker.state if worker.exit_status is None else f"{worker.state} ({worker.exit_status})"
+    what = worker.what if len(worker.what) <= _WHAT_MAX else worker.what[: _WHAT_MAX - 1] + "…"
+    queue = None if worker.waiting is None else worker.waiting + (worker.unacknowledged or 0)
+    return (
+        worker.worker,
+        f"{worker.kind} {what}".rstrip(),
+        state,
+        _count(worker.pid),
+        _duration(worker.uptime_s),
+        _count(worker.accepted),
+        _count(worker.answered),
+        _count(queue),
+        _waiting(worker),
+        f"{worker.memory_bytes / 2**20:.0f} MiB" if worker.memory_bytes is not None else "-",
+    )
+
+
+def _waiting(worker: WorkerRow) -> str:
+    """Say what a worker waits for: the next message, or, if it has one, itself, and for how long already."""
+    if worker.unacknowledged and worker.still_s is not None:
+        return f"itself, {_duration(worker.still_s)}"
+    return ", ".join(worker.waits_on) or "-"
+
+
+def _count(count: int | None) -> str:
+    return "-" if count is None else str(count)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, whole_s = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{whole_s:02}s" if minutes else f"{whole_s}s"

@@ -1,0 +1,103 @@
+"""How a session stands at one moment, as data: what `fabric ps` shows of the inside."""
+
+from __future__ import annotations
+
+__all__ = ["Activity", "Counts", "Snapshot", "WorkerSnapshot", "activity", "waits_on"]
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from fabric.graph.ir import WORKERS, End
+from fabric.plan.plan import Plan
+from fabric.wire.lifecycle import State
+
+Activity: TypeAlias = Literal["starting", "ready", "busy", "draining", "exited", "stopping", "stopped"]
+"""What a worker is at: ``ready`` has nothing to do, ``busy`` has, ``draining`` will get nothing more.
+
+``stopping`` and ``stopped``: it was asked to, and may be started again.
+"""
+
+
+class Counts(NamedTuple):
+    """Messages on the edge to one worker.
+
+    Attributes:
+        accepted: given to it so far.
+        answered: of these, those that it is done with.
+        waiting: in its queue.
+        unacknowledged: given to it and not answered.
+    """
+
+    accepted: int
+    answered: int
+    waiting: int
+    unacknowledged: int
+
+
+class WorkerSnapshot(msgspec.Struct, frozen=True):
+    """One worker. Counts as in :class:`Counts`."""
+
+    name: str
+    activity: Activity
+    accepted: int
+    answered: int
+    waiting: int
+    unacknowledged: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A session.
+
+    Attributes:
+        workers: in starting order.
+        barriers: messages that wait in each slot, by barrier and port.
+        lost, dead_lettered, unpaired: as in the loss report, so far.
+    """
+
+    workers: tuple[WorkerSnapshot, ...]
+    barriers: dict[str, dict[str, int]] = {}
+    lost: int = 0
+    dead_lettered: int = 0
+    unpaired: int = 0
+
+
+def activity(state: State, *, idle: bool) -> Activity:
+    """Say what a worker is at.
+
+    Args:
+        state: of its life.
+        idle: whether no message waits for it or is with it.
+    """
+    match state:
+        case State.LAUNCHED | State.READY:
+            return "starting"
+        case State.RUNNING:
+            return "ready" if idle else "busy"
+        case State.DRAINING | State.DRAINED:
+            return "draining"
+        case State.EXITED:
+            return "exited"
+
+
+def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
+    """Return where the next message of an idle worker has to come from: workers and boundary inputs, by name.
+
+    Steps that need no worker are looked through. Of a barrier only the sides count on which nothing waits: the other
+    side has done its part.
+    """
+    sources = {channel.target: channel.source.node for channel in plan.graph.channels}
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    ends = [End(worker, "input")]
+    while ends:
+        node = plan.graph.nodes[sources[ends.pop()]]
+        if node.id in seen:
+            continue
+        seen.add(node.id)
+        if node.kind in WORKERS or node.kind == "input":
+            found[node.outputs[0].name if node.kind == "input" else node.id] = None
+            continue
+        slots = snapshot.barriers.get(node.id, {})
+        ends += [End(node.id, port.name) for port in reversed(node.inputs) if not slots.get(port.name)]
+    return tuple(found)
