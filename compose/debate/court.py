@@ -1,0 +1,30 @@
+"""The two advocates and the judge. Each is a function of one message; who hears whom is the program's matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ROUNDS_MAX = 3
+"""After so many rounds a draw is a ruling too."""
+
+
+def speak_for(question: dict[str, Any]) -> dict[str, Any]:
+    """Speak for it: the longer the question, the more there is to say."""
+    text, heard = question["question"], question["round"]
+    return question | {"speech": f"Consider the merits of this: {text}", "points": 2 * heard + len(text) % 3}
+
+
+def speak_against(question: dict[str, Any]) -> dict[str, Any]:
+    """Speak against it, a little better in each round."""
+    text, heard = question["question"], question["round"]
+    return question | {"speech": f"Consider what this would cost: {text}", "points": heard + heard * (len(text) % 2)}
+
+
+def rule(speeches: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """Rule for the side that is ahead by two; otherwise hear both again."""
+    pro, con = speeches
+    lead = pro["points"] - con["points"]
+    settled = abs(lead) > 1 or pro["round"] == ROUNDS_MAX
+    side = "nobody" if abs(lead) <= 1 else "those in favour" if lead > 0 else "those against"
+    ruling = f"{pro['question']} Round {pro['round']} goes to {side}."
+    return {"settled": settled, "question": pro["question"], "round": pro["round"], "ruling": ruling if settled else ""}
