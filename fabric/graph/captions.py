@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fabric.graph.ir import WORKERS, Channel, Node
 from fabric.lang.typed import Binary, Expr, Index, Input, Literal_, MakeList, MakeProduct, MakeRecord, Select, Unary
-from fabric.wire.payload import encode_json, show
+from fabric.wire.payload import ListOf, Product, Record, Sum, Type, encode_json, show
 
 _MADE = {"merge_all": "merge"}
 """Fan-in is drawn as the merge that a program would write; its tooltip has the kind."""
@@ -25,7 +25,7 @@ class Caption(NamedTuple):
     """The words of a node.
 
     Attributes:
-        title: a worker's or a port's name, or a morphism's kind.
+        title: a worker's or a port's name, or a morphism's kind, and its name if it has one.
         detail: what runs a worker, what a morphism computes; may be empty.
         full: all of it, however long, for a tooltip.
     """
@@ -45,7 +45,7 @@ def caption(node: Node) -> Caption:
     elif node.kind in ("input", "output"):
         title = node.id
     else:
-        title = kind
+        title = kind if node.binding is None else f"{kind} {node.binding}"
         if node.expr is not None:
             detail = f"({show_expr(node.expr)})" if node.select else show_expr(node.expr)
         elif node.index is not None:
@@ -64,8 +64,22 @@ def name_of(channel: Channel) -> str:
     """Return the short label of a channel: the type of its messages, and its port if that is not the usual one."""
     for port in (channel.target.port, channel.source.port):
         if port in ("ctrl_in", "ctrl_out", "telemetry"):
-            return printable(f"{port} !{show(channel.type)}")
-    return printable(f"!{show(channel.type)}")
+            return printable(f"{port} !{_brief(channel.type)}")
+    return printable(f"!{_brief(channel.type)}")
+
+
+def _brief(type_: Type) -> str:
+    """Print a type with the names of its fields only."""
+    match type_:
+        case Record(fields):
+            return f"{{ {', '.join(field.name for field in fields)} }}" if fields else "{}"
+        case ListOf(item):
+            return f"[{_brief(item)}]"
+        case Product(items):
+            return f"({', '.join(map(_brief, items))})"
+        case Sum(variants):
+            return " | ".join(map(_brief, variants))
+    return show(type_)
 
 
 def printable(text: str) -> str:
@@ -77,7 +91,8 @@ def printable(text: str) -> str:
 def width_of(text: str) -> int:
     """Return how many columns a printable text takes in a font of one width."""
     return sum(
-        0 if unicodedata.category(char) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+        0 if unicodedata.category(char) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
     )
 
 

@@ -119,7 +119,7 @@ class _Arrangement:
                 beside = self.up[node].turns + self.down[node].turns
                 if not sides[node].links and beside:
                     means[node] = means[beside[0]] + (0.25 if self.place[node] > self.place[beside[0]] else -0.25)
-            self.order[row].sort(key=lambda node: means[node])  # noqa: B023 - it is called at once
+            self.order[row].sort(key=lambda node: means[node])
             self._renumber([row])
 
     def _exchange(self) -> None:

@@ -7,25 +7,27 @@ One function a step, after Sugiyama, Tagawa, Toda 1981:
     wires       a channel over several rows gets a bend in each row it passes; a way back goes down from its source,
                 turns, goes up beside every row and turns again
     order       left and right in each row, with few crossings (``crossings``)
-    columns     how far to the right, so that wires are straight where they can be (``simplex``)
+    columns     how far to the right, so that wires are straight where they can be (``columns``)
     lanes       the horizontal stretches of wires (``lanes``)
 
-Bends have a place in their row as boxes have, so no wire can meet a box. Units are whatever the painter draws in: pixels
-or characters. A box is symmetrical about its middle, so all numbers are whole.
+Bends have a place in their row as boxes have, so no wire can meet a box. Units are whatever the painter draws in:
+pixels or characters. A box is symmetrical about its middle, so all numbers are whole.
 """
 
 from __future__ import annotations
 
 __all__ = ["Box", "Label", "Layout", "Point", "Route", "Size", "Spacing", "feedback", "lay_out"]
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from fabric.graph import crossings, lanes, simplex
 from fabric.graph.analysis import strongly_connected
+from fabric.graph.columns import Hop, columns
 from fabric.graph.ir import Graph
 
 Point: TypeAlias = tuple[int, int]
@@ -111,9 +113,7 @@ class Layout(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
 
 
-def lay_out(
-    graph: Graph, sizes: Mapping[str, Size], labels: Sequence[Sequence[int]], spacing: Spacing
-) -> Layout:
+def lay_out(graph: Graph, sizes: Mapping[str, Size], labels: Sequence[Sequence[int]], spacing: Spacing) -> Layout:
     """Return a drawing; the same for the same graph.
 
     Args:
@@ -200,7 +200,7 @@ def feedback(graph: Graph) -> frozenset[int]:
             node: [target for index, target in inside[node] if target in members and index not in found]
             for node in nodes
         }
-        of = {}
+        of: dict[str, int] = {}
         loops = strongly_connected(nodes, successors)
         for number, loop in enumerate(loops):
             of |= dict.fromkeys(loop, number)
@@ -212,9 +212,7 @@ def feedback(graph: Graph) -> frozenset[int]:
                 continue
             first = min(loop, key=lambda node: (node not in entries, reached[node]))
             around = set(loop)
-            found |= {
-                index for node in loop for index, target in inside[node] if target == first and target in around
-            }
+            found |= {index for node in loop for index, target in inside[node] if target == first and target in around}
             todo.append((sorted(loop, key=reached.__getitem__), frozenset(entries & around)))
     return frozenset(found)
 
@@ -246,7 +244,7 @@ class _Wire(NamedTuple):
 
     @property
     def hops(self) -> list[tuple[int, int]]:
-        return list(zip(self.stops, self.stops[1:], strict=False))
+        return list(pairwise(self.stops))
 
 
 class _Part:
@@ -331,31 +329,27 @@ class _Part:
         return places
 
     def _columns(self) -> list[int]:
-        """Return the middle of each box and the place of each bend, with the wires as straight as can be.
-
-        Source: Gansner et al. 1993, section 4.2: the distance between two ends of a wire is that of both from a helper
-        on their left.
-        """
+        """Return the middle of each box and the place of each bend."""
         boxes = len(self.names)
-        constraints: list[simplex.Constraint] = []
+        apart = {}
         for row in self.order:
-            for left, right in zip(row, row[1:], strict=False):
+            for left, right in pairwise(row):
                 gap = self.spacing.boxes if left < boxes and right < boxes else self.spacing.lines
-                constraints.append(
-                    simplex.Constraint(left, right, self.sizes[left].half + gap + self.sizes[right].half, 0)
-                )
-        count = len(self.row)
+                apart[left, right] = self.sizes[left].half + gap + self.sizes[right].half
+        leaving = Counter(wire.stops[0] for wire in self.wires if not wire.feedback)
+        arriving = Counter(wire.stops[-1] for wire in self.wires if not wire.feedback)
+        hops = []
         for wire in self.wires:
             last = len(wire.stops) - 2
             for i, (one, other) in enumerate(wire.hops):
                 start = self.outlets[wire.channel] if i == 0 else 0
                 end = self.inlets[wire.channel] if i == last else 0
                 # A long wire that wavers is worse than a box a little to the side.
-                weight = 1 if wire.feedback and i in (0, last) else 2 * (1 + 3 * (one >= boxes) + 3 * (other >= boxes))
-                constraints.append(simplex.Constraint(count, one, max(start, end) - start, weight))
-                constraints.append(simplex.Constraint(count, other, max(start, end) - end, weight))
-                count += 1
-        return simplex.solve(count, constraints)[: len(self.row)]
+                weight = 2 * (1 + 3 * (one >= boxes) + 3 * (other >= boxes))
+                rigid = (i > 0 or leaving[one] == 1) and (i < last or arriving[other] == 1)
+                turns = wire.feedback and i in (0, last)
+                hops.append(Hop(one, start, other, end, 1 if turns else weight, rigid and not turns))
+        return columns(self.order, apart, hops)
 
     def draw(self, labels: Sequence[Sequence[int]]) -> Layout:
         """Give the wires their lanes, and everything its height."""
@@ -368,9 +362,9 @@ class _Part:
         y = self.spacing.margin
         tops: list[int] = []
         heights = [max(self.sizes[node].height for node in row) for row in self.order]
-        for number, space in enumerate(spaces):
-            space.runs, count = lanes.lay(space.wires, self.spacing.lines)
-            space.y = y
+        for number, between in enumerate(spaces):
+            between.runs, count = lanes.lay(between.wires, self.spacing.lines)
+            between.y = y
             y += self._depth(number, count)
             if number < len(heights):
                 tops.append(y)
@@ -385,10 +379,8 @@ class _Part:
             )
             for i, name in enumerate(self.names)
         ]
-        routes = []
-        for wire in self.wires:
-            routes.append(Route(wire.channel, self._points(wire, boxes, spaces), wire.feedback))
-        routes = self._labelled(routes, labels, spaces, tops)
+        bare = [Route(wire.channel, self._points(wire, boxes, spaces), wire.feedback) for wire in self.wires]
+        routes = self._labelled(bare, labels, spaces, tops)
         xs = [x for route in routes for x, _ in route.points]
         rights = [box.x + box.width for box in boxes] + xs
         lefts = [box.x for box in boxes] + xs
@@ -461,7 +453,7 @@ class _Part:
             for choice, width in enumerate(labels[wire.channel]):
                 source, target = self.row[wire.stops[0]] + 1, self.row[wire.stops[-1]]
                 x = leads[source].fit(route.points[0][0], width)
-                y = spaces[source].y + (self.spacing.lead - self.spacing.label) // 2
+                y = spaces[source].y + (self.spacing.lead - self.spacing.label + 1) // 2
                 if x is None and spaces[target].runs != [None] * len(spaces[target].runs):
                     x = tails[target].fit(route.points[-1][0], width)
                     y = tops[target] - (self.spacing.tail + self.spacing.label) // 2

@@ -6,10 +6,10 @@ every node a number such that ``number[head] - number[tail] >= length`` for each
 
 A spanning tree of constraints that are met with equality fixes all numbers. The *cut value* of a tree edge says what
 the sum would gain if the two halves of the tree were moved apart: the weight that leaves the tail's half, less the
-weight that enters it. An edge inside a half counts on both sides and cancels out, so a cut value is a sum over the nodes
-of a half. While one is negative, that edge leaves the tree and the shortest one the other way enters.
+weight that enters it. An edge inside a half counts on both sides and cancels out, so a cut value is a sum over the
+nodes of a half. While one is negative, that edge leaves the tree and the shortest one the other way enters.
 
-Source: Gansner, Koutsofios, North, Vo 1993, "A technique for drawing directed graphs", sections 2.3 and 4.2.
+Source: Gansner, Koutsofios, North, Vo 1993, "A technique for drawing directed graphs", section 2.3.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ class Constraint(NamedTuple):
 def solve(count: int, constraints: Sequence[Constraint]) -> list[int]:
     """Return a number for each of ``count`` nodes; the least is 0.
 
-    Where several solutions are best, one is taken in which nodes stand in the middle of what they may.
-
     Args:
         count: of nodes, which are 0, 1, 2 …
         constraints: they connect all nodes, and have no cycle.
@@ -47,7 +45,6 @@ def solve(count: int, constraints: Sequence[Constraint]) -> list[int]:
     for _ in range(PIVOTS_PER_NODE * count):
         if not tree.improve():
             break
-    tree.center()
     least = min(tree.numbers)
     return [number - least for number in tree.numbers]
 
@@ -118,7 +115,6 @@ class _Tree:
         sums = self.supply.copy()
         sizes = [1] * count
         self.worst, worst_value = -1, 0
-        self.level: list[int] = []
         for node in reversed(self.order):
             self.after[node] = self.first[node] + sizes[node]
             edge = self.above[node]
@@ -131,8 +127,6 @@ class _Tree:
             value = sums[node] if tail == node else -sums[node]
             if value < worst_value:
                 self.worst, worst_value = node, value
-            if value == 0:
-                self.level.append(node)
 
     def _entering(self, node: int) -> int:
         """Return the shortest constraint across the cut above ``node``, against the direction of the tree's edge."""
@@ -165,13 +159,6 @@ class _Tree:
                 change(self.edges[end], edge)
         self._root()
         return True
-
-    def center(self) -> None:
-        """Move each half that may move at no cost to the middle of where it may."""
-        for node in self.level:
-            entering = self._entering(node)
-            if entering >= 0:
-                self._move(node, self._slack(entering) // 2)
 
 
 def _longest_paths(count: int, constraints: Sequence[Constraint]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Live", "draw_svg"]
 
 from collections.abc import Sequence
-from math import ceil, floor, log10
+from math import ceil
 from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
@@ -26,16 +26,18 @@ _DETAIL_PX = 6.5
 _LABEL_PX = 6.1
 _TITLE_COLUMNS = 30
 _DETAIL_COLUMNS = 28
-_LABEL_COLUMNS = 26
+_LABEL_COLUMNS = 24
 _PADDING = 12
 _BADGE = 36
+_RATE_COLUMNS = 6
 _ARROW = (4, 8)
 _ROUND = 6
 
 _STYLE = """
 svg { color-scheme: light dark; --paper: #ffffff; --ink: #1f2933; --dim: #5b6875; --line: #64707d; --back: #c2410c;
-  --worker: #e6f0fc; --worker-edge: #2563ab; --step: #f4f5f7; --step-edge: #a3adb8; --port: #e4f5e9; --port-edge: #2f855a;
-  --slow: #3b82c4; --fast: #d97706; --hot: #dc2626; --few: #fde9a9; --many: #fbb36b; --full: #f28b82; }
+  --worker: #e6f0fc; --worker-edge: #2563ab; --step: #f4f5f7; --step-edge: #a3adb8; --port: #e4f5e9;
+  --port-edge: #2f855a; --slow: #3b82c4; --fast: #d97706; --hot: #dc2626; --few: #fde9a9; --many: #fbb36b;
+  --full: #f28b82; }
 @media (prefers-color-scheme: dark) { svg { --paper: #12181f; --ink: #e6eaee; --dim: #9aa7b4; --line: #8b98a5;
   --back: #fb923c; --worker: #16283d; --worker-edge: #5b9ee6; --step: #1e262f; --step-edge: #5a6673; --port: #14301f;
   --port-edge: #52b07c; --slow: #5fa8e8; --fast: #f5a623; --hot: #ff6b63; --few: #5a4a12; --many: #7a4513;
@@ -62,7 +64,7 @@ text { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace
 .rate2 .wire { stroke: var(--slow); stroke-width: 2.6; } .rate2 .head { fill: var(--slow); }
 .rate3 .wire { stroke: var(--fast); stroke-width: 3.4; } .rate3 .head { fill: var(--fast); }
 .rate4 .wire { stroke: var(--hot); stroke-width: 4.2; } .rate4 .head { fill: var(--hot); }
-.depth1 rect.body { fill: var(--few); } .depth2 rect.body { fill: var(--many); } .depth3 rect.body { fill: var(--full); }
+.depth1 .body { fill: var(--few); } .depth2 .body { fill: var(--many); } .depth3 .body { fill: var(--full); }
 """
 
 
@@ -72,8 +74,8 @@ class Live(msgspec.Struct, frozen=True):
     A drawing has the same places with whatever figures for the same channels and nodes.
 
     Attributes:
-        rates: messages per second on the channel that leaves a port. A channel that is missing is drawn as it is
-            without figures, one with 0 is faint; the color and the width go by the power of ten: below 1, 10, 100, more.
+        rates: messages per second on the channel that leaves a port. A channel that is missing is drawn as without
+            figures, one with 0 is faint; color and width go by the power of ten: below 1, 10, 100, more.
         depths: messages that wait for a node, by its id: none, below 10, below 100, more.
     """
 
@@ -86,7 +88,10 @@ def draw_svg(graph: Graph, live: Live | None = None) -> str:
     live = live or Live()
     captions = {node.id: caption(node) for node in graph.nodes.values()}
     labels = [_labels(channel, live) for channel in graph.channels]
-    widths = [[ceil(_LABEL_PX * width_of(text)) for text in texts] for texts in labels]
+    widths = [
+        [_label_width(text, channel.source in live.rates) for text in texts]
+        for channel, texts in zip(graph.channels, labels, strict=True)
+    ]
     sizes = {node.id: _size(node, captions[node.id], node.id in live.depths) for node in graph.nodes.values()}
     layout = lay_out(graph, sizes, widths, SPACING)
     backwards = sum(route.feedback for route in layout.routes)
@@ -146,7 +151,7 @@ def _node(node: Node, words: Caption, box: Box, depth: int | None) -> list[str]:
     base = box.y + (18 if detail else box.height // 2 + 4 + (node.kind == "barrier"))
     lines.append(f'<text class="title" x="{middle:g}" y="{base}" text-anchor="middle">{_text(title)}</text>')
     if detail:
-        dim = " class=\"dim\"" if node.kind in WORKERS else ""
+        dim = ' class="dim"' if node.kind in WORKERS else ""
         lines.append(f'<text{dim} x="{middle:g}" y="{box.y + 33}" text-anchor="middle">{_text(detail)}</text>')
     if depth is not None:
         right = box.x + box.width - 8
@@ -155,7 +160,7 @@ def _node(node: Node, words: Caption, box: Box, depth: int | None) -> list[str]:
 
 
 def _depth_class(depth: int) -> int:
-    return 0 if depth <= 0 else min(len(str(depth)), 3)
+    return sum(depth >= least for least in (1, 10, 100))
 
 
 def _count(depth: int) -> str:
@@ -171,12 +176,25 @@ def _labels(channel: Channel, live: Live) -> list[str]:
     return forms if rate is None else [f"{_rate(rate)} {forms[0]}", _rate(rate)]
 
 
+def _label_width(text: str, has_rate: bool) -> int:
+    """Return the room for a label; a rate has always the same, so that places stay as figures change."""
+    columns = width_of(text) + (_RATE_COLUMNS - len(text.split(" ")[0]) if has_rate else 0)
+    return ceil(_LABEL_PX * columns)
+
+
 def _rate(rate: float) -> str:
-    return f"{rate:.2g}/s" if rate < 10 else f"{rate:.0f}/s"
+    """Print a rate in at most ``_RATE_COLUMNS`` characters."""
+    if rate < 10:
+        return "0/s" if rate <= 0 else "<0.1/s" if rate < 0.1 else f"{rate:.1f}/s"
+    for unit in ("", "k", "M"):
+        if rate < 999.5:
+            return f"{rate:.0f}{unit}/s"
+        rate /= 1000
+    return ">1G/s"
 
 
 def _rate_class(rate: float) -> int:
-    return 0 if rate <= 0 else min(max(floor(log10(rate)) + 2, 1), 4)
+    return sum(rate > least if not least else rate >= least for least in (0, 1, 10, 100))
 
 
 def _channel(channel: Channel, route: Route, labels: Sequence[str], live: Live) -> list[str]:

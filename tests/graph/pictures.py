@@ -7,10 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from drawn import EXAMPLES, example, newsroom, random_graph  # noqa: E402 - the tests' support is no package
+from drawn import EXAMPLES, example, newsroom, random_graph
 
-from fabric.graph.ir import Graph  # noqa: E402
-from fabric.graph.svg import Live, draw_svg  # noqa: E402
+from fabric.graph.ir import Graph
+from fabric.graph.svg import Live, draw_svg
 
 
 def live(graph: Graph) -> Live:

@@ -34,7 +34,8 @@ def newsroom(desks: int) -> Graph:
             f"let desk{desk} : !Story -> !Story = plumb(task, story) {{",
             f"  task ; writer{desk} ; checker{desk}",
             f"  checker{desk} ; filter(pass) ; map({{ text, round }}) ; story",
-            f"  checker{desk} ; filter(!pass && round < 5) ; map({{ text: text + remark, round: round + 1 }}) ; writer{desk}",
+            f"  checker{desk} ; filter(!pass && round < 5)",
+            f"    ; map({{ text: text + remark, round: round + 1 }}) ; writer{desk}",
             "}",
         ]
     lines += ["let main : !string -> !string = plumb(topic, front_page) {", "  topic ; split"]

@@ -1,0 +1,135 @@
+"""How far to the right everything in a drawing stands: wires are straight where they can be.
+
+First the sum of all sideways distances is made least (``simplex``); each distance is an absolute value, which asks for
+straight wires as a square would not. Then what may move at no cost does: a copy goes over the middle of its two readers, a
+barrier under the middle of its two writers.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Hop", "columns"]
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from fabric.graph import simplex
+
+ROUNDS_MAX = 8
+"""Of moves at no cost; each may make room for the next."""
+
+
+class Hop(NamedTuple):
+    """A wire between two things that stand in rows.
+
+    Attributes:
+        one, other: the two.
+        start, end: where the wire meets them, to the right of their middles.
+        weight: what a step to the side costs.
+        rigid: neither end has another wire on that side, so a straight hop stays straight.
+    """
+
+    one: int
+    start: int
+    other: int
+    end: int
+    weight: int
+    rigid: bool
+
+
+def columns(rows: Sequence[Sequence[int]], apart: dict[tuple[int, int], int], hops: Sequence[Hop]) -> list[int]:
+    """Return the middle of everything that stands in ``rows``.
+
+    Args:
+        rows: all of 0, 1, 2 …, each row from the left; connected by ``hops``.
+        apart: how far apart the middles of two neighbours are at least.
+        hops: the wires.
+    """
+    count = sum(map(len, rows))
+    constraints = [simplex.Constraint(left, right, least, 0) for (left, right), least in apart.items()]
+    # The distance of two ends is that of both from a helper on their left: Gansner et al. 1993, section 4.2.
+    for helper, hop in enumerate(hops, count):
+        end = max(hop.start, hop.end)
+        constraints.append(simplex.Constraint(helper, hop.one, end - hop.start, hop.weight))
+        constraints.append(simplex.Constraint(helper, hop.other, end - hop.end, hop.weight))
+    places = simplex.solve(count + len(hops), constraints)[:count]
+    _Settling(places, rows, apart, hops).settle()
+    return places
+
+
+class _Settling:
+    """Uses what may move at no cost: to make rigid wires straight, else to stand in the middle of what is as good."""
+
+    def __init__(
+        self, places: list[int], rows: Sequence[Sequence[int]], apart: dict[tuple[int, int], int], hops: Sequence[Hop]
+    ) -> None:
+        self._places = places
+        self._apart = apart
+        self._hops = hops
+        self._before: dict[int, int] = {}
+        self._after: dict[int, int] = {}
+        for row in rows:
+            for left, right in pairwise(row):
+                self._before[right], self._after[left] = left, right
+
+    def settle(self) -> None:
+        """Move groups that rigid wires join; then, to make more of them straight, groups that any wires join."""
+        for any_wire in (False, True):
+            for _ in range(ROUNDS_MAX):
+                self._join(any_wire)
+                if not self._move(center=not any_wire):
+                    break
+
+    def _join(self, any_wire: bool) -> None:
+        """Make groups of what straight wires join."""
+        self._group = list(range(len(self._places)))
+        self._members = {node: [node] for node in self._group}
+        for hop in self._hops:
+            one, other = self._group[hop.one], self._group[hop.other]
+            if one != other and (hop.rigid or any_wire) and not self._bent(hop):
+                for node in self._members[other]:
+                    self._group[node] = one
+                self._members[one] += self._members.pop(other)
+        self._outward: defaultdict[int, list[Hop]] = defaultdict(list)
+        for hop in self._hops:
+            if self._group[hop.one] != self._group[hop.other]:
+                back = Hop(hop.other, hop.end, hop.one, hop.start, hop.weight, hop.rigid)
+                self._outward[self._group[hop.one]].append(hop)
+                self._outward[self._group[hop.other]].append(back)
+
+    def _bent(self, hop: Hop) -> int:
+        """Return how far to the right of its start a hop ends."""
+        return self._places[hop.other] + hop.end - self._places[hop.one] - hop.start
+
+    def _move(self, center: bool) -> bool:
+        """Move each group once. Returns whether any did."""
+        moved = False
+        for group, nodes in self._members.items():
+            (right, right_straight), (left, left_straight) = self._freedom(group, 1), self._freedom(group, -1)
+            by = int((right - left) / 2) if center else 0
+            if right_straight or left_straight:
+                by = right if right_straight and (not left_straight or right <= left) else -left
+            for node in nodes:
+                self._places[node] += by
+            moved = moved or bool(by)
+        return moved
+
+    def _freedom(self, group: int, way: int) -> tuple[int, bool]:
+        """Return how far a group may go to the right (1) or left (-1), and whether a rigid wire is straight there."""
+        cost, limit, straight = 0, 0, False
+        for hop in self._outward[group]:
+            distance = way * self._bent(hop)
+            cost += -hop.weight if distance > 0 else hop.weight
+            if distance > 0 and (not limit or distance <= limit):
+                straight = hop.rigid or (straight and distance == limit)
+                limit = distance
+        if cost > 0 or not limit:
+            return 0, False
+        for node in self._members[group]:
+            neighbour = (self._after if way > 0 else self._before).get(node)
+            if neighbour is not None and self._group[neighbour] != group:
+                pair = (node, neighbour) if way > 0 else (neighbour, node)
+                room = abs(self._places[neighbour] - self._places[node]) - self._apart[pair]
+                limit, straight = min(limit, room), straight and room >= limit
+        return limit, straight
