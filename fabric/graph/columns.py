@@ -1,8 +1,8 @@
 """How far to the right everything in a drawing stands: wires are straight where they can be.
 
 First the sum of all sideways distances is made least (``simplex``); each distance is an absolute value, which asks for
-straight wires as a square would not. Then what may move at no cost does: a copy goes over the middle of its two readers, a
-barrier under the middle of its two writers.
+straight wires as a square would not. Then what may move at no cost does: a copy goes over the middle of its two
+readers, a barrier under the middle of its two writers.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 __all__ = ["Run", "Wire", "lay"]
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 
@@ -35,16 +35,21 @@ class Run(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """A stretch that needs a lane: the wire it is of, and where it is reached from above and from below."""
+    """A stretch that needs a lane.
+
+    Attributes:
+        wire: that it is of.
+        above, below: where it is reached from above and from below.
+        low, high: how far it goes to the left and to the right.
+        half: 1 and 2 are the halves of a wire that was split.
+    """
 
     wire: int
     above: tuple[int, ...]
     below: tuple[int, ...]
-
-    @property
-    def span(self) -> tuple[int, int]:
-        ends = self.above + self.below
-        return min(ends), max(ends)
+    low: int
+    high: int
+    half: int = 0
 
 
 def lay(wires: Sequence[Wire], gap: int) -> tuple[list[Run | None], int]:
@@ -54,67 +59,105 @@ def lay(wires: Sequence[Wire], gap: int) -> tuple[list[Run | None], int]:
         wires: the ends of different wires on one side are at least ``gap`` apart.
         gap: the least distance between two lines.
     """
-    used = sorted({end for wire in wires for end in wire.above + wire.below})
-    waiting = [
-        _Piece(i, wire.above, wire.below) for i, wire in enumerate(wires) if len(set(wire.above + wire.below)) > 1
-    ]
-    split: dict[int, int] = {}
+    used = {end for wire in wires for end in wire.above + wire.below}
+    waiting = _Waiting(gap)
+    for i, (above, below) in enumerate(wires):
+        if len(set(above + below)) > 1:
+            waiting.add(_piece(i, above, below))
+    turns: dict[int, int] = {}
     laid: list[tuple[_Piece, int]] = []
-    while waiting:
-        free = [piece for piece in waiting if not any(_goes_above(other, piece, gap, split) for other in waiting)]
-        if not free:
-            piece = next(piece for piece in waiting if piece.above and piece.below and piece.wire not in split)
-            turn = _free_place(piece.span, used, gap)
-            used.append(turn)
-            split[piece.wire] = turn
-            waiting.remove(piece)
-            waiting += [piece._replace(below=(turn,)), piece._replace(above=(turn,))]
+    while waiting.cost:
+        chosen = waiting.best()
+        if chosen is None:
+            wire, above, below, low, high, _ = waiting.tied()
+            turns[wire] = _free_place((low + high) // 2, used, gap)
+            used.add(turns[wire])
+            waiting.add(_piece(wire, above, (turns[wire],), 1))
+            waiting.add(_piece(wire, (turns[wire],), below, 2))
             continue
-        chosen = min(free, key=lambda piece: (_cost(piece, waiting), piece.span[1] - piece.span[0], piece.wire))
-        waiting.remove(chosen)
         lane = 0
         for other, taken in laid:
-            if _overlap(chosen, other, gap) or _goes_above(other, chosen, gap, split):
-                lane = max(lane, taken + 1)
+            if taken >= lane and (_overlap(chosen, other, gap) or _goes_above(other, chosen, gap)):
+                lane = taken + 1
         laid.append((chosen, lane))
     runs: list[Run | None] = [None] * len(wires)
     for piece, lane in laid:
-        before = runs[piece.wire]
-        if piece.wire not in split:
-            runs[piece.wire] = Run(lane)
-        elif before is None:
-            runs[piece.wire] = Run(lane, split[piece.wire])
-        else:
-            runs[piece.wire] = before._replace(then=lane)
+        first = runs[piece.wire]
+        runs[piece.wire] = Run(lane, turns.get(piece.wire)) if first is None else first._replace(then=lane)
     return runs, max((lane + 1 for _, lane in laid), default=0)
 
 
-def _goes_above(upper: _Piece, lower: _Piece, gap: int, split: dict[int, int]) -> bool:
+def _piece(wire: int, above: tuple[int, ...], below: tuple[int, ...], half: int = 0) -> _Piece:
+    ends = above + below
+    return _Piece(wire, above, below, min(ends), max(ends), half)
+
+
+class _Waiting:
+    """The pieces without a lane, each with what it would cost to be the next, and how many have to be before it."""
+
+    def __init__(self, gap: int) -> None:
+        self._gap = gap
+        self.cost: dict[_Piece, int] = {}
+        self._before: dict[_Piece, int] = {}
+
+    def add(self, piece: _Piece) -> None:
+        """Let a piece wait."""
+        self.cost[piece] = self._before[piece] = 0
+        self._compare(piece, 1)
+
+    def best(self) -> _Piece | None:
+        """Take out the piece that should have the next lane; None if each has another before it."""
+        free = [piece for piece, count in self._before.items() if not count]
+        if not free:
+            return None
+        return self._take(min(free, key=lambda piece: (self.cost[piece], piece.high - piece.low, piece)))
+
+    def tied(self) -> _Piece:
+        """Take out a piece that can be split."""
+        return self._take(min(piece for piece in self.cost if piece.above and piece.below and not piece.half))
+
+    def _take(self, piece: _Piece) -> _Piece:
+        self._compare(piece, -1)
+        del self.cost[piece], self._before[piece]
+        return piece
+
+    def _compare(self, piece: _Piece, sign: int) -> None:
+        for other in self.cost:
+            if other is not piece:
+                cost = sign * _cost(piece, other)
+                self.cost[piece] += cost
+                self.cost[other] -= cost
+                self._before[piece] += sign * _goes_above(other, piece, self._gap)
+                self._before[other] += sign * _goes_above(piece, other, self._gap)
+
+
+def _goes_above(upper: _Piece, lower: _Piece, gap: int) -> bool:
     """Whether ``upper`` has to have the upper lane: it comes down where ``lower`` goes down, or is its first half."""
     if upper.wire == lower.wire:
-        return upper is not lower and split[upper.wire] in upper.below
+        return upper.half < lower.half
     return any(abs(above - below) < gap for above in upper.above for below in lower.below)
 
 
 def _overlap(one: _Piece, other: _Piece, gap: int) -> bool:
-    return one.span[0] - gap < other.span[1] and other.span[0] - gap < one.span[1]
+    return one.low - gap < other.high and other.low - gap < one.high
 
 
-def _cost(piece: _Piece, others: Sequence[_Piece]) -> int:
-    """Count the crossings that a lane above all others makes, less those that one below them would."""
-    low, high = piece.span
+def _cost(upper: _Piece, lower: _Piece) -> int:
+    """Count the crossings of two pieces with their lanes so, less those with their lanes the other way round."""
     cost = 0
-    for other in others:
-        other_low, other_high = other.span
-        cost += sum(low < end < high for end in other.above) - sum(low < end < high for end in other.below)
-        cost += sum(other_low < end < other_high for end in piece.below)
-        cost -= sum(other_low < end < other_high for end in piece.above)
+    for end in lower.above:
+        cost += upper.low < end < upper.high
+    for end in lower.below:
+        cost -= upper.low < end < upper.high
+    for end in upper.below:
+        cost += lower.low < end < lower.high
+    for end in upper.above:
+        cost -= lower.low < end < lower.high
     return cost
 
 
-def _free_place(span: tuple[int, int], used: Sequence[int], gap: int) -> int:
-    """Return the place nearest to the middle of ``span`` where no line comes near."""
-    middle = sum(span) // 2
+def _free_place(middle: int, used: Collection[int], gap: int) -> int:
+    """Return the place nearest to ``middle`` where no line comes near."""
     distance = 0
     while True:
         for place in (middle + distance, middle - distance):

@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["Live", "draw_svg"]
 
 from collections.abc import Sequence
+from html import escape
 from math import ceil
-from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
 
@@ -141,7 +141,7 @@ def _node(node: Node, words: Caption, box: Box, depth: int | None) -> list[str]:
     corner = 3 if node.kind in WORKERS or node.kind == "barrier" else box.height // 2 if pill else 8
     middle = box.x + (box.width - (_BADGE if depth is not None else 0)) / 2
     lines = [
-        f'<g class="node {look}" data-node={quoteattr(printable(node.id))}><title>{_text(full)}</title>',
+        f'<g class="node {look}" data-node="{_text(printable(node.id))}"><title>{_text(full)}</title>',
         f'<rect class="body" x="{box.x}" y="{box.y}" width="{box.width}" height="{box.height}" rx="{corner}"/>',
     ]
     if node.kind in WORKERS:
@@ -211,7 +211,7 @@ def _channel(channel: Channel, route: Route, labels: Sequence[str], live: Live) 
     half, length = _ARROW
     x, y = route.points[-1]
     lines = [
-        f'<g class="{look}" data-channel={quoteattr(printable(ends))}><title>{_text(about)}</title>',
+        f'<g class="{look}" data-channel="{_text(printable(ends))}"><title>{_text(about)}</title>',
         f'<path class="reach" d="{path}"/><path class="wire" d="{path}"/>',
         f'<path class="head" d="M{x} {y}l{-half} {-length}h{2 * half}z"/>',
     ]
