@@ -21,7 +21,7 @@ ROUNDS_MAX = 8
 
 
 class Hop(NamedTuple):
-    """A wire between two things that stand in rows.
+    """A wire, or its part between two rows.
 
     Attributes:
         one, other: the two.
@@ -38,22 +38,25 @@ class Hop(NamedTuple):
     rigid: bool
 
 
-def columns(rows: Sequence[Sequence[int]], apart: dict[tuple[int, int], int], hops: Sequence[Hop]) -> list[int]:
+def columns(
+    rows: Sequence[Sequence[int]], apart: dict[tuple[int, int], int], hops: Sequence[Hop], turns: Sequence[Hop]
+) -> list[int]:
     """Return the middle of everything that stands in ``rows``.
 
     Args:
-        rows: all of 0, 1, 2 …, each row from the left; connected by ``hops``.
+        rows: all of 0, 1, 2 …, each row from the left; connected by ``hops`` and ``turns``.
         apart: how far apart the middles of two neighbours are at least.
-        hops: the wires.
+        hops: the wires between rows.
+        turns: those within a row; they are short where nothing else asks for more.
     """
     count = sum(map(len, rows))
     constraints = [simplex.Constraint(left, right, least, 0) for (left, right), least in apart.items()]
     # The distance of two ends is that of both from a helper on their left: Gansner et al. 1993, section 4.2.
-    for helper, hop in enumerate(hops, count):
+    for helper, hop in enumerate((*hops, *turns), count):
         end = max(hop.start, hop.end)
         constraints.append(simplex.Constraint(helper, hop.one, end - hop.start, hop.weight))
         constraints.append(simplex.Constraint(helper, hop.other, end - hop.end, hop.weight))
-    places = simplex.solve(count + len(hops), constraints)[:count]
+    places = simplex.solve(count + len(hops) + len(turns), constraints)[:count]
     _Settling(places, rows, apart, hops).settle()
     return places
 

@@ -272,6 +272,7 @@ class _Part:
             for i, node in enumerate(nodes)
         ] + [Size(0, 0)] * (len(self.row) - len(nodes))
         self.x = self._columns()
+        self._straighten()
 
     def _wire(self, channel: int, source: int, target: int, is_back: bool) -> _Wire:
         start, end = self.row[source], self.row[target]
@@ -338,7 +339,8 @@ class _Part:
                 apart[left, right] = self.sizes[left].half + gap + self.sizes[right].half
         leaving = Counter(wire.stops[0] for wire in self.wires if not wire.feedback)
         arriving = Counter(wire.stops[-1] for wire in self.wires if not wire.feedback)
-        hops = []
+        hops: list[Hop] = []
+        turns: list[Hop] = []
         for wire in self.wires:
             last = len(wire.stops) - 2
             for i, (one, other) in enumerate(wire.hops):
@@ -347,9 +349,23 @@ class _Part:
                 # A long wire that wavers is worse than a box a little to the side.
                 weight = 2 * (1 + 3 * (one >= boxes) + 3 * (other >= boxes))
                 rigid = (i > 0 or leaving[one] == 1) and (i < last or arriving[other] == 1)
-                turns = wire.feedback and i in (0, last)
-                hops.append(Hop(one, start, other, end, 1 if turns else weight, rigid and not turns))
-        return columns(self.order, apart, hops)
+                if wire.feedback and i in (0, last):
+                    turns.append(Hop(one, start, other, end, 1, False))
+                else:
+                    hops.append(Hop(one, start, other, end, weight, rigid))
+        return columns(self.order, apart, hops, turns)
+
+    def _straighten(self) -> None:
+        """Take kinks out that are smaller than what a port may move without coming near the next one."""
+        play = (self.spacing.ports - self.spacing.lines) // 2
+        for wire in self.wires:
+            if wire.feedback:
+                continue
+            for (one, other), ports, sign in ((wire.hops[0], self.outlets, 1), (wire.hops[-1], self.inlets, -1)):
+                start = self.x[one] + (self.outlets[wire.channel] if one == wire.stops[0] else 0)
+                end = self.x[other] + (self.inlets[wire.channel] if other == wire.stops[-1] else 0)
+                if abs(end - start) <= play:
+                    ports[wire.channel] += sign * (end - start)
 
     def draw(self, labels: Sequence[Sequence[int]]) -> Layout:
         """Give the wires their lanes, and everything its height."""

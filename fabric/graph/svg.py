@@ -65,6 +65,7 @@ text { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace
 .rate3 .wire { stroke: var(--fast); stroke-width: 3.4; } .rate3 .head { fill: var(--fast); }
 .rate4 .wire { stroke: var(--hot); stroke-width: 4.2; } .rate4 .head { fill: var(--hot); }
 .depth1 .body { fill: var(--few); } .depth2 .body { fill: var(--many); } .depth3 .body { fill: var(--full); }
+.depth2 .dim, .depth3 .dim { fill: var(--ink); }
 """
 
 
@@ -216,12 +217,16 @@ def _channel(channel: Channel, route: Route, labels: Sequence[str], live: Live) 
         f'<path class="head" d="M{x} {y}l{-half} {-length}h{2 * half}z"/>',
     ]
     if route.label:
-        lines.append(_label(route.label, labels))
+        lines.append(_label(route, route.label, labels[route.label.choice]))
     return [*lines, "</g>"]
 
 
-def _label(label: Label, texts: Sequence[str]) -> str:
-    return f'<text class="label" x="{label.x}" y="{label.y + label.height - 3}">{_text(texts[label.choice])}</text>'
+def _label(route: Route, label: Label, text: str) -> str:
+    """Write a label, close to the line that it stands beside."""
+    right = label.x + label.width
+    is_left = any(right + SPACING.beside == x for x, _ in (route.points[0], route.points[-1]))
+    at = f'x="{right}" text-anchor="end"' if is_left else f'x="{label.x}"'
+    return f'<text class="label" {at} y="{label.y + label.height - 3}">{_text(text)}</text>'
 
 
 def _path(points: Sequence[Point]) -> str:
