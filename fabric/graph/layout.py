@@ -157,23 +157,26 @@ def _moved_route(route: Route, shift: int) -> Route:
 
 
 def _connected(graph: Graph) -> list[list[str]]:
-    """Return the parts that no channel joins, each in the order of the graph."""
+    """Return the parts that no channel joins, that of the first input first."""
     neighbours: dict[str, list[str]] = {node: [] for node in graph.nodes}
     for channel in graph.channels:
         neighbours[channel.source.node].append(channel.target.node)
         neighbours[channel.target.node].append(channel.source.node)
     part_of: dict[str, int] = {}
-    parts: list[list[str]] = []
-    for start in graph.nodes:
+    count = 0
+    for start in sorted(graph.nodes, key=lambda node: graph.nodes[node].kind != "input"):
+        if start in part_of:
+            continue
         stack = [start]
-        if start not in part_of:
-            parts.append([])
         while stack:
             node = stack.pop()
             if node not in part_of:
-                part_of[node] = len(parts) - 1
+                part_of[node] = count
                 stack += neighbours[node]
-        parts[part_of[start]].append(start)
+        count += 1
+    parts: list[list[str]] = [[] for _ in range(count)]
+    for node in graph.nodes:
+        parts[part_of[node]].append(node)
     return parts
 
 

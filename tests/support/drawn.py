@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from plans import graph_of
 
 from fabric.compiler import check_file
-from fabric.graph.ir import Channel, End, Graph, Node, Port
+from fabric.graph.ir import WORKERS, Channel, End, Graph, Kind, Node, Port
 from fabric.wire.payload import Prim
 
 ROOT = Path(__file__).parents[2]
@@ -44,17 +45,20 @@ def newsroom(desks: int) -> Graph:
     return graph_of("\n".join(lines))
 
 
-def random_graph(seed: int, nodes: int, channels: int) -> Graph:
+KINDS: tuple[Kind, ...] = (*sorted(WORKERS), "map", "filter", "copy", "merge", "barrier", "discard", "input", "output")
+
+
+def random_graph(seed: int, nodes: int, channels: int, kinds: Sequence[Kind] = KINDS) -> Graph:
     """Any nodes, any channels between them, loops of one node and several channels between two included."""
     rng = random.Random(seed)
-    kinds = ("agent", "python", "worker", "map", "filter", "copy", "merge", "barrier", "discard", "input", "output")
-    names = [f"{rng.choice(kinds)}@{i}" for i in range(nodes)]
+    kind_of = [rng.choice(kinds) for _ in range(nodes)]
+    names = [f"{kind}@{i}" for i, kind in enumerate(kind_of)]
     ends = [(rng.randrange(nodes), rng.randrange(nodes)) for _ in range(channels)]
     type_ = Prim("string")
     made = {
         name: Node(
             name,
-            name.split("@")[0],  # type: ignore[arg-type]
+            kind_of[i],
             tuple(Port(f"in_{c}", type_) for c, (_, target) in enumerate(ends) if target == i),
             tuple(Port(f"out_{c}", type_) for c, (source, _) in enumerate(ends) if source == i),
         )
