@@ -1,4 +1,4 @@
-"""The two advocates and the judge. Each is a function of one message; who hears whom is the program's matter."""
+"""The clerk, the two advocates and the judge. Each is a function of one message; who hears whom is the program's matter."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ ROUNDS_MAX = 3
 """After so many rounds a draw is a ruling too."""
 
 
+def call_up(question: dict[str, Any]) -> dict[str, Any]:
+    """Open the next round on a question."""
+    return question | {"round": question["round"] + 1}
+
+
 def speak_for(question: dict[str, Any]) -> dict[str, Any]:
-    """Speak for it: the longer the question, the more there is to say."""
+    """Speak for it, better in each round."""
     text, heard = question["question"], question["round"]
     return question | {"speech": f"Consider the merits of this: {text}", "points": 2 * heard + len(text) % 3}
 
 
 def speak_against(question: dict[str, Any]) -> dict[str, Any]:
-    """Speak against it, a little better in each round."""
+    """Speak against it: there may be more to say at first, but repeating it helps less."""
     text, heard = question["question"], question["round"]
-    return question | {"speech": f"Consider what this would cost: {text}", "points": heard + heard * (len(text) % 2)}
+    return question | {"speech": f"Consider what this would cost: {text}", "points": heard + len(text) % 5}
 
 
 def rule(speeches: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:

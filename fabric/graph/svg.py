@@ -100,7 +100,7 @@ def draw_svg(graph: Graph, live: Live | None = None) -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{layout.width}" height="{layout.height}" '
         f'viewBox="0 0 {layout.width} {layout.height}">',
-        f"<title>{_text(graph.name)}</title>",
+        f"<title>{_text(printable(graph.name))}</title>",
         f"<desc>{about}</desc>",
         f"<style>{_STYLE}</style>",
         f'<rect class="paper" width="{layout.width}" height="{layout.height}"/>',
