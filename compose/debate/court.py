@@ -1,4 +1,4 @@
-"""The clerk, the two advocates and the judge. Each is a function of one message; who hears whom is the program's matter."""
+"""The clerk, the two advocates and the judge: functions of one message. Who hears whom is the program's matter."""
 
 from __future__ import annotations
 

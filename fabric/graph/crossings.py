@@ -73,9 +73,9 @@ class _Arrangement:
         for downwards in (True, False):
             self.order = self._first(downwards)
             self._renumber(range(len(self.order)))
-            found.append((self._crossings(), [row.copy() for row in self.order]))
-            for sweep in range(SWEEPS):
-                self._sweep((sweep % 2 == 0) == downwards)
+            for sweep in range(SWEEPS + 1):
+                if sweep:
+                    self._sweep((sweep % 2 == 1) == downwards)
                 self._exchange()
                 found.append((self._crossings(), [row.copy() for row in self.order]))
                 if not found[-1][0]:

@@ -77,7 +77,7 @@ def lay(wires: Sequence[Wire], gap: int) -> tuple[list[Run | None], int]:
             continue
         lane = 0
         for other, taken in laid:
-            if taken >= lane and (_overlap(chosen, other, gap) or _goes_above(other, chosen, gap)):
+            if taken >= lane and (_overlap(chosen, other) or _goes_above(other, chosen, gap)):
                 lane = taken + 1
         laid.append((chosen, lane))
     runs: list[Run | None] = [None] * len(wires)
@@ -138,8 +138,9 @@ def _goes_above(upper: _Piece, lower: _Piece, gap: int) -> bool:
     return any(abs(above - below) < gap for above in upper.above for below in lower.below)
 
 
-def _overlap(one: _Piece, other: _Piece, gap: int) -> bool:
-    return one.low - gap < other.high and other.low - gap < one.high
+def _overlap(one: _Piece, other: _Piece) -> bool:
+    """Whether two pieces cannot share a lane. Ends nearer than the gap are on different sides: they forbid it too."""
+    return one.low < other.high and other.low < one.high
 
 
 def _cost(upper: _Piece, lower: _Piece) -> int:

@@ -195,28 +195,21 @@ def feedback(graph: Graph) -> frozenset[int]:
         inside[channel.source.node].append((index, channel.target.node))
     reached = _reached(graph, inside)
     found: set[int] = set()
-    todo: list[tuple[list[str], frozenset[str]]] = [(list(graph.nodes), frozenset())]
+    todo = [list(graph.nodes)]
     while todo:
-        nodes, entered = todo.pop()
+        nodes = todo.pop()
         members = set(nodes)
         successors = {
             node: [target for index, target in inside[node] if target in members and index not in found]
             for node in nodes
         }
-        of: dict[str, int] = {}
-        loops = strongly_connected(nodes, successors)
-        for number, loop in enumerate(loops):
-            of |= dict.fromkeys(loop, number)
-        entries = set(entered)
-        for node in nodes:
-            entries |= {target for target in successors[node] if of[target] != of[node]}
-        for loop in loops:
+        for loop in strongly_connected(nodes, successors):
             if len(loop) == 1 and loop[0] not in successors[loop[0]]:
                 continue
-            first = min(loop, key=lambda node: (node not in entries, reached[node]))
+            first = min(loop, key=reached.__getitem__)
             around = set(loop)
             found |= {index for node in loop for index, target in inside[node] if target == first and target in around}
-            todo.append((sorted(loop, key=reached.__getitem__), frozenset(entries & around)))
+            todo.append(loop)
     return frozenset(found)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fabric.graph.crossings import Rows, arrange
 
 
@@ -24,6 +29,53 @@ def test_a_turn_stands_beside_its_node():
     )
     assert order[1].index(6) in (0, 3)
     assert sorted(map(sorted, order)) == [[0, 7], [1, 3, 4, 6], [2, 5]]
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> Rows:
+    """Four rows of up to five nodes, links between, and turns, each to a bend of its own."""
+    row = [number for number in range(4) for _ in range(draw(st.integers(1, 5)))]
+    nodes = len(row)
+    links = draw(
+        st.lists(st.tuples(st.integers(0, nodes - 1), st.integers(0, nodes - 1)), max_size=14).map(
+            lambda pairs: [(one, other) for one, other in pairs if row[other] == row[one] + 1]
+        )
+    )
+    turns: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    for node, is_below in draw(st.lists(st.tuples(st.integers(0, nodes - 1), st.booleans()), max_size=5)):
+        turns[is_below].append((node, len(row)))
+        row.append(row[node])
+    return Rows(row, links, turns[True], turns[False])
+
+
+def crossings(order: list[list[int]], given_: Rows) -> int:
+    """Count them pair by pair."""
+    place = {node: i for row in order for i, node in enumerate(row)}
+    count = sum(
+        given_.row[a] == given_.row[c] and (place[a] - place[c]) * (place[b] - place[d]) < 0
+        for (a, b), (c, d) in combinations(given_.links, 2)
+    )
+    for turns, side in ((given_.below, 0), (given_.above, 1)):
+        spans = [(given_.row[a], *sorted((place[a], place[b]))) for a, b in turns]
+        ends = [(given_.row[link[side]], place[link[side]]) for link in given_.links]
+        count += sum(row == at and low < end < high for row, low, high in spans for at, end in ends)
+        count += sum(
+            row == other_row and (low < other_low < high < other_high or other_low < low < other_high < high)
+            for (row, low, high), (other_row, other_low, other_high) in combinations(spans, 2)
+        )
+    return count
+
+
+@given(rows())
+def test_no_exchange_of_two_neighbours_saves_a_crossing(given_: Rows):
+    """Counted in another way than the one that arranged them."""
+    order = arrange(given_)
+    least = crossings(order, given_)
+    for row in order:
+        for i in range(len(row) - 1):
+            row[i], row[i + 1] = row[i + 1], row[i]
+            assert crossings(order, given_) >= least
+            row[i], row[i + 1] = row[i + 1], row[i]
 
 
 def test_every_node_stands_in_its_row_once():
