@@ -54,10 +54,11 @@ def columns(
     # The distance of two ends is that of both from a helper on their left: Gansner et al. 1993, section 4.2.
     for helper, hop in enumerate((*hops, *turns), count):
         end = max(hop.start, hop.end)
-        constraints.append(simplex.Constraint(helper, hop.one, end - hop.start, hop.weight))
-        constraints.append(simplex.Constraint(helper, hop.other, end - hop.end, hop.weight))
+        weight = hop.weight if helper < count + len(hops) else 0
+        constraints.append(simplex.Constraint(helper, hop.one, end - hop.start, weight))
+        constraints.append(simplex.Constraint(helper, hop.other, end - hop.end, weight))
     places = simplex.solve(count + len(hops) + len(turns), constraints)[:count]
-    _Settling(places, rows, apart, hops).settle()
+    _Settling(places, rows, apart, hops, turns).settle()
     return places
 
 
@@ -65,11 +66,17 @@ class _Settling:
     """Uses what may move at no cost: to make rigid wires straight, else to stand in the middle of what is as good."""
 
     def __init__(
-        self, places: list[int], rows: Sequence[Sequence[int]], apart: dict[tuple[int, int], int], hops: Sequence[Hop]
+        self,
+        places: list[int],
+        rows: Sequence[Sequence[int]],
+        apart: dict[tuple[int, int], int],
+        hops: Sequence[Hop],
+        turns: Sequence[Hop],
     ) -> None:
         self._places = places
         self._apart = apart
         self._hops = hops
+        self._turns = turns
         self._before: dict[int, int] = {}
         self._after: dict[int, int] = {}
         for row in rows:
@@ -100,6 +107,8 @@ class _Settling:
                 back = Hop(hop.other, hop.end, hop.one, hop.start, hop.weight, hop.rigid)
                 self._outward[self._group[hop.one]].append(hop)
                 self._outward[self._group[hop.other]].append(back)
+        for turn in self._turns:  # they move the bend, not the box
+            self._outward[self._group[turn.one]].append(turn)
 
     def _bent(self, hop: Hop) -> int:
         """Return how far to the right of its start a hop ends."""
@@ -109,17 +118,17 @@ class _Settling:
         """Move each group once. Returns whether any did."""
         moved = False
         for group, nodes in self._members.items():
-            (right, right_straight), (left, left_straight) = self._freedom(group, 1), self._freedom(group, -1)
+            (right, right_gains), (left, left_gains) = self._freedom(group, 1), self._freedom(group, -1)
             by = int((right - left) / 2) if center else 0
-            if right_straight or left_straight:
-                by = right if right_straight and (not left_straight or right <= left) else -left
+            if right_gains or left_gains:
+                by = right if right_gains and (not left_gains or right <= left) else -left
             for node in nodes:
                 self._places[node] += by
             moved = moved or bool(by)
         return moved
 
     def _freedom(self, group: int, way: int) -> tuple[int, bool]:
-        """Return how far a group may go to the right (1) or left (-1), and whether a rigid wire is straight there."""
+        """Return how far a group may go to the right (1) or left (-1), and whether that is a gain."""
         cost, limit, straight = 0, 0, False
         for hop in self._outward[group]:
             distance = way * self._bent(hop)
@@ -135,4 +144,4 @@ class _Settling:
                 pair = (node, neighbour) if way > 0 else (neighbour, node)
                 room = abs(self._places[neighbour] - self._places[node]) - self._apart[pair]
                 limit, straight = min(limit, room), straight and room >= limit
-        return limit, straight
+        return limit, straight or cost < 0
