@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["Hop", "columns"]
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -84,20 +84,31 @@ class _Settling:
                 self._before[right], self._after[left] = left, right
 
     def settle(self) -> None:
-        """Move groups that rigid wires join; then, to make more of them straight, groups that any wires join."""
-        for any_wire in (False, True):
-            for _ in range(ROUNDS_MAX):
-                self._join(any_wire)
-                if not self._move(center=not any_wire):
-                    break
+        """Move groups that rigid wires join; then all beyond a fan; then, to straighten more, what any wires join."""
+        self._repeat(lambda hop: hop.rigid and not self._bent(hop), center=True)
+        fans: defaultdict[tuple[int, bool], set[Hop]] = defaultdict(set)
+        for hop in self._hops:
+            fans[hop.one, True].add(hop)
+            fans[hop.other, False].add(hop)
+        for (node, _), fan in fans.items():
+            if len(fan) > 1:
+                self._join(lambda hop, fan=fan: hop not in fan)  # type: ignore[misc]
+                self._move([self._group[node]], center=True)
+        self._repeat(lambda hop: not self._bent(hop), center=False)
 
-    def _join(self, any_wire: bool) -> None:
-        """Make groups of what straight wires join."""
+    def _repeat(self, joins: Callable[[Hop], bool], center: bool) -> None:
+        for _ in range(ROUNDS_MAX):
+            self._join(joins)
+            if not self._move(self._members, center):
+                break
+
+    def _join(self, joins: Callable[[Hop], bool]) -> None:
+        """Make groups of what some wires join."""
         self._group = list(range(len(self._places)))
         self._members = {node: [node] for node in self._group}
         for hop in self._hops:
             one, other = self._group[hop.one], self._group[hop.other]
-            if one != other and (hop.rigid or any_wire) and not self._bent(hop):
+            if one != other and joins(hop):
                 for node in self._members[other]:
                     self._group[node] = one
                 self._members[one] += self._members.pop(other)
@@ -114,34 +125,46 @@ class _Settling:
         """Return how far to the right of its start a hop ends."""
         return self._places[hop.other] + hop.end - self._places[hop.one] - hop.start
 
-    def _move(self, center: bool) -> bool:
+    def _move(self, groups: Iterable[int], center: bool) -> bool:
         """Move each group once. Returns whether any did."""
         moved = False
-        for group, nodes in self._members.items():
-            (right, right_gains), (left, left_gains) = self._freedom(group, 1), self._freedom(group, -1)
-            by = int((right - left) / 2) if center else 0
-            if right_gains or left_gains:
-                by = right if right_gains and (not left_gains or right <= left) else -left
-            for node in nodes:
+        for group in groups:
+            right, left = self._freedom(group, 1), self._freedom(group, -1)
+            by = 0
+            if right.gains and (not left.gains or right.reach <= left.reach):
+                by = right.reach
+            elif left.gains:
+                by = -left.reach
+            elif center:
+                by = max(-left.reach, min(right.reach, int((right.free - left.free) / 2)))
+            for node in self._members[group]:
                 self._places[node] += by
             moved = moved or bool(by)
         return moved
 
-    def _freedom(self, group: int, way: int) -> tuple[int, bool]:
-        """Return how far a group may go to the right (1) or left (-1), and whether that is a gain."""
-        cost, limit, straight = 0, 0, False
+    def _freedom(self, group: int, way: int) -> _Freedom:
+        """Return how far a group may go to the right (1) or left (-1)."""
+        cost, free, straight = 0, 0, False
         for hop in self._outward[group]:
             distance = way * self._bent(hop)
             cost += -hop.weight if distance > 0 else hop.weight
-            if distance > 0 and (not limit or distance <= limit):
-                straight = hop.rigid or (straight and distance == limit)
-                limit = distance
-        if cost > 0 or not limit:
-            return 0, False
+            if distance > 0 and (not free or distance <= free):
+                straight = hop.rigid or (straight and distance == free)
+                free = distance
+        if cost > 0 or not free:
+            return _Freedom(0, 0, False)
+        reach = free
         for node in self._members[group]:
             neighbour = (self._after if way > 0 else self._before).get(node)
             if neighbour is not None and self._group[neighbour] != group:
                 pair = (node, neighbour) if way > 0 else (neighbour, node)
-                room = abs(self._places[neighbour] - self._places[node]) - self._apart[pair]
-                limit, straight = min(limit, room), straight and room >= limit
-        return limit, straight or cost < 0
+                reach = min(reach, abs(self._places[neighbour] - self._places[node]) - self._apart[pair])
+        return _Freedom(free, reach, reach > 0 and (cost < 0 or (straight and reach == free)))
+
+
+class _Freedom(NamedTuple):
+    """How far a group may move one way: at no cost; before it meets another; and whether to go there is a gain."""
+
+    free: int
+    reach: int
+    gains: bool
