@@ -47,7 +47,7 @@ def columns(
         rows: all of 0, 1, 2 …, each row from the left; connected by ``hops`` and ``turns``.
         apart: how far apart the middles of two neighbours are at least.
         hops: the wires between rows.
-        turns: those within a row; they are short where nothing else asks for more.
+        turns: those within a row, from a bend to a box; the bend comes as near as it can, the box does not mind.
     """
     count = sum(map(len, rows))
     constraints = [simplex.Constraint(left, right, least, 0) for (left, right), least in apart.items()]

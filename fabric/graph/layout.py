@@ -345,11 +345,10 @@ class _Part:
                 # A long wire that wavers is worse than a box a little to the side.
                 weight = 2 * (1 + 3 * (one >= boxes) + 3 * (other >= boxes))
                 rigid = (i > 0 or leaving[one] == 1) and (i < last or arriving[other] == 1)
-                if wire.feedback and i in (0, last):
-                    bend_last = i == 0
-                    turns.append(
-                        Hop(other, end, one, start, 1, False) if bend_last else Hop(one, start, other, end, 1, False)
-                    )
+                if wire.feedback and i == 0:
+                    turns.append(Hop(other, end, one, start, 1, False))
+                elif wire.feedback and i == last:
+                    turns.append(Hop(one, start, other, end, 1, False))
                 else:
                     hops.append(Hop(one, start, other, end, weight, rigid))
         return columns(self.order, apart, hops, turns)
