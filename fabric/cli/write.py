@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["register"]
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -106,14 +107,38 @@ def plan(
 
 def graph(
     program: Annotated[Path | None, PROGRAM] = None,
-    output: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "mermaid",
+    style: Annotated[
+        str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}.", show_default="mermaid; svg with --open")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write, instead of stdout.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show the picture in the browser.")] = False,
 ) -> None:
-    """Draw the wiring graph, as text for Graphviz or Mermaid, or as JSON. Works offline.
+    """Draw the wiring graph: as a picture (svg), in characters (ascii), as text for other programs. Works offline.
 
-    Examples: fabric graph main.plumb; fabric graph --format dot main.plumb | dot -Tsvg
+    Examples: fabric graph --open main.plumb; fabric graph --format ascii main.plumb;
+    fabric graph --format dot main.plumb | dot -Tsvg
 
-    Exit codes: 0, 2 the program does not check.
+    Exit codes: 0, 2 the program does not check, the file cannot be written, or there is no browser to open.
     """
-    if output not in FORMATS:
-        raise ConfigError(f"--format {output}: expected {', '.join(FORMATS)}")
-    typer.echo(render(check_file(find_program(program)).graph, output))
+    chosen = style or ("svg" if open_ else "mermaid")
+    if chosen not in FORMATS:
+        raise ConfigError(f"--format {chosen}: expected {', '.join(FORMATS)}")
+    if open_ and chosen != "svg":
+        raise ConfigError(f"--open shows a picture: expected --format svg, got {chosen}")
+    drawing = render(check_file(find_program(program)).graph, chosen).encode()  # UTF-8, whatever the terminal's is
+    if open_ and output is None:
+        descriptor, name = tempfile.mkstemp(prefix="fabric-", suffix=".svg")
+        os.close(descriptor)
+        output = Path(name)
+    if output is None:
+        typer.echo(drawing)
+        return
+    try:
+        output.write_bytes(drawing + b"\n")
+    except OSError as error:
+        raise ConfigError(f"cannot write {output}: {error.strerror}") from None
+    if open_:
+        import webbrowser
+
+        if not webbrowser.open(output.resolve().as_uri()):
+            raise ConfigError(f"no browser can be opened here; the picture is in {output}")

@@ -36,6 +36,7 @@ class Node(msgspec.Struct, frozen=True):
         id: unique; nested bodies prefix theirs, as in ``review.judge``.
         inputs, outputs: an ``input`` has one output and an ``output`` one input, under the name of the boundary's port.
         binding: name of the binding that a worker is an instance of.
+        runs: of a worker: what runs it, in the words of its configuration, such as ``eliza/doctor`` or ``tally:count``.
         expr, select, index: as in ``lang.typed.Instance``.
         span: where the program wrote it; None for a node that a pass made.
     """
@@ -49,6 +50,7 @@ class Node(msgspec.Struct, frozen=True):
     select: tuple[str, ...] = ()
     index: int | str | None = None
     span: Span | None = None
+    runs: str = ""
 
 
 class Channel(msgspec.Struct, frozen=True):

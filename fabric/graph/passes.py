@@ -13,9 +13,9 @@ from __future__ import annotations
 __all__ = ["PASSES", "build", "fan_in", "fan_out", "flatten", "loose_ends", "validate"]
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fabric.graph.analysis import components
 from fabric.graph.ir import Channel, End, Graph, Node, Port
@@ -56,8 +56,9 @@ class _Flat:
     def node(self, of: typed.Binding | typed.Instance, node_id: str, binding: str | None) -> _Inner:
         """Add a node of its own."""
         assert of.kind != "plumb"
+        runs = _runs(self.module.bindings[binding].config) if binding is not None else ""
         self.nodes[node_id] = Node(
-            node_id, of.kind, of.inputs, of.outputs, binding, of.expr, of.select, of.index, of.span
+            node_id, of.kind, of.inputs, of.outputs, binding, of.expr, of.select, of.index, of.span, runs
         )
         return (
             {port.name: [(End(node_id, port.name), False)] for port in of.inputs},
@@ -108,6 +109,12 @@ class _Flat:
         )
         inputs[source].append((End(through, "input"), False))
         outputs[target].append((End(through, "output"), connection.checked))
+
+
+def _runs(config: Mapping[str, Any]) -> str:
+    """Say what runs a worker, as far as its program does."""
+    named = "/".join(config[key] for key in ("provider", "model") if key in config)
+    return named or config.get("call") or " ".join(config.get("command", ()))
 
 
 def flatten(module: typed.Module) -> Graph:

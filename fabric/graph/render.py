@@ -1,4 +1,4 @@
-"""Draw a wiring graph: DOT for Graphviz, Mermaid for Markdown, JSON for programs."""
+"""Draw a wiring graph: DOT for Graphviz, Mermaid for Markdown, JSON for programs; SVG and characters to look at."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ __all__ = ["FORMATS", "render"]
 from collections.abc import Callable
 
 from fabric.graph.analysis import loops
+from fabric.graph.ascii import draw_ascii
 from fabric.graph.ir import WORKERS, Graph, Node
+from fabric.graph.svg import draw_svg
 from fabric.wire.payload import encode_json, show
 
 
@@ -79,4 +81,10 @@ def _json(graph: Graph) -> str:
     ).decode()
 
 
-FORMATS: dict[str, Callable[[Graph], str]] = {"dot": _dot, "mermaid": _mermaid, "json": _json}
+FORMATS: dict[str, Callable[[Graph], str]] = {
+    "mermaid": _mermaid,
+    "svg": draw_svg,
+    "ascii": draw_ascii,
+    "dot": _dot,
+    "json": _json,
+}

@@ -58,4 +58,4 @@ def test_json_names_nodes_channels_and_loops():
 
 def test_every_format_is_named():
     """What the command offers."""
-    assert list(FORMATS) == ["dot", "mermaid", "json"]
+    assert list(FORMATS) == ["mermaid", "svg", "ascii", "dot", "json"]
