@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError
+from fabric.launch.preload import ZygoteProcess
 from fabric.launch.process import open_launcher
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Client, Coordinator, Report
@@ -44,11 +45,16 @@ class ErrorReport(Report, Protocol):
 
 @asynccontextmanager
 async def _coordinator(
-    plan: Plan, settings: Settings, client: Client, report: Report, environment: Mapping[str, str]
+    plan: Plan,
+    settings: Settings,
+    client: Client,
+    report: Report,
+    environment: Mapping[str, str],
+    zygote: ZygoteProcess | None,
 ) -> AsyncIterator[Coordinator]:
     _raise_descriptor_limit(len(plan.workers))
     session = Session(plan, settings, random.Random(os.urandom(32)))
-    async with open_launcher(environment) as launcher, open_sockets() as transport:
+    async with open_launcher(environment, zygote) as launcher, open_sockets() as transport:
         yield Coordinator(session, transport, launcher, client, report)
 
 
@@ -80,10 +86,15 @@ async def run_lines(
     report: ErrorReport,
     environment: Mapping[str, str],
     *,
+    zygote: ZygoteProcess | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
 ) -> Finish:
-    """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended."""
+    """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended.
+
+    Args:
+        zygote: forks the workers that can be forked; without it each is spawned.
+    """
     gateway = LineGateway(plan, report.error)
     writing = trio.CancelScope()
     written = trio.Event()
@@ -96,7 +107,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        _coordinator(plan, settings, gateway, report, environment) as coordinator,
+        _coordinator(plan, settings, gateway, report, environment, zygote) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -125,6 +136,7 @@ async def run_service(
     report: Report,
     environment: Mapping[str, str],
     *,
+    zygote: ZygoteProcess | None = None,
     socket_path: str,
     opened: Callable[[], None],
     asked_to_stop: Callable[[], None],
@@ -146,7 +158,7 @@ async def run_service(
         first = False
 
     async with (
-        _coordinator(plan, settings, service, report, environment) as coordinator,
+        _coordinator(plan, settings, service, report, environment, zygote) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(socket_path)
