@@ -1,4 +1,7 @@
-"""Commands that run a program, or talk to one that runs."""
+"""Commands that run a program, or talk to one that runs.
+
+The event loop and the sockets are imported where they are needed: while the zygote imports what its workers need.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import trio
 import typer
 
 from fabric.cli.report import AnswerPrinter, JsonReport, Progress, print_error, print_line, print_losses, use_color
@@ -20,34 +23,40 @@ from fabric.cli.write import PROGRAM, find_program
 from fabric.compiler import compile_file
 from fabric.errors import ConfigError
 from fabric.lang.diagnostic import render_all
+from fabric.launch.preload import ZygoteProcess, open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.directory import open_run_directory
-from fabric.runtime.foreground import run_lines, run_service
-from fabric.runtime.service_client import talk
 from fabric.runtime.services import STATE_DIRECTORY, Running, find_service, project_name, recorded
 from fabric.session.events import Finish
 from fabric.session.session import Settings
+from fabric.settings import ProjectSettings, read_settings
 from fabric.wire.lines import LineSplitter, one_line
 from fabric.wire.payload import decode_json
 
 Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
 Model = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")]
+DEFAULTS = Settings()
 ReadyTimeout = Annotated[
-    float, typer.Option(help="Seconds until every worker has to be ready.", envvar="FABRIC_READY_TIMEOUT", min=0.1)
+    float | None,
+    typer.Option(
+        help="Seconds until every worker has to be ready.",
+        envvar="FABRIC_READY_TIMEOUT",
+        min=0.1,
+        show_default=f"{DEFAULTS.ready_timeout_s:g}",
+    ),
 ]
 Grace = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--timeout",
         "-t",
         help="Seconds of silence before a worker that should end is ended.",
         envvar="FABRIC_GRACE",
         min=0.0,
+        show_default=f"{DEFAULTS.grace_s:g}",
     ),
 ]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
-
-DEFAULTS = Settings()
 
 
 def register(app: typer.Typer) -> None:
@@ -70,14 +79,34 @@ def _state() -> Path | None:
     return Path(named) if named else None
 
 
-def _compile(program: Path, run_directory: str, provider: str | None, model: str | None) -> Plan:
-    resources = os.environ.get("PLUMB_RESOURCES", "")
+def _compile(
+    program: Path, run_directory: str, provider: str | None, model: str | None, project: ProjectSettings
+) -> Plan:
     plan, compiled = compile_file(
-        program, run_directory=run_directory, provider=provider, model=model, resources=resources
+        program,
+        run_directory=run_directory,
+        provider=provider or project.provider,
+        model=model or project.model,
+        resources=os.environ.get("PLUMB_RESOURCES", ""),
     )
     if compiled.warnings:
         print_line(render_all(compiled.warnings, color=use_color()))
     return plan
+
+
+def _settings(
+    project: ProjectSettings, ready_timeout_s: float | None, grace_s: float | None, *, refusal_ends: bool
+) -> Settings:
+    """Return what was asked for: a flag or a variable, else what the project says, else the default."""
+    said = {
+        "ready_timeout_s": project.ready_timeout_s if ready_timeout_s is None else ready_timeout_s,
+        "grace_s": project.grace_s if grace_s is None else grace_s,
+    }
+    return Settings(refusal_ends=refusal_ends, **{name: value for name, value in said.items() if value is not None})
+
+
+def _zygote(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:
+    return open_zygote(plan.workers if project.launch == "zygote" else ())
 
 
 def _end(finish: Finish) -> None:
@@ -93,8 +122,8 @@ def run(
     program: Annotated[Path | None, PROGRAM] = None,
     provider: Provider = None,
     model: Model = None,
-    ready_timeout: ReadyTimeout = DEFAULTS.ready_timeout_s,
-    grace: Grace = DEFAULTS.grace_s,
+    ready_timeout: ReadyTimeout = None,
+    grace: Grace = None,
     log_level: LogLevel = "error",
 ) -> None:
     """Run a program on stdin and stdout: one JSON value a line, until the input ends and everything has drained.
@@ -106,16 +135,30 @@ def run(
     Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 4 a worker did not
     start, 5 not everything was delivered, 130 or 143 ended by a second signal.
     """
-    settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace, refusal_ends=True)
-    _run_lines(find_program(program), provider, model, settings, _level(log_level), stdin_fd=0)
+    project = read_settings(Path.cwd())
+    settings = _settings(project, ready_timeout, grace, refusal_ends=True)
+    _run_lines(find_program(program, project), project, provider, model, settings, _level(log_level), stdin_fd=0)
 
 
 def _run_lines(
-    program: Path, provider: str | None, model: str | None, settings: Settings, level: str, *, stdin_fd: int
+    program: Path,
+    project: ProjectSettings,
+    provider: str | None,
+    model: str | None,
+    settings: Settings,
+    level: str,
+    *,
+    stdin_fd: int,
 ) -> None:
     with open_run_directory(os.environ) as directory:
-        plan = _compile(program, directory, provider, model)
-        finish = trio.run(partial(run_lines, stdin_fd=stdin_fd), plan, settings, JsonReport(level), os.environ)
+        plan = _compile(program, directory, provider, model, project)
+        with _zygote(plan, project) as zygote:
+            import trio
+
+            from fabric.runtime.foreground import run_lines
+
+            serve = partial(run_lines, zygote=zygote, stdin_fd=stdin_fd)
+            finish = trio.run(serve, plan, settings, JsonReport(level), os.environ)
     _end(finish)
 
 
@@ -126,8 +169,8 @@ def call(
     ] = None,
     provider: Provider = None,
     model: Model = None,
-    ready_timeout: ReadyTimeout = DEFAULTS.ready_timeout_s,
-    grace: Grace = DEFAULTS.grace_s,
+    ready_timeout: ReadyTimeout = None,
+    grace: Grace = None,
     log_level: LogLevel = "error",
 ) -> None:
     """Run a program once on one message; print every output.
@@ -138,11 +181,13 @@ def call(
     """
     if message is not None and not message.strip():
         raise ConfigError("the message is empty: give a JSON value")
-    settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace, refusal_ends=True)
+    project = read_settings(Path.cwd())
+    settings = _settings(project, ready_timeout, grace, refusal_ends=True)
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
-        _run_lines(find_program(program), provider, model, settings, _level(log_level), stdin_fd=stdin.fileno())
+        program = find_program(program, project)
+        _run_lines(program, project, provider, model, settings, _level(log_level), stdin_fd=stdin.fileno())
 
 
 def up(
@@ -152,8 +197,8 @@ def up(
     ] = None,
     provider: Provider = None,
     model: Model = None,
-    ready_timeout: ReadyTimeout = DEFAULTS.ready_timeout_s,
-    grace: Grace = DEFAULTS.grace_s,
+    ready_timeout: ReadyTimeout = None,
+    grace: Grace = None,
     log_level: LogLevel = "warning",
 ) -> None:
     """Run a program as a service in the foreground, until Ctrl-C; `fabric send` talks to it.
@@ -164,16 +209,25 @@ def up(
     did not start, 5 not everything was delivered, 130 or 143 ended by a second signal.
     """
     started_s = time.monotonic()
-    spec = find_program(program)
+    project_settings = read_settings(Path.cwd())
+    settings = _settings(project_settings, ready_timeout, grace, refusal_ends=False)
+    spec = find_program(program, project_settings)
     with open_run_directory(os.environ) as directory:
-        plan = _compile(spec, directory, provider, model)
+        plan = _compile(spec, directory, provider, model, project_settings)
         progress = Progress(plan, started_s, _level(log_level))
         running = Running(project or project_name(spec), os.getpid(), str(spec.resolve()), f"{directory}/service.sock")
-        serve = partial(
-            run_service, socket_path=running.socket, opened=progress.opened, asked_to_stop=progress.asked_to_stop
-        )
-        with recorded(running, _state() or Path(STATE_DIRECTORY)):
-            settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace)
+        with recorded(running, _state() or Path(STATE_DIRECTORY)), _zygote(plan, project_settings) as zygote:
+            import trio
+
+            from fabric.runtime.foreground import run_service
+
+            serve = partial(
+                run_service,
+                zygote=zygote,
+                socket_path=running.socket,
+                opened=progress.opened,
+                asked_to_stop=progress.asked_to_stop,
+            )
             finish, messages, unclaimed = trio.run(serve, plan, settings, progress, os.environ)
     progress.stopped(finish, messages, unclaimed)
     _end(finish)
@@ -205,6 +259,10 @@ def send(
     running = find_service(Path.cwd(), _state(), spec=spec, project=project)
     lines = iter(messages) if messages else _stdin_lines()
     printer = AnswerPrinter()
+    import trio
+
+    from fabric.runtime.service_client import talk
+
     talking = partial(talk, wait=wait, wait_timeout_s=wait_timeout)
     trio.run(talking, running, port, lines, printer)
     if printer.any_failed:

@@ -16,9 +16,12 @@ from fabric.errors import ConfigError, ProgramError
 from fabric.graph.render import FORMATS, render
 from fabric.lang.diagnostic import render_all, to_json
 from fabric.plan.render import render_plan
+from fabric.settings import ProjectSettings, read_settings
 from fabric.wire.payload import encode_json
 
-PROGRAM = typer.Argument(help="The program's file; left out: the only *.plumb file here.", show_default=False)
+PROGRAM = typer.Argument(
+    help="The program's file; left out: that of fabric.toml, or the only *.plumb file here.", show_default=False
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -28,8 +31,8 @@ def register(app: typer.Typer) -> None:
     app.command()(graph)
 
 
-def find_program(program: Path | None) -> Path:
-    """Return the program that is meant.
+def find_program(program: Path | None, project: ProjectSettings) -> Path:
+    """Return the program that is meant: the one named, else the project's, else the only one here.
 
     Raises:
         ConfigError: none was named, and there is not exactly one here.
@@ -38,6 +41,8 @@ def find_program(program: Path | None) -> Path:
         if program.is_dir():
             raise ConfigError(f"{program} is a directory; name a program, such as {program / 'main.plumb'}")
         return program
+    if project.spec is not None:
+        return project.spec
     found = sorted(Path().glob("*.plumb"))
     if len(found) == 1:
         return found[0]
@@ -62,7 +67,7 @@ def check(
         raise ConfigError(f"--format {output}: expected text or json")
     failed = False
     reports = []
-    for program in programs or [find_program(None)]:
+    for program in programs or [find_program(None, read_settings(Path.cwd()))]:
         module, diagnostics = check_text(read_source(program))
         failed |= module is None
         if output == "json":
@@ -97,9 +102,13 @@ def plan(
     """
     if output not in ("text", "json"):
         raise ConfigError(f"--format {output}: expected text or json")
-    resources = os.environ.get("PLUMB_RESOURCES", "")
+    project = read_settings(Path.cwd())
     made, _ = compile_file(
-        find_program(program), run_directory="RUN", provider=provider, model=model, resources=resources
+        find_program(program, project),
+        run_directory="RUN",
+        provider=provider or project.provider,
+        model=model or project.model,
+        resources=os.environ.get("PLUMB_RESOURCES", ""),
     )
     typer.echo(render_plan(made, output))
 
@@ -116,4 +125,4 @@ def graph(
     """
     if output not in FORMATS:
         raise ConfigError(f"--format {output}: expected {', '.join(FORMATS)}")
-    typer.echo(render(check_file(find_program(program)).graph, output))
+    typer.echo(render(check_file(find_program(program, read_settings(Path.cwd()))).graph, output))
