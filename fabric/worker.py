@@ -27,18 +27,17 @@ from collections.abc import Awaitable, Callable
 from itertools import chain
 from typing import Any
 
-import msgspec
 import trio
 
 from fabric.errors import ConfigError, FabricError, ValueRejected, sole
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Receiver, Sender
-from fabric.transport.sockets import open_sockets
+from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import Kind, decode, encode, encode_answer, join, kind, readdress, span_and_payload, split
 from fabric.wire.control import BATCHES, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, validator
-from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec
+from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
 
 
 class FunctionFailed(FabricError):
@@ -280,7 +279,7 @@ class _Answer:
 
 
 async def _serve_control(endpoints: dict[str, str], name: str, control: Control) -> None:
-    async with open_sockets(linger_ms=-1) as transport:
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
         ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False)
         ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True)
         await run_control(ctrl_in, ctrl_out, name, control)
@@ -301,7 +300,7 @@ def _control_thread(endpoints: dict[str, str], name: str, control: Control) -> N
 async def _serve(spec: WorkerSpec, function: Callable[[Any], Any], endpoints: dict[str, str]) -> None:
     control = Control()
     thread = threading.Thread(target=_control_thread, args=(endpoints, spec.name, control), name="control", daemon=True)
-    async with open_sockets(linger_ms=-1) as transport:
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
         source = transport.receiver(endpoints["input"], bind=False)
         sink = transport.sender(endpoints["output"], bind=True)
         thread.start()  # it announces us: only now, when the data sockets are open
@@ -316,7 +315,7 @@ def main() -> int:
     try:
         die_with_parent(int(environment[PARENT_FD_VARIABLE]))
         with open(int(environment[SPEC_FD_VARIABLE]), "rb") as file:
-            spec = msgspec.json.decode(file.read(), type=WorkerSpec)
+            spec = decode_spec(file.read())
         endpoints = {port: environment[name] for port, name in ENDPOINT_VARIABLES.items() if name in environment}
     except KeyError as error:
         return _fail(ConfigError(f"{error.args[0]} is not set: this program is started by a fabric"))

@@ -1,4 +1,7 @@
-"""Commands that run a program, or talk to one that runs."""
+"""Commands that run a program, or talk to one that runs.
+
+The event loop and the sockets are imported where they are needed: while the zygote imports what its workers need.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import trio
 import typer
 
 from fabric.cli.log_lines import LogLines
@@ -43,14 +46,13 @@ from fabric.cli.report import (
 from fabric.cli.write import PROGRAM, find_program
 from fabric.compiler import compile_file
 from fabric.errors import ConfigError, FabricError, sole
+from fabric.launch.preload import ZygoteProcess, open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.ending import left_alive
-from fabric.runtime.foreground import run_lines, run_service
 from fabric.runtime.journal import Journal
 from fabric.runtime.processes import identify
-from fabric.runtime.service_client import talk
 from fabric.runtime.services import (
     STATE_DIRECTORY,
     Outcome,
@@ -63,23 +65,32 @@ from fabric.runtime.services import (
 )
 from fabric.session.events import Finish, Level
 from fabric.session.session import Settings
+from fabric.settings import ProjectSettings, read_settings
 from fabric.wire.lines import LineSplitter, one_line
 from fabric.wire.payload import decode_json
 
 Project = Annotated[str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")]
 Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
 Model = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")]
+DEFAULTS = Settings()
 ReadyTimeout = Annotated[
-    float, typer.Option(help="Seconds until every worker has to be ready.", envvar="FABRIC_READY_TIMEOUT", min=0.1)
+    float | None,
+    typer.Option(
+        help="Seconds until every worker has to be ready.",
+        envvar="FABRIC_READY_TIMEOUT",
+        min=0.1,
+        show_default=f"{DEFAULTS.ready_timeout_s:g}",
+    ),
 ]
 Grace = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--timeout",
         "-t",
         help="Seconds of silence before a worker that should end is ended.",
         envvar="FABRIC_GRACE",
         min=0.0,
+        show_default=f"{DEFAULTS.grace_s:g}",
     ),
 ]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
@@ -91,8 +102,6 @@ Attach = Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Print 
 NoAttach = Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Do not print what this worker writes.")]
 LogPrefix = Annotated[bool, typer.Option("--log-prefix/--no-log-prefix", help="The worker's name in each line.")]
 Timestamps = Annotated[bool, typer.Option("--timestamps", help="The time in each line.")]
-
-DEFAULTS = Settings()
 
 
 def register(app: typer.Typer) -> None:
@@ -130,14 +139,34 @@ def state_directory() -> Path | None:
     return Path(named) if named else None
 
 
-def _compile(program: Path, run_directory: str, provider: str | None, model: str | None) -> Plan:
-    resources = os.environ.get("PLUMB_RESOURCES", "")
+def _compile(
+    program: Path, run_directory: str, provider: str | None, model: str | None, project: ProjectSettings
+) -> Plan:
     plan, compiled = compile_file(
-        program, run_directory=run_directory, provider=provider, model=model, resources=resources
+        program,
+        run_directory=run_directory,
+        provider=provider or project.provider,
+        model=model or project.model,
+        resources=os.environ.get("PLUMB_RESOURCES", ""),
     )
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
     return plan
+
+
+def _settings(
+    project: ProjectSettings, ready_timeout_s: float | None, grace_s: float | None, *, refusal_ends: bool
+) -> Settings:
+    """Return what was asked for: a flag or a variable, else what the project says, else the default."""
+    said = {
+        "ready_timeout_s": project.ready_timeout_s if ready_timeout_s is None else ready_timeout_s,
+        "grace_s": project.grace_s if grace_s is None else grace_s,
+    }
+    return Settings(refusal_ends=refusal_ends, **{name: value for name, value in said.items() if value is not None})
+
+
+def _zygote(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:
+    return open_zygote(plan.workers if project.launch == "zygote" else ())
 
 
 def _end(finish: Finish) -> None:
@@ -153,8 +182,8 @@ def run(
     program: Annotated[Path | None, PROGRAM] = None,
     provider: Provider = None,
     model: Model = None,
-    ready_timeout: ReadyTimeout = DEFAULTS.ready_timeout_s,
-    grace: Grace = DEFAULTS.grace_s,
+    ready_timeout: ReadyTimeout = None,
+    grace: Grace = None,
     log_level: LogLevel = "error",
 ) -> None:
     """Run a program on stdin and stdout: one JSON value a line, until the input ends and everything has drained.
@@ -166,16 +195,30 @@ def run(
     Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 4 a worker did not
     start, 5 not everything was delivered, 130 or 143 ended by a second signal.
     """
-    settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace, refusal_ends=True)
-    _run_lines(find_program(program), provider, model, settings, check_level(log_level), stdin_fd=0)
+    project = read_settings(Path.cwd())
+    settings = _settings(project, ready_timeout, grace, refusal_ends=True)
+    _run_lines(find_program(program, project), project, provider, model, settings, check_level(log_level), stdin_fd=0)
 
 
 def _run_lines(
-    program: Path, provider: str | None, model: str | None, settings: Settings, level: str, *, stdin_fd: int
+    program: Path,
+    project: ProjectSettings,
+    provider: str | None,
+    model: str | None,
+    settings: Settings,
+    level: str,
+    *,
+    stdin_fd: int,
 ) -> None:
     with open_run_directory(os.environ) as directory:
-        plan = _compile(program, directory, provider, model)
-        finish = trio.run(partial(run_lines, stdin_fd=stdin_fd), plan, settings, JsonReport(level), os.environ)
+        plan = _compile(program, directory, provider, model, project)
+        with _zygote(plan, project) as zygote:
+            import trio
+
+            from fabric.runtime.foreground import run_lines
+
+            serve = partial(run_lines, zygote=zygote, stdin_fd=stdin_fd)
+            finish = trio.run(serve, plan, settings, JsonReport(level), os.environ)
     _end(finish)
 
 
@@ -186,8 +229,8 @@ def call(
     ] = None,
     provider: Provider = None,
     model: Model = None,
-    ready_timeout: ReadyTimeout = DEFAULTS.ready_timeout_s,
-    grace: Grace = DEFAULTS.grace_s,
+    ready_timeout: ReadyTimeout = None,
+    grace: Grace = None,
     log_level: LogLevel = "error",
 ) -> None:
     """Run a program once on one message; print every output.
@@ -198,11 +241,13 @@ def call(
     """
     if message is not None and not message.strip():
         raise ConfigError("the message is empty: give a JSON value")
-    settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace, refusal_ends=True)
+    project = read_settings(Path.cwd())
+    settings = _settings(project, ready_timeout, grace, refusal_ends=True)
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
-        _run_lines(find_program(program), provider, model, settings, check_level(log_level), stdin_fd=stdin.fileno())
+        program = find_program(program, project)
+        _run_lines(program, project, provider, model, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
 def up(
@@ -216,8 +261,8 @@ def up(
     ] = None,
     provider: Provider = None,
     model: Model = None,
-    ready_timeout: ReadyTimeout = DEFAULTS.ready_timeout_s,
-    grace: Grace = DEFAULTS.grace_s,
+    ready_timeout: ReadyTimeout = None,
+    grace: Grace = None,
     attach: Attach = None,
     no_attach: NoAttach = None,
     log_prefix: LogPrefix = True,
@@ -241,7 +286,9 @@ def up(
     if progress not in PROGRESS:
         raise ConfigError(f"--progress {progress}: expected {', '.join(PROGRESS)}")
     level = check_level(log_level)
-    spec = find_program(program)
+    said = read_settings(Path.cwd())
+    settings = _settings(said, ready_timeout, grace, refusal_ends=False)
+    spec = find_program(program, said)
     # What depends on the terminal is decided here: a service that was left running has none.
     how = {"color": use_color(), "timestamps": timestamps, "prefix": log_prefix, "json": use_json()}
     columns, in_place = shutil.get_terminal_size().columns, os.isatty(2)
@@ -254,14 +301,15 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        plan = _compile(spec, directory, provider, model)
+        plan = _compile(spec, directory, provider, model, said)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)
         screen = Screen(plan, lines, shown, level, attached=attached, write=print_line, columns=columns, child=child)
         screen.begin(time.monotonic() - started_s)
-        settings = Settings(ready_timeout_s=ready_timeout, grace_s=grace)
-        outcome = _serve(plan, project or project_name(spec), f"{directory}/service.sock", settings, screen, level)
+        name = project or project_name(spec)
+        with _zygote(plan, said) as zygote:
+            outcome = _serve(plan, name, f"{directory}/service.sock", settings, screen, level, zygote)
     if outcome.error is not None:
         print_error(outcome.error[1], outcome.error[0])
     print_losses(outcome.losses)
@@ -301,13 +349,30 @@ def _attached(
 
 def _refuse_left(before: Record | None) -> None:
     """Refuse to replace the record of a killed service as long as it is all that is known of its workers."""
-    if before is not None and before.outcome is None and (left := trio.run(left_alive, before)):
+    if before is None or before.outcome is not None:
+        return
+    import trio
+
+    left = trio.run(left_alive, before)
+    if left:
         names = ", ".join(f"{worker.name} (pid {worker.process.pid})" for worker in left if worker.process)
         raise ConfigError(f"'{before.project}' was killed, and left {names} alive; fabric down ends them")
 
 
-def _serve(plan: Plan, project: str, socket: str, settings: Settings, screen: Screen, level: Level) -> Outcome:
+def _serve(
+    plan: Plan,
+    project: str,
+    socket: str,
+    settings: Settings,
+    screen: Screen,
+    level: Level,
+    zygote: ZygoteProcess | None,
+) -> Outcome:
     """Run the service under its name, and write down how it ended, whatever happens."""
+    import trio
+
+    from fabric.runtime.foreground import run_service
+
     us = identify(os.getpid())
     assert us is not None
     state = state_directory() or Path(STATE_DIRECTORY)
@@ -315,7 +380,7 @@ def _serve(plan: Plan, project: str, socket: str, settings: Settings, screen: Sc
         _refuse_left(read_record(record_file(state, project)))
         journal = Journal(plan, project, state, socket, process=us, level="debug" if level == "debug" else "info")
         try:
-            outcome = trio.run(run_service, plan, settings, screen, journal, os.environ)
+            outcome = trio.run(partial(run_service, zygote=zygote), plan, settings, screen, journal, os.environ)
         except BaseException as error:
             found = sole(error)
             code, word = (found.exit_code, found.code) if isinstance(found, FabricError) else (70, "internal_error")
@@ -351,6 +416,10 @@ def send(
     running = find_service(Path.cwd(), state_directory(), spec=spec, project=project)
     lines = iter(messages) if messages else _stdin_lines()
     printer = AnswerPrinter()
+    import trio
+
+    from fabric.runtime.service_client import talk
+
     talking = partial(talk, wait=wait, wait_timeout_s=wait_timeout)
     trio.run(talking, running, port, lines, printer)
     if printer.any_failed:

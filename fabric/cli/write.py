@@ -17,9 +17,12 @@ from fabric.errors import ConfigError, ProgramError
 from fabric.graph.render import FORMATS, render
 from fabric.lang.diagnostic import render_all, to_json
 from fabric.plan.render import render_plan
+from fabric.settings import ProjectSettings, read_settings
 from fabric.wire.payload import encode_json
 
-PROGRAM = typer.Argument(help="The program's file; left out: the only *.plumb file here.", show_default=False)
+PROGRAM = typer.Argument(
+    help="The program's file; left out: that of fabric.toml, or the only *.plumb file here.", show_default=False
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -29,8 +32,8 @@ def register(app: typer.Typer) -> None:
     app.command()(graph)
 
 
-def find_program(program: Path | None) -> Path:
-    """Return the program that is meant.
+def find_program(program: Path | None, project: ProjectSettings) -> Path:
+    """Return the program that is meant: the one named, else the project's, else the only one here.
 
     Raises:
         ConfigError: none was named, and there is not exactly one here.
@@ -39,6 +42,8 @@ def find_program(program: Path | None) -> Path:
         if program.is_dir():
             raise ConfigError(f"{program} is a directory; name a program, such as {program / 'main.plumb'}")
         return program
+    if project.spec is not None:
+        return project.spec
     found = sorted(Path().glob("*.plumb"))
     if len(found) == 1:
         return found[0]
@@ -63,7 +68,7 @@ def check(
         raise ConfigError(f"--format {output}: expected text or json")
     failed = False
     reports = []
-    for program in programs or [find_program(None)]:
+    for program in programs or [find_program(None, read_settings(Path.cwd()))]:
         module, diagnostics = check_text(read_source(program))
         failed |= module is None
         if output == "json":
@@ -98,9 +103,13 @@ def plan(
     """
     if output not in ("text", "json"):
         raise ConfigError(f"--format {output}: expected text or json")
-    resources = os.environ.get("PLUMB_RESOURCES", "")
+    project = read_settings(Path.cwd())
     made, _ = compile_file(
-        find_program(program), run_directory="RUN", provider=provider, model=model, resources=resources
+        find_program(program, project),
+        run_directory="RUN",
+        provider=provider or project.provider,
+        model=model or project.model,
+        resources=os.environ.get("PLUMB_RESOURCES", ""),
     )
     typer.echo(render_plan(made, output))
 
@@ -125,7 +134,8 @@ def graph(
         raise ConfigError(f"--format {chosen}: expected {', '.join(FORMATS)}")
     if open_ and chosen != "svg":
         raise ConfigError(f"--open shows a picture: expected --format svg, got {chosen}")
-    drawing = render(check_file(find_program(program)).graph, chosen).encode()  # UTF-8, whatever the terminal's is
+    graph = check_file(find_program(program, read_settings(Path.cwd()))).graph
+    drawing = render(graph, chosen).encode()  # UTF-8, whatever the terminal's is
     if open_ and output is None:
         descriptor, name = tempfile.mkstemp(prefix="fabric-", suffix=".svg")
         os.close(descriptor)

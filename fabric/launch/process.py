@@ -24,19 +24,21 @@ import trio
 from fabric.errors import TransportClosed, WorkerFailed
 from fabric.launch import guard
 from fabric.launch.environment import worker_environment
+from fabric.launch.forked import ForkedWorker, Forker
+from fabric.launch.launcher import Worker
+from fabric.launch.preload import ZygoteProcess, module_to_fork
+from fabric.launch.stderr import read_lines
 from fabric.plan.plan import WorkerPlan
 from fabric.wire.lines import LineSplitter
 from fabric.wire.spec import PARENT_FD_VARIABLE, SPEC_FD_VARIABLE
 
 STDERR_FD = 2
 
-STDERR_LINE_BYTES_MAX = 1024 * 1024
-"""What is longer of a line on stderr is left out: a program that never ends its line must not fill the memory."""
-
 
 class _ProcessWorker:
-    def __init__(self, process: trio.Process, guard: _Guard | None) -> None:
+    def __init__(self, process: trio.Process, output: trio.lowlevel.FdStream, guard: _Guard | None) -> None:
         self._process = process
+        self._output = output
         self._guard = guard
         self._over = False
 
@@ -66,20 +68,8 @@ class _ProcessWorker:
         with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
             os.killpg(self.pid, getattr(signal, f"SIG{name}"))
 
-    async def stderr_lines(self) -> AsyncIterator[str]:
-        stream = self._process.stderr
-        assert stream is not None
-        line = bytearray()
-        async with stream:
-            async for chunk in stream:
-                *ends, rest = chunk.split(b"\n")
-                for end in ends:
-                    yield (line + end)[:STDERR_LINE_BYTES_MAX].decode(errors="replace")
-                    line.clear()
-                line += rest
-                del line[STDERR_LINE_BYTES_MAX:]
-            if line:
-                yield line.decode(errors="replace")
+    def stderr_lines(self) -> AsyncIterator[str]:
+        return read_lines(self._output)
 
     async def stdout_lines(self) -> AsyncIterator[bytes]:
         stream = self._process.stdout
@@ -128,20 +118,39 @@ class _Guard:
 class ProcessLauncher:
     """Starts programs. Made by :func:`open_launcher`."""
 
-    def __init__(self, environment: Mapping[str, str], liveness_fd: int) -> None:
+    def __init__(self, environment: Mapping[str, str], liveness_fd: int, forker: Forker | None) -> None:
         self._environment = environment
         self._liveness_fd = liveness_fd
+        self._forker = forker
         self._guard: _Guard | None = None
         self._guard_process: trio.Process | None = None
         self._guard_lock = trio.Lock()
         self._workers: list[_ProcessWorker] = []
 
-    async def launch(self, worker: WorkerPlan) -> _ProcessWorker:
+    async def launch(self, worker: WorkerPlan) -> Worker:
         """Start one; see :class:`fabric.launch.launcher.Launcher`."""
-        watcher = None if worker.ours else await self._open_guard()
         environment = worker_environment(worker, self._environment)
+        module = module_to_fork(worker)
+        # A zygote that has died is not started again: whoever is launched then is spawned, which is only slower.
+        if self._forker is not None and self._forker.obituary is None and module is not None:
+            return await self._fork(self._forker, worker, module, environment)
+        return await self._spawn(worker, environment)
+
+    async def _fork(
+        self, forker: Forker, worker: WorkerPlan, module: str, environment: Mapping[str, str]
+    ) -> ForkedWorker:
+        variables = msgspec.msgpack.encode({os.fsencode(name): os.fsencode(environment[name]) for name in environment})
+        with tempfile.TemporaryFile() as file:
+            file.write(variables + msgspec.json.encode(worker.spec))
+            file.seek(0)
+            return await forker.fork(worker.name, module, len(variables), file.fileno())
+
+    async def _spawn(self, worker: WorkerPlan, environment: dict[str, str]) -> _ProcessWorker:
+        watcher = None if worker.ours else await self._open_guard()
         environment[PARENT_FD_VARIABLE] = str(self._liveness_fd)
         lines = subprocess.PIPE if worker.transport == "stdio" else None
+        reading_fd, writing_fd = os.pipe()
+        output = trio.lowlevel.FdStream(reading_fd)
         with tempfile.TemporaryFile() as spec:
             spec.write(msgspec.json.encode(worker.spec))
             spec.seek(0)
@@ -153,19 +162,21 @@ class ProcessLauncher:
                 process = await trio.lowlevel.open_process(
                     worker.command,
                     stdin=lines or subprocess.DEVNULL,
-                    stdout=lines or STDERR_FD,  # what a worker prints is for people to read
-                    stderr=subprocess.PIPE,
+                    stdout=lines or writing_fd,  # what a worker on sockets prints is for people to read
+                    stderr=writing_fd,
                     env=environment,
                     pass_fds=descriptors,
                     start_new_session=True,
                 )
-            except OSError as error:
-                raise WorkerFailed(f"{worker.command[0]!r}: {error.strerror}") from None
-            except ValueError as error:  # a zero byte in an argument or a variable
-                raise WorkerFailed(f"{worker.command[0]!r}: {error}") from None
+            except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument or a variable
+                await output.aclose()
+                why = error.strerror if isinstance(error, OSError) else error
+                raise WorkerFailed(f"{worker.command[0]!r}: {why}") from None
+            finally:
+                os.close(writing_fd)
         if watcher is not None:
             watcher.watch(process.pid)
-        self._workers.append(_ProcessWorker(process, watcher))
+        self._workers.append(_ProcessWorker(process, output, watcher))
         return self._workers[-1]
 
     async def _open_guard(self) -> _Guard:
@@ -183,6 +194,8 @@ class ProcessLauncher:
 
     async def close(self) -> None:
         """End what is left: workers of a session that was broken off, and the guard."""
+        if self._forker is not None:
+            await self._forker.close()
         for worker in self._workers:
             worker.signal("KILL")
             await worker.wait()
@@ -193,18 +206,28 @@ class ProcessLauncher:
 
 
 @asynccontextmanager
-async def open_launcher(environment: Mapping[str, str]) -> AsyncIterator[ProcessLauncher]:
+async def open_launcher(
+    environment: Mapping[str, str], zygote: ZygoteProcess | None = None
+) -> AsyncIterator[ProcessLauncher]:
     """Give a launcher; at its end, or with this process, the pipe ends that keeps workers alive.
 
     Args:
         environment: the coordinator's; workers get the part of it that they need.
+        zygote: forks the workers that can be forked; without it every worker is spawned.
     """
     liveness_fd, keep_alive_fd = os.pipe()
-    launcher = ProcessLauncher(environment, liveness_fd)
-    try:
-        yield launcher
-    finally:
-        os.close(keep_alive_fd)
-        os.close(liveness_fd)
-        with trio.CancelScope(shield=True):
-            await launcher.close()
+    async with trio.open_nursery() as nursery:
+        forker = None if zygote is None else Forker(zygote, nursery)
+        launcher = ProcessLauncher(environment, liveness_fd, forker)
+        hearing = trio.CancelScope(shield=True)  # it has to hear of the ends that close() waits for
+        if forker is not None:
+            nursery.start_soon(forker.run, hearing)
+        try:
+            yield launcher
+        finally:
+            os.close(keep_alive_fd)
+            os.close(liveness_fd)
+            with trio.CancelScope(shield=True):
+                await launcher.close()
+            hearing.cancel()
+            nursery.cancel_scope.cancel()

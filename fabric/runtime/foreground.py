@@ -20,6 +20,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError
+from fabric.launch.preload import ZygoteProcess
 from fabric.launch.process import open_launcher
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Client, Coordinator, Report
@@ -47,11 +48,16 @@ class ErrorReport(Report, Protocol):
 
 @asynccontextmanager
 async def _coordinator(
-    plan: Plan, settings: Settings, client: Client, report: Report, environment: Mapping[str, str]
+    plan: Plan,
+    settings: Settings,
+    client: Client,
+    report: Report,
+    environment: Mapping[str, str],
+    zygote: ZygoteProcess | None,
 ) -> AsyncIterator[Coordinator]:
     _raise_descriptor_limit(len(plan.workers))
     session = Session(plan, settings, random.Random(os.urandom(32)))
-    async with open_launcher(environment) as launcher, open_sockets() as transport:
+    async with open_launcher(environment, zygote) as launcher, open_sockets() as transport:
         yield Coordinator(session, transport, launcher, client, report)
 
 
@@ -83,10 +89,15 @@ async def run_lines(
     report: ErrorReport,
     environment: Mapping[str, str],
     *,
+    zygote: ZygoteProcess | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
 ) -> Finish:
-    """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended."""
+    """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended.
+
+    Args:
+        zygote: forks the workers that can be forked; without it each is spawned.
+    """
     gateway = LineGateway(plan, report.error)
     writing = trio.CancelScope()
     written = trio.Event()
@@ -99,7 +110,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        _coordinator(plan, settings, gateway, report, environment) as coordinator,
+        _coordinator(plan, settings, gateway, report, environment, zygote) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -164,6 +175,8 @@ async def run_service(
     report: ServiceReport,
     journal: Journal,
     environment: Mapping[str, str],
+    *,
+    zygote: ZygoteProcess | None = None,
 ) -> Outcome:
     """Serve a plan on the local socket of its record until a signal or a client ends it; return how it ended.
 
@@ -194,7 +207,7 @@ async def run_service(
 
     service = Service(plan, both.opened, both.noted, drain=drain, insist=insist)
     async with (
-        _coordinator(plan, settings, service, both, environment) as coordinator,
+        _coordinator(plan, settings, service, both, environment, zygote) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)

@@ -51,6 +51,7 @@ class SocketRelay:
 
     def __init__(self, plan: WorkerPlan, transport: Transport, arrive: Arrive, nursery: trio.Nursery) -> None:
         self.complaint: str | None = None
+        self._ours = plan.ours
         self._senders: dict[str, Sender] = {}
         self._receivers: dict[str, Receiver] = {}
         self._ended: dict[str, trio.Event] = {"output": trio.Event()}
@@ -81,7 +82,8 @@ class SocketRelay:
     async def serve(self, worker: Worker) -> int:
         """See :class:`Relay`. Waits for the end of each port that has spoken, of ``output`` in any case."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, worker)
+            if not self._ours:  # ours refuse to send what would break the channel, and never close it before their end
+                nursery.start_soon(self._watch, worker)
             status = await worker.wait()
             nursery.cancel_scope.cancel()
         if status == 0:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 __all__ = ["die_with_parent"]
 
+import _thread
 import os
 import signal
-import threading
 
 
 def die_with_parent(descriptor: int) -> None:
@@ -26,4 +26,6 @@ def die_with_parent(descriptor: int) -> None:
         os._exit(1)
 
     os.set_inheritable(descriptor, False)
-    threading.Thread(target=watch, name="liveness", daemon=True).start()
+    _thread.start_new_thread(
+        watch, ()
+    )  # threading's own would cost each forked worker 200 KiB of memory that it shares

@@ -16,7 +16,7 @@ Measured: 1 KiB relay over ipc, this rule with batches 336k frames a second, one
 
 from __future__ import annotations
 
-__all__ = ["ZmqTransport", "libzmq_version", "open_sockets"]
+__all__ = ["SOCKETS_OF_A_WORKER_MAX", "ZmqTransport", "libzmq_version", "open_sockets"]
 
 import time
 from collections import deque
@@ -31,8 +31,16 @@ from fabric.errors import ConfigError, TransportClosed
 from fabric.transport.ports import BATCH_FRAMES_MAX, check_size
 from fabric.wire.codec import FRAME_BYTES_MAX
 
-ZMQ_SOCKETS_MAX = 65_536
+SOCKETS_MAX = 65_536
 """The library's default of 1,023 is used up by 146 workers."""
+
+SOCKETS_OF_A_WORKER_MAX = 32
+"""Each that there might be takes 12 bytes, which are written when the first is opened: 768 KiB for a coordinator."""
+
+RECONNECT_MS = 5
+RECONNECT_MAX_MS = 100
+"""The coordinator connects before a worker binds. A forked one does milliseconds later, and would wait for the rest of
+the library's 100 ms. Doubled with each attempt, so that a slow one is not asked much more often than that."""
 
 
 TURN_S = 200e-6
@@ -53,6 +61,8 @@ class _Socket:
         # With the default of 1,000 libzmq stops reading there; if the peer, its linger over, goes meanwhile, what still
         # lies in the kernel's buffer is lost (of 2,000 frames sent at once by a worker that then left: 450 to 850).
         self._socket.set(zmq.RCVHWM, 0)
+        self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self._socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         try:
             (self._socket.bind if bind else self._socket.connect)(endpoint)
         except zmq.ZMQError as error:
@@ -200,15 +210,16 @@ class ZmqTransport:
 
 
 @asynccontextmanager
-async def open_sockets(*, linger_ms: int = 0) -> AsyncIterator[ZmqTransport]:
+async def open_sockets(*, linger_ms: int = 0, sockets_max: int = SOCKETS_MAX) -> AsyncIterator[ZmqTransport]:
     """Give a transport, and at the end close its sockets and destroy its context.
 
     Args:
         linger_ms: how long frames that were sent may still travel after the body has ended without an error; -1: until
             the peer has them. A worker says -1, since its last end-of-channel has no other proof. After an error: none.
+        sockets_max: how many it has to be able to open.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    context.set(zmq.MAX_SOCKETS, min(ZMQ_SOCKETS_MAX, context.get(zmq.SOCKET_LIMIT)))
+    context.set(zmq.MAX_SOCKETS, min(sockets_max, context.get(zmq.SOCKET_LIMIT)))
     linger_at_end_ms = 0
     try:
         async with trio.open_nursery() as nursery:

@@ -11,6 +11,7 @@ __all__ = [
     "SPEC_FD_VARIABLE",
     "Document",
     "WorkerSpec",
+    "decode_spec",
 ]
 
 from typing import Any
@@ -66,3 +67,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     directory: str = "."
     documents: tuple[Document, ...] = ()
     ports: tuple[str, ...] = ()
+
+
+decode_spec = msgspec.json.Decoder(WorkerSpec).decode
+"""Read a spec from JSON. Raises msgspec.DecodeError."""

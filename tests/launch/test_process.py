@@ -17,7 +17,8 @@ import trio
 
 from fabric.errors import TransportClosed, ValueRejected, WorkerFailed
 from fabric.launch.launcher import Worker
-from fabric.launch.process import STDERR_LINE_BYTES_MAX, ProcessLauncher, open_launcher
+from fabric.launch.process import ProcessLauncher, open_launcher
+from fabric.launch.stderr import STDERR_LINE_BYTES_MAX
 from fabric.plan.plan import WorkerPlan
 from fabric.wire.lines import LINE_BYTES_MAX
 from fabric.wire.payload import STRING
@@ -187,13 +188,11 @@ async def test_a_worker_of_ours_reads_its_spec_from_a_descriptor(launcher: Proce
     }
 
 
-async def test_a_worker_on_sockets_has_an_empty_stdin_and_prints_for_people(
-    launcher: ProcessLauncher, capfd: pytest.CaptureFixture[str]
-):
-    """Its stdout is our stderr."""
-    worker = await launcher.launch(plan("sh", "-c", "cat; echo for people", stdio=False))
+async def test_a_worker_on_sockets_has_an_empty_stdin_and_prints_for_people(launcher: ProcessLauncher):
+    """Its stdout is its stderr."""
+    worker = await launcher.launch(plan("sh", "-c", "cat; echo for people; echo oh no >&2", stdio=False))
+    assert [line async for line in worker.stderr_lines()] == ["for people", "oh no"]
     assert await worker.wait() == 0
-    assert capfd.readouterr().err == "for people\n"
 
 
 # --- The end ---------------------------------------------------------------------------------------------------------
@@ -280,8 +279,8 @@ from fabric.wire.spec import WorkerSpec
 
 async def main():
     async with open_launcher(os.environ) as launcher:
-        # It prints on our stderr, as workers on sockets do.
-        command = ("sh", "-c", "echo started; sleep 3600")
+        # It holds our stderr, so that its end can be told.
+        command = ("sh", "-c", f"exec 2>/proc/{os.getpid()}/fd/2; echo started >&2; sleep 3600")
         worker = await launcher.launch(WorkerPlan("judge", WorkerSpec("judge", "worker", STRING, STRING), command))
         print(worker.pid, flush=True)
         await trio.sleep_forever()

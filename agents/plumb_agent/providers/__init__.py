@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PROVIDERS", "Provider", "ProviderFailed", "open_provider"]
+__all__ = ["PROVIDERS", "Provider", "ProviderFailed", "load_provider", "open_provider"]
 
 from typing import Protocol
 
@@ -36,6 +36,16 @@ class Provider(Protocol):
             ProviderFailed: there is no reply and asking again does not help.
         """
         ...
+
+
+def load_provider(name: str) -> None:
+    """Load the code and the data of a provider, as :func:`open_provider` will; nothing for one that is not known."""
+    if name == "eliza":
+        from plumb_agent.providers.eliza import load_script
+
+        load_script()
+    elif name == "scripted":
+        import plumb_agent.providers.scripted  # noqa: F401
 
 
 def open_provider(spec: WorkerSpec) -> Provider:

@@ -1,0 +1,172 @@
+"""``fabric.toml``: where it is looked for, what it may say, and what wins over it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import three_ways
+
+from fabric.errors import ConfigError
+from fabric.settings import ProjectSettings, read_settings
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_without_a_file_nothing_is_said(tmp_path: Path):
+    """And Python workers are forked."""
+    assert read_settings(tmp_path) == ProjectSettings(None, "zygote", None, None, None, None)
+
+
+def test_the_readmes_example_says_everything(tmp_path: Path):
+    """It has every key there is."""
+    example = re.search(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
+    assert example is not None
+    write(tmp_path / "fabric.toml", example[1])
+    assert read_settings(tmp_path) == ProjectSettings(
+        tmp_path / "main.plumb", "zygote", "eliza", "doctor", ready_timeout_s=30.0, grace_s=10.0
+    )
+
+
+def test_the_nearest_file_counts_and_is_not_mixed_with_others(tmp_path: Path):
+    """The program's path starts at the file."""
+    write(tmp_path / "fabric.toml", '[defaults]\nprovider = "eliza"\n')
+    write(tmp_path / "a" / "fabric.toml", 'spec = "x/main.plumb"')
+    (tmp_path / "a" / "b").mkdir()
+    assert read_settings(tmp_path / "a" / "b") == ProjectSettings(spec=tmp_path / "a" / "x" / "main.plumb")
+
+
+def test_a_pyproject_that_speaks_of_us_does_as_well(tmp_path: Path):
+    """Others are passed over; of two in one directory fabric.toml counts."""
+    write(tmp_path / "pyproject.toml", '[tool.fabric]\nlaunch = "spawn"\n')
+    write(tmp_path / "a" / "pyproject.toml", "[project]\nname = 'x'\n")
+    write(tmp_path / "b" / "pyproject.toml", "this is broken")
+    for folder in ("a", "b"):
+        assert read_settings(tmp_path / folder).launch == "spawn"
+    write(tmp_path / "fabric.toml", "[run]\nlaunch = 'zygote'\n")
+    assert read_settings(tmp_path).launch == "zygote"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\nspce = 'x'", ":2: unknown key 'spce'; did you mean 'spec'?"),
+        ("[run]\ngrace = 1\nready_timout = 1", ":3: unknown key 'ready_timout'; did you mean 'ready_timeout'?"),
+        ("run.grac = 1", ":1: unknown key 'grac'; did you mean 'grace'?"),
+        ("[deafults]\nprovider = 'x'", ":1: unknown key 'deafults'; did you mean 'defaults'?"),
+        ("quux = 1", ":1: unknown key 'quux'; expected spec, launch, defaults, run"),
+        ("defaults = {temperature = 1}", ": unknown key 'temperature'; expected provider, model"),
+        ("launch = 'spwan'", """:1: launch: expected "zygote" or "spawn", got 'spwan'"""),
+        ("[run]\n\nlaunch = 3", ":3: run.launch: expected str, got int"),
+        ("[run]\nready_timeout = 0", ":2: run.ready_timeout: expected float >= 0.1"),
+        ("[run]\ngrace = '10s'", ":2: run.grace: expected float, got str"),
+        ("run = 1", ":1: run: expected object, got int"),
+        ("spec = ''", ":1: spec: expected str of length >= 1"),
+        ("launch = 'spawn'\n[run]\nlaunch = 'spawn'", ":3: launch is given twice, here and at the top"),
+        ("spec = ", ": Invalid value (at end of document)"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_its_place(text: str, message: str, tmp_path: Path):
+    """File, line, key, what was expected and what was found."""
+    path = write(tmp_path / "fabric.toml", text)
+    with pytest.raises(ConfigError) as caught:
+        read_settings(tmp_path)
+    assert str(caught.value) == f"{path}{message}"
+
+
+def test_keys_of_a_pyproject_are_named_as_they_stand_there(tmp_path: Path):
+    """With the line in that file."""
+    path = write(tmp_path / "pyproject.toml", "[project]\nname = 'x'\n[tool.fabric.run]\ngrace = -1\n")
+    with pytest.raises(ConfigError) as caught:
+        read_settings(tmp_path)
+    assert str(caught.value) == f"{path}:4: tool.fabric.run.grace: expected float >= 0.0"
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
+    """As one that cannot be read."""
+    (tmp_path / "fabric.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="it is not UTF-8 text"):
+        read_settings(tmp_path)
+    (tmp_path / "a" / "fabric.toml").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="Is a directory"):
+        read_settings(tmp_path / "a")
+
+
+# --- The commands ----------------------------------------------------------------------------------------------------
+
+AGENT = "let main : !string -> !string = agent { }\n"
+
+
+@pytest.mark.processes
+def test_a_command_exits_with_2_if_the_file_is_wrong(tmp_path: Path):
+    """Nothing runs."""
+    path = write(tmp_path / "fabric.toml", "grace = 1")
+    for command in (["check"], ["run"], ["plan"], ["graph"], ["up"], ["call", "x.plumb", "1"]):
+        done = three_ways.fabric(*command, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert json.loads(done.stderr) == {
+            "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, run",
+            "code": "bad_config",
+        }
+
+
+@pytest.mark.processes
+def test_the_program_and_the_provider_come_from_the_file_unless_something_wins(tmp_path: Path):
+    """Flag, then environment, then file."""
+    write(tmp_path / "p" / "main.plumb", AGENT)
+    write(tmp_path / "other.plumb", AGENT)
+    write(tmp_path / "fabric.toml", 'spec = "p/main.plumb"\n[defaults]\nprovider = "scripted"\nmodel = "m"\n')
+    (tmp_path / "below").mkdir()
+
+    def planned(*arguments: str, env: dict[str, str] | None = None) -> tuple[str, str]:
+        done = three_ways.fabric("plan", "--format", "json", *arguments, cwd=tmp_path / "below", env=env)
+        assert done.returncode == 0, done.stderr
+        config = json.loads(done.stdout)["workers"][0]["config"]
+        return config["provider"], config["model"]
+
+    variable = {"PLUMB_PROVIDER": "eliza"}
+    assert planned() == ("scripted", "m")
+    assert planned(env=variable) == ("eliza", "doctor")
+    assert planned("--provider", "scripted", env=variable) == ("scripted", "m")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("launch", ["zygote", "spawn"])
+def test_the_file_says_how_workers_are_started(launch: str, tmp_path: Path):
+    """A worker sees who its parent is."""
+    write(tmp_path / "fabric.toml", f'launch = "{launch}"\n')
+    write(tmp_path / "shows.py", "import os\ndef f(value):\n    return open(f'/proc/{os.getppid()}/cmdline').read()\n")
+    program = write(
+        tmp_path / "main.plumb",
+        'let main : !int -> !string = python { call: "shows:f" }\n',
+    )
+    done = three_ways.fabric("call", program, "1", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert ("fabric.launch.zygote" in json.loads(done.stdout)) == (launch == "zygote")
+
+
+@pytest.mark.processes
+def test_times_come_from_the_file_unless_something_wins(tmp_path: Path):
+    """Flag, then environment, then file."""
+    write(tmp_path / "fabric.toml", "[run]\nready_timeout = 0.3\n")
+    program = write(
+        tmp_path / "main.plumb",
+        'let main : !int -> !int = worker { command: ["sleep", "99"] }\n',
+    )
+
+    def limit(*arguments: str, env: dict[str, str] | None = None) -> str:
+        done = three_ways.fabric("call", *arguments, program, "1", cwd=tmp_path, env=env)
+        assert done.returncode == 4
+        return str(json.loads(done.stderr)["error"])
+
+    assert limit().endswith("within 0.3 s")
+    assert limit(env={"FABRIC_READY_TIMEOUT": "0.4"}).endswith("within 0.4 s")
+    assert limit("--ready-timeout", "0.5", env={"FABRIC_READY_TIMEOUT": "0.4"}).endswith("within 0.5 s")
