@@ -103,7 +103,11 @@ class Journal:
         match note.event:
             case "worker.spawned":
                 process = identify(note.fields["pid"]) if note.fields["pid"] is not None else None
-                self._worker(name, state="starting", process=process, started_at=time.time())
+                (before,) = (worker for worker in self.record.workers if worker.name == name)
+                restarts = before.restarts + (before.started_at is not None)
+                self._worker(
+                    name, state="starting", process=process, started_at=time.time(), restarts=restarts, exit_status=None
+                )
             case "worker.ready":
                 self._worker(name, state="ready")
             case "worker.exited":

@@ -283,9 +283,7 @@ class Session:
         )
         slots = {name: barrier.slots for name, barrier in self._barriers.items()}
         taken = tuple(way.taken for way in self._ways.values())
-        return Snapshot(
-            workers, slots, self._lost, self._dead_lettered, self._unpaired, taken, tuple(self._arrived)
-        )
+        return Snapshot(workers, slots, self._lost, self._dead_lettered, self._unpaired, taken, tuple(self._arrived))
 
     def set_grace(self, grace_s: float) -> None:
         """Replace the grace time of the settings, for workers that are not asked to end yet."""
@@ -976,6 +974,7 @@ class Session:
         if worker.input_ended:
             self._end_ports(worker)
         elif worker.starts_again:
+            self._note("info", "worker.stopped", worker=worker.name, reason="restart")
             self._start_again(worker)
             return
         else:
