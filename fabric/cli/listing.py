@@ -145,7 +145,7 @@ def words(row: ServiceRow) -> str | None:
 
 # --- The table ------------------------------------------------------------------------------------------------------
 
-_COLUMNS = ("WORKER", "KIND", "STATE", "PID", "UPTIME", "IN", "OUT", "QUEUE", "WAITING ON", "MEM")
+_COLUMNS = ("WORKER", "KIND", "STATE", "PID", "UPTIME", "RESTARTS", "IN", "OUT", "QUEUE", "WAITING ON", "MEM")
 
 _WHAT_MAX = 40
 
@@ -180,6 +180,7 @@ def _cells(worker: WorkerRow) -> tuple[str, ...]:
         state,
         _count(worker.pid),
         duration(worker.uptime_s),
+        str(worker.restarts),
         _count(worker.accepted),
         _count(worker.answered),
         _count(queue),

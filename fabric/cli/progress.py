@@ -16,12 +16,11 @@ from fabric import __version__
 from fabric.cli.log_lines import LogLines
 from fabric.cli.report import count_of
 from fabric.plan.plan import Plan
-from fabric.runtime.coordinator import STDERR_LINES_KEPT
 from fabric.runtime.detach import Child
-from fabric.runtime.journal import describe_worker
 from fabric.runtime.log_files import Entry, note_entry, timestamp, worker_entry
-from fabric.runtime.services import Outcome
+from fabric.runtime.services import Outcome, describe_worker
 from fabric.session.events import Level, Note
+from fabric.session.failure import STDERR_LINES_KEPT
 
 Progress: TypeAlias = Literal["tty", "plain", "json", "quiet"]
 

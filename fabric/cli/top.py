@@ -107,13 +107,12 @@ def compare(project: str, before: Look, now: Look) -> Top:
 
 def render_top(top: Top) -> list[str]:
     """Return the lines of two tables: workers and channels."""
-    workers: list[tuple[str, ...]] = [
-        ("WORKER", "STATE", "PID", "IN/s", "OUT/s", "QUEUE", "STILL", "WAITING ON", "CPU", "MEM")
-    ]
-    workers += [_cells(worker) for worker in top.workers]
-    channels: list[tuple[str, ...]] = [("CHANNEL", "MESSAGES", "/s")]
-    channels += [(channel.channel, str(channel.messages), f"{channel.per_s:.1f}") for channel in top.channels]
-    return [f"{top.project} · {top.state}", *align(workers), "", *align(channels)]
+    workers = [_WORKER_COLUMNS, *map(_cells, top.workers)]
+    channels = [(channel.channel, str(channel.messages), f"{channel.per_s:.1f}") for channel in top.channels]
+    return [f"{top.project} · {top.state}", *align(workers), "", *align([("CHANNEL", "MESSAGES", "/s"), *channels])]
+
+
+_WORKER_COLUMNS = ("WORKER", "STATE", "PID", "IN/s", "OUT/s", "QUEUE", "STILL", "WAITING ON", "CPU", "MEM")
 
 
 def _cells(worker: TopWorker) -> tuple[str, ...]:

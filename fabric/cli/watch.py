@@ -52,16 +52,17 @@ def tail(
         ),
     ] = None,
     project: Project = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="All channels.")] = False,
     messages: Annotated[int | None, typer.Option("--messages", "-n", help="End after so many messages.", min=1)] = None,
     output: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
     timestamps: Timestamps = False,
     color: ColorChoice = "auto",
 ) -> None:
-    """Print the messages on channels of a running service, from now on, until Ctrl-C or its end. '->': on all of them.
+    """Print the messages on channels of a running service, from now on, until Ctrl-C or its end.
 
     The service does not wait for who reads this: what comes too fast is left out, and counted.
 
-    Examples: fabric tail composer; fabric tail -n 10 'composer->checker'; fabric tail --format json '->'
+    Examples: fabric tail composer; fabric tail -n 10 'composer->checker'; fabric tail --all --format json
 
     Exit codes: 0, 2 no channel is named (they are listed), 7 nothing is running, or it has no such channel.
     """
@@ -70,13 +71,13 @@ def tail(
     choose(color)
     spec, names = sort_arguments(arguments)
     service = find_service(Path.cwd(), state_directory(), spec=spec, project=project)
-    if not names:
+    if not names and not everything:
         known = trio.run(_status, service).channels
         listed = ", ".join(f"{name} ({count})" for name, count in known.items())
         raise ConfigError(f"which channel? Those of '{service.project}', with their messages so far: {listed}")
     printer = _Messages(messages, json=output == "json", timestamps=timestamps)
     try:
-        trio.run(listen, service, [Request(1, do="tail", channels=names)], printer.hear)
+        trio.run(listen, service, [Request(1, do="tail", channels=() if everything else names)], printer.hear)
     except KeyboardInterrupt:
         return
     if not printer.enough:

@@ -53,13 +53,11 @@ from fabric.session.events import (
     TimerFired,
     Wish,
 )
+from fabric.session.failure import STDERR_LINES_KEPT
 from fabric.session.session import Session
 from fabric.session.snapshot import Snapshot
 from fabric.session.stall import STILL_S, waited_for
 from fabric.transport.ports import Transport
-
-STDERR_LINES_KEPT = 20
-"""Last lines of a worker that are told when it fails."""
 
 STDERR_SETTLE_S = 1.0
 """How long after a worker's exit its stderr may stay open before we stop reading it."""

@@ -17,7 +17,7 @@
 <- {"id": 1, "worker": NAME, "activity": "ready", "pid": 4711}   when it is so, or
 <- {"id": 1, "error": TEXT, "code": "not_done", "node": NAME}    if it cannot be
 
--> {"id": 1, "do": "tail", "channels": ["a→b"]}      until the client hangs up
+-> {"id": 1, "do": "tail", "channels": ["a→b"]}      until the client hangs up; no channels: all
 <- {"id": 1, "accepted": true}
 <- {"id": 1, "channel": "a.output→b.input", "msg": VALUE, "trace": HEX}
 <- {"id": 1, "left_out": 120}                        messages that this client was too slow for
