@@ -33,12 +33,12 @@ def test_a_running_service_as_a_table():
     row = describe(RECORD, STATUS, alive=True, memory=MEMORY, now=STARTED + 3725)
     assert words(row) is None
     assert render_table([row]) == (
-        "WORKER    KIND                                             STATE        PID    UPTIME  RESTARTS  IN  OUT  QUEUE"
-        "  WAITING ON       MEM\n"
-        "composer  agent anthropic/claude-haiku-4-5                 busy         41201  1h02m   0         14  13   3    "
-        "  itself, 3s       32 MiB\n"
-        "checker   python checks:check                              ready        41202  1h02m   0         13  13   0    "
-        "  composer, input  13 MiB\n"
+        "WORKER    KIND                                             STATE        PID    UPTIME  RESTARTS  IN  OUT"
+        "  QUEUE  WAITING ON       MEM\n"
+        "composer  agent anthropic/claude-haiku-4-5                 busy         41201  1h02m   0         14  13 "
+        "  3      itself, 3s       32 MiB\n"
+        "checker   python checks:check                              ready        41202  1h02m   0         13  13 "
+        "  0      composer, input  13 MiB\n"
         f"old       worker {'x' * 39}…  failed (-9)  -      -       0         2   1    0      -                -"
     )
 
@@ -68,8 +68,8 @@ def test_a_service_that_does_not_answer_shows_what_is_known():
     assert (row.state, row.answers) == ("ready", False)
     assert words(row) == "'review': its coordinator (pid 41200) runs, and does not answer: what is shown may be old"
     assert render_table([row]).splitlines()[2] == (
-        "checker   python checks:check                              ready        41202  4s      0         -   -    -      "
-        "-           13 MiB"
+        "checker   python checks:check                              ready        41202  4s      0         -   -    "
+        "-      -           13 MiB"
     )
 
 
