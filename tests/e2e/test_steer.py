@@ -254,3 +254,50 @@ def test_a_live_picture_shows_what_moves(project: Path):
     changed = fabric("graph", "--live", "demo.plumb", cwd=project)
     assert (changed.returncode, "has been changed" in said(changed)) == (2, True)
     assert fabric("down", "-t", "0.2", cwd=project).returncode == 5
+
+
+def test_who_looks_and_does_not_read_delays_nobody(project: Path):
+    """What is left out for it is counted, and another one sees all."""
+    path = project / "demo.plumb"
+    path.write_text('let main : !string -> !string = python { call: "functions:quiet" }\n')
+    assert fabric("up", "-d", path, cwd=project).returncode == 0
+    slow = start(project, "tail", "--format", "json", "main->output")
+    wait_for_looker(project, slow)
+    values = [f"{number:05}" * 800 for number in range(4_000)]
+    done = fabric("send", stdin=input_lines(values), cwd=project)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, len(values))
+    assert slow.stdout is not None
+    seen = []
+    while not any("left_out" in one for one in seen):
+        seen.append(json.loads(slow.stdout.readline()))
+    other = start(project, "tail", "-n", "1", "--format", "json", "main->output")
+    wait_for_looker(project, other)
+    assert fabric("down", cwd=project).returncode == 0
+    assert (other.communicate(timeout=60)[1], other.returncode) == (b"", 0)
+    seen += read_lines(slow.communicate(timeout=60)[0])
+    assert slow.returncode == 0
+    shown = [one["msg"] for one in seen if "msg" in one and one["msg"] != "look"]
+    assert shown == values[: len(shown)]
+    assert len(shown) + sum(one.get("left_out", 0) for one in seen) == len(values)
+
+
+def wait_for_looker(folder: Path, tail: subprocess.Popen[bytes]) -> None:
+    """Send until ``tail`` prints: then it looks."""
+    assert tail.stdout is not None
+    while not select.select([tail.stdout], [], [], 0.5)[0]:
+        assert fabric("send", '"look"', cwd=folder).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["tail", "work"], ["tail", "--all", "--format", "json"]])
+def test_ctrl_c_ends_a_tail_well(command: list[str], project: Path):
+    """Exit code 0; so does the end of the service."""
+    up(project)
+    tails = [start(project, *command) for _ in range(2)]
+    for tail in tails:
+        assert tail.stdout is not None
+        while not select.select([tail.stdout], [], [], 0.5)[0]:
+            assert fabric("send", "1", cwd=project).returncode == 0
+    tails[0].send_signal(signal.SIGINT)
+    assert (tails[0].communicate(timeout=60)[1], tails[0].returncode) == (b"", 0)
+    assert fabric("down", cwd=project).returncode == 0
+    assert (tails[1].communicate(timeout=60)[1], tails[1].returncode) == (b"'demo' has ended\n", 0)

@@ -24,6 +24,9 @@ def hangs(value):
     print("hangs", file=sys.stderr)
     time.sleep(3600)
 
+def quiet(value):
+    return value
+
 def late_end(value):
     while not os.path.exists("go"):
         time.sleep(0.01)
