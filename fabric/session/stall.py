@@ -68,7 +68,9 @@ class _Looking:
                 said |= set(first)
                 if first:
                     yield f"barrier '{barrier}' has {has}, waits on {' and '.join(first)}"
-        if not told and not said:
+                elif not (count or found or told):
+                    yield f"barrier '{barrier}' has {has}, and nothing can come to its '{port}'"
+        if not told and not said:  # messages that a loop does not admit, while none inside of it moves
             waiting = [worker for worker in self._snapshot.workers if worker.waiting]
             yield from (f"worker '{worker.name}' has {_messages(worker.waiting)} waiting for it" for worker in waiting)
 

@@ -196,6 +196,18 @@ def test_a_loop_is_followed_once():
     assert run.waits() == "barrier 'barrier' has 1 from 'a', waits on input 'b': nothing has come"
 
 
+def test_a_barrier_that_only_itself_could_feed_says_so():
+    """It waits for ever."""
+    text = (
+        "let pair : !(int, int) -> !(int, int) = map(value)\nlet first : !(int, int) -> !int = map(value[0])\n"
+        "let main : !int -> !(int, int) = plumb(a, o) {\n"
+        "  (a * first) ; barrier ; pair\n  pair ; first\n  pair ; o\n}\n"
+    )
+    run = Run(text)
+    run.send("a")
+    assert str(run.waits()).startswith("barrier 'barrier' has 1 from 'a', and nothing can come to its '")
+
+
 def test_it_is_said_once_after_ten_seconds_of_silence():
     """A worker that is slow is waited for once, whatever follows."""
 
