@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SERVICE", "WORKERS", "check_workers", "out", "register", "sort_arguments"]
+__all__ = ["SERVICE", "WORKERS", "check_workers", "killed", "out", "register", "sort_arguments"]
 
 import os
 import signal
@@ -174,7 +174,7 @@ def logs(
         if read and follow and record is not None:
             trio.run(_follow, record, reader, wanted, lines)
             if not record.alive and outcome_of(directory.parent.parent, record) is None:
-                print_line(_killed(record))
+                print_line(killed(record))
 
 
 def _find_logs(spec: Path | None, project: str | None) -> tuple[Path, Record | None]:
@@ -343,7 +343,7 @@ def down(
     elif record.outcome is not None:
         print_line(f"'{record.project}' has ended already, with exit code {record.outcome.exit_code}")
         return
-    print_line(_killed(record))
+    print_line(killed(record))
     for worker in trio.run(left_alive, record):
         assert worker.process is not None
         print_line(f"worker '{worker.name}' (pid {worker.process.pid}) lives on, and is ended")
@@ -362,14 +362,15 @@ async def _drain(record: Record, grace_s: float | None) -> None:
         await drain(record, grace_s, insisting())
 
 
-def _killed(record: Record) -> str:
+def killed(record: Record) -> str:
+    """Say of a service that it was."""
     return f"'{record.project}': its coordinator (pid {record.process.pid}) was killed"
 
 
 def _tell_end(record: Record, outcome: Outcome | None) -> int:
     """Print how a service ended, and return what to exit with."""
     if outcome is None:
-        print_error(_killed(record), "coordinator_killed")
+        print_error(killed(record), "coordinator_killed")
         return 1
     print_line(summary(outcome))
     if outcome.error is not None:

@@ -15,18 +15,19 @@ import trio
 import typer
 
 from fabric.cli.log_lines import color_of
-from fabric.cli.report import print_line, use_color
+from fabric.cli.report import print_error, print_line, use_color
 from fabric.cli.run import ColorChoice, Project, Timestamps, choose, state_directory
-from fabric.cli.service import SERVICE, out, sort_arguments
+from fabric.cli.service import SERVICE, killed, out, sort_arguments
 from fabric.cli.top import Look, compare, render_top
 from fabric.errors import ConfigError, NotRunning, UnknownName
 from fabric.graph.ir import Graph
 from fabric.graph.svg import Live
+from fabric.runtime.ending import outcome_of, wait_ended
 from fabric.runtime.log_files import timestamp
 from fabric.runtime.processes import cpu_s, memory_bytes
 from fabric.runtime.service_client import ask, listen
 from fabric.runtime.service_protocol import Answer, Request, Status
-from fabric.runtime.services import Record, find_service
+from fabric.runtime.services import Record, find_record, find_service
 from fabric.wire.payload import encode_json, to_plain
 
 LOOK_S = 1.0
@@ -64,13 +65,15 @@ def tail(
 
     Examples: fabric tail composer; fabric tail -n 10 'composer->checker'; fabric tail --all --format json
 
-    Exit codes: 0, 2 no channel is named (they are listed), 7 nothing is running, or it has no such channel.
+    Exit codes: 0, 1 the service was killed, 2 no channel is named (they are listed), 7 nothing is running, or it has no such channel.
     """
     if output not in ("text", "json"):
         raise ConfigError(f"--format {output}: expected text or json")
     choose(color)
     spec, names = sort_arguments(arguments)
-    service = find_service(Path.cwd(), state_directory(), spec=spec, project=project)
+    state, service = find_record(Path.cwd(), state_directory(), spec=spec, project=project)
+    if not service.alive:
+        raise NotRunning(f"'{service.project}' does not run any more; fabric up starts it again")
     if not names and not everything:
         known = trio.run(_status, service).channels
         listed = ", ".join(f"{name} ({count})" for name, count in known.items())
@@ -80,8 +83,13 @@ def tail(
         trio.run(listen, service, [Request(1, do="tail", channels=() if everything else names)], printer.hear)
     except KeyboardInterrupt:
         return
-    if not printer.enough:
-        print_line(f"'{service.project}' has ended")
+    if printer.enough:
+        return
+    trio.run(wait_ended, service.process)
+    if outcome_of(state, service) is None:
+        print_error(killed(service), "coordinator_killed")
+        raise typer.Exit(1)
+    print_line(f"'{service.project}' has ended")
 
 
 class _Messages:

@@ -971,6 +971,7 @@ class Session:
     def _stopped(self, worker: _Worker, error: str | None) -> None:
         """The process of a worker that may come back is gone."""
         worker.stopping, worker.stopped = False, True
+        worker.delivery.begin(worker.incarnation)  # what it had waits
         if worker.input_ended:
             self._end_ports(worker)
         elif worker.starts_again:
@@ -993,7 +994,6 @@ class Session:
     def _abandon(self, worker: _Worker) -> None:
         """Nobody will start the worker any more: what waits for it is a dead letter."""
         worker.abandoned = True
-        worker.delivery.begin(worker.incarnation)
         self._inflight -= worker.delivery.waiting
         _, left = worker.delivery.end()
         worker.early_control.clear()

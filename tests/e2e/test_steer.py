@@ -209,6 +209,22 @@ def test_what_is_not_there_is_refused_with_what_is(arguments: list[str], code: i
     assert fabric("down", cwd=project).returncode == 0
 
 
+def test_a_kill_of_the_coordinator_is_told_to_who_looks(project: Path):
+    """And to who waits for a restart: exit code 1."""
+    pid = up(project, "hangs")
+    tail = start(project, "tail", "--all")
+    assert tail.stdout is not None
+    while not select.select([tail.stdout], [], [], 0.5)[0]:
+        assert fabric("send", "--no-wait", "1", cwd=project).returncode == 0
+    restart = start(project, "restart", "work")
+    wait_until(project, lambda row: row["workers"][0]["state"] == "stopping")
+    os.kill(pid, signal.SIGKILL)
+    for command, code in ((tail, "coordinator_killed"), (restart, "service_ended")):
+        _, stderr = command.communicate(timeout=60)
+        assert (command.returncode, json.loads(stderr)["code"]) == (1, code)
+    assert fabric("down", cwd=project).returncode == 0
+
+
 def test_the_screen_tells_of_a_restart(project: Path):
     """At any log level."""
     process = start(project, "up", "--log-level", "error", str(program(project, "echo")))

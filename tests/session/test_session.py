@@ -564,6 +564,7 @@ def test_what_a_worker_had_when_it_was_stopped_by_force_goes_to_the_next():
     run.frames(out(10))
     assert run(TimerFired(("grace", "f")), 10.0)[0] == Signal("f", "TERM")
     assert Launch("f", 2) in run(Exited("f", -15), 11.0)
+    assert run.session.snapshot().workers[0].waiting == 1
     run.frames(Data("f", READY), port="ctrl_out", now_s=12.0)
     assert sent(run.frames(Marker("f", "probe/f/2"), now_s=12.0)) == [b"1", "ack/f/2/1"]
 

@@ -107,6 +107,7 @@ def test_a_stopped_worker_is_waited_for_if_something_waits_for_it():
     run.stop("f")
     assert run.waits() is None
     run.send("i", 3)
+    assert run.session.snapshot().workers[1].waiting == 3
     assert run.waits() == "worker 'f' is stopped and 3 messages wait for it; fabric start f"
 
 
