@@ -65,7 +65,8 @@ def tail(
 
     Examples: fabric tail composer; fabric tail -n 10 'composer->checker'; fabric tail --all --format json
 
-    Exit codes: 0, 1 the service was killed, 2 no channel is named (they are listed), 7 nothing is running, or it has no such channel.
+    Exit codes: 0, 1 the service was killed, 2 no channel is named (they are listed), 7 nothing is running, or it has no
+    such channel.
     """
     if output not in ("text", "json"):
         raise ConfigError(f"--format {output}: expected text or json")
