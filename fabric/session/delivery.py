@@ -31,6 +31,14 @@ OUTPUT_BYTES_PER_INPUT_MAX = 64 * 1024 * 1024
 """Bytes held back for one message."""
 
 
+BATCH_WINDOW_FACTOR = 4
+"""How much wider the window of a worker is that reads batches. With 64 small messages on the way, half of the time goes
+into waking each other up."""
+
+SMALL_BYTES = 4 * 1024
+"""What a message may have that goes beyond the window proper: all together have a megabyte then."""
+
+
 class Trace:
     """One message that entered at the boundary, with all that descends from it.
 
@@ -133,6 +141,7 @@ class Delivery:
         self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))
         self._unacked.clear()
         self._answered_before += self._committed
+        self._wide_window = self._window
         self._seq = 0
         self._committed = 0
         self._marked: dict[str, int] = {"output": 0}
@@ -165,6 +174,11 @@ class Delivery:
         """The message that the worker is working on, as far as can be told."""
         return self._unacked[0] if self._unacked else None
 
+    def widen(self) -> None:
+        """The worker reads batches: what it waits for are those, so there have to be several of them on the way."""
+        if self._window > 1:
+            self._wide_window = self._window * BATCH_WINDOW_FACTOR
+
     def mark(self, ports: frozenset[str]) -> None:
         """Say which ports besides ``output`` return markers. Before the first message."""
         assert self._seq == 0
@@ -195,11 +209,16 @@ class Delivery:
         return unacked
 
     def take_all(self) -> list[Unacked]:
-        """Return all that :meth:`take` would give, one by one."""
-        free = self._window - len(self._unacked) if self.may_send else 0
+        """Return all that :meth:`take` would give, one by one, and more for a worker that reads batches."""
         taken: list[Unacked] = []
+        if not self.may_send:
+            return taken
+        sent, window, wide_window = len(self._unacked), self._window, self._wide_window
         for queue in (self._feedback, self.forward):
-            while queue and len(taken) < free:
+            while queue and sent < wide_window:
+                if sent >= window and len(queue[0].payload) > SMALL_BYTES:
+                    break
+                sent += 1
                 self._seq += 1
                 taken.append(Unacked(self._seq, queue.popleft(), self._marker_prefix + b"%d" % self._seq))
         self._unacked += taken

@@ -768,7 +768,9 @@ class Session:
             raise RemoteProtocolError("ready", f"{name_of(worker.name)}: the first message on ctrl_out is not ready")
         if MARK_ALL_PORTS in ready.features:
             worker.delivery.mark(worker.wired)
-        worker.batches = BATCHES in ready.features
+        if BATCHES in ready.features:
+            worker.batches = True
+            worker.delivery.widen()
         self._do(*worker.startup.announced())
         if worker.state is State.RUNNING:
             self._running(worker)

@@ -14,30 +14,31 @@ from __future__ import annotations
 
 __all__ = [
     "BATCH_BYTES_MAX",
+    "BATCH_FRAMES_MAX",
     "FRAME_BYTES_MAX",
     "PARENTS_MAX",
     "PAYLOAD_BYTES_MAX",
     "TOPIC_BYTES_MAX",
-    "Kind",
+    "BatchWriter",
+    "Question",
     "decode",
     "encode",
-    "encode_answer",
     "encode_batch",
     "encode_traced",
     "is_batch",
     "is_eof",
     "join",
-    "kind",
     "read_answers",
-    "readdress",
+    "read_question",
+    "read_questions",
     "span_and_payload",
     "split",
 ]
 
 from collections.abc import Iterable, Sequence
-from enum import Enum, auto
 from functools import lru_cache
 from struct import Struct
+from typing import NamedTuple
 
 from fabric.errors import LocalProtocolError, RemoteProtocolError
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
@@ -53,9 +54,13 @@ PARENTS_MAX = 255
 
 _LENGTH = Struct(">I")
 _LENGTHS = Struct(">II")
+_ANSWER = Struct(">QQB")  # span id, seq, number of parents
 _TRACED = Struct(">BB16s8sQB")  # 0x02, flags, trace id, span id, seq, number of parents
 PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - (_LENGTH.size + TOPIC_BYTES_MAX + _TRACED.size + 8 * PARENTS_MAX)
 """A payload of this size fits into a frame, whatever its topic and its parents."""
+
+BATCH_FRAMES_MAX = 64
+"""Frames after which a worker sends its batch: 32 answers and their markers. It goes on while they are read."""
 
 BATCH_BYTES_MAX = 256 * 1024
 """What a batch is filled to. Beyond it nothing is gained, and the one who reads would wait for its end."""
@@ -104,23 +109,6 @@ def encode_traced(
     """
     header = _TRACED.pack(_TRACE, flags, trace_id, span_id, seq, len(parents) >> 3)
     return b"".join((_head(topic), header, parents, payload))
-
-
-def encode_answer(question: bytes, topic: str, payload: bytes, span_id: bytes, seq: int) -> bytes:
-    """Return a message that answers another, which is given as a frame: of its trace and flags, with it as the parent.
-
-    The answer to a bare message is bare.
-    """
-    start = 4 + int.from_bytes(question[:4])
-    if question[start] != _TRACE:
-        return encode(Data(topic, payload))
-    rest = span_id, seq.to_bytes(8), b"\x01", question[start + 18 : start + 26], payload
-    return b"".join((_head(topic), question[start : start + 18], *rest))
-
-
-def readdress(raw: bytes, topic: str) -> bytes:
-    """Return the frame under another topic."""
-    return _head(topic) + raw[4 + int.from_bytes(raw[:4]) :]
 
 
 def _traced(origin: Provenance) -> bytes:
@@ -287,20 +275,100 @@ def read_answers(
     return groups, done
 
 
-class Kind(Enum):
-    """What a frame says, by the first byte of its payload."""
+class Question(NamedTuple):
+    """A message as the one sees it who answers it.
 
-    END = auto()
-    MARKER = auto()
-    MESSAGE = auto()
+    Attributes:
+        origin: its flags and its trace id, as the answer repeats them; empty if it is bare.
+        span_id: its own, the parent of the answer.
+        payload: JSON text.
+        marker: payload of the frame behind it.
+        behind: offset in the batch behind that frame.
+    """
+
+    origin: bytes
+    span_id: bytes
+    payload: bytes
+    marker: bytes = b""
+    behind: int = 0
 
 
-def kind(raw: bytes) -> Kind:
-    """Tell what a frame says without decoding it. The frame has to be one that :func:`decode` would take."""
+def read_question(raw: bytes) -> Question:
+    """Read the frame of a message; it has to be one."""
     start = 4 + int.from_bytes(raw[:4])
-    if start == len(raw):
-        return Kind.END
-    return Kind.MARKER if raw[start] == _MARKER else Kind.MESSAGE
+    if raw[start] != _TRACE:
+        return Question(b"", b"", raw[start:])
+    body = start + _TRACED.size
+    return Question(raw[start + 1 : start + 18], raw[start + 18 : start + 26], raw[body + 8 * raw[body - 1] :])
+
+
+def read_questions(raw: bytes) -> list[Question]:
+    """Read a batch as far as it consists of traced messages and one marker behind each."""
+    questions = []
+    start, end = 5, len(raw)
+    lengths_at = _LENGTHS.unpack_from
+    while start + 8 < end:
+        length, topic_length = lengths_at(raw, start)
+        stop, at = start + 4 + length, start + 8 + topic_length
+        body = at + _TRACED.size
+        if not (body < stop and stop + 8 < end and raw[at] == _TRACE):
+            break
+        body += 8 * raw[body - 1]
+        length, topic_length = lengths_at(raw, stop)
+        start, marker = stop + 4 + length, stop + 8 + topic_length
+        if not (body < stop and marker < start <= end and raw[marker] == _MARKER):
+            break
+        span = at + 18
+        questions.append(Question(raw[at + 1 : span], raw[span : span + 8], raw[body:stop], raw[marker:start], start))
+    return questions
+
+
+class BatchWriter:
+    """Frames of one sender that leave together.
+
+    Args:
+        topic: its name.
+        span: the span id of its first message, as an integer; those that follow count on.
+    """
+
+    def __init__(self, topic: str, span: int) -> None:
+        self._head = _head(topic)
+        self._span = span
+        self._seq = 0
+        self._parts = [_BATCH_HEAD]
+        self.frames = 0
+        self._size_bytes = 0
+
+    def answer(self, question: Question, payload: bytes) -> None:
+        """Write the answer to a message: of its trace, with it as the one parent; to a bare message a bare one."""
+        self._seq += 1
+        if not question.origin:
+            self.write(payload)
+            return
+        self._span = (self._span + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        rest = _ANSWER.pack(self._span, self._seq, 1)
+        length = len(self._head) + 1 + 17 + _ANSWER.size + 8 + len(payload)
+        self._parts += (_LENGTH.pack(length), self._head, b"\x02", question.origin, rest, question.span_id, payload)
+        self.frames += 1
+        self._size_bytes += length
+
+    def write(self, payload: bytes) -> None:
+        """Write a frame with this payload: a marker's, or a bare message."""
+        length = len(self._head) + len(payload)
+        self._parts += (_LENGTH.pack(length), self._head, payload)
+        self.frames += 1
+        self._size_bytes += length
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to take what there is."""
+        return self.frames >= BATCH_FRAMES_MAX or self._size_bytes >= BATCH_BYTES_MAX
+
+    def take(self) -> bytes | None:
+        """Return what was written, as a batch, or as a frame if it is but one; and begin anew. ``None``: nothing."""
+        parts, frames = self._parts, self.frames
+        self._parts, self.frames, self._size_bytes = [_BATCH_HEAD], 0, 0
+        return b"".join(parts if frames > 1 else parts[2:]) if frames else None
 
 
 def span_and_payload(raw: bytes) -> tuple[bytes | None, bytes]:
