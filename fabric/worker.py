@@ -24,7 +24,6 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from itertools import chain
 from typing import Any
 
 import trio
@@ -33,7 +32,17 @@ from fabric.errors import ConfigError, FabricError, ValueRejected, sole
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Receiver, Sender
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
-from fabric.wire.codec import Kind, decode, encode, encode_answer, join, kind, readdress, span_and_payload, split
+from fabric.wire.codec import (
+    BatchWriter,
+    Question,
+    decode,
+    encode,
+    is_batch,
+    read_question,
+    read_questions,
+    span_and_payload,
+    split,
+)
 from fabric.wire.control import BATCHES, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, validator
@@ -142,36 +151,34 @@ async def run_data(
             reading.cancel()
 
     control.changed = lambda: token.run_sync_soon(changed)
-    outbox = _Outbox(sink)
-    answer = _Answer(spec, function, outbox)
+    answer = _Answer(spec, function, sink)
     while not control.stopping:
         frames: list[bytes] = []
         reading = trio.CancelScope()
         with reading:
             frames = await source.receive()
-        for raw in chain.from_iterable(map(split, frames)):
-            while control.paused and not control.stopping:
-                outbox.flush()
-                await pauses.park()
-            match kind(raw):
-                case Kind.MESSAGE:
-                    if control.stopping:
-                        break  # it is left behind; the coordinator counts it, for its marker never returns
-                    unfinished = answer.to(raw)
-                    if unfinished is not None:
-                        await unfinished
-                case Kind.MARKER:
-                    outbox.put(readdress(raw, spec.name))
-                    if answer.slow:
-                        outbox.flush()
-                case Kind.END:
-                    control.stopping = True
-        outbox.flush()
+        for raw in frames:
+            rest = 5
+            if is_batch(raw):
+                rest = await answer.to_all(raw, control)
+            for part in split(raw, rest):
+                while control.paused and not control.stopping:
+                    answer.flush()
+                    await pauses.park()
+                match decode(part):
+                    case Data():
+                        if control.stopping:
+                            break  # it is left behind; the coordinator counts it, for its marker never returns
+                        unfinished = answer.to(read_question(part))
+                        if unfinished is not None:
+                            await unfinished
+                    case Marker():
+                        answer.return_marker(span_and_payload(part)[1])
+                    case Eof():
+                        control.stopping = True
+        answer.flush()
     sink.send_nowait(encode(Eof(spec.name)))
 
-
-OUTBOX_FRAMES_MAX = 32
-"""Frames that are sent as one batch: sixteen answers and their markers."""
 
 FAST_CALL_S = 200e-6
 """A function that takes longer is not worth a batch."""
@@ -180,51 +187,51 @@ FAST_CALLS = 16
 """So many calls in a row have to be fast before answers wait for one another. Then one slow call delays them, once."""
 
 
-class _Outbox:
-    """Frames that leave together."""
-
-    def __init__(self, sink: Sender) -> None:
-        self._sink = sink
-        self._frames: list[bytes] = []
-
-    def put(self, raw: bytes) -> None:
-        self._frames.append(raw)
-        if len(self._frames) >= OUTBOX_FRAMES_MAX:
-            self.flush()
-
-    def flush(self) -> None:
-        frames, self._frames = self._frames, []
-        for raw in join(frames):
-            self._sink.send_nowait(raw)
-
-
 _VALUES = frozenset({dict, list, str, int, float, bool})
 
 
 class _Answer:
     """Calls the function and sends what comes of it."""
 
-    def __init__(self, spec: WorkerSpec, function: Callable[[Any], Any], outbox: _Outbox) -> None:
+    def __init__(self, spec: WorkerSpec, function: Callable[[Any], Any], sink: Sender) -> None:
         self._spec = spec
         self._function = function
-        self._outbox = outbox
+        self._sink = sink
+        self._outbox = BatchWriter(spec.name, int.from_bytes(os.urandom(8)))
         self._output = validator(spec.output)
         self._gives_unit = resolve(spec.output) == UNIT
-        self._seq = 0
-        self._span = int.from_bytes(os.urandom(8))
         self._fast_calls = 0
 
-    @property
-    def slow(self) -> bool:
-        """Whether an answer would have to wait noticeably for the next one."""
-        return self._fast_calls < FAST_CALLS
+    def flush(self) -> None:
+        """Send what there is."""
+        raw = self._outbox.take()
+        if raw is not None:
+            self._sink.send_nowait(raw)
 
-    def to(self, question: bytes) -> Awaitable[None] | None:
-        """Answer a message, given as a frame; return what is still to be awaited, if anything."""
+    def return_marker(self, marker: bytes) -> None:
+        """Send a marker's payload back, with the answers before it; not yet if the next answer will come at once."""
+        self._outbox.write(marker)
+        if self._fast_calls < FAST_CALLS or self._outbox.full:
+            self.flush()
+
+    async def to_all(self, batch: bytes, control: Control) -> int:
+        """Answer the messages of a batch until something else is in it or asked for; return the offset of the rest."""
+        behind = 5
+        for question in read_questions(batch):
+            if control.paused or control.stopping:
+                break
+            unfinished = self.to(question)
+            if unfinished is not None:
+                await unfinished
+            self.return_marker(question.marker)
+            behind = question.behind
+        return behind
+
+    def to(self, question: Question) -> Awaitable[None] | None:
+        """Answer a message; return what is still to be awaited, if anything."""
         started_s = time.perf_counter()
-        _, payload = span_and_payload(question)
         try:
-            result = self._function(decode_json(payload))  # it was validated where it came from
+            result = self._function(decode_json(question.payload))  # it was validated where it came from
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's function may raise anything
             raise self._failed(error) from error
         if type(result) not in _VALUES:
@@ -233,22 +240,22 @@ class _Answer:
         self._fast_calls = self._fast_calls + 1 if time.perf_counter() - started_s < FAST_CALL_S else 0
         return None
 
-    async def _finish(self, result: Any, question: bytes) -> None:
+    async def _finish(self, result: Any, question: Question) -> None:
         """Send what an async function or a generator gives, as it gives it; or nothing."""
         self._fast_calls = 0
         try:
             if inspect.isawaitable(result):
-                self._outbox.flush()
+                self.flush()
                 result = await result
             if inspect.isgenerator(result):
                 for value in result:
                     self._send(value, question)
-                    self._outbox.flush()
+                    self.flush()
             elif inspect.isasyncgen(result):
-                self._outbox.flush()
+                self.flush()
                 async for value in result:
                     self._send(value, question)
-                    self._outbox.flush()
+                    self.flush()
             elif result is not None or self._gives_unit:
                 self._send(result, question)
         except FabricError:
@@ -264,18 +271,15 @@ class _Answer:
         raised = f"{self._spec.config['call']} raised {type(error).__name__}: {error}{hint}"
         return FunctionFailed(f"worker '{self._spec.name}': {raised}")
 
-    def _send(self, value: Any, question: bytes) -> None:
+    def _send(self, value: Any, question: Question) -> None:
+        call = self._spec.config["call"]
         try:
-            _, payload = self._output.check(encode_json(value))
+            payload = self._output.encode(value)
         except ValueRejected as error:
-            raise FunctionFailed(f"worker '{self._spec.name}': {self._spec.config['call']} returned: {error}") from None
+            raise FunctionFailed(f"worker '{self._spec.name}': {call} returned: {error}") from None
         except (TypeError, ValueError, RecursionError) as error:
-            raise FunctionFailed(
-                f"worker '{self._spec.name}': {self._spec.config['call']} returned what JSON cannot say: {error}"
-            ) from None
-        self._seq += 1
-        self._span = (self._span + 1) & 0xFFFF_FFFF_FFFF_FFFF
-        self._outbox.put(encode_answer(question, self._spec.name, payload, self._span.to_bytes(8), self._seq))
+            raise FunctionFailed(f"worker '{self._spec.name}': {call} returned what JSON cannot say: {error}") from None
+        self._outbox.answer(question, payload)
 
 
 async def _serve_control(endpoints: dict[str, str], name: str, control: Control) -> None:

@@ -68,7 +68,17 @@ from fabric.session.morphisms import RouteError, compile_route
 from fabric.session.shutdown import Shutdown
 from fabric.session.snapshot import Activity, Snapshot, WorkerSnapshot, activity
 from fabric.session.startup import PROBE, Startup
-from fabric.wire.codec import PARENTS_MAX, PAYLOAD_BYTES_MAX, decode, encode, encode_traced, join, split
+from fabric.wire.codec import (
+    PARENTS_MAX,
+    PAYLOAD_BYTES_MAX,
+    decode,
+    encode,
+    encode_batch,
+    encode_traced,
+    is_batch,
+    join,
+    split,
+)
 from fabric.wire.control import BATCHES, MARK_ALL_PORTS, parse_ready, paused_by
 from fabric.wire.frame import Data, Eof, Marker, Provenance
 from fabric.wire.lifecycle import Life, State, Step
@@ -173,7 +183,7 @@ class _Worker:
     def takes_messages(self) -> bool:
         if self.input_ended or self.abandoned:
             return False
-        return self.away or self.state not in (State.DRAINED, State.EXITED)
+        return self.life.state is State.RUNNING or self.away or self.state not in (State.DRAINED, State.EXITED)
 
     @property
     def takes_short_way(self) -> bool:
@@ -200,7 +210,8 @@ class Session:
         self.plan = plan
         self._settings = settings
         self._rng = rng
-        self._span = rng.getrandbits(63)
+        self._span = rng.getrandbits(64)
+        self._trace = rng.getrandbits(128)
         self._now_s = 0.0
         self._commands: list[Command] = []
         self._delivered: list[Output] = []
@@ -441,7 +452,8 @@ class Session:
             self._entering += [(event.port, ticket, payload) for ticket, payload in event.messages]
 
     def _enter(self, port: str, ticket: int, payload: bytes) -> None:
-        trace = Trace(self._rng.randbytes(16), ticket)
+        self._trace = (self._trace + 1) & 0xFFFF_FFFF_FFFF_FFFF_FFFF_FFFF_FFFF_FFFF
+        trace = Trace(self._trace.to_bytes(16, "big"), ticket)
         message = Message(payload, (trace,), trace.id, self._new_span(), b"", port)
         trace.live += 1
         self._travel(self._entries[port], message)
@@ -562,7 +574,7 @@ class Session:
                 return partial(self._arrive_at_barrier, sink.end)
         worker = self._workers[sink.end.node]
         if sink.end.port == "input":
-            return partial(self._offer, worker, sink.feedback)
+            return partial(self._offer, worker, sink.feedback) if sink.feedback else self._queue_of(worker)
         return partial(self._control, worker)
 
     def _untapped_through(self, tapped: frozenset[int]) -> set[str]:
@@ -649,32 +661,57 @@ class Session:
             self._amplified(worker.name)
         self._to_feed[worker.name] = worker
 
+    def _queue_of(self, worker: _Worker) -> Callable[[Message], None]:
+        """Return what :meth:`_offer` does with messages from outside of loops, with all that is known beforehand."""
+        queue = worker.delivery.forward.append
+
+        def offer(message: Message) -> None:
+            if len(message.payload) > PAYLOAD_BYTES_MAX or not worker.takes_messages:
+                self._offer(worker, False, message)
+                return
+            for trace in message.traces:
+                trace.live += 1
+            queue(message)
+            self._inflight += 1
+            self._to_feed[worker.name] = worker
+
+        return offer
+
     def _feed(self, worker: _Worker) -> None:
         """Send what the window, and the loop that the worker may lie on, allow."""
-        delivery = worker.delivery
-        frames: list[bytes] = []
         if worker.name not in self._loop_workers:
-            while (unacked := delivery.take()) is not None:
-                self._write(worker, unacked, frames)
+            taken = worker.delivery.take_all()
         else:
-            while (unacked := delivery.take(admit=self._inside(worker) < LOOP_ADMITTED_MAX)) is not None:
-                self._write(worker, unacked, frames)
-        if frames:
+            taken = []
+            while (one := worker.delivery.take(admit=self._inside(worker) < LOOP_ADMITTED_MAX)) is not None:
+                taken.append(one)
+        if taken:
             worker.fed_s = self._now_s
             if self._interrupts:
                 self._do(*worker.shutdown.asked(self._now_s))
-        for raw in join(frames) if worker.batches else frames:
+        for raw in self._written(worker, taken):
             self._do(Send(worker.name, "input", raw))
 
-    def _write(self, worker: _Worker, unacked: Unacked, frames: list[bytes]) -> None:
-        message = unacked.message
-        if worker.plan.frames == "v2":
-            trace_id, span_id, parents = message.trace_id, message.span_id, message.parents
-            frames.append(encode_traced(message.topic, message.payload, trace_id, span_id, unacked.seq, parents))
-        else:
-            frames.append(encode(Data(message.topic, message.payload)))
-        if not worker.plan.compat:
-            frames.append(worker.delivery.marker_frame(unacked))
+    def _written(self, worker: _Worker, taken: list[Unacked]) -> Iterable[bytes]:
+        """Return messages and their markers as frames."""
+        traced, marked = worker.plan.frames == "v2", not worker.plan.compat
+        if worker.batches and traced and marked:
+            parts = [
+                (m.topic, m.payload, m.trace_id, m.span_id, unacked.seq, m.parents, unacked.marker)
+                for unacked in taken
+                for m in (unacked.message,)
+            ]
+            return encode_batch(parts, "fabric")
+        frames = []
+        for unacked in taken:
+            m = unacked.message
+            if traced:
+                frames.append(encode_traced(m.topic, m.payload, m.trace_id, m.span_id, unacked.seq, m.parents))
+            else:
+                frames.append(encode(Data(m.topic, m.payload)))
+            if marked:
+                frames.append(worker.delivery.marker_frame(unacked))
+        return join(frames) if worker.batches else frames
 
     def _control(self, worker: _Worker, message: Message) -> None:
         """Pass a message to ctrl_in. It is consumed there; what it brings about comes on ctrl_out as something new."""
@@ -702,16 +739,16 @@ class Session:
     def _frames(self, worker: _Worker, port: str, raws: list[bytes]) -> None:
         worker.shutdown.moved(self._now_s)
         for raw in raws:
+            start = 5
+            if port == "output" and is_batch(raw) and worker.takes_short_way:
+                committed, start = worker.delivery.collect(raw)
+                worker.answered |= bool(committed)
+                self._pass_on_all(worker, committed)
             try:
-                parts = split(raw)
+                parts = split(raw, start)
             except RemoteProtocolError as error:
                 self._malformed_frame(worker, error)
                 continue
-            if port == "output" and worker.takes_short_way:
-                committed, done = worker.delivery.collect(parts)
-                worker.answered |= done > 0
-                self._pass_on_all(worker, committed)
-                parts = parts[done:]
             for part in parts:
                 if worker.state is State.EXITED or self._failure is not None:
                     return
@@ -779,7 +816,9 @@ class Session:
             raise RemoteProtocolError("ready", f"{name_of(worker.name)}: the first message on ctrl_out is not ready")
         if MARK_ALL_PORTS in ready.features:
             worker.delivery.mark(worker.wired)
-        worker.batches = BATCHES in ready.features
+        if BATCHES in ready.features:
+            worker.batches = True
+            worker.delivery.widen()
         self._do(*worker.startup.announced())
         if worker.state is State.RUNNING:
             self._running(worker)
@@ -808,8 +847,20 @@ class Session:
     def _pass_on_all(self, worker: _Worker, committed: list[Unacked]) -> None:
         if not committed:
             return
+        way = worker.ways.get("output")
         for unacked in committed:
-            self._pass_on_held(worker, unacked)
+            if worker.wired:
+                self._pass_on_held(worker, unacked)
+            elif way is not None:
+                cause = unacked.message
+                way.taken += len(unacked.outputs)
+                for _, payload, span in unacked.outputs:
+                    span_id = span or self._new_span()
+                    message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name)
+                    try:
+                        way.take(payload, self._emit, message)
+                    except RouteError as error:
+                        self._refused_on_route(error, way.route, message.tickets)
             self._consume(unacked.message)
         self._inflight -= len(committed)
         for other in self._loop_workers.get(worker.name, (worker,)):  # there may be room on the whole loop

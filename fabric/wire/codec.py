@@ -14,27 +14,31 @@ from __future__ import annotations
 
 __all__ = [
     "BATCH_BYTES_MAX",
+    "BATCH_FRAMES_MAX",
     "FRAME_BYTES_MAX",
     "PARENTS_MAX",
     "PAYLOAD_BYTES_MAX",
     "TOPIC_BYTES_MAX",
-    "Kind",
+    "BatchWriter",
+    "Question",
     "decode",
     "encode",
-    "encode_answer",
+    "encode_batch",
     "encode_traced",
+    "is_batch",
     "is_eof",
     "join",
-    "kind",
-    "readdress",
+    "read_answers",
+    "read_question",
+    "read_questions",
     "span_and_payload",
     "split",
 ]
 
 from collections.abc import Iterable, Sequence
-from enum import Enum, auto
 from functools import lru_cache
 from struct import Struct
+from typing import NamedTuple
 
 from fabric.errors import LocalProtocolError, RemoteProtocolError
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
@@ -49,9 +53,14 @@ TOPIC_BYTES_MAX = 255
 PARENTS_MAX = 255
 
 _LENGTH = Struct(">I")
+_LENGTHS = Struct(">II")
+_ANSWER = Struct(">QQB")  # span id, seq, number of parents
 _TRACED = Struct(">BB16s8sQB")  # 0x02, flags, trace id, span id, seq, number of parents
 PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - (_LENGTH.size + TOPIC_BYTES_MAX + _TRACED.size + 8 * PARENTS_MAX)
 """A payload of this size fits into a frame, whatever its topic and its parents."""
+
+BATCH_FRAMES_MAX = 64
+"""Frames after which a worker sends its batch: 32 answers and their markers. It goes on while they are read."""
 
 BATCH_BYTES_MAX = 256 * 1024
 """What a batch is filled to. Beyond it nothing is gained, and the one who reads would wait for its end."""
@@ -100,23 +109,6 @@ def encode_traced(
     """
     header = _TRACED.pack(_TRACE, flags, trace_id, span_id, seq, len(parents) >> 3)
     return b"".join((_head(topic), header, parents, payload))
-
-
-def encode_answer(question: bytes, topic: str, payload: bytes, span_id: bytes, seq: int) -> bytes:
-    """Return a message that answers another, which is given as a frame: of its trace and flags, with it as the parent.
-
-    The answer to a bare message is bare.
-    """
-    start = 4 + int.from_bytes(question[:4])
-    if question[start] != _TRACE:
-        return encode(Data(topic, payload))
-    rest = span_id, seq.to_bytes(8), b"\x01", question[start + 18 : start + 26], payload
-    return b"".join((_head(topic), question[start : start + 18], *rest))
-
-
-def readdress(raw: bytes, topic: str) -> bytes:
-    """Return the frame under another topic."""
-    return _head(topic) + raw[4 + int.from_bytes(raw[:4]) :]
 
 
 def _traced(origin: Provenance) -> bytes:
@@ -191,16 +183,48 @@ def _batch(frames: list[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def split(raw: bytes) -> Sequence[bytes]:
-    """Return the frames of a batch, in order; of any other frame itself.
+def encode_batch(messages: Iterable[tuple[str, bytes, bytes, bytes, int, bytes, bytes]], markers: str) -> list[bytes]:
+    """Return batches of traced messages, each followed by a marker: what :func:`join` makes of their frames, cheaper.
+
+    Args:
+        messages: as topic, JSON text, trace id, span id, seq, parents, and the payload of the marker's frame. They have
+            to fit: nothing is checked.
+        markers: topic of the markers.
+    """
+    marker_head = _head(markers)
+    batches = []
+    parts = [_BATCH_HEAD]
+    size_bytes = 0
+    for topic, payload, trace_id, span_id, seq, parents, marker in messages:
+        head = _head(topic)
+        length = len(head) + _TRACED.size + len(parents) + len(payload)
+        if size_bytes + length > BATCH_BYTES_MAX and size_bytes:
+            batches.append(b"".join(parts))
+            parts, size_bytes = [_BATCH_HEAD], 0
+        size_bytes += length
+        header = _TRACED.pack(_TRACE, 0, trace_id, span_id, seq, len(parents) >> 3)
+        marker_length = _LENGTH.pack(len(marker_head) + len(marker))
+        parts += (_LENGTH.pack(length), head, header, parents, payload, marker_length, marker_head, marker)
+    if size_bytes:
+        batches.append(b"".join(parts))
+    return batches
+
+
+def is_batch(raw: bytes) -> bool:
+    """Tell a batch from other frames."""
+    return raw[:5] == _BATCH_HEAD
+
+
+def split(raw: bytes, start: int = 5) -> Sequence[bytes]:
+    """Return the frames of a batch, in order, those from an offset on; of any other frame itself.
 
     Raises:
         RemoteProtocolError: it is cut short; the sender's fault. ``reason`` is ``batch``.
     """
-    if raw[:5] != _BATCH_HEAD:
+    if not is_batch(raw):
         return (raw,)
     frames = []
-    start, end = 5, len(raw)
+    end = len(raw)
     length_at = _LENGTH.unpack_from
     while start < end:
         if start + 4 > end:
@@ -214,20 +238,137 @@ def split(raw: bytes) -> Sequence[bytes]:
     return frames
 
 
-class Kind(Enum):
-    """What a frame says, by the first byte of its payload."""
+def read_answers(
+    raw: bytes, port: str, markers: Sequence[bytes]
+) -> tuple[list[list[tuple[str, bytes, bytes | None]]], int]:
+    """Read a batch as far as it consists of traced messages and of the markers with these payloads, in their order.
 
-    END = auto()
-    MARKER = auto()
-    MESSAGE = auto()
+    Returns the messages in groups, one for each marker that was found; each message as the port, its JSON text and its
+    span id. And the offset behind the last marker, for :func:`split`: what is there may be right or wrong.
+    """
+    groups: list[list[tuple[str, bytes, bytes | None]]] = []
+    group: list[tuple[str, bytes, bytes | None]] = []
+    start = done = 5
+    end = len(raw)
+    lengths_at = _LENGTHS.unpack_from
+    for marker in markers:
+        while start + 8 < end:
+            length, topic_length = lengths_at(raw, start)
+            stop, payload = start + 4 + length, start + 8 + topic_length
+            body = payload + _TRACED.size
+            if not body < stop <= end or raw[payload] != _TRACE:
+                break
+            body += raw[body - 1] * 8
+            if body >= stop:
+                break
+            group.append((port, raw[body:stop], raw[payload + 18 : payload + 26]))
+            start = stop
+        if start + 8 >= end:
+            break
+        length, topic_length = lengths_at(raw, start)
+        stop = start + 4 + length
+        if stop > end or raw[start + 8 + topic_length : stop] != marker:
+            break
+        groups.append(group)
+        group = []
+        start = done = stop
+    return groups, done
 
 
-def kind(raw: bytes) -> Kind:
-    """Tell what a frame says without decoding it. The frame has to be one that :func:`decode` would take."""
+class Question(NamedTuple):
+    """A message as the one sees it who answers it.
+
+    Attributes:
+        origin: its flags and its trace id, as the answer repeats them; empty if it is bare.
+        span_id: its own, the parent of the answer.
+        payload: JSON text.
+        marker: payload of the frame behind it.
+        behind: offset in the batch behind that frame.
+    """
+
+    origin: bytes
+    span_id: bytes
+    payload: bytes
+    marker: bytes = b""
+    behind: int = 0
+
+
+def read_question(raw: bytes) -> Question:
+    """Read the frame of a message; it has to be one."""
     start = 4 + int.from_bytes(raw[:4])
-    if start == len(raw):
-        return Kind.END
-    return Kind.MARKER if raw[start] == _MARKER else Kind.MESSAGE
+    if raw[start] != _TRACE:
+        return Question(b"", b"", raw[start:])
+    body = start + _TRACED.size
+    return Question(raw[start + 1 : start + 18], raw[start + 18 : start + 26], raw[body + 8 * raw[body - 1] :])
+
+
+def read_questions(raw: bytes) -> list[Question]:
+    """Read a batch as far as it consists of traced messages and one marker behind each."""
+    questions = []
+    start, end = 5, len(raw)
+    lengths_at = _LENGTHS.unpack_from
+    while start + 8 < end:
+        length, topic_length = lengths_at(raw, start)
+        stop, at = start + 4 + length, start + 8 + topic_length
+        body = at + _TRACED.size
+        if not (body < stop and stop + 8 < end and raw[at] == _TRACE):
+            break
+        body += 8 * raw[body - 1]
+        length, topic_length = lengths_at(raw, stop)
+        start, marker = stop + 4 + length, stop + 8 + topic_length
+        if not (body < stop and marker < start <= end and raw[marker] == _MARKER):
+            break
+        span = at + 18
+        questions.append(Question(raw[at + 1 : span], raw[span : span + 8], raw[body:stop], raw[marker:start], start))
+    return questions
+
+
+class BatchWriter:
+    """Frames of one sender that leave together.
+
+    Args:
+        topic: its name.
+        span: the span id of its first message, as an integer; those that follow count on.
+    """
+
+    def __init__(self, topic: str, span: int) -> None:
+        self._head = _head(topic)
+        self._span = span
+        self._seq = 0
+        self._parts = [_BATCH_HEAD]
+        self.frames = 0
+        self._size_bytes = 0
+
+    def answer(self, question: Question, payload: bytes) -> None:
+        """Write the answer to a message: of its trace, with it as the one parent; to a bare message a bare one."""
+        self._seq += 1
+        if not question.origin:
+            self.write(payload)
+            return
+        self._span = (self._span + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        rest = _ANSWER.pack(self._span, self._seq, 1)
+        length = len(self._head) + 1 + 17 + _ANSWER.size + 8 + len(payload)
+        self._parts += (_LENGTH.pack(length), self._head, b"\x02", question.origin, rest, question.span_id, payload)
+        self.frames += 1
+        self._size_bytes += length
+
+    def write(self, payload: bytes) -> None:
+        """Write a frame with this payload: a marker's, or a bare message."""
+        length = len(self._head) + len(payload)
+        self._parts += (_LENGTH.pack(length), self._head, payload)
+        self.frames += 1
+        self._size_bytes += length
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to take what there is."""
+        return self.frames >= BATCH_FRAMES_MAX or self._size_bytes >= BATCH_BYTES_MAX
+
+    def take(self) -> bytes | None:
+        """Return what was written, as a batch, or as a frame if it is but one; and begin anew. ``None``: nothing."""
+        parts, frames = self._parts, self.frames
+        self._parts, self.frames, self._size_bytes = [_BATCH_HEAD], 0, 0
+        return b"".join(parts if frames > 1 else parts[2:]) if frames else None
 
 
 def span_and_payload(raw: bytes) -> tuple[bytes | None, bytes]:

@@ -375,12 +375,13 @@ class Validator:
             ``None``: there is no such function for the type.
     """
 
-    __slots__ = ("_walk", "fast", "type")
+    __slots__ = ("_python", "_walk", "fast", "type")
 
     def __init__(self, type_: Type) -> None:
         self.type = type_
         stripped = _strip(type_)
         python = _python_type(stripped)
+        self._python = python
         self.fast: Callable[[bytes], Any] | None = msgspec.json.Decoder(python).decode if python else None
         self._walk = _walk(stripped)
 
@@ -403,6 +404,23 @@ class Validator:
             return value, encode_json(value)
         except RecursionError:
             raise ValueRejected("$", show(self.type), "a value nested too deeply") from None
+
+    def encode(self, plain: Any) -> bytes:
+        """Return a value that somebody's Python code made as JSON text of the type.
+
+        Raises:
+            ValueRejected: it is not of this type. Its maker's fault, as what follows.
+            TypeError, ValueError, RecursionError: JSON cannot say it.
+        """
+        payload = encode_json(plain)
+        if self._python is not None and b"null" not in payload:  # which NaN becomes
+            try:
+                msgspec.convert(plain, self._python)
+            except (msgspec.ValidationError, RecursionError):
+                pass  # as in check
+            else:
+                return payload
+        return self.check(payload)[1]
 
     def decode(self, payload: bytes) -> Any:
         """Return the value alone; raises as :meth:`check` does."""

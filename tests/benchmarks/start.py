@@ -71,6 +71,9 @@ def measure(way: str, count: int, idle_s: float) -> dict[str, float]:
     from fabric.launch.preload import open_zygote
     from fabric.runtime.directory import open_run_directory
     from fabric.runtime.foreground import run_service
+    from fabric.runtime.journal import Journal
+    from fabric.runtime.processes import identify
+    from fabric.runtime.services import hold_name
     from fabric.session.session import Settings
 
     pids: list[int] = []
@@ -83,6 +86,12 @@ def measure(way: str, count: int, idle_s: float) -> dict[str, float]:
 
         def worker_wrote(self, worker: str, line: str) -> None:
             print(line, file=sys.stderr)
+
+        def opened(self) -> None:
+            opened()
+
+        def asked_to_stop(self) -> None:
+            pass
 
     def cpu_s() -> float:
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -114,9 +123,13 @@ def measure(way: str, count: int, idle_s: float) -> dict[str, float]:
         cpu_at_start = cpu_s()
         started = time.perf_counter()
         with open_zygote(plan.workers) if way == "zygote" else nullcontext() as zygote:
-            serve = partial(run_service, socket_path=f"{directory}/s", opened=opened, asked_to_stop=lambda: None)
-            finish, _, _ = trio.run(partial(serve, zygote=zygote), plan, Settings(), Report(), os.environ)
-        assert finish.exit_code == 0, finish
+            us = identify(os.getpid())
+            assert us is not None
+            with hold_name("many", Path(folder)):
+                journal = Journal(plan, "many", Path(folder), f"{directory}/s", process=us, level="info")
+                serve = partial(run_service, zygote=zygote)
+                outcome = journal.end(trio.run(serve, plan, Settings(), Report(), journal, os.environ))
+        assert outcome.exit_code == 0, outcome
     figures["ended_s"] = time.perf_counter() - figures["ended_s"]
     return figures
 

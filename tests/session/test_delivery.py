@@ -1,12 +1,14 @@
 """The edge to one worker."""
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.errors import RemoteProtocolError
 from fabric.session.delivery import OUTPUTS_PER_INPUT_MAX, Delivery, Message, Trace
-from fabric.wire.codec import encode
+from fabric.wire.codec import decode, encode, split
 from fabric.wire.frame import Data, Frame, Marker, Provenance
 
 
@@ -170,6 +172,11 @@ FRAMES: st.SearchStrategy[Frame] = st.one_of(
 )
 
 
+def batch_of(frames: list[Frame]) -> bytes:
+    """Also of one frame, or none."""
+    return b"\0\0\0\0\x03" + b"".join(struct.pack(">I", len(raw)) + raw for raw in map(encode, frames))
+
+
 def the_long_way(delivery: Delivery, frames: list[Frame]) -> tuple[list[list[str]], bool]:
     """Return the outputs of what was committed, and whether all went well."""
     committed = []
@@ -192,8 +199,9 @@ def test_the_short_way_and_the_long_way_commit_the_same(frames: list[Frame], dat
     taken(long), taken(short)
     expected = the_long_way(long, frames)
     first = data.draw(st.integers(0, len(frames)))
-    committed, done = short.collect([encode(frame) for frame in frames[:first]])
-    rest, well = the_long_way(short, frames[done:])
+    batch = batch_of(frames[:first])
+    committed, behind = short.collect(batch)
+    rest, well = the_long_way(short, [decode(raw) for raw in split(batch, behind)] + frames[first:])
     assert (outputs(committed) + rest, well) == expected
     assert short.waiting == long.waiting
 
@@ -203,6 +211,7 @@ def test_the_short_way_takes_answers_and_their_markers():
     delivery = edge(2, "a", "b")
     taken(delivery)
     answer = Data("judge", b"1", Provenance(bytes(16), bytes(8), 1))
-    frames = [encode(frame) for frame in (answer, Marker("judge", "ack/judge/1/1"), answer)]
-    committed, done = delivery.collect(frames)
-    assert (outputs(committed), done) == ([["1"]], 3)
+    batch = batch_of([answer, answer, Marker("judge", "ack/judge/1/1"), answer])
+    committed, behind = delivery.collect(batch)
+    assert outputs(committed) == [["1", "1"]]
+    assert split(batch, behind) == [encode(answer)]
