@@ -15,6 +15,8 @@ GROUPS = {
     "fabric.cli.write": ("check", "plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),
     "fabric.cli.service": ("ps", "logs", "attach", "wait", "down"),
+    "fabric.cli.steer": ("stop", "start", "restart"),
+    "fabric.cli.watch": ("tail", "top"),
 }
 """Module and commands. Those that start nothing load neither sockets nor an event loop."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ServiceRow", "WorkerRow", "describe", "render_table", "words"]
+__all__ = ["ServiceRow", "WorkerRow", "align", "describe", "duration", "render_table", "wait_of", "words"]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -26,7 +26,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
     Attributes:
         accepted, answered, waiting, unacknowledged: messages, as in :class:`fabric.session.snapshot.Counts`.
-        still_s: how long it has neither taken nor answered a message.
+        still_s: how long it has neither taken a message nor given a sign of life.
         waits_on: where its next message has to come from.
         memory_bytes: resident.
     """
@@ -145,7 +145,7 @@ def words(row: ServiceRow) -> str | None:
 
 # --- The table ------------------------------------------------------------------------------------------------------
 
-_COLUMNS = ("WORKER", "KIND", "STATE", "PID", "UPTIME", "IN", "OUT", "QUEUE", "WAITING ON", "MEM")
+_COLUMNS = ("WORKER", "KIND", "STATE", "PID", "UPTIME", "RESTARTS", "IN", "OUT", "QUEUE", "WAITING ON", "MEM")
 
 _WHAT_MAX = 40
 
@@ -160,9 +160,14 @@ def render_table(rows: Iterable[ServiceRow]) -> str:
         table += [(*front, *_cells(worker)) for worker in service.workers]
         if several and not service.workers:
             table.append((*front, *["-"] * len(_COLUMNS)))
+    return "\n".join(align(table))
+
+
+def align(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table, each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in table)
-    return "\n".join("  ".join(cells).rstrip() for cells in lines)
+    return ["  ".join(cells).rstrip() for cells in lines]
 
 
 def _cells(worker: WorkerRow) -> tuple[str, ...]:
@@ -174,27 +179,29 @@ def _cells(worker: WorkerRow) -> tuple[str, ...]:
         f"{worker.kind} {what}".rstrip(),
         state,
         _count(worker.pid),
-        _duration(worker.uptime_s),
+        duration(worker.uptime_s),
+        str(worker.restarts),
         _count(worker.accepted),
         _count(worker.answered),
         _count(queue),
-        _waiting(worker),
+        wait_of(worker.unacknowledged, worker.still_s, worker.waits_on),
         f"{worker.memory_bytes / 2**20:.0f} MiB" if worker.memory_bytes is not None else "-",
     )
 
 
-def _waiting(worker: WorkerRow) -> str:
+def wait_of(unacknowledged: int | None, still_s: float | None, waits_on: Sequence[str]) -> str:
     """Say what a worker waits for: the next message, or, if it has one, itself, and for how long already."""
-    if worker.unacknowledged and worker.still_s is not None:
-        return f"itself, {_duration(worker.still_s)}"
-    return ", ".join(worker.waits_on) or "-"
+    if unacknowledged and still_s is not None:
+        return f"itself, {duration(still_s)}"
+    return ", ".join(waits_on) or "-"
 
 
 def _count(count: int | None) -> str:
     return "-" if count is None else str(count)
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Say how long, in the two largest units."""
     if seconds is None:
         return "-"
     minutes, whole_s = divmod(int(seconds), 60)

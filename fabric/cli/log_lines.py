@@ -88,6 +88,8 @@ def _object(line: str) -> Any:
 
 
 def _note(event: str, fields: dict[str, Any]) -> str:
+    if event == "session.waiting":  # a sentence, not a record
+        return f"idle {fields['idle_s']:g} s: {fields['reason']}"
     return event + "".join(f" {key}={_value(value)}" for key, value in fields.items())
 
 

@@ -16,12 +16,11 @@ from fabric import __version__
 from fabric.cli.log_lines import LogLines
 from fabric.cli.report import count_of
 from fabric.plan.plan import Plan
-from fabric.runtime.coordinator import STDERR_LINES_KEPT
 from fabric.runtime.detach import Child
-from fabric.runtime.journal import describe_worker
 from fabric.runtime.log_files import Entry, note_entry, timestamp, worker_entry
-from fabric.runtime.services import Outcome
+from fabric.runtime.services import Outcome, describe_worker
 from fabric.session.events import Level, Note
+from fabric.session.failure import STDERR_LINES_KEPT
 
 Progress: TypeAlias = Literal["tty", "plain", "json", "quiet"]
 
@@ -29,6 +28,8 @@ PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 
 _RANK: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _STARTS = ("worker.spawned", "worker.ready")
+_STEERED = ("worker.stopped", "worker.ready")
+"""What somebody did by hand to a worker that runs: printed at any level."""
 
 
 def choose_progress(said: str, workers: int, *, in_place: bool) -> Progress:
@@ -165,9 +166,11 @@ class Screen:
         if note.event == "session.failed":
             self._failed |= self._unready
             return  # the last line says it
+        if note.event == "worker.ready":
+            self._failed.discard(name)  # it did so earlier
         if note.event in _STARTS and not self._opened:
             self._start(note)
-        elif _RANK[note.level] >= self._rank:
+        elif (note.event in _STEERED and self._opened) or _RANK[note.level] >= self._rank:
             self._line(note_entry(timestamp(self._clock()), note))
 
     def worker_wrote(self, worker: str, line: str) -> None:

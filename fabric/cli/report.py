@@ -118,7 +118,8 @@ class JsonReport:
 
     def noted(self, note: Note) -> None:
         """Write a log line."""
-        if _RANK[note.level] >= self._rank and note.event != "session.failed":
+        said = _RANK[note.level] >= self._rank or note.event == "session.waiting"  # for who sits and waits as well
+        if said and note.event != "session.failed":
             fields = {
                 key: value.decode(errors="replace") if isinstance(value, bytes) else value
                 for key, value in note.fields.items()

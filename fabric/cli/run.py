@@ -50,8 +50,6 @@ from fabric.launch.preload import ZygoteProcess, open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
-from fabric.runtime.ending import left_alive
-from fabric.runtime.journal import Journal
 from fabric.runtime.processes import identify
 from fabric.runtime.services import (
     STATE_DIRECTORY,
@@ -353,6 +351,8 @@ def _refuse_left(before: Record | None) -> None:
         return
     import trio
 
+    from fabric.runtime.ending import left_alive
+
     left = trio.run(left_alive, before)
     if left:
         names = ", ".join(f"{worker.name} (pid {worker.process.pid})" for worker in left if worker.process)
@@ -372,6 +372,7 @@ def _serve(
     import trio
 
     from fabric.runtime.foreground import run_service
+    from fabric.runtime.journal import Journal
 
     us = identify(os.getpid())
     assert us is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["register"]
+__all__ = ["SERVICE", "WORKERS", "check_workers", "killed", "out", "register", "sort_arguments"]
 
 import os
 import signal
@@ -32,7 +32,7 @@ from fabric.cli.run import (
     choose,
     state_directory,
 )
-from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed
+from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed, UnknownName
 from fabric.runtime.ending import drain, end_left, left_alive, outcome_of, remove_left, wait_ended
 from fabric.runtime.log_files import NOTES, Entry, LogReader, log_names, parse_time
 from fabric.runtime.processes import is_alive, memory_bytes
@@ -105,9 +105,9 @@ def ps(
         if said is not None and (record in shown or not alive):
             print_line(said)
     if output == "json" and (shown or everything):
-        _out([encode_json({"v": 1, "services": to_plain(rows)}).decode(), "\n"])
+        out([encode_json({"v": 1, "services": to_plain(rows)}).decode(), "\n"])
     elif rows:
-        _out([render_table(rows), "\n"])
+        out([render_table(rows), "\n"])
     if not shown:
         known = "nothing runs here" if records else f"nothing is known of any service from {Path.cwd()}"
         raise NotRunning(f"{known}; start a service with: fabric up {program or 'SPEC'}")
@@ -159,10 +159,11 @@ def logs(
     choose(color)
     after = parse_time(since, time.time()) if since is not None else ""
     before = parse_time(until, time.time()) if until is not None else "~"  # behind every digit
-    spec, names = _sort(arguments)
+    spec, named = sort_arguments(arguments)
+    names = frozenset(named)
     directory, record = _find_logs(spec, project)
     known = sorted({worker.name for worker in record.workers} | {NOTES} if record else log_names(directory))
-    _check_workers(names, known)
+    check_workers(names, known)
     lines = LogLines.of(known, color=use_color(1), timestamps=timestamps, prefix=log_prefix, json=output == "json")
 
     def wanted(entry: Entry) -> bool:
@@ -173,7 +174,7 @@ def logs(
         if read and follow and record is not None:
             trio.run(_follow, record, reader, wanted, lines)
             if not record.alive and outcome_of(directory.parent.parent, record) is None:
-                print_line(_killed(record))
+                print_line(killed(record))
 
 
 def _find_logs(spec: Path | None, project: str | None) -> tuple[Path, Record | None]:
@@ -195,19 +196,25 @@ def _find_logs(spec: Path | None, project: str | None) -> tuple[Path, Record | N
         raise
 
 
-def _check_workers(names: Iterable[str], known: Iterable[str]) -> None:
+def check_workers(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise UnknownName if a worker is named that is not known."""
     for name in names:
         if name not in known:
-            raise NotRunning(f"there is no worker '{name}'; the workers are: {', '.join(known)}")
+            raise UnknownName(f"there is no worker '{name}'; the workers are: {', '.join(known)}")
 
 
-def _sort(arguments: list[str] | None) -> tuple[Path | None, frozenset[str]]:
-    """Tell the program from workers."""
+def sort_arguments(arguments: list[str] | None) -> tuple[Path | None, tuple[str, ...]]:
+    """Tell the program (``*.plumb``) from names, each of which is returned once.
+
+    Raises:
+        ConfigError: there is more than one program.
+    """
     given = arguments or []
     specs = [argument for argument in given if argument.endswith(".plumb")]
     if len(specs) > 1:
         raise ConfigError(f"one program at a time, not {', '.join(specs)}")
-    return (Path(specs[0]) if specs else None), frozenset(given) - frozenset(specs)
+    names = tuple(dict.fromkeys(argument for argument in given if not argument.endswith(".plumb")))
+    return (Path(specs[0]) if specs else None), names
 
 
 async def _follow(record: Record, reader: LogReader, wanted: Callable[[Entry], bool], lines: LogLines) -> None:
@@ -244,13 +251,14 @@ def attach(
     choose(color, log_format)
     levels = ("debug", "info", "warning", "error")
     level = levels.index(check_level(log_level))
-    spec, names = _sort(arguments)
+    spec, named = sort_arguments(arguments)
+    names = frozenset(named)
     state, record = find_record(Path.cwd(), state_directory(), spec=spec, project=project)
     if not record.alive:
         raise NotRunning(f"'{record.project}' does not run any more; fabric logs shows what it said")
     known = [*(worker.name for worker in record.workers), NOTES]
     without = frozenset(no_attach or ())
-    _check_workers((*names, *without), known)
+    check_workers((*names, *without), known)
     lines = LogLines.of(known, color=use_color(1), timestamps=timestamps, prefix=log_prefix, json=use_json())
 
     def wanted(entry: Entry) -> bool:
@@ -335,7 +343,7 @@ def down(
     elif record.outcome is not None:
         print_line(f"'{record.project}' has ended already, with exit code {record.outcome.exit_code}")
         return
-    print_line(_killed(record))
+    print_line(killed(record))
     for worker in trio.run(left_alive, record):
         assert worker.process is not None
         print_line(f"worker '{worker.name}' (pid {worker.process.pid}) lives on, and is ended")
@@ -354,14 +362,15 @@ async def _drain(record: Record, grace_s: float | None) -> None:
         await drain(record, grace_s, insisting())
 
 
-def _killed(record: Record) -> str:
+def killed(record: Record) -> str:
+    """Say of a service that it was."""
     return f"'{record.project}': its coordinator (pid {record.process.pid}) was killed"
 
 
 def _tell_end(record: Record, outcome: Outcome | None) -> int:
     """Print how a service ended, and return what to exit with."""
     if outcome is None:
-        print_error(_killed(record), "coordinator_killed")
+        print_error(killed(record), "coordinator_killed")
         return 1
     print_line(summary(outcome))
     if outcome.error is not None:
@@ -374,10 +383,10 @@ def _tell_end(record: Record, outcome: Outcome | None) -> int:
 
 
 def _out_entries(entries: Iterable[Entry], lines: LogLines) -> bool:
-    return _out(lines.render(entry) + "\n" for entry in entries)
+    return out(lines.render(entry) + "\n" for entry in entries)
 
 
-def _out(texts: Iterable[str]) -> bool:
+def out(texts: Iterable[str]) -> bool:
     """Write to stdout; return whether it is read. Who reads may have seen enough, which is no failure.
 
     Raises:

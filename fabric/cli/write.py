@@ -15,6 +15,7 @@ from fabric.cli.report import print_line, use_color
 from fabric.compiler import check_file, check_text, compile_file, read_source
 from fabric.errors import ConfigError, ProgramError
 from fabric.graph.render import FORMATS, render
+from fabric.graph.svg import draw_svg
 from fabric.lang.diagnostic import render_all, to_json
 from fabric.plan.render import render_plan
 from fabric.settings import ProjectSettings, read_settings
@@ -121,21 +122,39 @@ def graph(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write, instead of stdout.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Show the picture in the browser.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Color it by what the running service of the program does: svg.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")
+    ] = None,
 ) -> None:
     """Draw the wiring graph: as a picture (svg), in characters (ascii), as text for other programs. Works offline.
 
     Examples: fabric graph --open main.plumb; fabric graph --format ascii main.plumb;
-    fabric graph --format dot main.plumb | dot -Tsvg
+    fabric graph --format dot main.plumb | dot -Tsvg; fabric graph --live --open main.plumb
 
-    Exit codes: 0, 2 the program does not check, the file cannot be written, or there is no browser to open.
+    --live looks for a second, and writes messages per second beside the channels, and how many wait into the boxes.
+
+    Exit codes: 0, 2 the program does not check, the file cannot be written, or there is no browser to open; --live: 7
+    no such service is running, 1 it does not answer.
     """
-    chosen = style or ("svg" if open_ else "mermaid")
+    chosen = style or ("svg" if open_ or live else "mermaid")
     if chosen not in FORMATS:
         raise ConfigError(f"--format {chosen}: expected {', '.join(FORMATS)}")
     if open_ and chosen != "svg":
         raise ConfigError(f"--open shows a picture: expected --format svg, got {chosen}")
-    graph = check_file(find_program(program, read_settings(Path.cwd()))).graph
-    drawing = render(graph, chosen).encode()  # UTF-8, whatever the terminal's is
+    if live and chosen != "svg":
+        raise ConfigError(f"--live colors a picture: expected --format svg, got {chosen}")
+    spec = find_program(program, read_settings(Path.cwd()))
+    graph = check_file(spec).graph
+    if live:
+        from fabric.cli.watch import look_at  # the event loop with it
+
+        text = draw_svg(graph, look_at(spec, name, graph))
+    else:
+        text = render(graph, chosen)
+    drawing = text.encode()  # UTF-8, whatever the terminal's is
     if open_ and output is None:
         descriptor, name = tempfile.mkstemp(prefix="fabric-", suffix=".svg")
         os.close(descriptor)

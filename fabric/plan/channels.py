@@ -6,7 +6,7 @@ where it waits or leaves. What lies between is fused and has no message of its o
 
 from __future__ import annotations
 
-__all__ = ["channels", "find_channels"]
+__all__ = ["channels", "end_name", "find_channels"]
 
 import difflib
 
@@ -22,7 +22,7 @@ def channels(plan: Plan) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for route in plan.routes:
         for index in sinks_of(route.steps):
-            name = f"{_name(plan, route.source)}→{_name(plan, plan.sinks[index].end)}"
+            name = f"{end_name(plan, route.source)}→{end_name(plan, plan.sinks[index].end)}"
             found[name] = (*found.get(name, ()), index)
     return found
 
@@ -57,7 +57,8 @@ def _fits(end: str, wanted: str) -> bool:
     return wanted in ("", end, end.rpartition(".")[0])
 
 
-def _name(plan: Plan, end: End) -> str:
+def end_name(plan: Plan, end: End) -> str:
+    """Return the name of a place where messages wait or come into being: a port of the boundary by its own."""
     kind = plan.graph.nodes[end.node].kind
     if kind == "input":
         return end.port

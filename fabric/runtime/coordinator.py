@@ -42,20 +42,22 @@ from fabric.session.events import (
     OutputBroken,
     Refuse,
     Release,
+    Seen,
     Send,
     SetTimer,
     Settled,
     Signal,
     Start,
+    Tap,
+    Tapped,
     TimerFired,
     Wish,
 )
+from fabric.session.failure import STDERR_LINES_KEPT
 from fabric.session.session import Session
 from fabric.session.snapshot import Snapshot
+from fabric.session.stall import STILL_S, waited_for
 from fabric.transport.ports import Transport
-
-STDERR_LINES_KEPT = 20
-"""Last lines of a worker that are told when it fails."""
 
 STDERR_SETTLE_S = 1.0
 """How long after a worker's exit its stderr may stay open before we stop reading it."""
@@ -81,6 +83,10 @@ class Client(Protocol):
 
     def answered(self, ticket: int, error: str | None) -> None:
         """What was asked for a worker is done, or cannot be."""
+        ...
+
+    def tapped(self, messages: Sequence[Seen]) -> None:
+        """Messages came to sinks that are looked at, in this order."""
         ...
 
     def settled(self, tickets: Sequence[int]) -> None:
@@ -127,6 +133,8 @@ class Coordinator:
         self._outcome: Finish | None = None
         self._over = trio.Event()
         self._work = trio.Event()
+        self._stirred_s = 0.0
+        self._stirred: trio.Event | None = None
         self._waiting_for_room = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery
 
@@ -136,6 +144,7 @@ class Coordinator:
             self._nursery = nursery
             nursery.start_soon(self._continue)
             self._step(Start())
+            nursery.start_soon(self._watch)
             await self._over.wait()
             nursery.cancel_scope.cancel()
         assert self._outcome is not None
@@ -169,6 +178,14 @@ class Coordinator:
         """Stop a worker, start it, or both."""
         self._step(Asked(worker, wish, ticket))
 
+    def tap(self, sinks: frozenset[int]) -> None:
+        """Look at what comes to these sinks, and to no others."""
+        self._step(Tap(sinks), stirs=False)
+
+    def pid_of(self, worker: str) -> int | None:
+        """Return the process of a worker that was started, if it is one of this host."""
+        return self._workers[worker].pid if worker in self._workers else None
+
     def interrupt(self, number: int) -> None:
         """Tell of a signal: the first asks for an end, the next ones insist."""
         self._step(Interrupted(number))
@@ -188,8 +205,17 @@ class Coordinator:
 
     # --- the step ---
 
-    def _step(self, event: Event) -> None:
-        """Handle an event; one that comes while commands are performed is handled behind them."""
+    def _step(self, event: Event, *, stirs: bool = True) -> None:
+        """Handle an event; one that comes while commands are performed is handled behind them.
+
+        Args:
+            event: what happened.
+            stirs: whether it shows that something moves.
+        """
+        if stirs:
+            self._stirred_s = trio.current_time()
+            if self._stirred is not None:
+                self._stirred.set()
         self._events.append(event)
         if len(self._events) > 1:
             return
@@ -211,6 +237,20 @@ class Coordinator:
                 await trio.lowlevel.checkpoint()
                 self._step(Continue())
 
+    async def _watch(self) -> None:
+        """Say what is waited for when nothing has moved for long; once, until something moves again."""
+        while True:
+            await trio.sleep_until(self._stirred_s + STILL_S)
+            now_s = trio.current_time()
+            if now_s < self._stirred_s + STILL_S:
+                continue
+            said = waited_for(self._session.plan, self._session.snapshot(), now_s)
+            if said is not None:
+                self._report.noted(Note("warning", "session.waiting", {"idle_s": STILL_S, "reason": said}))
+            self._stirred = trio.Event()
+            await self._stirred.wait()
+            self._stirred = None
+
     def _perform(self, command: Command) -> None:
         match command:
             case Send(worker, port, raw):
@@ -219,6 +259,8 @@ class Coordinator:
                 self._client.delivered(outputs)
             case Settled(tickets):
                 self._client.settled(tickets)
+            case Tapped(messages):
+                self._client.tapped(messages)
             case Note():
                 self._report.noted(command)
             case SetTimer(key, at_s):
@@ -246,7 +288,7 @@ class Coordinator:
         await trio.sleep_until(at_s)
         if self._timers.get(key) == at_s:  # not replaced meanwhile
             del self._timers[key]
-            self._step(TimerFired(key))
+            self._step(TimerFired(key), stirs=False)
 
     # --- one worker ---
 

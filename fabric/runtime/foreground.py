@@ -213,7 +213,6 @@ async def run_service(
         listener = await _listen(journal.record.socket)
         nursery.start_soon(_obey_signals, coordinator, lambda _: ask())
         nursery.start_soon(service.serve, coordinator, listener)
-        nursery.start_soon(service.look, coordinator)
         nursery.start_soon(journal.keep, report.noted)
         finish = await coordinator.run()
         with trio.move_on_after(settings.grace_s):

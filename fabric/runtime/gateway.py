@@ -19,7 +19,7 @@ import trio
 from fabric.errors import ValueRejected
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Output, Refuse
+from fabric.session.events import Output, Refuse, Seen
 from fabric.wire.lines import DATA, LineSplitter, read_line, write_line
 
 CHUNK_BYTES = 64 * 1024
@@ -80,6 +80,9 @@ class LineGateway:
 
     def answered(self, ticket: int, error: str | None) -> None:
         """See ``coordinator.Client``. Nobody asks on this boundary."""
+
+    def tapped(self, messages: Sequence[Seen]) -> None:
+        """See ``coordinator.Client``. Nobody looks on this boundary."""
 
     def settled(self, tickets: Sequence[int]) -> None:
         """See ``coordinator.Client``."""

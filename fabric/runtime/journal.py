@@ -6,7 +6,7 @@ message, and one that is full or gone costs lines, which are counted, but not th
 
 from __future__ import annotations
 
-__all__ = ["Journal", "describe_worker"]
+__all__ = ["Journal"]
 
 import errno
 import threading
@@ -27,13 +27,13 @@ from fabric.runtime.services import (
     Outcome,
     Record,
     WorkerRecord,
+    describe_worker,
     log_directory,
     record_file,
     write_record,
     write_record_in_place,
 )
 from fabric.session.events import Level, Note
-from fabric.wire.spec import WorkerSpec
 
 UNWRITTEN_BYTES_MAX = 8 * 1024 * 1024
 """Lines that may wait for the disk. Beyond, they are counted and left out: they must not fill the memory."""
@@ -42,12 +42,6 @@ LAST_WRITE_S = 2.0
 """How long the end of a service waits for a disk that takes nothing."""
 
 _RANK: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
-
-
-def describe_worker(spec: WorkerSpec) -> str:
-    """Return what a worker is, in a few words: its model, its function or its command."""
-    model = "/".join(str(spec.config[key]) for key in ("provider", "model") if key in spec.config)
-    return model or str(spec.config.get("call") or " ".join(map(str, spec.config.get("command", ()))))
 
 
 class Journal:
@@ -103,7 +97,11 @@ class Journal:
         match note.event:
             case "worker.spawned":
                 process = identify(note.fields["pid"]) if note.fields["pid"] is not None else None
-                self._worker(name, state="starting", process=process, started_at=time.time())
+                (before,) = (worker for worker in self.record.workers if worker.name == name)
+                restarts = before.restarts + (before.started_at is not None)
+                self._worker(
+                    name, state="starting", process=process, started_at=time.time(), restarts=restarts, exit_status=None
+                )
             case "worker.ready":
                 self._worker(name, state="ready")
             case "worker.exited":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Process", "identify", "is_alive", "memory_bytes", "open_handle"]
+__all__ = ["Process", "cpu_s", "identify", "is_alive", "memory_bytes", "open_handle"]
 
 import os
 from pathlib import Path
@@ -53,6 +53,14 @@ def memory_bytes(process: Process) -> int | None:
     except (OSError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGESIZE") if is_alive(process) else None
+
+
+def cpu_s(process: Process) -> float | None:
+    """Return how much processor time it has used, its own and the system's for it, or ``None`` if it has ended."""
+    fields = _stat(process.pid)
+    if not fields or _born(fields) != process.born:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> list[str]:

@@ -15,20 +15,25 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
-from fabric.errors import ValueRejected
+from fabric.errors import UnknownName, ValueRejected
+from fabric.plan.channels import channels, find_channels
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.service_protocol import Answer, Request, Status, WorkerStatus, read_request, write
 from fabric.runtime.services import Phase
-from fabric.session.events import Note, Output, Refuse
-from fabric.session.snapshot import Snapshot, waits_on
+from fabric.session.events import Note, Output, Refuse, Seen, Wish
+from fabric.session.flow import flows
+from fabric.session.snapshot import waits_on
 from fabric.wire.lines import LineSplitter
 
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
 """Answers that a client may leave unread before its connection is given up."""
 
-LOOK_S = 1.0
-"""How often the service looks whether its workers move. Finer than what people call stuck, and no load."""
+TAIL_UNREAD_BYTES_MAX = 1024 * 1024
+"""Beyond this, what a client only looks at is left out, and counted: thousands of lines, which nobody reads as fast."""
+
+LAST_LOOK_S = 1.0
+"""How long the end of a service waits for those who only look."""
 
 
 class _Connection:
@@ -40,6 +45,9 @@ class _Connection:
         self.broken = trio.CancelScope()
         self.settled = trio.Event()
         self.unread_outputs = 0
+        self.tail: dict[int, str] = {}
+        self._tail_id = 0
+        self._left_out = 0
         self._unwritten = bytearray()
         self._to_write = trio.Event()
         self._written = trio.Event()
@@ -55,11 +63,36 @@ class _Connection:
         if len(self._unwritten) > UNREAD_BYTES_MAX:
             self.broken.cancel()
 
+    def look_at(self, request_id: int, sinks: dict[int, str]) -> None:
+        """Show from now on what comes to these sinks; each with the name of its channel."""
+        self._tail_id, self.tail = request_id, sinks
+
+    def show(self, messages: Sequence[Seen]) -> None:
+        """Queue what is looked at as long as the client keeps up; count what is left out."""
+        for seen in messages:
+            channel = self.tail.get(seen.sink)
+            if channel is None:
+                continue
+            if self._left_out or len(self._unwritten) > TAIL_UNREAD_BYTES_MAX:
+                self._left_out += 1
+                continue
+            payload = msgspec.Raw(seen.payload)
+            self.answer(Answer(self._tail_id, channel=channel, msg=payload, trace=seen.trace_id.hex()))
+
+    def done(self, ticket: int) -> None:
+        """Nothing more will be answered to this."""
+        self.tickets.discard(ticket)
+        if not self.tickets:
+            self.settled.set()
+
     async def write(self) -> None:
         while True:
             await self._to_write.wait()
             while self._unwritten:
                 data, self._unwritten = bytes(self._unwritten), bytearray()
+                if self._left_out:
+                    self.answer(Answer(self._tail_id, left_out=self._left_out))
+                    self._left_out = 0
                 outputs = self.unread_outputs
                 await self.stream.send_all(data)
                 self.unread_outputs -= outputs
@@ -104,7 +137,8 @@ class Service:
         self._ready = False
         self._taken: Counter[str] = Counter()
         self._given: Counter[str] = Counter()
-        self._moved: dict[str, tuple[int, int, float]] = {}
+        self._channels = channels(plan)
+        self._wishes: dict[int, tuple[Coordinator, str]] = {}
         self.messages = 0
         self.unclaimed = self.lost = 0
         self._ticket = 0
@@ -144,6 +178,23 @@ class Service:
 
     def answered(self, ticket: int, error: str | None) -> None:
         """Tell whoever asked for a worker to be stopped or started."""
+        coordinator, name = self._wishes.pop(ticket)
+        connection, request_id = self._asked.pop(ticket, (None, 0))
+        if connection is None:
+            return
+        if error is not None:
+            connection.answer(Answer(request_id, error=error, code="not_done", node=name))
+        else:
+            activity = next(worker.activity for worker in coordinator.snapshot().workers if worker.name == name)
+            pid = None if activity == "stopped" else coordinator.pid_of(name)
+            connection.answer(Answer(request_id, worker=name, activity=activity, pid=pid))
+        connection.done(ticket)
+
+    def tapped(self, messages: Sequence[Seen]) -> None:
+        """Show them to who looks."""
+        for connection in self._connections:
+            if connection.tail:
+                connection.show(messages)
 
     def settled(self, tickets: Sequence[int]) -> None:
         """Tell the clients that nothing more will come of their inputs."""
@@ -151,9 +202,7 @@ class Service:
             connection, request_id = self._asked.pop(ticket, (None, 0))
             if connection is not None:
                 connection.answer(Answer(request_id, settled=True))
-                connection.tickets.discard(ticket)
-                if not connection.tickets:
-                    connection.settled.set()
+                connection.done(ticket)
 
     # --- what clients ask for ---
 
@@ -167,8 +216,12 @@ class Service:
 
     async def finish(self) -> None:
         """Give the clients what is still queued for them."""
-        for connection in tuple(self._connections):
+        lookers = [connection for connection in self._connections if connection.tail]
+        for connection in tuple(self._connections.difference(lookers)):
             await connection.wait_written()
+        with trio.move_on_after(LAST_LOOK_S):
+            for connection in lookers:
+                await connection.wait_written()
 
     async def _handle(self, coordinator: Coordinator, connection: _Connection) -> None:
         self._connections.add(connection)
@@ -188,6 +241,8 @@ class Service:
         finally:
             self.lost += connection.unread_outputs  # it is there, and does not read
             self._connections.discard(connection)
+            if connection.tail:
+                self._tap(coordinator)
             for ticket in connection.tickets:
                 self._asked.pop(ticket, None)
 
@@ -205,21 +260,59 @@ class Service:
                             await coordinator.wait_for_room()
                             self._submit(coordinator, connection, request)
                         else:
-                            connection.answer(self._order(coordinator, request))
+                            self._order(coordinator, connection, request)
             except ValueRejected as error:
                 connection.answer(Answer(error=f"cannot read the request: {error}", code="bad_request"))
                 return
 
-    def _order(self, coordinator: Coordinator, request: Request) -> Answer:
+    def _order(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
         """Do what is no message."""
+        if request.do == "status":
+            connection.answer(Answer(request.id, status=self._status(coordinator)))
+            return
+        connection.answer(Answer(request.id, accepted=True))
         match request.do:
-            case "status":
-                return Answer(request.id, status=self._status(coordinator))
             case "drain":
                 self._drain(request.grace_s)
             case "insist":
                 self._insist()
-        return Answer(request.id, accepted=True)
+            case "tail":
+                self._look_at(coordinator, connection, request)
+            case "stop" | "start" | "restart" as wish:
+                self._wish(coordinator, connection, request, wish)
+
+    def _look_at(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
+        found: dict[str, tuple[int, ...]] = {}
+        try:
+            for name in request.channels or self._channels:
+                found |= find_channels(self._plan, name)
+        except UnknownName as error:
+            connection.answer(Answer(request.id, error=str(error), code=error.code))
+            return
+        connection.look_at(request.id, {sink: name for name, sinks in found.items() for sink in sinks})
+        self._tap(coordinator)
+
+    def _tap(self, coordinator: Coordinator) -> None:
+        """Let the session show what any client looks at."""
+        coordinator.tap(frozenset(sink for connection in self._connections for sink in connection.tail))
+
+    def _wish(self, coordinator: Coordinator, connection: _Connection, request: Request, wish: Wish) -> None:
+        names = [worker.name for worker in self._plan.workers]
+        if request.worker not in names:
+            text = f"there is no worker '{request.worker}'; the workers are: {', '.join(names)}"
+            connection.answer(Answer(request.id, error=text, code=UnknownName.code))
+            return
+        ticket = self._expect(connection, request.id)
+        self._wishes[ticket] = coordinator, request.worker
+        coordinator.ask(request.worker, wish, ticket)
+
+    def _expect(self, connection: _Connection, request_id: int) -> int:
+        """Return a ticket by which a client's request is recognised when there is an answer."""
+        self._ticket += 1
+        self._asked[self._ticket] = (connection, request_id)
+        connection.tickets.add(self._ticket)
+        connection.settled = trio.Event()
+        return self._ticket
 
     def _submit(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
@@ -232,35 +325,17 @@ class Service:
             connection.answer(Answer(request.id, settled=True))
             return
         self._taken[port] += 1
-        self._ticket += 1
-        self._asked[self._ticket] = (connection, request.id)
-        connection.tickets.add(self._ticket)
-        connection.settled = trio.Event()
-        coordinator.submit(port, [(self._ticket, bytes(request.msg))])
+        coordinator.submit(port, [(self._expect(connection, request.id), bytes(request.msg))])
 
     # --- how things stand ---
 
-    async def look(self, coordinator: Coordinator) -> None:
-        """Look again and again which workers move, until cancelled."""
-        while True:
-            self._look(coordinator.snapshot())
-            await trio.sleep(LOOK_S)
-
-    def _look(self, snapshot: Snapshot) -> None:
-        now_s = trio.current_time()
-        for worker in snapshot.workers:
-            known = self._moved.get(worker.name)
-            if known is None or known[:2] != (worker.accepted, worker.answered):
-                self._moved[worker.name] = (worker.accepted, worker.answered, now_s)
-
     def _status(self, coordinator: Coordinator) -> Status:
         snapshot = coordinator.snapshot()
-        self._look(snapshot)
         now_s = trio.current_time()
         workers = tuple(
             WorkerStatus(
                 **msgspec.structs.asdict(worker),
-                still_s=now_s - self._moved[worker.name][2],
+                still_s=now_s - worker.moved_s,
                 waits_on=waits_on(self._plan, snapshot, worker.name) if worker.activity == "ready" else (),
             )
             for worker in snapshot.workers
@@ -269,4 +344,6 @@ class Service:
         taken = {port: self._taken[port] for port in self._plan.inputs}
         given = {port: self._given[port] for port in self._plan.outputs.values()}
         losses = (snapshot.lost, snapshot.dead_lettered, snapshot.unpaired)
-        return Status(phase, workers, taken, given, snapshot.barriers, *losses)
+        arrived = {name: sum(snapshot.arrived[sink] for sink in sinks) for name, sinks in self._channels.items()}
+        ports = {f"{end.node}.{end.port}": count for end, count in flows(self._plan, snapshot).items()}
+        return Status(phase, workers, taken, given, snapshot.barriers, *losses, arrived, ports)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ANSWER_S", "Listener", "ask", "talk"]
+__all__ = ["ANSWER_S", "Listener", "ask", "listen", "talk"]
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -50,6 +50,45 @@ async def ask(service: Record, request: Request) -> Answer:
     raise NoAnswer(
         f"'{service.project}' (pid {service.process.pid}) runs, and did not answer within {ANSWER_S:g} s; {why}"
     )
+
+
+async def listen(service: Record, requests: Iterable[Request], hear: Callable[[Answer], bool]) -> None:
+    """Make requests and hear the answers, until enough is heard or the service hangs up.
+
+    Args:
+        service: whom to ask.
+        requests: what.
+        hear: takes each answer; returns whether to go on.
+
+    Raises:
+        NotRunning: the service cannot be reached, or has ended.
+        NoAnswer: it is there, and does not even say that it has heard.
+    """
+    try:
+        stream = await trio.open_unix_socket(service.socket)
+    except OSError as error:
+        raise NotRunning(f"cannot reach '{service.project}' (pid {service.process.pid}): {error.strerror}") from None
+    splitter = LineSplitter(ANSWER_BYTES_MAX)
+    heard = False
+    async with stream:
+        try:
+            await stream.send_all(b"".join(map(write, requests)))
+            while True:
+                with trio.move_on_after(float("inf") if heard else ANSWER_S) as waiting:
+                    chunk = await stream.receive_some()
+                if waiting.cancelled_caught:
+                    raise NoAnswer(
+                        f"'{service.project}' (pid {service.process.pid}) runs, and did not answer within"
+                        f" {ANSWER_S:g} s; it may be stopped, or its machine overloaded"
+                    )
+                if not chunk:
+                    return
+                heard = True
+                for line in splitter.feed(bytes(chunk)):
+                    if not hear(read_answer(line)):
+                        return
+        except trio.BrokenResourceError:
+            return
 
 
 class Listener(Protocol):

@@ -11,6 +11,16 @@
 -> {"id": 1, "do": "drain", "grace_s": 10}           as the first Ctrl-C; again: nothing more
 -> {"id": 1, "do": "insist"}                         as the next Ctrl-C
 <- {"id": 1, "accepted": true}
+
+-> {"id": 1, "do": "restart", "worker": NAME}        or "stop", or "start"
+<- {"id": 1, "accepted": true}
+<- {"id": 1, "worker": NAME, "activity": "ready", "pid": 4711}   when it is so, or
+<- {"id": 1, "error": TEXT, "code": "not_done", "node": NAME}    if it cannot be
+
+-> {"id": 1, "do": "tail", "channels": ["a→b"]}      until the client hangs up; no channels: all
+<- {"id": 1, "accepted": true}
+<- {"id": 1, "channel": "a.output→b.input", "msg": VALUE, "trace": HEX}
+<- {"id": 1, "left_out": 120}                        messages that this client was too slow for
 """
 
 from __future__ import annotations
@@ -23,7 +33,7 @@ import msgspec
 
 from fabric.errors import ValueRejected
 from fabric.runtime.services import Phase
-from fabric.session.snapshot import WorkerSnapshot
+from fabric.session.snapshot import Activity, WorkerSnapshot
 from fabric.wire.lines import one_line
 from fabric.wire.payload import encode_json
 
@@ -36,15 +46,17 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     id: int
     msg: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     port: str | None = None
-    do: Literal["send", "status", "drain", "insist"] = "send"
+    do: Literal["send", "status", "drain", "insist", "stop", "start", "restart", "tail"] = "send"
     grace_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    worker: str = ""
+    channels: tuple[str, ...] = ()
 
 
 class WorkerStatus(WorkerSnapshot, frozen=True):
     """One worker, as seen by its service.
 
     Attributes:
-        still_s: how long ago, give or take a second, it last took or answered a message.
+        still_s: how long ago it last took a message or gave a sign of life.
         waits_on: where the next message of an idle one has to come from.
     """
 
@@ -61,6 +73,8 @@ class Status(msgspec.Struct, frozen=True):
         inputs, outputs: messages that came in and went out, by boundary port.
         barriers: messages that wait in each slot, by barrier and port.
         lost, dead_lettered, unpaired: as in the loss report, so far.
+        channels: messages that came through each channel, by its name as in :mod:`fabric.plan.channels`.
+        ports: messages that left each output port of the graph, by ``node.port``, where that can be told.
     """
 
     phase: Phase
@@ -71,6 +85,8 @@ class Status(msgspec.Struct, frozen=True):
     lost: int = 0
     dead_lettered: int = 0
     unpaired: int = 0
+    channels: dict[str, int] = {}
+    ports: dict[str, int] = {}
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -85,6 +101,13 @@ class Answer(msgspec.Struct, omit_defaults=True):
     node: str = ""
     settled: bool = False
     status: Status | msgspec.UnsetType = msgspec.UNSET
+    worker: str = ""
+    activity: Activity | msgspec.UnsetType = msgspec.UNSET
+    pid: int | None = None
+    channel: str = ""
+    msg: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    trace: str = ""
+    left_out: int = 0
 
 
 def write(message: Request | Answer) -> bytes:

@@ -14,6 +14,7 @@ __all__ = [
     "Phase",
     "Record",
     "WorkerRecord",
+    "describe_worker",
     "find_record",
     "find_records",
     "find_service",
@@ -42,6 +43,7 @@ import msgspec
 from fabric.errors import ConfigError, NotRunning
 from fabric.runtime.processes import Process, is_alive
 from fabric.session.events import LossReport
+from fabric.wire.spec import WorkerSpec
 
 STATE_DIRECTORY = ".fabric"
 
@@ -126,6 +128,12 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     def alive(self) -> bool:
         """Whether its coordinator still runs."""
         return is_alive(self.process)
+
+
+def describe_worker(spec: WorkerSpec) -> str:
+    """Return what a worker is, in a few words: its model, its function or its command."""
+    model = "/".join(str(spec.config[key]) for key in ("provider", "model") if key in spec.config)
+    return model or str(spec.config.get("call") or " ".join(map(str, spec.config.get("command", ()))))
 
 
 def project_name(spec: Path) -> str:

@@ -31,11 +31,14 @@ __all__ = [
     "OutputBroken",
     "Refuse",
     "Release",
+    "Seen",
     "Send",
     "SetTimer",
     "Settled",
     "Signal",
     "Start",
+    "Tap",
+    "Tapped",
     "TimerFired",
     "Wish",
 ]
@@ -121,6 +124,15 @@ class Asked(msgspec.Struct, frozen=True):
     ticket: int
 
 
+class Tap(msgspec.Struct, frozen=True):
+    """Somebody wants to see what comes to these sinks, and to no others: indexes into ``Plan.sinks``.
+
+    ``Tapped`` shows it from the next event on. No sinks: nobody looks any more.
+    """
+
+    sinks: frozenset[int]
+
+
 class TimerFired(msgspec.Struct, frozen=True):
     """The time that a ``SetTimer`` with this key asked for has come."""
 
@@ -159,6 +171,7 @@ Event: TypeAlias = (
     | Interrupted
     | Continue
     | Asked
+    | Tap
     | TimerFired
 )
 
@@ -250,6 +263,26 @@ class Answered(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """A message that came to a tapped sink.
+
+    Attributes:
+        sink: index into ``Plan.sinks``.
+        payload: JSON text.
+        trace_id: 16 bytes, the same for all that descends from one input.
+    """
+
+    sink: int
+    payload: bytes
+    trace_id: bytes
+
+
+class Tapped(msgspec.Struct, frozen=True):
+    """Messages came to tapped sinks, in this order."""
+
+    messages: list[Seen]
+
+
 class SetTimer(msgspec.Struct, frozen=True):
     """Fire ``TimerFired(key)`` at this time of the session's clock. A second one of the same key replaces it."""
 
@@ -296,5 +329,17 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 Command: TypeAlias = (
-    Launch | Send | Release | Signal | Opened | Deliver | Refuse | Settled | Answered | SetTimer | Note | Finish
+    Launch
+    | Send
+    | Release
+    | Signal
+    | Opened
+    | Deliver
+    | Refuse
+    | Settled
+    | Answered
+    | Tapped
+    | SetTimer
+    | Note
+    | Finish
 )

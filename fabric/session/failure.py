@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Failure", "describe_exit"]
+__all__ = ["STDERR_LINES_KEPT", "Failure", "describe_exit"]
 
 import msgspec
 
 from fabric.errors import ValueRejected
 from fabric.wire.payload import decode_json
+
+STDERR_LINES_KEPT = 20
+"""Last lines of a worker that are told when it fails."""
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -53,10 +53,13 @@ from fabric.session.events import (
     OutputBroken,
     Refuse,
     Release,
+    Seen,
     Send,
     Settled,
     Signal,
     Start,
+    Tap,
+    Tapped,
     TimerFired,
     Wish,
 )
@@ -76,7 +79,7 @@ from fabric.wire.codec import (
     join,
     split,
 )
-from fabric.wire.control import BATCHES, MARK_ALL_PORTS, parse_ready
+from fabric.wire.control import BATCHES, MARK_ALL_PORTS, parse_ready, paused_by
 from fabric.wire.frame import Data, Eof, Marker, Provenance
 from fabric.wire.lifecycle import Life, State, Step
 
@@ -114,10 +117,11 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class _Way:
-    """A route and its function."""
+    """A route and its function; ``taken`` counts the messages that took it."""
 
     def __init__(self, route: Route) -> None:
         self.route = route
+        self.taken = 0
         self.take = compile_route(route)
 
 
@@ -139,6 +143,7 @@ class _Worker:
         self.starts_again = False
         self.stop_error: str | None = None
         self.asked_by: list[int] = []
+        self.fed_s = 0.0
         self.incarnation = 0
         self.delivery = Delivery(plan.name, 1, plan.window)
         self.renew(settings)
@@ -153,6 +158,7 @@ class _Worker:
         self.batches = False
         self.answered = False
         self.stopped = False
+        self.paused = False
 
     @property
     def state(self) -> State:
@@ -210,6 +216,7 @@ class Session:
         self._commands: list[Command] = []
         self._delivered: list[Output] = []
         self._settled: list[int] = []
+        self._seen: list[Seen] = []
         self._to_feed: dict[str, _Worker] = {}
         self._ways = {route.source: _Way(route) for route in plan.routes}
         self._entries = {port: self._ways[End(node, port)] for port, node in plan.inputs.items()}
@@ -235,8 +242,8 @@ class Session:
             if name in self._loops
         }
         self._sinks = [self._sink(sink) for sink in plan.sinks]
-        leaves = {index for index, sink in enumerate(plan.sinks) if sink.kind == "output"}
-        self._through = {port for port, way in self._entries.items() if leaves.issuperset(sinks_of(way.route.steps))}
+        self._arrived = [0] * len(plan.sinks)
+        self._through = self._untapped_through(frozenset())
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._entering: deque[tuple[str, int, bytes]] = deque()
         self._work: deque[tuple[End, Message]] = deque()
@@ -275,10 +282,19 @@ class Session:
     def snapshot(self) -> Snapshot:
         """Return how things stand."""
         workers = tuple(
-            WorkerSnapshot(worker.name, worker.activity, *worker.delivery.counts) for worker in self._workers.values()
+            WorkerSnapshot(
+                worker.name,
+                worker.activity,
+                *worker.delivery.counts,
+                moved_s=max(worker.fed_s, worker.shutdown.moved_s),
+                paused=worker.paused,
+                output_ended=worker.state is State.DRAINED,
+            )
+            for worker in self._workers.values()
         )
         slots = {name: barrier.slots for name, barrier in self._barriers.items()}
-        return Snapshot(workers, slots, self._lost, self._dead_lettered, self._unpaired)
+        taken = tuple(way.taken for way in self._ways.values())
+        return Snapshot(workers, slots, self._lost, self._dead_lettered, self._unpaired, taken, tuple(self._arrived))
 
     def set_grace(self, grace_s: float) -> None:
         """Replace the grace time of the settings, for workers that are not asked to end yet."""
@@ -313,6 +329,9 @@ class Session:
         if self._settled:
             self._do(Settled(self._settled))
             self._settled = []
+        if self._seen:
+            self._do(Tapped(self._seen))
+            self._seen = []
 
     def _do(self, *commands: Command) -> None:
         self._commands += commands
@@ -332,7 +351,7 @@ class Session:
                 pass
             case Start():
                 for worker in self._workers.values():
-                    self._do(*worker.startup.begin(self._now_s))
+                    self._launch(worker)
                 self._open_if_ready()
                 self._end(self._drain.begin())
             case TimerFired((kind, name)):
@@ -356,6 +375,8 @@ class Session:
                 self._fail(Failure(1, "output_closed", reason))
             case Asked(name, wish, ticket):
                 self._asked(self._workers[name], wish, ticket)
+            case Tap(sinks):
+                self._tap(sinks)
             case Interrupted(number):
                 self._interrupted(number)
 
@@ -381,6 +402,10 @@ class Session:
                 self._interrupted(number)
 
     # --- starting ---
+
+    def _launch(self, worker: _Worker) -> None:
+        worker.fed_s = self._now_s
+        self._do(*worker.startup.begin(self._now_s))
 
     def _open_if_ready(self) -> None:
         if not self._open and not any(worker.starting for worker in self._workers.values()):
@@ -437,9 +462,11 @@ class Session:
     def _pass_through(self, event: Input) -> None:
         """Take messages from the boundary to the boundary: nobody counts what is never inside."""
         way = self._entries[event.port]
-        take, ports, deliver = way.take, self._ports, self._delivered.append
+        way.taken += len(event.messages)
+        take, ports, deliver, arrived = way.take, self._ports, self._delivered.append, self._arrived
 
         def emit(index: int, payload: bytes, tickets: tuple[int]) -> None:
+            arrived[index] += 1
             deliver(Output(ports[index], payload, tickets))
 
         for number, (ticket, payload) in enumerate(event.messages):
@@ -508,6 +535,7 @@ class Session:
 
     def _travel(self, way: _Way, message: Message) -> None:
         """Send a message along its route."""
+        way.taken += 1
         try:
             way.take(message.payload, self._emit, message)
         except RouteError as error:
@@ -518,6 +546,7 @@ class Session:
         if payload is not message.payload:
             parent = message.span_id
             message = Message(payload, message.traces, message.trace_id, self._new_span(), parent, message.topic)
+        self._arrived[index] += 1
         self._sinks[index](message)
 
     def _refused_on_route(self, error: RouteError, route: Route, tickets: tuple[int, ...]) -> None:
@@ -547,6 +576,22 @@ class Session:
         if sink.end.port == "input":
             return partial(self._offer, worker, sink.feedback) if sink.feedback else self._queue_of(worker)
         return partial(self._control, worker)
+
+    def _untapped_through(self, tapped: frozenset[int]) -> set[str]:
+        """Return the inputs whose messages leave at once, seen by nobody on their way."""
+        leaves = {i for i, sink in enumerate(self.plan.sinks) if sink.kind == "output"} - tapped
+        return {port for port, way in self._entries.items() if leaves.issuperset(sinks_of(way.route.steps))}
+
+    def _tap(self, tapped: frozenset[int]) -> None:
+        """Look at what comes to these sinks, and to no others. The others cost nothing: they are not wrapped."""
+        for index, sink in enumerate(self.plan.sinks):
+            put = self._sink(sink)
+            self._sinks[index] = partial(self._show, index, put) if index in tapped else put
+        self._through = self._untapped_through(tapped)
+
+    def _show(self, index: int, put: Callable[[Message], None], message: Message) -> None:
+        self._seen.append(Seen(index, message.payload, message.trace_id))
+        put(message)
 
     def _leave(self, port: str, message: Message) -> None:
         self._delivered.append(Output(port, message.payload, message.tickets))
@@ -640,8 +685,10 @@ class Session:
             taken = []
             while (one := worker.delivery.take(admit=self._inside(worker) < LOOP_ADMITTED_MAX)) is not None:
                 taken.append(one)
-        if taken and self._interrupts:
-            self._do(*worker.shutdown.asked(self._now_s))
+        if taken:
+            worker.fed_s = self._now_s
+            if self._interrupts:
+                self._do(*worker.shutdown.asked(self._now_s))
         for raw in self._written(worker, taken):
             self._do(Send(worker.name, "input", raw))
 
@@ -750,6 +797,7 @@ class Session:
             case "ctrl_out" if worker.state is State.LAUNCHED:
                 self._announced(worker, frame.payload)
             case "ctrl_out":
+                worker.paused = paused_by(frame.payload, before=worker.paused)
                 if port in worker.wired:  # at once: a reply may be what the worker waits for
                     self._spontaneous(worker, port, frame.payload, span)
             case "telemetry":
@@ -805,6 +853,7 @@ class Session:
                 self._pass_on_held(worker, unacked)
             elif way is not None:
                 cause = unacked.message
+                way.taken += len(unacked.outputs)
                 for _, payload, span in unacked.outputs:
                     span_id = span or self._new_span()
                     message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name)
@@ -973,27 +1022,29 @@ class Session:
     def _stopped(self, worker: _Worker, error: str | None) -> None:
         """The process of a worker that may come back is gone."""
         worker.stopping, worker.stopped = False, True
+        worker.delivery.begin(worker.incarnation)  # what it had waits
         if worker.input_ended:
             self._end_ports(worker)
         elif worker.starts_again:
+            self._note("info", "worker.stopped", worker=worker.name, reason="restart")
             self._start_again(worker)
             return
         else:
             self._note("error" if error else "info", "worker.stopped", worker=worker.name, reason=error or "asked")
             if self._interrupts:
                 self._abandon(worker)
+            self._open_if_ready()  # it may be the one that the others waited for
         self._answer(worker, error and f"{name_of(worker.name)} {error.removeprefix(name_of(worker.name) + ' ')}")
 
     def _start_again(self, worker: _Worker) -> None:
         self._gone.discard(worker.name)
         worker.starts_again = False
         worker.renew(self._settings)
-        self._do(*worker.startup.begin(self._now_s))
+        self._launch(worker)
 
     def _abandon(self, worker: _Worker) -> None:
         """Nobody will start the worker any more: what waits for it is a dead letter."""
         worker.abandoned = True
-        worker.delivery.begin(worker.incarnation)
         self._inflight -= worker.delivery.waiting
         _, left = worker.delivery.end()
         worker.early_control.clear()

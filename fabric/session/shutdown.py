@@ -26,6 +26,9 @@ _Stage = Literal["running", "asked", "terminated", "killed"]
 class Shutdown:
     """One worker's end.
 
+    Attributes:
+        moved_s: when it last gave a sign of life, or was asked for something that it owes.
+
     Args:
         worker: its name.
         grace_s: seconds without any sign of life after which it is terminated, and after as many again killed. May be
@@ -39,15 +42,15 @@ class Shutdown:
         self.grace_s = grace_s
         self._control = control
         self._stage: _Stage = "running"
-        self._moved_s = 0.0
+        self.moved_s = 0.0
 
     def moved(self, now_s: float) -> None:
         """The worker gave a sign of life."""
-        self._moved_s = now_s
+        self.moved_s = now_s
 
     def asked(self, now_s: float) -> list[Command]:
         """The worker has been asked for an end (an end of data_in was sent, or a stop): from now on silence counts."""
-        self._moved_s = now_s
+        self.moved_s = now_s
         if self._stage != "running":
             return []
         self._stage = "asked"
@@ -66,7 +69,7 @@ class Shutdown:
         if self._stage in ("terminated", "killed"):
             return []
         self._stage = "terminated"
-        self._moved_s = now_s
+        self.moved_s = now_s
         return [Signal(self._worker, "TERM"), self._timer(now_s)]
 
     def kill(self) -> list[Command]:
@@ -82,9 +85,9 @@ class Shutdown:
         """
         if self._stage == "asked":
             if not owes:
-                self._moved_s = now_s
-            if now_s < self._moved_s + self.grace_s:
-                return [self._timer(self._moved_s)]
+                self.moved_s = now_s
+            if now_s < self.moved_s + self.grace_s:
+                return [self._timer(self.moved_s)]
             self.forced = True
             fields = {"worker": self._worker, "grace_s": self.grace_s}
             return [Note("warning", "worker.killed", fields), *self.terminate(now_s)]

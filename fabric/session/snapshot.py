@@ -36,7 +36,13 @@ class Counts(NamedTuple):
 
 
 class WorkerSnapshot(msgspec.Struct, frozen=True):
-    """One worker. Counts as in :class:`Counts`."""
+    """One worker. Counts as in :class:`Counts`.
+
+    Attributes:
+        moved_s: when it last took a message or gave a sign of life, by the session's clock.
+        paused: it was told to take no messages for the time being, and said that it does not.
+        output_ended: it has ended its output, and should exit.
+    """
 
     name: str
     activity: Activity
@@ -44,6 +50,9 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     answered: int
     waiting: int
     unacknowledged: int
+    moved_s: float = 0.0
+    paused: bool = False
+    output_ended: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -53,6 +62,8 @@ class Snapshot(msgspec.Struct, frozen=True):
         workers: in starting order.
         barriers: messages that wait in each slot, by barrier and port.
         lost, dead_lettered, unpaired: as in the loss report, so far.
+        taken: messages that took each of ``Plan.routes``.
+        arrived: messages that came to each of ``Plan.sinks``.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -60,6 +71,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     lost: int = 0
     dead_lettered: int = 0
     unpaired: int = 0
+    taken: tuple[int, ...] = ()
+    arrived: tuple[int, ...] = ()
 
 
 def activity(state: State, *, idle: bool) -> Activity:

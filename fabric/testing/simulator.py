@@ -18,7 +18,7 @@ from fabric.errors import FabricError, WorkerFailed, sole
 from fabric.plan.endpoints import worker_addresses
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Finish, Note, Output, Refuse
+from fabric.session.events import Finish, Note, Output, Refuse, Seen
 from fabric.session.session import Session, Settings
 from fabric.transport.memory import MemoryTransport
 from fabric.transport.ports import Transport
@@ -36,11 +36,13 @@ class Simulated(msgspec.Struct, frozen=True):
         outputs: port and JSON text, in order.
         refusals: messages that went no further.
         finish: how it ended.
+        notes: what it had to say, in order.
     """
 
     outputs: tuple[tuple[str, bytes], ...]
     refusals: tuple[Refuse, ...]
     finish: Finish
+    notes: tuple[Note, ...] = ()
 
 
 async def python_runner(spec: WorkerSpec, transport: Transport, endpoints: dict[str, str]) -> int:
@@ -99,7 +101,7 @@ async def simulate(
         nursery.start_soon(feed)
         finish = await coordinator.run()
         nursery.cancel_scope.cancel()
-    return Simulated(tuple(client.outputs), tuple(client.refusals), finish)
+    return Simulated(tuple(client.outputs), tuple(client.refusals), finish, tuple(client.notes))
 
 
 class _Recorder:
@@ -108,6 +110,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.outputs: list[tuple[str, bytes]] = []
         self.refusals: list[Refuse] = []
+        self.notes: list[Note] = []
 
     def opened(self) -> None:
         pass
@@ -121,11 +124,14 @@ class _Recorder:
     def answered(self, ticket: int, error: str | None) -> None:
         pass
 
+    def tapped(self, messages: Sequence[Seen]) -> None:
+        pass
+
     def settled(self, tickets: Sequence[int]) -> None:
         pass
 
     def noted(self, note: Note) -> None:
-        pass
+        self.notes.append(note)
 
     def worker_wrote(self, worker: str, line: str) -> None:
         pass

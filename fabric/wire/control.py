@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BATCHES", "MARK_ALL_PORTS", "READY", "STOP", "Ready", "parse_ready", "ready"]
+__all__ = ["BATCHES", "MARK_ALL_PORTS", "READY", "STOP", "Ready", "parse_ready", "paused_by", "ready"]
 
 import msgspec
 
@@ -49,3 +49,26 @@ def parse_ready(payload: bytes) -> Ready | None:
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return ready if ready.status == "ready" else None
+
+
+_ACKNOWLEDGED = {"pause_ack": True, "resume_ack": False}
+
+
+class _Reply(msgspec.Struct):
+    kind: str = ""
+
+
+_decode_reply = msgspec.json.Decoder(_Reply).decode
+
+
+def paused_by(payload: bytes, *, before: bool) -> bool:
+    """Return whether a worker that says this on ctrl_out takes no messages for the time being.
+
+    Args:
+        payload: what it says.
+        before: what held before; it still does unless this is the reply to a pause or a resume.
+    """
+    try:
+        return _ACKNOWLEDGED.get(_decode_reply(payload).kind, before)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return before

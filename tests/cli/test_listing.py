@@ -18,9 +18,9 @@ RECORD = Record(1, "review", "/p/review.plumb", Process(41200, "0@b"), "/r/s", S
 STATUS = Status(
     "ready",
     (
-        WorkerStatus("composer", "busy", 14, 13, 2, 1, 3.2),
-        WorkerStatus("checker", "ready", 13, 13, 0, 0, 3.2, ("composer", "input")),
-        WorkerStatus("old", "exited", 2, 1, 0, 0, 60.0),
+        WorkerStatus("composer", "busy", 14, 13, 2, 1, still_s=3.2),
+        WorkerStatus("checker", "ready", 13, 13, 0, 0, still_s=3.2, waits_on=("composer", "input")),
+        WorkerStatus("old", "exited", 2, 1, 0, 0, still_s=60.0),
     ),
     {"input": 14},
     {"output": 12},
@@ -33,13 +33,13 @@ def test_a_running_service_as_a_table():
     row = describe(RECORD, STATUS, alive=True, memory=MEMORY, now=STARTED + 3725)
     assert words(row) is None
     assert render_table([row]) == (
-        "WORKER    KIND                                             STATE        PID    UPTIME  IN  OUT  QUEUE"
-        "  WAITING ON       MEM\n"
-        "composer  agent anthropic/claude-haiku-4-5                 busy         41201  1h02m   14  13   3    "
-        "  itself, 3s       32 MiB\n"
-        "checker   python checks:check                              ready        41202  1h02m   13  13   0    "
-        "  composer, input  13 MiB\n"
-        f"old       worker {'x' * 39}…  failed (-9)  -      -       2   1    0      -                -"
+        "WORKER    KIND                                             STATE        PID    UPTIME  RESTARTS  IN  OUT"
+        "  QUEUE  WAITING ON       MEM\n"
+        "composer  agent anthropic/claude-haiku-4-5                 busy         41201  1h02m   0         14  13 "
+        "  3      itself, 3s       32 MiB\n"
+        "checker   python checks:check                              ready        41202  1h02m   0         13  13 "
+        "  0      composer, input  13 MiB\n"
+        f"old       worker {'x' * 39}…  failed (-9)  -      -       0         2   1    0      -                -"
     )
 
 
@@ -68,8 +68,8 @@ def test_a_service_that_does_not_answer_shows_what_is_known():
     assert (row.state, row.answers) == ("ready", False)
     assert words(row) == "'review': its coordinator (pid 41200) runs, and does not answer: what is shown may be old"
     assert render_table([row]).splitlines()[2] == (
-        "checker   python checks:check                              ready        41202  4s      -   -    -      "
-        "-           13 MiB"
+        "checker   python checks:check                              ready        41202  4s      0         -   -    "
+        "-      -           13 MiB"
     )
 
 

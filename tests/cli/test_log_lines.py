@@ -71,3 +71,10 @@ def test_every_line_of_a_text_has_its_prefix():
     """An event may say several lines."""
     entry = worker_entry(TS, "critic", '{"error":"one\\ntwo","code":"x"}')
     assert LogLines(6).render(entry) == "critic | error: one\ncritic | two code=x"
+
+
+def test_what_is_waited_for_is_a_sentence():
+    """In JSON it stays an object."""
+    waiting = note_entry(TS, Note("warning", "session.waiting", {"idle_s": 10.0, "reason": "worker 'a' is paused"}))
+    assert LogLines(6).render(waiting) == "fabric | idle 10 s: worker 'a' is paused"
+    assert LogLines(6, json=True).render(waiting).endswith('"idle_s":10.0,"reason":"worker \'a\' is paused"}')

@@ -4,122 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from services import alive, attach, listed, program, record_of, said, start, up, wait_gone, wait_until
 from three_ways import FABRIC, environment, fabric
 
 pytestmark = pytest.mark.processes
-
-FUNCTIONS = """
-import json, os, sys, time
-
-def echo(value):
-    print("got", value, file=sys.stderr)
-    print(json.dumps({"log": "warning", "event": "echo.worked", "value": value}), file=sys.stderr)
-    return value
-
-def hangs(value):
-    print("hangs", file=sys.stderr)
-    time.sleep(3600)
-
-def fails(value):
-    for number in range(30):
-        print("line", number, file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(3)
-"""
-
-
-@pytest.fixture
-def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    """A folder with functions; what still runs in it afterwards is ended, and is a failure."""
-    runtime = tmp_path_factory.mktemp("rt")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    (tmp_path / "functions.py").write_text(FUNCTIONS)
-    yield tmp_path
-    pids = [record_of(file)["process"]["pid"] for file in (tmp_path / ".fabric" / "run").glob("*.json")]
-    running = [pid for pid in pids if alive(pid)]
-    for pid in running:
-        os.kill(pid, signal.SIGKILL)
-    assert running == []
-    assert [path for path in runtime.rglob("*") if not path.is_dir()] == []
-
-
-def record_of(file: Path) -> Any:
-    return json.loads(file.read_text())
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_gone(pid: int) -> None:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    assert select.select([descriptor], [], [], 60)[0], f"process {pid} does not end"
-    os.close(descriptor)
-
-
-def program(folder: Path, call: str, name: str = "demo") -> Path:
-    path = folder / f"{name}.plumb"
-    path.write_text(
-        f'let work : !int -> !int = python {{ call: "functions:{call}" }}\n'
-        "let main : !int -> !int = plumb(i, o) { i ; work ; o }\n"
-    )
-    return path
-
-
-def up(folder: Path, call: str = "echo", *flags: str) -> int:
-    """Start a service, and return its coordinator's pid."""
-    done = fabric("up", "-d", *flags, program(folder, call), cwd=folder)
-    assert done.returncode == 0, done.stderr.decode()
-    return record_of(folder / ".fabric" / "run" / "demo.json")["process"]["pid"]
-
-
-def listed(folder: Path, *flags: str) -> Any:
-    done = fabric("ps", "--format", "json", *flags, cwd=folder)
-    return json.loads(done.stdout)["services"][0]
-
-
-def wait_until(folder: Path, what: Any) -> Any:
-    """Ask until the service shows it. The limit is for a hang."""
-    until_s = time.monotonic() + 60
-    while not what(row := listed(folder)):
-        assert time.monotonic() < until_s, row
-    return row
-
-
-def said(done: subprocess.CompletedProcess[bytes]) -> str:
-    return done.stderr.decode()
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a command that goes on."""
-    return subprocess.Popen(
-        [*FABRIC, *arguments], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def attach(folder: Path, *flags: str) -> tuple[subprocess.Popen[bytes], bytes]:
-    """Start ``attach``, and send until it prints what comes; return it and the first line."""
-    attached = start(folder, "attach", *flags)
-    assert attached.stdout is not None
-    value = 100
-    while not select.select([attached.stdout], [], [], 0.5)[0]:
-        value += 1
-        assert fabric("send", str(value), cwd=folder).returncode == 0
-    return attached, attached.stdout.readline()
 
 
 def test_a_service_comes_up_works_and_goes_down(project: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -93,3 +94,19 @@ def test_lines_that_wait_for_the_disk_are_bounded(tmp_path: Path):
         service.worker_wrote("main", line)
     assert service.unwritten == UNWRITTEN_BYTES_MAX // len(line) + 1
     service.end(Outcome(0, 5.0))
+
+
+async def test_a_worker_that_is_started_again_is_counted(tmp_path: Path):
+    """With its new process, and without the exit of the old one."""
+    service = journal(tmp_path)
+    for name, fields in (("spawned", {"pid": 1}), ("ready", {}), ("exited", {"status": 0}), ("stopped", {})):
+        service.noted(Note("info", f"worker.{name}", {"worker": "main", **fields}))
+    (worker,) = service.record.workers
+    assert (worker.state, worker.exit_status, worker.restarts) == ("stopped", 0, 0)
+    service.noted(Note("info", "worker.spawned", {"worker": "main", "pid": os.getpid()}))
+    await kept(service, [])
+    (worker,) = recorded(tmp_path).workers
+    assert (worker.state, worker.exit_status, worker.restarts) == ("starting", None, 1)
+    assert worker.process is not None
+    assert worker.process.pid == os.getpid()
+    service.end(Outcome(0, 4e9))

@@ -7,6 +7,8 @@ import random
 import pytest
 from plans import plan_of
 
+from fabric.plan.channels import find_channels
+from fabric.plan.plan import Plan
 from fabric.session.events import (
     Answered,
     Asked,
@@ -29,11 +31,14 @@ from fabric.session.events import (
     Output,
     Refuse,
     Release,
+    Seen,
     Send,
     SetTimer,
     Settled,
     Signal,
     Start,
+    Tap,
+    Tapped,
     TimerFired,
 )
 from fabric.session.session import STEPS_PER_EVENT_MAX, Session, Settings
@@ -559,6 +564,7 @@ def test_what_a_worker_had_when_it_was_stopped_by_force_goes_to_the_next():
     run.frames(out(10))
     assert run(TimerFired(("grace", "f")), 10.0)[0] == Signal("f", "TERM")
     assert Launch("f", 2) in run(Exited("f", -15), 11.0)
+    assert run.session.snapshot().workers[0].waiting == 1
     run.frames(Data("f", READY), port="ctrl_out", now_s=12.0)
     assert sent(run.frames(Marker("f", "probe/f/2"), now_s=12.0)) == [b"1", "ack/f/2/1"]
 
@@ -629,3 +635,46 @@ def test_what_is_so_already_is_answered_at_once():
     assert run(Asked("f", "start", 70)) == [Answered(70)]
     run(Interrupted(2))
     assert run(Asked("f", "restart", 71)) == [Answered(71, "the session is ending")]
+
+
+def test_what_comes_to_a_tapped_sink_is_shown():
+    """Once, with its trace; until nobody looks any more."""
+    run = Run(ONE).started()
+    plan = run.session.plan
+    (worker, _), (leaving, _) = find(plan, "i->f"), find(plan, "f->o")
+    assert run(Tap(frozenset({worker, leaving}))) == []
+    (_, _, tapped) = run(entering("i", b"1", 1))
+    assert isinstance(tapped, Tapped)
+    (seen,) = tapped.messages
+    assert (seen.sink, seen.payload, len(seen.trace_id)) == (worker, b"1", 16)
+    commands = run.frames(out(10), ack(1))
+    assert commands[-1] == Tapped([Seen(leaving, b"10", seen.trace_id)])
+    run(Tap(frozenset({leaving})))
+    assert not [command for command in run(entering("i", b"2", 2)) if isinstance(command, Tapped)]
+    run(Tap(frozenset()))
+    assert not [command for command in run.frames(out(20), ack(2)) if isinstance(command, Tapped)]
+
+
+def find(plan: Plan, channel: str) -> tuple[int, str]:
+    ((name, (sink,)),) = find_channels(plan, channel).items()
+    return sink, name
+
+
+def test_a_message_from_boundary_to_boundary_is_shown_too():
+    """And goes on; otherwise nobody counts it on its way."""
+    run = Run("let main : !int -> !int = map(value + 1)\n")
+    run(Start())
+    run(Tap(frozenset({0})))
+    delivered_, settled, tapped = run(entering("input", b"1", 7))
+    assert (delivered_, settled) == (Deliver([Output("output", b"2", (7,))]), Settled([7]))
+    assert isinstance(tapped, Tapped)
+    assert [(seen.sink, seen.payload) for seen in tapped.messages] == [(0, b"2")]
+
+
+def test_a_session_opens_without_a_worker_that_was_stopped_while_it_started():
+    """The others are ready, and what is for it waits."""
+    run = Run(ONE)
+    run(Start())
+    run(Launched("f", 7))
+    assert run(Asked("f", "stop", 70)) == [Signal("f", "TERM"), SetTimer(("grace", "f"), 10.0)]
+    assert run(Exited("f", -15)) == [Release("f"), Opened(), Answered(70)]

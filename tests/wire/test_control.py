@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.wire.control import READY, STOP, Ready, parse_ready
+from fabric.wire.control import READY, STOP, Ready, parse_ready, paused_by
 
 
 def test_ours_announce_that_they_mark_all_ports():
@@ -46,3 +46,20 @@ def test_an_announcement_may_say_more(payload: bytes, ready: Ready):
 def test_anything_else_is_none(payload: bytes):
     """Whatever it is, it does not raise."""
     assert parse_ready(payload) is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "paused"),
+    [
+        (b'{"kind":"pause_ack"}', True),
+        (b'{"kind":"resume_ack"}', False),
+        (b'{"kind":"memory","messages":[]}', None),
+        (b'{"kind":1}', None),
+        (b"[]", None),
+        (b"[" * 100_000, None),
+    ],
+)
+def test_replies_tell_whether_a_worker_is_paused(payload: bytes, paused: bool | None):
+    """Those to other orders, and what is no reply, change nothing."""
+    for before in (False, True):
+        assert paused_by(payload, before=before) is (before if paused is None else paused)

@@ -22,7 +22,7 @@ from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.directory import open_run_directory
-from fabric.session.events import Note, Output, Refuse
+from fabric.session.events import Note, Output, Refuse, Seen
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
@@ -63,6 +63,9 @@ class Sink:
         pass
 
     def settled(self, tickets: Sequence[int]) -> None:
+        pass
+
+    def tapped(self, messages: Sequence[Seen]) -> None:
         pass
 
 
