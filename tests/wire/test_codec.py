@@ -14,11 +14,17 @@ from fabric.wire.codec import (
     FRAME_BYTES_MAX,
     PARENTS_MAX,
     TOPIC_BYTES_MAX,
+    BatchWriter,
     decode,
     encode,
+    encode_batch,
     encode_traced,
+    is_batch,
     is_eof,
     join,
+    read_answers,
+    read_question,
+    read_questions,
     split,
 )
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
@@ -214,3 +220,78 @@ def test_unknown_flags_are_kept():
     """Who does not know a flag copies it."""
     raw = HEADER + struct.pack(">BB16s8sQB", 2, 0b1010_1010, b"T" * 16, b"S" * 8, 1, 0) + b"1"
     assert decode(raw) == Data("x", b"1", Provenance(b"T" * 16, b"S" * 8, 1, flags=0b1010_1010))
+
+
+# --- The short ways -----------------------------------------------------------------------------------------------
+
+MARKERS = st.integers(1, 9).map("ack/judge/1/{}".format)
+MESSAGES = st.builds(Data, TEXTS, st.binary(min_size=1), PROVENANCES)
+
+
+def payload_of(marker: str) -> bytes:
+    return b"\x01" + marker.encode()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(MESSAGES, MARKERS)))
+def test_messages_and_their_markers_are_encoded_like_their_frames_one_by_one(pairs: list[tuple[Data, str]]):
+    """The loop saves the objects in between, and nothing else."""
+    parts, frames = [], []
+    for message, marker in pairs:
+        origin = message.provenance
+        assert origin is not None
+        ids = origin.trace_id, origin.span_id
+        parts.append((message.topic, message.payload, *ids, origin.seq, origin.parents, payload_of(marker)))
+        plain = Provenance(*ids, origin.seq, origin.parents)
+        frames += [encode(Data(message.topic, message.payload, plain)), encode(Marker("fabric", marker))]
+    assert [raw for batch in encode_batch(parts, "fabric") for raw in split(batch)] == frames
+
+
+def test_large_messages_go_in_batches_of_their_own():
+    """Two of 200 KiB are more than a batch is filled to."""
+    message = ("i", b"1" * 200 * 1024, bytes(16), bytes(8), 1, b"", b"\x01m")
+    assert [len(split(batch)) for batch in encode_batch([message] * 3, "fabric")] == [2, 2, 2]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(MESSAGES, MARKERS)), st.lists(FRAMES.map(encode), max_size=2))
+def test_questions_are_read_as_their_frames_say(pairs: list[tuple[Data, str]], others: list[bytes]):
+    """Until something comes that is not a traced message with its marker; that is left, with all behind it."""
+    frames = [raw for message, marker in pairs for raw in (encode(message), encode(Marker("fabric", marker)))]
+    batch = b"\0\0\0\0\x03" + b"".join(struct.pack(">I", len(raw)) + raw for raw in frames + others)
+    questions = read_questions(batch)
+    for (message, marker), question in zip(pairs, questions, strict=False):
+        alone = read_question(encode(message))
+        assert (question.origin, question.span_id, question.payload) == (alone.origin, alone.span_id, message.payload)
+        assert question.marker == payload_of(marker)
+    assert len(questions) >= len(pairs)
+    assert split(batch, questions[-1].behind if questions else 5) == (frames + others)[2 * len(questions) :]
+
+
+@settings(deadline=None)
+@given(MESSAGES, st.binary(min_size=1).filter(lambda payload: payload[0] > 3))
+def test_an_answer_is_of_the_trace_of_its_question(question: Data, payload: bytes):
+    """With the question as its parent; to a bare question it is bare. One frame is no batch."""
+    origin = question.provenance
+    assert origin is not None
+    writer = BatchWriter("judge", 6)
+    writer.answer(read_question(encode(question)), payload)
+    expected = Provenance(origin.trace_id, (7).to_bytes(8), 1, origin.span_id, origin.flags)
+    first = writer.take()
+    assert first is not None
+    assert decode(first) == Data("judge", payload, expected)
+    writer.answer(read_question(encode(Data("i", b"1"))), payload)
+    writer.write(b"\x01m")
+    second = writer.take()
+    assert second is not None
+    assert is_batch(second)
+    assert [decode(raw) for raw in split(second)] == [Data("judge", payload), Marker("judge", "m")]
+    assert writer.take() is None
+
+
+@given(st.binary())
+def test_answers_in_any_bytes_are_read_or_left(rest: bytes):
+    """Nothing is raised, and what is left begins where a frame does."""
+    batch = b"\0\0\0\0\x03" + rest
+    for behind in (read_answers(batch, "output", [b"\x01m"])[1], *(q.behind for q in read_questions(batch))):
+        assert 5 <= behind <= len(batch)

@@ -506,3 +506,38 @@ def test_any_bytes_are_accepted_or_refused(type_: Type, payload: bytes):
 def test_a_type_travels_as_json(type_: Type):
     """In the spec of a worker."""
     assert msgspec.json.decode(msgspec.json.encode(type_), type=Type) == type_
+
+
+# --- Values that somebody's code made -----------------------------------------------------------------------------
+
+MADE: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.dates(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.sampled_from(["x", "y", "ok", "why", "score"]) | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None)
+@given(MADE, st.sampled_from([STRING, INT, NUMBER, JSON, UNIT, POINT, VERDICT, TUPLES, MIXED, ListOf(NUMBER)]))
+def test_a_made_value_is_written_as_its_text_is_checked(value: Any, type_: Type):
+    """The short way neither accepts more nor writes anything else: no NaN, no date for a string, 3 for 3.0."""
+
+    def outcome(write: Any) -> Any:
+        try:
+            return write()
+        except (ValueRejected, TypeError, ValueError) as error:
+            return type(error)
+
+    checker = validator(type_)
+    assert outcome(lambda: checker.encode(value)) == outcome(lambda: checker.check(encode_json(value))[1])
+
+
+def test_made_numbers_that_json_does_not_have_are_refused():
+    """They would be written as null."""
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueRejected, match="expected number, got null"):
+            validator(NUMBER).encode(value)
