@@ -33,14 +33,16 @@ from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Receiver, Sender
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import (
+    BATCH_BYTES_MAX,
+    BATCH_START,
     BatchWriter,
     Question,
     decode,
     encode,
     is_batch,
+    payload_of,
     read_question,
     read_questions,
-    span_and_payload,
     split,
 )
 from fabric.wire.control import BATCHES, ready
@@ -152,31 +154,35 @@ async def run_data(
 
     control.changed = lambda: token.run_sync_soon(changed)
     answer = _Answer(spec, function, sink)
-    while not control.stopping:
-        frames: list[bytes] = []
-        reading = trio.CancelScope()
-        with reading:
-            frames = await source.receive()
-        for raw in frames:
-            rest = 5
-            if is_batch(raw):
-                rest = await answer.to_all(raw, control)
-            for part in split(raw, rest):
-                while control.paused and not control.stopping:
-                    answer.flush()
-                    await pauses.park()
-                match decode(part):
-                    case Data():
-                        if control.stopping:
-                            break  # it is left behind; the coordinator counts it, for its marker never returns
-                        unfinished = answer.to(read_question(part))
-                        if unfinished is not None:
-                            await unfinished
-                    case Marker():
-                        answer.return_marker(span_and_payload(part)[1])
-                    case Eof():
-                        control.stopping = True
-        answer.flush()
+    try:
+        while not control.stopping:
+            frames: list[bytes] = []
+            reading = trio.CancelScope()
+            with reading:
+                frames = await source.receive()
+            for raw in frames:
+                rest = BATCH_START
+                if is_batch(raw):
+                    rest = await answer.to_all(raw, control)
+                for part in split(raw, rest):
+                    while control.paused and not control.stopping:
+                        answer.flush()
+                        await pauses.park()
+                    match decode(part):
+                        case Data():
+                            if control.stopping:
+                                break  # it is left behind; the coordinator counts it, for its marker never returns
+                            unfinished = answer.to(read_question(part))
+                            if unfinished is not None:
+                                await unfinished
+                        case Marker():
+                            answer.return_marker(payload_of(part))
+                        case Eof():
+                            control.stopping = True
+            answer.flush()
+    except FunctionFailed:
+        answer.flush()  # what was answered before it
+        raise
     sink.send_nowait(encode(Eof(spec.name)))
 
 
@@ -216,7 +222,7 @@ class _Answer:
 
     async def to_all(self, batch: bytes, control: Control) -> int:
         """Answer the messages of a batch until something else is in it or asked for; return the offset of the rest."""
-        behind = 5
+        behind = BATCH_START
         for question in read_questions(batch):
             if control.paused or control.stopping:
                 break
@@ -244,15 +250,14 @@ class _Answer:
         """Send what an async function or a generator gives, as it gives it; or nothing."""
         self._fast_calls = 0
         try:
+            self.flush()  # this may take long
             if inspect.isawaitable(result):
-                self.flush()
                 result = await result
             if inspect.isgenerator(result):
                 for value in result:
                     self._send(value, question)
                     self.flush()
             elif inspect.isasyncgen(result):
-                self.flush()
                 async for value in result:
                     self._send(value, question)
                     self.flush()
@@ -279,6 +284,8 @@ class _Answer:
             raise FunctionFailed(f"worker '{self._spec.name}': {call} returned: {error}") from None
         except (TypeError, ValueError, RecursionError) as error:
             raise FunctionFailed(f"worker '{self._spec.name}': {call} returned what JSON cannot say: {error}") from None
+        if self._outbox.size_bytes + len(payload) > BATCH_BYTES_MAX:
+            self.flush()  # a frame has a limit, and a large answer is not to wait for a small one
         self._outbox.answer(question, payload)
 
 
@@ -308,9 +315,16 @@ async def _serve(spec: WorkerSpec, function: Callable[[Any], Any], endpoints: di
         source = transport.receiver(endpoints["input"], bind=False)
         sink = transport.sender(endpoints["output"], bind=True)
         thread.start()  # it announces us: only now, when the data sockets are open
-        await run_data(spec, function, source, sink, control)
-        # Its end proves that the end of our output has arrived.
-        await trio.to_thread.run_sync(thread.join)
+        try:
+            await run_data(spec, function, source, sink, control)
+        except FunctionFailed as error:
+            failure: FunctionFailed | None = error
+        else:
+            failure = None
+            # Its end proves that the end of our output has arrived.
+            await trio.to_thread.run_sync(thread.join)
+    if failure is not None:  # only now: what was answered before has arrived
+        raise failure
 
 
 def main() -> int:

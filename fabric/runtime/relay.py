@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["LineRelay", "Relay", "SocketRelay"]
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import trio
@@ -22,6 +23,10 @@ Arrive: TypeAlias = Callable[[str, list[bytes]], None]
 
 EXIT_SETTLE_S = 1.0
 """How long after a worker's exit we wait for what it had sent and is still in transit."""
+
+
+FAILED_SETTLE_S = 0.05
+"""The same of one that failed: it has not ended its ports, so we only let what has arrived be read."""
 
 
 class Relay(Protocol):
@@ -56,6 +61,7 @@ class SocketRelay:
         self._receivers: dict[str, Receiver] = {}
         self._ended: dict[str, trio.Event] = {"output": trio.Event()}
         self._arrive = arrive
+        self._addresses = [address.bind for address in plan.endpoints.values()]
         for port, address in plan.endpoints.items():
             if port in INPUT_PORTS:
                 self._senders[port] = transport.sender(address.bind, bind=True)
@@ -86,10 +92,9 @@ class SocketRelay:
                 nursery.start_soon(self._watch, worker)
             status = await worker.wait()
             nursery.cancel_scope.cancel()
-        if status == 0:
-            with trio.move_on_after(EXIT_SETTLE_S):
-                for ended in tuple(self._ended.values()):
-                    await ended.wait()
+        with trio.move_on_after(EXIT_SETTLE_S if status == 0 else FAILED_SETTLE_S):
+            for ended in tuple(self._ended.values()):
+                await ended.wait()
         return status
 
     async def _watch(self, worker: Worker) -> None:
@@ -108,6 +113,9 @@ class SocketRelay:
             sender.close()
         for receiver in self._receivers.values():
             receiver.close()
+        for address in self._addresses:  # one that was killed leaves its sockets' files
+            if address.startswith("ipc://"):
+                Path(address.removeprefix("ipc://")).unlink(missing_ok=True)
 
 
 class LineRelay:

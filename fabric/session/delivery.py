@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 from fabric.errors import RemoteProtocolError
 from fabric.session.snapshot import Counts
-from fabric.wire.codec import encode, read_answers, span_and_payload
+from fabric.wire.codec import BATCH_START, encode, payload_of, read_answers
 from fabric.wire.frame import Eof, Marker
 
 OUTPUTS_PER_INPUT_MAX = 10_000
@@ -137,7 +137,7 @@ class Delivery:
     def begin(self, incarnation: int) -> None:
         """A process begins at this end. What the one before had and did not acknowledge goes to it first, once more."""
         self._prefix = f"ack/{self.worker}/{incarnation}/"
-        self._marker_prefix = span_and_payload(encode(Marker("fabric", self._prefix)))[1]
+        self._marker_prefix = payload_of(encode(Marker("fabric", self._prefix)))
         self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))
         self._unacked.clear()
         self._answered_before += self._committed
@@ -276,10 +276,10 @@ class Delivery:
         """
         unacked = self._unacked
         if len(self._marked) > 1 or not unacked or unacked[0].size_bytes + len(batch) > OUTPUT_BYTES_PER_INPUT_MAX:
-            return [], 5
+            return [], BATCH_START
         groups, behind = read_answers(batch, "output", [one.marker for one in unacked])
         if len(unacked[0].outputs) + max(map(len, groups), default=0) > OUTPUTS_PER_INPUT_MAX:
-            return [], 5
+            return [], BATCH_START
         committed = []
         for group in groups:
             one = unacked.popleft()
@@ -307,6 +307,12 @@ class Delivery:
             self._committed += 1
             committed.append(self._unacked.popleft())
         return committed
+
+    def give_up(self) -> list[Message]:
+        """Take back what the worker has and did not acknowledge; it does not go to another process."""
+        given_up = [unacked.message for unacked in self._unacked]
+        self._unacked.clear()
+        return given_up
 
     def end(self) -> tuple[Unacked | None, list[Message]]:
         """The worker has ended its output: return the message that its last outputs commit, and those left behind."""

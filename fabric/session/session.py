@@ -69,6 +69,7 @@ from fabric.session.shutdown import Shutdown
 from fabric.session.snapshot import Activity, Snapshot, WorkerSnapshot, activity
 from fabric.session.startup import PROBE, Startup
 from fabric.wire.codec import (
+    BATCH_START,
     PARENTS_MAX,
     PAYLOAD_BYTES_MAX,
     decode,
@@ -95,6 +96,9 @@ LOOP_ADMITTED_MAX = 16
 
 LOOP_MESSAGES_MAX = 10_000
 """Messages inside a loop beyond which it is taken for an amplifier: one that makes more than it consumes."""
+
+EARLY_CONTROL_MAX = 1_000
+"""Control messages that wait for a worker that is not there yet, or not now."""
 
 MALFORMED_NOTE_S = 1.0
 """Malformed frames of one worker and reason are logged once in so many seconds; each is counted."""
@@ -723,10 +727,13 @@ class Session:
         worker.control_seq += 1
         origin = Provenance(message.trace_id, message.span_id, worker.control_seq, message.parents)
         raw = encode(Data(message.topic, message.payload, origin))
-        if worker.starting or worker.away:
+        if not (worker.starting or worker.away):
+            self._do(Send(worker.name, "ctrl_in", raw))
+        elif len(worker.early_control) < EARLY_CONTROL_MAX:
             worker.early_control.append(raw)
         else:
-            self._do(Send(worker.name, "ctrl_in", raw))
+            self._lost += 1
+            self._note("warning", "control.dropped", worker=worker.name, reason="too many wait for it")
 
     def _dead_letter(self, worker: _Worker, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -739,7 +746,9 @@ class Session:
     def _frames(self, worker: _Worker, port: str, raws: list[bytes]) -> None:
         worker.shutdown.moved(self._now_s)
         for raw in raws:
-            start = 5
+            if self._failure is not None:
+                return
+            start = BATCH_START
             if port == "output" and is_batch(raw) and worker.takes_short_way:
                 committed, start = worker.delivery.collect(raw)
                 worker.answered |= bool(committed)
@@ -964,7 +973,8 @@ class Session:
         clean = state is State.DRAINED and event.status == 0
         self._note("info" if clean else "warning", "worker.exited", worker=name, status=event.status, state=state.name)
         if worker.stopping:
-            self._stopped(worker, worker.stop_error)
+            orderly = clean or state in (State.LAUNCHED, State.READY)  # those have nothing to finish
+            self._stopped(worker, worker.stop_error or (None if orderly else self._why_stopped(worker, event)))
         elif worker.shutdown.forced:
             silent = f"gave no sign of life for {self._settings.grace_s:g} s after it was asked to end, and was ended"
             missing = "; what it had not sent is missing" if state is not State.DRAINED else ""
@@ -1022,6 +1032,12 @@ class Session:
     def _stopped(self, worker: _Worker, error: str | None) -> None:
         """The process of a worker that may come back is gone."""
         worker.stopping, worker.stopped = False, True
+        if worker.plan.compat or worker.plan.release_early:  # it may have had its effect already
+            for message in worker.delivery.give_up():
+                self._lost += 1
+                self._inflight -= 1
+                self._note("error", "message.lost", worker=worker.name, reason="worker_ended")
+                self._consume(message)
         worker.delivery.begin(worker.incarnation)  # what it had waits
         if worker.input_ended:
             self._end_ports(worker)
@@ -1036,6 +1052,15 @@ class Session:
             self._open_if_ready()  # it may be the one that the others waited for
         self._answer(worker, error and f"{name_of(worker.name)} {error.removeprefix(name_of(worker.name) + ' ')}")
 
+    def _why_stopped(self, worker: _Worker, event: Exited) -> str:
+        """Say how a worker ended that was to stop in order."""
+        if worker.shutdown.forced:
+            how = f"gave no sign of life for {worker.shutdown.grace_s:g} s, and was ended"
+        else:
+            how = describe_exit(worker.name, event.status, event.stderr, before=None, unanswered=0).message
+        waits = "; what it had not finished waits for the next" if worker.delivery.waiting else ""
+        return how + waits
+
     def _start_again(self, worker: _Worker) -> None:
         self._gone.discard(worker.name)
         worker.starts_again = False
@@ -1047,6 +1072,7 @@ class Session:
         worker.abandoned = True
         self._inflight -= worker.delivery.waiting
         _, left = worker.delivery.end()
+        self._dead_lettered += len(worker.early_control)
         worker.early_control.clear()
         self._rested.add(worker.name)
         self._dead_letter(worker, left)
@@ -1068,7 +1094,8 @@ class Session:
             return
         if self._failure is None and (self._work or not self._drain.over):
             return
-        left = len(self._work) + sum(worker.delivery.waiting for worker in self._workers.values())
+        workers = self._workers.values()
+        left = len(self._work) + sum(worker.delivery.waiting + len(worker.early_control) for worker in workers)
         left += sum(barrier.waiting for barrier in self._barriers.values())
         losses = LossReport(self._lost + left, self._dead_lettered, self._unpaired)
         self._finished = True

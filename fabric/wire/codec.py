@@ -15,6 +15,7 @@ from __future__ import annotations
 __all__ = [
     "BATCH_BYTES_MAX",
     "BATCH_FRAMES_MAX",
+    "BATCH_START",
     "FRAME_BYTES_MAX",
     "PARENTS_MAX",
     "PAYLOAD_BYTES_MAX",
@@ -28,10 +29,10 @@ __all__ = [
     "is_batch",
     "is_eof",
     "join",
+    "payload_of",
     "read_answers",
     "read_question",
     "read_questions",
-    "span_and_payload",
     "split",
 ]
 
@@ -56,8 +57,8 @@ _LENGTH = Struct(">I")
 _LENGTHS = Struct(">II")
 _ANSWER = Struct(">QQB")  # span id, seq, number of parents
 _TRACED = Struct(">BB16s8sQB")  # 0x02, flags, trace id, span id, seq, number of parents
-PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - (_LENGTH.size + TOPIC_BYTES_MAX + _TRACED.size + 8 * PARENTS_MAX)
-"""A payload of this size fits into a frame, whatever its topic and its parents."""
+PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - (_LENGTH.size + TOPIC_BYTES_MAX + _TRACED.size + 8 * PARENTS_MAX) - 1024
+"""A payload of this size fits into a frame, whatever its topic and its parents; also in a batch, with its marker."""
 
 BATCH_FRAMES_MAX = 64
 """Frames after which a worker sends its batch: 32 answers and their markers. It goes on while they are read."""
@@ -69,6 +70,8 @@ _MARKER = 0x01
 _TRACE = 0x02
 _BATCH = 0x03
 _BATCH_HEAD = b"\0\0\0\0\x03"  # a batch has no topic: its frames have theirs
+BATCH_START = len(_BATCH_HEAD)
+"""Offset of a batch's first frame."""
 
 
 def encode(frame: Frame) -> bytes:
@@ -212,10 +215,10 @@ def encode_batch(messages: Iterable[tuple[str, bytes, bytes, bytes, int, bytes, 
 
 def is_batch(raw: bytes) -> bool:
     """Tell a batch from other frames."""
-    return raw[:5] == _BATCH_HEAD
+    return raw[:BATCH_START] == _BATCH_HEAD
 
 
-def split(raw: bytes, start: int = 5) -> Sequence[bytes]:
+def split(raw: bytes, start: int = BATCH_START) -> Sequence[bytes]:
     """Return the frames of a batch, in order, those from an offset on; of any other frame itself.
 
     Raises:
@@ -248,7 +251,7 @@ def read_answers(
     """
     groups: list[list[tuple[str, bytes, bytes | None]]] = []
     group: list[tuple[str, bytes, bytes | None]] = []
-    start = done = 5
+    start = done = BATCH_START
     end = len(raw)
     lengths_at = _LENGTHS.unpack_from
     for marker in markers:
@@ -305,7 +308,7 @@ def read_question(raw: bytes) -> Question:
 def read_questions(raw: bytes) -> list[Question]:
     """Read a batch as far as it consists of traced messages and one marker behind each."""
     questions = []
-    start, end = 5, len(raw)
+    start, end = BATCH_START, len(raw)
     lengths_at = _LENGTHS.unpack_from
     while start + 8 < end:
         length, topic_length = lengths_at(raw, start)
@@ -329,6 +332,9 @@ class BatchWriter:
     Args:
         topic: its name.
         span: the span id of its first message, as an integer; those that follow count on.
+
+    Attributes:
+        frames, size_bytes: what was written since it was taken.
     """
 
     def __init__(self, topic: str, span: int) -> None:
@@ -337,7 +343,7 @@ class BatchWriter:
         self._seq = 0
         self._parts = [_BATCH_HEAD]
         self.frames = 0
-        self._size_bytes = 0
+        self.size_bytes = 0
 
     def answer(self, question: Question, payload: bytes) -> None:
         """Write the answer to a message: of its trace, with it as the one parent; to a bare message a bare one."""
@@ -350,38 +356,30 @@ class BatchWriter:
         length = len(self._head) + 1 + 17 + _ANSWER.size + 8 + len(payload)
         self._parts += (_LENGTH.pack(length), self._head, b"\x02", question.origin, rest, question.span_id, payload)
         self.frames += 1
-        self._size_bytes += length
+        self.size_bytes += length
 
     def write(self, payload: bytes) -> None:
         """Write a frame with this payload: a marker's, or a bare message."""
         length = len(self._head) + len(payload)
         self._parts += (_LENGTH.pack(length), self._head, payload)
         self.frames += 1
-        self._size_bytes += length
+        self.size_bytes += length
 
     @property
     def full(self) -> bool:
         """Whether it is time to take what there is."""
-        return self.frames >= BATCH_FRAMES_MAX or self._size_bytes >= BATCH_BYTES_MAX
+        return self.frames >= BATCH_FRAMES_MAX or self.size_bytes >= BATCH_BYTES_MAX
 
     def take(self) -> bytes | None:
         """Return what was written, as a batch, or as a frame if it is but one; and begin anew. ``None``: nothing."""
         parts, frames = self._parts, self.frames
-        self._parts, self.frames, self._size_bytes = [_BATCH_HEAD], 0, 0
+        self._parts, self.frames, self.size_bytes = [_BATCH_HEAD], 0, 0
         return b"".join(parts if frames > 1 else parts[2:]) if frames else None
 
 
-def span_and_payload(raw: bytes) -> tuple[bytes | None, bytes]:
-    """Return the span id and the JSON text of a traced message; of any other frame ``None`` and its payload as it is.
-
-    Checks no more than that: for a caller that goes back to :func:`decode` when it gets what it did not expect.
-    """
-    start = 4 + int.from_bytes(raw[:4])
-    body = start + _TRACED.size
-    if len(raw) < body or raw[start] != _TRACE:
-        return None, raw[start:]
-    body += 8 * raw[body - 1]
-    return raw[start + 18 : start + 26], raw[body:]
+def payload_of(raw: bytes) -> bytes:
+    """Return the payload of a well-formed frame as it is, first byte and all."""
+    return raw[4 + int.from_bytes(raw[:4]) :]
 
 
 def _bytes(text: str, what: str) -> bytes:

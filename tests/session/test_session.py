@@ -41,10 +41,10 @@ from fabric.session.events import (
     Tapped,
     TimerFired,
 )
-from fabric.session.session import STEPS_PER_EVENT_MAX, Session, Settings
+from fabric.session.session import EARLY_CONTROL_MAX, STEPS_PER_EVENT_MAX, Session, Settings
 from fabric.wire.codec import decode, encode, join, split
 from fabric.wire.control import BATCHES, READY, STOP, ready
-from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.frame import Data, Eof, Marker, Provenance
 
 WORKER = 'let f : !int -> !int = python { call: "m:f" }\n'
 ONE = WORKER + "let main : !int -> !int = plumb(i, o) { i ; f ; o }\n"
@@ -678,3 +678,62 @@ def test_a_session_opens_without_a_worker_that_was_stopped_while_it_started():
     run(Launched("f", 7))
     assert run(Asked("f", "stop", 70)) == [Signal("f", "TERM"), SetTimer(("grace", "f"), 10.0)]
     assert run(Exited("f", -15)) == [Release("f"), Opened(), Answered(70)]
+
+
+def test_who_stops_a_worker_is_told_if_it_was_ended_by_force():
+    """It is stopped, but not as it was asked to; its message waits."""
+    run = Run(ONE).started()
+    run(entering("i", b"1", 1))
+    run(Asked("f", "stop", 70))
+    run(TimerFired(("grace", "f")), 10.0)
+    why = "worker 'f' gave no sign of life for 10 s, and was ended; what it had not finished waits for the next"
+    assert run(Exited("f", -15), 11.0) == [Release("f"), Answered(70, why)]
+
+
+@pytest.mark.parametrize("said", ["compat: true", 'release: "early"'])
+def test_what_may_have_had_its_effect_is_not_given_to_the_next_process(said: str):
+    """At most once was promised, or outputs are out already: it is lost, and counted."""
+    run = Run(ONE.replace('"m:f"', f'"m:f" {said}'))
+    run(Start())
+    run(Launched("f", 7))
+    run.frames(Data("f", READY), port="ctrl_out")
+    if "compat" not in said:  # such a worker is not probed
+        run.frames(Marker("f", "probe/f/1"))
+    run(entering("i", b"1", 1))
+    run(Asked("f", "stop", 70))
+    assert Settled([1]) in run(Exited("f", -9))
+    run(Interrupted(2))
+    assert run.session.snapshot().lost == 1
+
+
+def test_control_waits_for_a_worker_that_is_stopped_up_to_a_bound():
+    """What waits when the session ends is a dead letter, what was too much is lost."""
+    run = Run(
+        'let f : (!string, !json) -> !string = agent { provider: "eliza" }\n'
+        "let main : (!string, !json) -> !string = plumb(i, c, o) {\n  i ; f ; o\n  c ; f@ctrl_in\n}\n"
+    )
+    run(Start())
+    run(Launched("f", 7))
+    run.frames(Data("f", READY), port="ctrl_out")
+    run.frames(Marker("f", "probe/f/1"))
+    run(Asked("f", "stop", 70))
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    run(Input("c", [(ticket, b"{}") for ticket in range(EARLY_CONTROL_MAX + 2)]))
+    run(Continue())
+    run(Continue())
+    losses = run(Interrupted(2))[-1].losses
+    assert losses == LossReport(lost=2, dead_lettered=EARLY_CONTROL_MAX)
+
+
+def test_nothing_is_taken_from_a_worker_that_broke_the_protocol():
+    """Not even what came with it."""
+    run = Run(ONE)
+    run(Start())
+    run.frames(Data("f", ready(BATCHES)), port="ctrl_out")
+    run.frames(Marker("f", "probe/f/1"))
+    run(entering("i", b"1", 1))
+    traced = Data("f", b"10", Provenance(bytes(16), bytes(8), 1))
+    batches = [*join([encode(ack(7)), encode(ack(8))]), *join([encode(traced), encode(ack(1))])]
+    commands = run(Frames("f", "output", batches))
+    assert not [command for command in commands if isinstance(command, Deliver)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric.errors import ValueRejected
-from fabric.wire.codec import FRAME_BYTES_MAX, decode, encode
+from fabric.wire.codec import FRAME_BYTES_MAX, decode, encode, encode_batch
 from fabric.wire.control import READY
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
 from fabric.wire.lines import LINE_BYTES_MAX, LineBridge, LineSplitter, Written, read_line, write_line
@@ -103,11 +103,13 @@ def test_a_line_that_is_too_long_is_refused_and_those_before_it_are_given():
 
 
 def test_the_longest_line_fits_into_a_frame():
-    """Whatever the worker's name and the parents."""
+    """Whatever the worker's name and the parents; and with its marker into a batch."""
     payload = b'"' + b"a" * (LINE_BYTES_MAX - 2) + b'"'
     assert list(LineSplitter().feed(payload + b"\n")) == [payload]
-    origin = Provenance(bytes(16), bytes(8), 1, bytes(8 * 255))
-    assert len(encode(Data("x" * 255, payload, origin))) == FRAME_BYTES_MAX
+    marker = encode(Marker("", f"ack/{'x' * 255}/99999/{2**64}"))[4:]
+    message = ("x" * 255, payload, bytes(16), bytes(8), 1, bytes(8 * 255), marker)
+    (batch,) = encode_batch([message], "fabric")
+    assert len(batch) <= FRAME_BYTES_MAX
 
 
 # --- The bridge ------------------------------------------------------------------------------------------------------
