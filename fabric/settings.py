@@ -38,6 +38,17 @@ class ProjectSettings(msgspec.Struct, frozen=True):
     ready_timeout_s: float | None = None
     grace_s: float | None = None
 
+    def choose_model(self, provider: str | None, model: str | None) -> tuple[str | None, str | None]:
+        """Return provider and model of agents that do not say theirs.
+
+        Args:
+            provider, model: what a flag or a variable says, which wins. The project's model belongs to its provider, if
+                it names one: it is not combined with another.
+        """
+        if provider and self.provider not in (None, provider):
+            return provider, model
+        return provider or self.provider, model or self.model
+
 
 class _Defaults(msgspec.Struct):
     provider: Annotated[str, Meta(min_length=1)] | None = None

@@ -165,6 +165,27 @@ def test_the_program_and_the_provider_come_from_the_file_unless_something_wins(t
 
 
 @pytest.mark.processes
+def test_the_files_model_is_not_combined_with_another_provider_than_the_files(tmp_path: Path):
+    """It would be sent to one that does not have it. Where the file names no provider, it is for any."""
+    program = write(tmp_path / "main.plumb", AGENT)
+    for name, model in (('provider = "eliza"', "scripted"), ('provider = "scripted"', "m"), ("", "m")):
+        write(tmp_path / "fabric.toml", f'[defaults]\n{name}\nmodel = "m"\n')
+        for arguments, env in ((["--provider", "scripted"], None), ([], {"PLUMB_PROVIDER": "scripted"})):
+            done = three_ways.fabric("plan", "--format", "json", *arguments, program, cwd=tmp_path, env=env)
+            config = json.loads(done.stdout)["workers"][0]["config"]
+            assert (config["provider"], config["model"]) == ("scripted", model)
+
+
+def test_a_model_that_is_asked_for_wins():
+    """Whoever says the provider."""
+    said = ProjectSettings(provider="a", model="m")
+    assert said.choose_model("b", "n") == ("b", "n")
+    assert said.choose_model(None, "n") == ("a", "n")
+    assert said.choose_model("b", None) == ("b", None)
+    assert said.choose_model("", "") == ("a", "m")
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize("launch", ["zygote", "spawn"])
 def test_the_file_says_how_workers_are_started(launch: str, tmp_path: Path):
     """A worker sees who its parent is."""
