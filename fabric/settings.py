@@ -38,6 +38,17 @@ class ProjectSettings(msgspec.Struct, frozen=True):
     ready_timeout_s: float | None = None
     grace_s: float | None = None
 
+    def choose_model(self, provider: str | None, model: str | None) -> tuple[str | None, str | None]:
+        """Return provider and model of agents that do not say theirs.
+
+        Args:
+            provider, model: what a flag or a variable says, which wins. The project's model belongs to its provider, if
+                it names one: it is not combined with another.
+        """
+        if provider and self.provider not in (None, provider):
+            return provider, model
+        return provider or self.provider, model or self.model
+
 
 class _Defaults(msgspec.Struct):
     provider: Annotated[str, Meta(min_length=1)] | None = None
@@ -85,19 +96,19 @@ def _read(path: Path) -> ProjectSettings | None:
         said: Any = tomllib.loads(text)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"cannot read {path}: it is not UTF-8 text (byte {error.start})") from None
-    except tomllib.TOMLDecodeError as error:
+    except (OSError, ValueError) as error:  # ValueError: it is no UTF-8, or no TOML
         if path.name == "pyproject.toml":  # other tools complain of it
             return None
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(_complaint(path, error)) from None
     prefix = ""
     if path.name == "pyproject.toml":
-        said, prefix = said.get("tool", {}).get("fabric"), "tool.fabric."
-        if said is None:
-            return None
+        prefix = "tool.fabric."
+        for key in ("tool", "tool.fabric"):
+            said = said.get(key.removeprefix("tool."))
+            if said is None:
+                return None
+            if not isinstance(said, dict):
+                raise ConfigError(f"{_place(path, text, key)}: {key}: expected object, got {type(said).__name__}")
     for key, message in _unknown(said):
         raise ConfigError(f"{_place(path, text, prefix + key)}: {message}")
     try:
@@ -119,6 +130,15 @@ def _read(path: Path) -> ProjectSettings | None:
         ready_timeout_s=file.run.ready_timeout,
         grace_s=file.run.grace,
     )
+
+
+def _complaint(path: Path, error: OSError | ValueError) -> str:
+    match error:
+        case OSError():
+            return f"cannot read {path}: {error.strerror}"
+        case UnicodeDecodeError():
+            return f"cannot read {path}: it is not UTF-8 text (byte {error.start})"
+    return f"{path}: {error}"
 
 
 def _unknown(said: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -90,6 +90,32 @@ def test_keys_of_a_pyproject_are_named_as_they_stand_there(tmp_path: Path):
     assert str(caught.value) == f"{path}:4: tool.fabric.run.grace: expected float >= 0.0"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tool = 3", ":1: tool: expected object, got int"),
+        ("[tool]\nfabric = 3", ":2: tool.fabric: expected object, got int"),
+        ("[[tool.fabric]]", ": tool.fabric: expected object, got list"),
+    ],
+)
+def test_a_pyproject_where_our_table_is_none_is_refused(text: str, message: str, tmp_path: Path):
+    """With the key, and its line if it is written plainly."""
+    path = write(tmp_path / "pyproject.toml", text)
+    with pytest.raises(ConfigError) as caught:
+        read_settings(tmp_path)
+    assert str(caught.value) == f"{path}{message}"
+
+
+def test_a_pyproject_that_cannot_be_read_is_passed_over(tmp_path: Path):
+    """As one that is broken: other tools complain of it."""
+    write(tmp_path / "fabric.toml", 'launch = "spawn"\n')
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "pyproject.toml").write_bytes(b"[tool.fabric]\nlaunch = 'zygote' # \xff\n")
+    (tmp_path / "b" / "pyproject.toml").mkdir(parents=True)
+    for folder in ("a", "b"):
+        assert read_settings(tmp_path / folder).launch == "spawn"
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
     """As one that cannot be read."""
     (tmp_path / "fabric.toml").write_bytes(b"\xff")
@@ -136,6 +162,27 @@ def test_the_program_and_the_provider_come_from_the_file_unless_something_wins(t
     assert planned() == ("scripted", "m")
     assert planned(env=variable) == ("eliza", "doctor")
     assert planned("--provider", "scripted", env=variable) == ("scripted", "m")
+
+
+@pytest.mark.processes
+def test_the_files_model_is_not_combined_with_another_provider_than_the_files(tmp_path: Path):
+    """It would be sent to one that does not have it. Where the file names no provider, it is for any."""
+    program = write(tmp_path / "main.plumb", AGENT)
+    for name, model in (('provider = "eliza"', "scripted"), ('provider = "scripted"', "m"), ("", "m")):
+        write(tmp_path / "fabric.toml", f'[defaults]\n{name}\nmodel = "m"\n')
+        for arguments, env in ((["--provider", "scripted"], None), ([], {"PLUMB_PROVIDER": "scripted"})):
+            done = three_ways.fabric("plan", "--format", "json", *arguments, program, cwd=tmp_path, env=env)
+            config = json.loads(done.stdout)["workers"][0]["config"]
+            assert (config["provider"], config["model"]) == ("scripted", model)
+
+
+def test_a_model_that_is_asked_for_wins():
+    """Whoever says the provider."""
+    said = ProjectSettings(provider="a", model="m")
+    assert said.choose_model("b", "n") == ("b", "n")
+    assert said.choose_model(None, "n") == ("a", "n")
+    assert said.choose_model("b", None) == ("b", None)
+    assert said.choose_model("", "") == ("a", "m")
 
 
 @pytest.mark.processes

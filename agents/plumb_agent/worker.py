@@ -64,10 +64,8 @@ def open_ports(transport: Transport, endpoints: Mapping[str, str]) -> WorkerPort
 
 async def serve(spec: WorkerSpec, endpoints: Mapping[str, str], logger: Logger) -> int:
     """Open the sockets, run the worker on them, close them; return the exit status."""
-    from fabric.transport.sockets import (
-        SOCKETS_OF_A_WORKER_MAX,
-        open_sockets,
-    )  # loads zmq, which a worker on stdin does not need
+    # It loads zmq, which a worker on stdin does not need.
+    from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 
     # The last end-of-channel has no other proof of arrival than the socket's own, so a good end waits for it.
     async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:

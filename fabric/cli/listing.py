@@ -87,18 +87,18 @@ def describe(
     live = {worker.name: worker for worker in status.workers} if status else {}
     workers = tuple(_worker(worker, live.get(worker.name), state, memory, now) for worker in record.workers)
     return ServiceRow(
-        record.project,
-        record.spec,
-        state,
-        record.process.pid,
-        timestamp(record.started_at),
-        (status is not None) if alive else None,
-        timestamp(outcome.at) if outcome else None,
-        outcome.exit_code if outcome else None,
-        outcome.error[1] if outcome and outcome.error else None,
-        status.inputs if status else {},
-        status.outputs if status else {},
-        workers,
+        project=record.project,
+        spec=record.spec,
+        state=state,
+        pid=record.process.pid,
+        started_at=timestamp(record.started_at),
+        answers=(status is not None) if alive else None,
+        ended_at=timestamp(outcome.at) if outcome else None,
+        exit_code=outcome.exit_code if outcome else None,
+        error=outcome.error[1] if outcome and outcome.error else None,
+        inputs=status.inputs if status else {},
+        outputs=status.outputs if status else {},
+        workers=workers,
     )
 
 

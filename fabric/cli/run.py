@@ -140,11 +140,12 @@ def state_directory() -> Path | None:
 def _compile(
     program: Path, run_directory: str, provider: str | None, model: str | None, project: ProjectSettings
 ) -> Plan:
+    provider, model = project.choose_model(provider, model)
     plan, compiled = compile_file(
         program,
         run_directory=run_directory,
-        provider=provider or project.provider,
-        model=model or project.model,
+        provider=provider,
+        model=model,
         resources=os.environ.get("PLUMB_RESOURCES", ""),
     )
     if compiled.warnings:

@@ -88,9 +88,7 @@ def ps(
     """
     if output not in ("table", "json"):
         raise ConfigError(f"--format {output}: expected table or json")
-    _, records = find_records(Path.cwd(), state_directory())
-    records = [record for record in records if project in (None, record.project)]
-    records = [record for record in records if program is None or record.spec == str(program.resolve())]
+    records = find_records(Path.cwd(), state_directory(), spec=program, project=project)
     alive = {record.project for record in records if record.alive}
     shown = [record for record in records if everything or record.project in alive]
     found = trio.run(_ask_all, [record for record in shown if record.project in alive])

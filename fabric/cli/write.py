@@ -105,11 +105,12 @@ def plan(
     if output not in ("text", "json"):
         raise ConfigError(f"--format {output}: expected text or json")
     project = read_settings(Path.cwd())
+    provider, model = project.choose_model(provider, model)
     made, _ = compile_file(
         find_program(program, project),
         run_directory="RUN",
-        provider=provider or project.provider,
-        model=model or project.model,
+        provider=provider,
+        model=model,
         resources=os.environ.get("PLUMB_RESOURCES", ""),
     )
     typer.echo(render_plan(made, output))

@@ -32,8 +32,6 @@ from fabric.plan.plan import WorkerPlan
 from fabric.wire.lines import LineSplitter
 from fabric.wire.spec import PARENT_FD_VARIABLE, SPEC_FD_VARIABLE
 
-STDERR_FD = 2
-
 
 class _ProcessWorker:
     def __init__(self, process: trio.Process, output: trio.lowlevel.FdStream, guard: _Guard | None) -> None:

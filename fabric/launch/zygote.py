@@ -28,10 +28,12 @@ __all__ = [
     "encode",
 ]
 
+import errno
 import gc
 import importlib
 import locale
 import os
+import resource
 import select
 import signal
 import socket
@@ -134,6 +136,8 @@ def main() -> int:
     """
     os.environ.clear()  # of what Python itself puts there if it starts without a locale
     gc.disable()  # a collection would write into memory that is to be shared
+    files_max, hard_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_max, hard_max))  # each worker costs a descriptor
     channel = socket.socket(fileno=int(sys.argv[1]))
     modules: dict[str, ModuleType] = {}
     for words in sys.argv[2:]:
@@ -144,6 +148,7 @@ def main() -> int:
     _fill_gaps()
     gc.freeze()
     begin = _serve(channel)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, hard_max))
     _become(begin)
     module = modules.get(begin.fork.module) or _import(begin.fork.module)
     sys.modules["__main__"] = module
@@ -214,22 +219,30 @@ def _obey(channel: socket.socket, children: dict[int, Child], lifeline_fd: int) 
             for ready, _ in poll.poll():
                 if ready in children:
                     poll.unregister(ready)
-                    _reap(children.pop(ready), channel)
                     os.close(ready)
+                    _reap(children.pop(ready), channel)
                     continue
                 packet, descriptors, _, _ = socket.recv_fds(channel, PACKET_BYTES_MAX, 2)
                 if not packet:
                     return None
                 match decode_to_zygote(packet):
-                    case Fork() as fork:
-                        pid = _fork(fork, channel)
-                        if pid == 0:
-                            spec_fd, output_fd = descriptors
-                            return Begin(fork, spec_fd, output_fd, lifeline_fd)
-                        if pid is not None:
-                            pidfd = os.pidfd_open(pid)
-                            children[pidfd] = Child(fork.worker, pid)
+                    case Fork(worker) if len(descriptors) < 2:  # the system leaves out those that it has no room for
+                        _say(channel, ForkFailed(worker, os.strerror(errno.EMFILE)))
+                    case Fork(worker) as fork:
+                        try:
+                            pid = os.fork()
+                            if pid == 0:
+                                os.setsid()
+                                spec_fd, output_fd = descriptors
+                                return Begin(fork, spec_fd, output_fd, lifeline_fd)
+                            child = Child(worker, pid)
+                            pidfd = _open(child)
+                        except OSError as error:
+                            _say(channel, ForkFailed(worker, str(error.strerror)))
+                        else:
+                            children[pidfd] = child
                             poll.register(pidfd, select.POLLIN)
+                            _say(channel, Forked(worker, pid))
                     case Signal(worker, name):
                         for child in children.values():
                             if child.worker == worker:
@@ -240,18 +253,14 @@ def _obey(channel: socket.socket, children: dict[int, Child], lifeline_fd: int) 
         return None  # it does not read what we said
 
 
-def _fork(fork: Fork, channel: socket.socket) -> int | None:
-    """Fork, and tell; return what fork(2) does, or ``None`` if it failed."""
+def _open(child: Child) -> int:
+    """Return a descriptor of a new child. Raises OSError: there can be none, and the child is gone."""
     try:
-        pid = os.fork()
-    except OSError as error:
-        _say(channel, ForkFailed(fork.worker, str(error.strerror)))
-        return None
-    if pid == 0:
-        os.setsid()
-    else:
-        _say(channel, Forked(fork.worker, pid))
-    return pid
+        return os.pidfd_open(child.pid)
+    except OSError:
+        _signal(child, "KILL")
+        os.waitpid(child.pid, 0)
+        raise
 
 
 def _say(channel: socket.socket, message: FromZygote) -> None:

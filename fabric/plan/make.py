@@ -60,8 +60,7 @@ def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
         ConfigError: an agent has no provider, or one that cannot be had; a socket path would be too long.
     """
     workers = tuple(
-        _worker(module, graph, graph.nodes[name], number, surroundings)
-        for number, name in enumerate(start_order(graph))
+        _worker(module, graph.nodes[name], number, surroundings) for number, name in enumerate(start_order(graph))
     )
     routes, sinks = fuse(graph)
     nodes = graph.nodes.values()
@@ -77,7 +76,7 @@ def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
     )
 
 
-def _worker(module: Module, graph: Graph, node: Node, number: int, surroundings: Surroundings) -> WorkerPlan:
+def _worker(module: Module, node: Node, number: int, surroundings: Surroundings) -> WorkerPlan:
     assert node.kind in WORKERS
     assert node.binding is not None
     if len(node.id.encode()) > TOPIC_BYTES_MAX:

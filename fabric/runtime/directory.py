@@ -21,8 +21,7 @@ def open_run_directory(environment: Mapping[str, str]) -> Iterator[str]:
     """Make a directory that only this user can look into, and remove it with all that is in it.
 
     It lies under ``XDG_RUNTIME_DIR`` or the temporary directory, not in the project: a socket's path has 107 bytes at
-    most. Those of
-    sessions that were killed are removed on this occasion: each holds a lock as long as it lives.
+    most. Those of sessions that were killed are removed on this occasion: each holds a lock as long as it lives.
 
     Raises:
         ConfigError: the place belongs to somebody else, or cannot be written.

@@ -107,6 +107,8 @@ class Journal:
             case "worker.exited":
                 state = "failed" if note.level == "warning" else "exited"
                 self._worker(name, state=state, exit_status=note.fields["status"])
+            case "worker.not_started":
+                self._worker(name, state="failed")
             case "worker.stopped":
                 self._worker(name, state="stopped")
             case "session.failed":

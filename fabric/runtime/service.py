@@ -341,9 +341,15 @@ class Service:
             for worker in snapshot.workers
         )
         phase: Phase = "draining" if coordinator.closing else "ready" if self._ready else "starting"
-        taken = {port: self._taken[port] for port in self._plan.inputs}
-        given = {port: self._given[port] for port in self._plan.outputs.values()}
-        losses = (snapshot.lost, snapshot.dead_lettered, snapshot.unpaired)
-        arrived = {name: sum(snapshot.arrived[sink] for sink in sinks) for name, sinks in self._channels.items()}
-        ports = {f"{end.node}.{end.port}": count for end, count in flows(self._plan, snapshot).items()}
-        return Status(phase, workers, taken, given, snapshot.barriers, *losses, arrived, ports)
+        return Status(
+            phase=phase,
+            workers=workers,
+            inputs={port: self._taken[port] for port in self._plan.inputs},
+            outputs={port: self._given[port] for port in self._plan.outputs.values()},
+            barriers=snapshot.barriers,
+            lost=snapshot.lost,
+            dead_lettered=snapshot.dead_lettered,
+            unpaired=snapshot.unpaired,
+            channels={name: sum(snapshot.arrived[sink] for sink in sinks) for name, sinks in self._channels.items()},
+            ports={f"{end.node}.{end.port}": count for end, count in flows(self._plan, snapshot).items()},
+        )

@@ -22,6 +22,9 @@ ANSWER_S = 2.0
 RETRY_S = 0.05
 """Between attempts to reach a service that is about to open its socket, or about to end."""
 
+ANSWER_BYTES_MAX = 1024 * 1024 * 1024
+"""Of one answer. An output of a graph may be as large as its parts together."""
+
 
 async def ask(service: Record, request: Request) -> Answer:
     """Return the answer to a request that has one.
@@ -207,7 +210,3 @@ class _Talk:
             self._listener.output(bytes(answer.output))
         elif answer.settled if self._wait else answer.accepted:
             self.missing -= 1
-
-
-ANSWER_BYTES_MAX = 1024 * 1024 * 1024
-"""Of one answer. An output of a graph may be as large as its parts together."""

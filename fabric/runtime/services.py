@@ -252,13 +252,28 @@ def state_directories(here: Path, state: Path | None) -> list[Path]:
     return [state] if state else [folder / STATE_DIRECTORY for folder in (here, *here.parents)]
 
 
-def find_records(here: Path, state: Path | None) -> tuple[Path | None, list[Record]]:
-    """Return the nearest state directory with a record in it, and its records by name."""
+def find_records(here: Path, state: Path | None, *, spec: Path | None, project: str | None) -> list[Record]:
+    """Return the services of one directory that are meant, by name: of the nearest where one runs, else where any was.
+
+    Args: as of :func:`find_service`.
+
+    Raises:
+        ConfigError: a record cannot be read.
+    """
+    nearest: list[Record] = []
     for directory in state_directories(here, state):
-        records = [record for file in sorted((directory / "run").glob("*.json")) if (record := read_record(file))]
-        if records:
-            return directory, records
-    return None, []
+        records = _read_records(directory, spec, project)
+        if any(record.alive for record in records):
+            return records
+        nearest = nearest or records
+    return nearest
+
+
+def _read_records(directory: Path, spec: Path | None, project: str | None) -> list[Record]:
+    """Return the records in a state directory that are of a program and a name, if these matter."""
+    files = [file for file in sorted((directory / "run").glob("*.json")) if project in (None, file.stem)]
+    records = [record for file in files if (record := read_record(file))]
+    return records if spec is None else [record for record in records if record.spec == str(spec.resolve())]
 
 
 def find_service(here: Path, state: Path | None, *, spec: Path | None, project: str | None) -> Record:
@@ -299,10 +314,7 @@ def _find(
     here: Path, state: Path | None, spec: Path | None, project: str | None, wanted: Callable[[Record], bool]
 ) -> tuple[Path, Record] | None:
     for directory in state_directories(here, state):
-        files = [file for file in sorted((directory / "run").glob("*.json")) if project in (None, file.stem)]
-        found = [record for file in files if (record := read_record(file)) and wanted(record)]
-        if spec is not None:
-            found = [record for record in found if record.spec == str(spec.resolve())]
+        found = [record for record in _read_records(directory, spec, project) if wanted(record)]
         if len(found) == 1:
             return directory, found[0]
         if found:

@@ -367,10 +367,10 @@ class Session:
                 if self._workers[name].stopping:  # asked while it was started: no signal has reached it
                     self._do(Signal(name, "TERM"))
             case LaunchFailed(name, reason) if self._workers[name].incarnation > 1:
-                self._launch_failed(name)
+                self._launch_failed(name, reason)
                 self._stopped(self._workers[name], f"could not be started: {reason}")
             case LaunchFailed(name, reason):
-                self._launch_failed(name)
+                self._launch_failed(name, reason)
                 self._fail(Failure(4, "worker_not_started", f"{name_of(name)} could not be started: {reason}"))
             case BadInput(detail, ticket):
                 self._refuse("input_type_mismatch", detail, "", (ticket,))
@@ -396,8 +396,8 @@ class Session:
                 self._note("info", "worker.exited", worker=name, status=status)
             case Launched(name):  # it was started while the session failed: no signal has reached it
                 self._do(*self._workers[name].shutdown.kill())
-            case LaunchFailed(name):
-                self._launch_failed(name)
+            case LaunchFailed(name, reason):
+                self._launch_failed(name, reason)
             case Input():
                 self._input_refused(event.port, event.messages)
             case Asked(_, _, ticket):
@@ -429,7 +429,8 @@ class Session:
         if worker.input_ended:
             self._end_input(worker)
 
-    def _launch_failed(self, name: str) -> None:
+    def _launch_failed(self, name: str, reason: str) -> None:
+        self._note("warning", "worker.not_started", worker=name, reason=reason)
         self._gone.add(name)
         self._workers[name].life.advance(Step.EXIT)
         self._do(Release(name))

@@ -6,8 +6,7 @@
     timer       failure                         whichever of the two is missing by then is named
 
 The reaper runs before this wait begins, so a worker that dies at once is noticed at once. "Ready" does not prove that
-its data_in
-has connected: sending waits in the transport until it has.
+its data_in has connected: sending waits in the transport until it has.
 """
 
 from __future__ import annotations

@@ -26,6 +26,5 @@ def die_with_parent(descriptor: int) -> None:
         os._exit(1)
 
     os.set_inheritable(descriptor, False)
-    _thread.start_new_thread(
-        watch, ()
-    )  # threading's own would cost each forked worker 200 KiB of memory that it shares
+    # Not threading's own: it would cost each forked worker 200 KiB of memory that it shares.
+    _thread.start_new_thread(watch, ())

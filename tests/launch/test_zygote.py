@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +340,45 @@ async def test_a_worker_whose_module_is_missing_fails_as_it_does_when_spawned(tm
             assert status == 1
             assert written[-1] == "ModuleNotFoundError: No module named 'no_such_module'"
             assert await said(launcher, "1", tmp_path) == 1
+
+
+async def test_the_zygote_may_open_more_files_than_it_was_started_with_and_its_workers_may_not(tmp_path: Path):
+    """It needs one for each of them, and theirs are for them to use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = max(map(int, os.listdir("/proc/self/fd"))) + 8  # what is needed to start it
+    with ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+        try:
+            zygote = stack.enter_context(open_zygote([plan("", tmp_path)]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        async with open_launcher(ENVIRONMENT, zygote) as launcher:
+            pausing = plan("import signal; signal.pause()", tmp_path, "pausing")
+            workers = [await launcher.launch(pausing) for _ in range(few)]
+            assert len({worker.pid for worker in workers}) == few
+            limits = "list(__import__('resource').getrlimit(__import__('resource').RLIMIT_NOFILE))"
+            assert await said(launcher, limits, tmp_path) == [few, hard]
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+async def test_a_zygote_that_can_open_no_more_files_refuses_and_goes_on(
+    room: int, forking: ZygoteProcess, tmp_path: Path
+):
+    """It needs three for a worker: two that come along, and one to wait by. The others live."""
+    async with open_launcher(ENVIRONMENT, forking) as launcher:
+        worker = await launcher.launch(plan("import signal; signal.pause()", tmp_path))
+        await said(launcher, "0", tmp_path, name="earlier")  # by its end the zygote has let go of what came along
+        before = resource.prlimit(forking.pid, resource.RLIMIT_NOFILE)
+        held = [int(name) for name in os.listdir(f"/proc/{forking.pid}/fd")]
+        limit = max(n for n in range(64) if n - sum(descriptor < n for descriptor in held) == room)
+        resource.prlimit(forking.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+        for _ in range(3):
+            with pytest.raises(WorkerFailed, match="Too many open files"):
+                await launcher.launch(plan("", tmp_path, "refused"))
+        resource.prlimit(forking.pid, resource.RLIMIT_NOFILE, before)
+        assert await said(launcher, "1", tmp_path, name="later") == 1
+        worker.signal("TERM")
+        assert await worker.wait() == -signal.SIGTERM
 
 
 def test_only_our_own_python_workers_are_forked(tmp_path: Path):

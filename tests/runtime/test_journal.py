@@ -110,3 +110,15 @@ async def test_a_worker_that_is_started_again_is_counted(tmp_path: Path):
     assert worker.process is not None
     assert worker.process.pid == os.getpid()
     service.end(Outcome(0, 4e9))
+
+
+def test_a_worker_that_could_not_be_started_has_failed(tmp_path: Path):
+    """It does not start for ever. One that is only stopped again, because it may be started once more, is stopped."""
+    service = journal(tmp_path)
+    not_started = Note("warning", "worker.not_started", {"worker": "main", "reason": "no memory"})
+    service.noted(not_started)
+    assert [worker.state for worker in service.record.workers] == ["failed"]
+    service.noted(not_started)
+    service.noted(Note("error", "worker.stopped", {"worker": "main", "reason": "no memory"}))
+    assert [worker.state for worker in service.record.workers] == ["stopped"]
+    service.end(Outcome(4, 4e9))

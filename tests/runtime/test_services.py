@@ -15,6 +15,7 @@ from fabric.runtime.services import (
     Outcome,
     Record,
     find_record,
+    find_records,
     find_service,
     hold_name,
     read_record,
@@ -126,3 +127,30 @@ def test_several_are_told_apart_by_name_or_program(tmp_path: Path):
     assert find_service(tmp_path, tmp_path, spec=tmp_path / "b.plumb", project=None) == second
     with pytest.raises(NotRunning, match="several services are meant: a, b; name one with --project"):
         find_service(tmp_path, tmp_path, spec=None, project=None)
+
+
+def test_those_that_are_listed_are_those_that_are_found(tmp_path: Path):
+    """Of the nearest directory where one that is meant runs, with those that have ended there; else where one was."""
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    running = record("up", process=us())
+    written(tmp_path / ".fabric", running, record("old"))
+    written(below / ".fabric", record("dead"), record("up", spec="/x/other.plumb"))
+    assert find_records(below, None, spec=None, project=None) == [record("old"), running]
+    assert find_records(below, None, spec=None, project="up") == [running]
+    assert find_records(below, None, spec=None, project="dead") == [record("dead")]
+    assert find_records(below, None, spec=Path("/x/other.plumb"), project=None) == [record("up", spec="/x/other.plumb")]
+    assert find_records(below, None, spec=None, project="none") == []
+
+
+def test_a_broken_record_hides_no_service_of_another_name(tmp_path: Path):
+    """It is told of if it could be meant."""
+    written(tmp_path, record("up", process=us()))
+    record_file(tmp_path, "demo").write_text("{")
+    written(tmp_path / "a" / ".fabric", record("up", process=us()))
+    record_file(tmp_path / ".fabric", "demo").parent.mkdir(parents=True)
+    record_file(tmp_path / ".fabric", "demo").write_text("{")
+    assert find_records(tmp_path / "a", None, spec=None, project=None) == [record("up", process=us())]
+    assert find_records(tmp_path, tmp_path, spec=None, project="up") == [record("up", process=us())]
+    with pytest.raises(ConfigError, match=r"demo\.json is not the record of a service"):
+        find_records(tmp_path, tmp_path, spec=None, project=None)

@@ -275,6 +275,15 @@ def test_a_program_that_cannot_be_started_fails_the_session():
     assert run(LaunchFailed("f", "no such file")) == [Release("f"), Finish(4, LossReport(), error)]
 
 
+def test_each_worker_that_could_not_be_started_is_noted():
+    """Also when the session has failed by the first of them."""
+    run = Run(TWO + PAIR)
+    run(Start())
+    for name in ("a", "b"):
+        note = Note("warning", "worker.not_started", {"worker": name, "reason": "no memory"})
+        assert note in run.session.handle(LaunchFailed(name, "no memory"), 0.0)
+
+
 def test_a_worker_that_is_never_ready_is_ended():
     """It is signalled, and the session finishes when it is gone."""
     run = Run(ONE)
