@@ -190,7 +190,10 @@ FAST_CALL_S = 200e-6
 """A function that takes longer is not worth a batch."""
 
 FAST_CALLS = 16
-"""So many calls in a row have to be fast before answers wait for one another. Then one slow call delays them, once."""
+"""So many calls in a row have to be fast before answers wait for one another; a slow one delays those before it."""
+
+FAST_CALLS_PER_SLOW_S = 500_000
+"""So many it takes after a call that was slow, for each second of it: what is slow at times delays others once only."""
 
 
 _VALUES = frozenset({dict, list, str, int, float, bool})
@@ -206,7 +209,7 @@ class _Answer:
         self._outbox = BatchWriter(spec.name, int.from_bytes(os.urandom(8)))
         self._output = validator(spec.output)
         self._gives_unit = resolve(spec.output) == UNIT
-        self._fast_calls = 0
+        self._fast_calls = -FAST_CALLS
 
     def flush(self) -> None:
         """Send what there is."""
@@ -217,7 +220,7 @@ class _Answer:
     def return_marker(self, marker: bytes) -> None:
         """Send a marker's payload back, with the answers before it; not yet if the next answer will come at once."""
         self._outbox.write(marker)
-        if self._fast_calls < FAST_CALLS or self._outbox.full:
+        if self._fast_calls < 0 or self._outbox.full:
             self.flush()
 
     async def to_all(self, batch: bytes, control: Control) -> int:
@@ -243,12 +246,16 @@ class _Answer:
         if type(result) not in _VALUES:
             return self._finish(result, question)
         self._send(result, question)
-        self._fast_calls = self._fast_calls + 1 if time.perf_counter() - started_s < FAST_CALL_S else 0
+        took_s = time.perf_counter() - started_s
+        if took_s < FAST_CALL_S:
+            self._fast_calls += 1
+        else:
+            self._fast_calls = min(self._fast_calls, -FAST_CALLS) - int(took_s * FAST_CALLS_PER_SLOW_S)
         return None
 
     async def _finish(self, result: Any, question: Question) -> None:
         """Send what an async function or a generator gives, as it gives it; or nothing."""
-        self._fast_calls = 0
+        self._fast_calls = min(self._fast_calls, -FAST_CALLS)
         try:
             self.flush()  # this may take long
             if inspect.isawaitable(result):

@@ -69,7 +69,8 @@ def check(
         raise ConfigError(f"--format {output}: expected text or json")
     failed = False
     reports = []
-    for program in programs or [find_program(None, read_settings(Path.cwd()))]:
+    settings = read_settings(Path.cwd())  # to be checked as well
+    for program in programs or [find_program(None, settings)]:
         module, diagnostics = check_text(read_source(program))
         failed |= module is None
         if output == "json":

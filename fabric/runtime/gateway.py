@@ -68,7 +68,8 @@ class LineGateway:
 
     def refused(self, refusal: Refuse) -> None:
         """Report it, and read no further: the session has closed its inputs."""
-        if refusal.code == "input_closed":  # one that was read together with the one that ended the input
+        # One that was read together with the one that ended the input; one that the notes and the loss report tell of.
+        if refusal.code in ("input_closed", "dead_lettered"):
             return
         fields: dict[str, object] = {"node": refusal.node} if refusal.node else {}
         if refusal.code == "input_type_mismatch":

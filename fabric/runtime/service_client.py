@@ -82,7 +82,8 @@ async def listen(service: Record, requests: Iterable[Request], hear: Callable[[A
                 if waiting.cancelled_caught:
                     raise NoAnswer(
                         f"'{service.project}' (pid {service.process.pid}) runs, and did not answer within"
-                        f" {ANSWER_S:g} s; it may be stopped, or its machine overloaded"
+                        f" {ANSWER_S:g} s; it may be stopped, or its machine overloaded. What was asked for"
+                        " will be done when it goes on"
                     )
                 if not chunk:
                     return

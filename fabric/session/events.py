@@ -238,7 +238,8 @@ class Refuse(msgspec.Struct, frozen=True):
     """A message went no further. It counts as lost unless it never came in.
 
     Attributes:
-        code: a word of the language's reference, such as ``input_type_mismatch``.
+        code: a word of the language's reference, such as ``input_type_mismatch``; ``dead_lettered`` (counted as that,
+            not as lost): its worker has ended or was stopped; ``input_closed``.
         detail: what was expected and got, where.
         node: the node or boundary port that refused it.
         tickets: of the inputs that it descends from.

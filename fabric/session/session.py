@@ -741,7 +741,11 @@ class Session:
             self._dead_lettered += 1
             level: Level = "warning" if worker.left_messages else "error"  # the first is told, the others counted
             worker.left_messages = True
-            self._note(level, "message.dead_lettered", worker=worker.name, reason="worker_ended")
+            reason = "worker_stopped" if worker.abandoned else "worker_ended"
+            self._note(level, "message.dead_lettered", worker=worker.name, reason=reason)
+            if message.traces:
+                detail = f"{name_of(worker.name)} {'was stopped' if worker.abandoned else 'has ended'}"
+                self._do(Refuse("dead_lettered", detail, worker.name, message.tickets))
             self._consume(message)
 
     def _frames(self, worker: _Worker, port: str, raws: list[bytes]) -> None:
@@ -1051,7 +1055,8 @@ class Session:
             if self._interrupts:
                 self._abandon(worker)
             self._open_if_ready()  # it may be the one that the others waited for
-        self._answer(worker, error and f"{name_of(worker.name)} {error.removeprefix(name_of(worker.name) + ' ')}")
+        name = name_of(worker.name)
+        self._answer(worker, error and (error if error.startswith(name) else f"{name} {error}"))
 
     def _why_stopped(self, worker: _Worker, event: Exited) -> str:
         """Say how a worker ended that was to stop in order."""

@@ -55,6 +55,7 @@ __all__ = [
     "validator",
 ]
 
+import math
 import types
 from collections.abc import Callable
 from functools import lru_cache, reduce
@@ -413,7 +414,10 @@ class Validator:
             TypeError, ValueError, RecursionError: JSON cannot say it.
         """
         payload = encode_json(plain)
-        if self._python is not None and b"null" not in payload:  # which NaN becomes
+        if b"null" in payload:
+            if _has_no_number(plain):
+                raise ValueError("NaN and infinity are no numbers")
+        elif self._python is not None:
             try:
                 msgspec.convert(plain, self._python)
             except (msgspec.ValidationError, RecursionError):
@@ -432,6 +436,20 @@ class Validator:
             return self._walk(plain)
         except RecursionError:
             raise ValueRejected("$", show(self.type), "a value nested too deeply") from None
+
+
+def _has_no_number(plain: Any) -> bool:
+    """Say whether a float is in it that JSON would write as null."""
+    left = [plain]  # no recursion, as below
+    while left:
+        value = left.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            return True
+        if isinstance(value, list | tuple | set | frozenset):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+    return False
 
 
 def _changed(plain: Any, value: Any) -> bool:

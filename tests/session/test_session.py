@@ -332,7 +332,8 @@ def test_a_worker_that_leaves_by_itself_leaves_dead_letters():
     assert delivered(commands) == [b"1", b"2"]
     assert commands[-1] == Settled([1, 2, 3])
     assert run(Exited("f", 0)) == [Release("f")]
-    assert run(entering("i", b"4", 4)) == [Settled([4])]
+    refused = Refuse("dead_lettered", "worker 'f' has ended", "f", (4,))
+    assert run(entering("i", b"4", 4)) == [refused, Settled([4])]
     assert run(InputClosed())[-1] == Finish(5, LossReport(dead_lettered=2))
 
 
