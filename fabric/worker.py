@@ -186,11 +186,14 @@ async def run_data(
     sink.send_nowait(encode(Eof(spec.name)))
 
 
-FAST_CALL_S = 200e-6
+FAST_CALL_S = 500e-6
 """A function that takes longer is not worth a batch."""
 
-FAST_CALLS = 16
+FAST_CALLS = 4
 """So many calls in a row have to be fast before answers wait for one another; a slow one delays those before it."""
+
+SLOW_CALL_S = 0.02
+"""What no fast function takes, even where the system lets others have their turn meanwhile."""
 
 FAST_CALLS_PER_SLOW_S = 500_000
 """So many it takes after a call that was slow, for each second of it: what is slow at times delays others once only."""
@@ -250,7 +253,9 @@ class _Answer:
         if took_s < FAST_CALL_S:
             self._fast_calls += 1
         else:
-            self._fast_calls = min(self._fast_calls, -FAST_CALLS) - int(took_s * FAST_CALLS_PER_SLOW_S)
+            self._fast_calls = min(self._fast_calls, -FAST_CALLS)
+            if took_s >= SLOW_CALL_S:
+                self._fast_calls -= int(took_s * FAST_CALLS_PER_SLOW_S)
         return None
 
     async def _finish(self, result: Any, question: Question) -> None:
