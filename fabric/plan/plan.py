@@ -49,7 +49,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
         compat: it does not forward markers: one message at a time, at most once.
         frames: ``v2``, or ``bare`` for JSON without provenance.
         release_early: outputs are passed on before their input is acknowledged.
-        ours: started with our own module, so it reads its spec from a descriptor and marks all ports.
+        ours: started with our own module, so it reads its spec from a descriptor and can be forked.
     """
 
     name: str
