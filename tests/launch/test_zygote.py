@@ -231,12 +231,12 @@ async def test_a_stopped_worker_can_be_terminated(launcher: ProcessLauncher, tmp
     """It is made to go on, or it could not act on the signal."""
     text = (
         "import os, signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(7))\nprint('started')\n"
-        "while True: os.kill(os.getpid(), signal.SIGSTOP)"
+        "os.kill(os.getpid(), signal.SIGSTOP)\nwhile True: pass"
     )
     worker = await launcher.launch(plan(text, tmp_path))
     source = worker.stderr_lines()
     assert await anext(source) == "started"
-    while Path(f"/proc/{worker.pid}/stat").read_text().rpartition(") ")[2][0] != "T":  # else the signals are faster
+    while Path(f"/proc/{worker.pid}/stat").read_text().rpartition(") ")[2][0] != "T":  # else it could stop after its CONT
         await trio.lowlevel.checkpoint()
     worker.signal("TERM")
     assert [line async for line in source] == []
