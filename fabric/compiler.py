@@ -5,9 +5,19 @@ text --lang--> typed module --graph--> wiring graph --plan--> plan
 
 from __future__ import annotations
 
-__all__ = ["Compiled", "check_file", "check_text", "compile_file", "read_documents", "read_source"]
+__all__ = [
+    "Compiled",
+    "Library",
+    "check_file",
+    "check_text",
+    "compile_file",
+    "directories_of",
+    "read_documents",
+    "read_source",
+]
 
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,11 +27,15 @@ from fabric.graph import passes
 from fabric.graph.ir import Graph
 from fabric.lang.check import check_source
 from fabric.lang.diagnostic import Diagnostic
+from fabric.lang.modules import Found, Missing
 from fabric.lang.source import Source
 from fabric.lang.typed import Module
 from fabric.plan.make import Surroundings, make_plan
 from fabric.plan.plan import Plan
 from fabric.wire.spec import Document
+
+INSTALLED = Path(__file__).parent / "library"
+"""The modules that come with us."""
 
 
 class Compiled(msgspec.Struct, frozen=True):
@@ -52,18 +66,59 @@ def read_source(path: str | Path) -> Source:
         raise ConfigError(f"cannot read {path}: it is not UTF-8 text (byte {error.start})") from None
 
 
-check_text = check_source
-"""Check a program's text: the typed module, or ``None``, and every diagnostic."""
+class Library:
+    """Finds the files that programs use; see :class:`fabric.lang.modules.Library`.
+
+    ``use name`` is ``name.plumb`` in the folder of the file that uses it, in the folders of the search path, or in the
+    installed library, in this order. ``use "path"`` is relative to the file that uses it.
+
+    Args:
+        folders: the search path.
+    """
+
+    def __init__(self, folders: Iterable[str | Path] = ()) -> None:
+        self._folders = [Path(folder) for folder in folders]
+
+    def find(self, name: str, *, is_path: bool, importer: str) -> Found | Missing:
+        """Return a file, or why there is none."""
+        here = Path(importer).parent
+        if is_path:
+            places = [here / name]
+        else:
+            folders = (here, *self._folders, INSTALLED)
+            places = [folder / f"{name}.plumb" for folder in folders]
+        for place in places:
+            try:
+                return Found(str(place), place.read_text(encoding="utf-8"))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                return Missing(str(error.strerror), (str(place),))
+            except UnicodeDecodeError as error:
+                return Missing(f"it is not UTF-8 text (byte {error.start})", (str(place),))
+            except ValueError:  # a zero byte in the path
+                return Missing("this cannot be a file's name")
+        known = () if is_path else tuple(file.stem for folder in folders for file in folder.glob("*.plumb"))
+        return Missing("no such file", tuple(map(str, places)), known)
 
 
-def check_file(path: str | Path) -> Compiled:
+def check_text(source: Source, folders: Iterable[str | Path] = ()) -> tuple[Module | None, tuple[Diagnostic, ...]]:
+    """Check a program's text: the typed module, or ``None``, and every diagnostic."""
+    return check_source(source, Library(folders))
+
+
+def check_file(path: str | Path, folders: Iterable[str | Path] = ()) -> Compiled:
     """Read and check a program.
+
+    Args:
+        path: of its main file.
+        folders: where to look for the files that it uses, beside its own and the installed one.
 
     Raises:
         ConfigError: the file cannot be read.
         ProgramError: the program does not check; carries every diagnostic.
     """
-    module, diagnostics = check_source(read_source(path))
+    module, diagnostics = check_text(read_source(path), folders)
     if module is None:
         raise ProgramError(diagnostics)
     return Compiled(module, passes.build(module), diagnostics)
@@ -76,6 +131,7 @@ def compile_file(
     provider: str | None = None,
     model: str | None = None,
     resources: str = "",
+    folders: Iterable[str | Path] = (),
 ) -> tuple[Plan, Compiled]:
     """Read, check and plan a program; nothing is started.
 
@@ -84,28 +140,39 @@ def compile_file(
         run_directory: where sockets will be.
         provider, model: for agents that do not say theirs.
         resources: folders of shared prompt files, separated by colons.
+        folders: see :func:`check_file`.
 
     Raises:
         ConfigError: a file cannot be read, an agent cannot be run.
         ProgramError: the program does not check.
     """
-    compiled = check_file(path)
+    compiled = check_file(path, folders)
+    directories = directories_of(compiled.module)
     surroundings = Surroundings(
         python=sys.executable,
         run_directory=run_directory,
         directory=str(Path(path).resolve().parent),
         provider=provider,
         model=model,
-        documents=read_documents(compiled.module, Path(path).resolve().parent, resources),
+        directories=directories,
+        documents=read_documents(compiled.module, directories, resources),
     )
     return make_plan(compiled.module, compiled.graph, surroundings), compiled
 
 
-def read_documents(module: Module, directory: Path, resources: str) -> dict[tuple[str, str], Document]:
+def directories_of(module: Module) -> dict[str, str]:
+    """Return the folder of the file that declares each binding, absolute: what a binding names is relative to it."""
+    return {
+        binding.name: str(Path(module.sources.at(binding.span).path).resolve().parent)
+        for binding in module.bindings.values()
+    }
+
+
+def read_documents(module: Module, directories: Mapping[str, str], resources: str) -> dict[tuple[str, str], Document]:
     """Read the prompt files that agents name, by binding and name.
 
-    A name with a slash is relative to ``directory``; a bare one is looked up in the folders of ``resources``
-    (separated by colons) and then in the installed ones.
+    A name with a slash is relative to the folder of the binding (``directories``); a bare one is looked up in the
+    folders of ``resources`` (separated by colons) and then in the installed ones.
 
     Raises:
         ConfigError: one cannot be found or read.
@@ -115,7 +182,9 @@ def read_documents(module: Module, directory: Path, resources: str) -> dict[tupl
     documents = {}
     for binding in module.bindings.values():
         for name in binding.config.get("prompts", ()):
-            candidates = [directory / name] if "/" in name else [folder / name for folder in folders]
+            candidates = (
+                [Path(directories[binding.name], name)] if "/" in name else [folder / name for folder in folders]
+            )
             found = next((path for path in candidates if path.is_file()), None)
             if found is None:
                 where = ", ".join(str(path.parent) for path in candidates)

@@ -15,7 +15,6 @@ import os
 import select
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -62,23 +61,24 @@ def read_program(path: str, resources: str = "") -> WorkerSpec:
         ConfigError: it has no agent or several; a file cannot be read.
     """
     # The whole compiler, for this way of starting only; a worker that is launched gets its spec ready made.
-    from fabric.compiler import check_file, read_documents
+    from fabric.compiler import check_file, directories_of, read_documents
 
     module = check_file(path).module
-    agents = [binding for binding in module.bindings.values() if binding.kind == "agent"]
+    own = (binding for binding in module.bindings.values() if module.sources.at(binding.span) is module.source)
+    agents = [binding for binding in own if binding.kind == "agent"]
     if len(agents) != 1:
         names = ", ".join(repr(agent.name) for agent in agents) or "none"
         raise ConfigError(f"plumb-agent runs the one agent of a program; {path} has {len(agents)}: {names}")
     (agent,) = agents
-    directory = Path(path).resolve().parent
-    documents = read_documents(module, directory, resources)
+    directories = directories_of(module)
+    documents = read_documents(module, directories, resources)
     return WorkerSpec(
         name=agent.name,
         kind=agent.kind,
         input=agent.inputs[0].type,
         output=agent.outputs[0].type,
         config=agent.config,
-        directory=str(directory),
+        directory=directories[agent.name],
         documents=tuple(documents[agent.name, name] for name in agent.config.get("prompts", ())),
         ports=tuple(port for port in ("ctrl_in", "ctrl_out", "telemetry") if port in agent.declared),
     )

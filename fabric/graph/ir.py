@@ -9,12 +9,13 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from fabric.lang.source import Span
-from fabric.lang.typed import Expr, Port
+from fabric.lang.typed import Expr, Port, Wire
 from fabric.wire.payload import Type
 
 Kind: TypeAlias = Literal[
     "input", "output",  # a port of the whole graph
     "agent", "python", "worker",  # a process
+    "monitor",  # of a session wire
     "map", "filter", "project", "id", "copy", "merge", "merge_all", "merge_any", "barrier", "discard", "empty",
 ]  # fmt: skip
 
@@ -39,6 +40,7 @@ class Node(msgspec.Struct, frozen=True):
         runs: of a worker: what runs it, in the words of its configuration, such as ``eliza/doctor`` or ``tally:count``.
         expr, select, index: as in ``lang.typed.Instance``.
         span: where the program wrote it; None for a node that a pass made.
+        wire: as in ``lang.typed.Instance``.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Node(msgspec.Struct, frozen=True):
     index: int | str | None = None
     span: Span | None = None
     runs: str = ""
+    wire: Wire | None = None
 
 
 class Channel(msgspec.Struct, frozen=True):

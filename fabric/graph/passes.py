@@ -56,9 +56,20 @@ class _Flat:
     def node(self, of: typed.Binding | typed.Instance, node_id: str, binding: str | None) -> _Inner:
         """Add a node of its own."""
         assert of.kind != "plumb"
+        assert of.kind != "tool"
         runs = _runs(self.module.bindings[binding].config) if binding is not None else ""
         self.nodes[node_id] = Node(
-            node_id, of.kind, of.inputs, of.outputs, binding, of.expr, of.select, of.index, of.span, runs
+            node_id,
+            of.kind,
+            of.inputs,
+            of.outputs,
+            binding,
+            of.expr,
+            of.select,
+            of.index,
+            of.span,
+            runs,
+            of.wire if isinstance(of, typed.Instance) else None,
         )
         return (
             {port.name: [(End(node_id, port.name), False)] for port in of.inputs},

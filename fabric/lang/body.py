@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["BodyBuilder", "Scope"]
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -19,7 +19,7 @@ from fabric.lang.morphisms import Shape
 from fabric.lang.signature import Interface, PortDecl, ports
 from fabric.lang.source import Span
 from fabric.lang.typed import BOUNDARY, Body, Connection, Endpoint, Instance, Port
-from fabric.lang.types import TypeTable, is_consistent, is_subtype, why_not
+from fabric.lang.types import TypeTable, is_consistent, is_subtype, report_unknown_module, why_not
 from fabric.wire.payload import show
 
 
@@ -27,17 +27,48 @@ class Scope(msgspec.Struct, frozen=True):
     """What a body may mention.
 
     Attributes:
-        interfaces: of all bindings.
-        morphisms: the bindings of kinds other than plumb, for their expressions.
+        interfaces: of all processes, those of modules by names such as ``Mem.compact``.
+        morphisms: the bindings without a body, by their own names, for their expressions.
         silent: names that are known to be wrong; nothing is reported about them.
-        modules: that ``use`` brought in; not supported yet, and so silent.
+        modules: that ``use`` brought in.
+        damaged: modules that could not be had; nothing is reported about them.
+        mentioned: gets the modules that processes are taken from.
     """
 
     interfaces: Mapping[str, Interface]
     morphisms: Mapping[str, typed.Binding]
     silent: frozenset[str]
     modules: frozenset[str]
+    damaged: frozenset[str]
+    mentioned: set[str]
     types: TypeTable
+
+    def process(
+        self, name: syntax.Name, report: Report, what: str = "process", local: Collection[str] = ()
+    ) -> Interface | None:
+        """Return the interface of a process; None if there is none, which is reported unless it is known to be wrong.
+
+        Args:
+            name: of the process.
+            report: takes what is wrong.
+            what: it has to be, in words.
+            local: other names that may have been meant.
+        """
+        if name.module is not None:
+            self.mentioned.add(name.module)
+            if name.module not in self.modules:
+                if name.module in self.interfaces:
+                    meant = f"'{name.module}' is a process; write '{name.module}@{name.text}' for a port"
+                    report.add("E0204", name.span, f"there is no module '{name.module}' here", help=meant)
+                elif name.module not in self.damaged:
+                    report_unknown_module(name, self.modules, report)
+                return None
+        interface = self.interfaces.get(name.full)
+        if interface is None and name.full not in self.silent:
+            candidates = [*local, *self.interfaces]
+            hint = report.suggest(name.full, candidates)
+            report.add("E0202", name.span, f"there is no {what} '{name.full}'", help=hint)
+        return interface
 
 
 class BodyBuilder:
@@ -103,30 +134,23 @@ class BodyBuilder:
 
     def interface_of(self, name: syntax.Name) -> Interface | None:
         """Return the interface of a process; None if there is none, which is reported unless the name is local."""
-        if name.module is not None:
-            if name.module not in self.scope.modules:
-                known = name.module in self.scope.interfaces
-                self.report.add(
-                    "E0204",
-                    name.span,
-                    f"there is no module '{name.module}'",
-                    help=f"'{name.module}' is a process; write '{name.module}@{name.text}' for a port"
-                    if known
-                    else None,
-                )
+        if name.module is None and self.local(name.text) and name.text not in self.scope.interfaces:
             return None
-        interface = self.scope.interfaces.get(name.text)
-        if interface is None and name.text not in self.scope.silent:
-            local = name.text in self.inputs or name.text in self.outputs or name.text in self.channels
-            if not local:
-                self.has_unknown_names = True
-                candidates = [*self.inputs, *self.outputs, *self.channels, *self.scope.interfaces]
-                self.report.add(
-                    "E0202",
-                    name.span,
-                    f"there is no process, port or channel '{name.text}'",
-                    help=self.report.suggest(name.text, candidates),
-                )
+        local = [*self.inputs, *self.outputs, *self.channels]
+        interface = self.scope.process(
+            name, self.report, "process" if name.module else "process, port or channel", local
+        )
+        if interface is None:
+            self.has_unknown_names = True
+        elif interface.kind == "tool":
+            self.report.add(
+                "E0605",
+                name.span,
+                f"'{interface.name}' is a tool: agents call it, no messages flow through it",
+                related=[(interface.span, "declared here")],
+                help=f"give it to an agent: tools: [{interface.name}]",
+            )
+            return None
         return interface
 
     def unknown_port(self, port: syntax.Name, interface: Interface) -> None:
@@ -156,12 +180,12 @@ class BodyBuilder:
 
     def instantiate(self, instance: str, interface: Interface, span: Span) -> None:
         """Add an instance of a binding."""
-        morphism = self.scope.morphisms.get(interface.name)
+        morphism = self.scope.morphisms.get(interface.binding)
         self.uses.setdefault(interface.name, span)
         self.instances[instance] = Instance(
             instance,
             interface.kind,
-            interface.name,
+            interface.binding,
             ports(interface.inputs),
             ports(interface.outputs),
             span,
@@ -182,7 +206,7 @@ class BodyBuilder:
 
     def fresh(self, word: str, span: Span) -> str:
         """Return ``word@line``, or ``word@line.2`` for the second on that line."""
-        base = f"{word}@{self.report.source.position(span.start)[0]}"
+        base = f"{word}@{self.report.line(span)}"
         name, count = base, 1
         while name in self.instances:
             count += 1
@@ -226,7 +250,7 @@ class BodyBuilder:
 
     def mismatch(self, source: Source, target: Target) -> None:
         """Report that messages do not fit where they go."""
-        declared = f" (line {self.report.source.position(source.declared.start)[0]})" if source.declared else ""
+        declared = f" (line {self.report.line(source.declared)})" if source.declared else ""
         related = []
         if target.declared is not None:
             subject = f"'{target.owner}'" if target.owner and target.owner != target.what else f"{target.what}"

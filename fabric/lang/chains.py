@@ -138,7 +138,7 @@ class Chains:
 
     def _targets(self, ref: syntax.Ref) -> list[Target]:
         """Return the inputs that a name means; none if it has no input; one poisoned if it is unknown."""
-        name = ref.name.text
+        name = ref.name.full
         if ref.name.module is None:
             if name in self._body.inputs and not ref.port:
                 return []
@@ -165,7 +165,7 @@ class Chains:
         return Target(Endpoint(instance, port.name), port.type, span, owner, port.name, port.span)
 
     def _refuse_target(self, ref: syntax.Ref) -> None:
-        name = ref.name.text
+        name = ref.name.full
         if name in self._body.inputs and not ref.port:
             message, hint = f"'{name}' is an input of this body: messages come from it, none can go there", None
         elif ref.port:
@@ -177,7 +177,7 @@ class Chains:
 
     def sources(self, ref: syntax.Ref) -> list[Source]:
         """Return what flows out of a name: its main outputs, one port, or a field."""
-        name, fields = ref.name.text, ref.fields
+        name, fields = ref.name.full, ref.fields
         text = words(ref)
         if ref.name.module is None and not ref.port:
             if name in self._body.inputs:
@@ -233,7 +233,7 @@ class Chains:
                 self._body.report.add(
                     "E0414",
                     fields[0].span,
-                    f"'{ref.name.text}' has neither an output port nor a field '{fields[0].text}'",
+                    f"'{ref.name.full}' has neither an output port nor a field '{fields[0].text}'",
                     notes=[f"its messages are {show(source.type)}"],
                 )
                 out.append(poison(ref.span))
@@ -259,7 +259,7 @@ class Chains:
             if ref.port and self._body.local(ref.name.text):
                 self._body.report.add("E0203", ref.port.span, f"'{ref.name.text}' is no process, and has no ports")
             return None
-        name = ref.name.text
+        name = ref.name.full
         if name in self._body.spawned:
             self._body.twice(ref.span, name, self._body.spawned[name])
             return None

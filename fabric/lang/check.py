@@ -1,26 +1,30 @@
 """Source text to a checked module.
 
-    parse -> types -> signatures -> configurations and morphisms -> bodies -> main
+    files -> for each: types -> protocols -> signatures -> configurations and morphisms -> bodies; then main
 
 Each step goes on where the one before found mistakes, as far as they leave anything to check.
 """
 
 from __future__ import annotations
 
-__all__ = ["check_program", "check_source"]
+__all__ = ["check_source"]
 
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
+
+import msgspec
 
 from fabric.lang import syntax, typed
 from fabric.lang.body import Scope
 from fabric.lang.config import check_config
 from fabric.lang.diagnostic import Diagnostic, Report
 from fabric.lang.expr import infer, select_path
+from fabric.lang.modules import NO_LIBRARY, Library, ParsedFile, load_files, namespace_of
 from fabric.lang.morphisms import item_type, passing
 from fabric.lang.ordering import dependency_order
-from fabric.lang.parser import parse
-from fabric.lang.signature import Interface, kind_of, ports, read_interface
+from fabric.lang.signature import Interface, ports, read_interface
 from fabric.lang.source import Source, Span
+from fabric.lang.tools import check_tool
 from fabric.lang.types import TypeTable, is_consistent, is_subtype, why_not
 from fabric.lang.wiring import wire_body, wire_chain
 from fabric.wire.payload import Product, Type, show
@@ -32,72 +36,74 @@ BODY_DEPTH_MAX = 80
 """Levels of bodies inside bodies; the graph stage recurses over them."""
 
 
-def check_source(source: Source) -> tuple[typed.Module | None, tuple[Diagnostic, ...]]:
-    """Parse and check a program. The module is None if, and only if, there is an error among the diagnostics."""
+def check_source(source: Source, library: Library = NO_LIBRARY) -> tuple[typed.Module | None, tuple[Diagnostic, ...]]:
+    """Parse and check a program. The module is None if, and only if, there is an error among the diagnostics.
+
+    Args:
+        source: the main file.
+        library: finds the files that it uses.
+    """
     report = Report(source)
-    program = parse(source, report)
-    module = check_program(program, report)
+    checked: dict[str, _Checker] = {}
+    for path, file in load_files(source, report, library).items():
+        imports = {space: checked[used] for space, used in file.uses.items()}
+        checked[path] = _Checker(file, imports, report)
+        checked[path].check()
+    *others, main = checked.values()
+    name = main.find_main()
+    if report.has_errors or name is None:
+        return None, report.diagnostics()
+    bindings = {binding.name: binding for checker in (main, *others) for binding in checker.typed_bindings()}
+    module = typed.Module(report.sources, main.types.types, {}, bindings, name)
     return module, report.diagnostics()
 
 
-def check_program(program: syntax.Program, report: Report) -> typed.Module | None:
-    """Check a syntax tree; what is wrong goes to the report, and then there is no module."""
-    checker = _Checker(program, report)
-    module = checker.run()
-    return None if report.has_errors else module
-
-
 class _Checker:
-    def __init__(self, program: syntax.Program, report: Report) -> None:
-        self._program = program
-        self._report = report
-        self._types = TypeTable(program, report)
-        self._decls: dict[str, syntax.BindingDecl] = {}
-        self._interfaces: dict[str, Interface] = {}
-        self._bindings: dict[str, typed.Binding] = {}
-        self._unusable: set[str] = set(program.broken)
+    """Checks one file.
 
-    def run(self) -> typed.Module | None:
-        self._refuse_unsupported()
+    Attributes:
+        interfaces: of its processes by name.
+        unusable: names that are known to be wrong.
+    """
+
+    def __init__(self, file: ParsedFile, imports: Mapping[str, _Checker], report: Report) -> None:
+        self._file = file
+        self._program = file.program
+        self._imports = imports
+        self._report = report
+        self._decls: dict[str, syntax.BindingDecl] = {}
+        self._bindings: dict[str, typed.Binding] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._mentioned: set[str] = set()  # namespaces
+        self.interfaces: dict[str, Interface] = {}
+        self.unusable: frozenset[str] = file.program.broken
+        self.types: TypeTable = TypeTable(
+            file.program,
+            {space: checker.types for space, checker in imports.items()},
+            file.damaged,
+            self._mentioned,
+            report,
+        )
+
+    def check(self) -> None:
+        """Check everything but whether there is something to run."""
         self._collect()
         for name, decl in self._decls.items():
-            kind = kind_of(decl.impl)
-            if kind is None:
-                self._report.add(
-                    "E0902", decl.name.span, "tools are not supported yet by this version", label=f"'{name}' is a tool"
-                )
-                self._unusable.add(name)
-                continue
-            interface = read_interface(decl, kind, self._types, self._report)
-            self._interfaces[name] = interface
-            if kind != "plumb":
-                self._bindings[name] = self._simple(decl, interface)
+            self.interfaces[name] = read_interface(decl, self._file.prefix, self.types, self._report)
+        self._known = self.interfaces | {
+            f"{space}.{name}": msgspec.structs.replace(interface, name=f"{space}.{name}")
+            for space, checker in self._imports.items()
+            for name, interface in checker.interfaces.items()
+        }
+        for name, interface in self.interfaces.items():
+            if interface.kind != "plumb":
+                self._bindings[name] = self._simple(self._decls[name], interface)
         self._bodies()
-        main = self._main()
-        if main is None:
-            return None
-        in_order = {name: self._bindings[name] for name in self._decls if name in self._bindings}
-        return typed.Module(self._report.source, self._types.types, in_order, main)
+        self._report_unused_files()
 
-    def _refuse_unsupported(self) -> None:
-        seen: dict[str, Span] = {}
-        for decl in self._program.declarations:
-            match decl:
-                case syntax.UseDecl(name, span=span):
-                    self._report.add("E0901", span, f"modules are not supported yet by this version: 'use {name}'")
-                case syntax.ProtocolDecl(name, span=span):
-                    if name.text in seen:
-                        self._report.add(
-                            "E0205",
-                            name.span,
-                            f"protocol '{name.text}' is declared twice",
-                            related=[(seen[name.text], "first declared here")],
-                        )
-                        continue
-                    seen[name.text] = name.span
-                    self._report.add(
-                        "E0903", name.span, f"protocols are not supported yet by this version: '{name.text}'"
-                    )
+    def typed_bindings(self) -> list[typed.Binding]:
+        """Return the file's bindings in the order of the text."""
+        return [self._bindings[name] for name in self._decls if name in self._bindings]
 
     def _collect(self) -> None:
         for decl in self._program.declarations:
@@ -126,7 +132,9 @@ class _Checker:
         index: int | str | None = None
         match decl.impl:
             case syntax.ConfiguredImpl() as impl:
-                config = check_config(decl.name.text, impl, self._decls.keys(), self._report)
+                config = check_config(decl.name.text, impl, self._scope(), self._report)
+                if impl.kind == "tool":
+                    check_tool(decl, interface, self._known, self._report)
             case syntax.Chain((syntax.Inline() as inline,)):
                 select = tuple(field.text for field in inline.fields)
                 index = inline.index
@@ -136,7 +144,7 @@ class _Checker:
                 if interface.is_sound:
                     self._check_morphism(decl, inline, interface, expr)
         return typed.Binding(
-            decl.name.text,
+            interface.binding,
             interface.kind,
             ports(interface.inputs),
             ports(interface.outputs),
@@ -194,13 +202,31 @@ class _Checker:
 
     # --- bodies ---
 
-    def _bodies(self) -> None:
-        modules = {d.name[:1].upper() + d.name[1:] for d in self._program.declarations if isinstance(d, syntax.UseDecl)}
-        scope = Scope(
-            self._interfaces, dict(self._bindings), frozenset(self._unusable), frozenset(modules), self._types
+    def _scope(self) -> Scope:
+        unusable = {f"{space}.{name}" for space, checker in self._imports.items() for name in checker.unusable}
+        return Scope(
+            self._known,
+            self._morphisms(),
+            self.unusable | unusable,
+            frozenset(self._imports),
+            self._file.damaged,
+            self._mentioned,
+            self.types,
         )
-        uses: dict[str, dict[str, Span]] = {}
-        for name, interface in self._interfaces.items():
+
+    def _morphisms(self) -> dict[str, typed.Binding]:
+        """Return the bindings without a body that this file can name, by the names of bindings."""
+        return {
+            binding.name: binding
+            for checker in (self, *self._imports.values())
+            for binding in checker.typed_bindings()
+            if binding.kind != "plumb"
+        }
+
+    def _bodies(self) -> None:
+        scope = self._scope()
+        uses = {name: dict(_called(decl)) for name, decl in self._decls.items()}
+        for name, interface in self.interfaces.items():
             if interface.kind != "plumb":
                 continue
             impl = self._decls[name].impl
@@ -213,7 +239,7 @@ class _Checker:
                 wired = wire_chain(impl, interface, scope, self._report)
             uses[name] = wired.uses
             self._bindings[name] = typed.Binding(
-                name,
+                interface.binding,
                 "plumb",
                 ports(interface.inputs),
                 ports(interface.outputs),
@@ -226,7 +252,7 @@ class _Checker:
             next_name = cycle[1] if len(cycle) > 1 else cycle[0]
             self._report.add(
                 "E0506",
-                self._interfaces[cycle[0]].span,
+                self.interfaces[cycle[0]].span,
                 f"process '{cycle[0]}' contains itself" + (f": {path}" if len(cycle) > 1 else ""),
                 related=[(uses[cycle[0]][next_name], f"'{next_name}' is used here")],
                 help="wire a loop with channels inside one body: a ; b ; a",
@@ -236,26 +262,37 @@ class _Checker:
 
     def _check_sizes(self, order: list[str]) -> None:
         """Refuse bodies that become too many processes, or too deep, when nested ones are expanded."""
-        sizes: dict[str, tuple[int, int]] = {}
+        for checker in self._imports.values():
+            self._sizes |= checker._sizes
         for name in order:
-            body = self._bindings[name].body
-            assert body is not None
-            inner = [sizes.get(instance.binding or "", (1, 0)) for instance in body.instances]
+            body = self._bindings[name].body if name in self._bindings else None
+            if body is None:
+                continue
+            inner = [self._sizes.get(instance.binding or "", (1, 0)) for instance in body.instances]
             size, depth = sum(i[0] for i in inner), 1 + max((i[1] for i in inner), default=0)
             if size > INSTANCES_MAX or depth > BODY_DEPTH_MAX:
                 what = f"{size} processes" if size > INSTANCES_MAX else f"bodies nested {depth} deep"
                 limit = INSTANCES_MAX if size > INSTANCES_MAX else BODY_DEPTH_MAX
                 self._report.add(
-                    "E0507", self._interfaces[name].span, f"'{name}' is too large: {what}, at most {limit} are allowed"
+                    "E0507", self.interfaces[name].span, f"'{name}' is too large: {what}, at most {limit} are allowed"
                 )
                 size, depth = 1, 0
-            sizes[name] = (size, depth)
+            self._sizes[self._bindings[name].name] = (size, depth)
+
+    def _report_unused_files(self) -> None:
+        for decl in self._program.declarations:
+            if isinstance(decl, syntax.UseDecl) and namespace_of(decl.name) not in self._mentioned:
+                space = namespace_of(decl.name)
+                if space in self._imports and not self._program.broken:
+                    message = f"nothing of the module '{space}' is used"
+                    self._report.add("W0211", decl.span, message, help="remove the line")
 
     # --- main ---
 
-    def _main(self) -> str | None:
-        if "main" in self._interfaces:
-            if self._interfaces["main"].is_stream or not self._interfaces["main"].is_sound:
+    def find_main(self) -> str | None:
+        """Return the process that runs, or report that there is none."""
+        if "main" in self.interfaces:
+            if self.interfaces["main"].is_stream or not self.interfaces["main"].is_sound:
                 return "main"
             decl = self._decls["main"]
             self._report.add(
@@ -265,12 +302,12 @@ class _Checker:
                 help="write '!' on both sides: !A -> !B",
             )
             return None
-        if "main" in self._decls or self._program.broken:
+        if "main" in self._decls or self._program.broken or "main" in self.unusable:
             return None
-        streams = [name for name, interface in self._interfaces.items() if interface.is_stream]
+        streams = [name for name, interface in self.interfaces.items() if interface.is_stream]
         if len(streams) == 1:
             return streams[0]
-        end = Span(len(self._report.source.text), len(self._report.source.text))
+        end = self._file.source.end
         if not streams:
             self._report.add(
                 "E0206",
@@ -287,3 +324,17 @@ class _Checker:
                 help="name one of them 'main'",
             )
         return None
+
+
+def _called(decl: syntax.BindingDecl) -> Iterator[tuple[str, Span]]:
+    """Yield the processes and tools of this file that a configuration names, with their places."""
+    if not isinstance(decl.impl, syntax.ConfiguredImpl):
+        return
+    for entry in decl.impl.config.entries:
+        match entry.key.text, entry.value:
+            case "process", syntax.ConfigName(name) if decl.impl.kind == "tool" and name.module is None:
+                yield name.text, name.span
+            case "tools", syntax.ConfigList(items):
+                for item in items:
+                    if isinstance(item, syntax.ConfigName) and item.name.module is None:
+                        yield item.name.text, item.name.span

@@ -1,4 +1,4 @@
-"""The keys of ``agent``, ``python`` and ``worker``, and what their values may be.
+"""The keys of ``agent``, ``tool``, ``python`` and ``worker``, and what their values may be.
 
 Keys are data (:data:`KEYS`): a name and a rule. A rule looks at a value and returns what it wants in words, or None if
 the value will do. Nothing is filled in here but the only model that ``eliza`` has.
@@ -9,10 +9,11 @@ from __future__ import annotations
 __all__ = ["KEYS", "PROVIDERS", "check_config"]
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from fabric.lang import syntax
+from fabric.lang.body import Scope
 from fabric.lang.diagnostic import Report
 from fabric.lang.source import Span
 
@@ -73,6 +74,27 @@ def _script(value: Any) -> str | None:
     return None if good else '"./file.jsonl" or "package.module:function"'
 
 
+def _servers(value: Any) -> str | None:
+    wanted = 'a list of servers: { name: "time", command: "mcp-time" } or { name: "time", url: "http://..." }'
+    if not isinstance(value, list):
+        return wanted
+    for server in value:
+        if not isinstance(server, dict) or not _string_in(server, "name") or len(server) < 2:
+            return wanted
+        remote = _string_in(server, "url") and server.keys() <= {"name", "url"}
+        local = _string_in(server, "command") and server.keys() <= {"name", "command", "args", "env"}
+        if not remote and not local:
+            return wanted
+        if _strings(server.get("args", [])) or _variables(server.get("env", [])):
+            return "a list of servers whose 'args' and 'env' are lists of strings"
+    names = [server["name"] for server in value]
+    return None if len(set(names)) == len(names) else "a list of servers with different names"
+
+
+def _string_in(entries: dict[str, Any], key: str) -> bool:
+    return _string(entries.get(key)) is None
+
+
 def _anything(_value: Any) -> str | None:
     return None
 
@@ -94,10 +116,12 @@ KEYS: dict[str, dict[str, _Rule]] = {
         "max_messages": _count(1),
         "runtime_context": _bool,
         "lenient_string": _bool,
-        "tools": _anything,  # names; see check_tools
+        "tools": _anything,  # names; see _read_tools
+        "mcp": _servers,
         "script": _script,
         **_EVERYWHERE,
     },
+    "tool": {"process": _anything, "builtin": _string, "description": _string},
     "python": {"call": _callable, "state": _bool, **_EVERYWHERE},
     "worker": {
         "command": _command,
@@ -113,8 +137,8 @@ KEYS: dict[str, dict[str, _Rule]] = {
 _REQUIRED = {"python": ("call", 'call: "package.module:function"'), "worker": ("command", 'command: ["./worker"]')}
 
 
-def check_config(name: str, impl: syntax.ConfiguredImpl, processes: Collection[str], report: Report) -> dict[str, Any]:
-    """Return a process's configuration as plain values. ``processes``: names that a tools list may mention."""
+def check_config(name: str, impl: syntax.ConfiguredImpl, scope: Scope, report: Report) -> dict[str, Any]:
+    """Return a process's configuration as plain values. ``scope``: the processes and tools that it may name."""
     rules = KEYS[impl.kind]
     values: dict[str, Any] = {}
     places: dict[str, syntax.ConfigEntry] = {}
@@ -132,15 +156,20 @@ def check_config(name: str, impl: syntax.ConfiguredImpl, processes: Collection[s
         if key not in rules:
             _unknown_key(impl.kind, entry.key, report)
         if key == "tools":
-            _check_tools(entry.value, processes, report)
-        values[key] = _plain(entry.value, impl.kind, key, report)
+            values[key] = _read_tools(entry.value, scope, report)
+            continue
+        if key == "process" and isinstance(entry.value, syntax.ConfigName):
+            process = scope.process(entry.value.name, report)
+            values[key] = process.binding if process else None
+            continue
+        values[key] = _plain(entry.value, key, report)
         wanted = rules[key](values[key]) if key in rules else None
         if wanted is not None:
             report.add("E0602", entry.value.span, f"'{key}' must be {wanted}", label=f"expected {wanted}")
             del values[key]
     if impl.kind == "agent":
         _check_agent(values, places, report)
-    elif (required := _REQUIRED[impl.kind])[0] not in places:
+    elif impl.kind in _REQUIRED and (required := _REQUIRED[impl.kind])[0] not in places:
         report.add(
             "E0601",
             Span(impl.span.start, impl.span.start + len(impl.kind)),
@@ -199,34 +228,44 @@ def _check_agent(values: dict[str, Any], places: dict[str, syntax.ConfigEntry], 
         )
 
 
-def _check_tools(value: syntax.ConfigValue, processes: Collection[str], report: Report) -> None:
+def _read_tools(value: syntax.ConfigValue, scope: Scope, report: Report) -> list[str]:
+    """Return the tools that an agent names, as names of bindings."""
     if not isinstance(value, syntax.ConfigList):
         report.add("E0602", value.span, "'tools' must be a list of names", label="expected a list")
-        return
+        return []
+    tools: dict[str, Span] = {}
     for item in value.items:
         if not isinstance(item, syntax.ConfigName):
             report.add("E0602", item.span, "'tools' must be a list of names, without quotes", label="expected a name")
-        elif item.name.text not in processes and item.name.module is None:
+            continue
+        tool = scope.process(item.name, report, "tool")
+        if tool is None:
+            continue
+        if tool.kind != "tool":
             report.add(
-                "E0202",
+                "E0605",
                 item.span,
-                f"there is no tool '{item.name.text}'",
-                help=report.suggest(item.name.text, processes),
+                f"'{tool.name}' is no tool",
+                related=[(tool.span, "declared here")],
+                help=f"make one of it: let {tool.name.lower().replace('.', '_')}_tool : A -> B = "
+                f"tool {{ process: {tool.name} }}",
             )
-        else:
-            report.add("E0902", item.span, "tools are not supported yet by this version", help="leave the key out")
+        elif tool.binding in tools:
+            first = [(tools[tool.binding], "first named here")]
+            report.add("E0205", item.span, f"tool '{tool.name}' is named twice", related=first)
+        tools.setdefault(tool.binding, item.span)
+    return list(tools)
 
 
-def _plain(value: syntax.ConfigValue, kind: str, key: str, report: Report) -> Any:
+def _plain(value: syntax.ConfigValue, key: str, report: Report) -> Any:
     """Return a value as plain JSON; a bare name where none belongs is reported and read as a string."""
     match value:
         case syntax.ConfigScalar(scalar):
             return scalar
         case syntax.ConfigList(items):
-            return [_plain(item, kind, key, report) for item in items]
+            return [_plain(item, key, report) for item in items]
         case syntax.Config(entries):
-            return {entry.key.text: _plain(entry.value, kind, key, report) for entry in entries}
+            return {entry.key.text: _plain(entry.value, key, report) for entry in entries}
         case syntax.ConfigName(name):
-            if key != "tools":
-                report.add("E0602", name.span, f'a string needs quotes: "{name.text}"', help=f'write "{name.text}"')
+            report.add("E0602", name.span, f'a string needs quotes: "{name.text}"', help=f'write "{name.text}"')
             return name.text

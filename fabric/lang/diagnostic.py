@@ -36,13 +36,13 @@ __all__ = [
 
 import difflib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from fabric.lang.source import Source, Span
+from fabric.lang.source import Source, Sources, Span
 
 Severity: TypeAlias = Literal["error", "warning"]
 Category: TypeAlias = Literal["parse", "name", "type", "wiring", "protocol", "config"]
@@ -66,7 +66,10 @@ CODES: dict[str, tuple[str, Category]] = {
     "E0204": ("unknown_module", "name"),
     "E0205": ("duplicate_name", "name"),
     "E0206": ("no_main", "name"),
+    "E0207": ("unknown_module", "name"),  # its file cannot be found or read
+    "E0208": ("module_cycle", "name"),
     "W0210": ("naming", "name"),
+    "W0211": ("unused_module", "name"),
     "E0401": ("stream_in_data_type", "type"),
     "E0402": ("sum_overlap", "type"),
     "E0403": ("recursive_type", "type"),
@@ -76,6 +79,7 @@ CODES: dict[str, tuple[str, Category]] = {
     "E0412": ("type_mismatch", "type"),
     "E0413": ("expr_type", "type"),
     "E0414": ("unknown_field", "type"),
+    "E0415": ("not_lowerable", "type"),
     "E0501": ("unconnected_input", "wiring"),
     "E0502": ("unfed_cycle", "wiring"),
     "E0503": ("duplicate_instance", "wiring"),
@@ -83,20 +87,30 @@ CODES: dict[str, tuple[str, Category]] = {
     "E0505": ("unconnected_output", "wiring"),
     "E0506": ("recursive_process", "wiring"),
     "E0507": ("program_too_large", "wiring"),
+    "E0508": ("barrier_never_fires", "wiring"),
+    "E0509": ("loop_never_drains", "wiring"),
     "W0510": ("unused_input", "wiring"),
     "W0511": ("unused_channel", "wiring"),
     "W0512": ("duplicate_connection", "wiring"),
+    "W0513": ("loop_without_exit", "wiring"),
+    "W0514": ("unreachable_process", "wiring"),  # no message can come to it
+    "W0515": ("unused_process", "wiring"),  # the main process does without it
     "E0601": ("missing_config", "config"),
     "E0602": ("bad_config", "config"),
     "E0603": ("unknown_provider", "config"),
+    "E0604": ("unknown_builtin", "config"),
+    "E0605": ("tool_misuse", "config"),
     "W0610": ("unknown_config_key", "config"),
     "W0611": ("unknown_control_field", "config"),
-    "E0901": ("not_supported", "name"),  # use
-    "E0902": ("not_supported", "config"),  # tool
-    "E0903": ("not_supported", "protocol"),  # protocol
-    "E0904": ("not_supported", "protocol"),  # <->
+    "E0701": ("not_contractive", "protocol"),
+    "E0702": ("unknown_protocol", "protocol"),
+    "E0703": ("not_dual", "protocol"),
+    "E0704": ("protocol_type", "protocol"),  # a port cannot carry a step
+    "E0705": ("ambiguous_choice", "protocol"),
+    "E0706": ("linearity", "protocol"),
+    "E0707": ("bad_wire", "protocol"),
 }
-"""Slug and category of every code. Codes are never reused; a slug may have several."""
+"""Slug and category of every code. Codes are never reused (E0901 to E0904 were); a slug may have several."""
 
 SHOWN_MAX = 20
 """So many errors are shown, and as many warnings; nobody reads more before mending the first."""
@@ -115,7 +129,7 @@ class Diagnostic(msgspec.Struct, frozen=True):
         slug: the code in a word, such as ``type_mismatch``.
         message: one line: what is wrong, expected and got.
         label: what to say under the caret.
-        related: places that explain it, and what to say under each.
+        related: places that explain it, each with its source and what to say under it.
         notes: lines of more detail.
         help: what to do next.
     """
@@ -128,16 +142,16 @@ class Diagnostic(msgspec.Struct, frozen=True):
     source: Source
     span: Span
     label: str = ""
-    related: tuple[tuple[Span, str], ...] = ()
+    related: tuple[tuple[Source, Span, str], ...] = ()
     notes: tuple[str, ...] = ()
     help: str | None = None
 
 
 class Report:
-    """Collects the diagnostics of one source."""
+    """Collects the diagnostics of one program. ``sources``: its files."""
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        self.sources = Sources(source)
         self.has_errors = False
         self._found: dict[tuple[str, Span, str], Diagnostic] = {}
 
@@ -159,7 +173,17 @@ class Report:
         self._found.setdefault(
             (code, span, message),
             Diagnostic(
-                code, slug, category, severity, message, self.source, span, label, tuple(related), tuple(notes), help
+                code,
+                slug,
+                category,
+                severity,
+                message,
+                self.sources.at(span),
+                span,
+                label,
+                tuple((self.sources.at(place), place, text) for place, text in related),
+                tuple(notes),
+                help,
             ),
         )
 
@@ -167,8 +191,12 @@ class Report:
         """Return a help line that names a near miss, if there is one and it is not too late to look."""
         return did_you_mean(name, candidates) if len(self._found) < SUGGESTIONS_MAX else None
 
+    def line(self, span: Span) -> int:
+        """Return the number of the line where a span starts, counted from 1."""
+        return self.sources.at(span).position(span.start)[0]
+
     def forget_errors_from(self, offset: int, codes: frozenset[str]) -> None:
-        """Drop the errors of some codes that start at or after a place: what follows from the error there."""
+        """Drop the errors of some codes at or after a place in the file that was read last: what follows from it."""
         self._found = {
             key: found for key, found in self._found.items() if found.span.start < offset or found.code not in codes
         }
@@ -205,7 +233,7 @@ def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
         "message": diagnostic.message,
         **_place(diagnostic.source, diagnostic.span),
         "label": diagnostic.label,
-        "related": [{**_place(diagnostic.source, span), "text": text} for span, text in diagnostic.related],
+        "related": [{**_place(source, span), "text": text} for source, span, text in diagnostic.related],
         "notes": list(diagnostic.notes),
         "help": diagnostic.help,
     }
@@ -242,21 +270,33 @@ def render_text(diagnostic: Diagnostic, color: bool = False) -> str:
     def paint(style: str, text: str) -> str:
         return f"{_STYLES[style]}{text}{_RESET}" if color and text else text
 
-    source, severity = diagnostic.source, diagnostic.severity
-    marks = [mark for span, text in diagnostic.related for mark in _marks(source, span, "related", text)]
-    marks += _marks(source, diagnostic.span, severity, diagnostic.label)
-    by_line: dict[int, list[_Mark]] = {}
-    for mark in sorted(marks, key=lambda m: (m.line, m.start)):
-        by_line.setdefault(mark.line, []).append(mark)
-    width = max(2, len(str(max(by_line))))
+    severity = diagnostic.severity
+    marks = {diagnostic.source: list(_marks(diagnostic.source, diagnostic.span, severity, diagnostic.label))}
+    for source, span, text in diagnostic.related:
+        marks.setdefault(source, []).extend(_marks(source, span, "related", text))
+    width = max(2, *(len(str(mark.line)) for in_source in marks.values() for mark in in_source))
     margin = " " * width
     bar = paint("frame", f"{margin} │")
-    line, column = source.position(diagnostic.span.start)
-    out = [
-        paint(severity, f"{severity}[{diagnostic.code}]") + paint("bold", f": {_printable(diagnostic.message)}"),
-        f"{paint('frame', margin + ' ┌─')} {source.path}:{line}:{column}",
-        bar,
-    ]
+    out = [paint(severity, f"{severity}[{diagnostic.code}]") + paint("bold", f": {_printable(diagnostic.message)}")]
+    for source, in_source in marks.items():
+        line, column = in_source[0].line, in_source[0].start + 1
+        out += [f"{paint('frame', margin + ' ┌─')} {source.path}:{line}:{column}", bar]
+        out += _excerpt(source, in_source, width, paint)
+    tail = [*diagnostic.notes, *([f"help: {diagnostic.help}"] if diagnostic.help else [])]
+    if tail:
+        out.append(bar)
+        out += [f"{paint('frame', margin + ' =')} {_printable(text)}" for text in tail]
+    return "\n".join(out)
+
+
+def _excerpt(source: Source, marks: list[_Mark], width: int, paint: Callable[[str, str], str]) -> list[str]:
+    """Return the marked lines of a file, each with what is under it."""
+    by_line: dict[int, list[_Mark]] = {}
+    for mark in sorted(marks, key=lambda m: (m.line, m.start, m.style == "related")):
+        by_line.setdefault(mark.line, []).append(mark)
+    margin = " " * width
+    bar = paint("frame", f"{margin} │")
+    out: list[str] = []
     previous = None
     for number, line_marks in by_line.items():
         if previous is not None and number > previous + 1:
@@ -272,11 +312,7 @@ def render_text(diagnostic: Diagnostic, color: bool = False) -> str:
             sign = "-" if mark.style == "related" else "^"
             under = paint(mark.style, f"{sign * length}{' ' if mark.label else ''}{_printable(mark.label)}")
             out.append(f"{bar} {lead}{under}")
-    tail = [*diagnostic.notes, *([f"help: {diagnostic.help}"] if diagnostic.help else [])]
-    if tail:
-        out.append(bar)
-        out += [f"{paint('frame', margin + ' =')} {_printable(text)}" for text in tail]
-    return "\n".join(out)
+    return out
 
 
 def _marks(source: Source, span: Span, style: Literal["error", "warning", "related"], label: str) -> tuple[_Mark, ...]:

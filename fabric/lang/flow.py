@@ -71,7 +71,7 @@ def words(element: syntax.Element) -> str:
         case syntax.Inline():
             return f"'{element.word.text}'"
     port = f"@{element.port.text}" if element.port else "".join(f".{field.text}" for field in element.fields)
-    return f"'{element.name.text}{port}'"
+    return f"'{element.name.full}{port}'"
 
 
 def remedy(source: Source, target: Target) -> str | None:

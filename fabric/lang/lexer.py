@@ -109,7 +109,7 @@ def tokenize(source: Source, report: Report) -> Lexed:
 class _Lexer:
     def __init__(self, source: Source, report: Report) -> None:
         self._text = source.text
-        self._source = source
+        self._start = source.start
         self._report = report
         self._tokens: list[Token] = []
         self._comments: list[Span] = []
@@ -145,8 +145,11 @@ class _Lexer:
         return Lexed(tuple(self._tokens), tuple(self._comments), self._unreliable_from)
 
     def _add(self, kind: str, start: int, end: int, value: Any = None) -> None:
-        self._tokens.append(Token(kind, self._text[start:end], Span(start, end), value, self._starts_line))
+        self._tokens.append(Token(kind, self._text[start:end], self._span(start, end), value, self._starts_line))
         self._starts_line = False
+
+    def _span(self, start: int, end: int) -> Span:
+        return Span(self._start + start, self._start + end)
 
     def _unknown(self, at: int) -> int:
         """Report a run of characters that no token starts with; return where it ends."""
@@ -155,7 +158,7 @@ class _Lexer:
             end += 1
         char = self._text[at]
         what = f"'{char}'" if char.isprintable() else f"U+{ord(char):04X}"
-        self._report.add("E0102", Span(at, end), f"unexpected character {what}", help=_MEANT.get(char))
+        self._report.add("E0102", self._span(at, end), f"unexpected character {what}", help=_MEANT.get(char))
         return end
 
     def _comment(self, start: int) -> int:
@@ -163,18 +166,18 @@ class _Lexer:
         for edge in _COMMENT_EDGE.finditer(self._text, start):
             depth += 1 if edge.group() == "(*" else -1
             if depth == 0:
-                self._comments.append(Span(start, edge.end()))
+                self._comments.append(self._span(start, edge.end()))
                 return edge.end()
         self._report.add(
-            "E0105", Span(start, start + 2), "this comment has no end", help="end it with '*)'; comments nest"
+            "E0105", self._span(start, start + 2), "this comment has no end", help="end it with '*)'; comments nest"
         )
         self._spoilt(start)
-        self._comments.append(Span(start, len(self._text)))
+        self._comments.append(self._span(start, len(self._text)))
         return len(self._text)
 
     def _spoilt(self, offset: int) -> None:
-        if self._unreliable_from is None or offset < self._unreliable_from:
-            self._unreliable_from = offset
+        if self._unreliable_from is None or self._start + offset < self._unreliable_from:
+            self._unreliable_from = self._start + offset
 
     def _number(self, start: int, end: int) -> None:
         text = self._text[start:end]
@@ -183,12 +186,12 @@ class _Lexer:
             leading_zero = re.fullmatch(r"0[0-9]+", text)
             self._report.add(
                 "E0106",
-                Span(start, end),
+                self._span(start, end),
                 f"malformed number '{text[:40]}'",
                 help="a number has no leading zeros" if leading_zero else "separate a number and a name by a space",
             )
         elif len(text) > NUMBER_DIGITS_MAX or (not text.isdigit() and math.isinf(float(text))):
-            self._report.add("E0106", Span(start, end), "this number is too large")
+            self._report.add("E0106", self._span(start, end), "this number is too large")
         else:
             value = int(text) if text.isdigit() else float(text)
         self._add("number", start, end, value)
@@ -207,9 +210,11 @@ class _Lexer:
         end = len(self._text) if line_end < 0 else line_end
         self._report.add(
             "E0103",
-            Span(start, end),
+            self._span(start, end),
             "this string has no closing quote",
-            related=() if long is None else [(Span(long, long + 1), "is the closing quote of this string missing?")],
+            related=()
+            if long is None
+            else [(self._span(long, long + 1), "is the closing quote of this string missing?")],
             help="strings may run over several lines, and end at the next '\"'"
             if long is not None
             else "end it with '\"'",
@@ -232,7 +237,7 @@ class _Lexer:
                 )
             if len(escape) == 5 and not 0xD800 <= int(escape[1:], 16) <= 0xDFFF:
                 return chr(int(escape[1:], 16))
-            span = Span(offset + match.start(), offset + match.end())
+            span = self._span(offset + match.start(), offset + match.end())
             self._report.add(
                 "E0104",
                 span,

@@ -25,6 +25,9 @@ from fabric.lang.syntax import Name
 NESTING_MAX = 80
 """Levels of brackets, or height of an expression. Passes recurse up to three frames a level; Python allows 1,000."""
 
+WIRE_END_TOKENS_MAX = 12
+"""Tokens looked at for a ``<->``: ``Mod.name@(asks, answers)`` has nine."""
+
 LOOKAHEAD_MAX = 200
 """Tokens looked at to tell a declaration without 'let' from other text while skipping."""
 
@@ -44,7 +47,7 @@ _T = TypeVar("_T")
 def parse(source: Source, report: Report) -> syntax.Program:
     """Return the syntax tree of a source, without what could not be read; that goes to the report."""
     lexed = tokenize(source, report)
-    program = _Parser(source, lexed.tokens, report).program()
+    program = _Parser(lexed.tokens, report).program()
     if lexed.unreliable_from is not None:
         report.forget_errors_from(lexed.unreliable_from, _SYNTAX_CODES)
     return program
@@ -55,8 +58,7 @@ class _Refused(Exception):  # never leaves this module
 
 
 class _Parser:
-    def __init__(self, source: Source, tokens: tuple[Token, ...], report: Report) -> None:
-        self._source = source
+    def __init__(self, tokens: tuple[Token, ...], report: Report) -> None:
         self._tokens = tokens
         self._report = report
         self._at = 0
@@ -463,21 +465,39 @@ class _Parser:
             if start.kind in ("agent", "tool"):
                 raise self._refuse("a statement", "here", help=f"give the {start.kind} a name outside this body")
             raise self._refuse("a statement", "here", help="such as  a ; b ; c  or  spawn p(input=a, output=b)")
+        if end := self._parse_wire_end():
+            return self._expect_session_wire(end)
         chain = self._expect_chain()
         if self._is("<->"):
-            return self._expect_session_wire(chain)
+            message = "'<->' stands between two processes, not after a chain"
+            self._report.add("E0101", self._token.span, message, help="write  a <-> b : Protocol  as a statement")
+            raise _Refused
         if self._is("->"):
             raise self._refuse("';'", "between processes", help="processes are joined by ';', as in  a ; b")
         return chain
 
-    def _expect_session_wire(self, left: syntax.Chain) -> syntax.SessionWire:
-        arrow = self._next()
-        if len(left.elements) != 1 or not isinstance(left.elements[0], syntax.Ref):
-            self._report.add("E0101", arrow.span, "'<->' stands between two processes, not after a chain")
-            raise _Refused
-        right = self._expect_ref()
+    def _parse_wire_end(self) -> syntax.WireEnd | None:
+        """Read the left side of a session wire; None if there is no ``<->`` behind it."""
+        ahead = self._at
+        while self._tokens[ahead].kind in ("name", ".", "@", "(", ",", ")") and ahead - self._at < WIRE_END_TOKENS_MAX:
+            ahead += 1
+        return self._expect_wire_end() if self._tokens[ahead].kind == "<->" and self._is("name") else None
+
+    def _expect_wire_end(self) -> syntax.WireEnd:
+        name = self._expect_qname("a process")
+        ports: tuple[Name, ...] = ()
+        if self._parse("@"):
+            if opened := self._parse("("):
+                ports = self._list(")", opened, lambda: self._expect_name("the name of a port"), "after a port's name")
+            else:
+                ports = (self._expect_name("the name of a port"),)
+        return syntax.WireEnd(name, ports, self._since(name.span))
+
+    def _expect_session_wire(self, left: syntax.WireEnd) -> syntax.SessionWire:
+        self._expect("<->", "behind the left side of a session wire")
+        right = self._expect_wire_end()
         protocol = self._expect_qname("the name of a protocol") if self._parse(":") else None
-        return syntax.SessionWire(left.elements[0], right, protocol, self._since(left.span))
+        return syntax.SessionWire(left, right, protocol, self._since(left.span))
 
     def _expect_spawn(self) -> syntax.Spawn:
         start = self._next()

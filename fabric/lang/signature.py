@@ -6,7 +6,7 @@ is allowed for the pure morphisms and means the same as ``!A -> !B`` wherever me
 
 from __future__ import annotations
 
-__all__ = ["CONTROL_FIELDS", "Interface", "PortDecl", "kind_of", "ports", "read_interface"]
+__all__ = ["CONTROL_FIELDS", "Interface", "PortDecl", "ports", "read_interface"]
 
 from typing import cast
 
@@ -24,7 +24,7 @@ CONTROL_FIELDS = (
 )  # fmt: skip
 """Fields of a control message that agents understand."""
 
-_BARE_ALLOWED = ("id", "map", "copy", "discard")
+_BARE_ALLOWED = ("tool", "id", "map", "copy", "discard")
 
 
 class PortDecl(msgspec.Struct, frozen=True):
@@ -39,6 +39,8 @@ class Interface(msgspec.Struct, frozen=True):
     """How a binding looks from outside.
 
     Attributes:
+        name: as it is written where it is mentioned, as in ``Mem.compact``.
+        binding: the name of its binding, unique in the program.
         inputs, outputs: all ports; of an agent also those that its signature only implies.
         positional: the ports that unnamed ``spawn`` arguments mean, in the order of the signature.
         is_stream: written with ``!``.
@@ -46,6 +48,7 @@ class Interface(msgspec.Struct, frozen=True):
     """
 
     name: str
+    binding: str
     kind: Kind
     span: Span
     inputs: tuple[PortDecl, ...]
@@ -63,11 +66,10 @@ class Interface(msgspec.Struct, frozen=True):
         return self.outputs[:1] if self.kind in ("agent", "worker") else self.outputs
 
 
-def kind_of(impl: syntax.Impl) -> Kind | None:
-    """Return what a binding is; None for a ``tool``, which this version does not have."""
+def _kind_of(impl: syntax.Impl) -> Kind:
     match impl:
         case syntax.ConfiguredImpl(kind):
-            return None if kind == "tool" else kind
+            return kind
         case syntax.Chain((syntax.Inline(kind),)):
             return cast("Kind", {"merge_all": "merge", "mux": "id"}.get(kind, kind))
     return "plumb"
@@ -78,10 +80,13 @@ class _Side(msgspec.Struct, frozen=True):
     is_stream: bool
 
 
-def read_interface(decl: syntax.BindingDecl, kind: Kind, types: TypeTable, report: Report) -> Interface:
-    """Return the ports of a binding; a wrong signature is reported and leaves as many ports as make sense."""
-    reader = _Reader(decl, kind, types, report)
-    interface = reader.read()
+def read_interface(decl: syntax.BindingDecl, prefix: str, types: TypeTable, report: Report) -> Interface:
+    """Return the ports of a binding; a wrong signature is reported and leaves as many ports as make sense.
+
+    ``prefix`` makes its name that of its binding.
+    """
+    kind = _kind_of(decl.impl)
+    interface = _Reader(decl, kind, types, report).read(prefix)
     for port in (*interface.inputs, *interface.outputs):
         if port.name != "ctrl_in" or kind != "agent":
             continue
@@ -114,7 +119,7 @@ class _Reader:
         self._report = report
         self._sound = True
 
-    def read(self) -> Interface:
+    def read(self, prefix: str) -> Interface:
         ins, outs = self._side(self._decl.input), self._side(self._decl.output)
         if ins.is_stream != outs.is_stream:
             self._bad(
@@ -123,12 +128,15 @@ class _Reader:
             )
         elif not ins.is_stream:
             self._bare()
+        elif self._kind == "tool":
+            self._bad("a tool takes one value and gives one, not streams", help="write it without '!': A -> B")
         if not self._sound:
             outs = _Side(outs.types[:1], outs.is_stream)
         inputs, outputs, declared = self._ports(ins.types, outs.types)
         decl = self._decl
         return Interface(
             decl.name.text,
+            prefix + decl.name.text,
             self._kind,
             decl.name.span,
             inputs,

@@ -49,7 +49,7 @@ class Spawns:
                 self._body.report.add("E0504", ref.span, f"'{ref.name.text}' is {local}, not a process")
             self._poison_arguments(spawn)
             return
-        name = ref.name.text
+        name = ref.name.full
         if name in self._body.in_chains:
             self._body.twice(ref.span, name, self._body.in_chains[name])
         instance = name if name not in self._body.instances else self._body.fresh(name, ref.span)

@@ -59,6 +59,7 @@ __all__ = [
     "TypeSyntax",
     "UnaryExpr",
     "UseDecl",
+    "WireEnd",
 ]
 
 from typing import Literal, TypeAlias
@@ -74,6 +75,11 @@ class Name(msgspec.Struct, frozen=True, gc=False):
     text: str
     span: Span
     module: str | None = None
+
+    @property
+    def full(self) -> str:
+        """The name as it is written: ``compact``, ``Mem.compact``."""
+        return self.text if self.module is None else f"{self.module}.{self.text}"
 
 
 # --- Types --------------------------------------------------------------------------------------------------------
@@ -291,11 +297,19 @@ class Spawn(msgspec.Struct, frozen=True, gc=False):
     span: Span
 
 
+class WireEnd(msgspec.Struct, frozen=True, gc=False):
+    """One side of ``<->``: ``p``, ``p@ctrl``, or ``p@(asks, answers)`` with the two ports that it means."""
+
+    name: Name
+    ports: tuple[Name, ...]
+    span: Span
+
+
 class SessionWire(msgspec.Struct, frozen=True, gc=False):
     """``left <-> right : protocol``."""
 
-    left: Ref
-    right: Ref
+    left: WireEnd
+    right: WireEnd
     protocol: Name | None
     span: Span
 

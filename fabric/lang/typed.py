@@ -10,8 +10,11 @@ __all__ = [
     "Binary",
     "Binding",
     "Body",
+    "Choice",
     "Connection",
+    "Done",
     "Endpoint",
+    "Exchange",
     "Expr",
     "Index",
     "Input",
@@ -23,21 +26,27 @@ __all__ = [
     "MakeRecord",
     "Module",
     "Port",
+    "Protocol",
     "Select",
+    "State",
     "Unary",
+    "Way",
+    "Wire",
 ]
 
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from fabric.lang.source import Source, Span
+from fabric.lang.source import Source, Sources, Span
 from fabric.wire.payload import Type
 
 Kind: TypeAlias = Literal[
     "agent", "python", "worker",  # run in a process of their own
+    "tool",  # called by agents
     "map", "filter", "id", "copy", "merge", "merge_any", "barrier", "project", "discard", "empty",  # morphisms
     "plumb",  # a nested body
+    "monitor",  # of a session wire
 ]  # fmt: skip
 
 
@@ -127,6 +136,48 @@ class Binary(msgspec.Struct, frozen=True, tag="binary", tag_field="kind"):
 Expr: TypeAlias = Literal_ | Input | Select | Index | MakeRecord | MakeList | MakeProduct | Unary | Binary
 
 
+# --- Protocols ----------------------------------------------------------------------------------------------------
+
+
+class Exchange(msgspec.Struct, frozen=True, tag_field="state", tag=True):
+    """A message of ``type`` goes ``there`` (from the left end of the wire to the right one) or ``back``.
+
+    ``then`` is the state after it, as an index into :attr:`Protocol.states`.
+    """
+
+    way: Way
+    type: Type
+    then: int
+
+
+class Choice(msgspec.Struct, frozen=True, tag_field="state", tag=True):
+    """Whoever speaks ``way`` chooses a branch: label and state.
+
+    It does so by the message that the branch begins with if that goes its way, else by ``{"label": ...}``.
+    """
+
+    way: Way
+    branches: tuple[tuple[str, int], ...]
+
+
+class Done(msgspec.Struct, frozen=True, tag_field="state", tag=True):
+    """Nothing more may be said."""
+
+
+Way: TypeAlias = Literal["there", "back"]
+State: TypeAlias = Exchange | Choice | Done
+
+
+class Protocol(msgspec.Struct, frozen=True):
+    """A declared protocol as an automaton, seen from the end that declares: ``send`` is ``there``. Begins in state 0.
+
+    ``loop`` leads back to the state where its declaration began.
+    """
+
+    name: str
+    states: tuple[State, ...]
+
+
 # --- Bodies -------------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +198,20 @@ class Endpoint(msgspec.Struct, frozen=True):
 BOUNDARY = ""
 
 
+class Wire(msgspec.Struct, frozen=True):
+    """What a ``monitor`` looks after. Its inputs are ``left`` and ``right``, its outputs ``to_left`` and ``to_right``.
+
+    Attributes:
+        protocol: what the left end runs; the right one runs its dual.
+        tags: ways on which messages are wrapped as ``{"__step": N, "payload": message}``.
+        swallows: ways on which what comes after the end is dropped instead of refused: acknowledgements of an agent.
+    """
+
+    protocol: Protocol
+    tags: tuple[Way, ...] = ()
+    swallows: tuple[Way, ...] = ()
+
+
 class Instance(msgspec.Struct, frozen=True):
     """A process of a body.
 
@@ -161,6 +226,7 @@ class Instance(msgspec.Struct, frozen=True):
         select: fields to descend into after the filter or map, outermost first; the output port's type is the last
             one's.
         index: of ``project``: position in a product or name of a field.
+        wire: of a ``monitor``.
     """
 
     name: str
@@ -172,6 +238,7 @@ class Instance(msgspec.Struct, frozen=True):
     expr: Expr | None = None
     select: tuple[str, ...] = ()
     index: int | str | None = None
+    wire: Wire | None = None
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -199,10 +266,12 @@ class Binding(msgspec.Struct, frozen=True):
     """A named process.
 
     Attributes:
+        name: as declared; of an imported file behind its namespace, as in ``Mem.compact``.
         inputs: port names and types; header names for a ``plumb`` binding.
         outputs: likewise. An agent always also has ``ctrl_out`` and ``telemetry`` (type json) as far as its signature
             admits them, listed after ``output``.
-        config: keys and plain JSON values as written, of agent, python and worker; checked, defaults not filled in.
+        config: keys and plain JSON values as written, of agent, tool, python and worker; checked, defaults not filled
+            in. Names of processes and tools are names of bindings.
         body: of kind ``plumb``.
         expr: of kinds ``map`` and ``filter``, as in :class:`Instance`.
         declared: the ports that the signature names, in its order; an agent may have more.
@@ -225,12 +294,20 @@ class Module(msgspec.Struct, frozen=True):
     """A checked program.
 
     Attributes:
-        types: the declared types by name.
-        bindings: by name, in the order of the text.
+        sources: its files; a binding's span tells where it is from.
+        types: the declared types by name; not those of imported files.
+        protocols: likewise.
+        bindings: by name, in the order of the text; behind them those of imported files.
         main: the binding that runs: ``main``, or the only binding there is.
     """
 
-    source: Source
+    sources: Sources
     types: dict[str, Type]
+    protocols: dict[str, Protocol]
     bindings: dict[str, Binding]
     main: str
+
+    @property
+    def source(self) -> Source:
+        """The main file."""
+        return self.sources.main

@@ -22,10 +22,11 @@ __all__ = [
     "join",
     "make_sum",
     "record_variants",
+    "report_unknown_module",
     "why_not",
 ]
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import get_args
 
 from fabric.lang import syntax
@@ -240,15 +241,31 @@ def record_variants(type_: Type) -> list[Record]:
 class TypeTable:
     """The declared types of a program, and how to read type syntax with them.
 
+    Args:
+        program: has the declarations.
+        imports: namespace to the types behind it.
+        damaged: namespaces of which nothing is known.
+        mentioned: gets the namespaces that types are taken from.
+        report: takes what is wrong.
+
     Attributes:
         types: by name, each an :class:`Alias`; ``json`` in place of one that is wrong.
     """
 
-    def __init__(self, program: syntax.Program, report: Report) -> None:
+    def __init__(
+        self,
+        program: syntax.Program,
+        imports: Mapping[str, TypeTable],
+        damaged: Collection[str],
+        mentioned: set[str],
+        report: Report,
+    ) -> None:
         self.types: dict[str, Type] = {}
         self._report = report
         self._broken = program.broken
-        self._modules = {d.name[:1].upper() + d.name[1:] for d in program.declarations if isinstance(d, syntax.UseDecl)}
+        self._imports = imports
+        self._damaged = damaged
+        self._mentioned = mentioned
         self._protocols = {d.name.text for d in program.declarations if isinstance(d, syntax.ProtocolDecl)}
         self._sizes: dict[str, tuple[int, int]] = {}
         self._declare(program)
@@ -303,7 +320,10 @@ class TypeTable:
     def _measure(self, type_: syntax.TypeSyntax) -> tuple[int, int]:
         """Return size and depth with names expanded."""
         if isinstance(type_, syntax.NamedType):
-            size, depth = self._sizes.get(type_.name.text, (1, 1))
+            sizes = self._sizes
+            if type_.name.module is not None:
+                sizes = self._imports[type_.name.module]._sizes if type_.name.module in self._imports else {}
+            size, depth = sizes.get(type_.name.text, (1, 1))
             return size + 1, depth + 1
         measures = [self._measure(part) for part in _parts(type_)]
         return 1 + sum(m[0] for m in measures), 1 + max((m[1] for m in measures), default=0)
@@ -333,9 +353,7 @@ class TypeTable:
 
     def _named(self, name: syntax.Name) -> Type:
         if name.module is not None:
-            if name.module not in self._modules:
-                self._report.add("E0204", name.span, f"there is no module '{name.module}'")
-            return JSON
+            return self._imported(name, name.module)
         found = _PRIMITIVES.get(name.text) or self.types.get(name.text)
         if found is not None:
             return found
@@ -351,6 +369,21 @@ class TypeTable:
             else:
                 hint = self._report.suggest(name.text, [*self.types, *_PRIMITIVES])
             self._report.add("E0201", name.span, f"there is no type '{name.text}'", help=hint)
+        return JSON
+
+    def _imported(self, name: syntax.Name, space: str) -> Type:
+        self._mentioned.add(space)
+        table = self._imports.get(space)
+        if table is None:
+            if space not in self._damaged:
+                report_unknown_module(name, self._imports, self._report)
+            return JSON
+        found = table.types.get(name.text)
+        if found is not None:
+            return Alias(name.full, found)
+        if name.text not in table._broken:
+            hint = self._report.suggest(name.text, table.types)
+            self._report.add("E0201", name.span, f"there is no type '{name.text}' in the module '{space}'", help=hint)
         return JSON
 
     def _fields(self, fields: tuple[syntax.FieldType, ...]) -> Iterator[Field]:
@@ -407,6 +440,18 @@ class TypeTable:
                 and isinstance(self.types.get(type_.name.text), Alias)
             )
         )
+
+
+def report_unknown_module(name: syntax.Name, known: Collection[str], report: Report) -> None:
+    """Report a name behind a namespace that nothing brought in."""
+    assert name.module is not None
+    report.add(
+        "E0204",
+        name.span,
+        f"there is no module '{name.module}' here",
+        help=report.suggest(name.module, known)
+        or f"bring it in at the top: use {name.module[:1].lower()}{name.module[1:]}",
+    )
 
 
 def _apart(a: Type, b: Type) -> str:

@@ -40,7 +40,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     Attributes:
         python: the interpreter that runs our own workers.
         run_directory: for sockets; short.
-        directory: of the program's file, absolute.
+        directory: of the program's main file, absolute.
+        directories: of the file that declares each binding, absolute.
         provider, model: for agents that do not say theirs.
         documents: the prompt files that agents name, by binding and name as written.
     """
@@ -48,6 +49,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     python: str
     run_directory: str
     directory: str
+    directories: dict[str, str] = {}
     provider: str | None = None
     model: str | None = None
     documents: dict[tuple[str, str], Document] = {}
@@ -83,6 +85,7 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
         raise ConfigError(f"the name {node.id!r} has more than {TOPIC_BYTES_MAX} bytes: name things shorter")
     binding = module.bindings[node.binding]
     config = binding.config
+    directory = surroundings.directories.get(binding.name, surroundings.directory)
     transport = config.get("transport", "zmq")
     ports = ("input", "output", "ctrl_in", "ctrl_out", *(("telemetry",) if node.kind != "python" else ()))
     endpoints = ipc_addresses(surroundings.run_directory, number, ports) if transport == "zmq" else {}
@@ -95,7 +98,7 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
         case "worker":
             program, *arguments = config["command"]
             if "/" in program:  # beside the program's file, as everything that it names
-                program = str(PurePath(surroundings.directory, program))
+                program = str(PurePath(directory, program))
             command = (program, *arguments)
     if config.get("state") or config.get("compat"):
         window = WINDOW_STATEFUL
@@ -105,7 +108,7 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
         input=node.inputs[0].type,
         output=node.outputs[0].type if node.outputs else UNIT,
         config=config,
-        directory=surroundings.directory,
+        directory=directory,
         documents=tuple(surroundings.documents[binding.name, name] for name in config.get("prompts", ())),
         ports=tuple(port for port in ports if port in endpoints),
     )

@@ -37,7 +37,7 @@ def check(text):
     module, diagnostics = check_source(source)
     assert (module is None) == any(d.severity == "error" for d in diagnostics)
     for diagnostic in diagnostics:
-        for span in (diagnostic.span, *(span for span, _ in diagnostic.related)):
+        for span in (diagnostic.span, *(span for _, span, _ in diagnostic.related)):
             assert 0 <= span.start <= span.end <= len(text)
         to_json(diagnostic)
     render_all(diagnostics)

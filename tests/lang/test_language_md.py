@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import fabric.lang
-from fabric.lang.check import check_source
+from fabric.compiler import check_text
 from fabric.lang.config import KEYS, PROVIDERS
 from fabric.lang.diagnostic import render_all
 from fabric.lang.lexer import RESERVED
@@ -24,7 +24,7 @@ EXAMPLES = [
 @pytest.mark.parametrize(("mark", "text"), EXAMPLES)
 def test_an_example_checks_clean_or_fails_as_marked(mark, text):
     """A block marked ``plumb`` has no diagnostics at all, one marked ``plumb error`` has an error."""
-    module, diagnostics = check_source(Source("LANGUAGE.md", text))
+    module, diagnostics = check_text(Source("LANGUAGE.md", text))
     if mark:
         assert module is None
     else:

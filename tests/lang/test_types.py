@@ -16,7 +16,7 @@ def types(*texts):
     """Read types; what they are called does not matter."""
     source = Source("x.plumb", "\n".join(f"type T{i} = {text}" for i, text in enumerate(texts)))
     report = Report(source)
-    table = TypeTable(parse(source, report), report)
+    table = TypeTable(parse(source, report), {}, (), set(), report)
     assert not report.diagnostics()
     return [table.types[f"T{i}"] for i in range(len(texts))]
 

@@ -236,7 +236,9 @@ async def test_a_stopped_worker_can_be_terminated(launcher: ProcessLauncher, tmp
     worker = await launcher.launch(plan(text, tmp_path))
     source = worker.stderr_lines()
     assert await anext(source) == "started"
-    while Path(f"/proc/{worker.pid}/stat").read_text().rpartition(") ")[2][0] != "T":  # else it could stop after its CONT
+    while (
+        Path(f"/proc/{worker.pid}/stat").read_text().rpartition(") ")[2][0] != "T"
+    ):  # else it could stop after its CONT
         await trio.lowlevel.checkpoint()
     worker.signal("TERM")
     assert [line async for line in source] == []
