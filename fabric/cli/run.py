@@ -43,7 +43,7 @@ from fabric.cli.report import (
     use_color,
     use_json,
 )
-from fabric.cli.write import PROGRAM, find_program
+from fabric.cli.write import INCLUDE, PROGRAM, find_program, search_path
 from fabric.compiler import compile_file
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.launch.preload import ZygoteProcess, open_zygote
@@ -71,6 +71,7 @@ Project = Annotated[str | None, typer.Option("--project", "-p", help="Name of th
 Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
 Model = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")]
 DEFAULTS = Settings()
+Include = Annotated[list[Path] | None, INCLUDE]
 ReadyTimeout = Annotated[
     float | None,
     typer.Option(
@@ -137,16 +138,23 @@ def state_directory() -> Path | None:
     return Path(named) if named else None
 
 
-def _compile(
-    program: Path, run_directory: str, provider: str | None, model: str | None, project: ProjectSettings
-) -> Plan:
-    provider, model = project.choose_model(provider, model)
+class _Asked(NamedTuple):
+    """What flags and variables say about how a program is compiled."""
+
+    provider: str | None
+    model: str | None
+    include: list[Path] | None
+
+
+def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectSettings) -> Plan:
+    provider, model = project.choose_model(asked.provider, asked.model)
     plan, compiled = compile_file(
         program,
         run_directory=run_directory,
         provider=provider,
         model=model,
         resources=os.environ.get("PLUMB_RESOURCES", ""),
+        folders=search_path(asked.include),
     )
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
@@ -181,6 +189,7 @@ def run(
     program: Annotated[Path | None, PROGRAM] = None,
     provider: Provider = None,
     model: Model = None,
+    include: Include = None,
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
     log_level: LogLevel = "error",
@@ -196,21 +205,21 @@ def run(
     """
     project = read_settings(Path.cwd())
     settings = _settings(project, ready_timeout, grace, refusal_ends=True)
-    _run_lines(find_program(program, project), project, provider, model, settings, check_level(log_level), stdin_fd=0)
+    asked = _Asked(provider, model, include)
+    _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
 def _run_lines(
     program: Path,
     project: ProjectSettings,
-    provider: str | None,
-    model: str | None,
+    asked: _Asked,
     settings: Settings,
     level: str,
     *,
     stdin_fd: int,
 ) -> None:
     with open_run_directory(os.environ) as directory:
-        plan = _compile(program, directory, provider, model, project)
+        plan = _compile(program, directory, asked, project)
         with _zygote(plan, project) as zygote:
             import trio
 
@@ -228,6 +237,7 @@ def call(
     ] = None,
     provider: Provider = None,
     model: Model = None,
+    include: Include = None,
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
     log_level: LogLevel = "error",
@@ -246,7 +256,8 @@ def call(
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
         program = find_program(program, project)
-        _run_lines(program, project, provider, model, settings, check_level(log_level), stdin_fd=stdin.fileno())
+        asked = _Asked(provider, model, include)
+        _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
 def up(
@@ -260,6 +271,7 @@ def up(
     ] = None,
     provider: Provider = None,
     model: Model = None,
+    include: Include = None,
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
     attach: Attach = None,
@@ -300,7 +312,7 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        plan = _compile(spec, directory, provider, model, said)
+        plan = _compile(spec, directory, _Asked(provider, model, include), said)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)

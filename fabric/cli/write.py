@@ -110,6 +110,7 @@ def plan(
         str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")
     ] = None,
     model: Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")] = None,
+    include: Annotated[list[Path] | None, INCLUDE] = None,
 ) -> None:
     """Print what `up` and `run` would start: workers, commands, ports, variables, routes. Nothing is started.
 
@@ -127,6 +128,7 @@ def plan(
         provider=provider,
         model=model,
         resources=os.environ.get("PLUMB_RESOURCES", ""),
+        folders=search_path(include),
     )
     typer.echo(render_plan(made, output))
 
@@ -144,6 +146,7 @@ def graph(
     name: Annotated[
         str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")
     ] = None,
+    include: Annotated[list[Path] | None, INCLUDE] = None,
 ) -> None:
     """Draw the wiring graph: as a picture (svg), in characters (ascii), as text for other programs. Works offline.
 
@@ -163,7 +166,7 @@ def graph(
     if live and chosen != "svg":
         raise ConfigError(f"--live colors a picture: expected --format svg, got {chosen}")
     spec = find_program(program, read_settings(Path.cwd()))
-    graph = check_file(spec).graph
+    graph = check_file(spec, search_path(include)).graph
     if live:
         from fabric.cli.watch import look_at  # the event loop with it
 
