@@ -23,4 +23,4 @@ def verify(text: str, _messages: list[dict[str, Any]]) -> dict[str, Any]:
 def grade(text: str, _messages: list[dict[str, Any]]) -> dict[str, Any]:
     """Give a mark for length."""
     body = json.loads(text)["body"]
-    return {"mark": min(100, 10 * len(body.split())), "why": "and people still like it", "body": body}
+    return {"mark": min(100, 9 * len(body.split())), "why": "and people still like it", "body": body}
