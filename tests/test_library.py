@@ -18,7 +18,7 @@ MODULES = sorted(path.stem for path in INSTALLED.glob("*.plumb"))
 USES = {
     "fs": "tools: [Fs.read, Fs.write, Fs.edit, Fs.grep, Fs.list, Fs.delete]",
     "sys": "tools: [Sys.exec]",
-    "notify": "tools: [Notify.send]",
+    "notify": "tools: [Notify.tell]",
 }
 
 
