@@ -55,7 +55,7 @@ class FileAnalysis(msgspec.Struct, frozen=True):
 
 
 class Analysis(msgspec.Struct, frozen=True):
-    """A program with or without mistakes. ``files``: by path, the main one last; ``module``: None if there is an error."""
+    """A program with or without mistakes. ``files``: by path, the main one last; ``module``: if there is no error."""
 
     sources: Sources
     files: Mapping[str, FileAnalysis]

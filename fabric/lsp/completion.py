@@ -12,6 +12,7 @@ __all__ = ["VALUES", "Item", "ItemKind", "Known", "complete"]
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -175,7 +176,7 @@ class _Completion:
 
     def _named(self, *, tools: bool) -> Iterator[Item]:
         for name, interface in self._processes.items():
-            if "." not in name and (interface.kind == "tool") == tools:
+            if "." not in name and (interface.kind == "tool") == tools and name != self._cursor.name():
                 yield _process_item(name, interface)
         yield from self._modules()
 
@@ -382,7 +383,7 @@ class _Completion:
             return
         tokens, depth = cursor.tokens[cursor.since :], 0
         given = set()
-        for token, after in zip(tokens, tokens[1:], strict=False):
+        for token, after in pairwise(tokens):
             depth += (token.kind in ("{", "[")) - (token.kind in ("}", "]"))
             if depth == 0 and after.kind == ":":
                 given.add(token.text)

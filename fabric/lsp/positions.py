@@ -8,7 +8,7 @@ Source: Language Server Protocol 3.17, "Position" and "PositionEncodingKind".
 
 from __future__ import annotations
 
-__all__ = ["UNITS", "Lines", "edit"]
+__all__ = ["UNITS", "Lines", "difference", "edit"]
 
 import re
 from bisect import bisect_right
@@ -65,3 +65,12 @@ def edit(text: str, start: tuple[int, int], end: tuple[int, int], new: str, enco
     lines = Lines(text, encoding)
     first, last = lines.offset(*start), lines.offset(*end)
     return text[:first] + new + text[max(first, last) :]
+
+
+def difference(old: str, new: str) -> tuple[int, int, str]:
+    """Return the one stretch in which two texts differ: from, to, and what replaces it. A small edit keeps cursors."""
+    limit = min(len(old), len(new))
+    start = next((i for i in range(limit) if old[i] != new[i]), limit)
+    limit -= start
+    back = next((i for i in range(limit) if old[-1 - i] != new[-1 - i]), limit)
+    return start, len(old) - back, new[start : len(new) - back]
