@@ -410,6 +410,7 @@ def _flows(inside: _Inside, body: typed.Body, instance: str) -> str:
     own = inside.interface.inputs if inside.interface else ()
     given = {(BOUNDARY, port.name): port.type for port in own}
     given |= {(each.name, port.name): port.type for each in body.instances for port in each.outputs}
+    channels = {inside.made[span].name: name for name, (_, span) in inside.channels.items()}
     lines: dict[str, None] = {}
     for connection in body.connections:
         source, target = connection.source, connection.target
@@ -417,7 +418,7 @@ def _flows(inside: _Inside, body: typed.Body, instance: str) -> str:
             continue
         type_ = given.get((source.instance, source.port), JSON)
         verb, join_word, other = ("gets", "from", source) if target.instance == instance else ("gives", "to", target)
-        name = other.port if other.instance == BOUNDARY else other.instance
+        name = other.port if other.instance == BOUNDARY else channels.get(other.instance, other.instance)
         lines[f"{verb} `{stream(type_)}` {join_word} `{name}`  "] = None
     shown = list(lines)[:FLOWS_MAX]
     return "\n".join([*shown, *(["…"] if len(lines) > FLOWS_MAX else [])])
