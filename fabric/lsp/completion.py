@@ -2,15 +2,13 @@
 
 The tokens before it say what kind of thing may come (:mod:`fabric.lsp.cursor`), the checker says which there are. While
 a declaration is being written it often does not parse; its ports and channels are then those of the last text that
-did, or are read off the tokens. What flows in a half-written chain is found by asking the checker: the chain is ended
-before the cursor with a ``discard``, and what comes to that is the answer.
+did, or are read off the tokens. What flows in a half-written chain, :mod:`fabric.lsp.probe` finds out.
 """
 
 from __future__ import annotations
 
 __all__ = ["VALUES", "Item", "ItemKind", "Known", "complete"]
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Literal, TypeAlias
@@ -26,6 +24,7 @@ from fabric.lang.tools import BUILTINS
 from fabric.lang.types import record_variants
 from fabric.lsp.cursor import CONFIGURED, Cursor, find_cursor, in_type
 from fabric.lsp.place import field_type
+from fabric.lsp.probe import Probe
 from fabric.lsp.signs import KEY_WORDS, MORPHISM_WORDS, PRIMITIVE_WORDS, stream
 from fabric.wire.payload import Type, show
 
@@ -92,9 +91,7 @@ _SESSION = {
     "end": "nothing more is said",
     "loop": "from the start",
 }
-_NEXT_DECLARATION = re.compile(r"(?m)^(?:type|protocol|use|let)\b")
 _OPERAND_ENDS = frozenset({"name", "number", "string", "true", "false", ")", "]", "}"})
-_CLOSING = {"body": "}", "group": ")"}
 
 
 def complete(text: str, offset: int, known: Known) -> tuple[int, tuple[Item, ...]]:
@@ -109,10 +106,9 @@ def complete(text: str, offset: int, known: Known) -> tuple[int, tuple[Item, ...
 
 class _Completion:
     def __init__(self, text: str, offset: int, cursor: Cursor, known: Known) -> None:
-        self._text = text
-        self._offset = offset
         self._cursor = cursor
         self._known = known
+        self._probe = Probe(text, offset, cursor, known.try_text)
         self._processes = {**known.readable.processes, **known.file.processes}
         self._uses = {**known.readable.uses, **known.file.uses}
 
@@ -307,13 +303,13 @@ class _Completion:
                 if cursor.before(back + 1) != ".":
                     break
                 back += 2
-            yield from self._fields(self._input_type(), path)
+            yield from self._fields(self._probe.input_type(), path)
         elif cursor.inside in ("body", "group", None):
             if cursor.before(2) == "name" and cursor.before(3) not in (".", "@"):
                 interface = self._processes.get(space)
                 for port in interface.outputs if interface else ():
                     yield Item(port.name, "port", f"out {stream(port.type)}")
-            yield from self._fields(self._flow(cursor.tokens[-1].span.start, len(cursor.opened)), [])
+            yield from self._fields(self._probe.flow(cursor.tokens[-1].span.start, len(cursor.opened)), [])
 
     def _exports(self, space: str) -> Iterator[Item]:
         in_types = self._cursor.inside == "type" or in_type(
@@ -330,7 +326,7 @@ class _Completion:
     def _in_expression(self) -> Iterator[Item]:
         if self._cursor.before() in _OPERAND_ENDS and self._cursor.word() != "not":
             return
-        yield from self._fields(self._input_type(), [])
+        yield from self._fields(self._probe.input_type(), [])
         yield Item("value", "keyword", "the whole message")
         yield from (Item(word, "keyword") for word in ("true", "false", "null", "not"))
 
@@ -341,35 +337,6 @@ class _Completion:
         for record in record_variants(type_) if type_ is not None else ():
             for field in record.fields:
                 yield Item(field.name, "field", f"{show(field.type)}{' (may be absent)' if field.optional else ''}")
-
-    def _input_type(self) -> Type | None:
-        """Return what comes to the ``map`` or ``filter`` that the cursor is in."""
-        tokens, opened = self._cursor.tokens, self._cursor.opened
-        depth = next(i for i, each in enumerate(opened) if each.kind == "expr")
-        word = opened[depth].at - 1  # the token 'map' or 'filter'
-        while word > self._cursor.begin and tokens[word - 1].kind in ("(", "*") and depth > 0:
-            depth -= 1  # the first of a branch gets what the group gets
-            word = opened[depth].at
-            if opened[depth].kind != "group":
-                return None
-        if word <= self._cursor.begin:
-            return None
-        before = tokens[word - 1]
-        if before.kind == ";":
-            return self._flow(before.span.start, depth)
-        return self._flow(before.span.end, depth, " id ") if before.kind == "=" and depth == 0 else None
-
-    def _flow(self, end: int, depth: int, first: str = "") -> Type | None:
-        """Return what flows where the text ends; ``depth``: brackets that are open there."""
-        closing = "".join(f" {_CLOSING[each.kind]}" for each in reversed(self._cursor.opened[:depth]))
-        rest = _NEXT_DECLARATION.search(self._text, self._offset)
-        head = f"{self._text[:end]}{first} ; "
-        tail = self._text[rest.start() :] if rest else ""
-        binding = self._known.try_text(f"{head}discard{closing}\n{tail}").bindings.get(self._cursor.name())
-        for instance in binding.body.instances if binding is not None and binding.body is not None else ():
-            if instance.kind == "discard" and instance.span.start == len(head):
-                return instance.inputs[0].type
-        return None
 
     # --- configurations ---
 

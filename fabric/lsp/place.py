@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Place", "field_type", "find_place"]
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -18,15 +18,12 @@ from fabric.lang.check import Analysis, FileAnalysis
 from fabric.lang.modules import namespace_of
 from fabric.lang.signature import Interface, PortDecl
 from fabric.lang.source import Span
-from fabric.lang.typed import BOUNDARY
 from fabric.lang.types import join, record_variants
+from fabric.lsp.bodies import Inside, flows_of, inside_of
 from fabric.lsp.signs import KEY_WORDS, MORPHISM_WORDS, PRIMITIVE_WORDS, ports_of, process_of, stream, type_of
 from fabric.wire.payload import JSON, Alias, Type, resolve, show
 
 _D = TypeVar("_D", syntax.TypeDecl, syntax.ProtocolDecl, syntax.BindingDecl)
-
-FLOWS_MAX = 6
-"""Neighbours that are named; a process may have hundreds."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -67,16 +64,6 @@ def field_type(type_: Type, name: str) -> Type | None:
 
 def _touches(span: Span, offset: int) -> bool:
     return span.start <= offset <= span.end
-
-
-class _Inside(msgspec.Struct, frozen=True):
-    """What the words of a body mean. ``channels``: type and declaration; ``made``: instances by where they stand."""
-
-    interface: Interface | None
-    ports: Mapping[str, tuple[str, PortDecl, Span]]
-    channels: Mapping[str, tuple[Type, Span]]
-    made: Mapping[Span, typed.Instance]
-    body: typed.Body | None
 
 
 class _Finder:
@@ -149,7 +136,7 @@ class _Finder:
         start = owner.source.start
         return Place(span, owner.source.text[decl.span.start - start : decl.span.end - start], "", decl.name.span)
 
-    def _process(self, name: syntax.Name, inside: _Inside | None = None) -> Iterator[Place]:
+    def _process(self, name: syntax.Name, inside: Inside | None = None) -> Iterator[Place]:
         span, module = self._parts(name)
         yield from module
         interface = self._file.processes.get(name.full)
@@ -160,7 +147,7 @@ class _Finder:
         decl = _declared(owner.program, syntax.BindingDecl, interface.span) if owner else None
         text = ports_of(interface)
         if inside is not None and inside.body is not None:
-            text += "\n" + _flows(inside, inside.body, name.full)
+            text += "\n" + flows_of(inside, inside.body, name.full)
         yield Place(span, process_of(interface, decl, source), text, interface.span)
 
     def _port(self, port: syntax.Name, interface: Interface | None) -> Iterator[Place]:
@@ -181,7 +168,7 @@ class _Finder:
                 return next((name.span for name in decl.impl.header if name.text == port.name), port.span)
         return port.span
 
-    def _local(self, name: syntax.Name, inside: _Inside) -> Place | None:
+    def _local(self, name: syntax.Name, inside: Inside) -> Place | None:
         if name.text in inside.ports:
             word, port, span = inside.ports[name.text]
             return Place(name.span, f"{name.text} : {stream(port.type)}", f"{word} of this body", span)
@@ -234,11 +221,11 @@ class _Finder:
                 made = typed.Instance(
                     "", binding.kind, None, binding.inputs, binding.outputs, inline.span, binding.expr
                 )
-                yield from self._in_inline(inline, _Inside(interface, {}, {}, {inline.span: made}, None))
+                yield from self._in_inline(inline, Inside(interface, {}, {}, {inline.span: made}, None))
             case syntax.Chain():
-                yield from self._in_chain(impl, _inside(interface, (), (), binding))
+                yield from self._in_chain(impl, inside_of(interface, (), (), binding))
             case syntax.PlumbImpl(header, statements):
-                inside = _inside(interface, header, statements, binding)
+                inside = inside_of(interface, header, statements, binding)
                 for name in header:
                     if place := self._local(name, inside):
                         yield place
@@ -256,7 +243,7 @@ class _Finder:
                 if isinstance(value, syntax.ConfigName):
                     yield from self._process(value.name)
 
-    def _in_statement(self, statement: syntax.Statement, inside: _Inside) -> Iterator[Place]:
+    def _in_statement(self, statement: syntax.Statement, inside: Inside) -> Iterator[Place]:
         match statement:
             case syntax.ChannelDecl(name, type_):
                 if place := self._local(name, inside):
@@ -281,12 +268,12 @@ class _Finder:
             case syntax.Chain():
                 yield from self._in_chain(statement, inside)
 
-    def _in_chain(self, chain: syntax.Chain, inside: _Inside) -> Iterator[Place]:
+    def _in_chain(self, chain: syntax.Chain, inside: Inside) -> Iterator[Place]:
         for element in chain.elements:
             if _touches(element.span, self._offset):
                 yield from self._in_element(element, inside)
 
-    def _in_element(self, element: syntax.Element, inside: _Inside) -> Iterator[Place]:
+    def _in_element(self, element: syntax.Element, inside: Inside) -> Iterator[Place]:
         match element:
             case syntax.Group(branches):
                 for branch in branches:
@@ -298,12 +285,12 @@ class _Finder:
             case syntax.Ref():
                 yield from self._in_ref(element, inside)
 
-    def _is_name(self, word: syntax.Name, inside: _Inside) -> bool:
+    def _is_name(self, word: syntax.Name, inside: Inside) -> bool:
         own = inside.interface.name if inside.interface else None
         known = word.text in self._file.processes and word.text != own
         return known or word.text in inside.ports or word.text in inside.channels
 
-    def _in_ref(self, ref: syntax.Ref, inside: _Inside) -> Iterator[Place]:
+    def _in_ref(self, ref: syntax.Ref, inside: Inside) -> Iterator[Place]:
         interface = self._file.processes.get(ref.name.full)
         local = None if ref.port or ref.name.module else self._local(ref.name, inside)
         flows: Type | None = None
@@ -330,7 +317,7 @@ class _Finder:
                 flows, fields = ports[0].type, fields[1:]
         yield from self._fields(flows, fields)
 
-    def _in_inline(self, inline: syntax.Inline, inside: _Inside) -> Iterator[Place]:
+    def _in_inline(self, inline: syntax.Inline, inside: Inside) -> Iterator[Place]:
         made = inside.made.get(inline.span)
         doc = MORPHISM_WORDS[inline.kind]
         if made is None:
@@ -384,44 +371,6 @@ class _Finder:
             case typed.Binary(_, left, right):
                 yield from self._in_expr(left)
                 yield from self._in_expr(right)
-
-
-def _inside(
-    interface: Interface | None,
-    header: Sequence[syntax.Name],
-    statements: Sequence[syntax.Statement],
-    binding: typed.Binding | None,
-) -> _Inside:
-    names = {name.text: name.span for name in header}
-    sides = (("input", interface.inputs), ("output", interface.outputs)) if interface else ()
-    ports = {port.name: (word, port, names[port.name]) for word, side in sides for port in side if port.name in names}
-    body = binding.body if binding is not None else None
-    made = {instance.span: instance for instance in body.instances} if body is not None else {}
-    channels = {
-        statement.name.text: (made[statement.name.span].outputs[0].type, statement.name.span)
-        for statement in statements
-        if isinstance(statement, syntax.ChannelDecl) and statement.name.span in made
-    }
-    return _Inside(interface, ports, channels, made, body)
-
-
-def _flows(inside: _Inside, body: typed.Body, instance: str) -> str:
-    """Say what comes to a process and what goes out of it in a body."""
-    own = inside.interface.inputs if inside.interface else ()
-    given = {(BOUNDARY, port.name): port.type for port in own}
-    given |= {(each.name, port.name): port.type for each in body.instances for port in each.outputs}
-    channels = {inside.made[span].name: name for name, (_, span) in inside.channels.items()}
-    lines: dict[str, None] = {}
-    for connection in body.connections:
-        source, target = connection.source, connection.target
-        if instance not in (source.instance, target.instance):
-            continue
-        type_ = given.get((source.instance, source.port), JSON)
-        verb, join_word, other = ("gets", "from", source) if target.instance == instance else ("gives", "to", target)
-        name = other.port if other.instance == BOUNDARY else channels.get(other.instance, other.instance)
-        lines[f"{verb} `{stream(type_)}` {join_word} `{name}`  "] = None
-    shown = list(lines)[:FLOWS_MAX]
-    return "\n".join([*shown, *(["…"] if len(lines) > FLOWS_MAX else [])])
 
 
 def _side(ports: Sequence[typed.Port]) -> str:

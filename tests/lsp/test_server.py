@@ -85,10 +85,26 @@ async def test_questions_are_answered(it, tmp_path):
         "start": {"line": 3, "character": 16},
         "end": {"line": 3, "character": 16},
     }
-    options = {"tabSize": 2, "insertSpaces": True}
-    assert await it.ask("textDocument/formatting", textDocument={"uri": uri}, options=options) is None
     assert await it.at("hover", uri, 900, 900) is None
     assert await it.at("hover", "file:///not/open.plumb", 0, 0) is None
+    assert await it.end() == 0
+
+
+@with_editor
+async def test_texts_are_laid_out(it, tmp_path):
+    """With the line ends that they have; what cannot be read is left alone."""
+    pytest.importorskip("fabric.lang.format")
+    uri = (tmp_path / "main.plumb").as_uri()
+    question = {"textDocument": {"uri": uri}, "options": {"tabSize": 2, "insertSpaces": True}}
+    await it.start()
+    it.open(uri, "type T=int\r\nlet   main : !T -> !T = id\r\n")
+    [change] = await it.ask("textDocument/formatting", **question)
+    start, end = ((change["range"][side]["line"], change["range"][side]["character"]) for side in ("start", "end"))
+    it.change(uri, 2, (start, end, change["newText"]))
+    assert await it.ask("textDocument/formatting", **question) == []
+    assert change["newText"].count("\r\n") == change["newText"].count("\n") > 0
+    it.change(uri, 3, "type T=")
+    assert await it.ask("textDocument/formatting", **question) is None
     assert await it.end() == 0
 
 
