@@ -52,8 +52,7 @@ def find_place(analysis: Analysis, file: FileAnalysis, offset: int) -> Place | N
         for place in finder.in_declaration(decl)
         if _touches(place.span, offset)
     ]
-    # The smallest word wins; of two that meet at the offset, the one behind it.
-    return min(found, key=lambda place: (place.span.end - place.span.start, -place.span.start), default=None)
+    return min(found, key=lambda place: place.span.end - place.span.start, default=None)  # a part before the whole
 
 
 def field_type(type_: Type, name: str) -> Type | None:

@@ -267,7 +267,8 @@ class Server:
 
     @property
     def _encoding(self) -> str:
-        return str(self._server.workspace.position_encoding or lsp.PositionEncodingKind.Utf16.value)
+        agreed = self._server.workspace.position_encoding or lsp.PositionEncodingKind.Utf16
+        return lsp.PositionEncodingKind(agreed).value  # an editor that says nothing leaves the enum, others the word
 
     def _uri_of(self, path: str) -> str:
         return self._uris.get(os.path.normpath(path)) or Path(path).absolute().as_uri()

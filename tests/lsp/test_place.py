@@ -105,8 +105,8 @@ def test_where_it_is_declared(cursor, target):
     assert cursor.target() == target
 
 
-def test_a_word_between_two_is_the_one_behind():
-    """An editor's cursor stands between characters."""
+def test_the_end_of_a_word_belongs_to_it():
+    """An editor's cursor stands between characters; behind a bracket there is no word."""
     assert at("let main : !Check -> !string = map(why)‸").place() is None
     assert body("c ; wrap‸; id ; discard").place().code.startswith("let wrap")
 

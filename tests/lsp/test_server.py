@@ -10,6 +10,8 @@ import sys
 import pytest
 from editors import editor
 
+pytestmark = pytest.mark.processes
+
 PATIENCE_S = 60
 
 WRONG = """\
@@ -121,6 +123,12 @@ async def test_other_files_are_read_from_the_editor_first(it, tmp_path):
     target = await it.at("definition", main, 1, 38)
     assert target["uri"] == words
     assert target["range"]["start"] == {"line": 0, "character": 4}
+    it.change(main, 2, "use words\nlet main : !string -> !json = plumb(i, o) { i ; Words.count@no ; o }\n")
+    found = (await it.diagnostics(main))[0]
+    assert found["code"] == "E0203"
+    assert found["relatedInformation"][0]["location"]["uri"] == words
+    it.change(main, 3, "use words\nlet main : !string -> !int = Words.count ; id\n")
+    assert [found["code"] for found in await it.diagnostics(main)] == ["E0412"]
     it.open(words, "let count : !string -> !int = agent { }\n")
     assert await it.diagnostics(main) == []
     assert [found["code"] for found in await it.diagnostics(words)] == []
@@ -142,25 +150,34 @@ async def test_other_files_are_read_from_the_editor_first(it, tmp_path):
 async def test_the_installed_library_is_gone_to(it, tmp_path):
     """What `use` brings in from our own modules has a place too."""
     uri = (tmp_path / "main.plumb").as_uri()
-    await it.start(["utf-8", "utf-16"])
+    await it.start()
     it.open(uri, "use fs\nlet main : !string -> !string = agent { tools: [Fs.read] }\n")
     assert await it.diagnostics(uri) == []
     assert (await it.at("definition", uri, 1, 52))["uri"].endswith("/fabric/library/fs.plumb")
     assert await it.end() == 0
 
 
-@with_editor
-async def test_columns_are_counted_as_agreed(it, tmp_path):
-    """Behind a character that is one, two or four units long, and lines that end as on Windows."""
-    uri = (tmp_path / "main.plumb").as_uri()
-    capabilities = await it.start(["utf-8"])
-    assert capabilities["positionEncoding"] == "utf-8"
-    it.open(uri, '(* 😀 *) let main : !string ->\r\n(* \u2028 *) !strin = agent { prompt: "😀" }\r\n')
-    [found] = await it.diagnostics(uri)
-    assert found["range"] == {"start": {"line": 1, "character": 11}, "end": {"line": 1, "character": 16}}
-    it.change(uri, 2, ((1, 16), (1, 16), "g"))
-    assert await it.diagnostics(uri) == []
-    assert await it.end() == 0
+@pytest.mark.parametrize(
+    ("said", "agreed", "column"),
+    [([], "utf-16", 11), (["utf-16"], "utf-16", 11), (["utf-8", "utf-16"], "utf-8", 15), (["utf-32"], "utf-32", 10)],
+)
+def test_columns_are_counted_as_agreed(tmp_path, said, agreed, column):
+    """Behind characters that are of several units, a separator that ends no line, and lines that end as on Windows."""
+
+    @with_editor
+    async def scenario(it, folder):
+        uri = (folder / "main.plumb").as_uri()
+        capabilities = await it.start(said)
+        assert capabilities["positionEncoding"] == agreed
+        it.open(uri, "(* 😀 *) let main : !string ->\r\n(* \u2028😀 *) !strin = agent { }\r\n")
+        [found] = await it.diagnostics(uri)
+        end = {"line": 1, "character": column + len("strin")}
+        assert found["range"] == {"start": {"line": 1, "character": column}, "end": end}
+        it.change(uri, 2, ((1, end["character"]), (1, end["character"]), "g"))
+        assert await it.diagnostics(uri) == []
+        assert await it.end() == 0
+
+    scenario(tmp_path)
 
 
 @with_editor

@@ -102,3 +102,15 @@ def test_a_text_that_is_not_open_is_unknown():
     workspace.close(MAIN)
     assert workspace.checked(MAIN) is None
     assert workspace.diagnostics() == {}
+
+
+def test_modules_are_looked_for_in_folders_too(tmp_path):
+    """Those of the command line, and the installed library; not the file itself."""
+    (tmp_path / "words.plumb").write_text("type T = int")
+    (tmp_path / "main.plumb").write_text("")
+    main = str(tmp_path / "sub" / "main.plumb")
+    workspace = Workspace([tmp_path])
+    workspace.put(main, USER)
+    assert codes(workspace) == {main: []}
+    assert {"fs", "words"} <= {*workspace.modules(main)}
+    assert "main" not in workspace.modules(main)

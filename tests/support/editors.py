@@ -7,8 +7,6 @@ import json
 import sys
 from contextlib import asynccontextmanager
 
-ENCODINGS = ("utf-16",)
-
 
 class Editor:
     """Sends requests and reads answers, one at a time; what the server says unasked is kept.
@@ -54,10 +52,10 @@ class Editor:
             message = await self._read()
             self.said.append((message["method"], message["params"]))
 
-    async def start(self, encodings=ENCODINGS):
-        """Shake hands; return what the server can do."""
-        general = {"positionEncodings": list(encodings)}
-        result = await self.ask("initialize", processId=None, rootUri=None, capabilities={"general": general})
+    async def start(self, encodings=()):
+        """Shake hands, with the encodings that this editor can do if it says so; return what the server can do."""
+        capabilities = {"general": {"positionEncodings": list(encodings)}} if encodings else {}
+        result = await self.ask("initialize", processId=None, rootUri=None, capabilities=capabilities)
         self.notify("initialized")
         return result["capabilities"]
 
