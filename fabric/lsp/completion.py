@@ -25,7 +25,7 @@ from fabric.lang.types import record_variants
 from fabric.lsp.cursor import CONFIGURED, Cursor, find_cursor, in_type
 from fabric.lsp.place import field_type
 from fabric.lsp.probe import Probe
-from fabric.lsp.signs import KEY_WORDS, MORPHISM_WORDS, PRIMITIVE_WORDS, stream
+from fabric.lsp.signs import KEY_WORDS, MORPHISM_WORDS, PRIMITIVE_WORDS, expansion, stream
 from fabric.wire.payload import Type, show
 
 ItemKind: TypeAlias = Literal[
@@ -154,7 +154,7 @@ class _Completion:
     def _types(self) -> Iterator[Item]:
         for file in (self._known.file, self._known.readable):
             for name, type_ in file.types.items():
-                yield Item(name, "type", show(getattr(type_, "type", type_)))
+                yield Item(name, "type", expansion(type_))
         for name, words in PRIMITIVE_WORDS.items():
             yield Item(name, "type", words)
         yield from self._modules()
@@ -321,7 +321,7 @@ class _Completion:
                     yield _process_item(name.removeprefix(f"{space}."), interface)
         file = self._known.files.get(self._uses[space])
         for name, type_ in file.types.items() if in_types and file else ():
-            yield Item(name, "type", show(getattr(type_, "type", type_)))
+            yield Item(name, "type", expansion(type_))
 
     def _in_expression(self) -> Iterator[Item]:
         if self._cursor.before() in _OPERAND_ENDS and self._cursor.word() != "not":

@@ -144,7 +144,9 @@ class _Finder:
         source = self._analysis.sources.at(interface.span)
         owner = self._owner(name)
         decl = _declared(owner.program, syntax.BindingDecl, interface.span) if owner else None
-        text = ports_of(interface)
+        binding = owner.bindings.get(name.text) if owner else None
+        text = f"{description}\n\n" if binding and (description := binding.config.get("description")) else ""
+        text += ports_of(interface)
         if inside is not None and inside.body is not None:
             text += "\n" + flows_of(inside, inside.body, name.full)
         yield Place(span, process_of(interface, decl, source), text, interface.span)

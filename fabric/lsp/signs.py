@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["KEY_WORDS", "MORPHISM_WORDS", "PRIMITIVE_WORDS", "ports_of", "process_of", "stream", "type_of", "written"]
+__all__ = [
+    "KEY_WORDS",
+    "MORPHISM_WORDS",
+    "PRIMITIVE_WORDS",
+    "expansion",
+    "ports_of",
+    "process_of",
+    "stream",
+    "type_of",
+    "written",
+]
 
 from fabric.lang import syntax
 from fabric.lang.signature import Interface
@@ -111,6 +121,11 @@ def ports_of(interface: Interface) -> str:
 def stream(type_: Type) -> str:
     """Print a port's type: ``!T``."""
     return f"!({show(type_)})" if isinstance(type_, Sum) else f"!{show(type_)}"
+
+
+def expansion(type_: Type) -> str:
+    """Print what a type's name stands for."""
+    return show(type_.type if isinstance(type_, Alias) else type_)
 
 
 def type_of(name: str, type_: Type) -> str:

@@ -60,6 +60,11 @@ def body(text):
         (at("let main : !Fs.Pa‸rt -> !string = map(path)"), "type Fs.Part = { path: string", ""),
         (at("let x : !int -> !int = agent { ten: 1 pro‸vider: 3 }"), "provider:", "who runs the model"),
         (at("let t : Fs.Part -> string = tool { process: ver‸ify }"), "let verify : !string -> !Check = agent", ""),
+        (
+            at("let x : !int -> !int = agent { tools: [Fs.re‸ad] }"),
+            "let Fs.read : Part -> string = tool",
+            "Read a text",
+        ),
         (at("protocol P = send Check . end protocol Q = ‸P"), "protocol P = send Check . end", ""),
         (At("use f‸s"), "module Fs", "`read`"),
         (At("let f : !int -> !in‸ = id"), "in", ""),
