@@ -14,10 +14,11 @@ __all__ = [
     "directories_of",
     "read_documents",
     "read_source",
+    "read_text",
 ]
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -66,6 +67,11 @@ def read_source(path: str | Path) -> Source:
         raise ConfigError(f"cannot read {path}: it is not UTF-8 text (byte {error.start})") from None
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file, which has to be UTF-8."""
+    return path.read_text(encoding="utf-8")
+
+
 class Library:
     """Finds the files that programs use; see :class:`fabric.lang.modules.Library`.
 
@@ -74,10 +80,12 @@ class Library:
 
     Args:
         folders: the search path.
+        read: returns a file's text; raises what ``Path.read_text`` does. An editor has texts that are not on disk yet.
     """
 
-    def __init__(self, folders: Iterable[str | Path] = ()) -> None:
+    def __init__(self, folders: Iterable[str | Path] = (), read: Callable[[Path], str] = read_text) -> None:
         self._folders = [Path(folder) for folder in folders]
+        self._read = read
 
     def find(self, name: str, *, is_path: bool, importer: str) -> Found | Missing:
         """Return a file, or why there is none."""
@@ -89,7 +97,7 @@ class Library:
             places = [folder / f"{name}.plumb" for folder in folders]
         for place in places:
             try:
-                return Found(str(place), place.read_text(encoding="utf-8"))
+                return Found(str(place), self._read(place))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -98,8 +106,13 @@ class Library:
                 return Missing(f"it is not UTF-8 text (byte {error.start})", (str(place),))
             except ValueError:  # a zero byte in the path
                 return Missing("this cannot be a file's name")
-        known = () if is_path else tuple(file.stem for folder in folders for file in folder.glob("*.plumb"))
+        known = () if is_path else self.names(importer)
         return Missing("no such file", tuple(map(str, places)), known)
+
+    def names(self, importer: str) -> tuple[str, ...]:
+        """Return the names that can be found from a file."""
+        folders = (Path(importer).parent, *self._folders, INSTALLED)
+        return tuple(file.stem for folder in folders for file in folder.glob("*.plumb"))
 
 
 def check_text(source: Source, folders: Iterable[str | Path] = ()) -> tuple[Module | None, tuple[Diagnostic, ...]]:

@@ -17,6 +17,7 @@ GROUPS = {
     "fabric.cli.service": ("ps", "logs", "attach", "wait", "down"),
     "fabric.cli.steer": ("stop", "start", "restart"),
     "fabric.cli.watch": ("tail", "top"),
+    "fabric.cli.lsp": ("lsp",),
 }
 """Module and commands. Those that start nothing load neither sockets nor an event loop."""
 

@@ -7,7 +7,7 @@ Each step goes on where the one before found mistakes, as far as they leave anyt
 
 from __future__ import annotations
 
-__all__ = ["check_source"]
+__all__ = ["Analysis", "FileAnalysis", "analyse", "check_source"]
 
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -23,7 +23,7 @@ from fabric.lang.modules import NO_LIBRARY, Library, ParsedFile, load_files, nam
 from fabric.lang.morphisms import item_type, passing
 from fabric.lang.ordering import dependency_order
 from fabric.lang.signature import Interface, ports, read_interface
-from fabric.lang.source import Source, Span
+from fabric.lang.source import Source, Sources, Span
 from fabric.lang.tools import check_tool
 from fabric.lang.types import TypeTable, is_consistent, is_subtype, why_not
 from fabric.lang.wiring import wire_body, wire_chain
@@ -36,6 +36,33 @@ BODY_DEPTH_MAX = 80
 """Levels of bodies inside bodies; the graph stage recurses over them."""
 
 
+class FileAnalysis(msgspec.Struct, frozen=True):
+    """What is known of one file, as far as its mistakes leave anything to know.
+
+    Attributes:
+        uses: namespace to path, of the files that could be had.
+        types: those it declares, by name.
+        processes: what it may name, those of other files behind their namespaces.
+        bindings: its own that were read, by name; a body has what could be wired of it.
+    """
+
+    source: Source
+    program: syntax.Program
+    uses: Mapping[str, str]
+    types: Mapping[str, Type]
+    processes: Mapping[str, Interface]
+    bindings: Mapping[str, typed.Binding]
+
+
+class Analysis(msgspec.Struct, frozen=True):
+    """A program with or without mistakes. ``files``: by path, the main one last; ``module``: if there is no error."""
+
+    sources: Sources
+    files: Mapping[str, FileAnalysis]
+    module: typed.Module | None
+    diagnostics: tuple[Diagnostic, ...]
+
+
 def check_source(source: Source, library: Library = NO_LIBRARY) -> tuple[typed.Module | None, tuple[Diagnostic, ...]]:
     """Parse and check a program. The module is None if, and only if, there is an error among the diagnostics.
 
@@ -43,6 +70,12 @@ def check_source(source: Source, library: Library = NO_LIBRARY) -> tuple[typed.M
         source: the main file.
         library: finds the files that it uses.
     """
+    analysis = analyse(source, library)
+    return analysis.module, analysis.diagnostics
+
+
+def analyse(source: Source, library: Library = NO_LIBRARY) -> Analysis:
+    """Do the same, and return what was found on the way, which is there also for a program with errors."""
     report = Report(source)
     checked: dict[str, _Checker] = {}
     for path, file in load_files(source, report, library).items():
@@ -51,11 +84,12 @@ def check_source(source: Source, library: Library = NO_LIBRARY) -> tuple[typed.M
         checked[path].check()
     *others, main = checked.values()
     name = main.find_main()
-    if report.has_errors or name is None:
-        return None, report.diagnostics()
-    bindings = {binding.name: binding for checker in (main, *others) for binding in checker.typed_bindings()}
-    module = typed.Module(report.sources, main.types.types, {}, bindings, name)
-    return module, report.diagnostics()
+    module = None
+    if not report.has_errors and name is not None:
+        bindings = {binding.name: binding for checker in (main, *others) for binding in checker.typed_bindings()}
+        module = typed.Module(report.sources, main.types.types, {}, bindings, name)
+    files = {path: checker.analysis() for path, checker in checked.items()}
+    return Analysis(report.sources, files, module, report.diagnostics())
 
 
 class _Checker:
@@ -100,6 +134,11 @@ class _Checker:
                 self._bindings[name] = self._simple(self._decls[name], interface)
         self._bodies()
         self._report_unused_files()
+
+    def analysis(self) -> FileAnalysis:
+        """Return what was found, for those who look into one file."""
+        file = self._file
+        return FileAnalysis(file.source, file.program, file.uses, self.types.types, self._known, self._bindings)
 
     def typed_bindings(self) -> list[typed.Binding]:
         """Return the file's bindings in the order of the text."""
