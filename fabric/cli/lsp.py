@@ -4,13 +4,13 @@ from __future__ import annotations
 
 __all__ = ["register"]
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fabric.cli.write import INCLUDE, search_path
 from fabric.errors import ConfigError
 
 
@@ -20,9 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def lsp(
-    folders: Annotated[
-        list[Path] | None, typer.Option("--include", "-I", help="A folder to look for modules in.")
-    ] = None,
+    include: Annotated[list[Path] | None, INCLUDE] = None,
     stdio: Annotated[
         bool, typer.Option("--stdio", hidden=True, help="Some editors say so; it is the only way.")
     ] = True,
@@ -37,5 +35,4 @@ def lsp(
         raise ConfigError("the language server is not installed: pip install 'plumb-fabric[lsp]'")
     from fabric.lsp.server import Server  # asyncio and the protocol's types with it
 
-    searched = [folder for folder in os.environ.get("PLUMB_PATH", "").split(os.pathsep) if folder]
-    raise typer.Exit(Server([*(folders or ()), *searched]).run())
+    raise typer.Exit(Server(search_path(include)).run())
