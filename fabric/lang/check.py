@@ -22,6 +22,7 @@ from fabric.lang.expr import infer, select_path
 from fabric.lang.modules import NO_LIBRARY, Library, ParsedFile, load_files, namespace_of
 from fabric.lang.morphisms import item_type, passing
 from fabric.lang.ordering import dependency_order
+from fabric.lang.protocols import ProtocolTable
 from fabric.lang.signature import Interface, ports, read_interface
 from fabric.lang.source import Source, Span
 from fabric.lang.tools import check_tool
@@ -54,7 +55,8 @@ def check_source(source: Source, library: Library = NO_LIBRARY) -> tuple[typed.M
     if report.has_errors or name is None:
         return None, report.diagnostics()
     bindings = {binding.name: binding for checker in (main, *others) for binding in checker.typed_bindings()}
-    module = typed.Module(report.sources, main.types.types, {}, bindings, name)
+    protocols = {each: declared.protocol for each, declared in main.protocols.declared.items()}
+    module = typed.Module(report.sources, main.types.types, protocols, bindings, name)
     return module, report.diagnostics()
 
 
@@ -80,6 +82,14 @@ class _Checker:
         self.types: TypeTable = TypeTable(
             file.program,
             {space: checker.types for space, checker in imports.items()},
+            file.damaged,
+            self._mentioned,
+            report,
+        )
+        self.protocols: ProtocolTable = ProtocolTable(
+            file.program,
+            self.types,
+            {space: checker.protocols for space, checker in imports.items()},
             file.damaged,
             self._mentioned,
             report,
@@ -212,6 +222,7 @@ class _Checker:
             self._file.damaged,
             self._mentioned,
             self.types,
+            self.protocols,
         )
 
     def _morphisms(self) -> dict[str, typed.Binding]:

@@ -6,7 +6,8 @@ next route, when it is committed. Steps that need no worker are done at once, fe
 ``STEPS_PER_EVENT_MAX`` in one go, so that a loop that never ends can still be stopped.
 
 The machines it asks know nothing of each other: :class:`Startup` and :class:`Shutdown` for one worker's life,
-:class:`Delivery` for one edge, :class:`Barrier` for one barrier, :class:`Drain` for what has ended.
+:class:`Delivery` for one edge, :class:`Barrier` for one barrier, :class:`Monitor` for one session wire, :class:`Drain`
+for what has ended.
 
 Once the session has failed it only waits for its workers to be gone: no message moves any more, so that what it then
 reports as lost is lost.
@@ -24,7 +25,7 @@ from functools import partial
 import msgspec
 
 from fabric.errors import RemoteProtocolError, ValueRejected
-from fabric.graph.ir import End
+from fabric.graph.ir import MONITORED, End
 from fabric.plan.plan import Plan, Route, Sink, WorkerPlan, sinks_of
 from fabric.session.barriers import Barrier
 from fabric.session.delivery import Delivery, Message, Trace, Unacked
@@ -64,6 +65,7 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.failure import Failure, describe_exit, name_of
+from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.morphisms import RouteError, compile_route
 from fabric.session.shutdown import Shutdown
 from fabric.session.snapshot import Activity, Snapshot, WorkerSnapshot, activity
@@ -229,6 +231,12 @@ class Session:
             for node in plan.graph.nodes.values()
             if node.kind == "barrier"
         }
+        self._monitors = {node.id: Monitor(node.wire) for node in plan.graph.nodes.values() if node.wire is not None}
+        self._answering = {
+            channel.source.node: (self._monitors[channel.target.node], MONITORED[channel.target.port].way)
+            for channel in plan.graph.channels
+            if channel.target.node in self._monitors and channel.source.port == "ctrl_out"
+        }
         self._workers = {
             worker.name: _Worker(
                 worker,
@@ -297,8 +305,11 @@ class Session:
             for worker in self._workers.values()
         )
         slots = {name: barrier.slots for name, barrier in self._barriers.items()}
+        said = {name: text for name, monitor in self._monitors.items() if (text := monitor.waits_for)}
         taken = tuple(way.taken for way in self._ways.values())
-        return Snapshot(workers, slots, self._lost, self._dead_lettered, self._unpaired, taken, tuple(self._arrived))
+        return Snapshot(
+            workers, slots, self._lost, self._dead_lettered, self._unpaired, taken, tuple(self._arrived), said
+        )
 
     def set_grace(self, grace_s: float) -> None:
         """Replace the grace time of the settings, for workers that are not asked to end yet."""
@@ -577,6 +588,8 @@ class Session:
                 return partial(self._arrive_at_merge, sink.end)
             case "barrier":
                 return partial(self._arrive_at_barrier, sink.end)
+            case "monitor":
+                return partial(self._arrive_at_monitor, sink.end)
         worker = self._workers[sink.end.node]
         if sink.end.port == "input":
             return partial(self._offer, worker, sink.feedback) if sink.feedback else self._queue_of(worker)
@@ -638,6 +651,23 @@ class Session:
         for part in parts:
             self._consume(part)
 
+    def _arrive_at_monitor(self, end: End, message: Message) -> None:
+        way = MONITORED[end.port].way
+        match self._monitors[end.node].take(way, message.payload):
+            case Passed(payload):
+                if payload is not message.payload:
+                    message = Message(
+                        payload, message.traces, message.trace_id, self._new_span(), message.span_id, end.node
+                    )
+                self._appear(message)
+                self._work.append((End(end.node, MONITORED[end.port].output), message))
+                self._rested |= self._answering.keys()
+            case Swallowed():
+                self._note("debug", "protocol.swallowed", node=end.node)
+            case Violation(text):
+                self._lost += 1
+                self._fail(Failure(1, "protocol_violation", text))
+
     def _amplified(self, node: str) -> None:
         text = f"more than {LOOP_MESSAGES_MAX} messages are on the loop of '{node}': it makes more than it consumes"
         self._fail(Failure(1, "amplifying_loop", text))
@@ -645,8 +675,13 @@ class Session:
     # --- workers ---
 
     def _is_idle(self, name: str) -> bool:
+        """Whether a worker has nothing to do; on a session wire it may owe an answer to a control message."""
         worker = self._workers[name]
-        return worker.delivery.idle and not worker.early_control
+        owes = worker.state is State.RUNNING and name in self._answering
+        if owes:
+            monitor, way = self._answering[name]
+            owes = monitor.owed == way
+        return worker.delivery.idle and not worker.early_control and not owes
 
     def _inside(self, worker: _Worker) -> int:
         """Count the messages inside of the loop that a worker lies on."""
@@ -1105,6 +1140,9 @@ class Session:
         left += sum(barrier.waiting for barrier in self._barriers.values())
         losses = LossReport(self._lost + left, self._dead_lettered, self._unpaired)
         self._finished = True
+        for name, monitor in self._monitors.items() if self._failure is None else ():
+            if monitor.unfinished:
+                self._note("warning", "protocol.unfinished", node=name, detail=monitor.waits_for)
         if self._failure is not None:
             error = self._failure.code, self._failure.message
             self._do(Finish(self._failure.exit_code, losses, error))
