@@ -65,7 +65,8 @@ class Wires:
     def __init__(self, body: BodyBuilder, chains: Chains) -> None:
         self._body = body
         self._chains = chains
-        self._used: dict[Endpoint, tuple[str, syntax.SessionWire]] = {}
+        self._used: dict[Endpoint, syntax.SessionWire] = {}
+        self._wired: dict[Endpoint, syntax.SessionWire] = {}  # of these the sound ones
 
     def wire(self, wire: syntax.SessionWire) -> None:
         """Wire one statement; what is wrong is reported, and its processes count as wired."""
@@ -91,10 +92,10 @@ class Wires:
         """Report what else touches the ports of wires, once all statements are wired."""
         for connection in tuple(self._body.connections.values()):
             source, target = connection.source, connection.target
-            if source in self._used and self._kind(target) != "monitor":
+            if source in self._wired and self._kind(target) != "monitor":
                 how = "discarded" if self._kind(target) == "discard" else "copied"
                 self._report_shared(source, connection.span, how)
-            if target in self._used and self._kind(source) != "monitor":
+            if target in self._wired and self._kind(source) != "monitor":
                 self._report_shared(target, connection.span, "fed twice")
 
     def _kind(self, endpoint: Endpoint) -> str:
@@ -160,10 +161,10 @@ class Wires:
                         "E0706",
                         pair.span,
                         f"port '{port.name}' of '{pair.name}' is used twice: it is an end of another wire",
-                        related=[(self._used[endpoint][1].span, "of this one")],
+                        related=[(self._used[endpoint].span, "of this one")],
                         help="a conversation has two ends; give the process a pair of ports for each",
                     )
-                self._used.setdefault(endpoint, (pair.name, wire))
+                self._used.setdefault(endpoint, wire)
         return free
 
     def _poison(self, end: syntax.WireEnd) -> None:
@@ -180,7 +181,7 @@ class Wires:
     def _report_misfits(
         self, wire: syntax.SessionWire, left: _Pair, right: _Pair, declared: Declared, misfits: Sequence[_Misfit]
     ) -> None:
-        if self._fits_turned(wire, declared):
+        if self._fits_turned(wire, declared, {misfit.said.way for misfit in misfits}):
             first, name = misfits[0], declared.protocol.name
             self._body.report.add(
                 "E0703",
@@ -198,15 +199,18 @@ class Wires:
                 related=[(misfit.said.span, "said here"), (misfit.port.span, f"declared as !{show(misfit.port.type)}")],
             )
 
-    def _fits_turned(self, wire: syntax.SessionWire, declared: Declared) -> bool:
+    def _fits_turned(self, wire: syntax.SessionWire, declared: Declared, ways: set[Way]) -> bool:
+        """Say whether the wire fits the other way round, and not just because ``json`` fits everything."""
         interfaces = self._body.scope.interfaces
         left = _resolve(interfaces[wire.right.name.full], wire.right, "left")
         right = _resolve(interfaces[wire.left.name.full], wire.left, "right")
-        return isinstance(left, _Pair) and isinstance(right, _Pair) and not _fit(left, right, declared)[1]
+        if not isinstance(left, _Pair) or not isinstance(right, _Pair) or _fit(left, right, declared)[1]:
+            return False
+        senders = [left if way == "there" else right for way in ways]
+        return all(sender.acknowledges or resolve(sender.sends.type) != JSON for sender in senders)
 
     def _report_shared(self, endpoint: Endpoint, span: Span, how: str) -> None:
-        name, wire = self._used[endpoint]
-        port = f"'{name}@{endpoint.port}'"
+        port = f"'{endpoint.instance}@{endpoint.port}'"
         message = {
             "copied": f"what {port} sends is copied: it is also read here",
             "discarded": f"what {port} sends is discarded here, and the other end of its wire waits for it",
@@ -216,7 +220,7 @@ class Wires:
             "E0706",
             span,
             message,
-            related=[(wire.span, "its wire")],
+            related=[(self._wired[endpoint].span, "its wire")],
             help="the ports of a wire belong to it alone; name the port that is meant: process@port",
         )
 
@@ -225,6 +229,8 @@ class Wires:
     def _connect(
         self, wire: syntax.SessionWire, left: _Pair, right: _Pair, tags: tuple[Way, ...], declared: Declared
     ) -> None:
+        for pair in (left, right):
+            self._wired |= {Endpoint(pair.name, port.name): wire for port in (pair.sends, pair.takes)}
         watched = Wire(declared.protocol, tags, _swallows(left, right), left.name, right.name)
         monitor = self._body.fresh(declared.protocol.name, wire.span)
         to_right, right_checked = _delivered(declared, "there", right, watched)

@@ -1,9 +1,9 @@
 """Turn the morphisms between two waiting places into one route.
 
 A message waits in a worker's queue, in a slot of a barrier, at the boundary, or, where a loop has neither worker nor
-barrier, at a merge that cuts the loop; and where a route would become too long or too deep. At a monitor it stops to be
-looked at. Everything between two such places happens in one step: it is one :class:`Route`, which a session compiles to one Python function: one decode, one
-encode, no queue.
+barrier, at a merge that cuts the loop; and where a route would become too long or too deep. At a monitor it stops to
+be looked at. Everything between two such places happens in one step: it is one :class:`Route`, which a session
+compiles to one Python function: one decode, one encode, no queue.
 """
 
 from __future__ import annotations
