@@ -338,8 +338,10 @@ class Session:
         for worker in to_feed.values():
             if self._failure is None:
                 self._feed(worker)
-        if self._delivered:
-            self._do(Deliver(self._delivered))
+        if self._failure is None:
+            self._deliver()
+        else:  # it came out of the same event, but behind the failure
+            self._lost += len(self._delivered)
             self._delivered = []
         if self._settled:
             self._do(Settled(self._settled))
@@ -347,6 +349,11 @@ class Session:
         if self._seen:
             self._do(Tapped(self._seen))
             self._seen = []
+
+    def _deliver(self) -> None:
+        if self._delivered:
+            self._do(Deliver(self._delivered))
+            self._delivered = []
 
     def _do(self, *commands: Command) -> None:
         self._commands += commands
@@ -1122,6 +1129,7 @@ class Session:
         """End the session. The first failure is the one that is told."""
         if self._failure is not None:
             return
+        self._deliver()
         self._failure = failure
         self._refuse_entering()
         for worker in self._workers.values():
