@@ -30,9 +30,9 @@ from fabric.lang.typed import Choice, Done, Exchange, Protocol, State, Way
 from fabric.lang.types import TypeTable, is_disjoint, report_unknown_module
 from fabric.wire.payload import STRING, Field, Record, Type, show
 
-PROTOCOL_STATES_MAX = 1_000
+PROTOCOL_STATES_MAX = 400
 """States of a protocol with all that it names. One that a person wrote has ten; the bound keeps a file of ten thousand
-protocols in a row from becoming fifty million states."""
+protocols in a row, each going on as the next, from becoming fifty million states."""
 
 LABEL = Record((Field("label", STRING),))
 """What is said to choose a branch that does not begin with a message of the chooser."""
@@ -61,6 +61,7 @@ class _Declaration:
         types: of its messages, by the span of the step.
         names: the protocols that it names, by the span of the name; one that cannot be had is missing.
         sound: whether it, and all that it names, is right as far as known.
+        meant: for one that is only a name for another: that one, or what it is a name for.
     """
 
     def __init__(self, name: syntax.Name, session: syntax.Session) -> None:
@@ -69,6 +70,7 @@ class _Declaration:
         self.types: dict[Span, Type] = {}
         self.names: dict[Span, _Declaration] = {}
         self.sound = True
+        self.meant: _Declaration | None = None
 
     @property
     def is_alias(self) -> bool:
@@ -299,8 +301,10 @@ class _Automaton:
 
     def _start_of(self, declaration: _Declaration) -> int:
         """Return the state in which a declaration begins; it is filled later, since names may lead far."""
+        named = declaration
         while declaration.sound and declaration.is_alias:
-            declaration = next(iter(declaration.names.values()))
+            declaration = declaration.meant or next(iter(declaration.names.values()))
+        named.meant = declaration
         if not declaration.sound:
             self.sound = False  # reported where it is
             return 0

@@ -84,6 +84,14 @@ def test_the_shelf_answers_every_order_and_the_clerk_quits(tmp_path: Path, monke
     assert up_and_send(SHELF, ORDERS, tmp_path) == REPORTS
 
 
+def test_a_check_counts_the_protocols():
+    """Beside types and bindings."""
+    done = fabric("check", SHELF)
+    assert (done.returncode, done.stdout.decode()) == (0, f"{SHELF}: ok (2 types, 4 bindings, 1 protocol)\n")
+    (report,) = json.loads(fabric("check", "--format", "json", SHELF).stdout)["files"]
+    assert report["protocols"] == 1
+
+
 def test_an_order_after_the_end_of_the_protocol_fails_the_session():
     """The clerk has quit; what was done before was told."""
     done = fabric("run", SHELF, stdin=input_lines([{"close": True}, {"fetch": "tea"}]))
@@ -125,7 +133,7 @@ def test_one_question_is_answered_and_the_session_drains(tmp_path: Path):
 
 def test_an_answer_that_never_comes_is_told_at_the_end(tmp_path: Path):
     """The session drains all the same."""
-    done = fabric("run", desk(tmp_path, "functions:nothing"), stdin=input_lines(["tea"]))
+    done = fabric("run", "--log-level", "warning", desk(tmp_path, "functions:nothing"), stdin=input_lines(["tea"]))
     assert (done.returncode, done.stdout) == (0, b"")
     (line,) = map(json.loads, done.stderr.splitlines())
     assert line == {

@@ -77,7 +77,7 @@ def test_declarations_that_name_each_other_often_stay_small():
 
 def test_a_protocol_that_is_too_large_is_refused_once():
     """Those that name it are not blamed for it."""
-    length = PROTOCOL_STATES_MAX + 200
+    length = PROTOCOL_STATES_MAX + 200  # the state of the last one is the end
     text = "\n".join(f"protocol P{i} = send int . P{i + 1}" for i in range(length)) + f"\nprotocol P{length} = end"
     module, diagnostics = check_source(Source("program.plumb", text + MAIN))
     assert module is None

@@ -103,7 +103,7 @@ def test_an_offered_choice_is_made_by_the_other_side():
             SHELF,
             [],
             ("there", b'{"label":"stop"}'),
-            "protocol P, step 0: expected one of { fetch: string, store: (string, json), quit: {\"label\": \"quit\"} }"
+            'protocol P, step 0: expected one of { fetch: string, store: (string, json), quit: {"label": "quit"} }'
             " from 'asker' (send), got {\"label\":\"stop\"} from 'asker'",
         ),
         (
@@ -345,7 +345,7 @@ def test_a_violation_fails_the_session_and_nothing_is_delivered_afterwards():
     assert finish.exit_code == 1
     assert finish.error == (
         "protocol_violation",
-        "protocol Ask, step 2: expected one of { ask: string, quit: {\"label\": \"quit\"} } from 'desk' (send),"
+        'protocol Ask, step 2: expected one of { ask: string, quit: {"label": "quit"} } from \'desk\' (send),'
         " got \"more\" from 'shelf'",
     )
     assert finish.losses.lost == 3
