@@ -51,7 +51,7 @@ class Node(msgspec.Struct, frozen=True):
         runs: of a worker: what runs it, in the words of its configuration, such as ``eliza/doctor`` or ``tally:count``.
         expr, select, index: as in ``lang.typed.Instance``.
         span: where the program wrote it; None for a node that a pass made.
-        wire: as in ``lang.typed.Instance``.
+        wire: as in ``lang.typed.Instance``, its ends prefixed as ids are.
     """
 
     id: str

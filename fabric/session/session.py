@@ -518,6 +518,7 @@ class Session:
         self._interrupts += 1
         if self._interrupts == 1 and self._failure is None:
             self._closed_inputs |= set(self.plan.inputs)
+            self._rested |= self._answering.keys()
             for worker in self._workers.values():
                 if worker.stopped:
                     self._abandon(worker)
@@ -684,7 +685,7 @@ class Session:
     def _is_idle(self, name: str) -> bool:
         """Whether a worker has nothing to do; on a session wire it may owe an answer to a control message."""
         worker = self._workers[name]
-        owes = worker.state is State.RUNNING and name in self._answering
+        owes = worker.state is State.RUNNING and name in self._answering and not self._interrupts
         if owes:
             monitor, way = self._answering[name]
             owes = monitor.owed == way

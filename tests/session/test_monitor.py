@@ -12,7 +12,20 @@ from plans import module_of, plan_of
 
 from fabric.lang.typed import Way, Wire
 from fabric.plan.plan import Plan
-from fabric.session.events import Command, Deliver, Event, Exited, Finish, Frames, Input, InputClosed, Note, Send, Start
+from fabric.session.events import (
+    Command,
+    Deliver,
+    Event,
+    Exited,
+    Finish,
+    Frames,
+    Input,
+    InputClosed,
+    Interrupted,
+    Note,
+    Send,
+    Start,
+)
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.session import Session, Settings
 from fabric.session.snapshot import waits_on
@@ -403,6 +416,31 @@ def test_a_session_waits_for_the_answer_of_a_control_pair():
     assert run.frames(Data("writer", b'{"kind":"resume_ack"}'), port="ctrl_out") == []
     assert run.ended().exit_code == 0
     assert [note.event for note in run.notes if note.event.startswith("protocol.")] == ["protocol.swallowed"]
+
+
+def test_ctrl_c_ends_the_wait_for_an_answer():
+    """What is not said by then is told as missing."""
+    run = Run(KEEPER, "writer")
+    run(Input("orders", [(1, b'"now"')]))
+    assert run(InputClosed()) == []
+    assert [c.port for c in run(Interrupted(2)) if isinstance(c, Send)] == ["input"]
+    assert run.ended().exit_code == 0
+    assert [note.event for note in run.notes if note.event.startswith("protocol.")] == ["protocol.unfinished"]
+
+
+def test_the_ends_of_a_wire_in_a_nested_body_have_their_full_names():
+    """Several bodies may have the same wire; each has a conversation of its own."""
+    run = Run(
+        DESK.replace("let main", "let office") + "let other : !string -> !int = office\n"
+        "let main : !string -> !int = plumb(i, o) {\n  i ; office ; o\n  i ; filter(false) ; other ; o\n}\n",
+        "office.shelf",
+    )
+    run(Input("i", [(1, b'"tea"')]))
+    run(Input("i", [(2, b'"milk"')]))
+    (failed,) = (note for note in run.notes if note.event == "session.failed")
+    assert failed.fields["message"] == (
+        "protocol Ask, step 1: expected int from 'office.shelf' (recv), got \"milk\" from 'office.desk'"
+    )
 
 
 def test_what_is_waited_for_is_told():
