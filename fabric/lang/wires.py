@@ -11,46 +11,22 @@ from __future__ import annotations
 __all__ = ["Wires"]
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias
 
 import msgspec
 
 from fabric.lang import syntax
+from fabric.lang.automata import LABEL, Declared, Said
 from fabric.lang.body import BodyBuilder
 from fabric.lang.chains import Chains
 from fabric.lang.flow import Source
-from fabric.lang.protocols import Declared, Said
 from fabric.lang.signature import Interface, PortDecl
 from fabric.lang.source import Span
 from fabric.lang.typed import Endpoint, Instance, Port, Way, Wire
-from fabric.lang.types import is_consistent, is_subtype
+from fabric.lang.types import is_consistent, is_subtype, why_not
+from fabric.lang.wire_ends import Pair, Side, end_text, resolve_end
 from fabric.wire.payload import INT, JSON, Field, Record, Sum, Type, resolve, show
 
-_Side: TypeAlias = Literal["left", "right"]
-
 _WAYS: tuple[Way, Way] = ("there", "back")
-
-
-class _Pair(msgspec.Struct, frozen=True):
-    """The ports of an end. ``acknowledges``: it is an agent's control pair, which answers more than it is asked."""
-
-    name: str
-    span: Span
-    sends: PortDecl
-    takes: PortDecl
-
-    @property
-    def acknowledges(self) -> bool:
-        return self.sends.name == "ctrl_out" and self.takes.name == "ctrl_in"
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    """Why an end means no ports; ``port``: the one that the process does not have."""
-
-    message: str
-    notes: tuple[str, ...] = ()
-    help: str | None = None
-    port: syntax.Name | None = None
 
 
 class _Misfit(msgspec.Struct, frozen=True):
@@ -106,7 +82,7 @@ class Wires:
     def _protocol_of(self, wire: syntax.SessionWire) -> Declared | None:
         if wire.protocol is not None:
             return self._body.scope.protocols.find(wire.protocol)
-        ends = f"{wire.left.name.full} <-> {wire.right.name.full}"
+        ends = f"{end_text(wire.left)} <-> {end_text(wire.right)}"
         known = list(self._body.scope.protocols.declared)
         self._body.report.add(
             "E0707",
@@ -116,13 +92,13 @@ class Wires:
         )
         return None
 
-    def _pair(self, end: syntax.WireEnd, side: _Side) -> _Pair | None:
+    def _pair(self, end: syntax.WireEnd, side: Side) -> Pair | None:
         """Return what an end means, or report that it means nothing."""
         interface = self._process(end)
         if interface is None:
             return None
-        found = _resolve(interface, end, side)
-        if isinstance(found, _Pair):
+        found = resolve_end(interface, end, side)
+        if isinstance(found, Pair):
             return found
         if found.port is not None:
             self._body.unknown_port(found.port, interface)
@@ -136,7 +112,12 @@ class Wires:
         name, report = end.name, self._body.report
         local = self._body.local(name.text) if name.module is None else None
         if local:
-            report.add("E0707", name.span, f"'{name.text}' is {local}; a session wire is between two processes")
+            report.add(
+                "E0707",
+                name.span,
+                f"'{name.text}' is {local}; a session wire is between two processes",
+                help="messages go both ways on a wire: name the process that says and hears them",
+            )
             return None
         interface = self._body.scope.interfaces.get(name.full)
         if interface is not None and interface.kind == "tool":
@@ -145,11 +126,12 @@ class Wires:
                 name.span,
                 f"'{interface.name}' is a tool: agents call it, no messages flow through it",
                 related=[(interface.span, "declared here")],
+                help=f"give it to an agent: tools: [{interface.name}]",
             )
             return None
         return self._chains.mention(syntax.Ref(name, name.span))
 
-    def _claim(self, wire: syntax.SessionWire, left: _Pair, right: _Pair) -> bool:
+    def _claim(self, wire: syntax.SessionWire, left: Pair, right: Pair) -> bool:
         """Take the four ports for a wire; False if another wire has one of them."""
         free = True
         for pair in (left, right):
@@ -179,7 +161,7 @@ class Wires:
     # --- what is reported ---
 
     def _report_misfits(
-        self, wire: syntax.SessionWire, left: _Pair, right: _Pair, declared: Declared, misfits: Sequence[_Misfit]
+        self, wire: syntax.SessionWire, left: Pair, right: Pair, declared: Declared, misfits: Sequence[_Misfit]
     ) -> None:
         if self._fits_turned(wire, declared, {misfit.said.way for misfit in misfits}):
             first, name = misfits[0], declared.protocol.name
@@ -188,23 +170,32 @@ class Wires:
                 wire.span,
                 f"the ends are the wrong way round: '{right.name}' can run {name}, and '{left.name}' its dual",
                 related=[(first.said.span, first.message)],
-                help=f"write  {_text(wire.right)} <-> {_text(wire.left)} : {name}",
+                help=f"write  {end_text(wire.right)} <-> {end_text(wire.left)} : {name}",
             )
             return
-        for misfit in {(m.port, m.said.way): m for m in reversed(misfits)}.values():
+        told: set[PortDecl] = set()
+        for misfit in misfits:
+            said, port = misfit.said, misfit.port
+            if port in told:
+                continue
+            told.add(port)
             self._body.report.add(
                 "E0704",
                 wire.span,
                 misfit.message,
-                related=[(misfit.said.span, "said here"), (misfit.port.span, f"declared as !{show(misfit.port.type)}")],
+                related=[(said.span, "said here"), (port.span, f"declared as !{show(port.type)}")],
+                notes=why_not(said.type, port.type),
+                help="this branch is chosen by its label; add  { label: string }  to the types of the port"
+                if said.type == LABEL
+                else "change the type of the message in the protocol, or that of the port",
             )
 
     def _fits_turned(self, wire: syntax.SessionWire, declared: Declared, ways: set[Way]) -> bool:
         """Say whether the wire fits the other way round, and not just because ``json`` fits everything."""
         interfaces = self._body.scope.interfaces
-        left = _resolve(interfaces[wire.right.name.full], wire.right, "left")
-        right = _resolve(interfaces[wire.left.name.full], wire.left, "right")
-        if not isinstance(left, _Pair) or not isinstance(right, _Pair) or _fit(left, right, declared)[1]:
+        left = resolve_end(interfaces[wire.right.name.full], wire.right, "left")
+        right = resolve_end(interfaces[wire.left.name.full], wire.left, "right")
+        if not isinstance(left, Pair) or not isinstance(right, Pair) or _fit(left, right, declared)[1]:
             return False
         senders = [left if way == "there" else right for way in ways]
         return all(sender.acknowledges or resolve(sender.sends.type) != JSON for sender in senders)
@@ -221,13 +212,13 @@ class Wires:
             span,
             message,
             related=[(self._wired[endpoint].span, "its wire")],
-            help="the ports of a wire belong to it alone; name the port that is meant: process@port",
+            help=f"the ports of a wire belong to it alone; name the port that is meant: {endpoint.instance}@port",
         )
 
     # --- the monitor ---
 
     def _connect(
-        self, wire: syntax.SessionWire, left: _Pair, right: _Pair, tags: tuple[Way, ...], declared: Declared
+        self, wire: syntax.SessionWire, left: Pair, right: Pair, tags: tuple[Way, ...], declared: Declared
     ) -> None:
         for pair in (left, right):
             self._wired |= {Endpoint(pair.name, port.name): wire for port in (pair.sends, pair.takes)}
@@ -249,70 +240,8 @@ class Wires:
         self._link(Endpoint(monitor, "to_left"), Endpoint(left.name, left.takes.name), left, checked=left_checked)
         self._link(Endpoint(monitor, "to_right"), Endpoint(right.name, right.takes.name), right, checked=right_checked)
 
-    def _link(self, source: Endpoint, target: Endpoint, pair: _Pair, *, checked: bool = False) -> None:
+    def _link(self, source: Endpoint, target: Endpoint, pair: Pair, *, checked: bool = False) -> None:
         self._body.link(Source(source, JSON, pair.span, ""), target, pair.span, checked=checked)
-
-
-# --- Ports --------------------------------------------------------------------------------------------------------
-
-
-def _text(end: syntax.WireEnd) -> str:
-    names = [port.text for port in end.ports]
-    ports = "" if not names else f"@{names[0]}" if len(names) == 1 else f"@({', '.join(names)})"
-    return end.name.full + ports
-
-
-def _resolve(interface: Interface, end: syntax.WireEnd, side: _Side) -> _Pair | _Refusal:
-    """Return the ports that an end means, or why there are none."""
-    outputs = {port.name: port for port in interface.outputs}
-    inputs = {port.name: port for port in interface.inputs}
-
-    def pair(sends: PortDecl, takes: PortDecl) -> _Pair:
-        return _Pair(interface.name, end.span, sends, takes)
-
-    mirrored = "ctrl_in" in outputs and "ctrl_out" in inputs
-    controlled = "ctrl_out" in outputs and "ctrl_in" in inputs
-    match [port.text for port in end.ports]:
-        case []:
-            if side == "right" and controlled and interface.kind in ("agent", "worker"):
-                return pair(outputs["ctrl_out"], inputs["ctrl_in"])
-            if mirrored:
-                return pair(outputs["ctrl_in"], inputs["ctrl_out"])
-            main_inputs, main_outputs = interface.main_inputs(), interface.main_outputs()
-            if len(main_inputs) == len(main_outputs) == 1:
-                return pair(main_outputs[0], main_inputs[0])
-            return _which(interface, f"which ports of '{interface.name}' does this wire mean?")
-        case ["ctrl"] if controlled:
-            return pair(outputs["ctrl_out"], inputs["ctrl_in"])
-        case ["ctrl"] if mirrored:
-            return pair(outputs["ctrl_in"], inputs["ctrl_out"])
-        case [one] if one in outputs or one in inputs:
-            return _which(interface, f"a wire needs two ports of '{interface.name}', '{one}' is one")
-        case [first, second] if first in outputs and second in inputs:
-            return pair(outputs[first], inputs[second])
-        case [first, second] if first in inputs and second in outputs:
-            return pair(outputs[second], inputs[first])
-        case [first, second] if first in outputs and second in outputs:
-            return _which(interface, f"'{first}' and '{second}' are both outputs; one end also receives")
-        case [first, second] if first in inputs and second in inputs:
-            return _which(interface, f"'{first}' and '{second}' are both inputs; one end also sends")
-        case names if len(names) > 2:
-            return _which(interface, f"a wire needs two ports of '{interface.name}', here are {len(names)}")
-    unknown = next(port for port in end.ports if port.text not in outputs and port.text not in inputs)
-    return _Refusal("", port=unknown)
-
-
-def _which(interface: Interface, message: str) -> _Refusal:
-    inputs = [port.name for port in interface.inputs]
-    outputs = [port.name for port in interface.outputs]
-    notes = tuple(
-        f"its {what}s are: {', '.join(names)}" if names else f"it has no {what}"
-        for what, names in (("input", inputs), ("output", outputs))
-    )
-    write = (
-        f"name an output and an input: {interface.name}@({outputs[0]}, {inputs[-1]})" if inputs and outputs else None
-    )
-    return _Refusal(message, notes, write)
 
 
 # --- Types --------------------------------------------------------------------------------------------------------
@@ -322,12 +251,12 @@ def _tagged(type_: Type) -> Type:
     return Record((Field("__step", INT), Field("payload", type_)))
 
 
-def _swallows(left: _Pair, right: _Pair) -> tuple[Way, ...]:
-    ends: tuple[tuple[Way, _Pair], ...] = (("there", left), ("back", right))
+def _swallows(left: Pair, right: Pair) -> tuple[Way, ...]:
+    ends: tuple[tuple[Way, Pair], ...] = (("there", left), ("back", right))
     return tuple(way for way, sender in ends if sender.acknowledges)
 
 
-def _fit(left: _Pair, right: _Pair, declared: Declared) -> tuple[tuple[Way, ...], list[_Misfit]]:
+def _fit(left: Pair, right: Pair, declared: Declared) -> tuple[tuple[Way, ...], list[_Misfit]]:
     """Return the ways on which messages are tagged, and which messages do not fit the ports."""
     tags: list[Way] = []
     misfits: list[_Misfit] = []
@@ -349,7 +278,7 @@ def _wants_tags(messages: Sequence[Said], type_: Type) -> bool:
     return all(is_consistent(_tagged(said.type), type_) for said in messages)
 
 
-def _misfits(messages: Sequence[Said], sender: _Pair, receiver: _Pair, *, tagged: bool) -> Iterator[_Misfit]:
+def _misfits(messages: Sequence[Said], sender: Pair, receiver: Pair, *, tagged: bool) -> Iterator[_Misfit]:
     for said in messages:
         if not _can_give(sender.sends.type, said.type):
             gives = show(sender.sends.type)
@@ -370,7 +299,7 @@ def _can_give(port: Type, message: Type) -> bool:
     return any(is_consistent(variant, message) or is_consistent(message, variant) for variant in variants)
 
 
-def _delivered(declared: Declared, way: Way, receiver: _Pair, wire: Wire) -> tuple[Type, bool]:
+def _delivered(declared: Declared, way: Way, receiver: Pair, wire: Wire) -> tuple[Type, bool]:
     """Return the type of what the monitor gives an end, and whether each message has to be looked at."""
     tagged = way in wire.tags
     types = [_tagged(said.type) if tagged else said.type for said in declared.messages if said.way == way]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fabric.lang.automata import LABEL, PROTOCOL_STATES_MAX
 from fabric.lang.check import check_source
-from fabric.lang.protocols import LABEL, PROTOCOL_STATES_MAX
+from fabric.lang.modules import Found, Missing
 from fabric.lang.source import Source
 from fabric.lang.typed import Choice, Connection, Done, Endpoint, Exchange, Instance, Module, Port, Protocol, Wire
 from fabric.wire.payload import BOOL, INT, JSON, STRING, Field, Product, Record
@@ -189,7 +190,6 @@ def test_an_agent_is_never_sent_steps():
 
 def test_an_imported_protocol_is_shown_as_it_is_written():
     """With its module; its own loop stays its own."""
-    from fabric.lang.modules import Found, Missing
 
     class Files:
         def find(self, name: str, *, is_path: bool, importer: str) -> Found | Missing:
