@@ -26,6 +26,7 @@ import msgspec
 
 from fabric.errors import RemoteProtocolError, ValueRejected
 from fabric.graph.ir import MONITORED, End
+from fabric.lang.typed import Way
 from fabric.plan.plan import Plan, Route, Sink, WorkerPlan, sinks_of
 from fabric.session.barriers import Barrier
 from fabric.session.delivery import Delivery, Message, Trace, Unacked
@@ -597,7 +598,8 @@ class Session:
             case "barrier":
                 return partial(self._arrive_at_barrier, sink.end)
             case "monitor":
-                return partial(self._arrive_at_monitor, sink.end)
+                way, output = MONITORED[sink.end.port]
+                return partial(self._arrive_at_monitor, self._monitors[sink.end.node], way, End(sink.end.node, output))
         worker = self._workers[sink.end.node]
         if sink.end.port == "input":
             return partial(self._offer, worker, sink.feedback) if sink.feedback else self._queue_of(worker)
@@ -659,19 +661,18 @@ class Session:
         for part in parts:
             self._consume(part)
 
-    def _arrive_at_monitor(self, end: End, message: Message) -> None:
-        way = MONITORED[end.port].way
-        match self._monitors[end.node].take(way, message.payload):
+    def _arrive_at_monitor(self, monitor: Monitor, way: Way, onward: End, message: Message) -> None:
+        match monitor.take(way, message.payload):
             case Passed(payload):
                 if payload is not message.payload:
-                    message = Message(
-                        payload, message.traces, message.trace_id, self._new_span(), message.span_id, end.node
-                    )
+                    parent, span_id = message.span_id, self._new_span()
+                    message = Message(payload, message.traces, message.trace_id, span_id, parent, message.topic)
                 self._appear(message)
-                self._work.append((End(end.node, MONITORED[end.port].output), message))
-                self._rested |= self._answering.keys()
+                self._work.append((onward, message))
+                if self._answering:
+                    self._rested |= self._answering.keys()
             case Swallowed():
-                self._note("debug", "protocol.swallowed", node=end.node)
+                self._note("debug", "protocol.swallowed", node=onward.node)
             case Violation(text):
                 self._lost += 1
                 self._fail(Failure(1, "protocol_violation", text))
