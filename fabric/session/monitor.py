@@ -90,18 +90,11 @@ class Monitor:
         self._wire = wire
         self._states = _read_states(wire)
         self._state = 0
-        self._last: Way | None = None
 
     @property
     def unfinished(self) -> bool:
         """Whether the conversation has begun and stands neither at its end nor where a protocol begins."""
         return self._states[self._state].way is not None and self._state not in self._wire.protocol.rests
-
-    @property
-    def owed(self) -> Way | None:
-        """The way on which an answer has to come: the last message went the other way."""
-        way = self._states[self._state].way
-        return way if way is not None and self._last is not None and way != self._last else None
 
     @property
     def waits_for(self) -> str:
@@ -130,7 +123,7 @@ class Monitor:
     def _pass(self, way: Way, payload: bytes, then: int) -> Passed:
         if way in self._wire.tags:
             payload = b'{"__step":%d,"payload":%b}' % (self.step, payload)
-        self._state, self._last = then, way
+        self._state = then
         self.step += 1
         return Passed(payload)
 

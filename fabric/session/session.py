@@ -29,6 +29,7 @@ from fabric.graph.ir import MONITORED, End
 from fabric.lang.typed import Way
 from fabric.plan.plan import Plan, Route, Sink, WorkerPlan, sinks_of
 from fabric.session.barriers import Barrier
+from fabric.session.control_edge import WAITING_MAX, ControlEdge
 from fabric.session.delivery import Delivery, Message, Trace, Unacked
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
@@ -84,7 +85,7 @@ from fabric.wire.codec import (
     split,
 )
 from fabric.wire.control import BATCHES, MARK_ALL_PORTS, parse_ready, paused_by
-from fabric.wire.frame import Data, Eof, Marker, Provenance
+from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.lifecycle import Life, State, Step
 
 STEPS_PER_EVENT_MAX = 1_000
@@ -99,9 +100,6 @@ LOOP_ADMITTED_MAX = 16
 
 LOOP_MESSAGES_MAX = 10_000
 """Messages inside a loop beyond which it is taken for an amplifier: one that makes more than it consumes."""
-
-EARLY_CONTROL_MAX = 1_000
-"""Control messages that wait for a worker that is not there yet, or not now."""
 
 MALFORMED_NOTE_S = 1.0
 """Malformed frames of one worker and reason are logged once in so many seconds; each is counted."""
@@ -140,8 +138,7 @@ class _Worker:
         self.name = plan.name
         self.ways = ways
         self.wired = frozenset(ways) - {"output"}
-        self.early_control: list[bytes] = []
-        self.control_seq = 0
+        self.control = ControlEdge(plan.name)
         self.input_ended = False
         self.left_messages = False
         self.abandoned = False
@@ -162,6 +159,7 @@ class _Worker:
         self.startup = Startup(self.life, self.incarnation, settings.ready_timeout_s, probe=not self.plan.compat)
         self.shutdown = Shutdown(self.name, settings.grace_s, control=self.plan.transport == "zmq")
         self.delivery.begin(self.incarnation)
+        self.control.begin(self.incarnation)
         self.batches = False
         self.answered = False
         self.stopped = False
@@ -201,7 +199,7 @@ class _Worker:
     @property
     def owes(self) -> bool:
         """Whether something is expected of it: an answer, or its end."""
-        return self.input_ended or self.stopping or not self.delivery.idle
+        return self.input_ended or self.stopping or not (self.delivery.idle and self.control.idle)
 
 
 class Session:
@@ -233,11 +231,6 @@ class Session:
             if node.kind == "barrier"
         }
         self._monitors = {node.id: Monitor(node.wire) for node in plan.graph.nodes.values() if node.wire is not None}
-        self._answering = {
-            channel.source.node: (self._monitors[channel.target.node], MONITORED[channel.target.port].way)
-            for channel in plan.graph.channels
-            if channel.target.node in self._monitors and channel.source.port == "ctrl_out"
-        }
         self._workers = {
             worker.name: _Worker(
                 worker,
@@ -440,9 +433,8 @@ class Session:
         self._note("info", "worker.ready", worker=worker.name)
         self._answer(worker)
         worker.delivery.may_send = True
-        for raw in worker.early_control:
-            self._do(Send(worker.name, "ctrl_in", raw))
-        worker.early_control.clear()
+        for frame in worker.control.take_waiting():
+            self._send_control(worker, frame)
         self._open_if_ready()
         self._to_feed[worker.name] = worker
         if worker.input_ended:
@@ -519,7 +511,6 @@ class Session:
         self._interrupts += 1
         if self._interrupts == 1 and self._failure is None:
             self._closed_inputs |= set(self.plan.inputs)
-            self._rested |= self._answering.keys()
             for worker in self._workers.values():
                 if worker.stopped:
                     self._abandon(worker)
@@ -669,8 +660,6 @@ class Session:
                     message = Message(payload, message.traces, message.trace_id, span_id, parent, message.topic)
                 self._appear(message)
                 self._work.append((onward, message))
-                if self._answering:
-                    self._rested |= self._answering.keys()
             case Swallowed():
                 self._note("debug", "protocol.swallowed", node=onward.node)
             case Violation(text):
@@ -684,13 +673,8 @@ class Session:
     # --- workers ---
 
     def _is_idle(self, name: str) -> bool:
-        """Whether a worker has nothing to do; on a session wire it may owe an answer to a control message."""
         worker = self._workers[name]
-        owes = worker.state is State.RUNNING and name in self._answering and not self._interrupts
-        if owes:
-            monitor, way = self._answering[name]
-            owes = monitor.owed == way
-        return worker.delivery.idle and not worker.early_control and not owes
+        return worker.delivery.idle and worker.control.idle
 
     def _inside(self, worker: _Worker) -> int:
         """Count the messages inside of the loop that a worker lies on."""
@@ -769,16 +753,18 @@ class Session:
         if not worker.takes_messages:
             self._note("info", "control.dropped", worker=worker.name)
             return
-        worker.control_seq += 1
-        origin = Provenance(message.trace_id, message.span_id, worker.control_seq, message.parents)
-        raw = encode(Data(message.topic, message.payload, origin))
+        frame = worker.control.frame(message)
         if not (worker.starting or worker.away):
-            self._do(Send(worker.name, "ctrl_in", raw))
-        elif len(worker.early_control) < EARLY_CONTROL_MAX:
-            worker.early_control.append(raw)
+            self._send_control(worker, frame)
+        elif len(worker.control.waiting) < WAITING_MAX:
+            worker.control.waiting.append(frame)
         else:
             self._lost += 1
             self._note("warning", "control.dropped", worker=worker.name, reason="too many wait for it")
+
+    def _send_control(self, worker: _Worker, frame: bytes) -> None:
+        for raw in worker.control.send(frame):
+            self._do(Send(worker.name, "ctrl_in", raw))
 
     def _dead_letter(self, worker: _Worker, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -874,6 +860,7 @@ class Session:
             raise RemoteProtocolError("ready", f"{name_of(worker.name)}: the first message on ctrl_out is not ready")
         if MARK_ALL_PORTS in ready.features:
             worker.delivery.mark(worker.wired)
+            worker.control.marks = "ctrl_out" in worker.wired
         if BATCHES in ready.features:
             worker.batches = True
             worker.delivery.widen()
@@ -894,6 +881,10 @@ class Session:
         elif worker.delivery.owns(marker):
             if worker.delivery.marks(port):
                 self._commit(worker, port, marker)
+        elif port == "ctrl_out" and worker.control.owns(marker):
+            worker.control.returned(marker)
+            if self._is_idle(worker.name):
+                self._rested.add(worker.name)
         else:
             self._note("warning", "marker.dropped", worker=worker.name, port=port, marker=marker)
 
@@ -923,7 +914,7 @@ class Session:
         self._inflight -= len(committed)
         for other in self._loop_workers.get(worker.name, (worker,)):  # there may be room on the whole loop
             self._to_feed[other.name] = other
-        if worker.delivery.idle:
+        if self._is_idle(worker.name):
             self._rested.add(worker.name)
 
     def _pass_on_held(self, worker: _Worker, unacked: Unacked) -> None:
@@ -1122,8 +1113,7 @@ class Session:
         worker.abandoned = True
         self._inflight -= worker.delivery.waiting
         _, left = worker.delivery.end()
-        self._dead_lettered += len(worker.early_control)
-        worker.early_control.clear()
+        self._dead_lettered += len(worker.control.take_waiting())
         self._rested.add(worker.name)
         self._dead_letter(worker, left)
 
@@ -1146,7 +1136,7 @@ class Session:
         if self._failure is None and (self._work or not self._drain.over):
             return
         workers = self._workers.values()
-        left = len(self._work) + sum(worker.delivery.waiting + len(worker.early_control) for worker in workers)
+        left = len(self._work) + sum(worker.delivery.waiting + len(worker.control.waiting) for worker in workers)
         left += sum(barrier.waiting for barrier in self._barriers.values())
         losses = LossReport(self._lost + left, self._dead_lettered, self._unpaired)
         self._finished = True

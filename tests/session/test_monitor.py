@@ -21,7 +21,6 @@ from fabric.session.events import (
     Frames,
     Input,
     InputClosed,
-    Interrupted,
     Note,
     Send,
     Start,
@@ -173,16 +172,6 @@ def test_a_conversation_is_unfinished_between_its_start_and_its_end():
         monitor.take(way, payload)
         seen.append(monitor.waits_for)
     assert seen == ["", "", "protocol P, step 2: expected int from 'shelf' (recv)", ""]
-
-
-def test_an_answer_is_owed_when_the_last_message_went_the_other_way():
-    """What comes by itself is not owed, nor what an answer is followed by."""
-    monitor = monitor_of("protocol P = recv int . send int . recv int . recv int . loop")
-    owed = [monitor.owed]
-    for way, payload in (("back", b"1"), ("there", b"1"), ("back", b"1"), ("back", b"1")):
-        monitor.take(way, payload)
-        owed.append(monitor.owed)
-    assert owed == [None, "there", "back", None, None]
 
 
 # --- Any protocol -------------------------------------------------------------------------------------------------
@@ -405,27 +394,20 @@ def test_an_unfinished_protocol_is_told_at_the_end():
     ]
 
 
-def test_a_session_waits_for_the_answer_of_a_control_pair():
-    """The input has ended, and the agent still owes an acknowledgement; what it says after the end is dropped."""
+def test_a_supervisor_and_an_agent_talk_to_the_end():
+    """The input has ended, and the agent still has to acknowledge; what it says after the end is dropped."""
     run = Run(KEEPER, "writer")
     assert sent(run(Input("orders", [(1, b'"now"')])), "ctrl_in") == [b'{"pause":true}']
     assert run(InputClosed()) == []
     commands = run.frames(Data("writer", b'{"kind":"pause_ack"}'), port="ctrl_out")
     assert sent(commands, "ctrl_in") == [b'{"resume":true}']
-    assert [c.port for c in commands if isinstance(c, Send)] == ["ctrl_in", "input"]
-    assert run.frames(Data("writer", b'{"kind":"resume_ack"}'), port="ctrl_out") == []
+    done = [Marker("writer", f"ctl/writer/1/{number}") for number in (1, 2)]
+    assert run.frames(done[0], port="ctrl_out") == []
+    end = run.frames(Data("writer", b'{"kind":"resume_ack"}'), done[1], port="ctrl_out")[0]
+    assert isinstance(end, Send)
+    assert (end.port, decode(end.raw)) == ("input", Eof("fabric"))
     assert run.ended().exit_code == 0
     assert [note.event for note in run.notes if note.event.startswith("protocol.")] == ["protocol.swallowed"]
-
-
-def test_ctrl_c_ends_the_wait_for_an_answer():
-    """What is not said by then is told as missing."""
-    run = Run(KEEPER, "writer")
-    run(Input("orders", [(1, b'"now"')]))
-    assert run(InputClosed()) == []
-    assert [c.port for c in run(Interrupted(2)) if isinstance(c, Send)] == ["input"]
-    assert run.ended().exit_code == 0
-    assert [note.event for note in run.notes if note.event.startswith("protocol.")] == ["protocol.unfinished"]
 
 
 def test_the_ends_of_a_wire_in_a_nested_body_have_their_full_names():

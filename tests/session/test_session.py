@@ -9,6 +9,7 @@ from plans import plan_of
 
 from fabric.plan.channels import find_channels
 from fabric.plan.plan import Plan
+from fabric.session.control_edge import WAITING_MAX
 from fabric.session.events import (
     Answered,
     Asked,
@@ -41,7 +42,7 @@ from fabric.session.events import (
     Tapped,
     TimerFired,
 )
-from fabric.session.session import EARLY_CONTROL_MAX, STEPS_PER_EVENT_MAX, Session, Settings
+from fabric.session.session import STEPS_PER_EVENT_MAX, Session, Settings
 from fabric.wire.codec import decode, encode, join, split
 from fabric.wire.control import BATCHES, READY, STOP, ready
 from fabric.wire.frame import Data, Eof, Marker, Provenance
@@ -729,11 +730,11 @@ def test_control_waits_for_a_worker_that_is_stopped_up_to_a_bound():
     run(Asked("f", "stop", 70))
     run.frames(Eof("f"))
     run(Exited("f", 0))
-    run(Input("c", [(ticket, b"{}") for ticket in range(EARLY_CONTROL_MAX + 2)]))
+    run(Input("c", [(ticket, b"{}") for ticket in range(WAITING_MAX + 2)]))
     run(Continue())
     run(Continue())
     losses = run(Interrupted(2))[-1].losses
-    assert losses == LossReport(lost=2, dead_lettered=EARLY_CONTROL_MAX)
+    assert losses == LossReport(lost=2, dead_lettered=WAITING_MAX)
 
 
 def test_nothing_is_taken_from_a_worker_that_broke_the_protocol():
