@@ -55,8 +55,7 @@ def check_source(source: Source, library: Library = NO_LIBRARY) -> tuple[typed.M
     if report.has_errors or name is None:
         return None, report.diagnostics()
     bindings = {binding.name: binding for checker in (main, *others) for binding in checker.typed_bindings()}
-    protocols = {each: declared.protocol for each, declared in main.protocols.declared.items()}
-    module = typed.Module(report.sources, main.types.types, protocols, bindings, name)
+    module = typed.Module(report.sources, main.types.types, main.protocols.typed(), bindings, name)
     return module, report.diagnostics()
 
 

@@ -21,6 +21,7 @@ from fabric.lang.automata import Automaton, Declaration, Declared
 from fabric.lang.diagnostic import Report
 from fabric.lang.ordering import dependency_order
 from fabric.lang.source import Span
+from fabric.lang.typed import Protocol
 from fabric.lang.types import TypeTable, report_unknown_module
 
 
@@ -73,6 +74,10 @@ class ProtocolTable:
             return found
         named = msgspec.structs.replace(found.protocol, name=name.full)
         return msgspec.structs.replace(found, protocol=named)
+
+    def typed(self) -> dict[str, Protocol]:
+        """Return the automata of those that are right."""
+        return {name: declared.protocol for name, declared in self.declared.items()}
 
     # --- names ---
 
