@@ -83,6 +83,9 @@ def resolve_end(interface: Interface, end: syntax.WireEnd, side: Side) -> Pair |
             return _which(interface, f"'{first}' and '{second}' are both outputs; one end also receives")
         case [first, second] if first in inputs and second in inputs:
             return _which(interface, f"'{first}' and '{second}' are both inputs; one end also sends")
+        case names if "ctrl" in names and (controlled or mirrored):
+            message = f"'ctrl' means two ports already: write {interface.name}@ctrl"
+            return _which(interface, message)
         case names if len(names) > 2:
             return _which(interface, f"a wire needs two ports of '{interface.name}', here are {len(names)}")
     unknown = next(port for port in end.ports if port.text not in outputs and port.text not in inputs)

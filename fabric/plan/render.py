@@ -103,8 +103,20 @@ def _json(plan: Plan) -> str:
         }
         for route in plan.routes
     ]
+    wires = [
+        {
+            "node": node.id,
+            "left": node.wire.left,
+            "right": node.wire.right,
+            "protocol": node.wire.protocol.name,
+            "states": len(node.wire.protocol.states),
+            "tags": node.wire.tags,
+        }
+        for node in plan.graph.nodes.values()
+        if node.wire is not None
+    ]
     names = [worker.name for worker in plan.workers]
     stop = [node for component in plan.components for node in component.nodes if node in names]
     return encode_json(
-        {"v": 1, "spec": plan.path, "workers": workers, "routes": routes, "start": names, "stop": stop}
+        {"v": 1, "spec": plan.path, "workers": workers, "wires": wires, "routes": routes, "start": names, "stop": stop}
     ).decode()

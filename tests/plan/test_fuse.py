@@ -8,6 +8,7 @@ from fabric.plan.fuse import ROUTE_STEPS_MAX
 from fabric.plan.plan import Plan
 from fabric.plan.render import render_plan
 from fabric.session.morphisms import compile_route
+from fabric.wire.payload import decode_json
 
 LOOP = (
     "let step : !int -> !int = id\n"
@@ -95,3 +96,6 @@ def test_a_monitor_ends_a_route_and_begins_one_on_each_side():
     assert found["Ask@11.to_right"] == ["-> worker writer.ctrl_in (feedback)"]
     wires = render_plan(plan, "text").split("\nwires\n")[1].split("\n\n")[0]
     assert wires == "   Ask@11  keeper <-> writer : Ask, 2 states, steps told to keeper"
+    assert decode_json(render_plan(plan, "json"))["wires"] == [
+        {"node": "Ask@11", "left": "keeper", "right": "writer", "protocol": "Ask", "states": 2, "tags": ["back"]}
+    ]
