@@ -263,7 +263,8 @@ def _fit(left: Pair, right: Pair, declared: Declared) -> tuple[tuple[Way, ...], 
     for way in _WAYS:
         sender, receiver = (left, right) if way == "there" else (right, left)
         messages = [said for said in declared.messages if said.way == way]
-        if sender.acknowledges and not receiver.acknowledges and _wants_tags(messages, receiver.takes.type):
+        asked = bool(messages) and sender.acknowledges and not receiver.acknowledges
+        if asked and _wants_tags(messages, receiver.takes.type):
             tags.append(way)
         misfits += _misfits(messages, sender, receiver, tagged=way in tags)
     return tuple(tags), misfits
