@@ -5,7 +5,7 @@
 A protocol is a session type: what two processes say to each other, in which order, seen from the one that declares.
 It becomes a :class:`fabric.lang.typed.Protocol` (see ``automata``). Protocols may name each other, as long as a message
 lies on the way round (*contractive*): ``P = send int . Q`` and ``Q = recv int . P``.
-Source: Honda, Vasconcelos, Kubo 1998, session types; labels that are values of a type as in Pucella and Tov 2008.
+Source: Honda, Vasconcelos, Kubo 1998, session types.
 """
 
 from __future__ import annotations
