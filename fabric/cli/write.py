@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from fabric.cli.report import print_line, use_color
+from fabric.cli.report import count_of, print_line, use_color
 from fabric.compiler import check_file, check_text, compile_file, read_source
 from fabric.errors import ConfigError, ProgramError
 from fabric.graph.render import FORMATS, render
@@ -88,15 +88,25 @@ def check(
         module, diagnostics = check_text(read_source(program), folders)
         failed |= module is None
         if output == "json":
-            counts = {"types": len(module.types), "bindings": len(module.bindings)} if module else {}
+            counts = (
+                {
+                    "types": len(module.types),
+                    "protocols": len(module.protocols),
+                    "bindings": len(module.bindings),
+                }
+                if module
+                else {}
+            )
             found = [to_json(diagnostic) for diagnostic in diagnostics]
             reports.append({"file": str(program), "ok": module is not None, **counts, "diagnostics": found})
             continue
         if diagnostics:
             print_line(render_all(diagnostics, color=use_color()))
         if module is not None:
-            types, bindings = len(module.types), len(module.bindings)
-            typer.echo(f"{program}: ok ({types} type{'s' * (types != 1)}, {bindings} binding{'s' * (bindings != 1)})")
+            counted = [count_of(len(module.types), "type"), count_of(len(module.bindings), "binding")]
+            if module.protocols:
+                counted.append(count_of(len(module.protocols), "protocol"))
+            typer.echo(f"{program}: ok ({', '.join(counted)})")
     if output == "json":
         typer.echo(encode_json({"v": 1, "ok": not failed, "files": reports}).decode())
     if failed:

@@ -25,7 +25,7 @@ class Caption(NamedTuple):
     """The words of a node.
 
     Attributes:
-        title: a worker's or a port's name, or a morphism's kind, and its name if it has one.
+        title: a worker's or a port's name, a wire's protocol, or a morphism's kind, and its name if it has one.
         detail: what runs a worker, what a morphism computes; may be empty.
         full: all of it, however long, for a tooltip.
     """
@@ -44,6 +44,9 @@ def caption(node: Node) -> Caption:
         detail = f"{kind} {node.runs}".rstrip()
     elif node.kind in ("input", "output"):
         title = node.id
+    elif node.wire is not None:
+        title = node.wire.protocol.name
+        detail = f"{node.wire.left} <-> {node.wire.right}"
     else:
         title = kind if node.binding is None else f"{kind} {node.binding}"
         if node.expr is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["WORKERS", "Channel", "End", "Graph", "Kind", "Node", "Port"]
+__all__ = ["MONITORED", "WORKERS", "Channel", "End", "Graph", "Kind", "Monitored", "Node", "Port"]
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from fabric.lang.source import Span
-from fabric.lang.typed import Expr, Port, Wire
+from fabric.lang.typed import Expr, Port, Way, Wire
 from fabric.wire.payload import Type
 
 Kind: TypeAlias = Literal[
@@ -21,6 +21,17 @@ Kind: TypeAlias = Literal[
 
 WORKERS: frozenset[Kind] = frozenset({"agent", "python", "worker"})
 """Kinds that run in a process of their own."""
+
+
+class Monitored(NamedTuple):
+    """Where what comes to an input of a monitor goes: the way through the wire, and the output."""
+
+    way: Way
+    output: str
+
+
+MONITORED = {"left": Monitored("there", "to_right"), "right": Monitored("back", "to_left")}
+"""The inputs of a ``monitor``."""
 
 
 class End(msgspec.Struct, frozen=True, order=True):
@@ -40,7 +51,7 @@ class Node(msgspec.Struct, frozen=True):
         runs: of a worker: what runs it, in the words of its configuration, such as ``eliza/doctor`` or ``tally:count``.
         expr, select, index: as in ``lang.typed.Instance``.
         span: where the program wrote it; None for a node that a pass made.
-        wire: as in ``lang.typed.Instance``.
+        wire: as in ``lang.typed.Instance``, its ends prefixed as ids are.
     """
 
     id: str

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
+import msgspec
+
 from fabric.graph.analysis import components
 from fabric.graph.ir import Channel, End, Graph, Node, Port
 from fabric.lang import typed
@@ -58,6 +60,10 @@ class _Flat:
         assert of.kind != "plumb"
         assert of.kind != "tool"
         runs = _runs(self.module.bindings[binding].config) if binding is not None else ""
+        wire = of.wire if isinstance(of, typed.Instance) else None
+        if wire is not None:
+            prefix = node_id.removesuffix(of.name)
+            wire = msgspec.structs.replace(wire, left=prefix + wire.left, right=prefix + wire.right)
         self.nodes[node_id] = Node(
             node_id,
             of.kind,
@@ -69,7 +75,7 @@ class _Flat:
             of.index,
             of.span,
             runs,
-            of.wire if isinstance(of, typed.Instance) else None,
+            wire,
         )
         return (
             {port.name: [(End(node_id, port.name), False)] for port in of.inputs},

@@ -19,6 +19,8 @@ def render(graph: Graph, output: str) -> str:
 
 
 def _label(node: Node) -> str:
+    if node.wire is not None:
+        return f"{node.wire.protocol.name} ({node.wire.left} <-> {node.wire.right})"
     return node.id if node.kind in WORKERS or node.id.startswith(node.kind) else f"{node.id} ({node.kind})"
 
 
@@ -62,6 +64,7 @@ def _json(graph: Graph) -> str:
             "id": node.id,
             "kind": node.kind,
             "binding": node.binding,
+            **({"protocol": node.wire.protocol.name} if node.wire is not None else {}),
             "inputs": [{"name": port.name, "type": show(port.type)} for port in node.inputs],
             "outputs": [{"name": port.name, "type": show(port.type)} for port in node.outputs],
         }

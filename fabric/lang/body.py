@@ -16,6 +16,7 @@ from fabric.lang import syntax, typed
 from fabric.lang.diagnostic import Report
 from fabric.lang.flow import Source, Target, remedy
 from fabric.lang.morphisms import Shape
+from fabric.lang.protocols import ProtocolTable
 from fabric.lang.signature import Interface, PortDecl, ports
 from fabric.lang.source import Span
 from fabric.lang.typed import BOUNDARY, Body, Connection, Endpoint, Instance, Port
@@ -42,6 +43,7 @@ class Scope(msgspec.Struct, frozen=True):
     damaged: frozenset[str]
     mentioned: set[str]
     types: TypeTable
+    protocols: ProtocolTable
 
     def process(
         self, name: syntax.Name, report: Report, what: str = "process", local: Collection[str] = ()

@@ -148,7 +148,7 @@ class Chains:
             if name in self._body.channels and not ref.port:
                 instance, port = self._body.channels[name]
                 return [Target(Endpoint(instance, "input"), port.type, ref.span, name, f"channel '{name}'", port.span)]
-        interface = self._mention(ref)
+        interface = self.mention(ref)
         if interface is None:
             return [Target(None, JSON, ref.span, name, name)]
         wanted: Iterable[PortDecl] = interface.main_inputs()
@@ -196,7 +196,7 @@ class Chains:
                 instance, port = self._body.channels[name]
                 source = Source(Endpoint(instance, "output"), port.type, ref.span, text, port.span)
                 return self._project_fields([source], ref, fields)
-        interface = self._mention(ref)
+        interface = self.mention(ref)
         if interface is None:
             return [poison(ref.span)]
         wanted: Iterable[PortDecl] = interface.main_outputs()
@@ -252,8 +252,8 @@ class Chains:
             out.append(Source(Endpoint(instance, "output"), type_, ref.span, source.text, source.declared))
         return out
 
-    def _mention(self, ref: syntax.Ref) -> Interface | None:
-        """Return the interface of a process in a chain, and see to its instance; None if there is no such process."""
+    def mention(self, ref: syntax.Ref) -> Interface | None:
+        """Return the interface of a process that is mentioned, and see to its instance; None if there is none."""
         interface = self._body.interface_of(ref.name)
         if interface is None:
             if ref.port and self._body.local(ref.name.text):

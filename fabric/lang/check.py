@@ -22,6 +22,7 @@ from fabric.lang.expr import infer, select_path
 from fabric.lang.modules import NO_LIBRARY, Library, ParsedFile, load_files, namespace_of
 from fabric.lang.morphisms import item_type, passing
 from fabric.lang.ordering import dependency_order
+from fabric.lang.protocols import ProtocolTable
 from fabric.lang.signature import Interface, ports, read_interface
 from fabric.lang.source import Source, Sources, Span
 from fabric.lang.tools import check_tool
@@ -87,7 +88,7 @@ def analyse(source: Source, library: Library = NO_LIBRARY) -> Analysis:
     module = None
     if not report.has_errors and name is not None:
         bindings = {binding.name: binding for checker in (main, *others) for binding in checker.typed_bindings()}
-        module = typed.Module(report.sources, main.types.types, {}, bindings, name)
+        module = typed.Module(report.sources, main.types.types, main.protocols.typed(), bindings, name)
     files = {path: checker.analysis() for path, checker in checked.items()}
     return Analysis(report.sources, files, module, report.diagnostics())
 
@@ -114,6 +115,14 @@ class _Checker:
         self.types: TypeTable = TypeTable(
             file.program,
             {space: checker.types for space, checker in imports.items()},
+            file.damaged,
+            self._mentioned,
+            report,
+        )
+        self.protocols: ProtocolTable = ProtocolTable(
+            file.program,
+            self.types,
+            {space: checker.protocols for space, checker in imports.items()},
             file.damaged,
             self._mentioned,
             report,
@@ -251,6 +260,7 @@ class _Checker:
             self._file.damaged,
             self._mentioned,
             self.types,
+            self.protocols,
         )
 
     def _morphisms(self) -> dict[str, typed.Binding]:

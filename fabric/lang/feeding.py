@@ -1,7 +1,8 @@
 """Loops that no message can enter.
 
 Messages start at the body's inputs and at processes without inputs. What they cannot reach is a loop, or comes behind
-one. Control inputs do not count: a control message makes nobody speak.
+one. Control inputs do not count: a control message makes nobody speak. On a session wire neither do control outputs:
+they say something only when they are asked.
 """
 
 from __future__ import annotations
@@ -21,11 +22,16 @@ def unfed_cycles(body: Body, written: Collection[Endpoint]) -> list[tuple[Instan
     """
     readers: defaultdict[str, list[str]] = defaultdict(list)
     connected: set[Endpoint] = set()
+    monitors = {instance.name for instance in body.instances if instance.kind == "monitor"}
+    asked = set(monitors)  # of which both ends only answer
     for connection in body.connections:
-        if connection.target.port != "ctrl_in":
-            readers[connection.source.instance].append(connection.target.instance)
-        connected.add(connection.target)
-    reached = {BOUNDARY}
+        source, target = connection.source, connection.target
+        answers = source.port == "ctrl_out" and target.instance in monitors
+        if target.port != "ctrl_in" and not answers:
+            readers[source.instance].append(target.instance)
+            asked.discard(target.instance)
+        connected.add(target)
+    reached = {BOUNDARY} | asked
     for instance in body.instances:
         ends = [Endpoint(instance.name, port.name) for port in instance.inputs if port.name != "ctrl_in"]
         if not ends or any(end not in connected for end in ends):  # a source, or reported already

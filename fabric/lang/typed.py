@@ -153,11 +153,14 @@ class Exchange(msgspec.Struct, frozen=True, tag_field="state", tag=True):
 class Choice(msgspec.Struct, frozen=True, tag_field="state", tag=True):
     """Whoever speaks ``way`` chooses a branch: label and state.
 
-    It does so by the message that the branch begins with if that goes its way, else by ``{"label": ...}``.
+    Attributes:
+        told: the labels of the branches that are chosen by ``{"label": ...}``. The others begin with a message that
+            goes this way, and are chosen by it.
     """
 
     way: Way
     branches: tuple[tuple[str, int], ...]
+    told: tuple[str, ...] = ()
 
 
 class Done(msgspec.Struct, frozen=True, tag_field="state", tag=True):
@@ -172,10 +175,15 @@ class Protocol(msgspec.Struct, frozen=True):
     """A declared protocol as an automaton, seen from the end that declares: ``send`` is ``there``. Begins in state 0.
 
     ``loop`` leads back to the state where its declaration began.
+
+    Attributes:
+        name: as the wire, or the declaration, has it.
+        rests: states in which a declaration begins: a conversation that stands there is not cut short.
     """
 
     name: str
     states: tuple[State, ...]
+    rests: tuple[int, ...] = (0,)
 
 
 # --- Bodies -------------------------------------------------------------------------------------------------------
@@ -205,11 +213,14 @@ class Wire(msgspec.Struct, frozen=True):
         protocol: what the left end runs; the right one runs its dual.
         tags: ways on which messages are wrapped as ``{"__step": N, "payload": message}``.
         swallows: ways on which what comes after the end is dropped instead of refused: acknowledgements of an agent.
+        left, right: the processes at its ends, as the program names them.
     """
 
     protocol: Protocol
     tags: tuple[Way, ...] = ()
     swallows: tuple[Way, ...] = ()
+    left: str = ""
+    right: str = ""
 
 
 class Instance(msgspec.Struct, frozen=True):

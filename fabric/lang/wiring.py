@@ -16,6 +16,7 @@ from fabric.lang.signature import Interface
 from fabric.lang.source import Span
 from fabric.lang.spawns import Spawns
 from fabric.lang.typed import BOUNDARY, Body, Endpoint
+from fabric.lang.wires import Wires
 
 
 class Wired(msgspec.Struct, frozen=True):
@@ -30,6 +31,7 @@ def wire_body(impl: syntax.PlumbImpl, interface: Interface, scope: Scope, report
     body = BodyBuilder(interface, scope, report, by_name=True)
     chains = Chains(body)
     spawns = Spawns(body, chains)
+    wires = Wires(body, chains)
     for statement in impl.statements:  # first, since the order of statements does not matter
         if isinstance(statement, syntax.ChannelDecl):
             body.declare_channel(statement)
@@ -40,8 +42,9 @@ def wire_body(impl: syntax.PlumbImpl, interface: Interface, scope: Scope, report
             case syntax.Spawn():
                 spawns.spawn(statement)
             case syntax.SessionWire():
-                pass
+                wires.wire(statement)
     spawns.finish()
+    wires.finish()
     return _finish(body, complete=interface.is_sound and not impl.damaged)
 
 

@@ -1,9 +1,9 @@
 """Turn the morphisms between two waiting places into one route.
 
 A message waits in a worker's queue, in a slot of a barrier, at the boundary, or, where a loop has neither worker nor
-barrier, at a merge that cuts the loop; and where a route would become too long or too deep. Everything between two such
-places happens in one step: it is one :class:`Route`, which a session compiles to one Python function: one decode, one
-encode, no queue.
+barrier, at a merge that cuts the loop; and where a route would become too long or too deep. At a monitor it stops to
+be looked at. Everything between two such places happens in one step: it is one :class:`Route`, which a session
+compiles to one Python function: one decode, one encode, no queue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def fuse(graph: Graph) -> tuple[tuple[Route, ...], tuple[Sink, ...]]:
     fusion = _Fusion(graph)
     routes = []
     for node in graph.nodes.values():
-        starts = node.kind in ("input", "barrier") or node.kind in WORKERS or node.id in fusion.cuts
+        starts = node.kind in ("input", "barrier", "monitor") or node.kind in WORKERS or node.id in fusion.cuts
         for port in node.outputs if starts else ():
             source = End(node.id, port.name)
             if source in fusion.reader_of:
@@ -42,7 +42,7 @@ ROUTE_STEPS_MAX = 32
 
 def _cuts(graph: Graph) -> set[str]:
     """Return the merges at which messages wait; the reasons are below."""
-    inline = {n.id for n in graph.nodes.values() if n.kind not in WORKERS and n.kind != "barrier"}
+    inline = {n.id for n in graph.nodes.values() if n.kind not in WORKERS and n.kind not in ("barrier", "monitor")}
     successors: dict[str, list[str]] = {node: [] for node in inline}
     for channel in graph.channels:
         if channel.source.node in inline and channel.target.node in inline:
@@ -76,7 +76,7 @@ class _Fusion:
 
         Args:
             channel: where it is.
-            producer: the worker, barrier or input that it comes from.
+            producer: the worker, barrier, monitor or input that it comes from.
             depth: transforms before it on this route.
             cut: whether a route that is deep ends here.
         """
@@ -102,6 +102,8 @@ class _Fusion:
                 return (self._emit("output", channel, producer),)
             case "barrier":
                 return (self._emit("barrier", channel, producer),)
+            case "monitor":
+                return (self._emit("monitor", channel, producer),)
             case "agent" | "python" | "worker":
                 return (self._emit("worker", channel, producer),)
         then = tuple(

@@ -73,12 +73,13 @@ class Sink(msgspec.Struct, frozen=True):
     """Where a message waits, or leaves: the end of a route.
 
     Attributes:
-        kind: ``worker`` (its queue), ``barrier`` (a slot), ``merge`` (a place that cuts a route), ``output``.
+        kind: ``worker`` (its queue), ``barrier`` (a slot), ``merge`` (a place that cuts a route), ``output``;
+            ``monitor`` (nothing waits there, but the wire's protocol decides whether it goes on).
         end: node and input port; of a ``merge`` the source of the route that goes on from there.
         feedback: it comes from inside the loop that the sink lies on; taken before messages from outside.
     """
 
-    kind: Literal["worker", "barrier", "merge", "output"]
+    kind: Literal["worker", "barrier", "merge", "monitor", "output"]
     end: End
     feedback: bool = False
 
@@ -127,7 +128,7 @@ class Route(msgspec.Struct, frozen=True):
     """All ways of a message that comes into being at ``source``, in the order of the program. Becomes one function.
 
     Attributes:
-        trusted: the message was validated before it got here (out of a barrier or a merge).
+        trusted: the message was validated before it got here (out of a barrier, a merge or a monitor).
     """
 
     source: End
@@ -162,7 +163,7 @@ class Plan(msgspec.Struct, frozen=True):
         path: of the program's file, absolute.
         graph: the whole wiring graph.
         workers: in starting order, consumers first.
-        routes: one for each boundary input, worker output, barrier and loop-cutting merge.
+        routes: one for each boundary input, worker output, barrier, loop-cutting merge, and side of a monitor.
         sinks: where routes end.
         components: in topological order: a channel never leads to an earlier one.
         inputs: the boundary's inputs: name of the port to its node.

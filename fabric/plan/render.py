@@ -6,6 +6,7 @@ __all__ = ["render_plan"]
 
 import shlex
 
+from fabric.lang.typed import Wire
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.plan import Check, Emit, Plan, Step
 from fabric.wire.payload import encode_json, show
@@ -33,6 +34,9 @@ def _text(plan: Plan) -> str:
         lines += [f"   {name}={value}" for name, value in endpoint_variables(worker.endpoints).items()]
         if worker.pass_on:
             lines.append(f"   passes on {', '.join(worker.pass_on)}")
+    wires = [node for node in plan.graph.nodes.values() if node.wire is not None]
+    lines += ["", "wires"] if wires else []
+    lines += [f"   {node.id}  {_wire(node.wire)}" for node in wires if node.wire is not None]
     lines += ["", "routes"]
     for route in plan.routes:
         lines.append(f"   {route.source.node}.{route.source.port} !{show(route.type)}")
@@ -42,6 +46,15 @@ def _text(plan: Plan) -> str:
     if starts:
         lines += ["", f"start: {', '.join(starts)}", f"stop: {', '.join(ends)}"]
     return "\n".join(lines)
+
+
+def _wire(wire: Wire) -> str:
+    """Say what a monitor looks after; a tagged side gets each message with the number of its step."""
+    tagged = [name for way, name in (("back", wire.left), ("there", wire.right)) if way in wire.tags]
+    states = _count(wire.protocol.states, "state")
+    return f"{wire.left} <-> {wire.right} : {wire.protocol.name}, {states}" + "".join(
+        f", steps told to {name}" for name in tagged
+    )
 
 
 def _steps(plan: Plan, steps: tuple[Step, ...]) -> list[str]:
@@ -90,8 +103,20 @@ def _json(plan: Plan) -> str:
         }
         for route in plan.routes
     ]
+    wires = [
+        {
+            "node": node.id,
+            "left": node.wire.left,
+            "right": node.wire.right,
+            "protocol": node.wire.protocol.name,
+            "states": len(node.wire.protocol.states),
+            "tags": node.wire.tags,
+        }
+        for node in plan.graph.nodes.values()
+        if node.wire is not None
+    ]
     names = [worker.name for worker in plan.workers]
     stop = [node for component in plan.components for node in component.nodes if node in names]
     return encode_json(
-        {"v": 1, "spec": plan.path, "workers": workers, "routes": routes, "start": names, "stop": stop}
+        {"v": 1, "spec": plan.path, "workers": workers, "wires": wires, "routes": routes, "start": names, "stop": stop}
     ).decode()

@@ -6,7 +6,8 @@ next route, when it is committed. Steps that need no worker are done at once, fe
 ``STEPS_PER_EVENT_MAX`` in one go, so that a loop that never ends can still be stopped.
 
 The machines it asks know nothing of each other: :class:`Startup` and :class:`Shutdown` for one worker's life,
-:class:`Delivery` for one edge, :class:`Barrier` for one barrier, :class:`Drain` for what has ended.
+:class:`Delivery` for one edge, :class:`Barrier` for one barrier, :class:`Monitor` for one session wire, :class:`Drain`
+for what has ended.
 
 Once the session has failed it only waits for its workers to be gone: no message moves any more, so that what it then
 reports as lost is lost.
@@ -24,7 +25,8 @@ from functools import partial
 import msgspec
 
 from fabric.errors import RemoteProtocolError, ValueRejected
-from fabric.graph.ir import End
+from fabric.graph.ir import MONITORED, End
+from fabric.lang.typed import Way
 from fabric.plan.plan import Plan, Route, Sink, WorkerPlan, sinks_of
 from fabric.session.barriers import Barrier
 from fabric.session.control_edge import WAITING_MAX, ControlEdge
@@ -65,6 +67,7 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.failure import Failure, describe_exit, name_of
+from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.morphisms import RouteError, compile_route
 from fabric.session.shutdown import Shutdown
 from fabric.session.snapshot import Activity, Snapshot, WorkerSnapshot, activity
@@ -227,6 +230,7 @@ class Session:
             for node in plan.graph.nodes.values()
             if node.kind == "barrier"
         }
+        self._monitors = {node.id: Monitor(node.wire) for node in plan.graph.nodes.values() if node.wire is not None}
         self._workers = {
             worker.name: _Worker(
                 worker,
@@ -295,8 +299,11 @@ class Session:
             for worker in self._workers.values()
         )
         slots = {name: barrier.slots for name, barrier in self._barriers.items()}
+        said = {name: text for name, monitor in self._monitors.items() if (text := monitor.waits_for)}
         taken = tuple(way.taken for way in self._ways.values())
-        return Snapshot(workers, slots, self._lost, self._dead_lettered, self._unpaired, taken, tuple(self._arrived))
+        return Snapshot(
+            workers, slots, self._lost, self._dead_lettered, self._unpaired, taken, tuple(self._arrived), said
+        )
 
     def set_grace(self, grace_s: float) -> None:
         """Replace the grace time of the settings, for workers that are not asked to end yet."""
@@ -325,8 +332,10 @@ class Session:
         for worker in to_feed.values():
             if self._failure is None:
                 self._feed(worker)
-        if self._delivered:
-            self._do(Deliver(self._delivered))
+        if self._failure is None:
+            self._deliver()
+        else:  # it came out of the same event, but behind the failure
+            self._lost += len(self._delivered)
             self._delivered = []
         if self._settled:
             self._do(Settled(self._settled))
@@ -334,6 +343,11 @@ class Session:
         if self._seen:
             self._do(Tapped(self._seen))
             self._seen = []
+
+    def _deliver(self) -> None:
+        if self._delivered:
+            self._do(Deliver(self._delivered))
+            self._delivered = []
 
     def _do(self, *commands: Command) -> None:
         self._commands += commands
@@ -574,6 +588,9 @@ class Session:
                 return partial(self._arrive_at_merge, sink.end)
             case "barrier":
                 return partial(self._arrive_at_barrier, sink.end)
+            case "monitor":
+                way, output = MONITORED[sink.end.port]
+                return partial(self._arrive_at_monitor, self._monitors[sink.end.node], way, End(sink.end.node, output))
         worker = self._workers[sink.end.node]
         if sink.end.port == "input":
             return partial(self._offer, worker, sink.feedback) if sink.feedback else self._queue_of(worker)
@@ -634,6 +651,20 @@ class Session:
         self._work.append((End(end.node, "output"), pair))
         for part in parts:
             self._consume(part)
+
+    def _arrive_at_monitor(self, monitor: Monitor, way: Way, onward: End, message: Message) -> None:
+        match monitor.take(way, message.payload):
+            case Passed(payload):
+                if payload is not message.payload:
+                    parent, span_id = message.span_id, self._new_span()
+                    message = Message(payload, message.traces, message.trace_id, span_id, parent, message.topic)
+                self._appear(message)
+                self._work.append((onward, message))
+            case Swallowed():
+                self._note("debug", "protocol.swallowed", node=onward.node)
+            case Violation(text):
+                self._lost += 1
+                self._fail(Failure(1, "protocol_violation", text))
 
     def _amplified(self, node: str) -> None:
         text = f"more than {LOOP_MESSAGES_MAX} messages are on the loop of '{node}': it makes more than it consumes"
@@ -1090,6 +1121,7 @@ class Session:
         """End the session. The first failure is the one that is told."""
         if self._failure is not None:
             return
+        self._deliver()
         self._failure = failure
         self._refuse_entering()
         for worker in self._workers.values():
@@ -1108,6 +1140,9 @@ class Session:
         left += sum(barrier.waiting for barrier in self._barriers.values())
         losses = LossReport(self._lost + left, self._dead_lettered, self._unpaired)
         self._finished = True
+        for name, monitor in self._monitors.items() if self._failure is None else ():
+            if monitor.unfinished:
+                self._note("warning", "protocol.unfinished", node=name, detail=monitor.waits_for)
         if self._failure is not None:
             error = self._failure.code, self._failure.message
             self._do(Finish(self._failure.exit_code, losses, error))

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from fabric.graph.ir import WORKERS, End
+from fabric.graph.ir import MONITORED, WORKERS, End
 from fabric.plan.plan import Plan
 from fabric.wire.lifecycle import State
 
@@ -64,6 +64,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         lost, dead_lettered, unpaired: as in the loss report, so far.
         taken: messages that took each of ``Plan.routes``.
         arrived: messages that came to each of ``Plan.sinks``.
+        monitors: what is to be said next on each session wire on which a conversation is under way, in words.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -73,6 +74,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     unpaired: int = 0
     taken: tuple[int, ...] = ()
     arrived: tuple[int, ...] = ()
+    monitors: dict[str, str] = {}
 
 
 def activity(state: State, *, idle: bool) -> Activity:
@@ -99,17 +101,21 @@ def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
     Steps that need no worker are looked through. Of a barrier only the sides count on which nothing waits: the other
     side has done its part.
     """
-    sources = {channel.target: channel.source.node for channel in plan.graph.channels}
+    sources = {channel.target: channel.source for channel in plan.graph.channels}
     found: dict[str, None] = {}
-    seen: set[str] = set()
+    seen: set[End] = set()
     ends = [End(worker, "input")]
     while ends:
-        node = plan.graph.nodes[sources[ends.pop()]]
-        if node.id in seen:
+        source = sources[ends.pop()]
+        node = plan.graph.nodes[source.node]
+        if source in seen:
             continue
-        seen.add(node.id)
+        seen.add(source)
         if node.kind in WORKERS or node.kind == "input":
             found[node.outputs[0].name if node.kind == "input" else node.id] = None
+            continue
+        if node.kind == "monitor":
+            ends += [End(node.id, port) for port, to in MONITORED.items() if to.output == source.port]
             continue
         slots = snapshot.barriers.get(node.id, {})
         ends += [End(node.id, port.name) for port in reversed(node.inputs) if not slots.get(port.name)]

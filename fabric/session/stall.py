@@ -11,7 +11,7 @@ __all__ = ["STILL_S", "waited_for"]
 
 from collections.abc import Iterator
 
-from fabric.graph.ir import WORKERS, End
+from fabric.graph.ir import MONITORED, WORKERS, End
 from fabric.plan.channels import end_name
 from fabric.plan.plan import Check, Emit, Plan, Route, Step, Transform
 from fabric.session.snapshot import Snapshot, WorkerSnapshot
@@ -70,6 +70,8 @@ class _Looking:
                     yield f"barrier '{barrier}' has {has}, waits on {' and '.join(first)}"
                 elif not (count or found or told):
                     yield f"barrier '{barrier}' has {has}, and nothing can come to its '{port}'"
+        if not told and not said:
+            yield from self._snapshot.monitors.values()
         if not told and not said:  # messages that a loop does not admit, while none inside of it moves
             waiting = [worker for worker in self._snapshot.workers if worker.waiting]
             yield from (f"worker '{worker.name}' has {_messages(worker.waiting)} waiting for it" for worker in waiting)
@@ -126,6 +128,10 @@ class _Looking:
                 for port in node.inputs:
                     if not slots[port.name]:
                         yield from self._above(End(node.id, port.name), seen)
+            elif node.kind == "monitor":
+                for side, to in MONITORED.items():
+                    if to.output == source.port:
+                        yield from self._above(End(node.id, side), seen)
             else:  # a place that only cuts a route
                 yield from self._above(source, seen)
 

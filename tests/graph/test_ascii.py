@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -89,7 +90,7 @@ def test_every_worker_stands_in_a_double_box_and_every_channel_has_its_arrow(nam
     assert text.count("▼") == len(graph.channels)
     workers = [node for node in graph.nodes.values() if node.kind in WORKERS]
     assert text.count("╔") == text.count("╝") == len(workers)
-    assert all(text.count(f" {node.id} ") == 1 for node in workers)
+    assert all(len(re.findall(f"║ +{re.escape(node.id)} +║", text)) == 1 for node in workers)
 
 
 LOOP = """\

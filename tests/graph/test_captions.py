@@ -7,6 +7,7 @@ from plans import graph_of, module_of
 
 from fabric.graph.captions import caption, fitting, name_of, printable, shortened, show_expr, width_of
 from fabric.graph.ir import Graph
+from fabric.graph.render import render
 
 WORKERS = """
 let doctor : !string -> !string = agent { provider: "eliza" model: "doctor" }
@@ -108,3 +109,26 @@ def test_a_label_comes_in_forms_the_longest_first():
     """A short one in one form."""
     assert fitting("!string", 20) == ["!string"]
     assert fitting("!a_very_long_name_of_a_type", 20) == ["!a_very_long_name_o…", "!a_very_l…"]
+
+
+WIRE = """
+protocol Ask = send string . recv int . loop
+let desk : (!string, !int) -> (!string, !int) = plumb(go, heard, say, out) { go ; say   heard ; out }
+let shelf : !string -> !int = python { call: "library:look_up" }
+let main : !string -> !int = plumb(i, o) {
+  i ; desk@go
+  desk@out ; o
+  desk@(say, heard) <-> shelf : Ask
+}
+"""
+
+
+def test_a_monitor_has_its_protocol_and_the_ends_of_its_wire():
+    """In every kind of picture."""
+    graph = graph_of(WIRE)
+    assert words(graph)["Ask@8"] == ("Ask", "desk <-> shelf")
+    assert '(["Ask #40;desk #60;-#62; shelf#41;"])' in render(graph, "mermaid")
+    assert '"Ask (desk <-> shelf)", shape=ellipse' in render(graph, "dot")
+    assert "desk <-> shelf" in render(graph, "ascii")
+    assert "desk &lt;-&gt; shelf" in render(graph, "svg")
+    assert '"kind":"monitor","binding":null,"protocol":"Ask"' in render(graph, "json")

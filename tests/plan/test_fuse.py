@@ -8,6 +8,7 @@ from fabric.plan.fuse import ROUTE_STEPS_MAX
 from fabric.plan.plan import Plan
 from fabric.plan.render import render_plan
 from fabric.session.morphisms import compile_route
+from fabric.wire.payload import decode_json
 
 LOOP = (
     "let step : !int -> !int = id\n"
@@ -76,3 +77,25 @@ def test_a_long_chain_is_several_routes():
     assert len(plan.routes) == 400 // 16 + 1
     for route in plan.routes:
         compile_route(route)
+
+
+def test_a_monitor_ends_a_route_and_begins_one_on_each_side():
+    """A message stops there to be looked at; the plan says what is looked after."""
+    plan = plan_of(
+        "protocol Ask = send { pause: bool } . recv json . loop\n"
+        'let writer : (!string, !{ pause: bool }) -> !string = agent { provider: "eliza" }\n'
+        "let keeper : (!string, !json) -> (!{ pause: bool }, !json) = plumb(go, ctrl_out, ctrl_in, out) {\n"
+        "  go ; map({ pause: true }) ; ctrl_in\n  ctrl_out ; out\n}\n"
+        "let main : (!string, !string) -> (!string, !json) = plumb(i, go, o, out) {\n"
+        "  i ; writer ; o\n  go ; keeper@go\n  keeper@out ; out\n  keeper <-> writer : Ask\n}\n"
+    )
+    found = routes(plan)
+    assert found["go.go"] == ["; keeper.map@4 -> monitor Ask@11.left"]
+    assert found["writer.ctrl_out"] == ["-> monitor Ask@11.right (feedback)"]
+    assert found["Ask@11.to_left"] == ["-> output out.out"]
+    assert found["Ask@11.to_right"] == ["-> worker writer.ctrl_in (feedback)"]
+    wires = render_plan(plan, "text").split("\nwires\n")[1].split("\n\n")[0]
+    assert wires == "   Ask@11  keeper <-> writer : Ask, 2 states, steps told to keeper"
+    assert decode_json(render_plan(plan, "json"))["wires"] == [
+        {"node": "Ask@11", "left": "keeper", "right": "writer", "protocol": "Ask", "states": 2, "tags": ["back"]}
+    ]

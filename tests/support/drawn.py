@@ -13,7 +13,7 @@ from fabric.graph.ir import WORKERS, Channel, End, Graph, Kind, Node, Port
 from fabric.wire.payload import Prim
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = ("hello", "review", "debate")
+EXAMPLES = ("hello", "review", "debate", "shelf")
 
 
 def example(name: str) -> Graph:
