@@ -189,6 +189,9 @@ class _Checker:
                 if interface.inputs and inline.expr is not None:
                     use = cast("Any", interface.kind)
                     expr = infer(inline.expr, interface.inputs[0].type, use, self._report)
+                elif interface.kind == "map":  # a copy of a value
+                    whole = typed.Input(interface.inputs[0].type, inline.span)
+                    expr = typed.MakeProduct((whole, whole), Product((whole.type, whole.type)), inline.span)
                 if interface.is_sound:
                     self._check_morphism(decl, inline, interface, expr)
         return typed.Binding(

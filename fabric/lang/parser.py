@@ -146,6 +146,8 @@ class _Parser:
                 f"'{token.text}' is a reserved word and cannot be {what}",
                 help=f"choose another name, such as '{hint}'",
             )
+            if not token.starts_line:  # it was meant as a name: no statement starts here
+                self._next()
             raise _Refused
         raise self._refuse(what, "here")
 

@@ -16,8 +16,8 @@ from fabric.lang import syntax
 from fabric.lang.diagnostic import Report
 from fabric.lang.source import Span
 from fabric.lang.typed import Kind, Port
-from fabric.lang.types import TypeTable
-from fabric.wire.payload import JSON, UNIT, Record, Sum, Type, resolve, show
+from fabric.lang.types import TypeTable, is_consistent
+from fabric.wire.payload import JSON, UNIT, Product, Record, Sum, Type, resolve, show
 
 CONTROL_FIELDS = (
     "set_temp", "set_model", "stop", "pause", "resume", "get_memory", "format", "set_memory",
@@ -121,6 +121,8 @@ class _Reader:
 
     def read(self, prefix: str) -> Interface:
         ins, outs = self._side(self._decl.input), self._side(self._decl.output)
+        if self._is_diagonal(ins, outs):
+            self._kind = "map"
         if ins.is_stream != outs.is_stream:
             self._bad(
                 f"the signature of '{self._decl.name.text}' mixes a stream and a bare type",
@@ -145,6 +147,13 @@ class _Reader:
             ins.is_stream or self._kind in ("agent", "worker"),
             self._sound,
         )
+
+    def _is_diagonal(self, ins: _Side, outs: _Side) -> bool:
+        """Say whether this is a copy without ``!``: of one value it makes one pair, as a map would."""
+        if self._kind != "copy" or ins.is_stream or outs.is_stream:
+            return False
+        given, result = ins.types[0][0], resolve(outs.types[0][0])
+        return isinstance(result, Product) and all(is_consistent(given, item) for item in result.items[:2])
 
     def _bad(self, message: str, *, span: Span | None = None, help: str | None = None) -> None:  # noqa: A002
         self._sound = False

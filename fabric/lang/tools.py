@@ -16,7 +16,7 @@ from fabric.lang.diagnostic import Report
 from fabric.lang.signature import Interface
 from fabric.lang.source import Span
 from fabric.lang.types import is_consistent, is_subtype, why_not
-from fabric.wire.payload import BOOL, INT, STRING, UNIT, Field, ListOf, Record, Type, show
+from fabric.wire.payload import BOOL, INT, STRING, UNIT, Field, ListOf, Product, Record, Type, show
 
 _PATH = Field("path", STRING, False)
 
@@ -98,7 +98,8 @@ def _check_process(
         return
     reason = _PARTIAL.get(process.kind)
     inputs, outputs = process.main_inputs(), process.main_outputs()
-    if reason is None and (len(inputs) != 1 or len(outputs) > 1):
+    is_copy = process.kind == "copy"
+    if reason is None and (len(inputs) != 1 or (len(outputs) > 1 and not is_copy)):
         reason = f"it has {len(inputs)} inputs and {len(outputs)} outputs"
     if reason is not None:
         report.add(
@@ -111,7 +112,7 @@ def _check_process(
         )
         return
     if interface.is_sound and process.is_sound:
-        gives = outputs[0].type if outputs else UNIT
+        gives = Product(tuple(port.type for port in outputs)) if is_copy else outputs[0].type if outputs else UNIT
         _compare(decl, interface, inputs[0].type, gives, f"'{process.name}'", report)
 
 

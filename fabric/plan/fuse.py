@@ -11,8 +11,10 @@ from __future__ import annotations
 __all__ = ["fuse"]
 
 from fabric.graph.analysis import components, strongly_connected
-from fabric.graph.ir import WORKERS, Channel, End, Graph
+from fabric.graph.ir import WORKERS, Channel, End, Graph, Port
+from fabric.lang.types import is_subtype
 from fabric.plan.plan import Check, Emit, Route, Sink, Step, Transform
+from fabric.wire.payload import Product
 
 
 def fuse(graph: Graph) -> tuple[tuple[Route, ...], tuple[Sink, ...]]:
@@ -25,7 +27,9 @@ def fuse(graph: Graph) -> tuple[tuple[Route, ...], tuple[Sink, ...]]:
             source = End(node.id, port.name)
             if source in fusion.reader_of:
                 steps = fusion.steps(fusion.reader_of[source], producer=node.id)
-                trusted = node.kind not in ("input", *WORKERS)
+                trusted = node.kind not in ("input", *WORKERS) and not (
+                    node.kind == "barrier" and not is_subtype(Product(tuple(p.type for p in node.inputs)), port.type)
+                )
                 routes.append(Route(source, port.type, steps, trusted))
     while fusion.deep:
         channel, producer = fusion.deep.popitem()[1]
@@ -94,7 +98,7 @@ class _Fusion:
     def _steps_at(self, channel: Channel, producer: str, depth: int) -> tuple[Step, ...]:
         node = self.graph.nodes[channel.target.node]
         if node.id in self.cuts:
-            return (self._emit("merge", channel, producer),)
+            return self._declared(channel, node.outputs[0], (self._emit("merge", channel, producer),))
         match node.kind:
             case "discard":
                 return ()
@@ -106,18 +110,24 @@ class _Fusion:
                 return (self._emit("monitor", channel, producer),)
             case "agent" | "python" | "worker":
                 return (self._emit("worker", channel, producer),)
-        then = tuple(
-            step
-            for port in node.outputs
-            for step in self.steps(self.reader_of[End(node.id, port.name)], producer, depth + 1)
-        )
+        follow = {
+            port: self.steps(self.reader_of[End(node.id, port.name)], producer, depth + 1) for port in node.outputs
+        }
+        then = tuple(step for steps in follow.values() for step in steps)
         if node.kind in ("map", "filter", "project") and then:
             kind: Transform = Transform(
                 node.id, node.kind, node.expr, node.select, node.index,
                 node.inputs[0].type, node.outputs[0].type, then,
             )  # fmt: skip
             return (kind,)
-        return then  # id, copy, merge: nothing happens to the message
+        # id, copy, merge: nothing happens to the message, unless more is declared than is known of it
+        return tuple(step for port, steps in follow.items() for step in self._declared(channel, port, steps))
+
+    def _declared(self, channel: Channel, output: Port, then: tuple[Step, ...]) -> tuple[Step, ...]:
+        """Return steps behind a look at the message, if it may not have the type of the output that it passes."""
+        if not then or is_subtype(channel.check or channel.type, output.type):
+            return then
+        return (Check(channel.target.node, output.type, False, then),)
 
     def _emit(self, kind: str, channel: Channel, producer: str) -> Emit:
         feedback = self._component_of[producer] == self._component_of[channel.target.node]

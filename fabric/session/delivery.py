@@ -303,7 +303,8 @@ class Delivery:
             )
         self._marked[port] = expected
         committed = []
-        while self._committed < min(self._marked.values()):
+        # Markers of the other ports may come behind the end of the output, which has settled everything.
+        while self._unacked and self._committed < min(self._marked.values()):
             self._committed += 1
             committed.append(self._unacked.popleft())
         return committed

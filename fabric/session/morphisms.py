@@ -322,12 +322,15 @@ class _Writer:
             result = self._computed(step.expr, message)
         else:
             source = self._value(message)
-            value = self._fresh("v")
+            value, of = self._fresh("v"), resolve(message.type)
             if isinstance(step.index, str):
                 self._line(f"{value} = {self._select(source, step.index, message.type)}")
+                result = _Value(_field_type(of, step.index), None, value)
             else:
+                assert isinstance(of, Product)
+                assert step.index is not None
                 self._line(f"{value} = {source}[{step.index}]")
-            result = _Value(step.output, None, value)
+                result = _Value(of.items[step.index], None, value)
         self._steps(step.then, self._selected(result, step))
 
     def _computed(self, expr: Expr, message: _Value) -> _Value:
@@ -393,7 +396,7 @@ class _Writer:
                 return f"(not {self._boolean(of, message)})"
             case Unary(_, of):
                 source = self._expr(of, message)
-                return f"(-{source})" if resolve(of.type) == NUMBER else f"negative({source})"
+                return f"bounded(-{source})" if resolve(of.type) == INT else f"negative({source})"
             case Binary():
                 return self._binary(expr, message)
 
@@ -438,7 +441,7 @@ class _Writer:
             case "/":
                 return f"quotient({left}, {right})"
             case "%":
-                return f"modulo({left}, {right})"
+                return f"{'int_modulo' if types == (INT, INT) else 'modulo'}({left}, {right})"
         if textual:
             return f"({left} {expr.op} {right})"
         if types == (INT, INT):

@@ -570,10 +570,8 @@ class Session:
         entering = at_source and self.plan.graph.nodes[route.source.node].kind == "input"
         if not isinstance(error.cause, ValueRejected):
             code = "expr_eval"
-        elif at_source:
-            code = "input_type_mismatch" if entering else "output_type_mismatch"
         else:
-            code = "type_mismatch"
+            code = "input_type_mismatch" if entering else "output_type_mismatch"
         if code != "input_type_mismatch":  # that one never came in
             self._lost += 1
         node = route.source.port if entering else error.node

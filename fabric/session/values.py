@@ -13,6 +13,7 @@ __all__ = [
     "compare",
     "equal",
     "finite",
+    "int_modulo",
     "item",
     "member",
     "modulo",
@@ -125,19 +126,25 @@ def quotient(left: Any, right: Any) -> float:
     return finite(dividend / divisor)
 
 
-def modulo(left: Any, right: Any) -> Any:
-    """Return the remainder, with the sign of the divisor; of two ints an int."""
-    if not (type(left) is int and type(right) is int):
-        left, right = _floats("%", left, right)
+def modulo(left: Any, right: Any) -> float:
+    """Return the remainder, with the sign of the divisor, as ``number``."""
+    dividend, divisor = _floats("%", left, right)
+    if divisor == 0:
+        raise EvaluationError("division by zero")
+    return dividend % divisor
+
+
+def int_modulo(left: int, right: int) -> int:
+    """Return the remainder of two ints, with the sign of the divisor."""
     if right == 0:
         raise EvaluationError("division by zero")
     return left % right
 
 
 def negative(value: Any) -> Any:
-    """Return a ``json`` value that has to be a number, negated."""
+    """Return a value that has to be a number, negated, as ``number``."""
     if _is_number(value):
-        return bounded(-value) if isinstance(value, int) else -value
+        return -_floats("-", value, 0)[0]
     raise EvaluationError(f"cannot negate {_text(value)}")
 
 

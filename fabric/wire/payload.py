@@ -500,8 +500,8 @@ def decode_json(payload: bytes | str) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """Return a typed value as plain JSON values."""
-    return msgspec.to_builtins(value)
+    """Return a typed value as plain JSON values: what its JSON text would be read as."""
+    return _decode(encode_json(value))  # to_builtins would leave tuples, which are no JSON
 
 
 def json_schema(type_: Type) -> dict[str, Any]:

@@ -139,6 +139,20 @@ def test_a_worker_that_ends_without_an_answer_leaves_everything():
     assert [m.payload for m in left] == [b"a", b"b"]
 
 
+def test_markers_of_other_ports_may_come_behind_the_end_of_the_output():
+    """Its last message is settled by then."""
+    delivery = Delivery("judge", 1, 2)
+    delivery.mark(frozenset({"telemetry"}))
+    delivery.may_send = True
+    delivery.offer(message("x"), feedback=False)
+    taken(delivery)
+    delivery.hold("output", b"1", None)
+    assert delivery.returned("output", delivery.marker(1)) == []
+    head, left = delivery.end()
+    assert (head and head.seq, left) == (1, [])
+    assert delivery.returned("telemetry", delivery.marker(1)) == []
+
+
 def test_an_answer_that_was_not_held_counts_as_one():
     """``release: "early"`` passes outputs on at once; the message is done all the same when the worker ends."""
     delivery = edge(1, "a")
