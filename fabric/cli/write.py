@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["register"]
+__all__ = ["find_program", "register", "search_path"]
 
 import os
 import tempfile
@@ -23,6 +23,12 @@ from fabric.wire.payload import encode_json
 
 PROGRAM = typer.Argument(
     help="The program's file; left out: that of fabric.toml, or the only *.plumb file here.", show_default=False
+)
+INCLUDE = typer.Option(
+    "--include",
+    "-I",
+    help="A folder where modules are looked for, before those of PLUMB_PATH. May be repeated.",
+    show_default=False,
 )
 
 
@@ -55,9 +61,16 @@ def find_program(program: Path | None, project: ProjectSettings) -> Path:
     )
 
 
+def search_path(include: list[Path] | None) -> tuple[Path, ...]:
+    """Return where modules are looked for: the folders of ``-I``, then those of ``PLUMB_PATH``, without empty ones."""
+    listed = os.environ.get("PLUMB_PATH", "").split(os.pathsep)
+    return (*(include or ()), *(Path(folder) for folder in listed if folder))
+
+
 def check(
     programs: Annotated[list[Path] | None, typer.Argument(help="The programs' files.", show_default=False)] = None,
     output: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+    include: Annotated[list[Path] | None, INCLUDE] = None,
 ) -> None:
     """Check programs: syntax, names, types, wiring.
 
@@ -70,8 +83,9 @@ def check(
     failed = False
     reports = []
     settings = read_settings(Path.cwd())  # to be checked as well
+    folders = search_path(include)
     for program in programs or [find_program(None, settings)]:
-        module, diagnostics = check_text(read_source(program))
+        module, diagnostics = check_text(read_source(program), folders)
         failed |= module is None
         if output == "json":
             counts = {"types": len(module.types), "bindings": len(module.bindings)} if module else {}
