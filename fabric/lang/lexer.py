@@ -78,6 +78,7 @@ _TOKEN = re.compile(
     r"""
       (?P<space>[ \t\r\n\ufeff]+)
     | (?P<comment>\(\*)
+    | (?P<foreign>\#|//)
     | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
     | (?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?[A-Za-z0-9_]*)
     | (?P<string>")
@@ -91,7 +92,6 @@ _GOOD_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _ESCAPE = re.compile(r"\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _MEANT = {
-    "#": "comments are written (* ... *)",
     "\u201c": 'strings are written with straight quotes: "..."',
     "\u201d": 'strings are written with straight quotes: "..."',
     "'": 'strings are written with double quotes: "..."',
@@ -130,6 +130,8 @@ class _Lexer:
                     self._starts_line |= "\n" in match.group()
                 case "comment":
                     end = self._comment(at)
+                case "foreign":
+                    end = self._foreign_comment(at, end)
                 case "name":
                     word = match.group()
                     self._add(word if word in RESERVED else "name", at, end)
@@ -160,6 +162,15 @@ class _Lexer:
         what = f"'{char}'" if char.isprintable() else f"U+{ord(char):04X}"
         self._report.add("E0102", self._span(at, end), f"unexpected character {what}", help=_MEANT.get(char))
         return end
+
+    def _foreign_comment(self, start: int, end: int) -> int:
+        """Report a comment of another language and pass over it, since its words are no mistakes of their own."""
+        sign = self._text[start:end]
+        self._report.add(
+            "E0102", self._span(start, end), f"'{sign}' does not start a comment", help="comments are written (* ... *)"
+        )
+        line_end = self._text.find("\n", end)
+        return len(self._text) if line_end < 0 else line_end
 
     def _comment(self, start: int) -> int:
         depth = 0
