@@ -13,6 +13,7 @@ from fabric import __version__
 
 GROUPS = {
     "fabric.cli.check": ("check",),
+    "fabric.cli.diff": ("diff",),
     "fabric.cli.explain": ("explain",),
     "fabric.cli.write": ("plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),
