@@ -23,14 +23,14 @@ WORKERS: frozenset[Kind] = frozenset({"agent", "python", "worker"})
 """Kinds that run in a process of their own."""
 
 
-class End(msgspec.Struct, frozen=True, order=True):
+class End(msgspec.Struct, frozen=True, order=True, gc=False):
     """A port of a node."""
 
     node: str
     port: str
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A process of the flat graph.
 
     Attributes:
@@ -56,7 +56,7 @@ class Node(msgspec.Struct, frozen=True):
     wire: Wire | None = None
 
 
-class Channel(msgspec.Struct, frozen=True):
+class Channel(msgspec.Struct, frozen=True, gc=False):
     """An edge.
 
     Attributes:

@@ -97,6 +97,7 @@ class BodyBuilder:
         self.in_chains: dict[str, Span] = {}
         self.spawned: dict[str, Span] = {}
         self.uses: dict[str, Span] = {}
+        self._made: dict[str, int] = {}  # morphisms by word and line, so that a long line is not counted anew
         self.has_unknown_names = False  # so that what seems to be missing may only be misspelt
 
     def declare_channel(self, decl: syntax.ChannelDecl) -> None:
@@ -207,10 +208,11 @@ class BodyBuilder:
     def fresh(self, word: str, span: Span) -> str:
         """Return ``word@line``, or ``word@line.2`` for the second on that line."""
         base = f"{word}@{self.report.line(span)}"
-        name, count = base, 1
+        name, count = base, self._made.get(base, 1)
         while name in self.instances:
             count += 1
             name = f"{base}.{count}"
+        self._made[base] = count
         return name
 
     def connect(self, source: Source, target: Target) -> None:

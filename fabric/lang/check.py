@@ -95,10 +95,11 @@ class _Checker:
             for space, checker in self._imports.items()
             for name, interface in checker.interfaces.items()
         }
+        scope = self._scope()
         for name, interface in self.interfaces.items():
             if interface.kind != "plumb":
-                self._bindings[name] = self._simple(self._decls[name], interface)
-        self._bodies()
+                self._bindings[name] = self._simple(self._decls[name], interface, scope)
+        self._bodies(msgspec.structs.replace(scope, morphisms=self._morphisms()))
         self._report_unused_files()
 
     def typed_bindings(self) -> list[typed.Binding]:
@@ -125,14 +126,14 @@ class _Checker:
 
     # --- bindings without a body ---
 
-    def _simple(self, decl: syntax.BindingDecl, interface: Interface) -> typed.Binding:
+    def _simple(self, decl: syntax.BindingDecl, interface: Interface, scope: Scope) -> typed.Binding:
         config: dict[str, Any] = {}
         expr: typed.Expr | None = None
         select: tuple[str, ...] = ()
         index: int | str | None = None
         match decl.impl:
             case syntax.ConfiguredImpl() as impl:
-                config = check_config(decl.name.text, impl, self._scope(), self._report)
+                config = check_config(decl.name.text, impl, scope, self._report)
                 if impl.kind == "tool":
                     check_tool(decl, interface, self._known, self._report)
             case syntax.Chain((syntax.Inline() as inline,)):
@@ -203,10 +204,11 @@ class _Checker:
     # --- bodies ---
 
     def _scope(self) -> Scope:
+        """Return what may be mentioned here; the morphisms are not known until all bindings without a body are."""
         unusable = {f"{space}.{name}" for space, checker in self._imports.items() for name in checker.unusable}
         return Scope(
             self._known,
-            self._morphisms(),
+            {},
             self.unusable | unusable,
             frozenset(self._imports),
             self._file.damaged,
@@ -223,8 +225,7 @@ class _Checker:
             if binding.kind != "plumb"
         }
 
-    def _bodies(self) -> None:
-        scope = self._scope()
+    def _bodies(self, scope: Scope) -> None:
         uses = {name: dict(_called(decl)) for name, decl in self._decls.items()}
         for name, interface in self.interfaces.items():
             if interface.kind != "plumb":

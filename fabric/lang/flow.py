@@ -17,7 +17,7 @@ from fabric.lang.types import is_subtype, record_variants
 from fabric.wire.payload import JSON, Product, Record, Type, resolve
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """What flows out of an element of a chain, at one port.
 
     Attributes:
@@ -36,7 +36,7 @@ class Source(msgspec.Struct, frozen=True):
     is_empty: bool = False
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """Where messages go; ``what`` names the port in messages, as in ``input of 'editor'``."""
 
     endpoint: Endpoint | None

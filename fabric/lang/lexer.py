@@ -118,36 +118,39 @@ class _Lexer:
         self._unreliable_from: int | None = None
 
     def run(self) -> Lexed:
-        text, at = self._text, 0
-        while at < len(text):
-            match = _TOKEN.match(text, at)
+        text, length, at = self._text, len(self._text), 0
+        token_at = _TOKEN.match
+        while at < length:
+            match = token_at(text, at)
             if match is None:
                 at = self._unknown(at)
                 continue
             end = match.end()
-            match match.lastgroup:
+            match match.lastgroup:  # the most frequent ones first
                 case "space":
-                    self._starts_line |= "\n" in match.group()
-                case "comment":
-                    end = self._comment(at)
-                case "foreign":
-                    end = self._foreign_comment(at, end)
+                    if "\n" in match[0]:
+                        self._starts_line = True
                 case "name":
-                    word = match.group()
+                    word = match[0]
                     self._add(word if word in RESERVED else "name", at, end)
+                case "sign":
+                    sign = match[0]
+                    self._add("->" if sign == "→" else sign, at, end)
                 case "number":
                     self._number(at, end)
                 case "string":
                     end = self._string(at)
-                case _:
-                    sign = match.group()
-                    self._add("->" if sign == "→" else sign, at, end)
+                case "comment":
+                    end = self._comment(at)
+                case "foreign":
+                    end = self._foreign_comment(at, end)
             at = end
         self._add("eof", at, at)
         return Lexed(tuple(self._tokens), tuple(self._comments), self._unreliable_from)
 
     def _add(self, kind: str, start: int, end: int, value: Any = None) -> None:
-        self._tokens.append(Token(kind, self._text[start:end], self._span(start, end), value, self._starts_line))
+        span = Span(self._start + start, self._start + end)
+        self._tokens.append(Token(kind, self._text[start:end], span, value, self._starts_line))
         self._starts_line = False
 
     def _span(self, start: int, end: int) -> Span:

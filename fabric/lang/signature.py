@@ -27,7 +27,7 @@ CONTROL_FIELDS = (
 _BARE_ALLOWED = ("tool", "id", "map", "copy", "discard")
 
 
-class PortDecl(msgspec.Struct, frozen=True):
+class PortDecl(msgspec.Struct, frozen=True, gc=False):
     """A port and where the program says its type."""
 
     name: str
@@ -35,7 +35,7 @@ class PortDecl(msgspec.Struct, frozen=True):
     span: Span
 
 
-class Interface(msgspec.Struct, frozen=True):
+class Interface(msgspec.Struct, frozen=True, gc=False):
     """How a binding looks from outside.
 
     Attributes:
