@@ -14,7 +14,7 @@ import msgspec
 
 from fabric.lang import syntax, typed
 from fabric.lang.diagnostic import Report
-from fabric.lang.flow import Source, Target, remedy
+from fabric.lang.flow import BARRIER, Source, Target, remedy
 from fabric.lang.morphisms import Shape
 from fabric.lang.signature import Interface, PortDecl, ports
 from fabric.lang.source import Span
@@ -97,6 +97,10 @@ class BodyBuilder:
         self.in_chains: dict[str, Span] = {}
         self.spawned: dict[str, Span] = {}
         self.uses: dict[str, Span] = {}
+        self._unpaired: set[Endpoint] = set()  # targets of tuples to which something else was sent
+        self.runs_on: dict[int, str] = {}  # offsets of chains in one line: what to say if a ';' is missing there
+        self.excused: set[int] = set()  # offsets of chains whose beginning was reported with the chain before
+        self._by_name = by_name
         self._made: dict[str, int] = {}  # morphisms by word and line, so that a long line is not counted anew
         self.has_unknown_names = False  # so that what seems to be missing may only be misspelt
 
@@ -136,6 +140,16 @@ class BodyBuilder:
     def interface_of(self, name: syntax.Name) -> Interface | None:
         """Return the interface of a process; None if there is none, which is reported unless the name is local."""
         if name.module is None and self.local(name.text) and name.text not in self.scope.interfaces:
+            return None
+        if not self._by_name and name.text in ("input", "output") and name.full not in self.scope.interfaces:
+            if not self.has_unknown_names:
+                self.has_unknown_names = True
+                self.report.add(
+                    "E0202",
+                    name.span,
+                    f"there is no '{name.text}' here: this chain stands outside of a body",
+                    help="leave 'input' and 'output' out, or write  plumb(input, output) { ... }",
+                )
             return None
         local = [*self.inputs, *self.outputs, *self.channels]
         interface = self.scope.process(
@@ -252,6 +266,11 @@ class BodyBuilder:
 
     def mismatch(self, source: Source, target: Target) -> None:
         """Report that messages do not fit where they go."""
+        help_ = remedy(source, target)
+        if help_ == BARRIER and target.endpoint is not None:
+            if target.endpoint in self._unpaired:
+                return
+            self._unpaired.add(target.endpoint)
         declared = f" (line {self.report.line(source.declared)})" if source.declared else ""
         related = []
         if target.declared is not None:
@@ -264,7 +283,7 @@ class BodyBuilder:
             label=f"{source.text} produces !{show(source.type)}{declared}",
             related=related,
             notes=why_not(source.type, target.type),
-            help=remedy(source, target),
+            help=help_,
         )
 
     def mark_read(self, source: Source) -> None:

@@ -290,6 +290,13 @@ class _Checker:
 
     # --- main ---
 
+    def _outermost(self, streams: list[str]) -> str:
+        """Say which one to call 'main': the one that no other has in its body, if there is one."""
+        bodies = [binding.body for binding in self._bindings.values() if binding.body is not None]
+        inner = {instance.binding for body in bodies for instance in body.instances}
+        outer = [name for name in streams if name not in inner]
+        return f"give '{outer[0]}' the name 'main'" if len(outer) == 1 else "name one of them 'main'"
+
     def find_main(self) -> str | None:
         """Return the process that runs, or report that there is none."""
         if "main" in self.interfaces:
@@ -322,7 +329,7 @@ class _Checker:
                 "E0206",
                 end,
                 f"which process is to run? There is no 'main', and there are {len(streams)}: {some}",
-                help="name one of them 'main'",
+                help=self._outermost(streams),
             )
         return None
 

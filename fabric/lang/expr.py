@@ -288,7 +288,16 @@ class _Inference:
             expr.op_span,
             message,
             related=[(left.span, show(left.type)), (right.span, show(right.type))],
+            help="write the number without quotes" if _quotes_a_number(left, right) else None,
         )
+
+
+def _quotes_a_number(left: typed.Expr, right: typed.Expr) -> bool:
+    """Whether one side is a number, and the other one the text of one."""
+    return any(
+        isinstance(text, typed.Literal_) and str(text.value).replace(".", "", 1).isdigit() and other.type in _NUMERIC
+        for text, other in ((left, right), (right, left))
+    )
 
 
 def _may_be_absent(expr: typed.Expr) -> bool:

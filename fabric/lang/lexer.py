@@ -86,6 +86,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_OTHER_QUOTES = re.compile(r"'[^'\n]*'|[\u201c\u201d][^\u201c\u201d\n]*[\u201c\u201d]")
 _COMMENT_EDGE = re.compile(r"\(\*|\*\)")
 _STRING_END = re.compile(r'"|\\.', re.DOTALL)
 _GOOD_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -157,7 +158,13 @@ class _Lexer:
         return Span(self._start + start, self._start + end)
 
     def _unknown(self, at: int) -> int:
-        """Report a run of characters that no token starts with; return where it ends."""
+        """Report a run of characters that no token starts with, or a string in other quotes; return where it ends."""
+        if quoted := _OTHER_QUOTES.match(self._text, at):
+            end = quoted.end()
+            help_ = 'strings are written with straight double quotes: "..."'
+            self._report.add("E0102", self._span(at, end), f"unexpected character '{self._text[at]}'", help=help_)
+            self._add("string", at, end, self._text[at + 1 : end - 1])
+            return end
         end = at + 1
         while end < len(self._text) and not _TOKEN.match(self._text, end):
             end += 1
