@@ -57,7 +57,7 @@ class Labels(msgspec.Struct, frozen=True):
 
     Attributes:
         bindings: the name to use for a binding; others keep theirs.
-        ports: the name to use for a port of a binding or (``BOUNDARY``) of the body; others keep theirs.
+        ports: the name to use for a port of a binding; others keep theirs.
         plain: the ports of a binding that need no mention: its only input, its only output.
     """
 
@@ -74,8 +74,8 @@ class Labels(msgspec.Struct, frozen=True):
         return self.ports.get((binding, port), port)
 
 
-def look_inside(body: Body, labels: Labels) -> Inside:
-    """Return what is in a body."""
+def look_inside(body: Body, around: str, labels: Labels) -> Inside:
+    """Return what is in a body, which is that of the binding ``around``."""
     instances = {instance.name: instance for instance in body.instances}
     clear = _what_passes_on(body)
     edges = _without(body, clear)
@@ -83,9 +83,9 @@ def look_inside(body: Body, labels: Labels) -> Inside:
     ends: Counter[_Edge] = Counter()
     for (source, out, target, into), count in edges.items():
         ends[
-            _end(source, out, labels, "<"),
+            _end(source, out, around, labels, "<"),
             _port(source, out, instances, labels),
-            _end(target, into, labels, ">"),
+            _end(target, into, around, labels, ">"),
             _port(target, into, instances, labels),
         ] += count
     processes = Counter(labels.binding(i.binding) for i in body.instances if i.binding is not None)
@@ -142,9 +142,9 @@ def _label(instance: Instance, labels: Labels) -> str:
     return fields if instance.kind == "map" and fields and not argument else f"{instance.kind}{argument}{fields}"
 
 
-def _end(name: str, port: str, labels: Labels, way: str) -> str:
+def _end(name: str, port: str, around: str, labels: Labels, way: str) -> str:
     """Return the node of an end: the name of an instance, or for each port of the body one of its own."""
-    return name if name != BOUNDARY else f"{way}{labels.port(BOUNDARY, port)}"
+    return name if name != BOUNDARY else f"{way}{labels.port(around, port)}"
 
 
 def _port(name: str, port: str, instances: Mapping[str, Instance], labels: Labels) -> str:
