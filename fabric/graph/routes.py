@@ -186,12 +186,15 @@ def _routes(
             (_, _, target, into), count, source, via, passed = todo.pop()
             if is_named(target):
                 routes[Route(source, name(target, into), via)] += count
+            elif target not in leaving:  # a morphism whose output nobody reads
+                routes[Route(source, nodes[target], via)] += count
             elif target not in passed:
                 inputs = [port.name for port in instances[target].inputs]
                 side = f"side {inputs.index(into) + 1} of a " if len(inputs) > 1 else ""
                 step = side + nodes[target]
                 todo += [
-                    (edge, count * more, source, (*via, step), passed | {target}) for edge, more in leaving[target]
+                    (edge, count * more, source, (*via, step), passed | {target})
+                    for edge, more in leaving.get(target, ())
                 ]
     return routes
 

@@ -232,6 +232,12 @@ def test_a_program_is_the_same_as_itself_with_its_declarations_shuffled(name):
             "let f : !int -> !int = plumb(a, b) { a ; map(value + 2) ; b }\nlet main : !int -> !int = f",
             ["in f: a feeds b through map(value + 2), before through map(value + 1)"],
         ),
+        (
+            body("task ; writer ; done"),
+            body("task ; writer ; done", "(writer * writer) ; barrier ; filter(value[0] = \"\")"),
+            ["writer now feeds filter(value[0] = \"\") through side 1 of a barrier",
+             "writer now feeds filter(value[0] = \"\") through side 2 of a barrier"],
+        ),
         # loops
         (
             body("task ; writer ; verify ; done"),
