@@ -67,6 +67,8 @@ class Scope(msgspec.Struct, frozen=True):
         if interface is None and name.full not in self.silent:
             candidates = [*local, *self.interfaces]
             hint = report.suggest(name.full, candidates)
+            if name.full in self.types.types:
+                hint = f"'{name.full}' is a type; a chain has processes, which make such messages or take them"
             report.add("E0202", name.span, f"there is no {what} '{name.full}'", help=hint)
         return interface
 

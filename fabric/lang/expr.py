@@ -110,7 +110,11 @@ def _field_type(type_: Type, name: syntax.Name, use: Use, report: Report) -> Typ
             name.span,
             f"there is no field '{name.text}' in {show(type_)}",
             notes=[f"its fields are: {', '.join(names)}"] if names else [],
-            help=report.suggest(name.text, names) if names else f"{what} {show(type_)}, which has no fields",
+            help=f"write '{_CONSTANTS[name.text]}'"
+            if name.text in _CONSTANTS
+            else report.suggest(name.text, names)
+            if names
+            else f"{what} {show(type_)}, which has no fields",
         )
         return None
     if isinstance(inner, Sum) and use == "map" and len(found) < len(inner.variants):
@@ -132,6 +136,9 @@ def _field_type(type_: Type, name: syntax.Name, use: Use, report: Report) -> Typ
         )
     return joined
 
+
+_CONSTANTS = {"True": "true", "False": "false", "None": "null", "nil": "null"}
+"""What other languages write."""
 
 _NUMERIC = (INT, NUMBER)
 

@@ -270,6 +270,8 @@ class _Parser:
         start = self._next()
         if path := self._parse("string"):
             return syntax.UseDecl(path.value, True, self._since(start.span))
+        if self._token.kind in (".", "/"):
+            raise self._refuse("the name of a module", "here", help='a path needs quotes: use "./lib.plumb"')
         name = self._expect_name("the name of a module")
         return syntax.UseDecl(name.text, False, self._since(start.span))
 
@@ -277,7 +279,11 @@ class _Parser:
         name = self._expect_name("the name of a process")
         self._expect(":", f"after '{name.text}'", help=f"write 'let {name.text} : !A -> !B = ...'")
         input_ = self._expect_type()
-        self._expect("->", f"in the signature of '{name.text}'", help="a process has a signature: !A -> !B")
+        self._expect(
+            "->",
+            f"in the signature of '{name.text}'",
+            help=hint_for(f"in the signature of '{name.text}'", self._token) or "a process has a signature: !A -> !B",
+        )
         output = self._expect_type()
         self._expect("=", f"after the signature of '{name.text}'")
         impl = self._expect_impl()
@@ -342,7 +348,7 @@ class _Parser:
         if token.kind in ("agent", "tool"):
             self._next()
             return self._expect_configured(token)
-        if token.kind == "name" and token.text in ("python", "worker") and self._peek().kind == "{":
+        if token.kind == "name" and token.text in ("python", "worker") and self._peek().kind in ("{", "("):
             self._next()
             return self._expect_configured(token)
         if token.kind == "plumb":
@@ -600,7 +606,9 @@ class _Parser:
             case "project":
                 index = self._expect_index()
             case "mux":
-                self._expect_name("the word 'source'")
+                if not self._is_word("source"):
+                    raise self._refuse("'source'", "in 'mux'", help="write mux(source: process)")
+                self._next()
                 self._expect(":", "after 'source'", help="write mux(source: process)")
                 source = self._expect_qname("a process")
         self._expect(")", f"after the argument of '{token.text}'", opened=opened)

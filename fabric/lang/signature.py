@@ -171,6 +171,14 @@ class _Reader:
         match type_:
             case syntax.StreamType(of):
                 return _Side(((self._types.value_type(of), type_.span),), True)
+            case syntax.SumType(variants) if isinstance(variants[0], syntax.StreamType):
+                plain = tuple(part.of if isinstance(part, syntax.StreamType) else part for part in variants)
+                self._bad(
+                    "'!' stands before a whole sum, not before one of its variants",
+                    span=type_.span,
+                    help="write parentheses: !(A | B)",
+                )
+                return _Side(((self._types.value_type(syntax.SumType(plain, type_.span)), type_.span),), True)
             case syntax.ProductType(items) if any(isinstance(item, syntax.StreamType) for item in items):
                 types = []
                 for item in items:

@@ -57,6 +57,8 @@ def _note_run_ons(statements: Sequence[syntax.Statement], body: BodyBuilder) -> 
         if body.report.line(before.span) == body.report.line(behind.span):
             last, first = (words(element).strip("'") for element in (before.elements[-1], behind.elements[0]))
             hint = f"is a ';' missing?  {last} ; {first}"
+            if before.span.end == behind.span.start and isinstance(behind.elements[0], syntax.Group):
+                hint = f"processes are not called, they are joined by ';':  a ; {last} ; b"
             body.runs_on[behind.span.start] = hint
             if len(before.elements) == 1:
                 body.runs_on[before.span.start] = hint

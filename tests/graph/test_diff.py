@@ -6,10 +6,13 @@ import random
 import re
 
 import pytest
+from msgspec.structs import replace
 from programs import PROGRAMS, Chunk, chunks
 
 from fabric.graph.diff import Change, compare
 from fabric.lang.check import check_source
+from fabric.lang.typed import Done, Exchange, Protocol
+from fabric.wire.payload import Prim
 
 AGENTS = """
 type Check = { pass: bool, why: string }
@@ -270,6 +273,24 @@ def test_two_barriers_that_join_other_pairs_are_told_apart():
         }}"""
     old, new = text.format("b", "d"), text.format("d", "b")
     assert changes(old, new) == ["in main: messages are joined otherwise"]
+
+
+def test_protocols_are_compared_by_their_steps():
+    """By name; where a protocol stands in the file does not matter."""
+    module = module_of(one("!string -> !string"))
+    ask = Protocol("Ask", (Exchange("there", Prim("string"), 1), Done()))
+    tell = Protocol("Tell", (Exchange("back", Prim("string"), 1), Done()))
+    other = Protocol("Ask", (Exchange("there", Prim("int"), 1), Done()))
+
+    def having(*protocols):
+        return replace(module, protocols={protocol.name: protocol for protocol in protocols})
+
+    assert compare(having(ask, tell), having(tell, ask)) == ()
+    assert [c.text for c in compare(having(ask), having(other))] == ["the protocol Ask has other steps"]
+    assert [c.text for c in compare(having(ask), having(tell))] == [
+        "removed the protocol Ask",
+        "added the protocol Tell",
+    ]
 
 
 def test_a_change_has_a_word_for_programs():
