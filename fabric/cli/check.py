@@ -163,7 +163,10 @@ def _print_text(checked: Sequence[Checked], *, strict: bool, quiet: bool) -> Non
 def _contents(module: Module | None) -> str:
     if module is None:
         return "nothing to run, used by others"
-    return f"{count_of(len(module.types), 'type')}, {count_of(_count_bindings(module), 'binding')}"
+    counted = [count_of(len(module.types), "type"), count_of(_count_bindings(module), "binding")]
+    if module.protocols:
+        counted.append(count_of(len(module.protocols), "protocol"))
+    return ", ".join(counted)
 
 
 def _count_bindings(module: Module) -> int:
@@ -186,7 +189,10 @@ def _as_json(checked: Sequence[Checked]) -> dict[str, object]:
     files = []
     for program in checked:
         module = program.module
-        counts = {"types": len(module.types), "bindings": _count_bindings(module)} if module else {}
+        counts: dict[str, int] = {}
+        if module is not None:
+            counts = {"types": len(module.types), "protocols": len(module.protocols)}
+            counts["bindings"] = _count_bindings(module)
         found = [to_json(diagnostic) for diagnostic in program.diagnostics]
         files.append({"file": program.path, "ok": program.ok, **counts, "diagnostics": found})
     return {"v": 1, "ok": all(program.ok for program in checked), "files": files}
