@@ -66,6 +66,7 @@ class _Parser:
         self._token = tokens[0]
         self._depth = 0
         self._height = 0  # of the expression that was read last
+        self._in_inner = False
         self._inner: list[syntax.Declaration] = []  # found inside of a body, where none may be
 
     # --- tokens ---
@@ -418,7 +419,7 @@ class _Parser:
         statements: list[syntax.Statement] = []
         damaged = False
         while not self._is("}"):
-            inner = self._is("let") and self._is_indented() and self._at_declaration()
+            inner = not self._in_inner and self._is("let") and self._is_indented() and self._at_declaration()
             if self._is("eof") or (not inner and self._at_declaration()):
                 raise self._refuse("'}'", "at the end of the body", opened=brace)
             begin = self._at
@@ -447,7 +448,11 @@ class _Parser:
             "a process cannot be declared inside of a body",
             help=f"move 'let {self._token.text} ...' out of the body; the body mentions it by its name",
         )
-        return self._expect_binding(start.span)
+        self._in_inner = True  # one level of this is a slip; in a second one a brace is missing
+        try:
+            return self._expect_binding(start.span)
+        finally:
+            self._in_inner = False
 
     def _skip_to_statement(self, begin: int) -> None:
         """Skip to the end of the body, or to a token that starts a line, outside brackets, and goes on no chain."""

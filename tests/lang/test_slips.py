@@ -14,6 +14,15 @@ def body(statement):
     return f"{DECLARED}let main : !string -> !json = plumb(i, o) {{ {statement} }}\n"
 
 
+@pytest.mark.parametrize("depth", [10, 500, 3_000])
+def test_bodies_inside_of_bodies_do_not_exhaust_the_stack(depth):
+    """Each is a mistake."""
+    program = " let main : !int -> !int = plumb(i, o) { " * depth
+    _, diagnostics = check_source(Source("main.plumb", program))
+    assert {diagnostic.code for diagnostic in diagnostics} >= {"E0101"}
+    assert len(diagnostics) >= depth
+
+
 @pytest.mark.parametrize(
     ("program", "code", "hint"),
     [
