@@ -611,9 +611,7 @@ class _Parser:
             case "project":
                 index = self._expect_index()
             case "mux":
-                if not self._is_word("source"):
-                    raise self._refuse("'source'", "in 'mux'", help="write mux(source: process)")
-                self._next()
+                self._expect_name("the word 'source'")
                 self._expect(":", "after 'source'", help="write mux(source: process)")
                 source = self._expect_qname("a process")
         self._expect(")", f"after the argument of '{token.text}'", opened=opened)
