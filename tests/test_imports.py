@@ -48,7 +48,7 @@ def test_the_command_line_loads_nothing_until_it_knows_the_command():
         assert found & (FRAMEWORKS | LOOP_AND_SOCKETS | {"msgspec", "re", "argparse", "subprocess"}) == set()
 
 
-@pytest.mark.parametrize("command", ["check", "graph", "plan"])
+@pytest.mark.parametrize("command", ["check", "diff", "explain", "graph", "plan"])
 def test_commands_that_start_nothing_load_neither_loop_nor_sockets(command: str):
     """They are run in editors, for each keystroke."""
     assert loaded(f"from fabric.cli.app import make_app\nmake_app('{command}')") & LOOP_AND_SOCKETS == set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fabric.lang.check import check_source
-from fabric.lang.diagnostic import render_text
+from fabric.lang.diagnostic import render_all
 from fabric.lang.source import Source
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def test_the_broken_program_gives_the_diagnostic():
     broken = (ROOT / path).read_text().replace("!string -> !string = agent", "!string -> !int = agent")
     module, diagnostics = check_source(Source(path, broken))
     assert module is None
-    assert [render_text(diagnostic).strip() for diagnostic in diagnostics] == [blocks("text")[0].strip()]
+    assert render_all(diagnostics) == blocks("text")[0].strip()
 
 
 def test_each_of_the_two_commands_stands_on_one_line():

@@ -12,7 +12,10 @@ import typer
 from fabric import __version__
 
 GROUPS = {
-    "fabric.cli.write": ("check", "plan", "graph"),
+    "fabric.cli.check": ("check",),
+    "fabric.cli.diff": ("diff",),
+    "fabric.cli.explain": ("explain",),
+    "fabric.cli.write": ("plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),
     "fabric.cli.service": ("ps", "logs", "attach", "wait", "down"),
     "fabric.cli.steer": ("stop", "start", "restart"),

@@ -1,8 +1,8 @@
-"""Commands about a program's text: nothing is started."""
+"""Commands that show what a program is, and what commands about programs share: nothing is started."""
 
 from __future__ import annotations
 
-__all__ = ["find_program", "register", "search_path"]
+__all__ = ["INCLUDE", "PROGRAM", "find_program", "register", "search_path"]
 
 import os
 import tempfile
@@ -11,15 +11,12 @@ from typing import Annotated
 
 import typer
 
-from fabric.cli.report import count_of, print_line, use_color
-from fabric.compiler import check_file, check_text, compile_file, read_source
-from fabric.errors import ConfigError, ProgramError
+from fabric.compiler import check_file, compile_file
+from fabric.errors import ConfigError
 from fabric.graph.render import FORMATS, render
 from fabric.graph.svg import draw_svg
-from fabric.lang.diagnostic import render_all, to_json
 from fabric.plan.render import render_plan
 from fabric.settings import ProjectSettings, read_settings
-from fabric.wire.payload import encode_json
 
 PROGRAM = typer.Argument(
     help="The program's file; left out: that of fabric.toml, or the only *.plumb file here.", show_default=False
@@ -34,7 +31,6 @@ INCLUDE = typer.Option(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    app.command()(check)
     app.command()(plan)
     app.command()(graph)
 
@@ -65,52 +61,6 @@ def search_path(include: list[Path] | None) -> tuple[Path, ...]:
     """Return where modules are looked for: the folders of ``-I``, then those of ``PLUMB_PATH``, without empty ones."""
     listed = os.environ.get("PLUMB_PATH", "").split(os.pathsep)
     return (*(include or ()), *(Path(folder) for folder in listed if folder))
-
-
-def check(
-    programs: Annotated[list[Path] | None, typer.Argument(help="The programs' files.", show_default=False)] = None,
-    output: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
-    include: Annotated[list[Path] | None, INCLUDE] = None,
-) -> None:
-    """Check programs: syntax, names, types, wiring.
-
-    Examples: fabric check main.plumb; fabric check --format json a.plumb b.plumb
-
-    Exit codes: 0 all is well (warnings are printed), 2 a program does not check or cannot be read.
-    """
-    if output not in ("text", "json"):
-        raise ConfigError(f"--format {output}: expected text or json")
-    failed = False
-    reports = []
-    settings = read_settings(Path.cwd())  # to be checked as well
-    folders = search_path(include)
-    for program in programs or [find_program(None, settings)]:
-        module, diagnostics = check_text(read_source(program), folders)
-        failed |= module is None
-        if output == "json":
-            counts = (
-                {
-                    "types": len(module.types),
-                    "protocols": len(module.protocols),
-                    "bindings": len(module.bindings),
-                }
-                if module
-                else {}
-            )
-            found = [to_json(diagnostic) for diagnostic in diagnostics]
-            reports.append({"file": str(program), "ok": module is not None, **counts, "diagnostics": found})
-            continue
-        if diagnostics:
-            print_line(render_all(diagnostics, color=use_color()))
-        if module is not None:
-            counted = [count_of(len(module.types), "type"), count_of(len(module.bindings), "binding")]
-            if module.protocols:
-                counted.append(count_of(len(module.protocols), "protocol"))
-            typer.echo(f"{program}: ok ({', '.join(counted)})")
-    if output == "json":
-        typer.echo(encode_json({"v": 1, "ok": not failed, "files": reports}).decode())
-    if failed:
-        raise typer.Exit(ProgramError.exit_code)
 
 
 def plan(

@@ -34,14 +34,14 @@ MONITORED = {"left": Monitored("there", "to_right"), "right": Monitored("back", 
 """The inputs of a ``monitor``."""
 
 
-class End(msgspec.Struct, frozen=True, order=True):
+class End(msgspec.Struct, frozen=True, order=True, gc=False):
     """A port of a node."""
 
     node: str
     port: str
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A process of the flat graph.
 
     Attributes:
@@ -67,7 +67,7 @@ class Node(msgspec.Struct, frozen=True):
     wire: Wire | None = None
 
 
-class Channel(msgspec.Struct, frozen=True):
+class Channel(msgspec.Struct, frozen=True, gc=False):
     """An edge.
 
     Attributes:

@@ -14,7 +14,7 @@ import msgspec
 
 from fabric.lang import syntax, typed
 from fabric.lang.diagnostic import Report
-from fabric.lang.flow import Source, Target, remedy
+from fabric.lang.flow import BARRIER, Source, Target, remedy
 from fabric.lang.morphisms import Shape
 from fabric.lang.protocols import ProtocolTable
 from fabric.lang.signature import Interface, PortDecl, ports
@@ -69,6 +69,8 @@ class Scope(msgspec.Struct, frozen=True):
         if interface is None and name.full not in self.silent:
             candidates = [*local, *self.interfaces]
             hint = report.suggest(name.full, candidates)
+            if name.full in self.types.types:
+                hint = f"'{name.full}' is a type; a chain has processes, which make such messages or take them"
             report.add("E0202", name.span, f"there is no {what} '{name.full}'", help=hint)
         return interface
 
@@ -99,6 +101,11 @@ class BodyBuilder:
         self.in_chains: dict[str, Span] = {}
         self.spawned: dict[str, Span] = {}
         self.uses: dict[str, Span] = {}
+        self._unpaired: set[Endpoint] = set()  # targets of tuples to which something else was sent
+        self.runs_on: dict[int, str] = {}  # offsets of chains in one line: what to say if a ';' is missing there
+        self.excused: set[int] = set()  # offsets of chains whose beginning was reported with the chain before
+        self._by_name = by_name
+        self._made: dict[str, int] = {}  # morphisms by word and line, so that a long line is not counted anew
         self.has_unknown_names = False  # so that what seems to be missing may only be misspelt
 
     def declare_channel(self, decl: syntax.ChannelDecl) -> None:
@@ -137,6 +144,16 @@ class BodyBuilder:
     def interface_of(self, name: syntax.Name) -> Interface | None:
         """Return the interface of a process; None if there is none, which is reported unless the name is local."""
         if name.module is None and self.local(name.text) and name.text not in self.scope.interfaces:
+            return None
+        if not self._by_name and name.text in ("input", "output") and name.full not in self.scope.interfaces:
+            if not self.has_unknown_names:
+                self.has_unknown_names = True
+                self.report.add(
+                    "E0202",
+                    name.span,
+                    f"there is no '{name.text}' here: this chain stands outside of a body",
+                    help="leave 'input' and 'output' out, or write  plumb(input, output) { ... }",
+                )
             return None
         local = [*self.inputs, *self.outputs, *self.channels]
         interface = self.scope.process(
@@ -209,10 +226,11 @@ class BodyBuilder:
     def fresh(self, word: str, span: Span) -> str:
         """Return ``word@line``, or ``word@line.2`` for the second on that line."""
         base = f"{word}@{self.report.line(span)}"
-        name, count = base, 1
+        name, count = base, self._made.get(base, 1)
         while name in self.instances:
             count += 1
             name = f"{base}.{count}"
+        self._made[base] = count
         return name
 
     def connect(self, source: Source, target: Target) -> None:
@@ -252,6 +270,11 @@ class BodyBuilder:
 
     def mismatch(self, source: Source, target: Target) -> None:
         """Report that messages do not fit where they go."""
+        help_ = remedy(source, target)
+        if help_ == BARRIER and target.endpoint is not None:
+            if target.endpoint in self._unpaired:
+                return
+            self._unpaired.add(target.endpoint)
         declared = f" (line {self.report.line(source.declared)})" if source.declared else ""
         related = []
         if target.declared is not None:
@@ -264,7 +287,7 @@ class BodyBuilder:
             label=f"{source.text} produces !{show(source.type)}{declared}",
             related=related,
             notes=why_not(source.type, target.type),
-            help=remedy(source, target),
+            help=help_,
         )
 
     def mark_read(self, source: Source) -> None:

@@ -167,7 +167,8 @@ class Chains:
     def _refuse_target(self, ref: syntax.Ref) -> None:
         name = ref.name.full
         if name in self._body.inputs and not ref.port:
-            message, hint = f"'{name}' is an input of this body: messages come from it, none can go there", None
+            message = f"'{name}' is an input of this body: messages come from it, none can go there"
+            hint: str | None = f"send them to the process that '{name}' feeds:  {name} ; a  makes  b ; a"
         elif ref.port:
             message = f"'{name}@{ref.port.text}' is an output port: messages come from it, none can go there"
             hint = f"end the chain before it, and start another one with '{name}@{ref.port.text}'"
@@ -189,7 +190,7 @@ class Chains:
                     "E0504",
                     ref.span,
                     f"'{name}' is an output of this body: messages go there, none come from it",
-                    help="end the chain here, and start another one",
+                    help=f"take what '{name}' gets from where it comes:  a ; {name}  and  a ; b",
                 )
                 return [poison(ref.span)]
             if name in self._body.channels:

@@ -138,10 +138,11 @@ class _Checker:
             for space, checker in self._imports.items()
             for name, interface in checker.interfaces.items()
         }
+        scope = self._scope()
         for name, interface in self.interfaces.items():
             if interface.kind != "plumb":
-                self._bindings[name] = self._simple(self._decls[name], interface)
-        self._bodies()
+                self._bindings[name] = self._simple(self._decls[name], interface, scope)
+        self._bodies(msgspec.structs.replace(scope, morphisms=self._morphisms()))
         self._report_unused_files()
 
     def analysis(self) -> FileAnalysis:
@@ -173,14 +174,14 @@ class _Checker:
 
     # --- bindings without a body ---
 
-    def _simple(self, decl: syntax.BindingDecl, interface: Interface) -> typed.Binding:
+    def _simple(self, decl: syntax.BindingDecl, interface: Interface, scope: Scope) -> typed.Binding:
         config: dict[str, Any] = {}
         expr: typed.Expr | None = None
         select: tuple[str, ...] = ()
         index: int | str | None = None
         match decl.impl:
             case syntax.ConfiguredImpl() as impl:
-                config = check_config(decl.name.text, impl, self._scope(), self._report)
+                config = check_config(decl.name.text, impl, scope, self._report)
                 if impl.kind == "tool":
                     check_tool(decl, interface, self._known, self._report)
             case syntax.Chain((syntax.Inline() as inline,)):
@@ -254,10 +255,11 @@ class _Checker:
     # --- bodies ---
 
     def _scope(self) -> Scope:
+        """Return what may be mentioned here; the morphisms are not known until all bindings without a body are."""
         unusable = {f"{space}.{name}" for space, checker in self._imports.items() for name in checker.unusable}
         return Scope(
             self._known,
-            self._morphisms(),
+            {},
             self.unusable | unusable,
             frozenset(self._imports),
             self._file.damaged,
@@ -275,8 +277,7 @@ class _Checker:
             if binding.kind != "plumb"
         }
 
-    def _bodies(self) -> None:
-        scope = self._scope()
+    def _bodies(self, scope: Scope) -> None:
         uses = {name: dict(_called(decl)) for name, decl in self._decls.items()}
         for name, interface in self.interfaces.items():
             if interface.kind != "plumb":
@@ -341,6 +342,13 @@ class _Checker:
 
     # --- main ---
 
+    def _outermost(self, streams: list[str]) -> str:
+        """Say which one to call 'main': the one that no other has in its body, if there is one."""
+        bodies = [binding.body for binding in self._bindings.values() if binding.body is not None]
+        inner = {instance.binding for body in bodies for instance in body.instances}
+        outer = [name for name in streams if name not in inner]
+        return f"give '{outer[0]}' the name 'main'" if len(outer) == 1 else "name one of them 'main'"
+
     def find_main(self) -> str | None:
         """Return the process that runs, or report that there is none."""
         if "main" in self.interfaces:
@@ -373,7 +381,7 @@ class _Checker:
                 "E0206",
                 end,
                 f"which process is to run? There is no 'main', and there are {len(streams)}: {some}",
-                help="name one of them 'main'",
+                help=self._outermost(streams),
             )
         return None
 

@@ -16,6 +16,7 @@ The text looks like this; carets mark the place, dashes the places that explain 
        │
        = missing fields: body, title   (Verdict has: verdict, draft)
        = help: did you mean  checker ; map(draft) ; editor ?
+       = more: fabric explain E0412
 """
 
 from __future__ import annotations
@@ -264,8 +265,12 @@ class _Mark(msgspec.Struct, frozen=True):
     label: str
 
 
-def render_text(diagnostic: Diagnostic, color: bool = False) -> str:
-    """Return a diagnostic as lines of text, with ANSI colours if asked for."""
+def render_text(diagnostic: Diagnostic, color: bool = False, *, more: bool = False) -> str:
+    """Return a diagnostic as lines of text, with ANSI colours if asked for.
+
+    Args:
+        more: say where there is more about its code.
+    """
 
     def paint(style: str, text: str) -> str:
         return f"{_STYLES[style]}{text}{_RESET}" if color and text else text
@@ -282,7 +287,9 @@ def render_text(diagnostic: Diagnostic, color: bool = False) -> str:
         line, column = in_source[0].line, in_source[0].start + 1
         out += [f"{paint('frame', margin + ' ┌─')} {source.path}:{line}:{column}", bar]
         out += _excerpt(source, in_source, width, paint)
-    tail = [*diagnostic.notes, *([f"help: {diagnostic.help}"] if diagnostic.help else [])]
+    tail = [*diagnostic.notes]
+    tail += [f"help: {diagnostic.help}"] if diagnostic.help else []
+    tail += [f"more: fabric explain {diagnostic.code}"] if more else []
     if tail:
         out.append(bar)
         out += [f"{paint('frame', margin + ' =')} {_printable(text)}" for text in tail]
@@ -380,13 +387,20 @@ def summary(diagnostics: Sequence[Diagnostic]) -> str:
     return f"{counts} · nothing was started, no tokens spent" if errors else counts
 
 
-def render_all(diagnostics: Sequence[Diagnostic], color: bool = False) -> str:
-    """Return the first :data:`SHOWN_MAX` errors and warnings, counts of the others, and the summary."""
+def render_all(diagnostics: Sequence[Diagnostic], color: bool = False, closing: str | None = None) -> str:
+    """Return the first :data:`SHOWN_MAX` errors and warnings, counts of the others, and a last line.
+
+    Args:
+        closing: the last line; left out, the summary.
+    """
     blocks = []
+    codes: set[str] = set()  # each is referred to once
     for severity in ("error", "warning"):
         found = [d for d in diagnostics if d.severity == severity]
-        blocks += [render_text(d, color) + "\n" for d in found[:SHOWN_MAX]]
+        for diagnostic in found[:SHOWN_MAX]:
+            blocks.append(render_text(diagnostic, color, more=diagnostic.code not in codes) + "\n")
+            codes.add(diagnostic.code)
         more = len(found) - SHOWN_MAX
         if more > 0:
             blocks.append(f"… and {more} more {severity}{'s' * (more != 1)}\n")
-    return "\n".join([*blocks, summary(diagnostics)])
+    return "\n".join([*blocks, summary(diagnostics) if closing is None else closing])

@@ -110,7 +110,11 @@ def _field_type(type_: Type, name: syntax.Name, use: Use, report: Report) -> Typ
             name.span,
             f"there is no field '{name.text}' in {show(type_)}",
             notes=[f"its fields are: {', '.join(names)}"] if names else [],
-            help=report.suggest(name.text, names) if names else f"{what} {show(type_)}, which has no fields",
+            help=f"write '{_CONSTANTS[name.text]}'"
+            if name.text in _CONSTANTS
+            else report.suggest(name.text, names)
+            if names
+            else f"{what} {show(type_)}, which has no fields",
         )
         return None
     if isinstance(inner, Sum) and use == "map" and len(found) < len(inner.variants):
@@ -132,6 +136,9 @@ def _field_type(type_: Type, name: syntax.Name, use: Use, report: Report) -> Typ
         )
     return joined
 
+
+_CONSTANTS = {"True": "true", "False": "false", "None": "null", "nil": "null"}
+"""What other languages write."""
 
 _NUMERIC = (INT, NUMBER)
 
@@ -288,7 +295,16 @@ class _Inference:
             expr.op_span,
             message,
             related=[(left.span, show(left.type)), (right.span, show(right.type))],
+            help="write the number without quotes" if _quotes_a_number(left, right) else None,
         )
+
+
+def _quotes_a_number(left: typed.Expr, right: typed.Expr) -> bool:
+    """Whether one side is a number, and the other one the text of one."""
+    return any(
+        isinstance(text, typed.Literal_) and str(text.value).replace(".", "", 1).isdigit() and other.type in _NUMERIC
+        for text, other in ((left, right), (right, left))
+    )
 
 
 def _may_be_absent(expr: typed.Expr) -> bool:

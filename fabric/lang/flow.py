@@ -6,18 +6,23 @@ it would have fed counts as fed.
 
 from __future__ import annotations
 
-__all__ = ["Source", "Target", "as_ref", "is_poison", "poison", "remedy", "words"]
+__all__ = ["BARRIER", "Source", "Target", "as_ref", "is_poison", "poison", "remedy", "words"]
 
 import msgspec
 
 from fabric.lang import syntax
 from fabric.lang.source import Span
 from fabric.lang.typed import Endpoint
-from fabric.lang.types import is_subtype, record_variants
-from fabric.wire.payload import JSON, Product, Record, Type, resolve
+from fabric.lang.types import is_disjoint, is_subtype, record_variants
+from fabric.wire.payload import JSON, Product, Record, Sum, Type, resolve, show
+
+_MADE_HERE = ("map", "filter")
+
+BARRIER = "join several streams into tuples with a barrier: (a * b) ; barrier"
+"""The remedy for all that goes to one place: it is said once."""
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """What flows out of an element of a chain, at one port.
 
     Attributes:
@@ -36,7 +41,7 @@ class Source(msgspec.Struct, frozen=True):
     is_empty: bool = False
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """Where messages go; ``what`` names the port in messages, as in ``input of 'editor'``."""
 
     endpoint: Endpoint | None
@@ -78,6 +83,9 @@ def remedy(source: Source, target: Target) -> str | None:
     """Return what may have been meant: a field of the message, or one message out of a list or a tuple."""
     after = target.owner or target.what.removeprefix("output ").strip("'")
     before = source.text.strip("'")
+    wider = _wider(source, target)
+    if wider and before in _MADE_HERE:  # for whom it was made: most often the way back of a loop
+        return wider
     for record in record_variants(source.type)[:1]:
         fits = [field for field in record.fields if is_subtype(field.type, target.type)]
         if fits and after:
@@ -87,7 +95,20 @@ def remedy(source: Source, target: Target) -> str | None:
         position = next(i for i, item in enumerate(inner.items) if is_subtype(item, target.type))
         return f"did you mean  {before} ; project({position}) ; {after} ?"
     if isinstance(wanted, Product) and any(is_subtype(source.type, item) for item in wanted.items):
-        return "join several streams into tuples with a barrier: (a * b) ; barrier"
+        return BARRIER
     if isinstance(wanted, Record) and len(wanted.fields) == 1 and is_subtype(source.type, wanted.fields[0].type):
         return f"did you mean  {before} ; map({{ {wanted.fields[0].name}: value }}) ; {after} ?"
-    return None
+    return wider
+
+
+def _wider(source: Source, target: Target) -> str | None:
+    """Return how the target could take both, if that can be and has a place to be written."""
+    if target.declared is None or target.what.startswith("ctrl") or not is_disjoint(source.type, target.type):
+        return None
+    what = f"'{target.owner}'" if target.owner else target.what
+    both = f"!({show(target.type)} | {show(source.type)})"
+    return f"make a !{_bracketed(target.type)} of it, or let {what} take it as well: {both}"
+
+
+def _bracketed(type_: Type) -> str:
+    return f"({show(type_)})" if isinstance(type_, Sum) else show(type_)

@@ -78,6 +78,7 @@ _TOKEN = re.compile(
     r"""
       (?P<space>[ \t\r\n\ufeff]+)
     | (?P<comment>\(\*)
+    | (?P<foreign>\#|//)
     | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
     | (?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?[A-Za-z0-9_]*)
     | (?P<string>")
@@ -85,13 +86,13 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_OTHER_QUOTES = re.compile(r"'[^'\n]*'|[\u201c\u201d][^\u201c\u201d\n]*[\u201c\u201d]")
 _COMMENT_EDGE = re.compile(r"\(\*|\*\)")
 _STRING_END = re.compile(r'"|\\.', re.DOTALL)
 _GOOD_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _ESCAPE = re.compile(r"\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _MEANT = {
-    "#": "comments are written (* ... *)",
     "\u201c": 'strings are written with straight quotes: "..."',
     "\u201d": 'strings are written with straight quotes: "..."',
     "'": 'strings are written with double quotes: "..."',
@@ -118,41 +119,52 @@ class _Lexer:
         self._unreliable_from: int | None = None
 
     def run(self) -> Lexed:
-        text, at = self._text, 0
-        while at < len(text):
-            match = _TOKEN.match(text, at)
+        text, length, at = self._text, len(self._text), 0
+        token_at = _TOKEN.match
+        while at < length:
+            match = token_at(text, at)
             if match is None:
                 at = self._unknown(at)
                 continue
             end = match.end()
-            match match.lastgroup:
+            match match.lastgroup:  # the most frequent ones first
                 case "space":
-                    self._starts_line |= "\n" in match.group()
-                case "comment":
-                    end = self._comment(at)
+                    if "\n" in match[0]:
+                        self._starts_line = True
                 case "name":
-                    word = match.group()
+                    word = match[0]
                     self._add(word if word in RESERVED else "name", at, end)
+                case "sign":
+                    sign = match[0]
+                    self._add("->" if sign == "→" else sign, at, end)
                 case "number":
                     self._number(at, end)
                 case "string":
                     end = self._string(at)
-                case _:
-                    sign = match.group()
-                    self._add("->" if sign == "→" else sign, at, end)
+                case "comment":
+                    end = self._comment(at)
+                case "foreign":
+                    end = self._foreign_comment(at, end)
             at = end
         self._add("eof", at, at)
         return Lexed(tuple(self._tokens), tuple(self._comments), self._unreliable_from)
 
     def _add(self, kind: str, start: int, end: int, value: Any = None) -> None:
-        self._tokens.append(Token(kind, self._text[start:end], self._span(start, end), value, self._starts_line))
+        span = Span(self._start + start, self._start + end)
+        self._tokens.append(Token(kind, self._text[start:end], span, value, self._starts_line))
         self._starts_line = False
 
     def _span(self, start: int, end: int) -> Span:
         return Span(self._start + start, self._start + end)
 
     def _unknown(self, at: int) -> int:
-        """Report a run of characters that no token starts with; return where it ends."""
+        """Report a run of characters that no token starts with, or a string in other quotes; return where it ends."""
+        if quoted := _OTHER_QUOTES.match(self._text, at):
+            end = quoted.end()
+            help_ = 'strings are written with straight double quotes: "..."'
+            self._report.add("E0102", self._span(at, end), f"unexpected character '{self._text[at]}'", help=help_)
+            self._add("string", at, end, self._text[at + 1 : end - 1])
+            return end
         end = at + 1
         while end < len(self._text) and not _TOKEN.match(self._text, end):
             end += 1
@@ -160,6 +172,15 @@ class _Lexer:
         what = f"'{char}'" if char.isprintable() else f"U+{ord(char):04X}"
         self._report.add("E0102", self._span(at, end), f"unexpected character {what}", help=_MEANT.get(char))
         return end
+
+    def _foreign_comment(self, start: int, end: int) -> int:
+        """Report a comment of another language and pass over it, since its words are no mistakes of their own."""
+        sign = self._text[start:end]
+        self._report.add(
+            "E0102", self._span(start, end), f"'{sign}' does not start a comment", help="comments are written (* ... *)"
+        )
+        line_end = self._text.find("\n", end)
+        return len(self._text) if line_end < 0 else line_end
 
     def _comment(self, start: int) -> int:
         depth = 0

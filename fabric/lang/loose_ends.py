@@ -22,6 +22,8 @@ def report_loose_ends(body: BodyBuilder) -> None:
             if instance.name in channels:
                 _report_loose_channel(body, channels[instance.name], Endpoint(instance.name, "output"))
                 continue
+            if instance.span.start in body.excused:
+                continue
             what = f"'{instance.binding or instance.kind}'"
             selected = f"@{port.name}" if len(instance.inputs) > 1 else ""
             where = f"input '{port.name}' of {what}" if len(instance.inputs) > 1 else what
@@ -30,7 +32,8 @@ def report_loose_ends(body: BodyBuilder) -> None:
                 instance.span,
                 f"nothing feeds {where}",
                 label=f"needs !{show(port.type)}",
-                help=f"wire something to it: a ; {instance.binding}{selected}" if instance.binding else None,
+                help=body.runs_on.get(instance.span.start)
+                or (f"wire something to it: a ; {instance.binding}{selected}" if instance.binding else None),
             )
     for name, (instance_name, decl) in body.channels.items():
         if Endpoint(instance_name, "output") not in body.read and Endpoint(instance_name, "input") in body.written:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast, get_args
 from fabric.lang import syntax
 from fabric.lang.diagnostic import Report
 from fabric.lang.lexer import RESERVED, Token, tokenize
+from fabric.lang.slips import JOINERS, hint_for
 from fabric.lang.source import Source, Span
 from fabric.lang.syntax import Name
 
@@ -65,6 +66,8 @@ class _Parser:
         self._token = tokens[0]
         self._depth = 0
         self._height = 0  # of the expression that was read last
+        self._in_inner = False
+        self._inner: list[syntax.Declaration] = []  # found inside of a body, where none may be
 
     # --- tokens ---
 
@@ -108,7 +111,7 @@ class _Parser:
             f"expected {expected} {where}, found {_describe(token)}",
             label=f"expected {expected}",
             related=related,
-            help=help,
+            help=help or hint_for(where, token),
         )
         return _Refused()
 
@@ -182,8 +185,12 @@ class _Parser:
         while not self._is("eof"):
             start = self._at
             try:
-                declarations.append(self._expect_declaration())
+                declaration = self._expect_declaration()
+                declarations += [*self._inner, declaration]
+                self._inner.clear()
             except _Refused:
+                declarations += self._inner
+                self._inner.clear()
                 name = next((t for t in self._tokens[start : start + 2] if t.kind == "name"), None)
                 broken.add(name.text if name is not None else "")
                 if self._at == start:
@@ -258,7 +265,7 @@ class _Parser:
             label="expected 'let', 'type', 'protocol' or 'use'",
             help="wiring stands inside a body: let main : !A -> !B = plumb(input, output) { ... }"
             if self._peek().kind in (";", "@")
-            else self._report.suggest(start.text, ("let", "type", "protocol", "use")),
+            else hint_for("at the top", start) or self._report.suggest(start.text, ("let", "type", "protocol", "use")),
         )
         raise _Refused
 
@@ -266,6 +273,8 @@ class _Parser:
         start = self._next()
         if path := self._parse("string"):
             return syntax.UseDecl(path.value, True, self._since(start.span))
+        if self._token.kind in (".", "/"):
+            raise self._refuse("the name of a module", "here", help='a path needs quotes: use "./lib.plumb"')
         name = self._expect_name("the name of a module")
         return syntax.UseDecl(name.text, False, self._since(start.span))
 
@@ -273,7 +282,11 @@ class _Parser:
         name = self._expect_name("the name of a process")
         self._expect(":", f"after '{name.text}'", help=f"write 'let {name.text} : !A -> !B = ...'")
         input_ = self._expect_type()
-        self._expect("->", f"in the signature of '{name.text}'", help="a process has a signature: !A -> !B")
+        self._expect(
+            "->",
+            f"in the signature of '{name.text}'",
+            help=hint_for(f"in the signature of '{name.text}'", self._token) or "a process has a signature: !A -> !B",
+        )
         output = self._expect_type()
         self._expect("=", f"after the signature of '{name.text}'")
         impl = self._expect_impl()
@@ -338,7 +351,7 @@ class _Parser:
         if token.kind in ("agent", "tool"):
             self._next()
             return self._expect_configured(token)
-        if token.kind == "name" and token.text in ("python", "worker") and self._peek().kind == "{":
+        if token.kind == "name" and token.text in ("python", "worker") and self._peek().kind in ("{", "("):
             self._next()
             return self._expect_configured(token)
         if token.kind == "plumb":
@@ -408,16 +421,40 @@ class _Parser:
         statements: list[syntax.Statement] = []
         damaged = False
         while not self._is("}"):
-            if self._is("eof") or self._at_declaration():
+            inner = not self._in_inner and self._is("let") and self._is_indented() and self._at_declaration()
+            if self._is("eof") or (not inner and self._at_declaration()):
                 raise self._refuse("'}'", "at the end of the body", opened=brace)
             begin = self._at
             try:
-                statements.append(self._expect_statement())
+                if inner:
+                    self._inner.append(self._expect_inner())
+                else:
+                    statements.append(self._expect_statement())
             except _Refused:
                 damaged = True
                 self._skip_to_statement(begin)
         self._next()
         return syntax.PlumbImpl(header, tuple(statements), self._since(start.span), damaged)
+
+    def _is_indented(self) -> bool:
+        """Say whether the line of the token does not begin with it: then no brace is missing before it."""
+        span = self._token.span
+        return self._report.sources.at(span).position(span.start)[1] > 1
+
+    def _expect_inner(self) -> syntax.BindingDecl:
+        """Read a declaration inside of a body as if it stood before it, and report it."""
+        start = self._next()
+        self._report.add(
+            "E0101",
+            start.span,
+            "a process cannot be declared inside of a body",
+            help=f"move 'let {self._token.text} ...' out of the body; the body mentions it by its name",
+        )
+        self._in_inner = True  # one level of this is a slip; in a second one a brace is missing
+        try:
+            return self._expect_binding(start.span)
+        finally:
+            self._in_inner = False
 
     def _skip_to_statement(self, begin: int) -> None:
         """Skip to the end of the body, or to a token that starts a line, outside brackets, and goes on no chain."""
@@ -474,7 +511,7 @@ class _Parser:
             message = "'<->' stands between two processes, not after a chain"
             self._report.add("E0101", self._token.span, message, help="write  a <-> b : Protocol  as a statement")
             raise _Refused
-        if self._is("->"):
+        if self._token.kind in JOINERS:
             raise self._refuse("';'", "between processes", help="processes are joined by ';', as in  a ; b")
         return chain
 
@@ -539,11 +576,7 @@ class _Parser:
         if inline := self._parse_inline():
             return inline
         if opened.kind != "name":
-            raise self._refuse(
-                "a process",
-                "here",
-                help=f"'{opened.text}' is a reserved word" if opened.kind in RESERVED else None,
-            )
+            raise self._refuse("a process", "here", help=hint_for("in a chain", opened))
         return self._expect_ref()
 
     def _expect_ref(self) -> syntax.Ref:

@@ -27,7 +27,7 @@ CONTROL_FIELDS = (
 _BARE_ALLOWED = ("tool", "id", "map", "copy", "discard")
 
 
-class PortDecl(msgspec.Struct, frozen=True):
+class PortDecl(msgspec.Struct, frozen=True, gc=False):
     """A port and where the program says its type."""
 
     name: str
@@ -35,7 +35,7 @@ class PortDecl(msgspec.Struct, frozen=True):
     span: Span
 
 
-class Interface(msgspec.Struct, frozen=True):
+class Interface(msgspec.Struct, frozen=True, gc=False):
     """How a binding looks from outside.
 
     Attributes:
@@ -180,6 +180,14 @@ class _Reader:
         match type_:
             case syntax.StreamType(of):
                 return _Side(((self._types.value_type(of), type_.span),), True)
+            case syntax.SumType(variants) if isinstance(variants[0], syntax.StreamType):
+                plain = tuple(part.of if isinstance(part, syntax.StreamType) else part for part in variants)
+                self._bad(
+                    "'!' stands before a whole sum, not before one of its variants",
+                    span=type_.span,
+                    help="write parentheses: !(A | B)",
+                )
+                return _Side(((self._types.value_type(syntax.SumType(plain, type_.span)), type_.span),), True)
             case syntax.ProductType(items) if any(isinstance(item, syntax.StreamType) for item in items):
                 types = []
                 for item in items:

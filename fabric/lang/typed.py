@@ -54,7 +54,7 @@ Kind: TypeAlias = Literal[
 # A tree in which every node knows its type. `Input` is the whole message.
 
 
-class Literal_(msgspec.Struct, frozen=True, tag="literal", tag_field="kind"):  # noqa: N801  # Literal is of typing
+class Literal_(msgspec.Struct, frozen=True, tag="literal", tag_field="kind", gc=False):  # noqa: N801  # Literal is of typing
     """A constant: str, int, float, bool or None."""
 
     value: Any
@@ -62,14 +62,14 @@ class Literal_(msgspec.Struct, frozen=True, tag="literal", tag_field="kind"):  #
     span: Span
 
 
-class Input(msgspec.Struct, frozen=True, tag="input", tag_field="kind"):
+class Input(msgspec.Struct, frozen=True, tag="input", tag_field="kind", gc=False):
     """The message itself (``value``, or the record whose field a bare name selects)."""
 
     type: Type
     span: Span
 
 
-class Select(msgspec.Struct, frozen=True, tag="select", tag_field="kind"):
+class Select(msgspec.Struct, frozen=True, tag="select", tag_field="kind", gc=False):
     """A field of a record, of a sum in which some variants have it, or of ``json``."""
 
     of: Expr
@@ -78,7 +78,7 @@ class Select(msgspec.Struct, frozen=True, tag="select", tag_field="kind"):
     span: Span
 
 
-class Index(msgspec.Struct, frozen=True, tag="index", tag_field="kind"):
+class Index(msgspec.Struct, frozen=True, tag="index", tag_field="kind", gc=False):
     """An element of a product, a list or ``json``, counted from 0."""
 
     of: Expr
@@ -87,7 +87,7 @@ class Index(msgspec.Struct, frozen=True, tag="index", tag_field="kind"):
     span: Span
 
 
-class MakeRecord(msgspec.Struct, frozen=True, tag="record", tag_field="kind"):
+class MakeRecord(msgspec.Struct, frozen=True, tag="record", tag_field="kind", gc=False):
     """A record constructor; ``type`` is a ``payload.Record`` with the fields in this order."""
 
     fields: tuple[tuple[str, Expr], ...]
@@ -95,7 +95,7 @@ class MakeRecord(msgspec.Struct, frozen=True, tag="record", tag_field="kind"):
     span: Span
 
 
-class MakeList(msgspec.Struct, frozen=True, tag="list", tag_field="kind"):
+class MakeList(msgspec.Struct, frozen=True, tag="list", tag_field="kind", gc=False):
     """A list constructor."""
 
     items: tuple[Expr, ...]
@@ -103,7 +103,7 @@ class MakeList(msgspec.Struct, frozen=True, tag="list", tag_field="kind"):
     span: Span
 
 
-class MakeProduct(msgspec.Struct, frozen=True, tag="product", tag_field="kind"):
+class MakeProduct(msgspec.Struct, frozen=True, tag="product", tag_field="kind", gc=False):
     """A tuple constructor, at least two items."""
 
     items: tuple[Expr, ...]
@@ -111,7 +111,7 @@ class MakeProduct(msgspec.Struct, frozen=True, tag="product", tag_field="kind"):
     span: Span
 
 
-class Unary(msgspec.Struct, frozen=True, tag="unary", tag_field="kind"):
+class Unary(msgspec.Struct, frozen=True, tag="unary", tag_field="kind", gc=False):
     """``!`` on bool, ``-`` on int or number."""
 
     op: Literal["!", "-"]
@@ -120,7 +120,7 @@ class Unary(msgspec.Struct, frozen=True, tag="unary", tag_field="kind"):
     span: Span
 
 
-class Binary(msgspec.Struct, frozen=True, tag="binary", tag_field="kind"):
+class Binary(msgspec.Struct, frozen=True, tag="binary", tag_field="kind", gc=False):
     """Two operands. ``=`` and ``!=`` compare JSON values; ``&&`` and ``||`` are evaluated from the left and stop early.
 
     Arithmetic whose ``type`` is ``number`` yields a float; ``+`` on strings concatenates.
@@ -189,14 +189,14 @@ class Protocol(msgspec.Struct, frozen=True):
 # --- Bodies -------------------------------------------------------------------------------------------------------
 
 
-class Port(msgspec.Struct, frozen=True):
+class Port(msgspec.Struct, frozen=True, gc=False):
     """One port and the type of each message on it."""
 
     name: str
     type: Type
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
     """A port of an instance, or (instance ``BOUNDARY``) of the body itself."""
 
     instance: str
@@ -223,7 +223,7 @@ class Wire(msgspec.Struct, frozen=True):
     right: str = ""
 
 
-class Instance(msgspec.Struct, frozen=True):
+class Instance(msgspec.Struct, frozen=True, gc=False):
     """A process of a body.
 
     Attributes:
@@ -252,7 +252,7 @@ class Instance(msgspec.Struct, frozen=True):
     wire: Wire | None = None
 
 
-class Connection(msgspec.Struct, frozen=True):
+class Connection(msgspec.Struct, frozen=True, gc=False):
     """An edge as written: from a source endpoint to a target endpoint. Fan-out and fan-in are many connections.
 
     A body input is a source, a body output a target. ``checked`` says that the source's type is only *consistent*

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Wired", "wire_body", "wire_chain"]
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import msgspec
 
 from fabric.lang import syntax
@@ -35,6 +38,7 @@ def wire_body(impl: syntax.PlumbImpl, interface: Interface, scope: Scope, report
     for statement in impl.statements:  # first, since the order of statements does not matter
         if isinstance(statement, syntax.ChannelDecl):
             body.declare_channel(statement)
+    _note_run_ons(impl.statements, body)
     for statement in impl.statements:
         match statement:
             case syntax.Chain():
@@ -48,13 +52,32 @@ def wire_body(impl: syntax.PlumbImpl, interface: Interface, scope: Scope, report
     return _finish(body, complete=interface.is_sound and not impl.damaged)
 
 
+def _note_run_ons(statements: Sequence[syntax.Statement], body: BodyBuilder) -> None:
+    """Note chains that stand in one line without anything between them, which is allowed, and seldom meant."""
+    for before, behind in pairwise(statements):
+        if not isinstance(before, syntax.Chain) or not isinstance(behind, syntax.Chain):
+            continue
+        if body.report.line(before.span) == body.report.line(behind.span):
+            last, first = (words(element).strip("'") for element in (before.elements[-1], behind.elements[0]))
+            hint = f"is a ';' missing?  {last} ; {first}"
+            if before.span.end == behind.span.start and isinstance(behind.elements[0], syntax.Group):
+                hint = f"processes are not called, they are joined by ';':  a ; {last} ; b"
+            body.runs_on[behind.span.start] = hint
+            if len(before.elements) == 1:
+                body.runs_on[before.span.start] = hint
+                body.excused.add(behind.span.start)
+
+
 def _wire_statement(chain: syntax.Chain, body: BodyBuilder, chains: Chains) -> None:
     only = chain.elements[0]
     if len(chain.elements) > 1 or isinstance(only, syntax.Group):
         chains.walk(chain.elements, None, ends=True)
         return
     body.report.add(
-        "E0504", chain.span, "this statement wires nothing", help="a chain has at least two elements: a ; b"
+        "E0504",
+        chain.span,
+        "this statement wires nothing",
+        help=body.runs_on.get(chain.span.start, "a chain has at least two elements: a ; b"),
     )
     if isinstance(only, syntax.Ref):
         body.poison_name(only.name.text)

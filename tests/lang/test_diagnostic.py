@@ -56,6 +56,7 @@ def test_a_mismatch_shows_both_places_and_the_way_out():
            = missing fields: title, body   (Verdict has: verdict, draft)
            = fields that Draft does not have: verdict, draft   (records are strict: no fields may be left over)
            = help: did you mean  checker ; map(draft) ; editor ?
+           = more: fabric explain E0412
 
         1 error, 0 warnings · nothing was started, no tokens spent
     """)
@@ -90,6 +91,7 @@ def test_a_warning_says_so():
            │                                         ^^^^^
            │
            = help: did you mean 'prompt'?
+           = more: fabric explain W0610
 
         0 errors, 1 warning
     """)
@@ -171,6 +173,19 @@ def test_at_most_twenty_errors_are_shown():
     assert rendered.count("error[") == 20
     assert "… and 11 more errors" in rendered
     assert rendered.endswith("31 errors, 0 warnings · nothing was started, no tokens spent")
+
+
+def test_a_code_is_referred_to_once():
+    """With its first diagnostic."""
+    _, diagnostics = check_source(Source("x.plumb", "let main : !A -> !B = agent { provider: 3, tools: [a, b] }"))
+    referred = [line.split()[-1] for line in render_all(diagnostics).splitlines() if "= more: fabric explain" in line]
+    assert [diagnostic.code for diagnostic in diagnostics] == ["E0201", "E0201", "E0602", "E0202", "E0202"]
+    assert referred == ["E0201", "E0602", "E0202"]
+
+
+def test_a_last_line_may_be_given():
+    """In place of the summary, by who checks several programs."""
+    assert render_all([], closing="2 programs are fine") == "2 programs are fine"
 
 
 def test_errors_come_before_warnings():
