@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["WORKERS", "Channel", "End", "Graph", "Kind", "Node", "Port"]
+__all__ = ["WORKERS", "Call", "Channel", "End", "Graph", "Kind", "Node", "Port"]
 
 from typing import Literal, TypeAlias
 
@@ -30,6 +30,22 @@ class End(msgspec.Struct, frozen=True, order=True):
     port: str
 
 
+class Call(msgspec.Struct, frozen=True):
+    """Something that an agent may call.
+
+    Attributes:
+        name: of the tool, or ``mcp:NAME`` for a server, whose tools are its own.
+        builtin: what the tool is made of, if it is something that the fabric itself can do, such as ``fs.read``.
+        through: tools made of processes by way of which it is called, the agent's own first.
+        opaque: a program of its own is run: it is a server, or made of a python function.
+    """
+
+    name: str
+    builtin: str = ""
+    through: tuple[str, ...] = ()
+    opaque: bool = False
+
+
 class Node(msgspec.Struct, frozen=True):
     """A process of the flat graph.
 
@@ -41,6 +57,7 @@ class Node(msgspec.Struct, frozen=True):
         expr, select, index: as in ``lang.typed.Instance``.
         span: where the program wrote it; None for a node that a pass made.
         wire: as in ``lang.typed.Instance``.
+        calls: of an agent: all that it may call.
     """
 
     id: str
@@ -54,6 +71,7 @@ class Node(msgspec.Struct, frozen=True):
     span: Span | None = None
     runs: str = ""
     wire: Wire | None = None
+    calls: tuple[Call, ...] = ()
 
 
 class Channel(msgspec.Struct, frozen=True):

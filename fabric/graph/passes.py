@@ -18,7 +18,8 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 
 from fabric.graph.analysis import components
-from fabric.graph.ir import Channel, End, Graph, Node, Port
+from fabric.graph.calls import calls_of
+from fabric.graph.ir import Call, Channel, End, Graph, Node, Port
 from fabric.lang import typed
 from fabric.wire.payload import Type
 
@@ -46,6 +47,7 @@ class _Flat:
         self.module = module
         self.nodes: dict[str, Node] = {}
         self.edges: dict[tuple[End, End], bool] = {}
+        self.calls: dict[str, tuple[Call, ...]] = {}
 
     def connect(self, sources: list[tuple[End, bool]], targets: list[tuple[End, bool]], checked: bool) -> None:
         """Join every source with every target."""
@@ -58,6 +60,8 @@ class _Flat:
         assert of.kind != "plumb"
         assert of.kind != "tool"
         runs = _runs(self.module.bindings[binding].config) if binding is not None else ""
+        if of.kind == "agent" and binding is not None and binding not in self.calls:
+            self.calls[binding] = calls_of(self.module, binding)
         self.nodes[node_id] = Node(
             node_id,
             of.kind,
@@ -70,6 +74,7 @@ class _Flat:
             of.span,
             runs,
             of.wire if isinstance(of, typed.Instance) else None,
+            self.calls.get(binding or "", ()),
         )
         return (
             {port.name: [(End(node_id, port.name), False)] for port in of.inputs},
