@@ -58,6 +58,7 @@ class Node(msgspec.Struct, frozen=True):
         span: where the program wrote it; None for a node that a pass made.
         wire: as in ``lang.typed.Instance``.
         calls: of an agent: all that it may call.
+        extra: of an output that the program does not have: the name of the ports that are observed there.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Node(msgspec.Struct, frozen=True):
     runs: str = ""
     wire: Wire | None = None
     calls: tuple[Call, ...] = ()
+    extra: str = ""
 
 
 class Channel(msgspec.Struct, frozen=True):

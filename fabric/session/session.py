@@ -40,6 +40,7 @@ from fabric.session.events import (
     Exited,
     Finish,
     Frames,
+    Heard,
     Input,
     InputClosed,
     Interrupted,
@@ -48,6 +49,7 @@ from fabric.session.events import (
     Level,
     LossReport,
     Note,
+    Observed,
     Opened,
     Output,
     OutputBroken,
@@ -132,11 +134,11 @@ class _Way:
 class _Worker:
     """One worker: the machines of its life and of its edge."""
 
-    def __init__(self, plan: WorkerPlan, settings: Settings, ways: dict[str, _Way]) -> None:
+    def __init__(self, plan: WorkerPlan, settings: Settings, ways: dict[str, _Way], observed: frozenset[str]) -> None:
         self.plan = plan
         self.name = plan.name
         self.ways = ways
-        self.wired = frozenset(ways) - {"output"}
+        self.wired = frozenset(ways) - {"output"} - observed  # to look at a port delays nothing
         self.early_control: list[bytes] = []
         self.control_seq = 0
         self.input_ended = False
@@ -223,6 +225,12 @@ class Session:
         self._seen: list[Seen] = []
         self._to_feed: dict[str, _Worker] = {}
         self._ways = {route.source: _Way(route) for route in plan.routes}
+        self._observed = {
+            route.source
+            for route in plan.routes
+            if plan.extras and all(plan.sinks[sink].end.node in plan.extras for sink in sinks_of(route.steps))
+        }
+        self._heard: list[Heard] = []
         self._entries = {port: self._ways[End(node, port)] for port, node in plan.inputs.items()}
         self._barriers = {
             node.id: Barrier(port.name for port in node.inputs)
@@ -234,6 +242,7 @@ class Session:
                 worker,
                 settings,
                 {end.port: way for end, way in self._ways.items() if end.node == worker.name},
+                frozenset(end.port for end in self._observed if end.node == worker.name),
             )
             for worker in plan.workers
         }
@@ -336,6 +345,9 @@ class Session:
         if self._seen:
             self._do(Tapped(self._seen))
             self._seen = []
+        if self._heard:
+            self._do(Observed(self._heard))
+            self._heard = []
 
     def _do(self, *commands: Command) -> None:
         self._commands += commands
@@ -555,6 +567,9 @@ class Session:
         self._sinks[index](message)
 
     def _refused_on_route(self, error: RouteError, route: Route, tickets: tuple[int, ...]) -> None:
+        if route.source in self._observed:  # who only looks on refuses nothing
+            self._note("warning", "telemetry.malformed", worker=route.source.node, detail=str(error.cause))
+            return
         at_source = error.node == route.source.node
         entering = at_source and self.plan.graph.nodes[route.source.node].kind == "input"
         if not isinstance(error.cause, ValueRejected):
@@ -571,6 +586,8 @@ class Session:
     def _sink(self, sink: Sink) -> Callable[[Message], None]:
         """Return what puts a message where its route ends."""
         match sink.kind:
+            case "output" if sink.end.node in self.plan.extras:
+                return partial(self._hear, self.plan.extras[sink.end.node])
             case "output":
                 return partial(self._leave, self.plan.outputs[sink.end.node])
             case "merge":
@@ -600,6 +617,9 @@ class Session:
 
     def _leave(self, port: str, message: Message) -> None:
         self._delivered.append(Output(port, message.payload, message.tickets))
+
+    def _hear(self, label: str, message: Message) -> None:
+        self._heard.append(Heard(label, message.topic, message.payload))
 
     def _fits(self, worker: _Worker, message: Message) -> bool:
         """Whether a frame can hold the message; one that is too large is refused."""
@@ -812,15 +832,14 @@ class Session:
                 self._announced(worker, frame.payload)
             case "ctrl_out":
                 worker.paused = paused_by(frame.payload, before=worker.paused)
-                if port in worker.wired:  # at once: a reply may be what the worker waits for
+                if port in worker.ways:  # at once: a reply may be what the worker waits for
                     self._spontaneous(worker, port, frame.payload, span)
             case "telemetry":
                 self._note("debug", "worker.telemetry", worker=name, telemetry=frame.payload)
-                if port in worker.wired:
-                    if delivery.marks(port) and delivery.oldest is not None:
-                        delivery.hold(port, frame.payload, span)
-                    else:
-                        self._spontaneous(worker, port, frame.payload, span)
+                if port in worker.wired and delivery.marks(port) and delivery.oldest is not None:
+                    delivery.hold(port, frame.payload, span)
+                elif port in worker.ways:
+                    self._spontaneous(worker, port, frame.payload, span)
             case _:
                 raise RemoteProtocolError("port", f"{name_of(name)} sent a message on {port}, which is not open")
 
