@@ -44,21 +44,22 @@ class _Extra:
     def __init__(self, label: str, name: str, descriptor: int) -> None:
         self.label = label
         self.name = name
-        self.dropped = 0
-        self.failure = ""
         self._descriptor = descriptor
-        self._lines: list[bytes] = []
+        self._waiting: list[bytes] = []
+        self._writing: list[bytes] = []
         self._size_bytes = 0
+        self._dropped = 0
+        self._failure = ""
         self._stirred = trio.Event()
         self._ended = False
 
     def put(self, heard: Heard) -> None:
         """Queue a line, if there is room."""
         line = heard.topic.encode() + b"\t" + one_line(heard.payload) + b"\n"
-        if self.failure or self._size_bytes + len(line) > UNWRITTEN_BYTES_MAX:
-            self.dropped += 1
+        if self._failure or self._size_bytes + len(line) > UNWRITTEN_BYTES_MAX:
+            self._dropped += 1
             return
-        self._lines.append(line)
+        self._waiting.append(line)
         self._size_bytes += len(line)
         self._stirred.set()
 
@@ -69,25 +70,24 @@ class _Extra:
 
     async def write(self) -> None:
         """Write lines until :meth:`end`, or until the file takes no more."""
-        while self._lines or not self._ended:
+        while self._waiting or not self._ended:
             await self._stirred.wait()
             self._stirred = trio.Event()
-            lines, self._lines = self._lines, []
-            if not lines:
-                continue
+            self._writing, self._waiting = self._waiting, []
             try:
-                await trio.to_thread.run_sync(write_all, self._descriptor, b"".join(lines), abandon_on_cancel=True)
+                data = b"".join(self._writing)
+                await trio.to_thread.run_sync(write_all, self._descriptor, data, abandon_on_cancel=True)
             except OSError as error:
-                self.failure = error.strerror or str(error)
-            except trio.Cancelled:
-                self.failure = f"took nothing for {FLUSH_S:g} s"
-                self.dropped += len(lines) + len(self._lines)
-                raise
-            self._size_bytes -= sum(map(len, lines))
-            if self.failure:
-                self.dropped += len(lines) + len(self._lines)
-                self._lines.clear()
+                self._failure = error.strerror or str(error)
                 return
+            self._writing.clear()
+            self._size_bytes -= len(data)
+
+    def missing(self) -> tuple[int, str]:
+        """Return how many lines are not in the file, now that nothing more is written, and why."""
+        left = len(self._writing) + len(self._waiting)
+        why = self._failure or (f"it took nothing for {FLUSH_S:g} s" if left else "it was too slow")
+        return self._dropped + left, why
 
 
 class Extras:
@@ -123,10 +123,10 @@ class Extras:
     def report(self) -> None:
         """Say what could not be written."""
         for extra in self._extras:
-            if extra.dropped:
-                why = extra.failure or "it was too slow"
-                text = f"{extra.dropped} lines of {extra.label} are not in {extra.name}: {why}"
-                self._report(text, "extra_dropped", {"extra": extra.label, "dropped": extra.dropped})
+            lines, why = extra.missing()
+            if lines:
+                text = f"{lines} lines of {extra.label} are not in {extra.name}: {why}"
+                self._report(text, "extra_dropped", {"extra": extra.label, "dropped": lines})
 
 
 @contextmanager

@@ -568,7 +568,8 @@ class Session:
 
     def _refused_on_route(self, error: RouteError, route: Route, tickets: tuple[int, ...]) -> None:
         if route.source in self._observed:  # who only looks on refuses nothing
-            self._note("warning", "telemetry.malformed", worker=route.source.node, detail=str(error.cause))
+            source = route.source
+            self._note("warning", "observed.malformed", worker=source.node, port=source.port, detail=str(error.cause))
             return
         at_source = error.node == route.source.node
         entering = at_source and self.plan.graph.nodes[route.source.node].kind == "input"
