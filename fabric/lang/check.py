@@ -101,9 +101,10 @@ class _Checker:
             for space, checker in self._imports.items()
             for name, interface in checker.interfaces.items()
         }
+        scope = self._scope()
         for name, interface in self.interfaces.items():
             if interface.kind != "plumb":
-                self._bindings[name] = self._simple(self._decls[name], interface)
+                self._bindings[name] = self._simple(self._decls[name], interface, scope)
         self._bodies()
         self._report_unused_files()
 
@@ -142,14 +143,14 @@ class _Checker:
 
     # --- bindings without a body ---
 
-    def _simple(self, decl: syntax.BindingDecl, interface: Interface) -> typed.Binding:
+    def _simple(self, decl: syntax.BindingDecl, interface: Interface, scope: Scope) -> typed.Binding:
         config: dict[str, Any] = {}
         expr: typed.Expr | None = None
         select: tuple[str, ...] = ()
         index: int | str | None = None
         match decl.impl:
             case syntax.ConfiguredImpl() as impl:
-                config = check_config(decl.name.text, impl, self._scope(), self._report)
+                config = check_config(decl.name.text, impl, scope, self._report)
                 if impl.kind == "tool":
                     check_tool(decl, interface, self._known, self._report)
             case syntax.Chain((syntax.Inline() as inline,)):

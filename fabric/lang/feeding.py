@@ -171,7 +171,7 @@ def report_unreachable(net: Net, silent: frozenset[int], names: Mapping[str, str
     if not silent:
         return
     silence = _Silence(net, silent)
-    behind: dict[str, list[str]] = {}  # a process that is told of, and those that follow from it
+    behind: dict[str, dict[str, None]] = {}  # a process that is told of, and those that follow from it, in order
     root_of: dict[int, str] = {}
     for part in silence.order:
         causes = {cause for n in part for cause in silence.causes[n]}
@@ -181,14 +181,16 @@ def report_unreachable(net: Net, silent: frozenset[int], names: Mapping[str, str
             if instance is not None and instance.name not in behind and _is_unreachable(net, instance, names, silent):
                 if root is None:
                     root = instance.name
-                    behind[root] = []
-                elif instance.name != root and instance.name not in behind[root]:
-                    behind[root].append(instance.name)
+                    behind[root] = {}
+                elif instance.name != root:
+                    behind[root][instance.name] = None
         if root is not None:
             root_of |= dict.fromkeys(part, root)
     for name, others in behind.items():
         instance = net.instances[name]
-        shown = ", ".join(f"'{names.get(other, other)}'" for other in others[:5]) + (", ..." if len(others) > 5 else "")
+        shown = ", ".join(f"'{names.get(other, other)}'" for other in list(others)[:5]) + (
+            ", ..." if len(others) > 5 else ""
+        )
         report.add(
             "W0514",
             instance.span,
