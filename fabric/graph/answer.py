@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["reach_json", "reach_text"]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fabric.graph.ir import WORKERS, Call, Graph
@@ -45,7 +45,7 @@ def reach_text(graph: Graph, found: Reach) -> str:
 
 def _kind(graph: Graph, found: Reach) -> str:
     """Return the kind of the only node of a place, or nothing."""
-    return graph.nodes[found.place.nodes[0]].kind if found.place.kind != "tool" else ""
+    return graph.nodes[found.place.nodes[0]].kind if found.place.kind in ("port", "process") else ""
 
 
 def _headline(graph: Graph, found: Reach) -> str:
@@ -53,7 +53,7 @@ def _headline(graph: Graph, found: Reach) -> str:
     if place.kind == "tool":
         builtin = next(iter({call.builtin for call in found.calls.values()} - {"", place.name}), "")
         return f"tool {place.name}" + (f" ({builtin})" if builtin else "")
-    kind = _kind(graph, found)
+    kind = _kind(graph, found) or place.kind
     return f"{kind if not place.takes and not place.gives else 'port'} {place.name}"
 
 
@@ -63,14 +63,14 @@ def _why_nothing(found: Reach) -> str:
     return "no input of the program leads there"
 
 
-def _way(graph: Graph, path: Iterable[str], call: Call | None) -> str:
+def _way(graph: Graph, path: Sequence[str], call: Call | None) -> str:
     """Write a path by what users have named: ports of the boundary and workers; what lies between is left out."""
     shown = []
-    for name in path:
+    for position, name in enumerate(path):
         node = graph.nodes[name]
         if node.kind in ("input", "output"):
             shown.append((*node.outputs, *node.inputs)[0].name)
-        elif node.kind in WORKERS:
+        elif node.kind in WORKERS or position in (0, len(path) - 1):
             shown.append(name)
     return " -> ".join(shown) + (f" ({_calls(call)})" if call else "")
 

@@ -27,13 +27,14 @@ class Place(msgspec.Struct, frozen=True):
     """What is asked about.
 
     Attributes:
-        kind: ``tool``, ``port`` (``name`` is a port of the boundary, or ``node@port``) or ``process``.
+        kind: ``tool``, ``port`` (``name`` is a port of the boundary, or ``node@port``), ``process``, or ``body``:
+            all that is in a nested one.
         name: as it is shown.
         nodes: where it is: of a tool the agents that may call it.
         takes: the port where messages come in, if it is one; ``gives``: where they go out.
     """
 
-    kind: Literal["tool", "port", "process"]
+    kind: Literal["tool", "port", "process", "body"]
     name: str
     nodes: tuple[str, ...]
     takes: str | None = None
@@ -98,6 +99,9 @@ def find_place(graph: Graph, wanted: str, tools: Mapping[str, str]) -> Place:
     written = {node.id: node for node in graph.nodes.values() if node.span is not None}
     if wanted in written:
         return Place("process", wanted, (wanted,))
+    inside = tuple(node for node in written if node.startswith(f"{wanted}."))
+    if inside:
+        return Place("body", wanted, inside)
     name, at, port = wanted.rpartition("@")
     if at and name in written:
         port = "ctrl_in" if port == "ctrl" else port
@@ -107,6 +111,7 @@ def find_place(graph: Graph, wanted: str, tools: Mapping[str, str]) -> Place:
             return Place("port", shown, (name,), port if port in ins else None, port if port in outs else None)
         raise _unknown(f"'{name}' has no port", port, sorted(ins | outs), "its ports are")
     known = [*map(_shown, _boundary(graph)), *(node for node in written if written[node].kind in WORKERS)]
+    known += dict.fromkeys(name.rpartition(".")[0] for name in written if "." in name and "@" not in name)
     hint = f"for a tool write {TOOL}{wanted}" if wanted in tools or wanted in tools.values() else None
     raise _unknown("there is no port and no process", wanted, known, "there are", hint)
 

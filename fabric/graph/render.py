@@ -64,6 +64,7 @@ def _json(graph: Graph) -> str:
             "binding": node.binding,
             "inputs": [{"name": port.name, "type": show(port.type)} for port in node.inputs],
             "outputs": [{"name": port.name, "type": show(port.type)} for port in node.outputs],
+            "tools": [call.name for call in node.calls],
         }
         for node in graph.nodes.values()
     ]

@@ -51,10 +51,11 @@ def ways_of(instance: Instance, bodies: Mapping[str, Ways], *, reticent: bool) -
     """
     inputs = frozenset([port.name for port in instance.inputs])
     match instance.kind:
-        case "agent" | "worker" as kind:  # a program may say something on its own, but answers only what it was sent
+        case "agent" | "worker" as kind:  # what is sent on output has to be an answer, on the side ports it need not
             replies = Way(inputs, _INPUT, source=kind == "worker")
+            remarks = Way(inputs, _INPUT, source=True)  # the first thing that an agent says is its configuration
             answers = Way(_INPUT, _INPUT, certain=_INPUT if kind == "agent" and not reticent else _NONE)
-            return {"output": answers, "ctrl_out": replies, "telemetry": replies}
+            return {"output": answers, "ctrl_out": replies, "telemetry": remarks}
         case "plumb" if instance.binding is not None and instance.binding in bodies:
             return bodies[instance.binding]
         case "barrier":

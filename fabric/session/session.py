@@ -225,11 +225,8 @@ class Session:
         self._seen: list[Seen] = []
         self._to_feed: dict[str, _Worker] = {}
         self._ways = {route.source: _Way(route) for route in plan.routes}
-        self._observed = {
-            route.source
-            for route in plan.routes
-            if plan.extras and all(plan.sinks[sink].end.node in plan.extras for sink in sinks_of(route.steps))
-        }
+        extras = {index for index, sink in enumerate(plan.sinks) if sink.end.node in plan.extras}
+        self._observed = {route.source for route in plan.routes if not extras.isdisjoint(sinks_of(route.steps))}
         self._heard: list[Heard] = []
         self._entries = {port: self._ways[End(node, port)] for port, node in plan.inputs.items()}
         self._barriers = {

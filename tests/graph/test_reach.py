@@ -115,6 +115,30 @@ def test_a_port_of_a_worker_is_another_place_than_the_worker():
     assert "  task   task -> writer" in answer("writer")
 
 
+def test_a_nested_body_is_all_that_is_in_it():
+    """And a morphism in a body is a place as well."""
+    graph = graph_of(
+        'let a : !int -> !int = agent { provider: "eliza" }\n'
+        "let desk : (!int, !int) -> !int = plumb(x, y, z) { x ; a ; z  y ; map(value) ; z }\n"
+        "let main : (!int, !int, !int) -> (!int, !int) = plumb(i, j, k, o, p) {\n"
+        "  i ; desk@x  j ; desk@y  desk ; o  k ; p }\n"
+    )
+    found = reach(graph, find_place(graph, "desk", {}))
+    assert reach_text(graph, found).split("\n") == [
+        "body desk",
+        "can be reached from",
+        "  i   i -> desk.a",
+        "  j   j -> desk.map@2",
+        "cannot be reached from",
+        "  k",
+        "what comes of it can reach",
+        "  o   desk.map@2 -> o",
+        "cannot reach",
+        "  p",
+    ]
+    assert find_place(graph, "desk.a", {}) == Place("process", "desk.a", ("desk.a",))
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [

@@ -84,6 +84,20 @@ def test_what_is_no_json_is_noted_and_refuses_nothing():
     assert run.session.wants_input
 
 
+def test_a_port_that_the_program_reads_is_none_that_is_observed():
+    """Though nothing comes of what it reads, and another port is observed."""
+    text = TEXT.replace("f ; o", "f ; o\n f@telemetry ; filter(n > 0) ; discard\n")
+    plain, observed = (Session(plan_of(text, ports), Settings(), random.Random(1)) for ports in ((), ["ctrl_out"]))
+    for session in (plain, observed):
+        session.handle(Start(), 0.0)
+        session.handle(Launched("f", 7), 0.0)
+        session.handle(Frames("f", "ctrl_out", [encode(Data("f", ready(MARK_ALL_PORTS)))]), 0.0)
+        session.handle(Frames("f", "output", [encode(Marker("f", "probe/f/1"))]), 0.0)
+    bad = Frames("f", "telemetry", [encode(Data("f", b"{nope"))])
+    assert plain.handle(bad, 0.0) == observed.handle(bad, 0.0)
+    assert plain.snapshot().lost == observed.snapshot().lost == 1
+
+
 def test_the_session_ends_though_the_observed_port_never_did():
     """With its worker, and with nothing lost."""
     run = Run("telemetry", "ctrl_out")
