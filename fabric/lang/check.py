@@ -20,7 +20,7 @@ from fabric.lang.body import Scope
 from fabric.lang.config import check_config
 from fabric.lang.diagnostic import Diagnostic, Report
 from fabric.lang.expr import infer, select_path
-from fabric.lang.flows import Flows
+from fabric.lang.flows import FOLLOWS_FROM_ERRORS, Flows
 from fabric.lang.modules import NO_LIBRARY, Library, ParsedFile, load_files, namespace_of
 from fabric.lang.morphisms import item_type, passing
 from fabric.lang.ordering import dependency_order
@@ -109,12 +109,10 @@ class _Checker:
         self._report_unused_files()
 
     def warn(self, main: str | None) -> None:
-        """Warn of what a program without errors hardly means. For the main file; ``main``: the process that runs."""
+        """Warn of what a program without errors does without. For the main file; ``main``: the process that runs."""
         if self._report.has_errors or main is None:
+            self._report.forget(FOLLOWS_FROM_ERRORS)
             return
-        self._flows.warn(self._report)
-        for checker in self._imports.values():
-            checker._flows.warn(self._report)
         if main == "main":  # or else the file is one process, and perhaps a library
             places = {name: interface.span for name, interface in self.interfaces.items()}
             report_unused(main, places, self._uses, self._report)

@@ -211,6 +211,10 @@ class Report:
             key: found for key, found in self._found.items() if found.span.start < offset or found.code not in codes
         }
 
+    def forget(self, codes: frozenset[str]) -> None:
+        """Drop what was found with these codes; for warnings, since errors stay counted."""
+        self._found = {key: found for key, found in self._found.items() if found.code not in codes}
+
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Return what was found: errors first, each in the order of the text."""
         return tuple(sorted(self._found.values(), key=lambda d: (d.severity, d.span, d.code)))

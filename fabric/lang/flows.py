@@ -6,7 +6,7 @@ ways through it (``passage``).
 
 from __future__ import annotations
 
-__all__ = ["Flows"]
+__all__ = ["FOLLOWS_FROM_ERRORS", "Flows"]
 
 from collections.abc import Iterable, Mapping
 
@@ -14,10 +14,13 @@ from fabric.lang.controls import report_unknown_controls
 from fabric.lang.diagnostic import Report
 from fabric.lang.feeding import report_silent_loops, report_unreachable
 from fabric.lang.loops import report_endless_loops, report_loops_without_exit
-from fabric.lang.net import Net, make_net, solve
+from fabric.lang.net import make_net, solve
 from fabric.lang.passage import Ways
 from fabric.lang.typed import Binding
 from fabric.lang.wiring import Wired
+
+FOLLOWS_FROM_ERRORS = frozenset({"W0513", "W0514"})
+"""Warnings that mean little beside an error: what seems to be missing may be what the error is about."""
 
 
 class Flows:
@@ -25,7 +28,6 @@ class Flows:
 
     def __init__(self) -> None:
         self._ways: dict[str, Ways] = {}
-        self._checked: list[tuple[Net, frozenset[int], Mapping[str, str]]] = []
 
     def include(self, others: Iterable[Flows]) -> None:
         """Take over what is known of the bodies of other files."""
@@ -33,7 +35,7 @@ class Flows:
             self._ways |= other._ways
 
     def check(self, binding: Binding, wired: Wired, simple: Mapping[str, Binding], report: Report) -> None:
-        """Report the errors of a body. Those that it has instances of have to be known.
+        """Report what is wrong with a body, and what is hardly meant. Those that it has instances of have to be known.
 
         Args:
             binding: whose body it is.
@@ -47,12 +49,7 @@ class Flows:
         silent, self._ways[binding.name] = solve(net)
         report_silent_loops(net, silent, wired.channels, report)
         report_endless_loops(net, silent, wired.channels, report)
-        self._checked.append((net, silent, wired.channels))
-
-    def warn(self, report: Report) -> None:
-        """Warn of what bodies without errors hardly mean."""
-        for net, silent, channels in self._checked:
-            report_unreachable(net, silent, channels, report)
-            report_loops_without_exit(net, silent, channels, report)
-            report_unknown_controls(net, report)
-        self._checked.clear()
+        if not report.has_errors:
+            report_unreachable(net, silent, wired.channels, report)
+            report_loops_without_exit(net, silent, wired.channels, report)
+        report_unknown_controls(net, report)
