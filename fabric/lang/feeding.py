@@ -2,8 +2,7 @@
 
 A port that no message comes to is silent because of others: an input because of all that feeds it, the output of a
 barrier because of the inputs that are silent. The causes lead back to an ``empty``, or round a loop. Where they begin
-is what is reported; what only follows from it is not. Control inputs do not count: a control message makes nobody
-speak.
+is what is reported; what only follows from it is not. A control message makes nobody speak but on ``ctrl_out``.
 """
 
 from __future__ import annotations
@@ -138,8 +137,9 @@ def _report_barrier(silence: _Silence, output: int, inside: set[int], names: Map
         help_ = f"give it a first message: merge one into what feeds {place}, or pair what does not wait for it"
         related = [(other.span, "on the way back") for other in on_way[1 : RELATED_MAX + 1]]
     else:
-        on_way = instances_on(net, _way_back(silence, missing))
-        path = path_of([*on_way, barrier], names)
+        way = _way_back(silence, missing)
+        on_way = instances_on(net, way)
+        path = path_of([*on_way, barrier], {**names, **_with_ports(net, way)})
         why = f"nothing comes on the way {path}" if on_way else "nothing comes to the body there"
         label = f"waits for '{port}'"
         help_ = f"feed '{port}' with something that gives messages, or leave the barrier out"
@@ -152,6 +152,16 @@ def _report_barrier(silence: _Silence, output: int, inside: set[int], names: Map
         related=[(span, text) for span, text in related if span != barrier.span],
         help=help_,
     )
+
+
+def _with_ports(net: Net, way: list[int]) -> dict[str, str]:
+    """Name the processes that are silent on the port that lies on a way, and perhaps not on others."""
+    ends = [net.ends[n] for n in way if n in net.ways]
+    return {
+        end.instance: f"{end.instance}@{end.port}"
+        for end in ends
+        if end.port != "output" and len(net.instances[end.instance].outputs) > 1
+    }
 
 
 def _way_back(silence: _Silence, n: int) -> list[int]:

@@ -96,13 +96,16 @@ def _leads(net: Net, source: int, target: int) -> bool:
 
 
 def _has_exit(net: Net, loop: set[int]) -> bool:
-    """Whether something leads from a loop to an output of the body or to another process. A monitor ends its wire."""
+    """Whether something leads from a loop to an output of the body or to another process.
+
+    A wire ends by its protocol, and who controls an agent wants nothing but that it is controlled.
+    """
     members = {_instance(net, n).name for n in loop}
     seen, stack = set(loop), list(loop)
     while stack:
         n = stack.pop()
         instance = net.instance(n)
-        if instance is None or (instance.kind == "monitor" and n in loop):
+        if instance is None or (n in loop and (instance.kind == "monitor" or net.ends[n].port == "ctrl_in")):
             return True
         other = instance.kind in ("agent", "python", "worker") and instance.name not in members
         if n not in loop and n not in net.ways and (other or instance.kind == "plumb"):

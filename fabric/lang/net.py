@@ -6,7 +6,7 @@ numbers with a bit for each input of the body:
     silent   the cases in which no message comes to the port: that this input of the body has none, that none has any,
              or (the highest bit) even when all have some. The greatest solution: a loop that nothing enters is silent.
     stirs    the inputs whose messages may bring about one here
-    leads    likewise, but a control message leads nowhere
+    leads    likewise, but a control message leads to no more than its reply
     certain  the inputs each message of which makes at least one here
 
 What they are at the outputs is the :class:`Way` to each, and all that a body around this one has to know: a binding is

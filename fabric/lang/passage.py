@@ -18,7 +18,7 @@ class Way(msgspec.Struct, frozen=True):
 
     Attributes:
         stirs: their messages may bring about one here, be they data or control.
-        leads: their messages may lead to one here; a control message leads nowhere.
+        leads: their messages may lead to one here; a control message leads to no more than its reply.
         needs: each of these has to get messages, or none comes out.
         certain: each message on one of these makes at least one here.
         source: some come out even if none goes in, as far as is known.
@@ -35,6 +35,7 @@ Ways: TypeAlias = Mapping[str, Way]
 """The way to each output, by its name."""
 
 _INPUT = frozenset({"input"})
+_LEFT, _RIGHT = frozenset({"left"}), frozenset({"right"})
 _NONE: frozenset[str] = frozenset()
 
 _ALWAYS = frozenset({"map", "id", "copy", "project", "merge"})
@@ -52,7 +53,8 @@ def ways_of(instance: Instance, bodies: Mapping[str, Ways], *, reticent: bool) -
     inputs = frozenset([port.name for port in instance.inputs])
     match instance.kind:
         case "agent" | "worker" as kind:  # what is sent on output has to be an answer, on the side ports it need not
-            replies = Way(inputs, _INPUT, source=kind == "worker")
+            told = inputs - _INPUT
+            replies = Way(told, told, source=kind == "worker")
             remarks = Way(inputs, _INPUT, source=True)  # the first thing that an agent says is its configuration
             answers = Way(_INPUT, _INPUT, certain=_INPUT if kind == "agent" and not reticent else _NONE)
             return {"output": answers, "ctrl_out": replies, "telemetry": remarks}
@@ -62,7 +64,9 @@ def ways_of(instance: Instance, bodies: Mapping[str, Ways], *, reticent: bool) -
             way = Way(inputs, inputs, inputs)
         case "empty" | "discard" | "tool":
             way = Way()
-        case "monitor" | "plumb":  # who begins is the protocol's to say; what is wrong inside is not known
+        case "monitor":
+            return {"to_right": Way(_LEFT, _LEFT), "to_left": Way(_RIGHT, _RIGHT)}
+        case "plumb":  # what is wrong inside is not known
             way = Way(inputs, inputs, source=True)
         case kind:
             way = Way(inputs, inputs, certain=inputs if kind in _ALWAYS else _NONE)
