@@ -82,9 +82,15 @@ def report_silent_loops(net: Net, silent: frozenset[int], names: Mapping[str, st
         if barriers:
             _report_barrier(silence, min(barriers, key=lambda n: _place(net, n)), inside, names, report)
             blamed |= inside
-        elif len(part) > 1 and not outside:
+        elif len(part) > 1 and not outside and not _only_controls(net, part):
             _report_loop(silence, inside, names, report)
             blamed |= inside
+
+
+def _only_controls(net: Net, part: list[int]) -> bool:
+    """Whether a loop is agents that control each other over a wire; each of them may still be told something else."""
+    kinds = {instance.kind for n in part if (instance := net.instance(n)) is not None and not net.is_control(n)}
+    return kinds <= {"monitor"}
 
 
 def _is_barrier(net: Net, n: int) -> bool:
@@ -92,15 +98,15 @@ def _is_barrier(net: Net, n: int) -> bool:
     return n in net.ways and instance is not None and instance.kind == "barrier"
 
 
-def _place(net: Net, n: int) -> tuple[int, int]:
+def _place(net: Net, n: int) -> tuple[bool, int, int]:
     instance = net.instance(n)
     assert instance is not None
-    return instance.span.start, n
+    return instance.kind == "monitor", instance.span.start, n
 
 
 def _report_loop(silence: _Silence, inside: set[int], names: Mapping[str, str], report: Report) -> None:
     net = silence.net
-    start = min(inside, key=lambda n: _place(net, n))
+    start = min(inside, key=lambda n: (net.is_control(n), _place(net, n)))  # who would have to begin
     cycle = shortest_cycle(start, silence.effects, inside)
     first, *others = instances_on(net, cycle)
     report.add(

@@ -33,6 +33,8 @@ def report_endless_loops(net: Net, silent: frozenset[int], names: Mapping[str, s
         first, *others = instances_on(net, shortest_cycle(start, successors, inside))
         agents = [instance.name for instance in (first, *others) if instance.kind == "agent"]
         limit = f", or max_messages on '{agents[0]}'" if agents else ""
+        again = [] if others else [f"'{names.get(first.name, first.name)}' is one process, however often it is named"]
+        second = "" if others else "; for a second process of the kind use spawn"
         report.add(
             "E0509",
             first.span,
@@ -43,10 +45,8 @@ def report_endless_loops(net: Net, silent: frozenset[int], names: Mapping[str, s
                 for other in others[:RELATED_MAX]
                 if other.span != first.span
             ],
-            notes=()
-            if others
-            else [f"'{names.get(first.name, first.name)}' is one process, however often it is named"],
-            help=f"put a filter on the way back{limit}",
+            notes=again,
+            help=f"put a filter on the way back{limit}{second}",
         )
 
 
@@ -105,7 +105,7 @@ def _has_exit(net: Net, loop: set[int]) -> bool:
     while stack:
         n = stack.pop()
         instance = net.instance(n)
-        if instance is None or (n in loop and (instance.kind == "monitor" or net.ends[n].port == "ctrl_in")):
+        if instance is None or (n in loop and (instance.kind == "monitor" or net.is_control(n))):
             return True
         other = instance.kind in ("agent", "python", "worker") and instance.name not in members
         if n not in loop and n not in net.ways and (other or instance.kind == "plumb"):

@@ -59,6 +59,12 @@ class Net(msgspec.Struct, frozen=True):
         """Return the process that a port belongs to; None for one of the body."""
         return self.instances.get(self.ends[port].instance)
 
+    def is_control(self, port: int) -> bool:
+        """Whether a port is one on which a worker is told something, or replies."""
+        instance = self.instance(port)
+        controlled = instance is not None and instance.kind in ("agent", "worker")
+        return controlled and self.ends[port].port in ("ctrl_in", "ctrl_out")
+
     def loops(self) -> list[list[int]]:
         """Return the components that are loops."""
         return [part for part in self.order if len(part) > 1]  # an input and an output at least
@@ -145,7 +151,7 @@ def solve(net: Net) -> tuple[frozenset[int], Ways]:
         if n < len(names):
             return 1 << n | none
         if way is None and not net.before[n]:  # what is missing is reported elsewhere, and taken as fed
-            return everything if net.ends[n].port == "ctrl_in" else 0
+            return everything if net.is_control(n) else 0
         found = everything
         for source in net.before[n]:
             found &= values[source]

@@ -42,11 +42,14 @@ def shortest_cycle(
 
 
 def instances_on(net: Net, ports: Iterable[int]) -> list[Instance]:
-    """Return the processes that ports belong to, each once where several follow each other; a cycle is not closed."""
+    """Return the processes that ports belong to, each once where several follow each other; a cycle is not closed.
+
+    What looks after a session wire is left out: the program names its two ends.
+    """
     found: list[Instance] = []
     for port in ports:
         instance = net.instance(port)
-        if instance is not None and (not found or found[-1] is not instance):
+        if instance is not None and instance.kind != "monitor" and (not found or found[-1] is not instance):
             found.append(instance)
     if len(found) > 1 and found[0] is found[-1]:
         found.pop()
