@@ -145,6 +145,7 @@ def compile_file(
     model: str | None = None,
     resources: str = "",
     folders: Iterable[str | Path] = (),
+    observed: Iterable[str] = (),
 ) -> tuple[Plan, Compiled]:
     """Read, check and plan a program; nothing is started.
 
@@ -154,6 +155,7 @@ def compile_file(
         provider, model: for agents that do not say theirs.
         resources: folders of shared prompt files, separated by colons.
         folders: see :func:`check_file`.
+        observed: side ports that get an extra output.
 
     Raises:
         ConfigError: a file cannot be read, an agent cannot be run.
@@ -170,7 +172,8 @@ def compile_file(
         directories=directories,
         documents=read_documents(compiled.module, directories, resources),
     )
-    return make_plan(compiled.module, compiled.graph, surroundings), compiled
+    graph = passes.build(compiled.module, observed) if observed else compiled.graph
+    return make_plan(compiled.module, graph, surroundings), compiled
 
 
 def directories_of(module: Module) -> dict[str, str]:

@@ -23,8 +23,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple, NoReturn
@@ -46,6 +46,7 @@ from fabric.cli.report import (
 from fabric.cli.write import INCLUDE, PROGRAM, find_program, search_path
 from fabric.compiler import compile_file
 from fabric.errors import ConfigError, FabricError, sole
+from fabric.graph.observe import SIDE_PORTS
 from fabric.launch.preload import ZygoteProcess, open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child, Parent, fork
@@ -144,6 +145,7 @@ class _Asked(NamedTuple):
     provider: str | None
     model: str | None
     include: list[Path] | None
+    extra_files: Mapping[str, str] = {}
 
 
 def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectSettings) -> Plan:
@@ -155,6 +157,7 @@ def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectS
         model=model,
         resources=os.environ.get("PLUMB_RESOURCES", ""),
         folders=search_path(asked.include),
+        observed=tuple(asked.extra_files),
     )
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
@@ -193,19 +196,28 @@ def run(
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
     log_level: LogLevel = "error",
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Write what workers say on a port that nobody reads, telemetry or ctrl_out, to a file: lines"
+            " WORKER TAB JSON. - is stderr. Repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Run a program on stdin and stdout: one JSON value a line, until the input ends and everything has drained.
 
     A graph with several inputs reads {"__port": NAME, "msg": VALUE} lines, one with several outputs writes them.
 
-    Examples: echo '"hello"' | fabric run main.plumb; fabric run main.plumb < in.jsonl > out.jsonl
+    Examples: echo '"hello"' | fabric run main.plumb; fabric run main.plumb < in.jsonl > out.jsonl;
+    fabric run --extra telemetry=t.log main.plumb < in.jsonl
 
     Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 4 a worker did not
     start, 5 not everything was delivered, 130 or 143 ended by a second signal.
     """
     project = read_settings(Path.cwd())
     settings = _settings(project, ready_timeout, grace, refusal_ends=True)
-    asked = _Asked(provider, model, include)
+    asked = _Asked(provider, model, include, _extras(extra or ()))
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
@@ -219,15 +231,42 @@ def _run_lines(
     stdin_fd: int,
 ) -> None:
     with open_run_directory(os.environ) as directory:
+        files = asked.extra_files
         plan = _compile(program, directory, asked, project)
-        with _zygote(plan, project) as zygote:
+        for label in files.keys() - set(plan.extras.values()):
+            raise ConfigError(f"--extra {label}: no worker of the program has a port '{label}' that nobody reads")
+        report, extras = JsonReport(level), None
+        with ExitStack() as stack:
+            if files:
+                from fabric.runtime.extras import open_extras
+
+                extras = stack.enter_context(open_extras(files, report.error))
+            zygote = stack.enter_context(_zygote(plan, project))
             import trio
 
             from fabric.runtime.foreground import run_lines
 
-            serve = partial(run_lines, zygote=zygote, stdin_fd=stdin_fd)
-            finish = trio.run(serve, plan, settings, JsonReport(level), os.environ)
+            serve = partial(run_lines, zygote=zygote, stdin_fd=stdin_fd, extras=extras)
+            finish = trio.run(serve, plan, settings, report, os.environ)
     _end(finish)
+
+
+def _extras(said: Iterable[str]) -> dict[str, str]:
+    """Return what ``--extra`` says: name of the port to name of the file.
+
+    Raises:
+        ConfigError: it cannot be read, there is no such port, or two would write to one file.
+    """
+    files: dict[str, str] = {}
+    for one in said:
+        label, equals, file = one.partition("=")
+        if not equals or not file or label not in SIDE_PORTS:
+            raise ConfigError(f"--extra {one}: expected NAME=FILE, with NAME one of {', '.join(SIDE_PORTS)}")
+        if label in files or (file in files.values() and file != "-"):
+            what = f"'{label}'" if label in files else f"the file {file}"
+            raise ConfigError(f"--extra {one}: {what} is given twice")
+        files[label] = file
+    return files
 
 
 def call(

@@ -11,10 +11,14 @@ from typing import Annotated
 
 import typer
 
-from fabric.compiler import check_file, compile_file
-from fabric.errors import ConfigError
+from fabric.compiler import Compiled, check_file, compile_file
+from fabric.errors import ConfigError, UnknownName
+from fabric.graph.answer import reach_json, reach_text
+from fabric.graph.reach import Reach, find_place
+from fabric.graph.reach import reach as reach_place
 from fabric.graph.render import FORMATS, render
 from fabric.graph.svg import draw_svg
+from fabric.lang.tools import BUILTINS
 from fabric.plan.render import render_plan
 from fabric.settings import ProjectSettings, read_settings
 
@@ -107,27 +111,48 @@ def graph(
         str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")
     ] = None,
     include: Annotated[list[Path] | None, INCLUDE] = None,
+    reach: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Tell what can come to a place, and where it leads: tool:NAME, a port, a worker. With --format svg,"
+            " ascii, mermaid or dot: draw that part.",
+        ),
+    ] = None,
 ) -> None:
     """Draw the wiring graph: as a picture (svg), in characters (ascii), as text for other programs. Works offline.
 
     Examples: fabric graph --open main.plumb; fabric graph --format ascii main.plumb;
-    fabric graph --format dot main.plumb | dot -Tsvg; fabric graph --live --open main.plumb
+    fabric graph --format dot main.plumb | dot -Tsvg; fabric graph --live --open main.plumb;
+    fabric graph --reach tool:sys.exec main.plumb; fabric graph --reach writer@ctrl_in main.plumb
 
     --live looks for a second, and writes messages per second beside the channels, and how many wait into the boxes.
 
-    Exit codes: 0, 2 the program does not check, the file cannot be written, or there is no browser to open; --live: 7
-    no such service is running, 1 it does not answer.
+    --reach answers in words (json: as one object): every input with the shortest way, or that there is none. A
+    process is taken to pass everything on, so what is said to be out of reach is.
+
+    Exit codes: 0, 2 the program does not check, there is no such place, the file cannot be written, or there is no
+    browser to open; --live: 7 no such service is running, 1 it does not answer.
     """
     chosen = style or ("svg" if open_ or live else "mermaid")
+    in_words = reach is not None and not open_ and style in (None, "json")
     if chosen not in FORMATS:
         raise ConfigError(f"--format {chosen}: expected {', '.join(FORMATS)}")
     if open_ and chosen != "svg":
         raise ConfigError(f"--open shows a picture: expected --format svg, got {chosen}")
     if live and chosen != "svg":
         raise ConfigError(f"--live colors a picture: expected --format svg, got {chosen}")
+    if live and reach is not None:
+        raise ConfigError("--live colors the whole graph, --reach tells of a part of it: give one of them")
     spec = find_program(program, read_settings(Path.cwd()))
-    graph = check_file(spec, search_path(include)).graph
-    if live:
+    compiled = check_file(spec, search_path(include))
+    graph = compiled.graph
+    found = None if reach is None else _reach(compiled, reach)
+    if found is not None and in_words:
+        text = reach_json(graph, found) if style == "json" else reach_text(graph, found)
+    elif found is not None:
+        text = render(found.part, chosen)
+    elif live:
         from fabric.cli.watch import look_at  # the event loop with it
 
         text = draw_svg(graph, look_at(spec, name, graph))
@@ -150,3 +175,20 @@ def graph(
 
         if not webbrowser.open(output.resolve().as_uri()):
             raise ConfigError(f"no browser can be opened here; the picture is in {output}")
+
+
+def _reach(compiled: Compiled, wanted: str) -> Reach:
+    """Return what can come to a place of a program.
+
+    Raises:
+        ConfigError: there is no such place.
+    """
+    bindings = compiled.module.bindings.values()
+    tools = {binding.name: binding.config.get("builtin", "") for binding in bindings if binding.kind == "tool"}
+    servers = {f"mcp:{server['name']}": "" for binding in bindings for server in binding.config.get("mcp", ())}
+    builtins = dict.fromkeys(BUILTINS, "")
+    try:
+        place = find_place(compiled.graph, wanted, builtins | tools | servers)
+    except UnknownName as error:
+        raise ConfigError(f"--reach {wanted}: {error}") from None
+    return reach_place(compiled.graph, place)

@@ -4,50 +4,8 @@ from __future__ import annotations
 
 __all__ = ["components", "loops", "strongly_connected"]
 
-from collections.abc import Iterable, Mapping, Sequence
-
 from fabric.graph.ir import Graph
-
-
-def strongly_connected(nodes: Iterable[str], successors: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Return the strongly connected components, each before those that it feeds.
-
-    Source: Tarjan 1972, with an explicit stack, since a long chain would exhaust Python's.
-    """
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    on_stack: set[str] = set()
-    found: list[list[str]] = []
-    for root in nodes:
-        if root in index:
-            continue
-        todo = [(root, iter(successors.get(root, ())))]
-        index[root] = low[root] = len(index)
-        stack.append(root)
-        on_stack.add(root)
-        while todo:
-            node, rest = todo[-1]
-            for following in rest:
-                if following not in index:
-                    index[following] = low[following] = len(index)
-                    stack.append(following)
-                    on_stack.add(following)
-                    todo.append((following, iter(successors.get(following, ()))))
-                    break
-                if following in on_stack:
-                    low[node] = min(low[node], index[following])
-            else:
-                todo.pop()
-                if todo:
-                    low[todo[-1][0]] = min(low[todo[-1][0]], low[node])
-                if low[node] == index[node]:
-                    component: list[str] = []
-                    while not component or component[-1] != node:
-                        component.append(stack.pop())
-                        on_stack.discard(component[-1])
-                    found.append(component[::-1])
-    return found[::-1]
+from fabric.lang.ordering import strongly_connected
 
 
 def _successors(graph: Graph) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MONITORED", "WORKERS", "Channel", "End", "Graph", "Kind", "Monitored", "Node", "Port"]
+__all__ = ["MONITORED", "WORKERS", "Call", "Channel", "End", "Graph", "Kind", "Monitored", "Node", "Port"]
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -41,6 +41,22 @@ class End(msgspec.Struct, frozen=True, order=True, gc=False):
     port: str
 
 
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """Something that an agent may call.
+
+    Attributes:
+        name: of the tool, or ``mcp:NAME`` for a server, whose tools are its own.
+        builtin: what the tool is made of, if it is something that the fabric itself can do, such as ``fs.read``.
+        through: tools made of processes by way of which it is called, the agent's own first.
+        opaque: a program of its own is run: it is a server, or made of a python function.
+    """
+
+    name: str
+    builtin: str = ""
+    through: tuple[str, ...] = ()
+    opaque: bool = False
+
+
 class Node(msgspec.Struct, frozen=True, gc=False):
     """A process of the flat graph.
 
@@ -52,6 +68,8 @@ class Node(msgspec.Struct, frozen=True, gc=False):
         expr, select, index: as in ``lang.typed.Instance``.
         span: where the program wrote it; None for a node that a pass made.
         wire: as in ``lang.typed.Instance``, its ends prefixed as ids are.
+        calls: of an agent: all that it may call.
+        extra: of an output that the program does not have: the name of the ports that are observed there.
     """
 
     id: str
@@ -65,6 +83,8 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     span: Span | None = None
     runs: str = ""
     wire: Wire | None = None
+    calls: tuple[Call, ...] = ()
+    extra: str = ""
 
 
 class Channel(msgspec.Struct, frozen=True, gc=False):

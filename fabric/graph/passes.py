@@ -1,6 +1,7 @@
 """Typed module to wiring graph, one idea a pass.
 
     flatten     nested bodies become nodes with prefixed names
+    observe     side ports that nobody reads get an output, if they are asked for (``graph.observe``)
     fan_out     a source with several targets gets a copy
     fan_in      a target with several sources gets merges: on a loop the forward side first, then the feedback side
     loose_ends  an output that nobody reads is discarded, an optional input that nobody feeds is empty
@@ -13,21 +14,30 @@ from __future__ import annotations
 __all__ = ["PASSES", "build", "fan_in", "fan_out", "flatten", "loose_ends", "validate"]
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import msgspec
 
 from fabric.graph.analysis import components
-from fabric.graph.ir import Channel, End, Graph, Node, Port
+from fabric.graph.calls import calls_of
+from fabric.graph.ir import Call, Channel, End, Graph, Node, Port
+from fabric.graph.observe import SIDE_PORTS, observe
 from fabric.lang import typed
 from fabric.wire.payload import Type
 
 
-def build(module: typed.Module) -> Graph:
-    """Return the wiring graph of a module's main binding."""
+def build(module: typed.Module, observed: Iterable[str] = ()) -> Graph:
+    """Return the wiring graph of a module's main binding.
+
+    Args:
+        module: the program.
+        observed: side ports that get an extra output; see :mod:`fabric.graph.observe`.
+    """
     graph = flatten(module)
+    for label in observed:
+        graph = observe(graph, label)
     for rewrite in PASSES:
         graph = rewrite(graph)
     return graph
@@ -48,6 +58,7 @@ class _Flat:
         self.module = module
         self.nodes: dict[str, Node] = {}
         self.edges: dict[tuple[End, End], bool] = {}
+        self.calls: dict[str, tuple[Call, ...]] = {}
 
     def connect(self, sources: list[tuple[End, bool]], targets: list[tuple[End, bool]], checked: bool) -> None:
         """Join every source with every target."""
@@ -64,6 +75,8 @@ class _Flat:
         if wire is not None:
             prefix = node_id.removesuffix(of.name)
             wire = msgspec.structs.replace(wire, left=prefix + wire.left, right=prefix + wire.right)
+        if of.kind == "agent" and binding is not None and binding not in self.calls:
+            self.calls[binding] = calls_of(self.module, binding)
         self.nodes[node_id] = Node(
             node_id,
             of.kind,
@@ -76,6 +89,7 @@ class _Flat:
             of.span,
             runs,
             wire,
+            self.calls.get(binding or "", ()),
         )
         return (
             {port.name: [(End(node_id, port.name), False)] for port in of.inputs},
@@ -238,7 +252,7 @@ def loose_ends(graph: Graph) -> Graph:
     nodes, channels = dict(graph.nodes), list(graph.channels)
     for node in graph.nodes.values():
         for port in node.outputs:
-            if End(node.id, port.name) not in used and port.name not in ("ctrl_out", "telemetry"):
+            if End(node.id, port.name) not in used and port.name not in SIDE_PORTS:
                 sink = _fresh(nodes, f"{node.id}.{port.name}.discard")
                 nodes[sink] = Node(sink, "discard", (Port("input", port.type),))
                 channels.append(Channel(End(node.id, port.name), End(sink, "input"), port.type))
@@ -283,5 +297,5 @@ def validate(graph: Graph, *, complete: bool = True) -> None:
                     f"{node.id}.{port.name} has {targets[End(node.id, port.name)]}"
                 )
             for port in node.outputs:
-                expected = (0, 1) if port.name in ("ctrl_out", "telemetry") else (1,)
+                expected = (0, 1) if port.name in SIDE_PORTS else (1,)
                 assert sources[End(node.id, port.name)] in expected, f"{node.id}.{port.name}"

@@ -67,6 +67,7 @@ def _json(graph: Graph) -> str:
             **({"protocol": node.wire.protocol.name} if node.wire is not None else {}),
             "inputs": [{"name": port.name, "type": show(port.type)} for port in node.inputs],
             "outputs": [{"name": port.name, "type": show(port.type)} for port in node.outputs],
+            "tools": [call.name for call in node.calls],
         }
         for node in graph.nodes.values()
     ]

@@ -1,6 +1,7 @@
 """Source text to a checked module.
 
-    files -> for each: types -> protocols -> signatures -> configurations and morphisms -> bodies; then main
+    files -> for each: types -> protocols -> signatures -> configurations and morphisms -> bodies -> their loops; then
+    main, and what it does without
 
 Each step goes on where the one before found mistakes, as far as they leave anything to check.
 """
@@ -19,6 +20,7 @@ from fabric.lang.body import Scope
 from fabric.lang.config import check_config
 from fabric.lang.diagnostic import Diagnostic, Report
 from fabric.lang.expr import infer, select_path
+from fabric.lang.flows import FOLLOWS_FROM_ERRORS, Flows
 from fabric.lang.modules import NO_LIBRARY, Library, ParsedFile, load_files, namespace_of
 from fabric.lang.morphisms import item_type, passing
 from fabric.lang.ordering import dependency_order
@@ -27,7 +29,8 @@ from fabric.lang.signature import Interface, ports, read_interface
 from fabric.lang.source import Source, Sources, Span
 from fabric.lang.tools import check_tool
 from fabric.lang.types import TypeTable, is_consistent, is_subtype, why_not
-from fabric.lang.wiring import wire_body, wire_chain
+from fabric.lang.unused import report_unused
+from fabric.lang.wiring import Wired, wire_body, wire_chain
 from fabric.wire.payload import Product, Type, show
 
 INSTANCES_MAX = 20_000
@@ -85,6 +88,7 @@ def analyse(source: Source, library: Library = NO_LIBRARY) -> Analysis:
         checked[path].check()
     *others, main = checked.values()
     name = main.find_main()
+    main.warn(name)
     module = None
     if not report.has_errors and name is not None:
         bindings = {binding.name: binding for checker in (main, *others) for binding in checker.typed_bindings()}
@@ -109,6 +113,8 @@ class _Checker:
         self._decls: dict[str, syntax.BindingDecl] = {}
         self._bindings: dict[str, typed.Binding] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._uses: dict[str, dict[str, Span]] = {}
+        self._flows = Flows()
         self._mentioned: set[str] = set()  # namespaces
         self.interfaces: dict[str, Interface] = {}
         self.unusable: frozenset[str] = file.program.broken
@@ -144,6 +150,15 @@ class _Checker:
                 self._bindings[name] = self._simple(self._decls[name], interface, scope)
         self._bodies(msgspec.structs.replace(scope, morphisms=self._morphisms()))
         self._report_unused_files()
+
+    def warn(self, main: str | None) -> None:
+        """Warn of what a program without errors does without. For the main file; ``main``: the process that runs."""
+        if self._report.has_errors or main is None:
+            self._report.forget(FOLLOWS_FROM_ERRORS)
+            return
+        if main == "main":  # or else the file is one process, and perhaps a library
+            places = {name: interface.span for name, interface in self.interfaces.items()}
+            report_unused(main, places, self._uses, self._report)
 
     def analysis(self) -> FileAnalysis:
         """Return what was found, for those who look into one file."""
@@ -279,6 +294,7 @@ class _Checker:
 
     def _bodies(self, scope: Scope) -> None:
         uses = {name: dict(_called(decl)) for name, decl in self._decls.items()}
+        wired_bodies: dict[str, Wired] = {}
         for name, interface in self.interfaces.items():
             if interface.kind != "plumb":
                 continue
@@ -291,6 +307,7 @@ class _Checker:
                 assert isinstance(impl, syntax.Chain)
                 wired = wire_chain(impl, interface, scope, self._report)
             uses[name] = wired.uses
+            wired_bodies[name] = wired
             self._bindings[name] = typed.Binding(
                 interface.binding,
                 "plumb",
@@ -310,8 +327,15 @@ class _Checker:
                 related=[(uses[cycle[0]][next_name], f"'{next_name}' is used here")],
                 help="wire a loop with channels inside one body: a ; b ; a",
             )
-        if not cycles:
-            self._check_sizes(order)
+        self._uses = uses
+        if cycles:
+            return
+        self._check_sizes(order)
+        self._flows.include(checker._flows for checker in self._imports.values())
+        simple = self._morphisms()
+        for name in order:
+            if name in wired_bodies:
+                self._flows.check(self._bindings[name], wired_bodies[name], simple, self._report)
 
     def _check_sizes(self, order: list[str]) -> None:
         """Refuse bodies that become too many processes, or too deep, when nested ones are expanded."""

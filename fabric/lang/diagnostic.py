@@ -149,11 +149,16 @@ class Diagnostic(msgspec.Struct, frozen=True):
 
 
 class Report:
-    """Collects the diagnostics of one program. ``sources``: its files."""
+    """Collects the diagnostics of one program.
+
+    Attributes:
+        sources: its files.
+        error_count: how many errors were added; it only grows.
+    """
 
     def __init__(self, source: Source) -> None:
         self.sources = Sources(source)
-        self.has_errors = False
+        self.error_count = 0
         self._found: dict[tuple[str, Span, str], Diagnostic] = {}
 
     def add(
@@ -170,7 +175,7 @@ class Report:
         """Add a diagnostic; the same one at the same place counts once."""
         slug, category = CODES[code]
         severity: Severity = "warning" if code.startswith("W") else "error"
-        self.has_errors |= severity == "error"
+        self.error_count += severity == "error"
         self._found.setdefault(
             (code, span, message),
             Diagnostic(
@@ -188,6 +193,11 @@ class Report:
             ),
         )
 
+    @property
+    def has_errors(self) -> bool:
+        """Whether the program is wrong."""
+        return self.error_count > 0
+
     def suggest(self, name: str, candidates: Iterable[str]) -> str | None:
         """Return a help line that names a near miss, if there is one and it is not too late to look."""
         return did_you_mean(name, candidates) if len(self._found) < SUGGESTIONS_MAX else None
@@ -201,6 +211,10 @@ class Report:
         self._found = {
             key: found for key, found in self._found.items() if found.span.start < offset or found.code not in codes
         }
+
+    def forget(self, codes: frozenset[str]) -> None:
+        """Drop what was found with these codes; for warnings, since errors stay counted."""
+        self._found = {key: found for key, found in self._found.items() if found.code not in codes}
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Return what was found: errors first, each in the order of the text."""

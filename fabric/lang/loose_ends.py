@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["report_loose_ends", "report_unfed_cycles"]
+__all__ = ["report_loose_ends"]
 
 from fabric.lang.body import BodyBuilder
-from fabric.lang.feeding import unfed_cycles
 from fabric.lang.signature import PortDecl
 from fabric.lang.typed import BOUNDARY, Endpoint
 from fabric.wire.payload import show
@@ -61,18 +60,4 @@ def _report_loose_channel(body: BodyBuilder, decl: PortDecl, output: Endpoint) -
     else:
         body.report.add(
             "W0511", decl.span, f"channel '{decl.name}' is not used", help="remove it, or wire something to it"
-        )
-
-
-def report_unfed_cycles(body: BodyBuilder) -> None:
-    """Report loops that no message can enter."""
-    for first, *others in unfed_cycles(body.finish(), body.written):
-        loop = " -> ".join(instance.name for instance in [first, *others, first])
-        body.report.add(
-            "E0502",
-            first.span,
-            f"nothing feeds the loop {loop}",
-            label="no message ever comes in",
-            related=[(other.span, "on the loop") for other in others[:3]],
-            help=f"wire an input to it: input ; {first.name}",
         )

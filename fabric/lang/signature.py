@@ -6,7 +6,15 @@ is allowed for the pure morphisms and means the same as ``!A -> !B`` wherever me
 
 from __future__ import annotations
 
-__all__ = ["CONTROL_FIELDS", "Interface", "PortDecl", "ports", "read_interface"]
+__all__ = [
+    "CONTROL_FIELDS",
+    "Interface",
+    "PortDecl",
+    "ports",
+    "read_interface",
+    "unknown_controls",
+    "warn_of_control",
+]
 
 from typing import cast
 
@@ -90,16 +98,25 @@ def read_interface(decl: syntax.BindingDecl, prefix: str, types: TypeTable, repo
     for port in (*interface.inputs, *interface.outputs):
         if port.name != "ctrl_in" or kind != "agent":
             continue
-        unknown = [name for name in _field_names(port.type) if name not in CONTROL_FIELDS]
-        if unknown:
-            report.add(
-                "W0611",
-                port.span,
-                f"agents do not know the control field '{unknown[0]}'",
-                notes=[f"they know: {', '.join(CONTROL_FIELDS)}"],
-                help=report.suggest(unknown[0], CONTROL_FIELDS),
-            )
+        for name in unknown_controls(port.type)[:1]:
+            warn_of_control(name, port.span, report)
     return interface
+
+
+def unknown_controls(type_: Type) -> list[str]:
+    """Return the fields of a control message that agents do not know."""
+    return [name for name in _field_names(type_) if name not in CONTROL_FIELDS]
+
+
+def warn_of_control(name: str, span: Span, report: Report) -> None:
+    """Warn of such a field."""
+    report.add(
+        "W0611",
+        span,
+        f"agents do not know the control field '{name}'",
+        notes=[f"they know: {', '.join(CONTROL_FIELDS)}"],
+        help=report.suggest(name, CONTROL_FIELDS),
+    )
 
 
 def _field_names(type_: Type) -> list[str]:

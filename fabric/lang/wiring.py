@@ -14,7 +14,7 @@ from fabric.lang.body import BodyBuilder, Scope
 from fabric.lang.chains import Chains
 from fabric.lang.diagnostic import Report
 from fabric.lang.flow import Source, Target, words
-from fabric.lang.loose_ends import report_loose_ends, report_unfed_cycles
+from fabric.lang.loose_ends import report_loose_ends
 from fabric.lang.signature import Interface
 from fabric.lang.source import Span
 from fabric.lang.spawns import Spawns
@@ -23,14 +23,23 @@ from fabric.lang.wires import Wires
 
 
 class Wired(msgspec.Struct, frozen=True):
-    """A body, and the bindings that it has instances of, each with the first mention."""
+    """A body.
+
+    Attributes:
+        uses: the bindings that it has instances of, each with the first mention.
+        channels: the names of those instances that are channels.
+        is_whole: every connection that was written is there; what is missing was not written.
+    """
 
     body: Body
     uses: dict[str, Span]
+    channels: dict[str, str]
+    is_whole: bool
 
 
 def wire_body(impl: syntax.PlumbImpl, interface: Interface, scope: Scope, report: Report) -> Wired:
     """Return the inside of a ``plumb`` binding."""
+    errors = report.error_count
     body = BodyBuilder(interface, scope, report, by_name=True)
     chains = Chains(body)
     spawns = Spawns(body, chains)
@@ -49,7 +58,7 @@ def wire_body(impl: syntax.PlumbImpl, interface: Interface, scope: Scope, report
                 wires.wire(statement)
     spawns.finish()
     wires.finish()
-    return _finish(body, complete=interface.is_sound and not impl.damaged)
+    return _finish(body, errors, complete=interface.is_sound and not impl.damaged)
 
 
 def _note_run_ons(statements: Sequence[syntax.Statement], body: BodyBuilder) -> None:
@@ -87,6 +96,7 @@ def _wire_statement(chain: syntax.Chain, body: BodyBuilder, chains: Chains) -> N
 
 def wire_chain(chain: syntax.Chain, interface: Interface, scope: Scope, report: Report) -> Wired:
     """Return the inside of a binding whose implementation is a chain: fed by its inputs, read by its outputs."""
+    errors = report.error_count
     body = BodyBuilder(interface, scope, report, by_name=False)
     chains = Chains(body)
     first, last = chain.elements[0], chain.elements[-1]
@@ -101,12 +111,19 @@ def wire_chain(chain: syntax.Chain, interface: Interface, scope: Scope, report: 
         for source in feed:
             end = Endpoint(BOUNDARY, port.name)
             body.connect(source, Target(end, port.type, last.span, "", f"output of '{interface.name}'", port.span))
-    return _finish(body, complete=interface.is_sound)
+    return _finish(body, errors, complete=interface.is_sound)
 
 
-def _finish(body: BodyBuilder, *, complete: bool) -> Wired:
-    """Return the body; ``complete``: it was read whole, so that what is missing can be reported."""
+def _finish(body: BodyBuilder, errors: int, *, complete: bool) -> Wired:
+    """Return the body.
+
+    Args:
+        body: all its statements are wired.
+        errors: how many there were before.
+        complete: it was read whole, so that what is missing can be reported.
+    """
+    is_whole = complete and body.report.error_count == errors
     if complete and not body.has_unknown_names:
         report_loose_ends(body)
-        report_unfed_cycles(body)
-    return Wired(body.finish(), body.uses)
+    channels = {instance: name for name, (instance, _) in body.channels.items()}
+    return Wired(body.finish(), body.uses, channels, is_whole)

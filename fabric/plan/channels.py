@@ -59,7 +59,5 @@ def _fits(end: str, wanted: str) -> bool:
 
 def end_name(plan: Plan, end: End) -> str:
     """Return the name of a place where messages wait or come into being: a port of the boundary by its own."""
-    kind = plan.graph.nodes[end.node].kind
-    if kind == "input":
-        return end.port
-    return plan.outputs[end.node] if kind == "output" else f"{end.node}.{end.port}"
+    at_boundary = plan.graph.nodes[end.node].kind in ("input", "output")
+    return end.port if at_boundary else f"{end.node}.{end.port}"

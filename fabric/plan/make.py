@@ -74,7 +74,8 @@ def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
         sinks=sinks,
         components=drain_order(graph),
         inputs={node.outputs[0].name: node.id for node in nodes if node.kind == "input"},
-        outputs={node.id: node.inputs[0].name for node in nodes if node.kind == "output"},
+        outputs={node.id: node.inputs[0].name for node in nodes if node.kind == "output" and not node.extra},
+        extras={node.id: node.extra for node in nodes if node.extra},
     )
 
 

@@ -168,6 +168,7 @@ class Plan(msgspec.Struct, frozen=True):
         components: in topological order: a channel never leads to an earlier one.
         inputs: the boundary's inputs: name of the port to its node.
         outputs: the boundary's outputs: node to name of the port.
+        extras: outputs that the program does not have: node to the name of the ports that are observed there.
     """
 
     path: str
@@ -178,3 +179,4 @@ class Plan(msgspec.Struct, frozen=True):
     components: tuple[Component, ...]
     inputs: dict[str, str]
     outputs: dict[str, str]
+    extras: dict[str, str] = {}

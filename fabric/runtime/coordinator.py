@@ -30,6 +30,7 @@ from fabric.session.events import (
     Exited,
     Finish,
     Frames,
+    Heard,
     Input,
     InputClosed,
     Interrupted,
@@ -37,6 +38,7 @@ from fabric.session.events import (
     Launched,
     LaunchFailed,
     Note,
+    Observed,
     Opened,
     Output,
     OutputBroken,
@@ -87,6 +89,10 @@ class Client(Protocol):
 
     def tapped(self, messages: Sequence[Seen]) -> None:
         """Messages came to sinks that are looked at, in this order."""
+        ...
+
+    def observed(self, heard: Sequence[Heard]) -> None:
+        """Workers said something on observed ports, in this order."""
         ...
 
     def settled(self, tickets: Sequence[int]) -> None:
@@ -261,6 +267,8 @@ class Coordinator:
                 self._client.settled(tickets)
             case Tapped(messages):
                 self._client.tapped(messages)
+            case Observed(heard):
+                self._client.observed(heard)
             case Note():
                 self._report.noted(command)
             case SetTimer(key, at_s):

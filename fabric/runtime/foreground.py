@@ -24,6 +24,7 @@ from fabric.launch.preload import ZygoteProcess
 from fabric.launch.process import open_launcher
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Client, Coordinator, Report
+from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
 from fabric.runtime.service import Service
@@ -92,13 +93,17 @@ async def run_lines(
     zygote: ZygoteProcess | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
+    extras: Extras | None = None,
 ) -> Finish:
     """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended.
 
     Args:
         zygote: forks the workers that can be forked; without it each is spawned.
+        stdin_fd, stdout_fd: the boundary.
+        extras: take what is heard on observed ports.
     """
-    gateway = LineGateway(plan, report.error)
+    extras = extras or Extras((), report.error)
+    gateway = LineGateway(plan, report.error, extras.hear)
     writing = trio.CancelScope()
     written = trio.Event()
     insisted: list[int] = []
@@ -122,15 +127,27 @@ async def run_lines(
         nursery.start_soon(_obey_signals, coordinator, interrupted)
         nursery.start_soon(gateway.read, coordinator, stdin_fd)
         nursery.start_soon(write)
-        finish = await coordinator.run()
+        async with _written(extras):
+            finish = await coordinator.run()
         gateway.finish()
         await written.wait()
         nursery.cancel_scope.cancel()
+    extras.report()
     if gateway.broken is not None and finish.error is None:
         return Finish(1, finish.losses, ("output_closed", gateway.broken))
     if writing.cancelled_caught and finish.exit_code < 128:
         return Finish(128 + insisted[-1], finish.losses, ("stopped", "ended before all of the output was written"))
     return finish
+
+
+@asynccontextmanager
+async def _written(extras: Extras) -> AsyncIterator[None]:
+    """Write the extra outputs meanwhile, and what is left of them at the end as far as their files take it."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(extras.write)
+        yield
+        extras.finish()
+        nursery.cancel_scope.deadline = trio.current_time() + FLUSH_S
 
 
 class ServiceReport(Report, Protocol):

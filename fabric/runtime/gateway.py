@@ -6,7 +6,7 @@ Likewise for outputs.
 
 from __future__ import annotations
 
-__all__ = ["LineGateway"]
+__all__ = ["LineGateway", "write_all"]
 
 import os
 import select
@@ -19,7 +19,7 @@ import trio
 from fabric.errors import ValueRejected
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Output, Refuse, Seen
+from fabric.session.events import Heard, Output, Refuse, Seen
 from fabric.wire.lines import DATA, LineSplitter, read_line, write_line
 
 CHUNK_BYTES = 64 * 1024
@@ -42,12 +42,19 @@ class LineGateway:
     Args:
         plan: whose boundary it is.
         report: takes errors: message, code, and more fields.
+        hear: takes what workers say on observed ports.
     """
 
-    def __init__(self, plan: Plan, report: Callable[[str, str, Mapping[str, object]], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        report: Callable[[str, str, Mapping[str, object]], None],
+        hear: Callable[[Sequence[Heard]], None],
+    ) -> None:
         self._inputs = list(plan.inputs)
         self._one_output = len(plan.outputs) == 1
         self._report = report
+        self._hear = hear
         self.broken: str | None = None
         self._unwritten = bytearray()
         self._to_write = trio.Event()
@@ -84,6 +91,10 @@ class LineGateway:
 
     def tapped(self, messages: Sequence[Seen]) -> None:
         """See ``coordinator.Client``. Nobody looks on this boundary."""
+
+    def observed(self, heard: Sequence[Heard]) -> None:
+        """Hand over what was heard; it never comes between the outputs."""
+        self._hear(heard)
 
     def settled(self, tickets: Sequence[int]) -> None:
         """See ``coordinator.Client``."""
@@ -151,7 +162,7 @@ class LineGateway:
                 continue
             data, self._unwritten = bytes(self._unwritten), bytearray()
             try:
-                await trio.to_thread.run_sync(_write_all, descriptor, data, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(write_all, descriptor, data, abandon_on_cancel=True)
             except OSError as error:
                 self.broken = f"cannot write the output: {error.strerror}"
                 coordinator.output_broken(self.broken)
@@ -173,7 +184,8 @@ def _read_some(descriptor: int) -> bytes:
             select.select([descriptor], [], [])
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write it all, however long that takes. For a thread."""
     view = memoryview(data)
     while view:
         try:

@@ -21,7 +21,7 @@ from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.service_protocol import Answer, Request, Status, WorkerStatus, read_request, write
 from fabric.runtime.services import Phase
-from fabric.session.events import Note, Output, Refuse, Seen, Wish
+from fabric.session.events import Heard, Note, Output, Refuse, Seen, Wish
 from fabric.session.flow import flows
 from fabric.session.snapshot import waits_on
 from fabric.wire.lines import LineSplitter
@@ -195,6 +195,9 @@ class Service:
         for connection in self._connections:
             if connection.tail:
                 connection.show(messages)
+
+    def observed(self, heard: Sequence[Heard]) -> None:
+        """See ``coordinator.Client``. A service observes no ports; its clients tail channels."""
 
     def settled(self, tickets: Sequence[int]) -> None:
         """Tell the clients that nothing more will come of their inputs."""

@@ -17,6 +17,7 @@ __all__ = [
     "Exited",
     "Finish",
     "Frames",
+    "Heard",
     "Input",
     "InputClosed",
     "Interrupted",
@@ -26,6 +27,7 @@ __all__ = [
     "Level",
     "LossReport",
     "Note",
+    "Observed",
     "Opened",
     "Output",
     "OutputBroken",
@@ -291,6 +293,26 @@ class SetTimer(msgspec.Struct, frozen=True):
     at_s: float
 
 
+class Heard(msgspec.Struct, frozen=True, gc=False):
+    """Something that a worker said on an observed port.
+
+    Attributes:
+        label: the name of the port.
+        topic: the worker.
+        payload: JSON text.
+    """
+
+    label: str
+    topic: str
+    payload: bytes
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """Workers said something on observed ports, in this order. It is no message: nothing waits for it, none is lost."""
+
+    heard: list[Heard]
+
+
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
@@ -340,6 +362,7 @@ Command: TypeAlias = (
     | Settled
     | Answered
     | Tapped
+    | Observed
     | SetTimer
     | Note
     | Finish

@@ -43,6 +43,7 @@ from fabric.session.events import (
     Exited,
     Finish,
     Frames,
+    Heard,
     Input,
     InputClosed,
     Interrupted,
@@ -51,6 +52,7 @@ from fabric.session.events import (
     Level,
     LossReport,
     Note,
+    Observed,
     Opened,
     Output,
     OutputBroken,
@@ -133,11 +135,11 @@ class _Way:
 class _Worker:
     """One worker: the machines of its life and of its edge."""
 
-    def __init__(self, plan: WorkerPlan, settings: Settings, ways: dict[str, _Way]) -> None:
+    def __init__(self, plan: WorkerPlan, settings: Settings, ways: dict[str, _Way], observed: frozenset[str]) -> None:
         self.plan = plan
         self.name = plan.name
         self.ways = ways
-        self.wired = frozenset(ways) - {"output"}
+        self.wired = frozenset(ways) - {"output"} - observed  # to look at a port delays nothing
         self.control = ControlEdge(plan.name)
         self.input_ended = False
         self.left_messages = False
@@ -224,6 +226,9 @@ class Session:
         self._seen: list[Seen] = []
         self._to_feed: dict[str, _Worker] = {}
         self._ways = {route.source: _Way(route) for route in plan.routes}
+        extras = {index for index, sink in enumerate(plan.sinks) if sink.end.node in plan.extras}
+        self._observed = {route.source for route in plan.routes if not extras.isdisjoint(sinks_of(route.steps))}
+        self._heard: list[Heard] = []
         self._entries = {port: self._ways[End(node, port)] for port, node in plan.inputs.items()}
         self._barriers = {
             node.id: Barrier(port.name for port in node.inputs)
@@ -236,6 +241,7 @@ class Session:
                 worker,
                 settings,
                 {end.port: way for end, way in self._ways.items() if end.node == worker.name},
+                frozenset(end.port for end in self._observed if end.node == worker.name),
             )
             for worker in plan.workers
         }
@@ -343,6 +349,9 @@ class Session:
         if self._seen:
             self._do(Tapped(self._seen))
             self._seen = []
+        if self._heard:
+            self._do(Observed(self._heard))
+            self._heard = []
 
     def _deliver(self) -> None:
         if self._delivered:
@@ -566,6 +575,10 @@ class Session:
         self._sinks[index](message)
 
     def _refused_on_route(self, error: RouteError, route: Route, tickets: tuple[int, ...]) -> None:
+        if route.source in self._observed:  # who only looks on refuses nothing
+            source = route.source
+            self._note("warning", "observed.malformed", worker=source.node, port=source.port, detail=str(error.cause))
+            return
         at_source = error.node == route.source.node
         entering = at_source and self.plan.graph.nodes[route.source.node].kind == "input"
         if not isinstance(error.cause, ValueRejected):
@@ -580,6 +593,8 @@ class Session:
     def _sink(self, sink: Sink) -> Callable[[Message], None]:
         """Return what puts a message where its route ends."""
         match sink.kind:
+            case "output" if sink.end.node in self.plan.extras:
+                return partial(self._hear, self.plan.extras[sink.end.node])
             case "output":
                 return partial(self._leave, self.plan.outputs[sink.end.node])
             case "merge":
@@ -612,6 +627,9 @@ class Session:
 
     def _leave(self, port: str, message: Message) -> None:
         self._delivered.append(Output(port, message.payload, message.tickets))
+
+    def _hear(self, label: str, message: Message) -> None:
+        self._heard.append(Heard(label, message.topic, message.payload))
 
     def _fits(self, worker: _Worker, message: Message) -> bool:
         """Whether a frame can hold the message; one that is too large is refused."""
@@ -840,15 +858,14 @@ class Session:
                 self._announced(worker, frame.payload)
             case "ctrl_out":
                 worker.paused = paused_by(frame.payload, before=worker.paused)
-                if port in worker.wired:  # at once: a reply may be what the worker waits for
+                if port in worker.ways:  # at once: a reply may be what the worker waits for
                     self._spontaneous(worker, port, frame.payload, span)
             case "telemetry":
                 self._note("debug", "worker.telemetry", worker=name, telemetry=frame.payload)
-                if port in worker.wired:
-                    if delivery.marks(port) and delivery.oldest is not None:
-                        delivery.hold(port, frame.payload, span)
-                    else:
-                        self._spontaneous(worker, port, frame.payload, span)
+                if port in worker.wired and delivery.marks(port) and delivery.oldest is not None:
+                    delivery.hold(port, frame.payload, span)
+                elif port in worker.ways:
+                    self._spontaneous(worker, port, frame.payload, span)
             case _:
                 raise RemoteProtocolError("port", f"{name_of(name)} sent a message on {port}, which is not open")
 

@@ -18,7 +18,7 @@ from fabric.errors import FabricError, WorkerFailed, sole
 from fabric.plan.endpoints import worker_addresses
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Finish, Note, Output, Refuse, Seen
+from fabric.session.events import Finish, Heard, Note, Output, Refuse, Seen
 from fabric.session.session import Session, Settings
 from fabric.transport.memory import MemoryTransport
 from fabric.transport.ports import Transport
@@ -37,12 +37,14 @@ class Simulated(msgspec.Struct, frozen=True):
         refusals: messages that went no further.
         finish: how it ended.
         notes: what it had to say, in order.
+        heard: on observed ports, in order.
     """
 
     outputs: tuple[tuple[str, bytes], ...]
     refusals: tuple[Refuse, ...]
     finish: Finish
     notes: tuple[Note, ...] = ()
+    heard: tuple[Heard, ...] = ()
 
 
 async def python_runner(spec: WorkerSpec, transport: Transport, endpoints: dict[str, str]) -> int:
@@ -101,7 +103,7 @@ async def simulate(
         nursery.start_soon(feed)
         finish = await coordinator.run()
         nursery.cancel_scope.cancel()
-    return Simulated(tuple(client.outputs), tuple(client.refusals), finish, tuple(client.notes))
+    return Simulated(tuple(client.outputs), tuple(client.refusals), finish, tuple(client.notes), tuple(client.heard))
 
 
 class _Recorder:
@@ -111,6 +113,7 @@ class _Recorder:
         self.outputs: list[tuple[str, bytes]] = []
         self.refusals: list[Refuse] = []
         self.notes: list[Note] = []
+        self.heard: list[Heard] = []
 
     def opened(self) -> None:
         pass
@@ -126,6 +129,9 @@ class _Recorder:
 
     def tapped(self, messages: Sequence[Seen]) -> None:
         pass
+
+    def observed(self, heard: Sequence[Heard]) -> None:
+        self.heard += heard
 
     def settled(self, tickets: Sequence[int]) -> None:
         pass

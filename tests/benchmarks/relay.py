@@ -41,7 +41,7 @@ from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Deliver, Input, Note, Output, Refuse, Seen, Start
+from fabric.session.events import Deliver, Heard, Input, Note, Output, Refuse, Seen, Start
 from fabric.session.session import Session, Settings
 from fabric.transport.ports import Receiver, Sender
 from fabric.transport.sockets import open_sockets
@@ -297,6 +297,8 @@ class _Counter:
     def settled(self, tickets: Sequence[int]) -> None: ...
 
     def tapped(self, messages: Sequence[Seen]) -> None: ...
+
+    def observed(self, heard: Sequence[Heard]) -> None: ...
 
     def noted(self, note: Note) -> None: ...
 

@@ -91,3 +91,26 @@ def test_in_the_debate_every_question_is_ruled_on_as_if_alone(monkeypatch: pytes
     assert Counter(run(DEBATE, questions)) == expected
     assert Counter(simulated(DEBATE, questions)) == expected
     assert {" ".join(ruling.split()[2:3]) for ruling in expected} == {"1", "2", "3"}
+
+
+REACHED = """\
+output published
+can be reached from
+  topic   topic -> composer -> checker -> critic -> published
+by way of
+  composer, checker, critic
+not seen here: what else composer, checker, critic may do, programs of their own
+"""
+
+
+def test_reach_answers_in_words_or_as_an_object_or_draws_the_part():
+    """On stdout; what there is not is exit code 2 with what may have been meant."""
+    done = fabric("graph", "--reach", "published", REVIEW)
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, REACHED, b"")
+    told = json.loads(fabric("graph", "--reach", "tool:sys.exec", "--format", "json", REVIEW).stdout)
+    assert (told["reached_from"], told["not_reached_from"]) == ([], ["topic"])
+    drawn = fabric("graph", "--reach", "critic", "--format", "mermaid", REVIEW)
+    assert drawn.stdout.startswith(b"flowchart LR\n")
+    wrong = fabric("graph", "--reach", "critc", REVIEW)
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    assert error(wrong).endswith("Did you mean 'critic'?")

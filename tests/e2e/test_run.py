@@ -149,7 +149,7 @@ def test_an_endless_loop_can_be_interrupted(tmp_path: Path):
         tmp_path,
         "let spin : !int -> !int = id\n"
         "let main : !int -> !int = plumb(i, o) {\n"
-        "  i ; spin\n  spin ; map(value) ; spin\n  spin ; filter(false) ; o\n}\n",
+        "  i ; spin\n  spin ; filter(value > 0) ; spin\n  spin ; filter(false) ; o\n}\n",
     )
     process = subprocess.Popen(
         [*FABRIC, "run", "--log-level", "info", path], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
@@ -175,7 +175,8 @@ def test_an_amplifying_loop_is_named(tmp_path: Path):
         tmp_path,
         "let spin : !int -> !int = id\n"
         "let main : !int -> !int = plumb(i, o) {\n"
-        "  i ; spin\n  spin ; (map(value) * map(value)) ; spin\n  spin ; filter(value < 0) ; o\n}\n",
+        "  i ; spin\n  spin ; (map(value) * map(value)) ; filter(value > 0) ; spin\n"
+        "  spin ; filter(value < 0) ; o\n}\n",
     )
     done = fabric("run", path, stdin=b"1\n")
     assert done.returncode == 1
@@ -257,3 +258,33 @@ def test_an_output_that_cannot_be_written_is_said(tmp_path: Path):
             done = subprocess.run([*FABRIC, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
         assert done.returncode == 1
         assert json.loads(done.stderr)["code"] == "output_closed"
+
+
+def test_extra_writes_what_workers_say_beside_their_answers(tmp_path: Path):
+    """To a file, apart from stdout, complete when the command ends."""
+    file = tmp_path / "t.log"
+    done = fabric("run", "--extra", f"telemetry={file}", HELLO, stdin=b'"I feel sad today"\n')
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert read_lines(done.stdout) == ["TELL ME MORE ABOUT SUCH FEELINGS"]
+    heard = [line.split("\t", 1) for line in file.read_text().splitlines()]
+    assert {topic for topic, _ in heard} == {"doctor"}
+    assert [json.loads(text)["kind"] for _, text in heard] == ["config", "usage", "output"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["telemetry=/no/where"], "--extra telemetry=/no/where: cannot write it: No such file or directory"),
+        (["telemetri=t"], "--extra telemetri=t: expected NAME=FILE, with NAME one of telemetry, ctrl_out"),
+        (["telemetry"], "--extra telemetry: expected NAME=FILE, with NAME one of telemetry, ctrl_out"),
+        (["telemetry=a", "telemetry=b"], "--extra telemetry=b: 'telemetry' is given twice"),
+        (["telemetry=a", "ctrl_out=a"], "--extra ctrl_out=a: the file a is given twice"),
+        (["ctrl_out=-"], "--extra ctrl_out: no worker of the program has a port 'ctrl_out' that nobody reads"),
+    ],
+)
+def test_an_extra_that_cannot_be_is_said_before_anything_starts(extra: list[str], message: str, tmp_path: Path):
+    """With exit code 2."""
+    flags = [word for one in extra for word in ("--extra", one)]
+    done = fabric("run", *flags, HELLO, stdin=b'"I feel sad today"\n', cwd=tmp_path)
+    assert (done.returncode, done.stdout, json.loads(done.stderr)["error"]) == (2, b"", message)
+    assert list(tmp_path.iterdir()) == []

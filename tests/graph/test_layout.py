@@ -178,7 +178,8 @@ def test_the_second_input_of_a_loop_does_not_move_its_beginning():
     """Loops begin at what the first input reaches first."""
     graph = graph_of(
         "let a : !int -> !int = id\nlet b : !int -> !int = id\n"
-        "let main : (!int, !int) -> !int = plumb(i, j, o) { i ; map(value + 1) ; a ; b ; a\n j ; b ; o }\n"
+        "let main : (!int, !int) -> !int = plumb(i, j, o) { i ; map(value + 1) ; a ; b\n"
+        " b ; filter(value < 9) ; a\n j ; b ; o }\n"
     )
     assert {target for _, target in ways_back(graph)} == {"a.merge"}
 

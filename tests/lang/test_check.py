@@ -36,7 +36,7 @@ def instances(text):
 
 
 AGENTS = """
-let a : !string -> !string = agent { }
+let a : !string -> !string = agent { max_messages: 9 }
 let b : !string -> !string = agent { }
 let c : (!string, !json) -> !string = agent { }
 """

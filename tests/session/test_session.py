@@ -384,7 +384,7 @@ def test_an_endless_loop_gives_others_their_turn():
     run = Run(
         "let spin : !int -> !int = id\n"
         "let main : !int -> !int = plumb(i, o) {\n"
-        "  i ; spin\n  spin ; map(value + 1) ; spin\n  spin ; filter(false) ; o\n}\n"
+        "  i ; spin\n  spin ; map(value + 1) ; filter(value > 0) ; spin\n  spin ; filter(false) ; o\n}\n"
     )
     run(Start())
     run(entering("i", b"0", 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fabric.graph import passes
 from fabric.graph.ir import Graph
 from fabric.lang.check import check_source
@@ -21,6 +23,7 @@ def graph_of(text: str) -> Graph:
     return passes.build(module_of(text))
 
 
-def plan_of(text: str) -> Plan:
+def plan_of(text: str, observed: Sequence[str] = ()) -> Plan:
     module = module_of(text)
-    return make_plan(module, passes.build(module), Surroundings(python="python", run_directory="RUN", directory="."))
+    graph = passes.build(module, observed)
+    return make_plan(module, graph, Surroundings(python="python", run_directory="RUN", directory="."))

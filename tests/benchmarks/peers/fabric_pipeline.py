@@ -22,7 +22,7 @@ from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.directory import open_run_directory
-from fabric.session.events import Note, Output, Refuse, Seen
+from fabric.session.events import Heard, Note, Output, Refuse, Seen
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
@@ -66,6 +66,9 @@ class Sink:
         pass
 
     def tapped(self, messages: Sequence[Seen]) -> None:
+        pass
+
+    def observed(self, heard: Sequence[Heard]) -> None:
         pass
 
 
