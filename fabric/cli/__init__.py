@@ -1,7 +1,8 @@
 """The command ``fabric``: a command parses its arguments, calls one function, prints.
 
-``write`` has the commands about a program's text, ``run`` those that run it, ``service`` those about a service that
-runs or ran, ``steer`` those that stop and start one worker of it, ``watch`` those that show it while it works.
+``write`` has the commands about a program's text, ``fmt`` the one that formats it, ``run`` those that run it,
+``service`` those about a service that runs or ran, ``steer`` those that stop and start one worker of it, ``watch``
+those that show it while it works.
 ``report`` is how errors are printed, ``progress`` what `up` shows, ``log_lines`` one line of a log,
 ``listing`` the table of `ps`; ``app`` puts the commands together. This module loads nothing until it knows what is
 asked for.

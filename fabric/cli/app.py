@@ -13,6 +13,7 @@ from fabric import __version__
 
 GROUPS = {
     "fabric.cli.write": ("check", "plan", "graph"),
+    "fabric.cli.fmt": ("fmt",),
     "fabric.cli.run": ("run", "call", "up", "send"),
     "fabric.cli.service": ("ps", "logs", "attach", "wait", "down"),
     "fabric.cli.steer": ("stop", "start", "restart"),

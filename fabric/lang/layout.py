@@ -16,8 +16,8 @@ from typing import TypeAlias
 import msgspec
 
 INDENT = 2
-CLOSE_UP = ",)]"
-"""Signs that stand directly behind a comment."""
+CLOSE_UP = ("", " ", ",", ")", "]")
+"""What stands directly behind a comment."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -131,19 +131,21 @@ def render(doc: Doc, width: int) -> str:
 def _fits(doc: Doc, rest: _Work, room: int) -> bool:
     """Say whether something fits on this line, with what comes behind it up to where a line may end."""
     work: list[tuple[bool, Doc]] = [(True, doc)]
-    behind = len(rest)
+    left = len(rest)
+    behind_comment = False
     while room >= 0:
         if not work:
-            if behind == 0:
+            if left == 0:
                 return True
-            behind -= 1
-            work.append(rest[behind][1:])
+            left -= 1
+            work.append(rest[left][1:])
         flat, doc = work.pop()
         match doc:
             case str():
                 if "\n" in doc:
                     return doc.index("\n") <= room
-                room -= len(doc)
+                room -= len(doc) + (behind_comment and doc[:1] not in CLOSE_UP)
+                behind_comment = False
             case tuple():
                 work.extend((flat, part) for part in reversed(doc))
             case Nest(of) | Group(of):
@@ -157,7 +159,8 @@ def _fits(doc: Doc, rest: _Work, room: int) -> bool:
             case Comment(lines):
                 if doc.ends_line or len(lines) > 1:
                     return doc.own_line or len(lines[0]) < room
-                room -= len(lines[0]) + 2
+                room -= len(lines[0]) + 1
+                behind_comment = True
     return False
 
 
