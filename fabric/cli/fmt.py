@@ -107,7 +107,9 @@ def _format_file(file: Path, check: bool, diff: bool) -> bool:
 
 def _lines(text: str) -> list[str]:
     lines = [f"{line}\n" for line in text.split("\n")]
-    return lines[:-1] if text.endswith("\n") or not text else [*lines[:-1], f"{lines[-1]}\\ No newline at end of file\n"]
+    return (
+        lines[:-1] if text.endswith("\n") or not text else [*lines[:-1], f"{lines[-1]}\\ No newline at end of file\n"]
+    )
 
 
 def _read(file: Path) -> bytes:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from fabric.lang import syntax
 from fabric.lang.diagnostic import Diagnostic, Report
-from fabric.lang.layout import BLANK, LINE, SOFT, SPACE, Choose, Comment, Doc, Group, Line, Nest, group, render
+from fabric.lang.layout import BLANK, LINE, SOFT, SPACE, Choose, Comment, Doc, Line, Nest, group, render
 from fabric.lang.lexer import Lexed, Token, tokenize
 from fabric.lang.parser import parse
 from fabric.lang.source import Source
@@ -31,6 +31,14 @@ _OPENING = frozenset({"{", "(", "["})
 _NEW_SPELLING = {"→": "->", "==": "="}
 _SAME_LEVEL = {"+": "+", "-": "+", "*": "*", "/": "*", "%": "*", "&&": "&&", "||": "||"}
 
+_BRACKETED = (
+    syntax.RecordType,
+    syntax.ListType,
+    syntax.Config,
+    syntax.ConfigList,
+    syntax.RecordExpr,
+    syntax.ListExpr,
+)
 _BETWEEN = ","
 _BEHIND = Choose("", ",")
 _BETWEEN_ENTRIES = Choose(",", "")
@@ -80,7 +88,7 @@ class _Gaps:
                 if comment is None or ends_here:
                     break
                 at = comment.end - start
-                made = _comment(text, until, at, own_line=lines > 0 or not (self.comments or found), blank=blank)
+                made = _comment(text, until, at, begins_line=lines > 0 or not (self.comments or found), blank=blank)
                 if found and not lines:
                     found[-1] = _joined(found[-1], made)
                 else:
@@ -92,11 +100,12 @@ class _Gaps:
         self.ends_line.append(True)
 
 
-def _comment(text: str, start: int, end: int, *, own_line: bool, blank: bool) -> Comment:
+def _comment(text: str, start: int, end: int, *, begins_line: bool, blank: bool) -> Comment:
     lines = [line.rstrip() for line in text[start:end].split("\n")]
     lines[1:] = [_expanded(line) for line in lines[1:]]
-    column = len(text[text.rfind("\n", 0, start) + 1 : start].expandtabs(_TAB))
-    return Comment(tuple(lines), column, own_line, False, blank)
+    before = text[text.rfind("\n", 0, start) + 1 : start]
+    column = len(before.expandtabs(_TAB)) if begins_line else None
+    return Comment(tuple(lines), column, begins_line, False, blank)
 
 
 def _expanded(line: str) -> str:
@@ -107,11 +116,11 @@ def _expanded(line: str) -> str:
 def _joined(first: Comment, second: Comment) -> Comment:
     """Put two comments that stand on one line together."""
     lines = (*first.lines[:-1], f"{first.lines[-1]} {second.lines[0]}", *second.lines[1:])
-    return Comment(lines, first.column, first.own_line, False, first.blank)
+    return Comment(lines, first.column, first.begins_line, False, first.blank)
 
 
 def _ending(comment: Comment) -> Comment:
-    return Comment(comment.lines, comment.column, comment.own_line, True, comment.blank)
+    return Comment(comment.lines, comment.column, comment.begins_line, True, comment.blank)
 
 
 class _Printer:
@@ -157,7 +166,7 @@ class _Printer:
     def _line(self, line: Line = LINE) -> Doc:
         """Write a place where a line may end, behind the comments that belong to what is before it."""
         before = []
-        while self._comments and self._comments[0].ends_line and not self._comments[0].own_line:
+        while self._comments and self._comments[0].ends_line and not self._comments[0].begins_line:
             before.append(self._comments.pop(0))
         return (*before, line)
 
@@ -185,6 +194,8 @@ class _Printer:
         opened = self._take()
         if not items and not self._comments:
             return (before, opened, empty, self._take())
+        if line is SOFT and len(items) == 1 and self._is_bracketed(items[0]):
+            return (before, opened, write(items[0]), self._comma(""), *self._take_comments(), self._take())
         inside = [self._line(line)]
         for i, item in enumerate(items):
             last = i == len(items) - 1
@@ -194,25 +205,33 @@ class _Printer:
         inside += self._take_comments()
         return (before, group(opened, Nest(tuple(inside)), line, self._take(), broken=broken))
 
-    def _open(self) -> tuple[Doc, Doc, Doc]:
+    def _is_bracketed(self, node: object) -> bool:
+        """Say whether a node comes next, has brackets of its own, and so can break inside of them."""
+        has_brackets = isinstance(node, _BRACKETED) and self._token.kind in _OPENING - {"("}
+        return has_brackets and not self._comments
+
+    def _open(self, inner: object) -> tuple[Doc, Doc, Doc]:
         """Take an opening bracket: comments before it, itself, and the place behind it where the line may end."""
-        return self._take_comments(), self._take(), self._line(SOFT)
+        before, bracket = self._take_comments(), self._take()
+        return before, bracket, "" if self._is_bracketed(inner) else self._line(SOFT)
 
     def _close(self, opened: tuple[Doc, Doc, Doc], inner: Doc) -> Doc:
         """Write one thing between brackets, of which the first has been taken."""
         before, bracket, line = opened
         if self._is(","):
             self._drop()
+        if line == "":
+            return (before, bracket, inner, *self._take_comments(), self._take())
         return (before, group(bracket, Nest((line, inner, *self._take_comments())), SOFT, self._take()))
 
-    def _opened_before(self, start: int) -> list[tuple[Doc, Doc, Doc]]:
+    def _opened_before(self, node: syntax.TypeSyntax | syntax.Expression) -> list[tuple[Doc, Doc, Doc]]:
         """Take the parentheses around something, which the tree does not keep."""
         opened = []
-        while self._token.span.start < start:
+        while self._token.span.start < node.span.start:
             if self._is("|"):  # before the first variant
                 self._drop()
             else:
-                opened.append(self._open())
+                opened.append(self._open(node))
         return opened
 
     # --- declarations ---
@@ -256,7 +275,7 @@ class _Printer:
     # --- types ---
 
     def _type(self, node: syntax.TypeSyntax) -> Doc:
-        opened = self._opened_before(node.span.start)
+        opened = self._opened_before(node)
         doc = self._bare_type(node)
         while opened:
             doc = self._close(opened.pop(), doc)
@@ -269,7 +288,7 @@ class _Printer:
             case syntax.RecordType(fields):
                 return self._bracketed(fields, self._field, LINE)
             case syntax.ListType(item):
-                return self._close(self._open(), self._type(item))
+                return self._close(self._open(item), self._type(item))
             case syntax.ProductType(items):
                 return self._bracketed(items, self._type, behind="")
             case syntax.StreamType(of):
@@ -334,11 +353,11 @@ class _Printer:
                 head = (self._take(), SPACE, self._take(), SPACE, self._take(), SPACE)
                 return (head, self._type(type_), SPACE, self._take(), SPACE, self._take())
             case syntax.Spawn(target, arguments):
-                head = (self._take(), SPACE, self._element(target))
-                return (head, self._bracketed(arguments, self._argument, behind=""))
+                spawned = (self._take(), SPACE, self._element(target))
+                return (spawned, self._bracketed(arguments, self._argument, behind=""))
             case syntax.SessionWire(left, right, protocol):
-                wire = (self._wire_end(left), SPACE, self._take(), SPACE, self._wire_end(right))
-                return (wire, SPACE, self._take(), SPACE, self._qname(protocol)) if protocol else wire
+                ends = (self._wire_end(left), SPACE, self._take(), SPACE, self._wire_end(right))
+                return (ends, SPACE, self._take(), SPACE, self._qname(protocol)) if protocol else ends
             case syntax.Chain():
                 return self._chain(statement)
 
@@ -359,7 +378,7 @@ class _Printer:
         head = self._element(first)
         tail: list[Doc] = []
         for element in others:
-            tail += [self._line(), self._take(), SPACE, self._element(element)]
+            tail += [self._line(), self._take(), SPACE, Nest(self._element(element))]
         return group(head, Nest(tuple(tail)))
 
     def _element(self, element: syntax.Element) -> Doc:
@@ -369,10 +388,10 @@ class _Printer:
             case syntax.Inline():
                 return self._inline(element)
             case syntax.Group(branches):
-                opened = self._open()
+                opened = self._open(None)
                 inside = [self._chain(branches[0])]
                 for branch in branches[1:]:
-                    inside += [self._line(), self._take(), SPACE, self._chain(branch)]
+                    inside += [self._line(), self._take(), SPACE, Nest(self._chain(branch))]
                 return self._close(opened, tuple(inside))
 
     def _ref(self, ref: syntax.Ref) -> Doc:
@@ -389,20 +408,13 @@ class _Printer:
     def _inline(self, inline: syntax.Inline) -> Doc:
         word = self._take()
         if inline.expr is not None:
-            return (word, self._call(inline.expr), self._fields(inline.fields))
+            return (word, self._close(self._open(inline.expr), self._expr(inline.expr)), self._fields(inline.fields))
         if inline.index is not None:
             return (word, self._take(), self._take(), self._take())
         if inline.source is not None:
             head = (word, self._take(), self._take(), self._take(), SPACE)
             return (head, self._qname(inline.source), self._take())
         return word
-
-    def _call(self, expr: syntax.Expression) -> Doc:
-        """Write an expression between parentheses; a record or list breaks inside its own brackets."""
-        opened = self._open()
-        if isinstance(expr, syntax.RecordExpr | syntax.ListExpr) and self._token.span.start == expr.span.start:
-            return (*opened[:2], self._expr(expr), self._take())
-        return self._close(opened, self._expr(expr))
 
     # --- protocols ---
 
@@ -429,7 +441,7 @@ class _Printer:
     # --- expressions ---
 
     def _expr(self, node: syntax.Expression) -> Doc:
-        opened = self._opened_before(node.span.start)
+        opened = self._opened_before(node)
         doc = self._bare_expr(node)
         while opened:
             doc = self._close(opened.pop(), doc)

@@ -41,18 +41,24 @@ class Comment(msgspec.Struct, frozen=True):
     """One or several comments that stand together on a line.
 
     Attributes:
-        lines: their text; the lines behind the first keep their place relative to it.
-        column: where the first line began in the source.
-        own_line: begins a line.
+        lines: their text.
+        column: where they began in the source if that was the first thing on its line: then the lines behind the first
+            keep their place relative to it. Otherwise None.
+        begins_line: nothing stood before it on its line.
         ends_line: nothing stands behind it on its line.
         blank: an empty line goes before it.
     """
 
     lines: tuple[str, ...]
-    column: int
-    own_line: bool
+    column: int | None
+    begins_line: bool
     ends_line: bool
     blank: bool
+
+    @property
+    def stands_alone(self) -> bool:
+        """Say whether it has lines of its own."""
+        return self.begins_line and self.ends_line
 
 
 class Nest(msgspec.Struct, frozen=True):
@@ -158,7 +164,7 @@ def _fits(doc: Doc, rest: _Work, room: int) -> bool:
                 room -= len(text if flat else other)
             case Comment(lines):
                 if doc.ends_line or len(lines) > 1:
-                    return doc.own_line or len(lines[0]) < room
+                    return doc.stands_alone or len(lines[0]) < room
                 room -= len(lines[0]) + 1
                 behind_comment = True
     return False
@@ -213,13 +219,14 @@ class _Writer:
             self._has_blank = True
 
     def comment(self, comment: Comment, indent: int) -> None:
-        if comment.own_line and not self._at_start:
+        if comment.stands_alone and not self._at_start:
             self.end_line()
         if comment.blank:
             self.blank()
+        begins_line = self._at_start or self._has_to_end
         self._space = True
         self.text(comment.lines[0], indent)
-        shift = self._column - len(comment.lines[0]) - comment.column
+        shift = indent - comment.column if begins_line and comment.column is not None else 0
         for line in comment.lines[1:]:
             bare = line.lstrip(" ")
             self._put("\n" + (" " * max(0, len(line) - len(bare) + shift) + bare if bare else ""))

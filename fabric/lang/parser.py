@@ -478,10 +478,16 @@ class _Parser:
 
     def _parse_wire_end(self) -> syntax.WireEnd | None:
         """Read the left side of a session wire; None if there is no ``<->`` behind it."""
-        ahead = self._at
-        while self._tokens[ahead].kind in ("name", ".", "@", "(", ",", ")") and ahead - self._at < WIRE_END_TOKENS_MAX:
+        if not self._is("name"):
+            return None
+        ahead = 3 if self._peek(1).kind == "." and self._peek(2).kind == "name" else 1
+        if self._peek(ahead).kind == "@":
             ahead += 1
-        return self._expect_wire_end() if self._tokens[ahead].kind == "<->" and self._is("name") else None
+            if self._peek(ahead).kind == "(":
+                while self._peek(ahead).kind in ("(", "name", ",") and ahead < WIRE_END_TOKENS_MAX:
+                    ahead += 1
+            ahead += 1
+        return self._expect_wire_end() if self._peek(ahead).kind == "<->" else None
 
     def _expect_wire_end(self) -> syntax.WireEnd:
         name = self._expect_qname("a process")
@@ -674,7 +680,7 @@ class _Parser:
         token = self._token
         if token.kind == "!" or self._is_word("not"):
             self._next()
-            of = self._expect_expr(_COMPARE_LEVEL if level <= _NOT_LEVEL else _UNARY_LEVEL)
+            of = self._expect_expr(_NOT_LEVEL if level <= _NOT_LEVEL else _UNARY_LEVEL)
             self._grow(self._height)
             return syntax.UnaryExpr("!", of, self._since(token.span))
         if token.kind == "-":

@@ -73,7 +73,9 @@ def main() -> None:
             slowest = sorted(slowest + batch.slowest)[-SLOWEST:]
             for number, trace in batch.failures:
                 failed = True
-                print(f"\n{trace}again: {sys.executable} {sys.argv[0]} --seed {options.seed} --only {number}", flush=True)
+                print(
+                    f"\n{trace}again: {sys.executable} {sys.argv[0]} --seed {options.seed} --only {number}", flush=True
+                )
     rate = done / (time.perf_counter() - start)
     print(f"{done} inputs of {len(KINDS)} kinds, {checked} of them programs that check; {rate:.0f} a second")
     for slow in reversed(slowest):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
@@ -17,7 +17,6 @@ import fabric.lang
 from fabric.compiler import INSTALLED
 from fabric.errors import ConfigError
 from fabric.graph import passes
-from fabric.lang import syntax
 from fabric.lang.check import check_source
 from fabric.lang.diagnostic import Report, render_all, to_json
 from fabric.lang.format import format_source
@@ -34,19 +33,17 @@ ROOT = Path(__file__).parents[2]
 
 
 class Files:
-    """The files of a program and the installed modules, read once."""
+    """Finds files among texts, by their names without folder and ending."""
 
-    def __init__(self) -> None:
-        self.texts = {path.stem: path.read_text(encoding="utf-8") for path in INSTALLED.glob("*.plumb")}
-        for chunk in chunks().values():
-            self.texts |= {path.removesuffix(".plumb"): text for path, text in chunk.files.items()}
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
 
     def find(self, name: str, *, is_path: bool, importer: str) -> Found | Missing:
-        stem = name.removeprefix("./").removesuffix(".plumb") if is_path else name
-        return Found(f"{stem}.plumb", self.texts[stem]) if stem in self.texts else Missing("no such file")
+        stem = PurePath(name).stem if is_path else name
+        return Found(f"{stem}.plumb", self._texts[stem]) if stem in self._texts else Missing("no such file")
 
 
-FILES = Files()
+INSTALLED_TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in INSTALLED.glob("*.plumb")}
 
 
 def same_tree(one: Any, other: Any) -> bool:
@@ -77,11 +74,11 @@ def comments_of(text: str) -> list[str]:
     ]
 
 
-def examine(text: str) -> bool:
-    """Read, check, format and, if it checks, compile a text; return whether it checks. Whatever should hold is asserted."""
+def examine(text: str, files: Mapping[str, str] = INSTALLED_TEXTS) -> bool:
+    """Assert whatever holds of a text: read, checked, formatted, compiled if it checks. Return whether it does."""
     source = Source("x.plumb", text)
     _examine_tokens(source)
-    module, diagnostics = check_source(source, FILES)
+    module, diagnostics = check_source(source, Files(files))
     assert (module is None) == any(found.severity == "error" for found in diagnostics)
     for found in diagnostics:
         places = [(found.source, found.span), *((where, span) for where, span, _ in found.related)]
@@ -95,7 +92,9 @@ def examine(text: str) -> bool:
     graph = passes.build(module)
     passes.validate(graph)
     prompts = {
-        (binding.name, name): Document(name, "") for binding in module.bindings.values() for name in binding.config.get("prompts", ())
+        (binding.name, name): Document(name, "")
+        for binding in module.bindings.values()
+        for name in binding.config.get("prompts", ())
     }
     with suppress(ConfigError):  # a provider that cannot be used yet
         make_plan(module, graph, Surroundings("python", "RUN", ".", provider="eliza", documents=prompts))
@@ -135,11 +134,14 @@ def examine_format(source: Source) -> str | None:
 
 # --- texts ------------------------------------------------------------------------------------------------------------
 
-SIGNS = '<-> -> → || && == != <= >= ! | ( ) { } [ ] , : ; . = < > + - * / % @ ? " (* *)'.split()
-WORDS = """
+SIGNS = re.findall(r"\S+", '<-> -> → || && == != <= >= ! | ( ) { } [ ] , : ; . = < > + - * / % @ ? " (* *)')
+WORDS = re.findall(
+    r"\S+",
+    """
     main a b i o string int number bool unit json T Mem value id copy merge merge_all merge_any discard empty barrier
     map filter project mux python worker select offer not null 0 1 2.5 1e9 source input output ctrl telemetry
-""".split()
+    """,
+)
 PHRASES = ['"x"', '"\n"', "(* c *)", "let main : !string -> !string = ", "plumb(i, o) {", "i ; o", "\n", "\n\n", "\t"]
 ALPHABET = [*SIGNS, *WORDS, *sorted(RESERVED), *PHRASES]
 CHARACTERS = ' \t\r\n\f"\\(*)!|{}[],:;.=<>+-%@?/_#aZ09é→“\ufeff\u2028\u202e\U0001f600\x00\ud83d'
@@ -181,7 +183,11 @@ def _language_examples() -> list[str]:
 PROGRAMS = [
     *(chunk.source.text for chunk in chunks().values()),
     *_language_examples(),
-    *(path.read_text(encoding="utf-8") for folder in ("compose", "fabric") for path in sorted((ROOT / folder).rglob("*.plumb"))),
+    *(
+        path.read_text(encoding="utf-8")
+        for folder in ("compose", "fabric")
+        for path in sorted((ROOT / folder).rglob("*.plumb"))
+    ),
 ]
 
 

@@ -1,8 +1,7 @@
 """Programs that check, made by chance from a seed: types, bindings of every kind, bodies in bodies, several files.
 
-A body is made forwards: it has sources, each a name or the beginning of a chain with the type that it gives, and every
-step takes some and makes others. What is connected has equal types, or types of which the checker is known to accept the
-one for the other, so there is nothing to try and throw away.
+A body is made forwards: it has feeds, each a name or the beginning of a chain with the type that it gives, and every
+step takes some and makes others. What is connected has equal types, so there is nothing to try and throw away.
 """
 
 from __future__ import annotations
@@ -258,7 +257,10 @@ class _File:
         name = self.fresh("tool_")
         input_, output = self.type(1), self.type(1)
         if self.rng.random() < 0.4:
-            self.declare(f'let {name} : {{ path?: string }} -> [{{ path: string, folder: bool, bytes: int }}] = tool {{ builtin: "fs.list" }}')
+            self.declare(
+                f"let {name} : {{ path?: string }} -> [{{ path: string, folder: bool, bytes: int }}] = tool {{"
+                ' builtin: "fs.list" }'
+            )
             return name
         process = self.fresh("f")
         self.declare(f'let {process} : !{self.show(input_)} -> !{self.show(output)} = python {{ call: "m:f" }}')
@@ -290,7 +292,7 @@ def _paths(given: Type) -> list[tuple[str, Type]]:
         case Rec(fields):
             for name, type_, optional in fields:
                 if not optional:
-                    found += [(path if name else path, t) for path, t in _below(name, type_)]
+                    found += _below(name, type_)
         case Tup(items):
             found += [(f"value[{i}]", item) for i, item in enumerate(items)]
         case Many(of):
@@ -437,7 +439,7 @@ class _Body:
         process = self.file.stage(STRING)
         if self.used_once(process) is None:
             return
-        self.lines += [f'{feed.text} ; map({self.file.expr(STRING, feed.type)}) ; {process.name}' for feed in feeds]
+        self.lines += [f"{feed.text} ; map({self.file.expr(STRING, feed.type)}) ; {process.name}" for feed in feeds]
         self.add(process.name, process.output)
 
     def add_merge(self) -> None:
