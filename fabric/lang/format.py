@@ -19,8 +19,8 @@ from typing import TypeVar
 from fabric.lang import syntax
 from fabric.lang.diagnostic import Diagnostic, Report
 from fabric.lang.layout import BLANK, LINE, SOFT, SPACE, Choose, Comment, Doc, Line, Nest, group, render
-from fabric.lang.lexer import Lexed, Token, tokenize
-from fabric.lang.parser import parse
+from fabric.lang.lexer import Lexed, Token
+from fabric.lang.parser import read
 from fabric.lang.source import Source
 
 WIDTH = 100
@@ -49,10 +49,10 @@ _T = TypeVar("_T")
 def format_source(source: Source) -> tuple[str | None, tuple[Diagnostic, ...]]:
     """Return a program's text as it should look; or None and the mistakes because of which it cannot be read."""
     report = Report(source)
-    program = parse(source, report)
+    program, lexed = read(source, report)
     if report.has_errors:
         return None, tuple(found for found in report.diagnostics() if found.severity == "error")
-    return render(_Printer(source, tokenize(source, Report(source))).program(program), WIDTH), ()
+    return render(_Printer(source, lexed).program(program), WIDTH), ()
 
 
 class _Gaps:

@@ -11,14 +11,14 @@ of the tree: ``a + b + c`` makes a tall tree without any descent, and those who 
 
 from __future__ import annotations
 
-__all__ = ["NESTING_MAX", "parse"]
+__all__ = ["NESTING_MAX", "parse", "read"]
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, get_args
 
 from fabric.lang import syntax
 from fabric.lang.diagnostic import Report
-from fabric.lang.lexer import RESERVED, Token, tokenize
+from fabric.lang.lexer import RESERVED, Lexed, Token, tokenize
 from fabric.lang.source import Source, Span
 from fabric.lang.syntax import Name
 
@@ -46,11 +46,16 @@ _T = TypeVar("_T")
 
 def parse(source: Source, report: Report) -> syntax.Program:
     """Return the syntax tree of a source, without what could not be read; that goes to the report."""
+    return read(source, report)[0]
+
+
+def read(source: Source, report: Report) -> tuple[syntax.Program, Lexed]:
+    """Return the tokens as well, for those who need to know how the tree was written."""
     lexed = tokenize(source, report)
     program = _Parser(lexed.tokens, report).program()
     if lexed.unreliable_from is not None:
         report.forget_errors_from(lexed.unreliable_from, _SYNTAX_CODES)
-    return program
+    return program, lexed
 
 
 class _Refused(Exception):  # never leaves this module
