@@ -119,7 +119,7 @@ def render(doc: Doc, width: int) -> str:
             case Nest(of):
                 work.append((indent + INDENT, flat, of))
             case Group(of, broken):
-                fits = flat or (not broken and _fits(of, work, width - out.reached(indent)))
+                fits = flat or (not broken and _fits(of, work, width - out.reached(indent), width))
                 work.append((indent, fits, of))
             case Line(text) if flat:
                 out.text(text, indent)
@@ -134,8 +134,8 @@ def render(doc: Doc, width: int) -> str:
     return out.finish()
 
 
-def _fits(doc: Doc, rest: _Work, room: int) -> bool:
-    """Say whether something fits on this line, with what comes behind it up to where a line may end."""
+def _fits(doc: Doc, rest: _Work, room: int, width: int) -> bool:
+    """Say whether something fits into the room on this line, with what comes behind it up to where a line may end."""
     work: list[tuple[bool, Doc]] = [(True, doc)]
     left = len(rest)
     behind_comment = False
@@ -148,10 +148,11 @@ def _fits(doc: Doc, rest: _Work, room: int) -> bool:
         flat, doc = work.pop()
         match doc:
             case str():
-                if "\n" in doc:
-                    return doc.index("\n") <= room
-                room -= len(doc) + (behind_comment and doc[:1] not in CLOSE_UP)
+                first, *others = doc.split("\n")
+                room -= len(first) + (behind_comment and doc[:1] not in CLOSE_UP)
                 behind_comment = False
+                if others and room >= 0:
+                    room = width - len(others[-1])
             case tuple():
                 work.extend((flat, part) for part in reversed(doc))
             case Nest(of) | Group(of):

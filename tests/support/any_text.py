@@ -222,7 +222,7 @@ def _mutated(rng: random.Random) -> str:
     return "".join(pieces)
 
 
-def _respaced(rng: random.Random) -> str:
+def respaced(rng: random.Random) -> str:
     """Other spaces, line ends and comments between the tokens: what the formatter has to put in order."""
     out = []
     for piece in PIECE.findall(_some_program(rng)):
@@ -239,7 +239,7 @@ def _spliced(rng: random.Random) -> str:
     return "".join(one[: rng.randrange(len(one) + 1)] + other[rng.randrange(len(other) + 1) :])
 
 
-def _nested(rng: random.Random) -> str:
+def nested(rng: random.Random) -> str:
     before, opening, inner, closing, after = rng.choice(NESTS)
     depth = rng.choice([rng.randrange(10), NESTING_MAX // 2, *range(NESTING_MAX - 4, NESTING_MAX + 3), 500])
     return before + opening * depth + inner + closing * (depth + rng.choice([0, 0, 0, 1, -1])) + after
@@ -255,9 +255,9 @@ KINDS: dict[str, tuple[Callable[[random.Random], str], int]] = {
     "characters": (_characters, 15),
     "tokens": (_tokens, 20),
     "mutated": (_mutated, 35),
-    "respaced": (_respaced, 8),
+    "respaced": (respaced, 8),
     "spliced": (_spliced, 12),
-    "nested": (_nested, 3),
+    "nested": (nested, 3),
     "generated": (_generated, 2),
 }
 
