@@ -90,6 +90,7 @@ class BodyBuilder:
         self.outputs = {port.name: port for port in interface.outputs} if by_name else {}
         self.channels: dict[str, tuple[str, PortDecl]] = {}
         self.instances: dict[str, Instance] = {}
+        self._named: dict[str, int] = {}  # how many names of a kind were made on a line
         self.connections: dict[tuple[Endpoint, Endpoint], Connection] = {}
         self.optional: set[Endpoint] = set()
         self.written: set[Endpoint] = set()  # targets that something feeds, also if it is poisoned
@@ -207,10 +208,11 @@ class BodyBuilder:
     def fresh(self, word: str, span: Span) -> str:
         """Return ``word@line``, or ``word@line.2`` for the second on that line."""
         base = f"{word}@{self.report.line(span)}"
-        name, count = base, 1
+        name, count = base, self._named.get(base, 1)
         while name in self.instances:
             count += 1
             name = f"{base}.{count}"
+        self._named[base] = count
         return name
 
     def connect(self, source: Source, target: Target) -> None:
