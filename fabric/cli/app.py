@@ -15,6 +15,7 @@ GROUPS = {
     "fabric.cli.check": ("check",),
     "fabric.cli.diff": ("diff",),
     "fabric.cli.explain": ("explain",),
+    "fabric.cli.fmt": ("fmt",),
     "fabric.cli.write": ("plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),
     "fabric.cli.service": ("ps", "logs", "attach", "wait", "down"),

@@ -11,14 +11,14 @@ of the tree: ``a + b + c`` makes a tall tree without any descent, and those who 
 
 from __future__ import annotations
 
-__all__ = ["NESTING_MAX", "parse"]
+__all__ = ["NESTING_MAX", "parse", "read"]
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, get_args
 
 from fabric.lang import syntax
 from fabric.lang.diagnostic import Report
-from fabric.lang.lexer import RESERVED, Token, tokenize
+from fabric.lang.lexer import RESERVED, Lexed, Token, tokenize
 from fabric.lang.slips import JOINERS, hint_for
 from fabric.lang.source import Source, Span
 from fabric.lang.syntax import Name
@@ -47,11 +47,16 @@ _T = TypeVar("_T")
 
 def parse(source: Source, report: Report) -> syntax.Program:
     """Return the syntax tree of a source, without what could not be read; that goes to the report."""
+    return read(source, report)[0]
+
+
+def read(source: Source, report: Report) -> tuple[syntax.Program, Lexed]:
+    """Return the tokens as well, for those who need to know how the tree was written."""
     lexed = tokenize(source, report)
     program = _Parser(lexed.tokens, report).program()
     if lexed.unreliable_from is not None:
         report.forget_errors_from(lexed.unreliable_from, _SYNTAX_CODES)
-    return program
+    return program, lexed
 
 
 class _Refused(Exception):  # never leaves this module
@@ -517,10 +522,16 @@ class _Parser:
 
     def _parse_wire_end(self) -> syntax.WireEnd | None:
         """Read the left side of a session wire; None if there is no ``<->`` behind it."""
-        ahead = self._at
-        while self._tokens[ahead].kind in ("name", ".", "@", "(", ",", ")") and ahead - self._at < WIRE_END_TOKENS_MAX:
+        if not self._is("name"):
+            return None
+        ahead = 3 if self._peek(1).kind == "." and self._peek(2).kind == "name" else 1
+        if self._peek(ahead).kind == "@":
             ahead += 1
-        return self._expect_wire_end() if self._tokens[ahead].kind == "<->" and self._is("name") else None
+            if self._peek(ahead).kind == "(":
+                while self._peek(ahead).kind in ("(", "name", ",") and ahead < WIRE_END_TOKENS_MAX:
+                    ahead += 1
+            ahead += 1
+        return self._expect_wire_end() if self._peek(ahead).kind == "<->" else None
 
     def _expect_wire_end(self) -> syntax.WireEnd:
         name = self._expect_qname("a process")
@@ -709,7 +720,7 @@ class _Parser:
         token = self._token
         if token.kind == "!" or self._is_word("not"):
             self._next()
-            of = self._expect_expr(_COMPARE_LEVEL if level <= _NOT_LEVEL else _UNARY_LEVEL)
+            of = self._expect_expr(_NOT_LEVEL if level <= _NOT_LEVEL else _UNARY_LEVEL)
             self._grow(self._height)
             return syntax.UnaryExpr("!", of, self._since(token.span))
         if token.kind == "-":

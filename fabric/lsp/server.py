@@ -9,7 +9,6 @@ from __future__ import annotations
 __all__ = ["Server"]
 
 import asyncio
-import importlib
 import os.path
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -23,6 +22,7 @@ from pygls.uris import to_fs_path
 
 from fabric import __version__
 from fabric.lang.diagnostic import Diagnostic
+from fabric.lang.format import format_source
 from fabric.lang.source import Source, Span
 from fabric.lsp.completion import Item, ItemKind, Known, complete
 from fabric.lsp.outline import Entry, EntryKind, outline
@@ -301,9 +301,5 @@ def _item(item: Item, place: lsp.Range, number: int) -> lsp.CompletionItem:
 
 def _formatted(text: str) -> str | None:
     """Return a text laid out, with the line ends that it had; None if it cannot be read."""
-    try:
-        layout = importlib.import_module("fabric.lang.format")
-    except ImportError:  # the formatter is not part of this version
-        return None
-    laid_out: str | None = layout.format_source(Source("", text.replace("\r\n", "\n")))[0]
+    laid_out, _ = format_source(Source("", text.replace("\r\n", "\n")))
     return laid_out.replace("\n", "\r\n") if laid_out is not None and "\r\n" in text else laid_out

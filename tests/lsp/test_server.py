@@ -97,7 +97,6 @@ async def test_questions_are_answered(it, tmp_path):
 @with_editor
 async def test_texts_are_laid_out(it, tmp_path):
     """With the line ends that they have; what cannot be read is left alone."""
-    pytest.importorskip("fabric.lang.format")
     uri = (tmp_path / "main.plumb").as_uri()
     question = {"textDocument": {"uri": uri}, "options": {"tabSize": 2, "insertSpaces": True}}
     await it.start()
