@@ -17,14 +17,14 @@ import typer
 from fabric import __version__
 from fabric.cli.report import count_of, print_line, use_color
 from fabric.cli.write import INCLUDE, find_program, search_path
-from fabric.compiler import Library, read_source
+from fabric.compiler import INSTALLED, Library, read_source
 from fabric.errors import ConfigError, ProgramError
-from fabric.lang.check import check_source
+from fabric.lang.check import Analysis, analyse
 from fabric.lang.diagnostic import Diagnostic, render_all, summary, to_json
 from fabric.lang.modules import Found, Missing
 from fabric.lang.sarif import to_sarif
 from fabric.lang.source import Source
-from fabric.lang.typed import Module
+from fabric.lang.syntax import ProtocolDecl
 from fabric.settings import read_settings
 from fabric.wire.payload import encode_json
 
@@ -36,13 +36,15 @@ class Checked(msgspec.Struct, frozen=True):
     """A program of the run.
 
     Attributes:
-        module: ``None`` if it does not check, or is a file that others use and has nothing to run.
+        has: how many types, bindings and protocols, of its own; nothing if it does not pass.
+        runs: whether it has something to run; else it is there for others to use.
         ok: whether it passes.
         diagnostics: those that no program before it has.
     """
 
     path: str
-    module: Module | None
+    has: dict[str, int]
+    runs: bool
     ok: bool
     diagnostics: tuple[Diagnostic, ...]
 
@@ -66,8 +68,9 @@ def check(
 
     Examples: fabric check main.plumb; fabric check --strict .; fabric check --format sarif . > fabric.sarif
 
-    What is wrong in a file that several programs use is said once. A file that others use need not have anything to
-    run, if it was found in a folder.
+    What is wrong in a file that several programs use is said once. A file need not have anything to run if another of
+    these uses it, if it lies in a folder where modules are looked for, or if it has nothing but types, protocols and
+    tools.
 
     Exit codes: 0 all is well (warnings are printed), 2 a program does not check or cannot be read; --strict: or there
     is a warning.
@@ -76,8 +79,7 @@ def check(
         raise ConfigError(f"--format {output}: expected text, json or sarif")
     settings = read_settings(Path.cwd())  # to be checked as well
     named = programs or [str(find_program(None, settings))]
-    found = dict(_files(named))
-    checked = _check_all({path: _read(path) for path in found}, found, Library(search_path(include)), strict)
+    checked = _check_all({path: _read(path) for path in _files(named)}, search_path(include), strict)
     match output:
         case "json":
             typer.echo(encode_json(_as_json(checked)).decode())
@@ -90,18 +92,18 @@ def check(
         raise typer.Exit(ProgramError.exit_code)
 
 
-def _files(named: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Yield each file, and whether it was named itself; hidden folders are left out."""
+def _files(named: Sequence[str]) -> Iterator[str]:
+    """Yield each file that is named or in a folder that is; hidden folders are left out."""
     for name in named:
         if name == "-" or not Path(name).is_dir():
-            yield name, True
+            yield name
             continue
         inside = sorted(
             path for path in Path(name).rglob("*.plumb") if path.is_file() and not _is_hidden(path.relative_to(name))
         )
         if not inside:
             raise ConfigError(f"there is no *.plumb file in {name}")
-        yield from ((str(path), False) for path in inside if str(path) not in named)
+        yield from map(str, inside)
 
 
 def _is_hidden(path: Path) -> bool:
@@ -131,13 +133,24 @@ class _Noting:
         return found
 
 
-def _check_all(sources: dict[str, Source], named: dict[str, bool], library: Library, strict: bool) -> list[Checked]:
-    noting = _Noting(library)
-    results = {path: check_source(source, noting) for path, source in sources.items()}
+def _is_module(path: str, analysis: Analysis, used: set[str], folders: Sequence[Path]) -> bool:
+    """Say whether a file is there for others to use."""
+    if os.path.realpath(path) in used:
+        return True
+    *_, main = analysis.files.values()
+    if not any(main.processes[name].is_stream for name in main.bindings):
+        return True
+    return any(Path(path).resolve().parent == folder.resolve() for folder in (*folders, INSTALLED))
+
+
+def _check_all(sources: dict[str, Source], folders: Sequence[Path], strict: bool) -> list[Checked]:
+    noting = _Noting(Library(folders))
+    results = {path: analyse(source, noting) for path, source in sources.items()}
     checked = []
     seen: set[tuple[str, int, str, str]] = set()
-    for path, (module, diagnostics) in results.items():
-        if not named[path] and os.path.realpath(path) in noting.used:
+    for path, analysis in results.items():
+        diagnostics = analysis.diagnostics
+        if _is_module(path, analysis, noting.used, folders):
             diagnostics = tuple(diagnostic for diagnostic in diagnostics if diagnostic.code != "E0206")
         fails = any(strict or diagnostic.severity == "error" for diagnostic in diagnostics)
         fresh = []
@@ -147,31 +160,27 @@ def _check_all(sources: dict[str, Source], named: dict[str, bool], library: Libr
             if key not in seen:
                 seen.add(key)
                 fresh.append(diagnostic)
-        checked.append(Checked(sources[path].path, module, not fails, tuple(fresh)))
+        has = {} if fails else _contents(analysis)
+        checked.append(Checked(sources[path].path, has, analysis.module is not None, not fails, tuple(fresh)))
     return checked
 
 
 def _print_text(checked: Sequence[Checked], *, strict: bool, quiet: bool) -> None:
     for program in checked:
         if program.ok and not quiet:
-            typer.echo(f"{program.path}: ok ({_contents(program.module)})")
+            counted = [count_of(number, what.removesuffix("s")) for what, number in program.has.items()]
+            if not program.has["protocols"]:
+                del counted[2]
+            typer.echo(f"{program.path}: ok ({', '.join(counted)}{'' if program.runs else '; nothing to run'})")
     diagnostics = [diagnostic for program in checked for diagnostic in program.diagnostics]
     if diagnostics or (len(checked) > 1 and not quiet):
         print_line(render_all(diagnostics, use_color(), _closing(checked, diagnostics, strict)))
 
 
-def _contents(module: Module | None) -> str:
-    if module is None:
-        return "nothing to run, used by others"
-    counted = [count_of(len(module.types), "type"), count_of(_count_bindings(module), "binding")]
-    if module.protocols:
-        counted.append(count_of(len(module.protocols), "protocol"))
-    return ", ".join(counted)
-
-
-def _count_bindings(module: Module) -> int:
-    """Return how many the file has itself, as with its types."""
-    return sum(module.sources.at(binding.span) is module.source for binding in module.bindings.values())
+def _contents(analysis: Analysis) -> dict[str, int]:
+    *_, main = analysis.files.values()
+    protocols = sum(isinstance(decl, ProtocolDecl) for decl in main.program.declarations)
+    return {"types": len(main.types), "bindings": len(main.bindings), "protocols": protocols}
 
 
 def _closing(checked: Sequence[Checked], diagnostics: Sequence[Diagnostic], strict: bool) -> str:
@@ -188,13 +197,8 @@ def _closing(checked: Sequence[Checked], diagnostics: Sequence[Diagnostic], stri
 def _as_json(checked: Sequence[Checked]) -> dict[str, object]:
     files = []
     for program in checked:
-        module = program.module
-        counts: dict[str, int] = {}
-        if module is not None:
-            counts = {"types": len(module.types), "protocols": len(module.protocols)}
-            counts["bindings"] = _count_bindings(module)
         found = [to_json(diagnostic) for diagnostic in program.diagnostics]
-        files.append({"file": program.path, "ok": program.ok, **counts, "diagnostics": found})
+        files.append({"file": program.path, "ok": program.ok, **program.has, "diagnostics": found})
     return {"v": 1, "ok": all(program.ok for program in checked), "files": files}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -76,14 +77,22 @@ def test_a_folder_without_programs_is_no_success(here):
 
 
 def test_a_file_that_others_use_needs_nothing_to_run(here, capfd):
-    """If it was found; one that is named has to be a program."""
+    """Nor one in a folder of modules, nor one without processes; any other has to be a program."""
     write(here, main="use lib\nlet main : !int -> !Lib.N = Lib.f\n")
     write(here, lib="type N = int\nlet f : !int -> !N = id\nlet g : !N -> !N = id\n")
     code, out, err = run(capfd, ".")
     assert code == 0
-    assert out == "lib.plumb: ok (nothing to run, used by others)\nmain.plumb: ok (0 types, 1 binding)\n"
+    assert out == "lib.plumb: ok (1 type, 2 bindings; nothing to run)\nmain.plumb: ok (0 types, 1 binding)\n"
     assert err == "2 programs, none of which fail · 0 errors, 0 warnings\n"
-    assert run(capfd, "lib.plumb", "main.plumb")[0] == 2
+    assert run(capfd, "lib.plumb")[0] == 2
+    (here / "modules").mkdir()
+    (here / "lib.plumb").rename(here / "modules" / "lib.plumb")
+    assert run(capfd, "modules", include=[Path("modules")])[:2] == (
+        0,
+        "modules/lib.plumb: ok (1 type, 2 bindings; nothing to run)\n",
+    )
+    write(here, words="protocol Ask = send string . recv string . end\n")
+    assert run(capfd, "words.plumb")[1] == "words.plumb: ok (0 types, 0 bindings, 1 protocol; nothing to run)\n"
 
 
 def test_what_is_wrong_in_a_file_that_several_use_is_said_once(here, capfd):
