@@ -79,7 +79,10 @@ def _try_lock(directory: Path) -> int | None:
 
 def _remove_left(base: Path) -> None:
     for directory in base.glob("s*"):
-        lock = _try_lock(directory)
+        try:
+            lock = _try_lock(directory)
+        except OSError:  # its session removes it this moment
+            continue
         if lock is not None:
             shutil.rmtree(directory, ignore_errors=True)
             os.close(lock)
