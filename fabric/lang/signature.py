@@ -323,7 +323,7 @@ class _Reader:
                 related=[(Span(self._decl.input.span.start, self._decl.output.span.end), "the signature")],
                 help="name the inputs first, then the outputs",
             )
-        header = [name.text for name in impl.header]
+        header = list(names)
         header += [f"port_{i}" for i in range(len(header), len(ins) + len(outs))]  # so that its users see ports
         inputs = tuple(PortDecl(name, *part) for name, part in zip(header, ins, strict=False))
         outputs = tuple(PortDecl(name, *part) for name, part in zip(header[len(ins) :], outs, strict=False))
