@@ -61,6 +61,9 @@ class _Socket:
         # With the default of 1,000 libzmq stops reading there; if the peer, its linger over, goes meanwhile, what still
         # lies in the kernel's buffer is lost (of 2,000 frames sent at once by a worker that then left: 450 to 850).
         self._socket.set(zmq.RCVHWM, 0)
+        # Before the socket gets connections: each keeps what was set when it came, and one whose peer leaves by itself
+        # ends by that. With the default of -1, frames for a worker that had just left kept the context from ending.
+        self._socket.set(zmq.LINGER, 0)
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self._socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         try:
