@@ -15,8 +15,8 @@ import msgspec
 import typer
 
 from fabric import __version__
+from fabric.cli.programs import INCLUDE, find_program, programs_in, search_path
 from fabric.cli.report import count_of, print_line, use_color
-from fabric.cli.write import INCLUDE, find_program, search_path
 from fabric.compiler import Library, read_source
 from fabric.errors import ConfigError, ProgramError
 from fabric.lang.check import check_source
@@ -91,21 +91,15 @@ def check(
 
 
 def _files(named: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Yield each file, and whether it was named itself; hidden folders are left out."""
+    """Yield each file, and whether it was named itself."""
     for name in named:
         if name == "-" or not Path(name).is_dir():
             yield name, True
             continue
-        inside = sorted(
-            path for path in Path(name).rglob("*.plumb") if path.is_file() and not _is_hidden(path.relative_to(name))
-        )
+        inside = programs_in(Path(name))
         if not inside:
             raise ConfigError(f"there is no *.plumb file in {name}")
         yield from ((str(path), False) for path in inside if str(path) not in named)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _read(path: str) -> Source:
