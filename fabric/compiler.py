@@ -17,6 +17,8 @@ __all__ = [
     "read_text",
 ]
 
+import errno
+import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -68,7 +70,15 @@ def read_source(path: str | Path) -> Source:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file, which has to be UTF-8."""
+    """Return the text of a regular file, which has to be UTF-8. A program may not make us read a device or a pipe.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a folder, reading says so
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return path.read_text(encoding="utf-8")
 
 
@@ -80,7 +90,7 @@ class Library:
 
     Args:
         folders: the search path.
-        read: returns a file's text; raises what ``Path.read_text`` does. An editor has texts that are not on disk yet.
+        read: returns a file's text; raises what :func:`read_text` does. An editor has texts that are not on disk yet.
     """
 
     def __init__(self, folders: Iterable[str | Path] = (), read: Callable[[Path], str] = read_text) -> None:
@@ -89,12 +99,10 @@ class Library:
 
     def find(self, name: str, *, is_path: bool, importer: str) -> Found | Missing:
         """Return a file, or why there is none."""
-        here = Path(importer).parent
         if is_path:
-            places = [here / name]
+            places = [Path(importer).parent / name]
         else:
-            folders = (here, *self._folders, INSTALLED)
-            places = [folder / f"{name}.plumb" for folder in folders]
+            places = [folder / f"{name}.plumb" for folder in self._searched(importer)]
         for place in places:
             try:
                 return Found(str(place), self._read(place))
@@ -111,8 +119,10 @@ class Library:
 
     def names(self, importer: str) -> tuple[str, ...]:
         """Return the names that can be found from a file."""
-        folders = (Path(importer).parent, *self._folders, INSTALLED)
-        return tuple(file.stem for folder in folders for file in folder.glob("*.plumb"))
+        return tuple(file.stem for folder in self._searched(importer) for file in folder.glob("*.plumb"))
+
+    def _searched(self, importer: str) -> tuple[Path, ...]:
+        return (Path(importer).parent, *self._folders, INSTALLED)
 
 
 def check_text(source: Source, folders: Iterable[str | Path] = ()) -> tuple[Module | None, tuple[Diagnostic, ...]]:

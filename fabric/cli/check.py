@@ -15,8 +15,8 @@ import msgspec
 import typer
 
 from fabric import __version__
+from fabric.cli.programs import INCLUDE, find_program, programs_in, search_path
 from fabric.cli.report import count_of, print_line, use_color
-from fabric.cli.write import INCLUDE, find_program, search_path
 from fabric.compiler import INSTALLED, Library, read_source
 from fabric.errors import ConfigError, ProgramError
 from fabric.lang.check import Analysis, analyse
@@ -93,21 +93,15 @@ def check(
 
 
 def _files(named: Sequence[str]) -> Iterator[str]:
-    """Yield each file that is named or in a folder that is; hidden folders are left out."""
+    """Yield each file that is named or in a folder that is."""
     for name in named:
         if name == "-" or not Path(name).is_dir():
             yield name
             continue
-        inside = sorted(
-            path for path in Path(name).rglob("*.plumb") if path.is_file() and not _is_hidden(path.relative_to(name))
-        )
+        inside = programs_in(Path(name))
         if not inside:
             raise ConfigError(f"there is no *.plumb file in {name}")
         yield from map(str, inside)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _read(path: str) -> Source:

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from fabric.cli.write import INCLUDE, search_path
+from fabric.cli.programs import INCLUDE, search_path
 from fabric.compiler import check_file
 from fabric.errors import ConfigError
 from fabric.graph.diff import compare

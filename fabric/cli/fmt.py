@@ -9,12 +9,13 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fabric.cli.programs import programs_in
 from fabric.cli.report import print_diagnostics, print_error
 from fabric.errors import ConfigError, ProgramError
 from fabric.lang.diagnostic import Diagnostic
@@ -64,16 +65,12 @@ def format_files(
         raise typer.Exit(WOULD_CHANGE)
 
 
-def _find(named: Sequence[Path]) -> Iterator[Path]:
-    """Return the files that are meant, each once. Hidden folders are not searched."""
-    seen = set()
+def _find(named: Sequence[Path]) -> dict[Path, None]:
+    """Return the files that are meant, in order, each once."""
+    found: dict[Path, None] = {}
     for path in named:
-        inside = sorted(path.rglob("*.plumb")) if path != STDIN and path.is_dir() else [path]
-        for file in inside:
-            below = file.parts[len(path.parts) :]
-            if file not in seen and not any(part.startswith(".") for part in below):
-                seen.add(file)
-                yield file
+        found |= dict.fromkeys(programs_in(path) if path != STDIN and path.is_dir() else [path])
+    return found
 
 
 def _format_file(file: Path, check: bool, diff: bool) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fabric.cli.write import INCLUDE, search_path
+from fabric.cli.programs import INCLUDE, search_path
 from fabric.errors import ConfigError
 
 

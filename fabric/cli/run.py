@@ -32,6 +32,7 @@ from typing import Annotated, NamedTuple, NoReturn
 import typer
 
 from fabric.cli.log_lines import LogLines
+from fabric.cli.programs import INCLUDE, PROGRAM, find_program, search_path
 from fabric.cli.progress import PROGRESS, Screen, choose_progress
 from fabric.cli.report import (
     AnswerPrinter,
@@ -43,7 +44,6 @@ from fabric.cli.report import (
     use_color,
     use_json,
 )
-from fabric.cli.write import INCLUDE, PROGRAM, find_program, search_path
 from fabric.compiler import compile_file
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.graph.observe import SIDE_PORTS

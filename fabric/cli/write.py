@@ -1,8 +1,8 @@
-"""Commands that show what a program is, and what commands about programs share: nothing is started."""
+"""Commands that show what a program is: nothing is started."""
 
 from __future__ import annotations
 
-__all__ = ["INCLUDE", "PROGRAM", "find_program", "register", "search_path"]
+__all__ = ["register"]
 
 import os
 import tempfile
@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fabric.cli.programs import INCLUDE, PROGRAM, find_program, search_path
 from fabric.compiler import Compiled, check_file, compile_file
 from fabric.errors import ConfigError, UnknownName
 from fabric.graph.answer import reach_json, reach_text
@@ -20,51 +21,13 @@ from fabric.graph.render import FORMATS, render
 from fabric.graph.svg import draw_svg
 from fabric.lang.tools import BUILTINS
 from fabric.plan.render import render_plan
-from fabric.settings import ProjectSettings, read_settings
-
-PROGRAM = typer.Argument(
-    help="The program's file; left out: that of fabric.toml, or the only *.plumb file here.", show_default=False
-)
-INCLUDE = typer.Option(
-    "--include",
-    "-I",
-    help="A folder where modules are looked for, before those of PLUMB_PATH. May be repeated.",
-    show_default=False,
-)
+from fabric.settings import read_settings
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
     app.command()(plan)
     app.command()(graph)
-
-
-def find_program(program: Path | None, project: ProjectSettings) -> Path:
-    """Return the program that is meant: the one named, else the project's, else the only one here.
-
-    Raises:
-        ConfigError: none was named, and there is not exactly one here.
-    """
-    if program is not None:
-        if program.is_dir():
-            raise ConfigError(f"{program} is a directory; name a program, such as {program / 'main.plumb'}")
-        return program
-    if project.spec is not None:
-        return project.spec
-    found = sorted(Path().glob("*.plumb"))
-    if len(found) == 1:
-        return found[0]
-    raise ConfigError(
-        f"which program? Here are {', '.join(map(str, found))}"
-        if found
-        else "no program was named, and there is no *.plumb file here"
-    )
-
-
-def search_path(include: list[Path] | None) -> tuple[Path, ...]:
-    """Return where modules are looked for: the folders of ``-I``, then those of ``PLUMB_PATH``, without empty ones."""
-    listed = os.environ.get("PLUMB_PATH", "").split(os.pathsep)
-    return (*(include or ()), *(Path(folder) for folder in listed if folder))
 
 
 def plan(

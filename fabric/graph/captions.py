@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fabric.graph.ir import WORKERS, Channel, Node
 from fabric.lang.typed import Binary, Expr, Index, Input, Literal_, MakeList, MakeProduct, MakeRecord, Select, Unary
-from fabric.wire.payload import ListOf, Product, Record, Sum, Type, encode_json, show
+from fabric.wire.payload import ListOf, Product, Record, Sum, Type, encode_json, show, show_stream
 
 _MADE = {"merge_all": "merge"}
 """Fan-in is drawn as the merge that a program would write; its tooltip has the kind."""
@@ -56,7 +56,7 @@ def caption(node: Node) -> Caption:
         detail += "".join(f".{field}" for field in node.select)
     what = detail if node.kind in WORKERS else f"{node.kind} {detail}"
     ports = [
-        f"{way} {port.name}: !{show(port.type)}"
+        f"{way} {port.name}: {show_stream(port.type)}"
         for way, ports in (("in", node.inputs), ("out", node.outputs))
         for port in ports
     ]

@@ -10,14 +10,18 @@ from __future__ import annotations
 __all__ = ["Change", "compare"]
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
+from fabric.graph.analysis import strongly_connected
 from fabric.graph.diff_process import Change, changes_of, describe
 from fabric.graph.passes import flatten
 from fabric.graph.routes import Inside, Labels, Route, look_inside
 from fabric.lang.typed import Binding, Module
+
+RENAMES_MAX = 10_000
+"""So many pairs of a process that is gone and a new one are looked at; of more nobody would say "renamed"."""
 
 
 def compare(old: Module, new: Module) -> tuple[Change, ...]:
@@ -41,6 +45,8 @@ def _renamed(old: Module, new: Module) -> dict[str, str]:
     gone = [binding for name, binding in old.bindings.items() if name not in new.bindings]
     fresh = [binding for name, binding in new.bindings.items() if name not in old.bindings]
     found: dict[str, str] = {}
+    if len(gone) * len(fresh) > RENAMES_MAX:
+        return found
     for binding in gone:
         alike = [other for other in fresh if _is_alike(binding, other)]
         if len(alike) != 1 or sum(_is_alike(other, alike[0]) for other in gone) != 1:
@@ -224,31 +230,32 @@ def _cycles_not_in(feeds: Mapping[str, list[str]], others: Mapping[str, list[str
     A loop begins, and ends, with the process that the program mentions first.
     """
     order = {name: number for number, name in enumerate(feeds)}
+    loop_of = {name: number for number, part in enumerate(strongly_connected(feeds, feeds)) for name in part}
     found: dict[frozenset[tuple[str, str]], tuple[str, ...]] = {}
     for source, targets in feeds.items():
         for target in targets:
-            if target in others.get(source, ()):
-                continue
-            back = _shortest(feeds, target, source)
-            if back is not None:
+            if loop_of[source] == loop_of[target] and target not in others.get(source, ()):
+                back = _shortest(feeds, target, source)
                 first = back.index(min(back, key=order.__getitem__))
                 loop = (*back[first:], *back[: first + 1])
                 found.setdefault(frozenset(pairwise(loop)), loop)
     return list(found.values())
 
 
-def _shortest(feeds: Mapping[str, list[str]], start: str, end: str) -> tuple[str, ...] | None:
-    """Return the names on the shortest way between two; source: Moore 1959, breadth first."""
-    paths: dict[str, tuple[str, ...]] = {start: (start,)}
-    todo = [start]
-    for name in todo:
-        if name == end:
-            return paths[name]
+def _shortest(feeds: Mapping[str, list[str]], start: str, end: str) -> tuple[str, ...]:
+    """Return the names on the shortest way between two of one loop; source: Moore 1959, breadth first."""
+    came_from: dict[str, str] = {}
+    todo = deque([start])
+    while end not in came_from and end != start:
+        name = todo.popleft()
         for following in feeds[name]:
-            if following not in paths:
-                paths[following] = (*paths[name], following)
+            if following != start and following not in came_from:
+                came_from[following] = name
                 todo.append(following)
-    return None
+    path = [end]
+    while path[-1] != start:
+        path.append(came_from[path[-1]])
+    return tuple(path[::-1])
 
 
 # --- protocols ----------------------------------------------------------------------------------------------------

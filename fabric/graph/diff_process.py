@@ -12,7 +12,7 @@ import msgspec
 from fabric.graph.captions import show_expr
 from fabric.lang.typed import Binding, Port
 from fabric.lang.types import is_subtype
-from fabric.wire.payload import Alias, ListOf, Product, Record, Sum, Type, encode_json, resolve, show
+from fabric.wire.payload import UNIT, Alias, ListOf, Product, Record, Sum, Type, encode_json, resolve, show_stream
 
 TEXT_MAX = 60
 """Longer values are clipped around what is different: prompts are pages."""
@@ -45,17 +45,18 @@ def describe(binding: Binding) -> str:
 
 
 def _signature(ports: tuple[Port, ...], binding: Binding) -> str:
-    bang = "" if binding.kind == "tool" else "!"
-    shown = [f"{bang}{_bracketed(port.type)}" for port in ports if _is_declared(port, binding)]
-    return shown[0] if len(shown) == 1 else f"({', '.join(shown)})" if shown else f"{bang}unit"
+    shown = [_shown(port.type, binding) for port in ports if _is_declared(port, binding)]
+    return shown[0] if len(shown) == 1 else f"({', '.join(shown)})" if shown else _shown(UNIT, binding)
 
 
 def _is_declared(port: Port, binding: Binding) -> bool:
     return not binding.declared or port.name in binding.declared
 
 
-def _bracketed(type_: Type) -> str:
-    return f"({show(type_)})" if isinstance(type_, Sum) else show(type_)
+def _shown(type_: Type, of: Binding) -> str:
+    """Print the type of a port; a tool takes and gives values, no streams."""
+    text = show_stream(type_)
+    return text.removeprefix("!") if of.kind == "tool" else text
 
 
 def changes_of(old: Binding, new: Binding, renamed: Mapping[str, str]) -> Iterator[Change]:
@@ -75,7 +76,6 @@ def changes_of(old: Binding, new: Binding, renamed: Mapping[str, str]) -> Iterat
 def _ports(side: str, old: Binding, new: Binding) -> Iterator[Change]:
     before = [port for port in getattr(old, f"{side}s") if _is_declared(port, old)]
     after = [port for port in getattr(new, f"{side}s") if _is_declared(port, new)]
-    bang = "" if new.kind == "tool" else "!"
     for index, (port, other) in enumerate(zip(before, after, strict=False)):
         what = side if index == 0 and max(len(before), len(after)) == 1 else f"{side} '{other.name}'"
         if port.name != other.name and old.kind == new.kind == "plumb":
@@ -85,13 +85,13 @@ def _ports(side: str, old: Binding, new: Binding) -> Iterator[Change]:
         if wider and narrower:
             continue
         word = "widened" if wider else "narrowed" if narrower else "changed"
-        shown = f"{bang}{_bracketed(port.type)}", f"{bang}{_bracketed(other.type)}"
+        shown = _shown(port.type, new), _shown(other.type, new)
         if shown[0] == shown[1]:  # a name that means something else now
-            shown = f"{bang}{_bracketed(_expanded(port.type))}", f"{bang}{_bracketed(_expanded(other.type))}"
+            shown = _shown(_expanded(port.type), new), _shown(_expanded(other.type), new)
         text = f"{word} {what} of {new.name}: {shown[0]} -> {shown[1]}"
         yield Change(f"{side}_{word}", new.name, text, *shown)
     for port in after[len(before) :]:
-        text = f"{new.name} has a new {side} '{port.name}' : {bang}{_bracketed(port.type)}"
+        text = f"{new.name} has a new {side} '{port.name}' : {_shown(port.type, new)}"
         yield Change(f"{side}_added", new.name, text)
     for port in before[len(after) :]:
         yield Change(f"{side}_removed", new.name, f"{new.name} has lost its {side} '{port.name}'")

@@ -48,7 +48,8 @@ class Calling(msgspec.Struct, frozen=True):
     call: Call
 
 
-_Paths: TypeAlias = dict[str, tuple[str, ...]]
+_CameFrom: TypeAlias = dict[str, str | None]
+"""Of each node that was reached the one before it; None of a start. Whole paths would be as much as their square."""
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -153,19 +154,24 @@ def reach(graph: Graph, place: Place) -> Reach:
         out[channel.source.node].append(channel)
     before = [c.source.node for node in place.nodes for c in into[node] if c.target.port == place.takes]
     behind = [c.target.node for node in place.nodes for c in out[node] if c.source.port == place.gives]
-    lead = place.nodes if place.kind == "port" else ()
     sources = {node: [channel.source.node for channel in channels] for node, channels in into.items()}
     targets = {node: [channel.target.node for channel in channels] for node, channels in out.items()}
     up = _shortest(graph, before if place.takes else place.nodes, sources)
     down = _shortest(graph, behind if place.gives else place.nodes, targets)
-    up = {node: path[::-1] + (lead if place.takes else ()) for node, path in up.items()}
-    down = {node: (lead if place.gives else ()) + path for node, path in down.items()}
+
+    def to_place(node: str) -> tuple[str, ...]:
+        return _path(node, up)[::-1] + (place.nodes if place.takes else ())
+
+    def from_place(node: str) -> tuple[str, ...]:
+        return (place.nodes if place.gives else ()) + _path(node, down)
+
     on_ways = {*up, *down, *place.nodes}
     callings: dict[str, Calling] = {}
-    for node, path in down.items():  # the nearest first
+    for node in down:  # the nearest first
         for call in graph.nodes[node].calls:
-            if place.kind != "tool" or place.name not in (call.name, call.builtin):
-                callings.setdefault(call.name, Calling(path, call))
+            asked_about = place.kind == "tool" and place.name in (call.name, call.builtin)
+            if call.name not in callings and not asked_about:
+                callings[call.name] = Calling(from_place(node), call)
     part = Graph(
         graph.name,
         {name: node for name, node in graph.nodes.items() if name in on_ways},
@@ -179,8 +185,8 @@ def reach(graph: Graph, place: Place) -> Reach:
             for node in place.nodes
             if place.kind == "tool"
         },
-        {_shown(node): up.get(node.id) for node in graph.nodes.values() if node.kind == "input"},
-        {_shown(node): down.get(node.id) for node in graph.nodes.values() if node.kind == "output"},
+        {_shown(n): to_place(n.id) if n.id in up else None for n in _boundary(graph) if n.kind == "input"},
+        {_shown(n): from_place(n.id) if n.id in down else None for n in _boundary(graph) if n.kind == "output"},
         tuple(node for node in workers if node in up and node not in place.nodes),
         tuple(node for node in workers if node in down and node not in place.nodes),
         tuple(callings.values()),
@@ -196,12 +202,12 @@ def _opaque(graph: Graph) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*workers, *(call.name for node in nodes for call in node.calls if call.opaque)]))
 
 
-def _shortest(graph: Graph, starts: Iterable[str], following: Mapping[str, Iterable[str]]) -> _Paths:
-    """Return a path to each node that can be reached, with the fewest workers, then the fewest nodes.
+def _shortest(graph: Graph, starts: Iterable[str], following: Mapping[str, Iterable[str]]) -> _CameFrom:
+    """Find a way to each node that can be reached, with the fewest workers, then the fewest nodes; the nearest first.
 
     Source: Dijkstra 1959; the order of the program decides between equals.
     """
-    came_from: dict[str, str | None] = {}
+    came_from: _CameFrom = {}
     order = {node: i for i, node in enumerate(graph.nodes)}
     waiting: list[tuple[int, int, int, str, str | None]] = [(0, 0, order[node], node, None) for node in starts]
     heapq.heapify(waiting)
@@ -214,10 +220,10 @@ def _shortest(graph: Graph, starts: Iterable[str], following: Mapping[str, Itera
         for after in following[node]:
             if after not in came_from:
                 heapq.heappush(waiting, (workers, nodes + 1, order[after], after, node))
-    return {node: _path(node, came_from) for node in came_from}
+    return came_from
 
 
-def _path(node: str | None, came_from: Mapping[str, str | None]) -> tuple[str, ...]:
+def _path(node: str | None, came_from: _CameFrom) -> tuple[str, ...]:
     path: list[str] = []
     while node is not None:
         path.append(node)

@@ -14,15 +14,19 @@ from __future__ import annotations
 __all__ = ["Inside", "Labels", "Route", "look_inside"]
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from fabric.graph.analysis import strongly_connected
 from fabric.graph.captions import show_expr
 from fabric.lang.typed import BOUNDARY, Body, Endpoint, Input, Instance
 
 ROUTES_MAX = 1_000
 """So many routes are followed from a port; morphisms side by side double them at each step."""
+
+ROUNDS_MAX = 100
+"""So far around itself each node is looked at. Two nodes that look alike up to there are taken as alike."""
 
 _PASSES_ON = frozenset({"id", "copy", "merge"})
 
@@ -110,21 +114,28 @@ def _what_passes_on(body: Body) -> set[str]:
 
 def _without(body: Body, clear: set[str]) -> Counter[_Edge]:
     """Return the connections between the other nodes, each as often as a message takes it."""
-    following: dict[str, list[Endpoint]] = defaultdict(list)
+    following: dict[str, list[Endpoint]] = {name: [] for name in clear}
     for connection in body.connections:
         if connection.source.instance in clear:
             following[connection.source.instance].append(connection.target)
+    # What comes of one message is counted backwards, each node once: ways through copies double with each merge.
+    reached: dict[str, Counter[Endpoint]] = {}
+
+    def come_of(ends: Iterable[Endpoint]) -> Counter[Endpoint]:
+        found: Counter[Endpoint] = Counter()
+        for end in ends:
+            found.update(reached.get(end.instance, {}) if end.instance in clear else {end: 1})
+        return found
+
+    order = strongly_connected(clear, {name: [end.instance for end in ends] for name, ends in following.items()})
+    for name in (name for part in reversed(order) for name in part if name in clear):
+        reached[name] = come_of(following[name])
     edges: Counter[_Edge] = Counter()
     for connection in body.connections:
-        if connection.source.instance in clear:
-            continue
-        source, todo = connection.source, [(connection.target, frozenset[str]())]
-        while todo:
-            target, passed = todo.pop()
-            if target.instance not in clear:
-                edges[source.instance, source.port, target.instance, target.port] += 1
-            elif target.instance not in passed:
-                todo += [(end, passed | {target.instance}) for end in following[target.instance]]
+        source = connection.source
+        if source.instance not in clear:
+            for target, count in come_of([connection.target]).items():
+                edges[source.instance, source.port, target.instance, target.port] += count
     return edges
 
 
@@ -210,7 +221,9 @@ def _shape(edges: Counter[_Edge], nodes: Mapping[str, str]) -> Counter[int]:
         behind[source].append((target, out, into, count))
         before[target].append((source, out, into, count))
     classes = 0
-    while len(set(colours.values())) > classes:
+    for _ in range(ROUNDS_MAX):
+        if len(set(colours.values())) == classes:
+            break
         classes = len(set(colours.values()))
         colours = {
             node: hash(

@@ -21,7 +21,7 @@ from fabric.lang.signature import Interface, PortDecl, ports
 from fabric.lang.source import Span
 from fabric.lang.typed import BOUNDARY, Body, Connection, Endpoint, Instance, Port
 from fabric.lang.types import TypeTable, is_consistent, is_subtype, report_unknown_module, why_not
-from fabric.wire.payload import show
+from fabric.wire.payload import show_stream
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -279,12 +279,12 @@ class BodyBuilder:
         related = []
         if target.declared is not None:
             subject = f"'{target.owner}'" if target.owner and target.owner != target.what else f"{target.what}"
-            related.append((target.declared, f"expected because {subject} takes !{show(target.type)}"))
+            related.append((target.declared, f"expected because {subject} takes {show_stream(target.type)}"))
         self.report.add(
             "E0412",
             source.span,
-            f"cannot wire !{show(source.type)} to {target.what} of type !{show(target.type)}",
-            label=f"{source.text} produces !{show(source.type)}{declared}",
+            f"cannot wire {show_stream(source.type)} to {target.what} of type {show_stream(target.type)}",
+            label=f"{source.text} produces {show_stream(source.type)}{declared}",
             related=related,
             notes=why_not(source.type, target.type),
             help=help_,

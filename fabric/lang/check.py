@@ -31,7 +31,7 @@ from fabric.lang.tools import check_tool
 from fabric.lang.types import TypeTable, is_consistent, is_subtype, why_not
 from fabric.lang.unused import report_unused
 from fabric.lang.wiring import Wired, wire_body, wire_chain
-from fabric.wire.payload import Product, Type, show
+from fabric.wire.payload import Product, Type, show_stream
 
 INSTANCES_MAX = 20_000
 """Processes of the main binding with all nested bodies expanded."""
@@ -251,9 +251,9 @@ class _Checker:
                     self._report.add(
                         "E0412",
                         expr.span if expr is not None else inline.span,
-                        f"'{decl.name.text}' declares !{show(output.type)} but gives !{show(given)}",
-                        label=f"gives !{show(given)}",
-                        related=[(output.span, f"declared as !{show(output.type)}")],
+                        f"'{decl.name.text}' declares {show_stream(output.type)} but gives {show_stream(given)}",
+                        label=f"gives {show_stream(given)}",
+                        related=[(output.span, f"declared as {show_stream(output.type)}")],
                         notes=why_not(given, output.type),
                     )
 

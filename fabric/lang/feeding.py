@@ -9,7 +9,7 @@ from __future__ import annotations
 
 __all__ = ["report_silent_loops", "report_unreachable"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fabric.lang.diagnostic import Report
 from fabric.lang.net import Net
@@ -115,14 +115,17 @@ def _report_loop(silence: _Silence, inside: set[int], names: Mapping[str, str], 
         f"nothing feeds the loop {path_of([first, *others, first], names)}",
         label="no message ever comes in",
         related=[(other.span, "on the loop") for other in others[:RELATED_MAX] if other.span != first.span],
-        help=f"wire an input to it: input ; {_port_of(net, cycle, first)}",
+        help=f"wire an input to it: input ; {_port_on(net, cycle, [first, *others], names)}",
     )
 
 
-def _port_of(net: Net, cycle: list[int], instance: Instance) -> str:
-    """Name the input of a process that lies on a cycle, as a program does."""
+def _port_on(net: Net, cycle: list[int], instances: Sequence[Instance], names: Mapping[str, str]) -> str:
+    """Name an input on a cycle as a program does: of the first process that has a name."""
+    named = (instance for instance in instances if instance.binding is not None or instance.name in names)
+    instance = next(named, instances[0])
+    called = names.get(instance.name, instance.name)
     port = next(net.ends[n].port for n in cycle if net.instance(n) is instance and n not in net.ways)
-    return instance.name if len(instance.inputs) == 1 or instance.kind == "agent" else f"{instance.name}@{port}"
+    return called if len(instance.inputs) == 1 or port == "input" else f"{called}@{port}"
 
 
 def _report_barrier(silence: _Silence, output: int, inside: set[int], names: Mapping[str, str], report: Report) -> None:

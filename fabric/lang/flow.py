@@ -14,7 +14,7 @@ from fabric.lang import syntax
 from fabric.lang.source import Span
 from fabric.lang.typed import Endpoint
 from fabric.lang.types import is_disjoint, is_subtype, record_variants
-from fabric.wire.payload import JSON, Product, Record, Sum, Type, resolve, show
+from fabric.wire.payload import JSON, Product, Record, Type, resolve, show, show_stream
 
 _MADE_HERE = ("map", "filter")
 
@@ -107,8 +107,4 @@ def _wider(source: Source, target: Target) -> str | None:
         return None
     what = f"'{target.owner}'" if target.owner else target.what
     both = f"!({show(target.type)} | {show(source.type)})"
-    return f"make a !{_bracketed(target.type)} of it, or let {what} take it as well: {both}"
-
-
-def _bracketed(type_: Type) -> str:
-    return f"({show(type_)})" if isinstance(type_, Sum) else show(type_)
+    return f"make a {show_stream(target.type)} of it, or let {what} take it as well: {both}"

@@ -7,7 +7,7 @@ __all__ = ["report_loose_ends"]
 from fabric.lang.body import BodyBuilder
 from fabric.lang.signature import PortDecl
 from fabric.lang.typed import BOUNDARY, Endpoint
-from fabric.wire.payload import show
+from fabric.wire.payload import show_stream
 
 
 def report_loose_ends(body: BodyBuilder) -> None:
@@ -30,7 +30,7 @@ def report_loose_ends(body: BodyBuilder) -> None:
                 "E0501",
                 instance.span,
                 f"nothing feeds {where}",
-                label=f"needs !{show(port.type)}",
+                label=f"needs {show_stream(port.type)}",
                 help=body.runs_on.get(instance.span.start)
                 or (f"wire something to it: a ; {instance.binding}{selected}" if instance.binding else None),
             )

@@ -25,7 +25,7 @@ from fabric.lang.diagnostic import Report
 from fabric.lang.source import Span
 from fabric.lang.typed import Kind, Port
 from fabric.lang.types import TypeTable, is_consistent
-from fabric.wire.payload import JSON, UNIT, Product, Record, Sum, Type, resolve, show
+from fabric.wire.payload import JSON, UNIT, Product, Record, Sum, Type, resolve, show_stream
 
 CONTROL_FIELDS = (
     "set_temp", "set_model", "stop", "pause", "resume", "get_memory", "format", "set_memory",
@@ -283,7 +283,7 @@ class _Reader:
             )
         if len(outs) > 1 and resolve(outs[1][0]) != JSON:
             self._bad(
-                f"the second output of {article} is its telemetry, of type !json, not !{show(outs[1][0])}",
+                f"the second output of {article} is its telemetry, of type !json, not {show_stream(outs[1][0])}",
                 span=outs[1][1],
                 help="write (!A, !json)",
             )

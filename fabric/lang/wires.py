@@ -24,7 +24,7 @@ from fabric.lang.source import Span
 from fabric.lang.typed import Endpoint, Instance, Port, Way, Wire
 from fabric.lang.types import is_consistent, is_subtype, why_not
 from fabric.lang.wire_ends import Pair, Side, end_text, resolve_end
-from fabric.wire.payload import INT, JSON, Field, Record, Sum, Type, resolve, show
+from fabric.wire.payload import INT, JSON, Field, Record, Sum, Type, resolve, show, show_stream
 
 _WAYS: tuple[Way, Way] = ("there", "back")
 
@@ -183,7 +183,7 @@ class Wires:
                 "E0704",
                 wire.span,
                 misfit.message,
-                related=[(said.span, "said here"), (port.span, f"declared as !{show(port.type)}")],
+                related=[(said.span, "said here"), (port.span, f"declared as {show_stream(port.type)}")],
                 notes=why_not(said.type, port.type),
                 help="this branch is chosen by its label; add  { label: string }  to the types of the port"
                 if said.type == LABEL
@@ -282,14 +282,12 @@ def _wants_tags(messages: Sequence[Said], type_: Type) -> bool:
 def _misfits(messages: Sequence[Said], sender: Pair, receiver: Pair, *, tagged: bool) -> Iterator[_Misfit]:
     for said in messages:
         if not _can_give(sender.sends.type, said.type):
-            gives = show(sender.sends.type)
-            message = f"'{sender.name}' cannot send {show(said.type)}: its port '{sender.sends.name}' gives !{gives}"
+            gives = show_stream(sender.sends.type)
+            message = f"'{sender.name}' cannot send {show(said.type)}: its port '{sender.sends.name}' gives {gives}"
             yield _Misfit(message, said, sender.sends)
         if not is_consistent(_tagged(said.type) if tagged else said.type, receiver.takes.type):
-            takes = show(receiver.takes.type)
-            message = (
-                f"'{receiver.name}' cannot take {show(said.type)}: its port '{receiver.takes.name}' takes !{takes}"
-            )
+            takes = show_stream(receiver.takes.type)
+            message = f"'{receiver.name}' cannot take {show(said.type)}: its port '{receiver.takes.name}' takes {takes}"
             yield _Misfit(message, said, receiver.takes)
 
 

@@ -12,8 +12,7 @@ from fabric.lang import syntax, typed
 from fabric.lang.signature import Interface, PortDecl
 from fabric.lang.source import Span
 from fabric.lang.typed import BOUNDARY
-from fabric.lsp.signs import stream
-from fabric.wire.payload import JSON, Type
+from fabric.wire.payload import JSON, Type, show_stream
 
 FLOWS_MAX = 6
 """Neighbours that are named; a process may have hundreds."""
@@ -63,6 +62,6 @@ def flows_of(inside: Inside, body: typed.Body, instance: str) -> str:
         type_ = given.get((source.instance, source.port), JSON)
         verb, join_word, other = ("gets", "from", source) if target.instance == instance else ("gives", "to", target)
         name = other.port if other.instance == BOUNDARY else channels.get(other.instance, other.instance)
-        lines[f"{verb} `{stream(type_)}` {join_word} `{name}`  "] = None
+        lines[f"{verb} `{show_stream(type_)}` {join_word} `{name}`  "] = None
     shown = list(lines)[:FLOWS_MAX]
     return "\n".join([*shown, *(["…"] if len(lines) > FLOWS_MAX else [])])

@@ -25,8 +25,8 @@ from fabric.lang.types import record_variants
 from fabric.lsp.cursor import CONFIGURED, Cursor, find_cursor, in_type
 from fabric.lsp.place import field_type
 from fabric.lsp.probe import Probe
-from fabric.lsp.signs import KEY_WORDS, MORPHISM_WORDS, PRIMITIVE_WORDS, expansion, stream
-from fabric.wire.payload import Type, show
+from fabric.lsp.signs import KEY_WORDS, MORPHISM_WORDS, PRIMITIVE_WORDS, expansion
+from fabric.wire.payload import Type, show, show_stream
 
 ItemKind: TypeAlias = Literal[
     "process", "tool", "type", "protocol", "port", "field", "channel", "module", "keyword", "key", "value"
@@ -182,7 +182,7 @@ class _Completion:
         interface = self._processes.get(name)
         types = {port.name: port.type for port in (*interface.inputs, *interface.outputs)} if interface else {}
         for port in _header(self._cursor.tokens[self._cursor.begin :]):
-            yield Item(port, "port", stream(types[port]) if port in types else "port of this body")
+            yield Item(port, "port", show_stream(types[port]) if port in types else "port of this body")
         for file in (self._known.file, self._known.readable):
             for decl in file.program.declarations:
                 if not isinstance(decl, syntax.BindingDecl) or decl.name.text != name:
@@ -210,7 +210,7 @@ class _Completion:
         if interface is not None and interface.kind != "tool":
             for word, side in (("in", interface.inputs), ("out", interface.outputs)):
                 for port in side:
-                    yield Item(port.name, "port", f"{word} {stream(port.type)}")
+                    yield Item(port.name, "port", f"{word} {show_stream(port.type)}")
 
     # --- declarations ---
 
@@ -308,7 +308,7 @@ class _Completion:
             if cursor.before(2) == "name" and cursor.before(3) not in (".", "@"):
                 interface = self._processes.get(space)
                 for port in interface.outputs if interface else ():
-                    yield Item(port.name, "port", f"out {stream(port.type)}")
+                    yield Item(port.name, "port", f"out {show_stream(port.type)}")
             yield from self._fields(self._probe.flow(cursor.tokens[-1].span.start, len(cursor.opened)), [])
 
     def _exports(self, space: str) -> Iterator[Item]:
@@ -371,7 +371,7 @@ class _Completion:
 
 
 def _process_item(name: str, interface: Interface) -> Item:
-    shown = show if interface.kind == "tool" else stream
+    shown = show if interface.kind == "tool" else show_stream
     sides = (interface.main_inputs(), interface.main_outputs())
     ins, outs = (", ".join(shown(port.type) for port in side) or "unit" for side in sides)
     return Item(name, "tool" if interface.kind == "tool" else "process", f"{ins} -> {outs} = {interface.kind}")

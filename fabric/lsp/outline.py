@@ -12,7 +12,8 @@ import msgspec
 from fabric.lang import syntax
 from fabric.lang.check import FileAnalysis
 from fabric.lang.source import Span
-from fabric.lsp.signs import stream, written
+from fabric.lsp.signs import written
+from fabric.wire.payload import show_stream
 
 EntryKind: TypeAlias = Literal["module", "type", "protocol", "process", "port", "channel", "field"]
 
@@ -58,7 +59,7 @@ def _inside(decl: syntax.BindingDecl, file: FileAnalysis) -> Iterator[Entry]:
     interface = file.processes.get(decl.name.text)
     types = {port.name: port.type for port in (*interface.inputs, *interface.outputs)} if interface else {}
     for name in decl.impl.header:
-        detail = stream(types[name.text]) if name.text in types else ""
+        detail = show_stream(types[name.text]) if name.text in types else ""
         yield Entry(name.text, "port", detail, name.span, name.span)
     for statement in decl.impl.statements:
         if isinstance(statement, syntax.ChannelDecl):

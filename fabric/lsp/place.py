@@ -20,8 +20,8 @@ from fabric.lang.signature import Interface, PortDecl
 from fabric.lang.source import Span
 from fabric.lang.types import join, record_variants
 from fabric.lsp.bodies import Inside, flows_of, inside_of
-from fabric.lsp.signs import KEY_WORDS, MORPHISM_WORDS, PRIMITIVE_WORDS, ports_of, process_of, stream, type_of
-from fabric.wire.payload import JSON, Alias, Type, resolve, show
+from fabric.lsp.signs import KEY_WORDS, MORPHISM_WORDS, PRIMITIVE_WORDS, ports_of, process_of, type_of
+from fabric.wire.payload import JSON, Alias, Type, resolve, show, show_stream
 
 _D = TypeVar("_D", syntax.TypeDecl, syntax.ProtocolDecl, syntax.BindingDecl)
 
@@ -158,7 +158,7 @@ class _Finder:
         for word, side in (("input", interface.inputs), ("output", interface.outputs)):
             for decl in side:
                 if decl.name == wanted:
-                    code = f"{interface.name}@{decl.name} : {stream(decl.type)}"
+                    code = f"{interface.name}@{decl.name} : {show_stream(decl.type)}"
                     yield Place(port.span, code, f"{word} port", self._port_target(interface, decl))
 
     def _port_target(self, interface: Interface, port: PortDecl) -> Span:
@@ -172,10 +172,10 @@ class _Finder:
     def _local(self, name: syntax.Name, inside: Inside) -> Place | None:
         if name.text in inside.ports:
             word, port, span = inside.ports[name.text]
-            return Place(name.span, f"{name.text} : {stream(port.type)}", f"{word} of this body", span)
+            return Place(name.span, f"{name.text} : {show_stream(port.type)}", f"{word} of this body", span)
         if name.text in inside.channels:
             type_, span = inside.channels[name.text]
-            return Place(name.span, f"let {name.text} : {stream(type_)} = channel", "", span)
+            return Place(name.span, f"let {name.text} : {show_stream(type_)} = channel", "", span)
         return None
 
     # --- types and protocols ---
@@ -375,7 +375,7 @@ class _Finder:
 
 
 def _side(ports: Sequence[typed.Port]) -> str:
-    types = [stream(port.type) for port in ports]
+    types = [show_stream(port.type) for port in ports]
     return types[0] if len(types) == 1 else f"({', '.join(types)})" if types else "!unit"
 
 

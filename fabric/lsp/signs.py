@@ -9,7 +9,6 @@ __all__ = [
     "expansion",
     "ports_of",
     "process_of",
-    "stream",
     "type_of",
     "written",
 ]
@@ -17,7 +16,7 @@ __all__ = [
 from fabric.lang import syntax
 from fabric.lang.signature import Interface
 from fabric.lang.source import Source, Span
-from fabric.wire.payload import Alias, Record, Sum, Type, resolve, show
+from fabric.wire.payload import Alias, Record, Sum, Type, resolve, show, show_stream
 
 LINE_MAX = 80
 """A longer type is shown over several lines."""
@@ -34,8 +33,8 @@ KEY_WORDS: dict[str, dict[str, str]] = {
         "thinking_budget": "tokens for thinking; less than max_tokens",
         "endpoint": "the address of the provider",
         "amnesiac": "true: every message is answered without memory of those before",
-        "max_messages": "how many messages are remembered",
-        "runtime_context": "true: the model is told its ports, its types and the time",
+        "max_messages": "it ends after so many messages; those behind are not answered",
+        "runtime_context": "true: the model is told the time, tokens and calls so far, before each call",
         "lenient_string": "true: a reply that is no JSON is taken as a string",
         "tools": "the tools that it may call: a list of names",
         "mcp": "servers of the Model Context Protocol whose tools it may call: { name, command, args, env } "
@@ -60,7 +59,7 @@ KEY_WORDS: dict[str, dict[str, str]] = {
         "transport": '"zmq", or "stdio": one JSON value a line, each line answered by one line',
         "markers": "true: it echoes a marker behind the answers to a line, and may then answer any number of times",
         "frames": '"v2", or "bare": payloads without an envelope',
-        "compat": "true: the worker speaks an older form of the protocol",
+        "compat": "true: it does not forward markers: one message at a time, at most once",
         "state": "true: it remembers something from one message to the next",
         "env": "environment variables that are passed on to it: a list of names",
         "release": '"commit": outputs go on when the message is done; "early": at once',
@@ -109,18 +108,13 @@ def process_of(interface: Interface, decl: syntax.BindingDecl | None, source: So
 
 def ports_of(interface: Interface) -> str:
     """Return the ports of a process with their types, in Markdown."""
-    shown = show if interface.kind == "tool" else stream
+    shown = show if interface.kind == "tool" else show_stream
     sides = (("in", interface.inputs), ("out", interface.outputs))
     return "\n".join(
         f"{word}: " + ", ".join(f"`{port.name}` `{shown(port.type)}`" for port in ports) + "  "
         for word, ports in sides
         if ports
     )
-
-
-def stream(type_: Type) -> str:
-    """Print a port's type: ``!T``."""
-    return f"!({show(type_)})" if isinstance(type_, Sum) else f"!{show(type_)}"
 
 
 def expansion(type_: Type) -> str:

@@ -62,11 +62,6 @@ class Workspace:
         """What is open."""
         return tuple(self._texts)
 
-    @property
-    def is_stale(self) -> bool:
-        """Whether something has changed since it was checked."""
-        return bool(self._stale)
-
     def text(self, path: str) -> str | None:
         """Return an open text."""
         return self._texts.get(path)

@@ -9,7 +9,7 @@ import shlex
 from fabric.lang.typed import Wire
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.plan import Check, Emit, Plan, Step
-from fabric.wire.payload import encode_json, show
+from fabric.wire.payload import encode_json, show, show_stream
 
 
 def render_plan(plan: Plan, output: str) -> str:
@@ -25,7 +25,7 @@ def _text(plan: Plan) -> str:
         lines += [
             "",
             f"{number}. {worker.name}  {worker.spec.kind} {model}".rstrip(),
-            f"   types    !{show(worker.spec.input)} -> !{show(worker.spec.output)}",
+            f"   types    {show_stream(worker.spec.input)} -> {show_stream(worker.spec.output)}",
             f"   command  {shlex.join(worker.command)}",
             f"   window   {worker.window}",
         ]
@@ -39,7 +39,7 @@ def _text(plan: Plan) -> str:
     lines += [f"   {node.id}  {_wire(node.wire)}" for node in wires if node.wire is not None]
     lines += ["", "routes"]
     for route in plan.routes:
-        lines.append(f"   {route.source.node}.{route.source.port} !{show(route.type)}")
+        lines.append(f"   {route.source.node}.{route.source.port} {show_stream(route.type)}")
         lines += [f"      {line}" for line in _steps(plan, route.steps)] or ["      discarded"]
     starts = [worker.name for worker in plan.workers]
     ends = [node for component in plan.components for node in component.nodes if node in starts]
@@ -65,7 +65,7 @@ def _steps(plan: Plan, steps: tuple[Step, ...]) -> list[str]:
             lines.append(f"-> {sink.kind} {sink.end.node}.{sink.end.port}" + (" (feedback)" if sink.feedback else ""))
             continue
         rest = _steps(plan, step.then)
-        here = f"check !{show(step.type)}" if isinstance(step, Check) else step.node
+        here = f"check {show_stream(step.type)}" if isinstance(step, Check) else step.node
         lines += (
             [f"; {here} {rest[0]}", *(f"  {line}" for line in rest[1:])]
             if len(rest) == 1

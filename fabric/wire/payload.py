@@ -50,6 +50,7 @@ __all__ = [
     "json_schema",
     "resolve",
     "show",
+    "show_stream",
     "struct_of",
     "to_plain",
     "validator",
@@ -141,6 +142,11 @@ def show(type_: Type) -> str:
             return f"({', '.join(map(show, items))})"
         case Sum(variants):
             return " | ".join(map(show, variants))
+
+
+def show_stream(type_: Type) -> str:
+    """Print the type of a port: ``!T``, and ``!(A | B)``, since ``!`` binds more than ``|``."""
+    return f"!({show(type_)})" if isinstance(type_, Sum) else f"!{show(type_)}"
 
 
 # --- Python types for msgspec -------------------------------------------------------------------------------------

@@ -275,6 +275,17 @@ def test_two_barriers_that_join_other_pairs_are_told_apart():
     assert changes(old, new) == ["in main: messages are joined otherwise"]
 
 
+def test_ways_through_copies_are_counted_not_walked():
+    """Of sixty copies that are joined again there are 2^60: a walk would not end."""
+    diamonds = "(id * id) ; merge ; " * 60
+    old, new = body(f"task ; writer ; {diamonds} done"), body(f"task ; writer ; {diamonds} grade", "task ; done")
+    assert changes(old, new) == [
+        "task now feeds done",
+        "writer now feeds grade",
+        "writer no longer feeds done",
+    ]
+
+
 def test_protocols_are_compared_by_their_steps():
     """By name; where a protocol stands in the file does not matter."""
     module = module_of(one("!string -> !string"))

@@ -153,6 +153,18 @@ def test_a_loop_is_told_as_the_way_round(name: str):
     assert f"the loop {path} never ends" in diagnostic.message
 
 
+def test_a_loop_without_an_entry_is_fed_where_a_program_can_name_it():
+    """A map in a chain has no name; the control input that it feeds has."""
+    text = """
+        let a : (!string, !json) -> (!string, !json) = agent { }
+        let main : !string -> !string = plumb(i, o) {
+          i ; a@input  a@output ; o
+          a@ctrl_out ; map({ get_memory: true }) ; a@ctrl_in
+        }"""
+    _, (diagnostic,) = check_source(Source("x.plumb", text))
+    assert (diagnostic.code, diagnostic.help) == ("E0502", "wire an input to it: input ; a@ctrl_in")
+
+
 @pytest.mark.parametrize(("of_two", "of_three"), [*product(("(x * y) ; barrier", "(x * y) ; merge"), repeat=2)])
 def test_with_three_inputs_nothing_is_told_that_is_not_so(of_two: str, of_three: str):
     """Cases in which two inputs have no messages are not kept apart; then a barrier is rather not told of."""

@@ -1,0 +1,60 @@
+"""Which programs a command is about, and where the modules that they use are looked for."""
+
+from __future__ import annotations
+
+__all__ = ["INCLUDE", "PROGRAM", "find_program", "programs_in", "search_path"]
+
+import os
+from pathlib import Path
+
+import typer
+
+from fabric.errors import ConfigError
+from fabric.settings import ProjectSettings
+
+PROGRAM = typer.Argument(
+    help="The program's file; left out: that of fabric.toml, or the only *.plumb file here.", show_default=False
+)
+INCLUDE = typer.Option(
+    "--include",
+    "-I",
+    help="A folder where modules are looked for, before those of PLUMB_PATH. May be repeated.",
+    show_default=False,
+)
+
+
+def find_program(program: Path | None, project: ProjectSettings) -> Path:
+    """Return the program that is meant: the one named, else the project's, else the only one here.
+
+    Raises:
+        ConfigError: none was named, and there is not exactly one here.
+    """
+    if program is not None:
+        if program.is_dir():
+            raise ConfigError(f"{program} is a directory; name a program, such as {program / 'main.plumb'}")
+        return program
+    if project.spec is not None:
+        return project.spec
+    found = sorted(Path().glob("*.plumb"))
+    if len(found) == 1:
+        return found[0]
+    raise ConfigError(
+        f"which program? Here are {', '.join(map(str, found))}"
+        if found
+        else "no program was named, and there is no *.plumb file here"
+    )
+
+
+def search_path(include: list[Path] | None) -> tuple[Path, ...]:
+    """Return where modules are looked for: the folders of ``-I``, then those of ``PLUMB_PATH``, without empty ones."""
+    listed = os.environ.get("PLUMB_PATH", "").split(os.pathsep)
+    return (*(include or ()), *(Path(folder) for folder in listed if folder))
+
+
+def programs_in(folder: Path) -> list[Path]:
+    """Return the ``*.plumb`` files of a folder and of those below, in order; what is hidden is left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*.plumb")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
