@@ -214,6 +214,8 @@ def read_documents(module: Module, directories: Mapping[str, str], resources: st
             found = next((path for path in candidates if path.is_file()), None)
             if found is None:
                 where = ", ".join(str(path.parent) for path in candidates)
-                raise ConfigError(f"agent '{binding.name}': no prompt file {name!r} in {where}")
+                beside = Path(directories[binding.name], name)
+                hint = f"; for the one beside the program write './{name}'" if beside.is_file() else ""
+                raise ConfigError(f"agent '{binding.name}': no prompt file {name!r} in {where}{hint}")
             documents[binding.name, name] = Document(name, read_source(found).text)
     return documents

@@ -6,7 +6,7 @@ __all__ = ["register"]
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -16,7 +16,7 @@ import typer
 
 from fabric import __version__
 from fabric.cli.programs import INCLUDE, find_program, programs_in, search_path
-from fabric.cli.report import count_of, print_line, use_color
+from fabric.cli.report import count_of, print_error, print_line, use_color
 from fabric.compiler import INSTALLED, Library, read_source
 from fabric.errors import ConfigError, ProgramError
 from fabric.lang.check import Analysis, analyse
@@ -40,13 +40,15 @@ class Checked(msgspec.Struct, frozen=True):
         runs: whether it has something to run; else it is there for others to use.
         ok: whether it passes.
         diagnostics: those that no program before it has.
+        unread: why its file could not be read.
     """
 
     path: str
     has: dict[str, int]
     runs: bool
     ok: bool
-    diagnostics: tuple[Diagnostic, ...]
+    diagnostics: tuple[Diagnostic, ...] = ()
+    unread: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -79,13 +81,13 @@ def check(
         raise ConfigError(f"--format {output}: expected text, json or sarif")
     settings = read_settings(Path.cwd())  # to be checked as well
     named = programs or [str(find_program(None, settings))]
-    checked = _check_all({path: _read(path) for path in _files(named)}, search_path(include), strict)
+    sources, checked = _read_all(_files(named))
+    checked += _check_all(sources, search_path(include), strict)
     match output:
         case "json":
             typer.echo(encode_json(_as_json(checked)).decode())
         case "sarif":
-            diagnostics = [diagnostic for program in checked for diagnostic in program.diagnostics]
-            typer.echo(encode_json(_as_sarif(diagnostics)).decode())
+            typer.echo(encode_json(_as_sarif(checked)).decode())
         case _:
             _print_text(checked, strict=strict, quiet=quiet)
     if not all(program.ok for program in checked):
@@ -102,6 +104,18 @@ def _files(named: Sequence[str]) -> Iterator[str]:
         if not inside:
             raise ConfigError(f"there is no *.plumb file in {name}")
         yield from map(str, inside)
+
+
+def _read_all(paths: Iterable[str]) -> tuple[dict[str, Source], list[Checked]]:
+    """Return the texts by path, and the files that have none."""
+    sources: dict[str, Source] = {}
+    unread = []
+    for path in paths:
+        try:
+            sources[path] = _read(path)
+        except ConfigError as error:
+            unread.append(Checked(path, {}, runs=False, ok=False, unread=str(error)))
+    return sources, unread
 
 
 def _read(path: str) -> Source:
@@ -161,6 +175,8 @@ def _check_all(sources: dict[str, Source], folders: Sequence[Path], strict: bool
 
 def _print_text(checked: Sequence[Checked], *, strict: bool, quiet: bool) -> None:
     for program in checked:
+        if program.unread:
+            print_error(program.unread, ConfigError.code)
         if program.ok and not quiet:
             counted = [count_of(number, what.removesuffix("s")) for what, number in program.has.items()]
             if not program.has["protocols"]:
@@ -192,14 +208,17 @@ def _as_json(checked: Sequence[Checked]) -> dict[str, object]:
     files = []
     for program in checked:
         found = [to_json(diagnostic) for diagnostic in program.diagnostics]
-        files.append({"file": program.path, "ok": program.ok, **program.has, "diagnostics": found})
+        unread = {"error": program.unread} if program.unread else {}
+        files.append({"file": program.path, "ok": program.ok, **program.has, "diagnostics": found, **unread})
     return {"v": 1, "ok": all(program.ok for program in checked), "files": files}
 
 
-def _as_sarif(diagnostics: Sequence[Diagnostic]) -> dict[str, object]:
+def _as_sarif(checked: Sequence[Checked]) -> dict[str, object]:
     from fabric.cli.explain import explanations  # reads a file for each code
 
-    return to_sarif(diagnostics, explanations(), __version__, _uri)
+    diagnostics = [diagnostic for program in checked for diagnostic in program.diagnostics]
+    unread = [program.unread for program in checked if program.unread]
+    return to_sarif(diagnostics, explanations(), __version__, _uri, unread)
 
 
 def _uri(path: str) -> str:

@@ -121,6 +121,9 @@ SUGGESTIONS_MAX = 50
 
 CANDIDATES_MAX = 2_000
 
+TEXT_MAX = 500
+"""Characters of a message, a label or a note."""
+
 
 class Diagnostic(msgspec.Struct, frozen=True):
     """One thing that is wrong.
@@ -173,6 +176,7 @@ class Report:
         help: str | None = None,  # noqa: A002  # the word that readers see
     ) -> None:
         """Add a diagnostic; the same one at the same place counts once."""
+        message, label, notes = _clipped(message), _clipped(label), map(_clipped, notes)
         slug, category = CODES[code]
         severity: Severity = "warning" if code.startswith("W") else "error"
         self.error_count += severity == "error"
@@ -187,9 +191,9 @@ class Report:
                 self.sources.at(span),
                 span,
                 label,
-                tuple((self.sources.at(place), place, text) for place, text in related),
+                tuple((self.sources.at(place), place, _clipped(text)) for place, text in related),
                 tuple(notes),
-                help,
+                help and _clipped(help),
             ),
         )
 
@@ -219,6 +223,11 @@ class Report:
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Return what was found: errors first, each in the order of the text."""
         return tuple(sorted(self._found.values(), key=lambda d: (d.severity, d.span, d.code)))
+
+
+def _clipped(text: str) -> str:
+    """Return a text without its middle if nobody would read it: types can be long."""
+    return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 100]} … {text[-90:]}"
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:

@@ -13,10 +13,12 @@ __all__ = ["infer", "narrowed", "select_path"]
 
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from fabric.lang import syntax, typed
 from fabric.lang.diagnostic import Report
 from fabric.lang.source import Span
-from fabric.lang.types import field_of, is_consistent, join, make_sum, record_variants
+from fabric.lang.types import field_of, is_consistent, is_too_large, join, make_sum, record_variants
 from fabric.wire.payload import (
     BOOL,
     INT,
@@ -40,6 +42,10 @@ Use: TypeAlias = Literal["map", "filter"]
 def infer(expr: syntax.Expression, input_: Type, use: Use, report: Report) -> typed.Expr:
     """Return the typed expression for messages of a type. A part that is wrong is reported and has type ``json``."""
     inferred = _Inference(input_, use, report).infer(expr)
+    if is_too_large(inferred.type):
+        message = "the type of what this makes is too large"
+        report.add("E0404", expr.span, message, help="declare the types in between, and use 'json' for some")
+        inferred = msgspec.structs.replace(inferred, type=JSON)
     if use == "filter" and resolve(inferred.type) not in (BOOL, JSON):
         report.add(
             "E0413",

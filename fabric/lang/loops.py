@@ -1,7 +1,8 @@
 """Loops that messages enter: those that never drain, and those that nothing ever leaves.
 
 A loop never drains if each message on it certainly makes another one on it: every process of some way round answers
-every message, and nothing on that way can drop one. Such a program cannot end, whatever comes in.
+every message, and nothing on that way can drop one. A barrier on it drops none if what it gives comes back to all of
+its sides. Such a program cannot end, whatever comes in.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from fabric.lang.ordering import strongly_connected
 from fabric.lang.paths import instances_on, path_of, shortest_cycle
 from fabric.lang.typed import Instance
 
+BARRIERS_MAX = 100
+"""Barriers of a loop from which it is followed."""
+
 _PASSES_ON = {
     "agent": "answers every message",
     "plumb": "every message leads through it",
     "copy": "passes every message on",
     "id": "passes every message on",
     "merge": "passes every message on",
+    "barrier": "what it gives comes back to all its sides",
 }
 
 
@@ -63,9 +68,35 @@ def _certain_loops(net: Net, silent: frozenset[int]) -> Iterator[tuple[set[int],
             for source in before:
                 if source in certain:
                     certain[source].append(n)
-        for loop in strongly_connected(certain, certain):
-            if len(loop) > 1:
-                yield set(loop), certain
+        found = [set(loop) for loop in strongly_connected(certain, certain) if len(loop) > 1]
+        yield from ((loop, certain) for loop in found)
+        if not found:
+            yield from _barrier_loops(net, certain)
+
+
+def _barrier_loops(net: Net, certain: Mapping[int, list[int]]) -> Iterator[tuple[set[int], dict[int, list[int]]]]:
+    """Yield the first loop of a barrier each tuple of which certainly makes a message at all of its inputs.
+
+    Follows what is certain from the barrier on; at another barrier on the way all inputs have to be.
+    """
+    barriers = {
+        n: set(net.inputs[net.ends[n].instance].values())
+        for n in certain
+        if n in net.ways and _instance(net, n).kind == "barrier"
+    }
+    for first in list(barriers)[:BARRIERS_MAX]:
+        reached, stack = {first}, [first]
+        while stack:
+            n = stack.pop()
+            fires = (barrier for barrier, inputs in barriers.items() if n in inputs and inputs <= reached)
+            for following in (*certain[n], *fires):
+                if following not in reached:
+                    reached.add(following)
+                    stack.append(following)
+        if barriers[first] <= reached:
+            fed_by = {n: [b for b, inputs in barriers.items() if n in inputs and b in reached] for n in reached}
+            yield reached, {n: [*certain[n], *fed_by[n]] for n in reached}
+            return
 
 
 def report_loops_without_exit(net: Net, silent: frozenset[int], names: Mapping[str, str], report: Report) -> None:

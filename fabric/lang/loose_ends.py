@@ -13,6 +13,8 @@ from fabric.wire.payload import show_stream
 def report_loose_ends(body: BodyBuilder) -> None:
     """Report inputs that nothing feeds and outputs of the body that nothing reaches, and warn of what goes nowhere."""
     channels = dict(body.channels.values())
+    unread = [name for name in body.inputs if Endpoint(BOUNDARY, name) not in body.read]
+    giver = next(iter([*unread, *body.inputs]), "a")
     for instance in body.instances.values():
         for port in instance.inputs:
             end = Endpoint(instance.name, port.name)
@@ -32,7 +34,7 @@ def report_loose_ends(body: BodyBuilder) -> None:
                 f"nothing feeds {where}",
                 label=f"needs {show_stream(port.type)}",
                 help=body.runs_on.get(instance.span.start)
-                or (f"wire something to it: a ; {instance.binding}{selected}" if instance.binding else None),
+                or (f"wire something to it: {giver} ; {instance.binding}{selected}" if instance.binding else None),
             )
     for name, (instance_name, decl) in body.channels.items():
         if Endpoint(instance_name, "output") not in body.read and Endpoint(instance_name, "input") in body.written:
@@ -43,7 +45,7 @@ def report_loose_ends(body: BodyBuilder) -> None:
                 "E0505",
                 port_decl.span,
                 f"nothing feeds the output '{port_decl.name}' of '{body.interface.name}'",
-                help=f"end a chain with it: a ; {port_decl.name}" if body.outputs else None,
+                help=f"end a chain with it: ... ; {port_decl.name}" if body.outputs else None,
             )
     for port_decl in body.interface.inputs:
         if Endpoint(BOUNDARY, port_decl.name) not in body.read:

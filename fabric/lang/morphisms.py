@@ -14,7 +14,7 @@ from fabric.lang.expr import infer, narrowed, select_path
 from fabric.lang.flow import Source, is_poison
 from fabric.lang.source import Span
 from fabric.lang.typed import Kind, Port
-from fabric.lang.types import join
+from fabric.lang.types import is_too_large, join
 from fabric.wire.payload import JSON, Product, Record, Type, resolve, show
 
 _APART = "wrap them in records with different fields, by map({ ... })"
@@ -75,7 +75,11 @@ def shape(inline: syntax.Inline, types: list[Type], report: Report) -> Shape | N
                 return None
             return Shape("merge_any" if kind == "merge_any" else "merge", several, (Port("output", merged),))
         case "barrier":
-            return Shape("barrier", several, (Port("output", Product(tuple(types))),))
+            pair = Product(tuple(types))
+            if is_too_large(pair):
+                report.add("E0404", inline.span, "the type of what this makes is too large")
+                return None
+            return Shape("barrier", several, (Port("output", pair),))
     return Shape("discard", single, ())  # and 'empty' as a reader
 
 

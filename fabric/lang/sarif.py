@@ -22,6 +22,7 @@ def to_sarif(
     explanations: Mapping[str, Explanation],
     version: str,
     uri_of: Callable[[str], str],
+    unread: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return a log of one run as plain JSON values.
 
@@ -29,6 +30,7 @@ def to_sarif(
         explanations: of all codes; each becomes a rule, whether anything was found or not.
         version: of this program.
         uri_of: makes a URI of a file's path.
+        unread: what is to be said of files that could not be read.
     """
     codes = sorted(CODES)
     index = {code: number for number, code in enumerate(codes)}
@@ -44,6 +46,12 @@ def to_sarif(
                         "rules": [_rule(explanations[code]) for code in codes],
                     }
                 },
+                "invocations": [
+                    {
+                        "executionSuccessful": not unread,
+                        "toolExecutionNotifications": [{"level": "error", "message": {"text": why}} for why in unread],
+                    }
+                ],
                 "columnKind": "unicodeCodePoints",
                 "results": [_result(diagnostic, index[diagnostic.code], uri_of) for diagnostic in diagnostics],
             }

@@ -19,6 +19,7 @@ __all__ = [
     "is_consistent",
     "is_disjoint",
     "is_subtype",
+    "is_too_large",
     "join",
     "make_sum",
     "record_variants",
@@ -228,6 +229,30 @@ def field_of(record: Record, name: str) -> Field | None:
     return next((field for field in record.fields if field.name == name), None)
 
 
+def is_too_large(type_: Type) -> bool:
+    """Say whether a type that was inferred is larger than a declared one may be. Parts that it shares count anew."""
+    known: dict[int, tuple[int, int]] = {}
+
+    def measure(part: Type) -> tuple[int, int]:
+        """Return size and depth; each object is looked at once, since ``(value, value)`` doubles at every step."""
+        if id(part) not in known:
+            inner = resolve(part)
+            parts: Iterable[Type] = ()
+            match inner:
+                case Record(fields):
+                    parts = [field.type for field in fields]
+                case ListOf(item):
+                    parts = [item]
+                case Product(items) | Sum(items):
+                    parts = items
+            measures = [measure(of) for of in parts]
+            known[id(part)] = 1 + sum(m[0] for m in measures), 1 + max((m[1] for m in measures), default=0)
+        return known[id(part)]
+
+    size, depth = measure(type_)
+    return size > TYPE_SIZE_MAX or depth > TYPE_DEPTH_MAX
+
+
 def record_variants(type_: Type) -> list[Record]:
     """Return the records that a value of this type may be: itself, or those among a sum's variants."""
     inner = resolve(type_)
@@ -424,7 +449,7 @@ class TypeTable:
                     self._report.add(
                         "E0402",
                         b_span,
-                        f"the variants {show(a)} and {show(b)} overlap: some values belong to both",
+                        f"the variants {show(a)} and {show(b)} {_why_they_overlap(a, b)}",
                         label=show(b),
                         related=[(a_span, show(a))] if a_span != b_span else [],
                         help=_apart(a, b),
@@ -452,6 +477,15 @@ def report_unknown_module(name: syntax.Name, known: Collection[str], report: Rep
         help=report.suggest(name.module, known)
         or f"bring it in at the top: use {name.module[:1].lower()}{name.module[1:]}",
     )
+
+
+def _why_they_overlap(a: Type, b: Type) -> str:
+    match resolve(a), resolve(b):
+        case (Product(items), ListOf(item)) | (ListOf(item), Product(items)) if any(
+            is_disjoint(part, item) for part in items
+        ):
+            return "cannot be told apart: both are arrays"
+    return "overlap: some values belong to both"
 
 
 def _apart(a: Type, b: Type) -> str:

@@ -193,7 +193,7 @@ def test_unfed():
          5 │   critic ; done
            │   ^^^^^^ needs !string
            │
-           = help: wire something to it: a ; critic
+           = help: wire something to it: task ; critic
            = more: fabric explain E0501
 
         1 error, 0 warnings · nothing was started, no tokens spent
