@@ -32,6 +32,6 @@ class Losses:
         fields = {"worker": worker, "reason": error.reason, "count": self._malformed[key], "detail": str(error)}
         return [Note("error", "message.rejected", fields)]
 
-    def report(self, left: int) -> LossReport:
-        """Return the report of a session that ends with so many messages in the graph."""
-        return LossReport(self.lost + left, self.dead_lettered, self.unpaired)
+    def report(self, left: int, unfinished: tuple[str, ...]) -> LossReport:
+        """Return the report of a session that ends with so many messages in the graph, and these conversations."""
+        return LossReport(self.lost + left, self.dead_lettered, self.unpaired, unfinished)

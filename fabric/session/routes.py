@@ -6,14 +6,14 @@ nothing.
 
 from __future__ import annotations
 
-__all__ = ["CompiledRoute", "Ends", "Put", "observed_sources", "passing_through"]
+__all__ = ["CompiledRoute", "Ends", "Put", "observed_sources", "passing_through", "sinks_behind"]
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeAlias
 
 from fabric.graph.ir import End
-from fabric.plan.plan import Plan, Route, sinks_of
+from fabric.plan.plan import Emit, Plan, Route, Step, sinks_of
 from fabric.session.delivery import Message
 from fabric.session.morphisms import compile_route
 
@@ -69,3 +69,20 @@ def observed_sources(plan: Plan) -> frozenset[End]:
     """Return the ports that somebody only looks at."""
     extras = {index for index, sink in enumerate(plan.sinks) if sink.end.node in plan.extras}
     return frozenset(route.source for route in plan.routes if not extras.isdisjoint(sinks_of(route.steps)))
+
+
+def sinks_behind(route: Route, node: str) -> frozenset[int]:
+    """Return where a message may have gone that a node on a route refused; all sinks if that is its source."""
+    if node == route.source.node:
+        return frozenset(sinks_of(route.steps))
+    return frozenset(sink for step in _steps_at(route.steps, node) for sink in sinks_of(step))
+
+
+def _steps_at(steps: tuple[Step, ...], node: str) -> Iterator[tuple[Step, ...]]:
+    for step in steps:
+        if isinstance(step, Emit):
+            continue
+        if step.node == node:
+            yield (step,)
+        else:
+            yield from _steps_at(step.then, node)

@@ -31,7 +31,7 @@ from fabric.session.losses import Losses
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.morphisms import RouteError
 from fabric.session.outbox import Outbox
-from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through
+from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
 from fabric.session.snapshot import Snapshot
 from fabric.session.traces import Traces
 from fabric.session.worker_state import WorkerState
@@ -144,7 +144,8 @@ class Traffic:
         """Return what will not have come out if the session ends now."""
         workers = self._workers.values()
         left = len(self._work) + sum(worker.delivery.waiting + len(worker.control.waiting) for worker in workers)
-        return self.losses.report(left + sum(barrier.waiting for barrier in self._barriers.values()))
+        left += sum(barrier.waiting for barrier in self._barriers.values())
+        return self.losses.report(left, tuple(self.unfinished().values()))
 
     # --- what the session does with it ---
 
@@ -281,6 +282,10 @@ class Traffic:
                 "warning", "observed.malformed", worker=source.node, port=source.port, detail=str(error.cause)
             )
             return
+        violation = self._broken_by(error, route)
+        if violation is not None:
+            self._violated(violation)
+            return
         at_source = error.node == route.source.node
         entering = at_source and self._plan.graph.nodes[route.source.node].kind == "input"
         if not isinstance(error.cause, ValueRejected):
@@ -345,9 +350,32 @@ class Traffic:
                 self._work.append((onward, message))
             case Swallowed():
                 self._out.note("debug", "protocol.swallowed", node=onward.node)
-            case Violation(text):
-                self.losses.lost += 1
-                self._fail(Failure(1, "protocol_violation", text))
+            case Violation() as violation:
+                self._violated(violation)
+
+    def _broken_by(self, error: RouteError, route: Route) -> Violation | None:
+        """Return what a refusal means for a session wire that the message was on, if it was: one end would wait.
+
+        What comes from outside and is refused before the wire is not said yet: its client is told.
+        """
+        source = self._plan.graph.nodes[route.source.node]
+        if source.kind == "monitor":
+            way: Way = "there" if route.source.port == MONITORED["left"].output else "back"
+            behind = sum(end.node == source.id for end, _ in self._work)  # passed on after it, and still here
+            monitor = self._monitors[source.id]
+            return monitor.refused(way, monitor.step - 1 - behind, str(error.cause))
+        if source.kind == "input":
+            return None
+        for index in sorted(sinks_behind(route, error.node)):
+            sink = self._plan.sinks[index]
+            if sink.kind == "monitor":
+                monitor = self._monitors[sink.end.node]
+                return monitor.missed(MONITORED[sink.end.port].way, str(error.cause))
+        return None
+
+    def _violated(self, violation: Violation) -> None:
+        self.losses.lost += 1
+        self._fail(Failure(1, "protocol_violation", violation.text))
 
     def _report_unpaired(self, barrier: str, port: str, messages: int) -> None:
         self.losses.unpaired += messages
