@@ -126,11 +126,15 @@ class Monitor:
         then = _label_of(payload, at.labels) if at.labels else None
         return self._violation(at, way, payload, reason) if then is None else self._pass(way, payload, then)
 
-    def missed(self, way: Way, reason: str) -> Violation:
-        """A message was refused on its way here; whoever waits for it would wait for ever."""
+    def missed(self, way: Way, reason: str) -> Violation | None:
+        """A message was refused on its way here: whoever waits for it would wait for ever. None: nobody does."""
+        at = self._states[self._state]
+        if at.way is None and way in self._wire.swallows:
+            return None
         self._broken = True
-        expected = self._expected(self._states[self._state])
-        return Violation(f"{self._place}: expected {expected}, got what '{self._speaker(way)}' may not send: {reason}")
+        return Violation(
+            f"{self._place}: expected {self._expected(at)}, got what '{self._speaker(way)}' may not send: {reason}"
+        )
 
     def refused(self, way: Way, step: int, reason: str) -> Violation:
         """A message that was passed on is refused by who was to read it: nobody will answer it."""

@@ -1,9 +1,9 @@
 """One running session: every event in, the commands that follow out.
 
-Here events are dispatched, commands get their order, and workers live and end. The machines that are asked know nothing
-of each other: :class:`Traffic` for the messages, :class:`Startup`, :class:`Shutdown` and :class:`Steering` for one
-worker's life (all in its :class:`WorkerState`), :class:`Delivery` for one edge, :class:`Barrier` for one barrier,
-:class:`Monitor` for one session wire, :class:`Drain` for what has ended.
+Here events are dispatched, commands get their order, and workers live and end. The messages are the matter of
+:class:`Traffic`, which has a :class:`Barrier` for each barrier and a :class:`Monitor` for each session wire. A worker
+is a :class:`WorkerState`, with the machines of its life (:class:`Startup`, :class:`Shutdown`, :class:`Steering`) and of
+its edges (:class:`Delivery`, :class:`ControlEdge`). :class:`Drain` knows what has ended.
 
 Once the session has failed it only waits for its workers to be gone: no message moves any more, so that what it then
 reports as lost is lost.
