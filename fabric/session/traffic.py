@@ -106,6 +106,7 @@ class Traffic:
         self._inflight = 0
         self._rested: set[str] = set(workers) | set(self._barriers)
         self._stopped = False
+        self._late: list[int] = []
 
     # --- how it stands ---
 
@@ -181,15 +182,18 @@ class Traffic:
     def stop(self) -> None:
         """The session has failed: what is inside stays there, what waits to come in is refused."""
         self._out.deliver()
+        self._out.tell(self._traces.take_settled())
         self._stopped = True
         self._refuse_entering()
 
     def tell(self) -> None:
         """Command what the client gets of an event."""
-        if self._stopped:  # it came out of the same event, but behind the failure
+        settled = self._traces.take_settled()
+        if self._stopped:  # what came out behind the failure is lost, so what it came of has not settled
             self.losses.lost += self._out.withhold()
+            settled, self._late = self._late, []
         self._out.deliver()
-        self._out.tell(self._traces.take_settled())
+        self._out.tell(settled)
 
     def close_barrier(self, barrier: str) -> None:
         """A barrier will never fire again: report what is left in it."""
@@ -218,7 +222,7 @@ class Traffic:
         """Messages come when none is taken any more."""
         for ticket, _ in messages:
             self._out.do(Refuse("input_closed", "the session takes no more input", port, (ticket,)))
-            self._traces.settled.append(ticket)
+            (self._late if self._stopped else self._traces.settled).append(ticket)
 
     def _enter(self, port: str, ticket: int, payload: bytes) -> None:
         message = self._traces.enter(port, ticket, payload)

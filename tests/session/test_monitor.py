@@ -25,6 +25,7 @@ from fabric.session.events import (
     Note,
     Refuse,
     Send,
+    Settled,
     Start,
 )
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
@@ -362,6 +363,17 @@ def test_a_violation_fails_the_session_and_nothing_is_delivered_afterwards():
         " got \"more\" from 'shelf'",
     )
     assert finish.losses.lost == 3
+
+
+def test_an_input_whose_answer_fails_the_session_does_not_settle():
+    """Its client would take the silence for the answer; inputs that come too late are refused and settle."""
+    run = Run(DESK, "shelf")
+    run(Input("i", [(1, b'"tea"')]))
+    commands = run.answers(1, b'"three"')
+    assert not [command for command in commands if isinstance(command, Settled)]
+    late = run(Input("i", [(2, b'"milk"')]))
+    assert [type(command) for command in late] == [Refuse, Settled]
+    assert late[1] == Settled([2])
 
 
 def test_what_comes_behind_a_violation_is_lost_also_in_the_same_breath():
