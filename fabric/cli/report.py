@@ -71,9 +71,12 @@ def print_error(message: str, code: str, fields: Mapping[str, object] | None = N
 
 
 def print_losses(losses: LossReport) -> None:
-    """Write the loss report, if anything was lost, dead-lettered or left without a partner."""
+    """Write the loss report, if anything was lost, dead-lettered, left without a partner or cut short."""
     if losses != LossReport():
-        print_line(encode_json(to_plain(losses)).decode())
+        told = to_plain(losses)
+        if not losses.unfinished:  # few programs have protocols
+            del told["unfinished"]
+        print_line(encode_json(told).decode())
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -331,18 +331,20 @@ class LossReport(msgspec.Struct, frozen=True):
         lost: messages that were in the graph when it was ended by force or failure, or refused on their way.
         dead_lettered: messages for a worker that had ended.
         unpaired: messages left in a barrier without a partner.
+        unfinished: conversations on session wires that the end has cut short: what was to be said next, in words.
     """
 
     lost: int = 0
     dead_lettered: int = 0
     unpaired: int = 0
+    unfinished: tuple[str, ...] = ()
 
 
 class Finish(msgspec.Struct, frozen=True):
     """The session is over; no process of it is left. The last command.
 
     Attributes:
-        exit_code: 0 also if messages stayed unpaired.
+        exit_code: 0 also if messages stayed unpaired or conversations unfinished.
         error: ``None``, or a pair of code and message.
     """
 

@@ -90,10 +90,16 @@ class Monitor:
         self._wire = wire
         self._states = _read_states(wire)
         self._state = 0
+        self._broken = False
 
     @property
     def unfinished(self) -> bool:
-        """Whether the conversation has begun and stands neither at its end nor where a protocol begins."""
+        """Whether the conversation has begun and stands neither at its end nor where a protocol begins.
+
+        One that was broken off with a violation has ended.
+        """
+        if self._broken:
+            return False
         return self._states[self._state].way is not None and self._state not in self._wire.protocol.rests
 
     @property
@@ -120,6 +126,23 @@ class Monitor:
         then = _label_of(payload, at.labels) if at.labels else None
         return self._violation(at, way, payload, reason) if then is None else self._pass(way, payload, then)
 
+    def missed(self, way: Way, reason: str) -> Violation | None:
+        """A message was refused on its way here: whoever waits for it would wait for ever. None: nobody does."""
+        at = self._states[self._state]
+        if at.way is None and way in self._wire.swallows:
+            return None
+        self._broken = True
+        return Violation(
+            f"{self._place}: expected {self._expected(at)}, got what '{self._speaker(way)}' may not send: {reason}"
+        )
+
+    def refused(self, way: Way, step: int, reason: str) -> Violation:
+        """A message that was passed on is refused by who was to read it: nobody will answer it."""
+        self._broken = True
+        reader = self._wire.right if way == "there" else self._wire.left
+        said = f"'{self._speaker(way)}' ({_WORDS[way]}) sent what '{reader}' does not take"
+        return Violation(f"protocol {self._wire.protocol.name}, step {step}: {said}: {reason}")
+
     def _pass(self, way: Way, payload: bytes, then: int) -> Passed:
         if way in self._wire.tags:
             payload = b'{"__step":%d,"payload":%b}' % (self.step, payload)
@@ -140,6 +163,7 @@ class Monitor:
         return self._wire.left if way == "there" else self._wire.right
 
     def _violation(self, at: _Next, way: Way, payload: bytes, reason: str = "") -> Violation:
+        self._broken = True
         got = f"got {_clipped(payload)} from '{self._speaker(way)}'"
         return Violation(f"{self._place}: expected {self._expected(at)}, {got}{reason}")
 

@@ -27,7 +27,7 @@ Evaluation is 0.05-0.08 µs an expression; a queue and a task a morphism would b
 
 from __future__ import annotations
 
-__all__ = ["CompiledRoute", "RouteError", "compile_route"]
+__all__ = ["RouteError", "RouteFunction", "compile_route"]
 
 import re
 from collections.abc import Callable
@@ -68,7 +68,7 @@ from fabric.wire.payload import (
     validator,
 )
 
-CompiledRoute: TypeAlias = Callable[[bytes, Callable[[int, bytes, Any], None], Any], None]
+RouteFunction: TypeAlias = Callable[[bytes, Callable[[int, bytes, Any], None], Any], None]
 """Takes a payload, ``emit`` and whatever the caller knows it by, and calls ``emit(sink, payload, origin)`` for each
 place that the message reaches. Raises :class:`RouteError`."""
 
@@ -87,14 +87,14 @@ class RouteError(Exception):
         self.cause = cause
 
 
-def compile_route(route: Route) -> CompiledRoute:
+def compile_route(route: Route) -> RouteFunction:
     """Return the function of a route."""
     writer = _Writer()
     writer.route(route)
     namespace = writer.constants
     source = "\n".join(writer.lines)
     exec(compile(source, f"<route {route.source.node}.{route.source.port}>", "exec"), namespace)  # noqa: S102
-    compiled: CompiledRoute = namespace["route"]
+    compiled: RouteFunction = namespace["route"]
     return compiled
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import functions
 import pytest
 import trio
-from three_ways import RUNNERS, fabric, input_lines, read_lines, run, simulated, up_and_send
+from three_ways import FABRIC, RUNNERS, environment, fabric, input_lines, read_lines, run, simulated, up_and_send
 from trio.testing import MockClock
 
 from fabric.compiler import compile_file
@@ -135,13 +136,68 @@ def test_an_answer_that_never_comes_is_told_at_the_end(tmp_path: Path):
     """The session drains all the same."""
     done = fabric("run", "--log-level", "warning", desk(tmp_path, "functions:nothing"), stdin=input_lines(["tea"]))
     assert (done.returncode, done.stdout) == (0, b"")
-    (line,) = map(json.loads, done.stderr.splitlines())
-    assert line == {
-        "log": "warning",
-        "event": "protocol.unfinished",
-        "node": "Ask@9",
-        "detail": "protocol Ask, step 1: expected int from 'shelf' (recv)",
-    }
+    noted, report = map(json.loads, done.stderr.splitlines())
+    waits = "protocol Ask, step 1: expected int from 'shelf' (recv)"
+    assert noted == {"log": "warning", "event": "protocol.unfinished", "node": "Ask@9", "detail": waits}
+    assert report == {"lost": 0, "dead_lettered": 0, "unpaired": 0, "unfinished": [waits]}
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_protocol_is_told_with_what_it_owed(tmp_path: Path):
+    """Its own failure first; the loss report has protocol, step and what was expected. No warnings were asked for."""
+    done = fabric("run", desk(tmp_path, "functions:dies"), stdin=input_lines(["tea"]))
+    error, report = map(json.loads, done.stderr.splitlines())
+    assert (done.returncode, error["code"]) == (1, "child_died")
+    assert error["error"] == "worker 'shelf' was killed by signal 9 with 1 message unanswered"
+    assert report["unfinished"] == ["protocol Ask, step 1: expected int from 'shelf' (recv)"]
+
+
+@pytest.mark.parametrize(
+    ("hears", "gives", "error"),
+    [
+        (
+            "json",
+            "json",
+            "protocol Ask, step 1: 'shelf' (recv) sent what 'desk' does not take: expected int, got string \"tea\"",
+        ),
+        (
+            "int",
+            "int",
+            "protocol Ask, step 1: expected int from 'shelf' (recv), got what 'shelf' may not send:"
+            ' expected int, got string "tea"',
+        ),
+    ],
+    ids=["by its reader", "by the port it was sent on"],
+)
+def test_a_refusal_on_a_wire_fails_the_session(hears: str, gives: str, error: str, tmp_path: Path):
+    """Who waits for that message would wait for ever, for more input may come."""
+    path = tmp_path / "program.plumb"
+    text = DESK.replace("recv int", f"recv {hears}")
+    path.write_text(
+        text.replace('!json = python { call: "CALL" }', f'!{gives} = worker {{ command: ["cat"], transport: "stdio" }}')
+    )
+    with subprocess.Popen(
+        [*FABRIC, "run", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as running:
+        assert running.stdin is not None
+        assert running.stderr is not None
+        running.stdin.write(b'"tea"\n')
+        running.stdin.flush()  # and not closed: the session has to end by itself
+        told = json.loads(running.stderr.readline())
+        assert (told, running.wait(30)) == ({"error": error, "code": "protocol_violation"}, 1)
+
+
+def test_a_wire_of_a_body_that_is_used_twice_is_two_conversations(tmp_path: Path):
+    """Each with its own step; a violation names the body."""
+    program = desk(tmp_path, "builtins:len")
+    text = program.read_text().replace("let main", "let office")
+    text += "let a : !Said -> !int = office\nlet b : !Said -> !int = office\n"
+    program.write_text(text + "let main : (!Said, !Said) -> !int = plumb(i, j, o) { i ; a ; o   j ; b ; o }\n")
+    lines = [{"__port": "i", "msg": "tea"}, {"__port": "j", "msg": "milk"}]
+    assert sorted(run(program, lines)) == [3, 4]
+    done = fabric("run", program, stdin=input_lines([lines[1], lines[1]]))
+    assert json.loads(done.stderr.splitlines()[0])["error"] == (
+        "protocol Ask, step 1: expected int from 'b.office.shelf' (recv), got \"milk\" from 'b.office.desk'"
+    )
 
 
 def test_a_supervisor_talks_to_the_control_of_an_agent(tmp_path: Path):

@@ -21,8 +21,11 @@ from fabric.session.events import (
     Frames,
     Input,
     InputClosed,
+    LossReport,
     Note,
+    Refuse,
     Send,
+    Settled,
     Start,
 )
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
@@ -162,6 +165,15 @@ def test_acknowledgements_after_the_end_are_dropped_and_counted():
     assert verdicts[1:3] == [Swallowed(), Swallowed()]
     assert isinstance(verdicts[3], Violation)
     assert monitor.swallowed == 2
+
+
+def test_a_message_that_never_comes_is_a_violation_unless_nobody_waits_for_it():
+    """An acknowledgement after the end would have been dropped."""
+    monitor = monitor_of("protocol P = send int . end", swallows=("back",))
+    assert isinstance(monitor.missed("back", "expected int, got null"), Violation)
+    monitor = monitor_of("protocol P = send int . end", swallows=("back",))
+    monitor.take("there", b"1")
+    assert monitor.missed("back", "expected int, got null") is None
 
 
 def test_a_conversation_is_unfinished_between_its_start_and_its_end():
@@ -353,6 +365,17 @@ def test_a_violation_fails_the_session_and_nothing_is_delivered_afterwards():
     assert finish.losses.lost == 3
 
 
+def test_an_input_whose_answer_fails_the_session_does_not_settle():
+    """Its client would take the silence for the answer; inputs that come too late are refused and settle."""
+    run = Run(DESK, "shelf")
+    run(Input("i", [(1, b'"tea"')]))
+    commands = run.answers(1, b'"three"')
+    assert not [command for command in commands if isinstance(command, Settled)]
+    late = run(Input("i", [(2, b'"milk"')]))
+    assert [type(command) for command in late] == [Refuse, Settled]
+    assert late[1] == Settled([2])
+
+
 def test_what_comes_behind_a_violation_is_lost_also_in_the_same_breath():
     """What came before it is delivered."""
     run = Run(
@@ -369,6 +392,52 @@ def test_what_comes_behind_a_violation_is_lost_also_in_the_same_breath():
     commands = run.answers(1, b'{"out":1}', b'{"say":2}', b'{"say":3}', b'{"out":4}')
     assert delivered(commands) == [b"1"]
     assert run.ended().losses.lost == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "answers", "violation"),
+    [
+        (
+            DESK.replace("recv int", "recv json"),
+            [b'"three"'],
+            "protocol Ask, step 1: 'shelf' (recv) sent what 'desk' does not take: expected int, got string \"three\"",
+        ),
+        (
+            DESK.replace("-> !json", "-> !int"),
+            [b'"three"'],
+            "protocol Ask, step 1: expected int from 'shelf' (recv), got what 'shelf' may not send:"
+            ' expected int, got string "three"',
+        ),
+    ],
+    ids=["by its reader", "by the port it was sent on"],
+)
+def test_a_refusal_on_a_wire_fails_the_session(text: str, answers: list[bytes], violation: str):
+    """Who waits for the message would wait for ever."""
+    run = Run(text, "shelf")
+    run(Input("i", [(1, b'"tea"')]))
+    assert delivered(run.answers(1, *answers)) == []
+    finish = run.ended()
+    assert (finish.exit_code, finish.error) == (1, ("protocol_violation", violation))
+    assert finish.losses == LossReport(lost=1)
+
+
+def test_the_step_of_a_refused_message_is_its_own():
+    """Not that of what was passed on behind it, in the same breath."""
+    text = DESK.replace("ask: send string . recv int . loop", "ask: send string . recv json . recv json . loop")
+    run = Run(text, "shelf")
+    run(Input("i", [(1, b'"tea"')]))
+    run.answers(1, b'"three"', b"4")
+    error = run.ended().error
+    assert error is not None
+    assert error[1].startswith("protocol Ask, step 1: 'shelf' (recv) sent")
+
+
+def test_input_that_is_refused_before_the_wire_is_refused_alone():
+    """It was not said: the next one is."""
+    run = Run(DESK, "shelf")
+    commands = run(Input("i", [(1, b"7")]))
+    assert [command.code for command in commands if isinstance(command, Refuse)] == ["input_type_mismatch"]
+    assert sent(run(Input("i", [(2, b'"tea"')]))) == [b'"tea"']
 
 
 def test_a_second_question_before_the_answer_is_a_violation():
@@ -388,7 +457,8 @@ def test_an_unfinished_protocol_is_told_at_the_end():
     run.answers(1)
     assert run.session.snapshot().monitors == {"Ask@11": "protocol Ask, step 1: expected int from 'shelf' (recv)"}
     run(InputClosed())
-    assert run.ended().exit_code == 0
+    waits = ("protocol Ask, step 1: expected int from 'shelf' (recv)",)
+    assert run.ended() == Finish(0, LossReport(unfinished=waits))
     assert [note.fields for note in run.notes if note.event == "protocol.unfinished"] == [
         {"node": "Ask@11", "detail": "protocol Ask, step 1: expected int from 'shelf' (recv)"}
     ]

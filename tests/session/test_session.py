@@ -42,7 +42,8 @@ from fabric.session.events import (
     Tapped,
     TimerFired,
 )
-from fabric.session.session import STEPS_PER_EVENT_MAX, Session, Settings
+from fabric.session.session import Session, Settings
+from fabric.session.traffic import STEPS_PER_EVENT_MAX
 from fabric.wire.codec import decode, encode, join, split
 from fabric.wire.control import BATCHES, READY, STOP, ready
 from fabric.wire.frame import Data, Eof, Marker, Provenance

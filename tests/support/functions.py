@@ -30,6 +30,13 @@ def fails(value):
     raise ValueError("boom")
 
 
+def dies(value):
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def text(value):
     return f"<{value}>"
 

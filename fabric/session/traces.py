@@ -1,0 +1,85 @@
+"""What messages descend from: their ids, and the count of what is left of each input.
+
+An input settles when none of its descendants exists any more. So a message that comes into being has to appear before
+the one that it came of is consumed.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Traces"]
+
+import random
+from collections.abc import Sequence
+
+from fabric.session.delivery import Message, Trace
+from fabric.wire.codec import PARENTS_MAX
+
+_SPAN_MASK = 0xFFFF_FFFF_FFFF_FFFF
+_TRACE_MASK = 0xFFFF_FFFF_FFFF_FFFF_FFFF_FFFF_FFFF_FFFF
+
+
+class Traces:
+    """Makes messages, and knows when all that came of an input is gone.
+
+    Args:
+        rng: source of trace and span ids.
+
+    Attributes:
+        settled: tickets of inputs of which nothing is left, since :meth:`take_settled`.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self.settled: list[int] = []
+        self._rng = rng
+        self._span = rng.getrandbits(64)
+        self._trace = rng.getrandbits(128)
+
+    def new_span(self) -> bytes:
+        """Return the id of a message that did not bring one."""
+        self._span = (self._span + 1) & _SPAN_MASK
+        return self._span.to_bytes(8, "big")
+
+    def enter(self, port: str, ticket: int, payload: bytes) -> Message:
+        """Make a message of what comes from outside. It has appeared."""
+        self._trace = (self._trace + 1) & _TRACE_MASK
+        trace = Trace(self._trace.to_bytes(16, "big"), ticket)
+        trace.live += 1
+        return Message(payload, (trace,), trace.id, self.new_span(), b"", port)
+
+    def spontaneous(self, topic: str, payload: bytes, span: bytes | None) -> Message:
+        """Make a message of what no input brought about. It counts for none."""
+        return Message(payload, (), self._rng.randbytes(16), span or self.new_span(), b"", topic)
+
+    def outcome(self, cause: Message, topic: str, payload: bytes, span: bytes | None) -> Message:
+        """Make a message of what a worker made of another one."""
+        return Message(payload, cause.traces, cause.trace_id, span or self.new_span(), cause.span_id, topic)
+
+    def changed(self, message: Message, payload: bytes) -> Message:
+        """Make a message of what became of one on its way."""
+        self._span = (self._span + 1) & _SPAN_MASK  # as new_span
+        span_id = self._span.to_bytes(8, "big")
+        return Message(payload, message.traces, message.trace_id, span_id, message.span_id, message.topic)
+
+    def joined(self, parts: Sequence[Message], topic: str) -> Message:
+        """Make one message of several: a JSON array of them, which counts for all their inputs."""
+        traces = tuple(dict.fromkeys(trace for part in parts for trace in part.traces))
+        parents = b"".join(list(dict.fromkeys(part.span_id for part in parts))[:PARENTS_MAX])
+        payload = b"[" + b",".join(part.payload for part in parts) + b"]"
+        return Message(payload, traces, parts[0].trace_id, self.new_span(), parents, topic)
+
+    def appear(self, message: Message) -> None:
+        """One more exists."""
+        for trace in message.traces:
+            trace.live += 1
+
+    def consume(self, message: Message) -> None:
+        """A message is no more; what came of it was counted before."""
+        for trace in message.traces:
+            trace.live -= 1
+            if trace.live == 0:
+                self.settled.append(trace.ticket)
+
+    def take_settled(self) -> list[int]:
+        """Return the tickets of what has settled; they are the caller's now."""
+        settled, self.settled = self.settled, []
+        return settled

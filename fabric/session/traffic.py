@@ -1,0 +1,546 @@
+"""The messages of a session: in, along their routes, to the workers and back, out.
+
+A message enters, takes its route (one compiled function, ``morphisms``) and ends in sinks: a worker's queue, a slot of
+a barrier, a merge that cuts a loop, the monitor of a session wire, or the boundary. What workers answer takes the next
+route, when it is committed. Steps that need no worker are done at once, feedback before new input, but only so many in
+one go, so that a loop that never ends can still be stopped.
+
+What this knows of a worker is what it may be given. Its life, and what has ended, are the session's matter.
+"""
+
+from __future__ import annotations
+
+__all__ = ["INFLIGHT_MAX", "LOOP_MESSAGES_MAX", "STEPS_PER_EVENT_MAX", "Traffic"]
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from fabric.errors import ValueRejected
+from fabric.graph.ir import MONITORED, End
+from fabric.lang.typed import Way
+from fabric.plan.plan import Plan, Route, Sink
+from fabric.session.barriers import Barrier
+from fabric.session.control_edge import WAITING_MAX
+from fabric.session.delivery import Message, Unacked
+from fabric.session.entrance import Entrance
+from fabric.session.events import Input, Level, LossReport, Output, Refuse, Send
+from fabric.session.failure import Failure, name_of
+from fabric.session.losses import Losses
+from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
+from fabric.session.morphisms import RouteError
+from fabric.session.outbox import Outbox
+from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
+from fabric.session.snapshot import Snapshot
+from fabric.session.traces import Traces
+from fabric.session.worker_state import WorkerState
+from fabric.wire.codec import PAYLOAD_BYTES_MAX
+
+STEPS_PER_EVENT_MAX = 1_000
+"""Routes taken before the session lets others have their turn: some milliseconds."""
+
+INFLIGHT_MAX = 1_000
+"""Messages at or before workers beyond which no new input is taken. What comes out of workers is always taken: with
+every queue bounded a loop could deadlock."""
+
+LOOP_MESSAGES_MAX = 10_000
+"""Messages inside a loop beyond which it is taken for an amplifier: one that makes more than it consumes."""
+
+
+class Traffic:
+    """The messages of one session.
+
+    Args:
+        plan: what runs.
+        routes: of the plan, compiled, by source.
+        workers: by name.
+        out: where commands go.
+        rng: source of trace and span ids.
+        closed: tells of a merge whether it has closed.
+        fail: called when the session cannot go on; :meth:`stop` is expected to follow.
+        refusal_ends: whether the first message that is refused ends the input.
+
+    Attributes:
+        entrance: the inputs of the boundary.
+        losses: what did not come out.
+        refused_any: whether a message was refused that could have been answered.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        routes: Mapping[End, CompiledRoute],
+        workers: Mapping[str, WorkerState],
+        out: Outbox,
+        rng: random.Random,
+        *,
+        closed: Callable[[str], bool],
+        fail: Callable[[Failure], None],
+        refusal_ends: bool,
+    ) -> None:
+        self.entrance = Entrance(plan.inputs)
+        self.losses = Losses()
+        self.refused_any = False
+        self._plan = plan
+        self._routes = routes
+        self._workers = workers
+        self._out = out
+        self._traces = Traces(rng)
+        self._closed = closed
+        self._fail = fail
+        self._refusal_ends = refusal_ends
+        self._entries = {port: routes[End(node, port)] for port, node in plan.inputs.items()}
+        self._observed = observed_sources(plan)
+        nodes = plan.graph.nodes.values()
+        self._barriers = {
+            node.id: Barrier(port.name for port in node.inputs) for node in nodes if node.kind == "barrier"
+        }
+        self._monitors = {node.id: Monitor(node.wire) for node in nodes if node.wire is not None}
+        self._looping = {node for component in plan.components if component.loop for node in component.nodes}
+        self._ends = Ends(map(self._put_of, plan.sinks))
+        self._through = passing_through(plan)
+        self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
+        self._work: deque[tuple[End, Message]] = deque()
+        self._to_feed: dict[str, WorkerState] = {}
+        self._inflight = 0
+        self._rested: set[str] = set(workers) | set(self._barriers)
+        self._stopped = False
+        self._late: list[int] = []
+
+    # --- how it stands ---
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be done that needs no worker: :meth:`advance`."""
+        return bool(self._work or self.entrance.waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is under way that no new input should come."""
+        return self._inflight >= INFLIGHT_MAX
+
+    def starved(self, barrier: str) -> frozenset[str]:
+        """Return the inputs of a barrier on which nothing waits."""
+        return self._barriers[barrier].starved
+
+    def unfinished(self) -> dict[str, str]:
+        """Return what is to be said next on each session wire on which a conversation is under way, in words."""
+        return {name: text for name, monitor in self._monitors.items() if (text := monitor.waits_for)}
+
+    def snapshot(self) -> Snapshot:
+        """Return how the session stands."""
+        return Snapshot(
+            workers=tuple(worker.snapshot for worker in self._workers.values()),
+            barriers={name: barrier.slots for name, barrier in self._barriers.items()},
+            lost=self.losses.lost,
+            dead_lettered=self.losses.dead_lettered,
+            unpaired=self.losses.unpaired,
+            taken=tuple(route.taken for route in self._routes.values()),
+            arrived=tuple(self._ends.arrived),
+            monitors=self.unfinished(),
+        )
+
+    def loss_report(self) -> LossReport:
+        """Return what will not have come out if the session ends now."""
+        workers = self._workers.values()
+        left = len(self._work) + sum(worker.delivery.waiting + len(worker.control.waiting) for worker in workers)
+        left += sum(barrier.waiting for barrier in self._barriers.values())
+        return self.losses.report(left, tuple(self.unfinished().values()))
+
+    # --- what the session does with it ---
+
+    def tap(self, sinks: frozenset[int]) -> None:
+        """Look at what comes to these sinks, and to no others."""
+        self._ends.tap(sinks, self._out.show)
+        self._through = passing_through(self._plan, sinks)
+
+    def advance(self) -> None:
+        """Take the routes that are due, then new input; so many steps at most, or until :meth:`stop`."""
+        for _ in range(STEPS_PER_EVENT_MAX):
+            if self._stopped:
+                return
+            if self._work:
+                source, message = self._work.popleft()
+                self._travel(self._routes[source], message)
+                self._traces.consume(message)
+            elif self.entrance.waiting:
+                self._enter(*self.entrance.waiting.popleft())
+            else:
+                return
+
+    def take_rested(self) -> list[str]:
+        """Return the workers that have nothing left to do and the barriers that fired, since the last time."""
+        rested, self._rested = sorted(self._rested), set()
+        return rested
+
+    def take_to_feed(self) -> Iterable[WorkerState]:
+        """Return the workers for which there may be something to send, since the last time."""
+        to_feed, self._to_feed = self._to_feed, {}
+        return to_feed.values()
+
+    def stop(self) -> None:
+        """The session has failed: what is inside stays there, what waits to come in is refused."""
+        self._out.deliver()
+        self._out.tell(self._traces.take_settled())
+        self._stopped = True
+        self._refuse_entering()
+
+    def tell(self) -> None:
+        """Command what the client gets of an event."""
+        settled = self._traces.take_settled()
+        if self._stopped:  # what came out behind the failure is lost, so what it came of has not settled
+            self.losses.lost += self._out.withhold()
+            settled, self._late = self._late, []
+        self._out.deliver()
+        self._out.tell(settled)
+
+    def close_barrier(self, barrier: str) -> None:
+        """A barrier will never fire again: report what is left in it."""
+        for port, left in self._barriers[barrier].close().items():
+            self._report_unpaired(barrier, port, len(left))
+            for message in left:
+                self._traces.consume(message)
+
+    def bad_input(self, detail: str, ticket: int) -> None:
+        """Something came that is no message for any input."""
+        self._refuse("input_type_mismatch", detail, "", (ticket,))
+        self._traces.settled.append(ticket)
+
+    # --- boundary ---
+
+    def take_in(self, event: Input) -> None:
+        """Messages come from outside."""
+        if event.port in self.entrance.closed:
+            self.refuse_late(event.port, event.messages)
+        elif event.port in self._through and not self.entrance.waiting:
+            self._pass_through(event)
+        else:
+            self.entrance.queue(event.port, event.messages)
+
+    def refuse_late(self, port: str, messages: Sequence[tuple[int, bytes]]) -> None:
+        """Messages come when none is taken any more."""
+        for ticket, _ in messages:
+            self._out.do(Refuse("input_closed", "the session takes no more input", port, (ticket,)))
+            (self._late if self._stopped else self._traces.settled).append(ticket)
+
+    def _enter(self, port: str, ticket: int, payload: bytes) -> None:
+        message = self._traces.enter(port, ticket, payload)
+        self._travel(self._entries[port], message)
+        self._traces.consume(message)
+
+    def _pass_through(self, event: Input) -> None:
+        """Take messages from the boundary to the boundary: nobody counts what is never inside."""
+        way = self._entries[event.port]
+        way.taken += len(event.messages)
+        take, ports, deliver, arrived = way.take, self._ports, self._out.outputs.append, self._ends.arrived
+
+        def emit(index: int, payload: bytes, tickets: tuple[int]) -> None:
+            arrived[index] += 1
+            deliver(Output(ports[index], payload, tickets))
+
+        for number, (ticket, payload) in enumerate(event.messages):
+            try:
+                take(payload, emit, (ticket,))
+            except RouteError as error:
+                self._refused_on_route(error, way.route, (ticket,))
+                if event.port in self.entrance.closed:  # the rest comes too late
+                    self._traces.settled.append(ticket)
+                    self.refuse_late(event.port, event.messages[number + 1 :])
+                    return
+            self._traces.settled.append(ticket)
+
+    def _refuse_entering(self) -> None:
+        for port, ticket, payload in self.entrance.take_waiting():
+            self.refuse_late(port, [(ticket, payload)])
+
+    def _refuse(self, code: str, detail: str, node: str, tickets: tuple[int, ...]) -> None:
+        self.refused_any = True
+        self._out.note("warning", "message.rejected", node=node, code=code, detail=detail)
+        self._out.do(Refuse(code, detail, node, tickets))
+        if self._refusal_ends:
+            self.entrance.close()
+            self._refuse_entering()
+
+    # --- on the way ---
+
+    def _travel(self, way: CompiledRoute, message: Message) -> None:
+        """Send a message along its route."""
+        way.taken += 1
+        try:
+            way.take(message.payload, self._emit, message)
+        except RouteError as error:
+            self._refused_on_route(error, way.route, message.tickets)
+
+    def _emit(self, index: int, payload: bytes, message: Message) -> None:
+        """A message has come to the end of its route, as it was or as what became of it."""
+        if payload is not message.payload:
+            message = self._traces.changed(message, payload)
+        self._ends.arrived[index] += 1
+        self._ends.put[index](message)
+
+    def _refused_on_route(self, error: RouteError, route: Route, tickets: tuple[int, ...]) -> None:
+        if route.source in self._observed:  # who only looks on refuses nothing
+            source = route.source
+            self._out.note(
+                "warning", "observed.malformed", worker=source.node, port=source.port, detail=str(error.cause)
+            )
+            return
+        violation = self._broken_by(error, route)
+        if violation is not None:
+            self._violated(violation)
+            return
+        at_source = error.node == route.source.node
+        entering = at_source and self._plan.graph.nodes[route.source.node].kind == "input"
+        if not isinstance(error.cause, ValueRejected):
+            code = "expr_eval"
+        else:
+            code = "input_type_mismatch" if entering else "output_type_mismatch"
+        if code != "input_type_mismatch":  # that one never came in
+            self.losses.lost += 1
+        node = route.source.port if entering else error.node
+        self._refuse(code, str(error.cause), node, tickets)
+
+    def _put_of(self, sink: Sink) -> Put:
+        """Return what puts a message where its route ends."""
+        match sink.kind:
+            case "output" if sink.end.node in self._plan.extras:
+                return partial(self._out.hear, self._plan.extras[sink.end.node])
+            case "output":
+                return partial(self._out.leave, self._plan.outputs[sink.end.node])
+            case "merge":
+                return partial(self._arrive_at_merge, sink.end)
+            case "barrier":
+                return partial(self._arrive_at_barrier, sink.end)
+            case "monitor":
+                way, output = MONITORED[sink.end.port]
+                return partial(self._arrive_at_monitor, self._monitors[sink.end.node], way, End(sink.end.node, output))
+        worker = self._workers[sink.end.node]
+        if sink.end.port == "input":
+            return partial(self._offer, worker, sink.feedback) if sink.feedback else self._queue_of(worker)
+        return partial(self._control, worker)
+
+    def _arrive_at_merge(self, end: End, message: Message) -> None:
+        if self._closed(end.node):  # only a merge_any closes while something may still come
+            self._out.note("info", "message.forgotten", node=end.node)
+            return
+        self._traces.appear(message)
+        self._work.append((end, message))
+        if end.node in self._looping and len(self._work) > LOOP_MESSAGES_MAX:
+            self._amplified(end.node)
+
+    def _arrive_at_barrier(self, end: End, message: Message) -> None:
+        barrier = self._barriers[end.node]
+        if barrier.closed:
+            self._report_unpaired(end.node, end.port, 1)
+            return
+        self._traces.appear(message)
+        parts = barrier.put(end.port, message)
+        if not parts:
+            return
+        pair = self._traces.joined(parts, end.node)
+        self._traces.appear(pair)
+        self._rested.add(end.node)
+        self._work.append((End(end.node, "output"), pair))
+        for part in parts:
+            self._traces.consume(part)
+
+    def _arrive_at_monitor(self, monitor: Monitor, way: Way, onward: End, message: Message) -> None:
+        match monitor.take(way, message.payload):
+            case Passed(payload):
+                if payload is not message.payload:
+                    message = self._traces.changed(message, payload)
+                self._traces.appear(message)
+                self._work.append((onward, message))
+            case Swallowed():
+                self._out.note("debug", "protocol.swallowed", node=onward.node)
+            case Violation() as violation:
+                self._violated(violation)
+
+    def _broken_by(self, error: RouteError, route: Route) -> Violation | None:
+        """Return what a refusal means for a session wire that the message was on, if it was: one end would wait.
+
+        What comes from outside and is refused before the wire is not said yet: its client is told.
+        """
+        source = self._plan.graph.nodes[route.source.node]
+        if source.kind == "monitor":
+            way: Way = "there" if route.source.port == MONITORED["left"].output else "back"
+            behind = sum(end.node == source.id for end, _ in self._work)  # passed on after it, and still here
+            monitor = self._monitors[source.id]
+            return monitor.refused(way, monitor.step - 1 - behind, str(error.cause))
+        if source.kind == "input":
+            return None
+        for index in sorted(sinks_behind(route, error.node)):
+            sink = self._plan.sinks[index]
+            if sink.kind == "monitor":
+                monitor = self._monitors[sink.end.node]
+                return monitor.missed(MONITORED[sink.end.port].way, str(error.cause))
+        return None
+
+    def _violated(self, violation: Violation) -> None:
+        self.losses.lost += 1
+        self._fail(Failure(1, "protocol_violation", violation.text))
+
+    def _report_unpaired(self, barrier: str, port: str, messages: int) -> None:
+        self.losses.unpaired += messages
+        self._out.note("warning", "barrier.unpaired", barrier=barrier, port=port, messages=messages)
+
+    def _amplified(self, node: str) -> None:
+        text = f"more than {LOOP_MESSAGES_MAX} messages are on the loop of '{node}': it makes more than it consumes"
+        self._fail(Failure(1, "amplifying_loop", text))
+
+    # --- to workers ---
+
+    def _offer(self, worker: WorkerState, feedback: bool, message: Message) -> None:
+        if not self._fits(worker, message):
+            return
+        self._traces.appear(message)
+        if not worker.takes_messages:
+            self._dead_letter(worker, [message])
+            return
+        worker.delivery.offer(message, feedback=feedback)
+        self._inflight += 1
+        if feedback and worker.inside > LOOP_MESSAGES_MAX:
+            self._amplified(worker.name)
+        self._to_feed[worker.name] = worker
+
+    def _queue_of(self, worker: WorkerState) -> Put:
+        """Return what :meth:`_offer` does with messages from outside of loops, with all that is known beforehand."""
+        queue = worker.delivery.forward.append
+
+        def offer(message: Message) -> None:
+            if len(message.payload) > PAYLOAD_BYTES_MAX or not worker.takes_messages:
+                self._offer(worker, False, message)
+                return
+            for trace in message.traces:
+                trace.live += 1
+            queue(message)
+            self._inflight += 1
+            self._to_feed[worker.name] = worker
+
+        return offer
+
+    def _control(self, worker: WorkerState, message: Message) -> None:
+        """Pass a message to ctrl_in. It is consumed there; what it brings about comes on ctrl_out as something new."""
+        if not self._fits(worker, message):
+            return
+        if not worker.takes_messages:
+            self._out.note("info", "control.dropped", worker=worker.name)
+            return
+        frame = worker.control.frame(message)
+        if not (worker.starting or worker.steering.away):
+            self.send_control(worker, frame)
+        elif len(worker.control.waiting) < WAITING_MAX:
+            worker.control.waiting.append(frame)
+        else:
+            self.losses.lost += 1
+            self._out.note("warning", "control.dropped", worker=worker.name, reason="too many wait for it")
+
+    def send_control(self, worker: WorkerState, frame: bytes) -> None:
+        """Send a control message to a worker that is there."""
+        for raw in worker.control.send(frame):
+            self._out.do(Send(worker.name, "ctrl_in", raw))
+
+    def _fits(self, worker: WorkerState, message: Message) -> bool:
+        """Whether a frame can hold the message; one that is too large is refused."""
+        if len(message.payload) <= PAYLOAD_BYTES_MAX:
+            return True
+        self.losses.lost += 1
+        detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
+        self._refuse("too_large", detail, worker.name, message.tickets)
+        return False
+
+    def _dead_letter(self, worker: WorkerState, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.losses.dead_lettered += 1
+            level: Level = "warning" if worker.left_messages else "error"  # the first is told, the others counted
+            worker.left_messages = True
+            reason = "worker_stopped" if worker.abandoned else "worker_ended"
+            self._out.note(level, "message.dead_lettered", worker=worker.name, reason=reason)
+            if message.traces:
+                detail = f"{name_of(worker.name)} {'was stopped' if worker.abandoned else 'has ended'}"
+                self._out.do(Refuse("dead_lettered", detail, worker.name, message.tickets))
+            self._traces.consume(message)
+
+    def feed(self, worker: WorkerState) -> None:
+        """There may be something to send to a worker, or room for it: see :meth:`take_to_feed`."""
+        self._to_feed[worker.name] = worker
+
+    def leave_behind(self, worker: WorkerState) -> None:
+        """A worker has ended its output by itself: its last outputs stand, what it leaves behind is a dead letter."""
+        self._inflight -= worker.delivery.waiting
+        head, left = worker.delivery.end()
+        self._rested.add(worker.name)
+        if head is not None:
+            self._pass_on_held(worker, head)
+            self._traces.consume(head.message)
+        worker.left_messages = bool(left)
+        self._out.note("error" if left else "info", "worker.left", worker=worker.name, messages_left=len(left))
+        self._dead_letter(worker, left)
+
+    def abandon(self, worker: WorkerState) -> None:
+        """Nobody will start a worker any more: what waits for it is a dead letter."""
+        worker.abandoned = True
+        self._inflight -= worker.delivery.waiting
+        _, left = worker.delivery.end()
+        self.losses.dead_lettered += len(worker.control.take_waiting())
+        self._rested.add(worker.name)
+        self._dead_letter(worker, left)
+
+    def give_up(self, worker: WorkerState) -> None:
+        """What a worker had and did not acknowledge must not happen twice: it is lost."""
+        for message in worker.delivery.give_up():
+            self.losses.lost += 1
+            self._inflight -= 1
+            self._out.note("error", "message.lost", worker=worker.name, reason="worker_ended")
+            self._traces.consume(message)
+
+    # --- from workers ---
+
+    def pass_on_all(self, worker: WorkerState, committed: list[Unacked]) -> None:
+        """Pass on what the worker made of the messages whose markers are back."""
+        if not committed:
+            return
+        way = worker.ways.get("output")
+        for unacked in committed:
+            if worker.wired:
+                self._pass_on_held(worker, unacked)
+            elif way is not None:
+                cause = unacked.message
+                way.taken += len(unacked.outputs)
+                for _, payload, span in unacked.outputs:
+                    span_id = span or self._traces.new_span()
+                    message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name)
+                    try:
+                        way.take(payload, self._emit, message)
+                    except RouteError as error:
+                        self._refused_on_route(error, way.route, message.tickets)
+            self._traces.consume(unacked.message)
+        self._inflight -= len(committed)
+        for other in worker.loop or (worker,):  # there may be room on the whole loop
+            self._to_feed[other.name] = other
+        if worker.idle:
+            self._rested.add(worker.name)
+
+    def look_at(self, worker: WorkerState) -> None:
+        """A worker may have nothing left to do: see :meth:`take_rested`."""
+        if worker.idle:
+            self._rested.add(worker.name)
+
+    def _pass_on_held(self, worker: WorkerState, unacked: Unacked) -> None:
+        """Pass on what was held back: what came on ``output`` first, whichever socket was faster."""
+        outputs = unacked.outputs
+        if worker.wired:
+            outputs = sorted(outputs, key=lambda held: held[0] != "output")
+        for port, payload, span_id in outputs:
+            self.pass_on(worker, unacked.message, port, payload, span_id)
+
+    def pass_on(self, worker: WorkerState, cause: Message, port: str, payload: bytes, span: bytes | None) -> None:
+        """Pass on one outcome of a message."""
+        way = worker.ways.get(port)
+        if way is not None:
+            self._travel(way, self._traces.outcome(cause, worker.name, payload, span))
+
+    def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None) -> None:
+        """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
+        self._travel(worker.ways[port], self._traces.spontaneous(worker.name, payload, span))

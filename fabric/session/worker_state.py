@@ -1,0 +1,194 @@
+"""How one worker stands: the machines of its life and of its edges, and what follows from them."""
+
+from __future__ import annotations
+
+__all__ = ["LOOP_ADMITTED_MAX", "WorkerState", "workers_of"]
+
+from collections.abc import Iterable, Mapping
+
+from fabric.graph.ir import End
+from fabric.plan.plan import Plan, WorkerPlan
+from fabric.session.control_edge import ControlEdge
+from fabric.session.delivery import Delivery, Unacked
+from fabric.session.routes import CompiledRoute, observed_sources
+from fabric.session.settings import Settings
+from fabric.session.shutdown import Shutdown
+from fabric.session.snapshot import Activity, WorkerSnapshot, activity
+from fabric.session.startup import Startup
+from fabric.session.steering import Steering
+from fabric.wire.codec import encode, encode_batch, encode_traced, join
+from fabric.wire.control import BATCHES, MARK_ALL_PORTS, Ready
+from fabric.wire.frame import Data
+from fabric.wire.lifecycle import Life, State
+
+LOOP_ADMITTED_MAX = 16
+"""Messages inside a loop beyond which none is let in from outside. Those inside would starve, or fill the memory."""
+
+
+class WorkerState:
+    """One worker.
+
+    Args:
+        plan: of it.
+        settings: times.
+        ways: what its ports lead to, by port.
+        observed: ports of these that somebody only looks at.
+
+    Attributes:
+        wired: ports besides ``output`` whose messages belong to the graph.
+        loop: the workers on the same loop, itself among them; empty if it lies on none.
+        input_ended: its data_in has ended, or will as soon as it runs: nothing more comes for it.
+        abandoned: it was stopped, and nobody will start it any more.
+        left_messages: whether it was told that something for it is a dead letter.
+        answered: whether this process of it has answered anything.
+        batches: whether it reads several frames in one.
+        paused: as it says itself.
+        fed_s: when it was last given a message, by the session's clock.
+        incarnation: counts its processes, from 1.
+    """
+
+    def __init__(
+        self, plan: WorkerPlan, settings: Settings, ways: dict[str, CompiledRoute], observed: frozenset[str]
+    ) -> None:
+        self.plan = plan
+        self.name = plan.name
+        self.ways = ways
+        self.wired = frozenset(ways) - {"output"} - observed  # to look at a port delays nothing
+        self.loop: tuple[WorkerState, ...] = ()
+        self.control = ControlEdge(plan.name)
+        self.delivery = Delivery(plan.name, 1, plan.window)
+        self.steering = Steering()
+        self.input_ended = False
+        self.left_messages = False
+        self.abandoned = False
+        self.fed_s = 0.0
+        self.incarnation = 0
+        self.renew(settings)
+
+    def renew(self, settings: Settings) -> None:
+        """Get ready for a new process. The edges keep their messages."""
+        self.incarnation += 1
+        self.life = Life(self.name)
+        self.startup = Startup(self.life, self.incarnation, settings.ready_timeout_s, probe=not self.plan.compat)
+        self.shutdown = Shutdown(self.name, settings.grace_s, control=self.plan.transport == "zmq")
+        self.steering.begin()
+        self.delivery.begin(self.incarnation)
+        self.control.begin(self.incarnation)
+        self.batches = False
+        self.answered = False
+        self.paused = False
+
+    def announced(self, ready: Ready) -> None:
+        """It says what it can do."""
+        if MARK_ALL_PORTS in ready.features:
+            self.delivery.mark(self.wired)
+            self.control.marks = "ctrl_out" in self.wired
+        if BATCHES in ready.features:
+            self.batches = True
+            self.delivery.widen()
+
+    def take(self) -> list[Unacked]:
+        """Return what to send now: what the window, and the loop that it may lie on, allow."""
+        if not self.loop:
+            return self.delivery.take_all()
+        taken = []
+        while (one := self.delivery.take(admit=self.inside < LOOP_ADMITTED_MAX)) is not None:
+            taken.append(one)
+        return taken
+
+    def written(self, taken: list[Unacked]) -> Iterable[bytes]:
+        """Return messages and their markers as frames."""
+        traced, marked = self.plan.frames == "v2", not self.plan.compat
+        if self.batches and traced and marked:
+            parts = [
+                (m.topic, m.payload, m.trace_id, m.span_id, unacked.seq, m.parents, unacked.marker)
+                for unacked in taken
+                for m in (unacked.message,)
+            ]
+            return encode_batch(parts, "fabric")
+        frames = []
+        for unacked in taken:
+            m = unacked.message
+            if traced:
+                frames.append(encode_traced(m.topic, m.payload, m.trace_id, m.span_id, unacked.seq, m.parents))
+            else:
+                frames.append(encode(Data(m.topic, m.payload)))
+            if marked:
+                frames.append(self.delivery.marker_frame(unacked))
+        return join(frames) if self.batches else frames
+
+    @property
+    def state(self) -> State:
+        """Of its life."""
+        return self.life.state
+
+    @property
+    def starting(self) -> bool:
+        """Whether it exists and may not be trusted yet."""
+        return self.state in (State.LAUNCHED, State.READY)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for it or is with it."""
+        return self.delivery.idle and self.control.idle
+
+    @property
+    def inside(self) -> int:
+        """How many messages are inside of the loop that it lies on."""
+        return sum(other.delivery.inside for other in self.loop)
+
+    @property
+    def takes_messages(self) -> bool:
+        """Whether something may come for it; perhaps it waits."""
+        if self.input_ended or self.abandoned:
+            return False
+        return self.life.state is State.RUNNING or self.steering.away or self.state not in (State.DRAINED, State.EXITED)
+
+    @property
+    def takes_short_way(self) -> bool:
+        """Whether its outputs need nothing but to be held and committed."""
+        plain = not (self.plan.release_early or self.plan.compat)
+        return plain and self.state in (State.RUNNING, State.DRAINING)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is expected of it: an answer, or its end."""
+        return self.input_ended or self.steering.stopping or not self.idle
+
+    @property
+    def activity(self) -> Activity:
+        """What it is at."""
+        if self.steering.stopping:
+            return "stopping"
+        return "stopped" if self.steering.stopped else activity(self.state, idle=self.delivery.idle)
+
+    @property
+    def snapshot(self) -> WorkerSnapshot:
+        """How it stands, as data."""
+        return WorkerSnapshot(
+            self.name,
+            self.activity,
+            *self.delivery.counts,
+            moved_s=max(self.fed_s, self.shutdown.moved_s),
+            paused=self.paused,
+            output_ended=self.state is State.DRAINED,
+        )
+
+
+def workers_of(plan: Plan, settings: Settings, routes: Mapping[End, CompiledRoute]) -> dict[str, WorkerState]:
+    """Return the workers of a plan, by name, in starting order."""
+    observed = observed_sources(plan)
+    workers = {
+        worker.name: WorkerState(
+            worker,
+            settings,
+            {end.port: route for end, route in routes.items() if end.node == worker.name},
+            frozenset(end.port for end in observed if end.node == worker.name),
+        )
+        for worker in plan.workers
+    }
+    for component in plan.components:
+        loop = tuple(workers[node] for node in component.nodes if component.loop and node in workers)
+        for worker in loop:
+            worker.loop = loop
+    return workers
