@@ -1,30 +1,28 @@
 """Tokens to syntax tree, by recursive descent; ``grammar.txt`` has the grammar.
 
 ``parse_x`` looks whether an x stands here and declines with None; ``expect_x`` has to find one. What is not found is
-reported and :class:`_Refused` is raised, which is caught in two places only: around a statement of a body and around a
+reported and :class:`Refused` is raised, which is caught in two places only: around a statement of a body and around a
 declaration. There the parser skips to where the next one seems to start, so that one run reports several errors. The
 places where one seems to start are guessed from keywords and line starts, which the grammar itself does not look at.
 
-Nesting is bounded by :data:`NESTING_MAX`, for types and chains by counting the descent, for expressions by the height
-of the tree: ``a + b + c`` makes a tall tree without any descent, and those who walk it later recurse.
+Nesting is bounded by :data:`fabric.lang.token_cursor.NESTING_MAX`, for types and chains by counting the descent, for
+expressions by the height of the tree: those who walk it later recurse.
 """
 
 from __future__ import annotations
 
-__all__ = ["NESTING_MAX", "parse", "read"]
+__all__ = ["parse", "read"]
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, cast, get_args
 
 from fabric.lang import syntax
 from fabric.lang.diagnostic import Report
+from fabric.lang.expression_parser import ExpressionParser
 from fabric.lang.lexer import RESERVED, Lexed, Token, tokenize
 from fabric.lang.slips import JOINERS, hint_for
 from fabric.lang.source import Source, Span
 from fabric.lang.syntax import Name
-
-NESTING_MAX = 80
-"""Levels of brackets, or height of an expression. Passes recurse up to three frames a level; Python allows 1,000."""
+from fabric.lang.token_cursor import Refused, describe
 
 WIRE_END_TOKENS_MAX = 12
 """Tokens looked at for a ``<->``: ``Mod.name@(asks, answers)`` has nine."""
@@ -33,16 +31,9 @@ LOOKAHEAD_MAX = 200
 """Tokens looked at to tell a declaration without 'let' from other text while skipping."""
 
 _SYNTAX_CODES = frozenset({"E0101", "E0107", "E0108"})
-
-_LEVELS = {"||": 1, "&&": 2} | dict.fromkeys(["=", "==", "!=", "<", "<=", ">", ">="], 4)
-_LEVELS |= dict.fromkeys(["+", "-"], 5) | dict.fromkeys(["*", "/", "%"], 6)
-_NOT_LEVEL, _COMPARE_LEVEL, _UNARY_LEVEL = 3, 4, 7
-
 _STRUCTURAL = frozenset({"id", "copy", "merge", "merge_all", "merge_any", "discard", "empty", "barrier"})
 _PARENTHESISED = frozenset({"map", "filter", "project", "mux"})
 assert set(get_args(syntax.InlineKind)) == _STRUCTURAL | _PARENTHESISED
-
-_T = TypeVar("_T")
 
 
 def parse(source: Source, report: Report) -> syntax.Program:
@@ -59,128 +50,11 @@ def read(source: Source, report: Report) -> tuple[syntax.Program, Lexed]:
     return program, lexed
 
 
-class _Refused(Exception):  # never leaves this module
-    """What was expected is not there; already reported."""
-
-
-class _Parser:
+class _Parser(ExpressionParser):
     def __init__(self, tokens: tuple[Token, ...], report: Report) -> None:
-        self._tokens = tokens
-        self._report = report
-        self._at = 0
-        self._token = tokens[0]
-        self._depth = 0
-        self._height = 0  # of the expression that was read last
+        super().__init__(tokens, report)
         self._in_inner = False
         self._inner: list[syntax.Declaration] = []  # found inside of a body, where none may be
-
-    # --- tokens ---
-
-    def _next(self) -> Token:
-        token = self._token
-        if token.kind != "eof":
-            self._at += 1
-            self._token = self._tokens[self._at]
-        return token
-
-    def _peek(self, ahead: int = 1) -> Token:
-        return self._tokens[min(self._at + ahead, len(self._tokens) - 1)]
-
-    def _is(self, kind: str) -> bool:
-        return self._token.kind == kind
-
-    def _is_word(self, word: str) -> bool:
-        return self._token.kind == "name" and self._token.text == word
-
-    def _parse(self, kind: str) -> Token | None:
-        return self._next() if self._token.kind == kind else None
-
-    def _expect(self, kind: str, where: str, *, opened: Token | None = None, help: str | None = None) -> Token:  # noqa: A002
-        if self._token.kind == kind:
-            return self._next()
-        raise self._refuse(f"'{kind}'", where, opened=opened, help=help)
-
-    def _refuse(
-        self,
-        expected: str,
-        where: str,
-        *,
-        opened: Token | None = None,
-        help: str | None = None,  # noqa: A002
-    ) -> _Refused:
-        token = self._token
-        related = [(opened.span, f"'{opened.text}' was opened here")] if opened else []
-        self._report.add(
-            "E0101",
-            token.span,
-            f"expected {expected} {where}, found {_describe(token)}",
-            label=f"expected {expected}",
-            related=related,
-            help=help or hint_for(where, token),
-        )
-        return _Refused()
-
-    def _since(self, start: Span) -> Span:
-        return Span(start.start, max(start.end, self._tokens[self._at - 1].span.end if self._at else 0))
-
-    def _deeper(self, parse: Callable[[], _T]) -> _T:
-        if self._depth >= NESTING_MAX:
-            raise self._too_deep(self._token.span)
-        self._depth += 1
-        try:
-            return parse()
-        finally:
-            self._depth -= 1
-
-    def _too_deep(self, span: Span) -> _Refused:
-        self._report.add(
-            "E0108",
-            span,
-            f"nested too deeply: more than {NESTING_MAX} levels",
-            help="give the inner part a name of its own",
-        )
-        return _Refused()
-
-    def _expect_name(self, what: str) -> Name:
-        token = self._token
-        if token.kind == "name":
-            self._next()
-            return Name(token.text, token.span)
-        if token.kind in RESERVED:
-            hint = "kind" if token.text == "type" else f"{token.text}_"
-            self._report.add(
-                "E0107",
-                token.span,
-                f"'{token.text}' is a reserved word and cannot be {what}",
-                help=f"choose another name, such as '{hint}'",
-            )
-            if not token.starts_line:  # it was meant as a name: no statement starts here
-                self._next()
-            raise _Refused
-        raise self._refuse(what, "here")
-
-    def _expect_qname(self, what: str) -> Name:
-        """Read ``name`` or ``Mod.name``; the dot of the latter has no spaces around it, unlike that of a session."""
-        name = self._expect_name(what)
-        dot, after = self._token, self._peek()
-        adjacent = name.span.end == dot.span.start and dot.span.end == after.span.start
-        if name.text[0].isupper() and dot.kind == "." and after.kind == "name" and adjacent:
-            self._next()
-            self._next()
-            return Name(after.text, Span(name.span.start, after.span.end), name.text)
-        return name
-
-    def _list(self, close: str, opened: Token, item: Callable[[], _T], where: str) -> tuple[_T, ...]:
-        """Read items between commas, perhaps a last comma, and the closing bracket."""
-        items: list[_T] = []
-        while not self._is(close):
-            items.append(item())
-            if not self._parse(","):
-                break
-        if not self._is(close):
-            raise self._refuse(f"',' or '{close}'", where, opened=opened)
-        self._next()
-        return tuple(items)
 
     # --- program ---
 
@@ -193,7 +67,7 @@ class _Parser:
                 declaration = self._expect_declaration()
                 declarations += [*self._inner, declaration]
                 self._inner.clear()
-            except _Refused:
+            except Refused:
                 declarations += self._inner
                 self._inner.clear()
                 name = next((t for t in self._tokens[start : start + 2] if t.kind == "name"), None)
@@ -262,7 +136,7 @@ class _Parser:
                     help=f"write 'let {start.text} : ...'",
                 )
                 return self._expect_binding(start.span)
-        found = "a closing bracket without an opening one" if start.kind in (")", "}", "]") else _describe(start)
+        found = "a closing bracket without an opening one" if start.kind in (")", "}", "]") else describe(start)
         self._report.add(
             "E0101",
             start.span,
@@ -272,7 +146,7 @@ class _Parser:
             if self._peek().kind in (";", "@")
             else hint_for("at the top", start) or self._report.suggest(start.text, ("let", "type", "protocol", "use")),
         )
-        raise _Refused
+        raise Refused
 
     def _expect_use(self) -> syntax.UseDecl:
         start = self._next()
@@ -338,7 +212,7 @@ class _Parser:
                         "'()' is no type",
                         help="a value without content has type 'unit'",
                     )
-                    raise _Refused
+                    raise Refused
                 return items[0] if len(items) == 1 else syntax.ProductType(items, self._since(token.span))
         raise self._refuse("a type", "here")
 
@@ -435,7 +309,7 @@ class _Parser:
                     self._inner.append(self._expect_inner())
                 else:
                     statements.append(self._expect_statement())
-            except _Refused:
+            except Refused:
                 damaged = True
                 self._skip_to_statement(begin)
         self._next()
@@ -515,7 +389,7 @@ class _Parser:
         if self._is("<->"):
             message = "'<->' stands between two processes, not after a chain"
             self._report.add("E0101", self._token.span, message, help="write  a <-> b : Protocol  as a statement")
-            raise _Refused
+            raise Refused
         if self._token.kind in JOINERS:
             raise self._refuse("';'", "between processes", help="processes are joined by ';', as in  a ; b")
         return chain
@@ -682,129 +556,3 @@ class _Parser:
         label = self._expect_name("a label")
         self._expect(":", f"after the label '{label.text}'")
         return label, self._expect_session()
-
-    # --- expressions: precedence climbing ---
-
-    def _expect_expr(self, level: int = 1) -> syntax.Expression:
-        return self._deeper(lambda: self._binary(level))
-
-    def _grow(self, *heights: int) -> None:
-        self._height = max(heights, default=0) + 1
-        if self._height > NESTING_MAX:
-            raise self._too_deep(self._tokens[self._at - 1].span)
-
-    def _binary(self, level: int) -> syntax.Expression:
-        start = self._token.span
-        left = self._expect_operand(level)
-        while True:
-            operator = self._token
-            own_level = _LEVELS.get(operator.kind)
-            if own_level is None or own_level < level:
-                return left
-            height = self._height
-            self._next()
-            right = self._expect_expr(own_level + 1)
-            self._grow(height, self._height)
-            op = cast("syntax.BinaryOp", "=" if operator.kind == "==" else operator.kind)
-            left = syntax.BinaryExpr(op, left, right, operator.span, self._since(start))
-            if own_level == _COMPARE_LEVEL and _LEVELS.get(self._token.kind) == _COMPARE_LEVEL:
-                self._report.add(
-                    "E0101",
-                    self._token.span,
-                    "comparisons cannot be chained",
-                    help="join them with '&&', as in  0 <= n && n < 10",
-                )
-                raise _Refused
-
-    def _expect_operand(self, level: int) -> syntax.Expression:
-        token = self._token
-        if token.kind == "!" or self._is_word("not"):
-            self._next()
-            of = self._expect_expr(_NOT_LEVEL if level <= _NOT_LEVEL else _UNARY_LEVEL)
-            self._grow(self._height)
-            return syntax.UnaryExpr("!", of, self._since(token.span))
-        if token.kind == "-":
-            self._next()
-            of = self._expect_expr(_UNARY_LEVEL)
-            self._grow(self._height)
-            return syntax.UnaryExpr("-", of, self._since(token.span))
-        left = self._expect_primary()
-        while True:
-            height = self._height
-            if self._parse("."):
-                left = syntax.SelectExpr(left, self._expect_name("the name of a field"), self._since(token.span))
-            elif opened := self._parse("["):
-                index = self._token
-                if index.kind != "number" or not isinstance(index.value, int):
-                    raise self._refuse("a position", "between '[' and ']'", help="positions count from 0: value[0]")
-                self._next()
-                self._expect("]", "after the position", opened=opened)
-                left = syntax.IndexExpr(left, index.value, self._since(token.span))
-            else:
-                return left
-            self._grow(height)
-
-    def _expect_primary(self) -> syntax.Expression:
-        token = self._token
-        self._height = 1
-        match token.kind:
-            case "string" | "number":
-                self._next()
-                return syntax.LiteralExpr(token.value, token.span)
-            case "true" | "false":
-                self._next()
-                return syntax.LiteralExpr(token.kind == "true", token.span)
-            case "name" if token.text == "null":
-                self._next()
-                return syntax.LiteralExpr(None, token.span)
-            case "{":
-                self._next()
-                tallest = [0]
-                fields = self._list("}", token, lambda: self._expect_part(tallest), "in this record")
-                self._grow(*tallest)
-                return syntax.RecordExpr(fields, self._since(token.span))
-            case "[" | "(":
-                return self._expect_bracketed(token)
-        name = self._expect_name("a value or the name of a field")
-        if self._is("("):
-            self._report.add("E0101", name.span, f"there are no functions to call: '{name.text}(...)'")
-            raise _Refused
-        return syntax.NameExpr(name, name.span)
-
-    def _expect_part(self, heights: list[int]) -> tuple[Name, syntax.Expression]:
-        name = self._expect_name("the name of a field")
-        if not self._parse(":"):
-            return name, syntax.NameExpr(name, name.span)
-        expr = self._expect_expr()
-        heights.append(self._height)
-        return name, expr
-
-    def _expect_bracketed(self, opened: Token) -> syntax.Expression:
-        self._next()
-        heights = [0]
-
-        def item() -> syntax.Expression:
-            expr = self._expect_expr()
-            heights.append(self._height)
-            return expr
-
-        close = "]" if opened.kind == "[" else ")"
-        items = self._list(close, opened, item, "in this expression")
-        if opened.kind == "(" and len(items) == 1:
-            return items[0]
-        if opened.kind == "(" and not items:
-            raise self._refuse("an expression", "between '(' and ')'")
-        self._grow(*heights)
-        span = self._since(opened.span)
-        return syntax.ListExpr(items, span) if opened.kind == "[" else syntax.TupleExpr(items, span)
-
-
-def _describe(token: Token) -> str:
-    """Name a token for a message."""
-    if token.kind == "eof":
-        return "the end of the file"
-    if token.kind == "string":
-        return "a string"
-    if token.kind in RESERVED:
-        return f"the reserved word '{token.text}'"
-    return f"'{token.text if len(token.text) <= 40 else token.text[:37] + '...'}'"

@@ -22,8 +22,9 @@ from fabric.lang.diagnostic import Report, render_all, to_json
 from fabric.lang.format import format_source
 from fabric.lang.lexer import RESERVED, Lexed
 from fabric.lang.modules import Found, Missing
-from fabric.lang.parser import NESTING_MAX, read
+from fabric.lang.parser import read
 from fabric.lang.source import Source, Span
+from fabric.lang.token_cursor import NESTING_MAX
 from fabric.plan.make import Surroundings, make_plan
 from fabric.wire.spec import Document
 
