@@ -24,9 +24,6 @@ from fabric.lang.source import Source, Span
 from fabric.lang.syntax import Name
 from fabric.lang.token_cursor import Refused, describe
 
-WIRE_END_TOKENS_MAX = 12
-"""Tokens looked at for a ``<->``: ``Mod.name@(asks, answers)`` has nine."""
-
 LOOKAHEAD_MAX = 200
 """Tokens looked at to tell a declaration without 'let' from other text while skipping."""
 
@@ -402,7 +399,8 @@ class _Parser(ExpressionParser):
         if self._peek(ahead).kind == "@":
             ahead += 1
             if self._peek(ahead).kind == "(":
-                while self._peek(ahead).kind in ("(", "name", ",") and ahead < WIRE_END_TOKENS_MAX:
+                ahead += 1
+                while self._peek(ahead).kind in ("name", ","):
                     ahead += 1
             ahead += 1
         return self._expect_wire_end() if self._peek(ahead).kind == "<->" else None
