@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
@@ -168,7 +168,7 @@ def _settings(
     project: ProjectSettings, ready_timeout_s: float | None, grace_s: float | None, *, refusal_ends: bool
 ) -> Settings:
     """Return what was asked for: a flag or a variable, else what the project says, else the default."""
-    said = {
+    said: dict[str, Any] = {
         "ready_timeout_s": project.ready_timeout_s if ready_timeout_s is None else ready_timeout_s,
         "grace_s": project.grace_s if grace_s is None else grace_s,
     }

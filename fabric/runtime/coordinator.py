@@ -23,8 +23,10 @@ from fabric.session.events import (
     Answered,
     Asked,
     BadInput,
+    Buried,
     Command,
     Continue,
+    DeadLetter,
     Deliver,
     Event,
     Exited,
@@ -44,6 +46,7 @@ from fabric.session.events import (
     OutputBroken,
     Refuse,
     Release,
+    Retry,
     Seen,
     Send,
     SetTimer,
@@ -53,6 +56,7 @@ from fabric.session.events import (
     Tap,
     Tapped,
     TimerFired,
+    Told,
     Wish,
 )
 from fabric.session.failure import STDERR_LINES_KEPT
@@ -83,8 +87,12 @@ class Client(Protocol):
         """A message went no further."""
         ...
 
-    def answered(self, ticket: int, error: str | None) -> None:
+    def answered(self, answer: Answered) -> None:
         """What was asked for a worker is done, or cannot be."""
+        ...
+
+    def buried(self, letter: DeadLetter) -> None:
+        """A message is a dead letter."""
         ...
 
     def tapped(self, messages: Sequence[Seen]) -> None:
@@ -184,6 +192,14 @@ class Coordinator:
         """Stop a worker, start it, or both."""
         self._step(Asked(worker, wish, ticket))
 
+    def tell(self, worker: str, payload: bytes, ticket: int) -> None:
+        """Send a control message, JSON text of an object, to a worker."""
+        self._step(Told(worker, payload, ticket))
+
+    def retry(self, worker: str, payload: bytes, ticket: int) -> None:
+        """Give a dead letter to its worker once more."""
+        self._step(Retry(worker, payload, ticket))
+
     def tap(self, sinks: frozenset[int]) -> None:
         """Look at what comes to these sinks, and to no others."""
         self._step(Tap(sinks), stirs=False)
@@ -282,8 +298,10 @@ class Coordinator:
             case Signal(worker, name):
                 if worker in self._workers:
                     self._workers[worker].signal(name)
-            case Answered(ticket, error):
-                self._client.answered(ticket, error)
+            case Answered():
+                self._client.answered(command)
+            case Buried(letter):
+                self._client.buried(letter)
             case Opened():
                 self._client.opened()
             case Refuse():

@@ -19,7 +19,7 @@ import trio
 from fabric.errors import ValueRejected
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Heard, Output, Refuse, Seen
+from fabric.session.events import Answered, DeadLetter, Heard, Output, Refuse, Seen
 from fabric.wire.lines import DATA, LineSplitter, read_line, write_line
 
 CHUNK_BYTES = 64 * 1024
@@ -86,8 +86,11 @@ class LineGateway:
         self._report(refusal.detail, refusal.code, fields)
         self.stop_reading()
 
-    def answered(self, ticket: int, error: str | None) -> None:
+    def answered(self, answer: Answered) -> None:
         """See ``coordinator.Client``. Nobody asks on this boundary."""
+
+    def buried(self, letter: DeadLetter) -> None:
+        """See ``coordinator.Client``. The note of it and the loss report tell, and whoever wrote the line has it."""
 
     def tapped(self, messages: Sequence[Seen]) -> None:
         """See ``coordinator.Client``. Nobody looks on this boundary."""

@@ -21,7 +21,7 @@ from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.service_protocol import Answer, Request, Status, WorkerStatus, read_request, write
 from fabric.runtime.services import Phase
-from fabric.session.events import Heard, Note, Output, Refuse, Seen, Wish
+from fabric.session.events import Answered, DeadLetter, Heard, Note, Output, Refuse, Seen, Wish
 from fabric.session.flow import flows
 from fabric.session.snapshot import waits_on
 from fabric.wire.lines import LineSplitter
@@ -176,8 +176,12 @@ class Service:
                 answer = Answer(request_id, error=refusal.detail, code=refusal.code, node=refusal.node)
                 connection.answer(answer)
 
-    def answered(self, ticket: int, error: str | None) -> None:
+    def buried(self, letter: DeadLetter) -> None:
+        """See ``coordinator.Client``."""
+
+    def answered(self, answer: Answered) -> None:
         """Tell whoever asked for a worker to be stopped or started."""
+        ticket, error = answer.ticket, answer.error
         coordinator, name = self._wishes.pop(ticket)
         connection, request_id = self._asked.pop(ticket, (None, 0))
         if connection is None:

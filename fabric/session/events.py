@@ -10,8 +10,11 @@ __all__ = [
     "Answered",
     "Asked",
     "BadInput",
+    "Buried",
     "Command",
     "Continue",
+    "DeadLetter",
+    "DeathCause",
     "Deliver",
     "Event",
     "Exited",
@@ -33,6 +36,7 @@ __all__ = [
     "OutputBroken",
     "Refuse",
     "Release",
+    "Retry",
     "Seen",
     "Send",
     "SetTimer",
@@ -42,6 +46,7 @@ __all__ = [
     "Tap",
     "Tapped",
     "TimerFired",
+    "Told",
     "Wish",
 ]
 
@@ -126,6 +131,25 @@ class Asked(msgspec.Struct, frozen=True):
     ticket: int
 
 
+class Told(msgspec.Struct, frozen=True):
+    """Somebody has a control message for a worker: JSON text of an object. ``Answered`` has the worker's reply.
+
+    One that asks for no reply is answered as soon as it was sent.
+    """
+
+    worker: str
+    payload: bytes
+    ticket: int
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """A dead letter is to be given to its worker once more: JSON text, not validated. ``Settled`` as of an input."""
+
+    worker: str
+    payload: bytes
+    ticket: int
+
+
 class Tap(msgspec.Struct, frozen=True):
     """Somebody wants to see what comes to these sinks, and to no others: indexes into ``Plan.sinks``.
 
@@ -173,6 +197,8 @@ Event: TypeAlias = (
     | Interrupted
     | Continue
     | Asked
+    | Told
+    | Retry
     | Tap
     | TimerFired
 )
@@ -260,10 +286,49 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What was asked for is done, or, with an ``error``, cannot be."""
+    """What was asked for is done, or, with an ``error``, cannot be.
+
+    ``reply`` is what the worker said to a control message, as JSON text; ``None`` if that asks for none.
+    """
 
     ticket: int
     error: str | None = None
+    reply: bytes | None = None
+
+
+DeathCause: TypeAlias = Literal["poison", "queue_full", "worker_ended", "worker_stopped"]
+"""Why a message is a dead letter: it killed its worker again and again, or its worker said that it cannot be done
+(``poison``); its queue was full and the policy says so; its worker has ended, or was stopped for good."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A message that a worker was not given, or did not survive.
+
+    Attributes:
+        worker: for which it was.
+        payload: JSON text.
+        cause: why.
+        detail: the same in words.
+        attempts: how many processes of the worker were given it.
+        stderr: the last lines of the last of them, of a ``poison``.
+        trace_id: 16 bytes.
+        tickets: of the inputs that it descends from.
+    """
+
+    worker: str
+    payload: bytes
+    cause: DeathCause
+    detail: str
+    attempts: int
+    stderr: tuple[str, ...]
+    trace_id: bytes
+    tickets: tuple[int, ...]
+
+
+class Buried(msgspec.Struct, frozen=True):
+    """A message is a dead letter now. It is counted; whoever keeps it may have it tried again (``Retry``)."""
+
+    letter: DeadLetter
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -363,6 +428,7 @@ Command: TypeAlias = (
     | Refuse
     | Settled
     | Answered
+    | Buried
     | Tapped
     | Observed
     | SetTimer

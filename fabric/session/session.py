@@ -312,7 +312,11 @@ class Session:
                 case Eof():
                     self._port_ended(worker, port)
         except RemoteProtocolError as error:
-            self._fail(Failure(1, "protocol_violation", str(error)))
+            self._at_fault(worker, str(error))
+
+    def _at_fault(self, worker: WorkerState, detail: str) -> None:
+        """What a worker sent shows that it cannot be trusted any more."""
+        self._fail(Failure(1, "protocol_violation", detail))
 
     def _malformed_frame(self, worker: WorkerState, error: RemoteProtocolError) -> None:
         self._out.do(*self._traffic.losses.malformed(worker.name, error, self._now_s))

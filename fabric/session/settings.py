@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "WorkerSettings"]
+
+from typing import Literal
 
 import msgspec
+
+
+class WorkerSettings(msgspec.Struct, frozen=True):
+    """How one worker is run.
+
+    Attributes:
+        redeliveries_max: see :class:`Settings`; ``None``: as there.
+        idle_timeout_s: silence with a message unanswered after which it is killed and started again; ``None``: never,
+            for a model may think for minutes.
+        on_crash: of one whose memory cannot be rebuilt. ``fail``: its crash fails the session; ``forget``: it is
+            started again without its memory.
+    """
+
+    redeliveries_max: int | None = None
+    idle_timeout_s: float | None = None
+    on_crash: Literal["fail", "forget"] = "fail"
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -14,8 +32,31 @@ class Settings(msgspec.Struct, frozen=True):
         ready_timeout_s: from a worker's launch to the return of its probe.
         grace_s: silence after which a worker that was asked for an end is terminated, and after as much again killed.
         refusal_ends: whether the first message that is refused ends the input, and makes the exit code 1.
+        restarts_max: how often a worker may be started again within ``restart_period_s``; the next crash fails the
+            session.
+        backoff_s: from a crash to the next start; doubled, up to ``backoff_max_s``, for each crash in a row between
+            which the worker answered nothing.
+        redeliveries_max: how many processes a message may kill before it is a dead letter.
+        stall_s: silence with a message unanswered after which a worker is shown as stalled.
+        queue: messages that may wait for one worker, or in one slot of a barrier, before those that feed it wait.
+        policy: what becomes of a message for a queue that is full: those that send to it wait (``block``), or it is
+            a ``dead_letter``.
+        workers: what differs, by name.
     """
 
     ready_timeout_s: float = 30.0
     grace_s: float = 10.0
     refusal_ends: bool = False
+    restarts_max: int = 3
+    restart_period_s: float = 60.0
+    backoff_s: float = 0.5
+    backoff_max_s: float = 30.0
+    redeliveries_max: int = 3
+    stall_s: float = 60.0
+    queue: int = 1_000
+    policy: Literal["block", "dead_letter"] = "block"
+    workers: dict[str, WorkerSettings] = {}
+
+    def of(self, worker: str) -> WorkerSettings:
+        """Return what holds for one worker."""
+        return self.workers.get(worker, WorkerSettings())

@@ -18,7 +18,7 @@ from fabric.errors import FabricError, WorkerFailed, sole
 from fabric.plan.endpoints import worker_addresses
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Finish, Heard, Note, Output, Refuse, Seen
+from fabric.session.events import Answered, DeadLetter, Finish, Heard, Note, Output, Refuse, Seen
 from fabric.session.session import Session, Settings
 from fabric.transport.memory import MemoryTransport
 from fabric.transport.ports import Transport
@@ -38,6 +38,7 @@ class Simulated(msgspec.Struct, frozen=True):
         finish: how it ended.
         notes: what it had to say, in order.
         heard: on observed ports, in order.
+        letters: messages that are dead letters, in order.
     """
 
     outputs: tuple[tuple[str, bytes], ...]
@@ -45,6 +46,7 @@ class Simulated(msgspec.Struct, frozen=True):
     finish: Finish
     notes: tuple[Note, ...] = ()
     heard: tuple[Heard, ...] = ()
+    letters: tuple[DeadLetter, ...] = ()
 
 
 async def python_runner(spec: WorkerSpec, transport: Transport, endpoints: dict[str, str]) -> int:
@@ -103,7 +105,14 @@ async def simulate(
         nursery.start_soon(feed)
         finish = await coordinator.run()
         nursery.cancel_scope.cancel()
-    return Simulated(tuple(client.outputs), tuple(client.refusals), finish, tuple(client.notes), tuple(client.heard))
+    return Simulated(
+        tuple(client.outputs),
+        tuple(client.refusals),
+        finish,
+        tuple(client.notes),
+        tuple(client.heard),
+        tuple(client.letters),
+    )
 
 
 class _Recorder:
@@ -114,6 +123,7 @@ class _Recorder:
         self.refusals: list[Refuse] = []
         self.notes: list[Note] = []
         self.heard: list[Heard] = []
+        self.letters: list[DeadLetter] = []
 
     def opened(self) -> None:
         pass
@@ -124,8 +134,11 @@ class _Recorder:
     def refused(self, refusal: Refuse) -> None:
         self.refusals.append(refusal)
 
-    def answered(self, ticket: int, error: str | None) -> None:
+    def answered(self, answer: Answered) -> None:
         pass
+
+    def buried(self, letter: DeadLetter) -> None:
+        self.letters.append(letter)
 
     def tapped(self, messages: Sequence[Seen]) -> None:
         pass

@@ -41,7 +41,7 @@ from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Deliver, Heard, Input, Note, Output, Refuse, Seen, Start
+from fabric.session.events import Answered, DeadLetter, Deliver, Heard, Input, Note, Output, Refuse, Seen, Start
 from fabric.session.session import Session, Settings
 from fabric.transport.ports import Receiver, Sender
 from fabric.transport.sockets import open_sockets
@@ -292,7 +292,10 @@ class _Counter:
     def refused(self, refusal: Refuse) -> None:
         raise SystemExit(refusal.detail)
 
-    def answered(self, ticket: int, error: str | None) -> None: ...
+    def answered(self, answer: Answered) -> None: ...
+
+    def buried(self, letter: DeadLetter) -> None:
+        raise SystemExit(letter.detail)
 
     def settled(self, tickets: Sequence[int]) -> None: ...
 

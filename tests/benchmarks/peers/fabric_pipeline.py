@@ -22,7 +22,7 @@ from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.directory import open_run_directory
-from fabric.session.events import Heard, Note, Output, Refuse, Seen
+from fabric.session.events import Answered, DeadLetter, Heard, Note, Output, Refuse, Seen
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
@@ -59,8 +59,11 @@ class Sink:
     def refused(self, refusal: Refuse) -> None:
         sys.exit(f"refused: {refusal.detail}")
 
-    def answered(self, ticket: int, error: str | None) -> None:
+    def answered(self, answer: Answered) -> None:
         pass
+
+    def buried(self, letter: DeadLetter) -> None:
+        sys.exit(f"buried: {letter.detail}")
 
     def settled(self, tickets: Sequence[int]) -> None:
         pass
