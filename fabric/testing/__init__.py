@@ -4,13 +4,14 @@ Read ``simulator``; ``faults`` for what may go wrong in it, ``processes`` for ho
 """
 
 from fabric.testing.faults import Crash, Faults, Slow, Stall, draw_faults
-from fabric.testing.processes import Process, ProcessRecord, Runner
+from fabric.testing.processes import Phase, Process, ProcessRecord, Runner
 from fabric.testing.seeded import run_seeded
 from fabric.testing.simulator import Simulated, Watch, function_runner, python_runner, simulate
 
 __all__ = [
     "Crash",
     "Faults",
+    "Phase",
     "Process",
     "ProcessRecord",
     "Runner",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "reference", "run_case"]
+__all__ = ["FAULT_KINDS", "GRAPHS", "Digest", "Outcome", "faults_of", "prepared", "reference", "run_case"]
 
 import hashlib
 import random
 from collections import Counter, defaultdict
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args
 from zlib import crc32
 
 import msgspec
@@ -22,6 +22,7 @@ from fabric.session.events import Command, Event
 from fabric.session.settings import Settings
 from fabric.testing import (
     Faults,
+    Phase,
     Process,
     Runner,
     Simulated,
@@ -37,8 +38,8 @@ from fabric.wire.spec import WorkerSpec
 from plumb_agent.logs import Logger
 from plumb_agent.worker import open_ports, run_worker
 
-SETTINGS = Settings(restarts_max=1_000, redeliveries_max=1_000)
-"""No crash is one too many: what is looked for is what is lost on the way."""
+SETTINGS = Settings(grace_s=1_000.0, restarts_max=1_000, redeliveries_max=1_000)
+"""No crash is one too many, and no stall too long: what is looked for is what is lost on the way."""
 
 VIRTUAL_S_MAX = 100_000.0
 """Simulated time in which a run has to end. It would be hours; it takes none."""
@@ -161,6 +162,17 @@ def reference(graph_seed: int) -> Reference:
     return Reference({record.worker: record.steps for record in done.processes}, wrong_with(graph_seed, done))
 
 
+FAULT_KINDS = (
+    *get_args(Phase),
+    "with frames on their way",
+    "in a later process",
+    "with status 0",
+    "told late",
+    "stalled",
+)
+"""What is counted: the phase of each crash, what else was true of it, and what is none."""
+
+
 class Outcome(NamedTuple):
     """What came of one seed.
 
@@ -188,22 +200,27 @@ def run_case(seed: int, crashes: int = 3, graph_seed: int | None = None, watch: 
         graph_seed = seed % GRAPHS
     if wrong := reference(graph_seed).wrong:
         return Outcome(seed, graph_seed, [f"without faults: {text}" for text in wrong], Counter())
+    faults = faults_of(seed, crashes, graph_seed)
     try:
-        done = simulated(graph_seed, seed, faults_of(seed, crashes, graph_seed), watch)
+        done = simulated(graph_seed, seed, faults, watch)
     except trio.TooSlowError:
         return Outcome(seed, graph_seed, [f"has not ended after {VIRTUAL_S_MAX:g} simulated seconds"], Counter())
-    return Outcome(seed, graph_seed, wrong_with(graph_seed, done), hits(done))
+    return Outcome(seed, graph_seed, wrong_with(graph_seed, done), hits(faults, done))
 
 
-def hits(done: Simulated) -> Counter[str]:
+def hits(faults: Faults, done: Simulated) -> Counter[str]:
     """Count the faults that came true."""
     hit: Counter[str] = Counter()
+    late = {(crash.worker, crash.incarnation) for crash in faults.crashes if crash.told_after_s}
+    taken = {(record.worker, record.incarnation): record.steps for record in done.processes}
+    hit["stalled"] = sum(taken.get((stall.worker, stall.incarnation), 0) >= stall.step for stall in faults.stalls)
     for record in done.processes:
         if record.phase is not None:
             hit[record.phase] += 1
             hit["with frames on their way"] += record.cut > 0
             hit["in a later process"] += record.incarnation > 1
             hit["with status 0"] += record.status == 0
+            hit["told late"] += (record.worker, record.incarnation) in late
     return hit
 
 

@@ -1,8 +1,9 @@
 """Random graphs of all that a session has to keep apart, and what has to come out of them.
 
-A *place* does something to a message; a *way* leads from one place to another, for messages whose number it selects, and
-writes its name into the message's path. So no two messages with one id and one path exist: whatever is lost, doubled or
-joined with the wrong partner shows in what comes out, and so does order: what took one path comes out as it came in.
+A *place* does something to a message; a *way* leads from one place to another, for messages whose number it selects,
+and writes its name into the message's path. So no two messages with one id and one path exist: whatever is lost,
+doubled or joined with the wrong partner shows in what comes out, and so does order: what took one path comes out as it
+came in.
 
 ==========  ============================================================================================================
 place       what it does
@@ -25,6 +26,7 @@ import json
 import random
 from collections import Counter, deque
 from collections.abc import Iterator
+from itertools import pairwise
 from string import ascii_lowercase
 from typing import Any, NamedTuple
 
@@ -34,8 +36,8 @@ type R = { id: int, n: int, steps: int, path: string, seen: int, last: int }
 type H = { id: int, seen: int, last: int }
 """
 HERE = __name__
-MESSAGES_MAX = 600
-"""Messages at places in one run; a graph that makes more gets fewer inputs."""
+MESSAGES_MAX = 300
+"""Messages at places in one run; a graph that makes more gets fewer inputs, or fewer steps."""
 
 
 # --- what workers and agents do; python workers and scripts name these ------------------------------------------------
@@ -114,6 +116,7 @@ class Graph:
         for place in top:
             for _ in range(rng.randint(1, 3)):
                 self._way(rng, place, rng.choice([*top, *top, *top, "o"]))
+            self._way(rng, place, "o", rng.choice((1, 2, 2, 5)))  # what has been everywhere is to be seen
         entries = rng.sample(top, rng.randint(1, len(top)))
         while unreached := set(top) - self._reached(entries):
             entries.append(min(unreached))
@@ -121,9 +124,12 @@ class Graph:
         self.entries = [(rng.choice(ports), place) for place in entries]
         self.entries += [(port, rng.choice(top)) for port in ports if port not in {p for p, _ in self.entries}]
         number = rng.randint(3, 12)
-        while (inputs := self._inputs(ports, number)) and number > 1 and self._visits(inputs) > MESSAGES_MAX:
-            number //= 2
-        self.inputs = inputs
+        while self._visits(self._inputs(ports, number)) > MESSAGES_MAX:
+            if number > 3:
+                number //= 2
+            else:
+                self.steps_max -= 1
+        self.inputs = self._inputs(ports, number)
 
     def _inputs(self, ports: list[str], number: int) -> list[tuple[str, int]]:
         return [(ports[k % len(ports)], k + 1) for k in range(number)]
@@ -141,12 +147,13 @@ class Graph:
             for place in inner:
                 for _ in range(rng.randint(1, 2)):
                     self._way(rng, place, rng.choice([*inner, name]))
-            for one, other in zip(inner, inner[1:], strict=False):  # all can be reached
+            for one, other in pairwise(inner):  # all can be reached
                 self._way(rng, one, other)
+            self._way(rng, inner[-1], name, rng.choice((1, 1, 2)))
         return name
 
-    def _way(self, rng: random.Random, source: str, target: str) -> None:
-        modulus = rng.choice((2, 3, 4))
+    def _way(self, rng: random.Random, source: str, target: str, modulus: int = 0) -> None:
+        modulus = modulus or rng.choice((1, 2, 2, 3, 4))
         letter = ascii_lowercase[len(self.ways) % 26] + "'" * (len(self.ways) // 26)
         self.ways.append(Way(letter, source, modulus, rng.randrange(modulus), target))
 
@@ -253,7 +260,7 @@ class Graph:
         while at:
             place, message, steps = at.popleft()
             visits += 1
-            if visits > 4 * MESSAGES_MAX:
+            if visits > MESSAGES_MAX:
                 break
             for result in self._done(place, message):
                 at.extend(self._onward(place, result, steps, out))
