@@ -9,7 +9,8 @@ from __future__ import annotations
 __all__ = ["STATUSES", "Crash", "Faults", "Slow", "Stall", "draw_faults"]
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -85,32 +86,46 @@ class Faults(msgspec.Struct, frozen=True):
     input_s: float = 0.0
 
 
+class Lived(Protocol):
+    """What has to be known of a process: see :class:`~fabric.testing.processes.ProcessRecord`."""
+
+    @property
+    def worker(self) -> str:
+        """Whose it was."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """How many it took."""
+        ...
+
+    @property
+    def trusted(self) -> int:
+        """From which on it cannot be said not to have started."""
+        ...
+
+
 STATUSES = (-9, -9, -11, -15, 0, 1, 3)
 """How processes end that nobody expected to. 0 is one of them: it has not ended its output."""
 
-FIRST_STEP = 4
-"""Announcement, probe, probe: a first process that dies before it has taken these steps ends the session."""
 
-
-def draw_faults(seed: int, steps: Mapping[str, int], crashes: int = 3) -> Faults:
-    """Return faults by chance.
+def draw_faults(seed: int, processes: Iterable[Lived], crashes: int = 3) -> Faults:
+    """Return faults by chance, none of which ends the session: a first process that dies at its start would.
 
     Args:
         seed: the same seed, the same faults.
-        steps: how many each worker takes if nothing goes wrong.
-        crashes: how many there are at most; fewer come true if a worker has no such step, or no such process.
+        processes: those of a run in which nothing goes wrong.
+        crashes: how many there are at most; fewer come true if there is no such process, or it has no such step.
     """
     rng = random.Random(seed)
-    workers = sorted(name for name, taken in steps.items() if taken >= FIRST_STEP)
-    died: dict[str, int] = {}
-    planned = []
+    lives = {lived.worker: range(lived.trusted, lived.steps + 1) for lived in processes if lived.trusted}
+    workers = sorted(lives)
+    planned: list[Crash] = []
     for _ in range(crashes if workers else 0):
         worker = rng.choice(workers)
-        incarnation = died[worker] = died.get(worker, 0) + 1
-        if incarnation == 1:
-            step = rng.randint(FIRST_STEP, steps[worker])
-        else:  # what comes again for it comes at once
-            step = rng.randint(0, rng.choice((4, 10, steps[worker])))
+        incarnation = 1 + sum(crash.worker == worker for crash in planned)
+        soon = rng.randint(0, rng.choice((4, 10, lives[worker][-1])))  # what comes again for it comes at once
+        step = rng.choice(lives[worker]) if incarnation == 1 else soon
         planned.append(
             Crash(
                 worker,
@@ -122,7 +137,7 @@ def draw_faults(seed: int, steps: Mapping[str, int], crashes: int = 3) -> Faults
             )
         )
     stalls = tuple(
-        Stall(worker, rng.randint(FIRST_STEP, steps[worker]), rng.uniform(1, 300), rng.randint(1, 2))
+        Stall(worker, rng.choice(lives[worker]), rng.uniform(1, 300), rng.randint(1, 2))
         for worker in workers
         if rng.random() < 0.1
     )

@@ -21,7 +21,7 @@ from fabric.transport.ports import Receiver, Sender
 from fabric.wire.codec import decode, split
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import encode_json
-from fabric.wire.spec import OUTPUT_PORTS, WorkerSpec
+from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerSpec
 
 Phase: TypeAlias = Literal["before_ready", "idle", "in_message", "before_marker", "in_control", "in_drain", "after_end"]
 """What a process was at when it died: it had not returned its probe; nothing; a message, without an answer so far;
@@ -35,6 +35,7 @@ class ProcessRecord(msgspec.Struct, frozen=True):
     Attributes:
         worker, incarnation: whose it is.
         steps: how many it took.
+        trusted: which of them was the first that shows it that it was trusted, for its probe had arrived; 0: none.
         status: how it ended.
         phase: what it was at when a fault killed it; ``None``: none did.
         cut: frames that it had sent and nobody will read.
@@ -43,6 +44,7 @@ class ProcessRecord(msgspec.Struct, frozen=True):
     worker: str
     incarnation: int
     steps: int
+    trusted: int
     status: int
     phase: Phase | None = None
     cut: int = 0
@@ -93,7 +95,9 @@ class Process:
         """What became of it, if it is gone."""
         if self._status is None:
             return None
-        return ProcessRecord(self._plan.name, self._incarnation, len(self._log), self._status, self._phase, self._cut)
+        name, number = self._plan.name, self._incarnation
+        steps, trusted = len(self._log), _trusted_at(self._log)
+        return ProcessRecord(name, number, steps, trusted, self._status, self._phase, self._cut)
 
     # --- its life ---
 
@@ -258,6 +262,16 @@ class _ProcessReceiver:
 
     def close(self) -> None:
         self._receiver.close()
+
+
+def _trusted_at(log: list[tuple[str, bytes]]) -> int:
+    """Return the number of the first frame that was received behind a frame that was sent on ``output``."""
+    probed = False
+    for number, (port, _) in enumerate(log, 1):
+        if probed and port in INPUT_PORTS:
+            return number
+        probed |= port == "output"
+    return 0
 
 
 def _phase_of(log: list[tuple[str, bytes]]) -> Phase:

@@ -138,7 +138,8 @@ def written_command(command: Command) -> str:
         case Observed(heard):
             return " | ".join(f"heard {one.label} {one.topic} {one.payload.decode()}" for one in heard)
         case Finish(exit_code, losses, error):
-            return f"finish {exit_code} {_fields(losses)}{'' if error is None else f' {error[0]} {_json(error[1])}'}"
+            told = [] if error is None else [error[0], _json(error[1])]
+            return " ".join(["finish", str(exit_code), *filter(None, [_fields(losses)]), *told])
 
 
 def _fields(struct: msgspec.Struct) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["MemoryTransport"]
 
-import math
 from collections import defaultdict, deque
 from collections.abc import Callable
 
@@ -70,7 +69,10 @@ class _Receiver(_End):
         await trio.lowlevel.checkpoint()
         frames = self._pipe.frames
         while not self._closed and not (frames and frames[0][0] <= trio.current_time()):
-            with trio.CancelScope(deadline=frames[0][0] if frames else math.inf):
+            if frames:
+                with trio.CancelScope(deadline=frames[0][0]):
+                    await self._pipe.readers.park()
+            else:
                 await self._pipe.readers.park()
         if self._closed:
             raise TransportClosed(self._endpoint)

@@ -24,6 +24,7 @@ from fabric.testing import (
     Faults,
     Phase,
     Process,
+    ProcessRecord,
     Runner,
     Simulated,
     Watch,
@@ -149,9 +150,9 @@ def simulated(graph_seed: int, seed: int, faults: Faults, watch: Watch | None = 
 
 
 class Reference(NamedTuple):
-    """What a graph does without faults: the steps of each worker, and what is wrong even then."""
+    """What a graph does without faults: its processes, and what is wrong even then."""
 
-    steps: dict[str, int]
+    processes: tuple[ProcessRecord, ...]
     wrong: list[str]
 
 
@@ -159,7 +160,7 @@ class Reference(NamedTuple):
 def reference(graph_seed: int) -> Reference:
     """Run a graph without faults."""
     done = simulated(graph_seed, graph_seed, Faults())
-    return Reference({record.worker: record.steps for record in done.processes}, wrong_with(graph_seed, done))
+    return Reference(done.processes, wrong_with(graph_seed, done))
 
 
 FAULT_KINDS = (
@@ -191,7 +192,7 @@ class Outcome(NamedTuple):
 
 def faults_of(seed: int, crashes: int, graph_seed: int) -> Faults:
     """Return what goes wrong in the run with this seed."""
-    return draw_faults(seed, reference(graph_seed).steps, crashes)
+    return draw_faults(seed, reference(graph_seed).processes, crashes)
 
 
 def run_case(seed: int, crashes: int = 3, graph_seed: int | None = None, watch: Watch | None = None) -> Outcome:
@@ -234,7 +235,7 @@ def wrong_with(graph_seed: int, done: Simulated) -> list[str]:
     if losses.lost or losses.dead_lettered or losses.unpaired or done.refusals:
         wrong.append(f"losses: {losses}; {len(done.refusals)} refused")
     out = [_moved(payload) for port, payload in done.outputs if port == "o"]
-    expected = graph.direct()
+    expected = graph.direct
     if missing := expected - Counter(out):
         wrong.append(f"{missing.total()} outputs are missing: {_some(missing)}")
     if surplus := Counter(out) - expected:

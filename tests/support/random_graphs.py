@@ -26,6 +26,7 @@ import json
 import random
 from collections import Counter, deque
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from string import ascii_lowercase
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ type R = { id: int, n: int, steps: int, path: string, seen: int, last: int }
 type H = { id: int, seen: int, last: int }
 """
 HERE = __name__
-MESSAGES_MAX = 300
+MESSAGES_MAX = 200
 """Messages at places in one run; a graph that makes more gets fewer inputs, or fewer steps."""
 
 
@@ -60,8 +61,8 @@ def spread(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def answer(text: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
     """What an agent answers: the message, how many it has answered before, and the id of the last of these."""
-    before = [json.loads(message["content"]) for message in messages[:-1] if message["role"] == "user"]
-    return step(json.loads(text)) | {"seen": len(before), "last": before[-1]["id"] if before else 0}
+    before = [message["content"] for message in messages[:-1] if message["role"] == "user"]
+    return step(json.loads(text)) | {"seen": len(before), "last": json.loads(before[-1])["id"] if before else 0}
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------
@@ -241,8 +242,9 @@ class Graph:
 
     # --- by a direct computation ---
 
+    @cached_property
     def direct(self) -> Counter[Moved]:
-        """Count what has to come out."""
+        """What has to come out, counted."""
         return self._followed(self.inputs)[0]
 
     def _visits(self, inputs: list[tuple[str, int]]) -> int:
