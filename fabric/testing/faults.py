@@ -122,7 +122,7 @@ def draw_faults(seed: int, processes: Iterable[Lived], crashes: int = 3) -> Faul
     workers = sorted(lives)
     planned: list[Crash] = []
     for _ in range(crashes if workers else 0):
-        worker = rng.choice(workers)
+        worker = planned[-1].worker if planned and rng.random() < 0.3 else rng.choice(workers)
         incarnation = 1 + sum(crash.worker == worker for crash in planned)
         soon = rng.randint(0, rng.choice((4, 10, lives[worker][-1])))  # what comes again for it comes at once
         step = rng.choice(lives[worker]) if incarnation == 1 else soon

@@ -247,6 +247,15 @@ def wrong_with(graph_seed: int, done: Simulated) -> list[str]:
     for name in graph.agents:
         said = [History(**msgspec.json.decode(payload)) for port, payload in done.outputs if port == f"h_{name}"]
         wrong += _wrong_history(name, said)
+        if name in graph.heard:
+            told = [msgspec.json.decode(payload)["id"] for port, payload in done.outputs if port == f"t_{name}"]
+            if told != [history.id for history in said]:
+                wrong.append(f"{name} told {told} of {[history.id for history in said]}")
+    for name in graph.asked:
+        replies = sum(port == f"k_{name}" for port, _ in done.outputs)
+        crashed = any(record.worker == name and record.phase is not None for record in done.processes)
+        if replies < graph.requests or (replies > graph.requests and not crashed):
+            wrong.append(f"{name} was asked {graph.requests} times, and answered {replies} times")
     if sorted(done.settled) != list(range(1, len(graph.inputs) + 1)):
         wrong.append(f"settled: {done.settled}")
     return wrong

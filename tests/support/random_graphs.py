@@ -11,7 +11,8 @@ place       what it does
 step        a map
 worker      a python worker, one output for each message
 spread      a python worker, 0 to 2 outputs
-agent       an agent that remembers: it answers with how many messages it has seen before, and the last of them
+agent       an agent that remembers: it answers with how many messages it has seen before, and the last of them; the
+            graph may read its telemetry, and ask for its memory each time that a message comes in
 diamond     a worker, a copy, something on both sides, a barrier that lets through what are two sides of one message
 body        a nested body with places of its own, and loops among them
 channels    a worker that is spawned, on channels
@@ -35,6 +36,8 @@ MODULUS = 97
 TYPES = """type M = { id: int, n: int, steps: int, path: string }
 type R = { id: int, n: int, steps: int, path: string, seen: int, last: int }
 type H = { id: int, seen: int, last: int }
+type T = { id: int }
+type K = { kind: string }
 """
 HERE = __name__
 MESSAGES_MAX = 200
@@ -101,6 +104,8 @@ class Graph:
         places: kind by name; those of a body have its name before theirs.
         inputs: ids of the messages by boundary input.
         steps_max: after so many places a message leaves.
+        heard: agents whose telemetry is read.
+        asked: agents that are asked for their memory, and for an acknowledgement, at every message of the first input.
     """
 
     def __init__(self, seed: int) -> None:
@@ -108,6 +113,8 @@ class Graph:
         self.places: dict[str, str] = {}
         self.ways: list[Way] = []
         self.sides: dict[str, tuple[str, str]] = {}
+        self.heard: list[str] = []
+        self.asked: list[str] = []
         self.inner: dict[str, list[str]] = {}
         self.steps_max = rng.randint(4, 9)
         kinds = ("step", "step", "worker", "worker", "spread", "agent", "diamond", "body", "channels")
@@ -137,6 +144,9 @@ class Graph:
 
     def _place(self, rng: random.Random, name: str, kind: str) -> str:
         self.places[name] = kind
+        if kind == "agent":
+            self.heard += [name] * rng.randint(0, 1)
+            self.asked += [name] * rng.randint(0, 1)
         if kind == "diamond":
             self.sides[name] = rng.choice(
                 [("worker", "worker"), ("worker", "step"), ("step", "worker"), ("step", "step")]
@@ -176,8 +186,9 @@ class Graph:
         bodies = [self._body(name) for name in self.inner]
         top = [name for name in self.places if not any(name in inner for inner in self.inner.values())]
         ports = sorted({port for port, _ in self.entries})
-        said = [f"h_{agent}" for agent in self.agents]
-        outputs = ["!M", *("!H" for _ in said)]
+        said = {f"h_{agent}": "!H" for agent in self.agents}
+        said |= {f"t_{agent}": "!T" for agent in self.heard} | {f"k_{agent}": "!K" for agent in self.asked}
+        outputs = ["!M", *said.values()]
         types = f"({', '.join('!int' for _ in ports)}) -> ({', '.join(outputs)})"
         types = types.replace("(!int)", "!int").replace("(!M)", "!M")
         lines = [TYPES, *self._declared(top), *bodies]
@@ -189,6 +200,13 @@ class Graph:
         ]
         lines += self._wired(top, "o")
         lines += [f"  {agent} ; map({{id: id, seen: seen, last: last}}) ; h_{agent}" for agent in self.agents]
+        lines += [
+            f'  {agent}@telemetry ; filter(kind = "output") ; map({{id: content.id}}) ; t_{agent}'
+            for agent in self.heard
+        ]
+        for agent in self.asked:
+            lines.append(f"  {ports[0]} ; map({{get_memory: true, resume: true}}) ; {agent}@ctrl_in")
+            lines.append(f'  {agent}@ctrl_out ; filter(kind = "resume_ack") ; map({{kind: kind}}) ; k_{agent}')
         return "\n".join([*lines, "}"])
 
     def _body(self, name: str) -> str:
@@ -208,7 +226,8 @@ class Graph:
                 case "spread":
                     yield f'let {name} : !M -> !M = python {{ call: "{HERE}:spread" }}'
                 case "agent":
-                    yield f'let {name} : !M -> !R = agent {{ provider: "scripted" script: "{HERE}:answer" }}'
+                    takes = "(!M, !{ get_memory: bool, resume: bool })" if name in self.asked else "!M"
+                    yield f'let {name} : {takes} -> !R = agent {{ provider: "scripted" script: "{HERE}:answer" }}'
                 case "diamond":
                     yield f"let {name}_head : !M -> !M = {python}"
                     for side, kind in zip("lr", self.sides[name], strict=True):
@@ -241,6 +260,12 @@ class Graph:
         return f"{place}_out" if self.places[place] == "channels" else place
 
     # --- by a direct computation ---
+
+    @property
+    def requests(self) -> int:
+        """How often an agent is asked for an acknowledgement."""
+        first = min(port for port, _ in self.entries)
+        return sum(port == first for port, _ in self.inputs)
 
     @cached_property
     def direct(self) -> Counter[Moved]:
