@@ -10,6 +10,9 @@ from random_graphs import Graph
 
 BLOCK = 10
 FIRST_SEEDS = range(0, 100, BLOCK)
+SMALL = 20
+"""Visits of messages at places, in a graph of which many runs take no time."""
+
 ROUNDS = 3
 """Runs of each graph, each with other faults."""
 
@@ -30,11 +33,13 @@ def test_nothing_is_lost_doubled_or_reordered_by_crashes(first: int):
 
 
 def test_every_kind_of_fault_comes_true():
-    """In a few hundred runs, or some of what the runs are for is not tried any more."""
+    """In a few hundred runs of one graph, or some of what the runs are for is not tried any more."""
+    small = (seed for seed in range(GRAPHS) if (graph := Graph(seed)).agents and graph.visits < SMALL)
+    graph_seed = next(seed for seed in small if "worker" in Graph(seed).places.values())
     hit: Counter[str] = Counter()
     seed = 0
     while missing := set(FAULT_KINDS) - hit.keys():
-        hit += run_case(seed).hit
+        hit += run_case(seed, graph_seed=graph_seed).hit
         seed += 1
         assert seed < 400, missing
 

@@ -272,6 +272,11 @@ class Graph:
         """What has to come out, counted."""
         return self._followed(self.inputs)[0]
 
+    @property
+    def visits(self) -> int:
+        """How often a message is at a place."""
+        return self._visits(self.inputs)
+
     def _visits(self, inputs: list[tuple[str, int]]) -> int:
         return self._followed(inputs)[1]
 
