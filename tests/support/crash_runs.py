@@ -19,7 +19,7 @@ from random_graphs import Graph, History, Moved
 
 from fabric.plan.plan import Plan
 from fabric.session.events import Command, Event
-from fabric.session.settings import Settings
+from fabric.session.settings import Settings, WorkerSettings
 from fabric.testing import (
     Faults,
     Phase,
@@ -41,6 +41,17 @@ from plumb_agent.worker import open_ports, run_worker
 
 SETTINGS = Settings(grace_s=1_000.0, restarts_max=1_000, redeliveries_max=1_000)
 """No crash is one too many, and no stall too long: what is looked for is what is lost on the way."""
+
+QUEUES = (1, 2, 10, SETTINGS.queue)
+"""How many messages may wait in a place: with one, whatever can wait for another does."""
+
+
+def settings_of(seed: int, plan: Plan) -> Settings:
+    """Return how the run with this seed is run: bounds, and for whom silence is the end."""
+    rng = random.Random(f"settings {seed}")
+    impatient = {worker.name: WorkerSettings(idle_timeout_s=60.0) for worker in plan.workers if rng.random() < 0.2}
+    return msgspec.structs.replace(SETTINGS, queue=rng.choice(QUEUES), workers=impatient)
+
 
 VIRTUAL_S_MAX = 100_000.0
 """Simulated time in which a run has to end. It would be hours; it takes none."""
@@ -135,7 +146,9 @@ def prepared(graph_seed: int) -> tuple[Graph, Plan]:
     return graph, plan_of(graph.text())
 
 
-def simulated(graph_seed: int, seed: int, faults: Faults, watch: Watch | None = None) -> Simulated:
+def simulated(
+    graph_seed: int, seed: int, faults: Faults, settings: Settings = SETTINGS, watch: Watch | None = None
+) -> Simulated:
     """Run a graph."""
     graph, plan = prepared(graph_seed)
     inputs = [(port, str(id_).encode()) for port, id_ in graph.inputs]
@@ -143,7 +156,7 @@ def simulated(graph_seed: int, seed: int, faults: Faults, watch: Watch | None = 
     async def run() -> Simulated:
         with trio.fail_after(VIRTUAL_S_MAX):
             return await simulate(
-                plan, inputs, runners=RUNNERS, settings=SETTINGS, seed=seed, faults=faults, watch=watch
+                plan, inputs, runners=RUNNERS, settings=settings, seed=seed, faults=faults, watch=watch
             )
 
     return run_seeded(run, seed)
@@ -203,7 +216,7 @@ def run_case(seed: int, crashes: int = 3, graph_seed: int | None = None, watch: 
         return Outcome(seed, graph_seed, [f"without faults: {text}" for text in wrong], Counter())
     faults = faults_of(seed, crashes, graph_seed)
     try:
-        done = simulated(graph_seed, seed, faults, watch)
+        done = simulated(graph_seed, seed, faults, settings_of(seed, prepared(graph_seed)[1]), watch)
     except trio.TooSlowError:
         return Outcome(seed, graph_seed, [f"has not ended after {VIRTUAL_S_MAX:g} simulated seconds"], Counter())
     return Outcome(seed, graph_seed, wrong_with(graph_seed, done), hits(faults, done))
