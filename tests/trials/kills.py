@@ -176,7 +176,9 @@ def _strike(command: Command, folder: Folder, planned: list[Blow], *, stop: bool
             expect(len(folder.processes()) > len(WORKERS), "the processes of the session are not seen")
         while opened and planned and len(command.outputs) >= planned[0].after:
             due.append((now_s + planned[0].delay_s, planned.pop(0).worker))
-        for blow in [blow for blow in due if blow[0] <= now_s and blow[1] in command.pids]:
+        for blow in [blow for blow in due if blow[0] <= now_s]:
+            if blow[1] not in command.pids:  # the next process of it is struck
+                continue
             pid = command.pids[blow[1]] if stop else command.pids.pop(blow[1])  # killed once
             due.remove(blow)
             try:
