@@ -477,9 +477,10 @@ class Session:
         if told and self._settings.refusal_ends:
             self._fail(failure)
             return
-        if message is not None and (told or deaths >= worker.redeliveries_max):
-            self._traffic.poisoned(worker, message, failure.message, max(deaths, 1), event.stderr)
-        in_s = worker.supervisor.crashed(self._now_s, answered=worker.answered)
+        poisoned = message is not None and (told or deaths >= worker.redeliveries_max)
+        if message is not None and poisoned:
+            self._traffic.poisoned(worker, message, failure.message, deaths, event.stderr)
+        in_s = worker.supervisor.crashed(self._now_s, sound=worker.answered or poisoned)
         if in_s is None:
             often = f"; it has crashed {worker.supervisor.crashes} times in {self._settings.restart_period_s:g} s"
             self._fail(msgspec.structs.replace(failure, message=failure.message + often))

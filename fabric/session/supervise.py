@@ -43,12 +43,12 @@ class Supervisor:
         """How many the period had at the last crash."""
         return len(self._crashes)
 
-    def crashed(self, now_s: float, *, answered: bool) -> float | None:
+    def crashed(self, now_s: float, *, sound: bool) -> float | None:
         """Return in how many seconds it is to be started again; ``None``: it crashes too often.
 
         Args:
             now_s: by the session's clock.
-            answered: whether this process had answered anything.
+            sound: whether this process had answered anything, or what it died of is not given to another.
         """
         settings = self._settings
         self._crashes.append(now_s)
@@ -56,7 +56,7 @@ class Supervisor:
             self._crashes.popleft()
         if len(self._crashes) > settings.restarts_max:
             return None
-        self._in_a_row = 1 if answered else self._in_a_row + 1
+        self._in_a_row = 1 if sound else self._in_a_row + 1
         in_s = min(settings.backoff_s * 2.0 ** (self._in_a_row - 1), settings.backoff_max_s)
         self.due, self.due_s = True, now_s + in_s
         return in_s

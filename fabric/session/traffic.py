@@ -481,7 +481,8 @@ class Traffic:
         level: Level = "error",
     ) -> None:
         self.losses.dead_lettered += 1
-        self._out.note(level, "message.dead_lettered", worker=worker, reason=cause, detail=detail)
+        inputs = list(message.tickets)
+        self._out.note(level, "message.dead_lettered", worker=worker, reason=cause, detail=detail, inputs=inputs)
         letter = DeadLetter(worker, message.payload, cause, detail, attempts, stderr, message.trace_id, message.tickets)
         self._out.do(Buried(letter))
         if message.traces:

@@ -34,17 +34,17 @@ RESTART = TimerFired(("restart", "f"))
 def test_the_wait_doubles_while_nothing_is_answered():
     """Up to its maximum; one that has answered something is taken for sound."""
     supervisor = Supervisor(Settings(restarts_max=99, backoff_s=0.5, backoff_max_s=3.0))
-    assert [supervisor.crashed(0.0, answered=False) for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
-    assert supervisor.crashed(0.0, answered=True) == 0.5
-    assert supervisor.crashed(0.0, answered=False) == 1.0
+    assert [supervisor.crashed(0.0, sound=False) for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
+    assert supervisor.crashed(0.0, sound=True) == 0.5
+    assert supervisor.crashed(0.0, sound=False) == 1.0
 
 
 def test_crashes_count_for_so_long_only():
     """Three in a minute are borne, a fourth is not; one that was a minute ago is forgotten."""
     supervisor = Supervisor(Settings(restarts_max=3, restart_period_s=60.0))
-    assert [supervisor.crashed(at_s, answered=True) for at_s in (0.0, 1.0, 2.0)] == [0.5, 0.5, 0.5]
-    assert supervisor.crashed(60.0, answered=True) == 0.5
-    assert supervisor.crashed(60.5, answered=True) is None
+    assert [supervisor.crashed(at_s, sound=True) for at_s in (0.0, 1.0, 2.0)] == [0.5, 0.5, 0.5]
+    assert supervisor.crashed(60.0, sound=True) == 0.5
+    assert supervisor.crashed(60.5, sound=True) is None
 
 
 def test_what_was_not_acknowledged_goes_to_the_next_process_first():
@@ -107,7 +107,7 @@ def test_a_message_that_kills_its_worker_again_and_again_is_a_dead_letter():
     assert buried.letter == DeadLetter("f", b"1", "poison", why, 2, ("segmentation fault",), trace, (1,))
     assert Refuse("dead_lettered", why, "f", (1,)) in commands
     assert commands[-1] == Settled([1])
-    run(RESTART, 2.0)
+    run(RESTART, 1.5)
     assert sent(run.ready(3)) == [b"2", "ack/f/3/1"]
     run.frames(out(20), ack(1, 3))
     run(InputClosed())
