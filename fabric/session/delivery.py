@@ -132,6 +132,7 @@ class Delivery:
         self.forward: deque[Message] = deque()
         self._unacked: deque[Unacked] = deque()
         self._committed = self._answered_before = 0
+        self._suspects = 0
         self._suspect: Message | None = None
         self._deaths = 0
         self.begin(incarnation)
@@ -144,6 +145,7 @@ class Delivery:
         self._prefix = f"ack/{self.worker}/{incarnation}/"
         self._marker_prefix = payload_of(encode(Marker("fabric", self._prefix)))
         again = len(self._unacked)
+        self._suspects = max(0, self._suspects - self._committed)
         self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))
         self._unacked.clear()
         self._answered_before += self._committed
@@ -205,7 +207,8 @@ class Delivery:
         Args:
             admit: whether a message from outside may enter the worker's loop.
         """
-        if not self.may_send or len(self._unacked) >= self._window:
+        window = 1 if self._committed < self._suspects else self._window
+        if not self.may_send or len(self._unacked) >= window:
             return None
         queue = self._feedback or (self.forward if admit else None)
         if not queue:
@@ -221,6 +224,8 @@ class Delivery:
         if not self.may_send:
             return taken
         sent, window, wide_window = len(self._unacked), self._window, self._wide_window
+        if self._committed < self._suspects:
+            window = wide_window = 1
         for queue in (self._feedback, self.forward):
             while queue and sent < wide_window:
                 if sent >= window and len(queue[0].payload) > SMALL_BYTES:
@@ -317,7 +322,11 @@ class Delivery:
         return committed
 
     def crashed(self, span_id: bytes = b"") -> tuple[Message | None, int]:
-        """The process is gone. Return the message that it died of, as far as can be told, and how many died of it.
+        """The process is gone. Return the message that it died of, as far as can be told, and how many died with it.
+
+        A process that is killed takes answers along, so it is not seen which of its messages it was at work on. All of
+        them are suspects, and the next processes get these one at a time: an innocent one is answered, the other
+        one is alone when it kills again.
 
         Args:
             span_id: of the message, if the process has said which it was. Else it is the oldest that it had: workers
@@ -328,13 +337,19 @@ class Delivery:
         if not had:  # it died of nothing that it was given
             return None, 0
         suspect = (named or had)[0]
-        self._deaths = self._deaths + 1 if suspect is self._suspect else 1
+        if suspect is self._suspect:
+            self._deaths += 1
+        else:  # if others died of it or of what was before it, one had it as well
+            self._deaths = 2 if self._committed < self._suspects else 1
         self._suspect = suspect
+        if not named:
+            self._suspects = max(self._suspects, self._committed + len(had))
         return suspect, self._deaths
 
     def remove(self, message: Message) -> None:
         """Take a message back that the worker had; no other process of it gets it."""
         self._unacked = deque(unacked for unacked in self._unacked if unacked.message is not message)
+        self._suspects = max(0, self._suspects - 1)
 
     def give_up(self) -> list[Message]:
         """Take back what the worker has and did not acknowledge; it does not go to another process."""
