@@ -28,6 +28,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,7 +135,7 @@ def check_outputs(lines: list[bytes], messages: int) -> None:
 def check_left(folder: Folder) -> float:
     """Check that nothing is left; return how long the last process took to end behind its coordinator."""
     gone_s = folder.wait_gone(GONE_S)
-    expect(folder.sockets() == [], f"left in the place for sockets: {folder.sockets()}")
+    expect(folder.left() == [], f"left: {folder.left()}")
     left = {path.name for path in folder.path.iterdir()} - {*FILES, "input.jsonl", ".fabric", "__pycache__"}
     expect(not left, f"left in the project: {left}")
     return gone_s
@@ -253,13 +254,13 @@ def try_once(how: str, seed: int, messages: int = MESSAGES) -> Run:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _attempt(how: str, seed: int, messages: int) -> Run | str:
+def _attempt(how: str, messages: int, seed: int) -> tuple[int, Run | str]:
     try:
-        return try_once(how, seed, messages)
+        return seed, try_once(how, seed, messages)
     except Broken as broken:
-        return str(broken)
+        return seed, str(broken)
     except Exception:  # noqa: BLE001 - whatever it is, the other runs are made
-        return traceback.format_exc()
+        return seed, traceback.format_exc()
 
 
 def main() -> None:
@@ -275,27 +276,32 @@ def main() -> None:
     broken: list[int] = []
     seeds = range(options.seed, options.seed + options.runs)
     with ThreadPoolExecutor(options.jobs) as pool:
-        for seed, run in zip(seeds, pool.map(lambda seed: _attempt(options.how, seed, options.messages), seeds)):
+        for seed, run in pool.map(partial(_attempt, options.how, options.messages), seeds):
             if isinstance(run, Run):
                 runs.append(run)
                 continue
             broken.append(seed)
             again = f"{sys.argv[0]} --how {options.how} --messages {options.messages} --seed {seed} --runs 1"
             print(f"seed {seed}: {run}\nagain: {sys.executable} {again}", flush=True)
-    struck = sum((run.blows for run in runs), Counter())
     print(
         f"{options.how}: seeds {seeds.start} to {seeds.stop - 1}, {options.runs} runs of {options.messages} messages in"
         f" {time.monotonic() - began_s:.0f} s, {len(broken)} broken {broken or ''}"
     )
     if runs:
-        slowest = max(runs, key=lambda run: run.took_s)
-        print(
-            f"struck {sum(struck.values())} processes ({', '.join(f'{name} {struck[name]}' for name in sorted(struck))}),"
-            f" {sum(run.late for run in runs)} blows came too late; {sum(run.starts for run in runs)} starts again\n"
-            f"a run took {slowest.took_s:.1f} s at most; the last process was gone {max(run.gone_s for run in runs):.3f}"
-            " s after the coordinator at most"
-        )
+        print(summary(runs))
     sys.exit(bool(broken))
+
+
+def summary(runs: list[Run]) -> str:
+    """Return what was done in all, and what took longest."""
+    struck = sum((run.blows for run in runs), Counter[str]())
+    by_name = ", ".join(f"{name} {struck[name]}" for name in sorted(struck))
+    return (
+        f"struck {struck.total()} processes ({by_name}), {sum(run.late for run in runs)} blows came too late;"
+        f" {sum(run.starts for run in runs)} starts again\n"
+        f"a run took {max(run.took_s for run in runs):.1f} s at most;"
+        f" the last process was gone {max(run.gone_s for run in runs):.3f} s after the coordinator at most"
+    )
 
 
 if __name__ == "__main__":

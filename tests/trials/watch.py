@@ -33,20 +33,22 @@ class Folder:
     Attributes:
         path: where the program is, and where commands are run.
         runtime: where sockets are.
+        temporary: where temporary files are.
     """
 
     def __init__(self, path: Path, files: dict[str, str]) -> None:
         self.path = path / "project"
         self.runtime = path / "runtime"
-        self.path.mkdir()
-        self.runtime.mkdir()
+        self.temporary = path / "temporary"
+        for place in (self.path, self.runtime, self.temporary):
+            place.mkdir()
         for name, text in files.items():
             (self.path / name).write_text(text)
 
     def environment(self) -> dict[str, str]:
         """Return what commands are given: nothing of the caller's that could change what they do."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("PLUMB_", "FABRIC_"))}
-        return ours | {"XDG_RUNTIME_DIR": str(self.runtime)}
+        return ours | {"XDG_RUNTIME_DIR": str(self.runtime), "TMPDIR": str(self.temporary)}
 
     def command(self, *words: str, **how: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a command to its end."""
@@ -81,9 +83,10 @@ class Folder:
             expect(time.monotonic() < began_s + within_s, f"after {within_s:g} s these processes are left: {left}")
         return time.monotonic() - began_s
 
-    def sockets(self) -> list[str]:
-        """Return what is left in the place for sockets, beside the directory that all sessions of a user share."""
-        return [str(path) for path in self.runtime.rglob("*") if path.parent != self.runtime]
+    def left(self) -> list[str]:
+        """Return what is left of sockets and temporary files; the directory that a user's sessions share is not."""
+        sockets = [path for path in self.runtime.rglob("*") if path.parent != self.runtime]
+        return [str(path) for path in (*sockets, *self.temporary.rglob("*"))]
 
 
 class Command:
