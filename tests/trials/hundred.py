@@ -58,7 +58,6 @@ def run(folder: Folder, workers: int, messages: int) -> Result:
     read_fd, write_fd = os.pipe()
     began_s = time.monotonic()
     command = Command(folder, "run", "--log-level", "info", "main.plumb", stdin=read_fd)
-    os.close(read_fd)
     try:
         until_s = time.monotonic() + PATIENCE_S
         while len(command.ready) < workers:

@@ -1,6 +1,7 @@
 """Kill workers of a running session at random moments, and look whether anything is lost, doubled or out of order.
 
 .venv/bin/python tests/trials/kills.py                         # 300 runs; each kills 3 to 8 workers
+.venv/bin/python tests/trials/kills.py --how service           # the same, of a service with a client
 .venv/bin/python tests/trials/kills.py --how stop --runs 20    # stops them for five seconds instead
 .venv/bin/python tests/trials/kills.py --how coordinator       # kills the coordinator of a service instead
 .venv/bin/python tests/trials/kills.py --seed 4711 --runs 1    # one run again
@@ -8,7 +9,8 @@
 Real processes and sockets: three functions as workers, of which two lie on a loop that a message goes round once,
 twice or three times. Messages that go round equally often keep their order, whatever happens to the workers; so
 each of these three rows of outputs has to be exactly what it would be without kills. In the end there may be no
-process, no socket and no directory left.
+process, no socket and no directory left. In every other run workers are forked by a zygote, which may be killed too,
+and all workers with it.
 
 The moments are drawn from the seed: when so many outputs have come, and some milliseconds. What a worker is doing then
 depends on the machine.
@@ -36,6 +38,7 @@ from watch import PATIENCE_S, Broken, Command, Folder, expect
 
 MESSAGES = 5_000
 WORKERS = ("first", "second", "third")
+ZYGOTE = "zygote"
 ROUNDS = 3
 STOPPED_S = 5.0
 GONE_S = 2.0
@@ -62,23 +65,36 @@ def second(item):
 def third(item):
     return item | {{"trail": item["trail"] + "3"}}
 """,
-    # A message may be the one that is at work at every kill: that makes it no dead letter here.
-    "fabric.toml": "[run]\nrestarts = 1000\nredeliveries = 1000\n",
 }
+
+SETTINGS = """
+launch = "{launch}"
+[run]
+restarts = 1000
+redeliveries = 1000
+"""
+"""A message may be the one that is at work at every kill: that makes it no dead letter here."""
 
 
 class Blow(NamedTuple):
-    """Something that is done to a worker.
+    """Something that is done to a process.
 
     Attributes:
         after: how many outputs have come.
         delay_s: and how much later.
-        worker: to which.
+        target: a worker, or the process that forks them.
     """
 
     after: int
     delay_s: float
-    worker: str
+    target: str
+
+
+class Drawn(NamedTuple):
+    """What a seed stands for: how workers are started, and what is done to them, in the order of the outputs."""
+
+    launch: str
+    blows: list[Blow]
 
 
 class Run(NamedTuple):
@@ -99,13 +115,17 @@ class Run(NamedTuple):
     gone_s: float
 
 
-def blows(chance: random.Random, messages: int) -> list[Blow]:
-    """Draw what is done and when, in the order of the outputs."""
-    drawn = [
+def draw(seed: int, messages: int) -> Drawn:
+    """Return what a seed stands for."""
+    chance = random.Random(seed)
+    launch = chance.choice(["zygote", "spawn"])
+    blows = [
         Blow(chance.randrange(messages + 1), chance.choice([0.0, chance.random() * 0.05]), chance.choice(WORKERS))
         for _ in range(chance.randint(3, 8))
     ]
-    return sorted(drawn)
+    if launch == "zygote" and chance.random() < 0.2:  # there is one; what is started behind its end is spawned
+        blows.append(Blow(chance.randrange(messages + 1), 0.0, ZYGOTE))
+    return Drawn(launch, sorted(blows))
 
 
 def trail(number: int) -> str:
@@ -136,80 +156,166 @@ def check_left(folder: Folder) -> float:
     """Check that nothing is left; return how long the last process took to end behind its coordinator."""
     gone_s = folder.wait_gone(GONE_S)
     expect(folder.left() == [], f"left: {folder.left()}")
-    left = {path.name for path in folder.path.iterdir()} - {*FILES, "input.jsonl", ".fabric", "__pycache__"}
+    left = {path.name for path in folder.path.iterdir()} - {
+        *FILES,
+        "fabric.toml",
+        "input.jsonl",
+        ".fabric",
+        "__pycache__",
+    }
     expect(not left, f"left in the project: {left}")
     return gone_s
 
 
-def strike_workers(seed: int, folder: Folder, messages: int, *, stop: bool) -> Run:
+def strike_run(seed: int, folder: Folder, messages: int, *, stop: bool) -> Run:
     """Run a session whose workers are killed, or stopped for a while. Raises Broken."""
-    planned = blows(random.Random(seed), messages)
-    (folder.path / "input.jsonl").write_text("".join(f"{number}\n" for number in range(messages)))
+    drawn = draw(seed, messages)
     began_s = time.monotonic()
-    with (folder.path / "input.jsonl").open("rb") as lines:
-        command = Command(folder, "run", "--log-level", "info", "main.plumb", stdin=lines.fileno())
+    lines = prepare(folder, drawn, messages)
+    command = Command(folder, "run", "--log-level", "info", "main.plumb", stdin=lines)
     try:
-        done, late = _strike(command, folder, planned, stop=stop)
+        striker = Striker(folder, command, command, drawn.blows, stop=stop)
+        striker.work()
         code = command.end()
         expect(code == 0 and not command.complaints(), f"exit code {code}, it says {command.complaints()}")
-        check_outputs(command.outputs, messages)
-        gone_s = check_left(folder)
     finally:
         command.close()
-    again = sum(command.starts.values()) - len(WORKERS)
-    if not stop:
-        expect(again >= sum(done.values()) - len(WORKERS), f"{done} were killed, and {again} started again")
-    return Run(time.monotonic() - began_s, done, again, late, gone_s)
+    check_outputs(command.outputs, messages)
+    return striker.run(began_s)
 
 
-def _strike(command: Command, folder: Folder, planned: list[Blow], *, stop: bool) -> tuple[Counter[str], int]:
-    """Strike until all is done or the command has ended; return how often each was struck, and how often too late."""
-    due: list[tuple[float, str]] = []
-    stopped: list[tuple[float, int]] = []
-    done: Counter[str] = Counter()
-    opened = False
-    limit_s = time.monotonic() + PATIENCE_S
-    while True:
-        now_s = time.monotonic()
-        expect(now_s < limit_s, f"it does not end; {len(command.outputs)} outputs, last it said {command.said[-5:]}")
-        if not opened and command.ready == set(WORKERS):
-            opened = True
-            expect(len(folder.processes()) > len(WORKERS), "the processes of the session are not seen")
-        while opened and planned and len(command.outputs) >= planned[0].after:
-            due.append((now_s + planned[0].delay_s, planned.pop(0).worker))
-        for blow in [blow for blow in due if blow[0] <= now_s]:
-            if blow[1] not in command.pids:  # the next process of it is struck
+def strike_service(seed: int, folder: Folder, messages: int) -> Run:
+    """Kill workers of a service that a client sends to. Raises Broken."""
+    drawn = draw(seed, messages)
+    began_s = time.monotonic()
+    lines = prepare(folder, drawn, messages)
+    words = ["up", "--log-format", "json", "--log-level", "info", "--progress", "json"]
+    service = Command(folder, *words, "main.plumb")
+    client: Command | None = None
+    try:
+        until_s = time.monotonic() + PATIENCE_S
+        while service.ready != set(WORKERS):
+            expect(service.look(until_s), f"it does not start: {service.said}")
+        client = Command(folder, "send", stdin=lines)
+        striker = Striker(folder, service, client, drawn.blows, stop=False)
+        striker.work()
+        code = client.end()
+        expect(code == 0 and not client.said, f"send: exit code {code}, it says {client.said}")
+        service.process.send_signal(signal.SIGINT)
+        code = service.end()
+        expect(code == 0, f"up: exit code {code}, it says {service.said[-5:]}")
+    finally:
+        for command in filter(None, (client, service)):
+            command.close()
+    check_outputs(client.outputs, messages)
+    return striker.run(began_s)
+
+
+def prepare(folder: Folder, drawn: Drawn, messages: int) -> int:
+    """Write settings and input; return a descriptor of the input."""
+    (folder.path / "fabric.toml").write_text(SETTINGS.format(launch=drawn.launch))
+    path = folder.path / "input.jsonl"
+    path.write_text("".join(f"{number}\n" for number in range(messages)))
+    return os.open(path, os.O_RDONLY)
+
+
+class Striker:
+    """Strikes the workers of one session.
+
+    Args:
+        folder: where it runs.
+        session: tells of its workers.
+        client: has the outputs; its end is the end of the striking.
+        blows: what is to be done.
+        stop: processes are stopped for a while instead of killed.
+    """
+
+    def __init__(self, folder: Folder, session: Command, client: Command, blows: list[Blow], *, stop: bool) -> None:
+        self._folder = folder
+        self._session = session
+        self._client = client
+        self._planned = list(blows)
+        self._stop = stop
+        self._due: list[tuple[float, str]] = []
+        self._stopped: list[tuple[float, int]] = []
+        self._zygote: dict[str, int] = {}
+        self._done: Counter[str] = Counter()
+
+    def work(self) -> None:
+        """Strike until the client has ended. Raises Broken: it does not end."""
+        limit_s = time.monotonic() + PATIENCE_S
+        while self._session.ready != set(WORKERS):
+            expect(self._session.look(limit_s), f"it does not start: {self._session.said}")
+        processes = self._folder.processes()
+        expect(len(processes) > len(WORKERS), "the processes of the session are not seen")
+        zygotes = [pid for pid, words in processes.items() if "fabric.launch.zygote" in words]
+        self._zygote = dict(zip([ZYGOTE], zygotes, strict=False))
+        goes_on = True
+        while goes_on:
+            now_s = time.monotonic()
+            last = f"{len(self._client.outputs)} outputs, last it said {self._session.said[-5:]}"
+            expect(now_s < limit_s, f"it does not end; {last}")
+            while self._planned and len(self._client.outputs) >= self._planned[0].after:
+                blow = self._planned.pop(0)
+                self._due.append((now_s + blow.delay_s, blow.target))
+            self._strike_due(now_s)
+            self._let_go_on(now_s)
+            times = [at_s for at_s, target in self._due if self._find(target)] + [at_s for at_s, _ in self._stopped]
+            if self._session is not self._client:
+                self._session.look(0.0)
+                times.append(now_s + 0.01)
+            goes_on = self._client.look(min([*times, limit_s]))
+
+    def _find(self, target: str) -> int | None:
+        return (self._session.pids | self._zygote).get(target)
+
+    def _strike_due(self, now_s: float) -> None:
+        for blow in [blow for blow in self._due if blow[0] <= now_s]:
+            pid = self._find(blow[1])
+            if pid is None:  # the next process of it is struck
                 continue
-            pid = command.pids[blow[1]] if stop else command.pids.pop(blow[1])  # killed once
-            due.remove(blow)
-            try:
-                os.kill(pid, signal.SIGSTOP if stop else signal.SIGKILL)
-            except ProcessLookupError:  # it has ended this moment
-                continue
-            done[blow[1]] += 1
-            if stop:
-                stopped.append((now_s + STOPPED_S, pid))
-        for blow in [blow for blow in stopped if blow[0] <= now_s]:
-            stopped.remove(blow)
-            try:
-                os.kill(blow[1], signal.SIGCONT)
-            except ProcessLookupError:
-                continue
-        times = [at_s for at_s, worker in due if worker in command.pids] + [at_s for at_s, _ in stopped]
-        if not command.look(min([*times, limit_s])):
-            return done, len(due) + len(planned)
+            self._due.remove(blow)
+            if not self._stop:  # once
+                self._session.pids.pop(blow[1], None)
+                self._zygote.pop(blow[1], None)
+            if send_signal(pid, signal.SIGSTOP if self._stop else signal.SIGKILL):
+                self._done[blow[1]] += 1
+                self._stopped += [(now_s + STOPPED_S, pid)] * self._stop
+
+    def _let_go_on(self, now_s: float) -> None:
+        for stopped in [stopped for stopped in self._stopped if stopped[0] <= now_s]:
+            self._stopped.remove(stopped)
+            send_signal(stopped[1], signal.SIGCONT)
+
+    def run(self, began_s: float) -> Run:
+        """Return what the run was, when it is over. Raises Broken: something is left of it."""
+        again = sum(self._session.starts.values()) - len(WORKERS)
+        gone_s = check_left(self._folder)
+        late = len(self._due) + len(self._planned)
+        if not self._stop:  # one that has answered everything is not started again
+            killed = sum(self._done[name] for name in WORKERS)
+            expect(again >= killed - len(WORKERS), f"{self._done} were killed, and {again} started again")
+        return Run(time.monotonic() - began_s, self._done, again, late, gone_s)
+
+
+def send_signal(pid: int, number: int) -> bool:
+    """Return whether there was still somebody to get it."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def strike_coordinator(seed: int, folder: Folder, messages: int) -> Run:
     """Kill the coordinator of a service that is at work; its workers have to be gone within two seconds."""
     chance = random.Random(seed)
     began_s = time.monotonic()
+    lines = prepare(folder, draw(seed, messages), messages)
     up = folder.command("up", "-d", "main.plumb")
     expect(up.returncode == 0, f"up: exit code {up.returncode}, {up.stderr.decode()}")
     pid = json.loads((folder.path / ".fabric" / "run" / "project.json").read_text())["process"]["pid"]
-    (folder.path / "input.jsonl").write_text("".join(f"{number}\n" for number in range(messages)))
-    with (folder.path / "input.jsonl").open("rb") as lines:
-        client = Command(folder, "send", stdin=lines.fileno())
+    client = Command(folder, "send", stdin=lines)
     try:
         after = chance.randrange(messages // 2)
         until_s = time.monotonic() + PATIENCE_S
@@ -237,8 +343,9 @@ def strike_coordinator(seed: int, folder: Folder, messages: int) -> Run:
 
 
 HOW: dict[str, Callable[[int, Folder, int], Run]] = {
-    "kill": lambda seed, folder, messages: strike_workers(seed, folder, messages, stop=False),
-    "stop": lambda seed, folder, messages: strike_workers(seed, folder, messages, stop=True),
+    "kill": partial(strike_run, stop=False),
+    "service": strike_service,
+    "stop": partial(strike_run, stop=True),
     "coordinator": strike_coordinator,
 }
 
@@ -279,6 +386,8 @@ def main() -> None:
         for seed, run in pool.map(partial(_attempt, options.how, options.messages), seeds):
             if isinstance(run, Run):
                 runs.append(run)
+                if len(runs) % 50 == 0:
+                    print(f"{len(runs)} runs hold", flush=True)
                 continue
             broken.append(seed)
             again = f"{sys.argv[0]} --how {options.how} --messages {options.messages} --seed {seed} --runs 1"

@@ -157,7 +157,6 @@ def by_run(folder: Folder, seconds: float, first_s: float) -> Result:
     """Write to stdin without pause. Raises Broken."""
     read_fd, write_fd = os.pipe()
     command = Command(folder, "run", "--log-level", "info", "main.plumb", stdin=read_fd)
-    os.close(read_fd)
     try:
         wait_ready(command)
         pace = Pace(seconds)

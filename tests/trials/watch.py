@@ -99,6 +99,11 @@ class Command:
         pids: the last known process of each worker that has one.
         ready: the workers whose last process has been ready.
         starts: how often each worker was started.
+
+    Args:
+        folder: where it runs.
+        words: the command.
+        stdin: a descriptor, which is closed here.
     """
 
     def __init__(self, folder: Folder, *words: str, stdin: int = subprocess.DEVNULL) -> None:
@@ -110,6 +115,8 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        if stdin >= 0:
+            os.close(stdin)
         self.outputs: list[bytes] = []
         self.said: list[dict[str, Any]] = []
         self.pids: dict[str, int] = {}
