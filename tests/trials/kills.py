@@ -195,7 +195,7 @@ def strike_service(seed: int, folder: Folder, messages: int) -> Run:
     try:
         until_s = time.monotonic() + PATIENCE_S
         while service.ready != set(WORKERS):
-            expect(service.look(until_s), f"it does not start: {service.said}")
+            expect(service.look(until_s), f"it does not start: {service.said[-3:]}")
         client = Command(folder, "send", stdin=lines)
         striker = Striker(folder, service, client, drawn.blows, stop=False)
         striker.work()
@@ -245,7 +245,7 @@ class Striker:
         """Strike until the client has ended. Raises Broken: it does not end."""
         limit_s = time.monotonic() + PATIENCE_S
         while self._session.ready != set(WORKERS):
-            expect(self._session.look(limit_s), f"it does not start: {self._session.said}")
+            expect(self._session.look(limit_s), f"it does not start: {self._session.said[-3:]}")
         processes = self._folder.processes()
         expect(len(processes) > len(WORKERS), "the processes of the session are not seen")
         zygotes = [pid for pid, words in processes.items() if "fabric.launch.zygote" in words]

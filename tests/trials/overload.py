@@ -279,7 +279,7 @@ def wait_ready(command: Command) -> None:
     """Wait until both workers are ready. Raises Broken."""
     until_s = time.monotonic() + PATIENCE_S
     while command.ready != {"fast", "slow"}:
-        expect(command.look(until_s) and time.monotonic() < until_s, f"it does not start: {command.said}")
+        expect(command.look(until_s) and time.monotonic() < until_s, f"it does not start: {command.said[-3:]}")
 
 
 def check_numbers(got: list[int], count: int) -> None:
