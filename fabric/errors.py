@@ -7,6 +7,7 @@
     ├── ProtocolError           somebody broke wire/PROTOCOL.md
     │   ├── LocalProtocolError      we did
     │   └── RemoteProtocolError     the other side of the socket did
+    │       └── ChannelBroken           so that something of it is missing
     ├── WorkerFailed            a worker could not be started, or died
     ├── TransportClosed         the socket was closed by its owner
     ├── OutputClosed            nobody takes what we write any more
@@ -20,6 +21,7 @@ A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 from __future__ import annotations
 
 __all__ = [
+    "ChannelBroken",
     "ConfigError",
     "FabricError",
     "LocalProtocolError",
@@ -99,6 +101,10 @@ class RemoteProtocolError(ProtocolError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class ChannelBroken(RemoteProtocolError):
+    """What came shows that something else did not, or that the sender does not keep to what delivery rests on."""
 
 
 class WorkerFailed(FabricError):

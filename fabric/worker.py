@@ -45,7 +45,7 @@ from fabric.wire.codec import (
     read_questions,
     split,
 )
-from fabric.wire.control import BATCHES, ready
+from fabric.wire.control import BATCHES, NUMBERED, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, validator
 from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
@@ -105,7 +105,7 @@ async def run_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: C
     def say(message: dict[str, Any]) -> None:
         ctrl_out.send_nowait(encode(Data(name, encode_json(message))))
 
-    ctrl_out.send_nowait(encode(Data(name, ready(BATCHES))))
+    ctrl_out.send_nowait(encode(Data(name, ready(BATCHES, NUMBERED))))
     while True:
         for raw in await ctrl_in.receive():
             match decode(raw):

@@ -10,7 +10,8 @@ from __future__ import annotations
 __all__ = ["WAITING_MAX", "ControlEdge"]
 
 from fabric.errors import RemoteProtocolError
-from fabric.session.delivery import Message
+from fabric.session.delivery import Message, number_in
+from fabric.session.failure import name_of, quoted
 from fabric.wire.codec import encode
 from fabric.wire.frame import Data, Marker, Provenance
 
@@ -71,7 +72,8 @@ class ControlEdge:
         Raises:
             RemoteProtocolError: it was never sent, or is back already.
         """
-        number = marker.removeprefix(self._prefix)
-        if not (number.isdecimal() and number.isascii() and self._returned < int(number) <= self._sent):
-            raise RemoteProtocolError("marker", f"{self._worker!r} returned the control marker {marker!r} unasked")
-        self._returned = int(number)
+        number = number_in(marker, self._prefix)
+        if not self._returned < number <= self._sent:
+            text = f"{name_of(self._worker)} returned the control marker {quoted(marker)}, which is not on its way"
+            raise RemoteProtocolError("marker", text)
+        self._returned = number

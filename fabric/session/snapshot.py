@@ -65,6 +65,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         taken: messages that took each of ``Plan.routes``.
         arrived: messages that came to each of ``Plan.sinks``.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
+        rejected: frames that were refused, by worker and reason.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -75,6 +76,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     taken: tuple[int, ...] = ()
     arrived: tuple[int, ...] = ()
     monitors: dict[str, str] = {}
+    rejected: dict[str, dict[str, int]] = {}
 
 
 def activity(state: State, *, idle: bool) -> Activity:

@@ -17,7 +17,7 @@ from fabric.session.snapshot import Activity, WorkerSnapshot, activity
 from fabric.session.startup import Startup
 from fabric.session.steering import Steering
 from fabric.wire.codec import encode, encode_batch, encode_traced, join
-from fabric.wire.control import BATCHES, MARK_ALL_PORTS, Ready
+from fabric.wire.control import BATCHES, MARK_ALL_PORTS, NUMBERED, Ready
 from fabric.wire.frame import Data
 from fabric.wire.lifecycle import Life, State
 
@@ -42,6 +42,8 @@ class WorkerState:
         left_messages: whether it was told that something for it is a dead letter.
         answered: whether this process of it has answered anything.
         batches: whether it reads several frames in one.
+        ended_ports: what it has ended.
+        probed_ports: where its probe is back.
         paused: as it says itself.
         fed_s: when it was last given a message, by the session's clock.
         incarnation: counts its processes, from 1.
@@ -76,6 +78,8 @@ class WorkerState:
         self.control.begin(self.incarnation)
         self.batches = False
         self.answered = False
+        self.ended_ports: set[str] = set()
+        self.probed_ports: set[str] = set()
         self.paused = False
 
     def announced(self, ready: Ready) -> None:
@@ -83,6 +87,7 @@ class WorkerState:
         if MARK_ALL_PORTS in ready.features:
             self.delivery.mark(self.wired)
             self.control.marks = "ctrl_out" in self.wired
+        self.delivery.numbering.matters = NUMBERED in ready.features
         if BATCHES in ready.features:
             self.batches = True
             self.delivery.widen()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BATCHES", "MARK_ALL_PORTS", "READY", "STOP", "Ready", "parse_ready", "paused_by", "ready"]
+__all__ = ["BATCHES", "MARK_ALL_PORTS", "NUMBERED", "READY", "STOP", "Ready", "parse_ready", "paused_by", "ready"]
 
 import msgspec
 
@@ -13,6 +13,10 @@ MARK_ALL_PORTS = "mark_all_ports"
 
 BATCHES = "batches"
 """The feature of a worker that reads batches on data_in, and may write them on data_out."""
+
+
+NUMBERED = "numbered"
+"""The feature of a worker whose traced messages have the numbers 1, 2, … on each port: none may be missing."""
 
 
 class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,7 +37,7 @@ def ready(*features: str) -> bytes:
     return encode_json(Ready("ready", features))
 
 
-READY = ready(MARK_ALL_PORTS)
+READY = ready(MARK_ALL_PORTS, NUMBERED)
 """What our agents announce."""
 
 STOP = encode_json({"stop": True})

@@ -53,7 +53,7 @@ def test_a_new_process_answers_nothing_that_an_earlier_one_was_told():
     assert not control.owns("ctl/f/3/1")
 
 
-@pytest.mark.parametrize("number", ["0", "2", "x", "\u00b2", ""])
+@pytest.mark.parametrize("number", ["0", "2", "x", "\u00b2", "", "9" * 5_000])
 def test_a_marker_that_was_not_sent_is_refused(number):
     """Also one that is returned twice: 1 is back already."""
     control = edge()
