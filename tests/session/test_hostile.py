@@ -47,6 +47,7 @@ class Run:
 
     def __init__(self, text: str = ONE) -> None:
         self.session = Session(plan_of(text), Settings(), random.Random(1))
+        self.given: list[Command] = []
         self(Start())
         self(Launched("f", 7))
 
@@ -284,9 +285,17 @@ def test_what_is_refused_is_in_the_snapshot_by_worker():
 # --- What is the worker's fault -----------------------------------------------------------------------------------
 
 
-def is_ended(commands: list[Command]) -> bool:
-    """Whether the worker's process is ended by force."""
-    return any(isinstance(command, Signal) and command.worker == "f" for command in commands)
+KILLED = Signal("f", "KILL")
+
+
+def starts_again(run: Run) -> Run:
+    """The process that was killed is gone, and another is there."""
+    assert SetTimer(("restart", "f"), 0.5) in run(Exited("f", -9))
+    run(TimerFired(("restart", "f")), 0.5)
+    run(Launched("f", 8), 0.5)
+    run.announced()
+    run.given = run.frames(Marker("f", "probe/f/2"), now_s=0.6)
+    return run
 
 
 def many(run: Run) -> list[Command]:
@@ -308,18 +317,24 @@ FAULTS: dict[str, Callable[[Run], list[Command]]] = {
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_what_shows_that_something_is_missing_is_the_fault_of_the_process(fault: Callable[[Run], list[Command]]):
-    """It is ended; nothing that it had not committed comes out."""
+    """It is killed; what it had goes to the next, whose answers come out, and once."""
     run = Run().running(BATCHES).give(1, 2)
     commands = fault(run)
-    assert is_ended(commands)
+    assert KILLED in commands
     assert delivered(commands) == delivered(run.frames(ack(1), ack(2))) == []
+    run = starts_again(run)
+    sent = [frame.payload for c in run.given if isinstance(c, Send) and isinstance(frame := decode(c.raw), Data)]
+    assert sent == [b"1", b"2"]
+    run.frames(ack(1), out(9))  # a marker of the process before: it commits nothing of this one
+    assert delivered(run.frames(out(10), Marker("f", "ack/f/2/1"), Marker("f", "ack/f/2/2"))) == [b"9", b"10"]
+    assert ended(run) == Finish(0, LossReport(rejected={"marker": 1}))
 
 
 def test_nothing_is_taken_from_a_worker_behind_its_fault():
     """Not even what came with it."""
     run = Run().running(BATCHES).give(1, 2)
     commands = run.raw(batch_of(ack(2), ack(1)), batch_of(out(10, 1), ack(1)))
-    assert is_ended(commands)
+    assert KILLED in commands
     assert delivered(commands) == []
 
 
@@ -342,7 +357,7 @@ def test_a_number_that_is_missing_is_the_fault_of_the_process(batched: bool):
     run = Run().running(BATCHES, NUMBERED).give(1, 2)
     frames = ack(1), out(20, 2), ack(2)
     commands = run.raw(batch_of(*frames)) if batched else run.frames(*frames)
-    assert is_ended(commands)
+    assert KILLED in commands
     assert b"20" not in delivered(commands)
 
 
