@@ -10,6 +10,7 @@
     │       └── ChannelBroken           so that something of it is missing
     ├── WorkerFailed            a worker could not be started, or died
     ├── TransportClosed         the socket was closed by its owner
+    ├── Stranger                somebody connected to a socket who has no business there
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
     ├── UnknownName             no worker or channel of that name
@@ -31,6 +32,7 @@ __all__ = [
     "ProgramError",
     "ProtocolError",
     "RemoteProtocolError",
+    "Stranger",
     "TransportClosed",
     "UnknownName",
     "ValueRejected",
@@ -117,6 +119,12 @@ class TransportClosed(FabricError):
     """The socket was closed by its owner while somebody waited on it."""
 
     code = "transport_closed"
+
+
+class Stranger(FabricError):
+    """A second peer connected to a socket that has one. ZeroMQ shares frames out among peers: some are gone."""
+
+    code = "stranger"
 
 
 class OutputClosed(FabricError):

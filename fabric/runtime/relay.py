@@ -21,6 +21,9 @@ from fabric.wire.spec import INPUT_PORTS
 Arrive: TypeAlias = Callable[[str, list[bytes]], None]
 """Called with a port and the frames that came on it."""
 
+WIRE_NAMES = {"input": "data_in", "ctrl_in": "ctrl_in", "tool_resp": "tool_resp"}
+"""Of the ports that we bind, as PROTOCOL.md says."""
+
 EXIT_SETTLE_S = 1.0
 """How long after a worker's exit we wait for what it had sent and is still in transit."""
 
@@ -64,7 +67,7 @@ class SocketRelay:
         self._addresses = [address.bind for address in plan.endpoints.values()]
         for port, address in plan.endpoints.items():
             if port in INPUT_PORTS:
-                self._senders[port] = transport.sender(address.bind, bind=True)
+                self._senders[port] = transport.sender(address.bind, bind=True, watch=True)
             else:
                 self._receivers[port] = transport.receiver(address.connect, bind=False)
         for port, receiver in self._receivers.items():
@@ -90,6 +93,8 @@ class SocketRelay:
         async with trio.open_nursery() as nursery:
             if not self._ours:  # ours refuse to send what would break the channel, and never close it before their end
                 nursery.start_soon(self._watch, worker)
+            for port, sender in self._senders.items():
+                nursery.start_soon(self._guard, port, sender, worker)
             status = await worker.wait()
             nursery.cancel_scope.cancel()
         with trio.move_on_after(EXIT_SETTLE_S if status == 0 else FAILED_SETTLE_S):
@@ -102,9 +107,19 @@ class SocketRelay:
         await self._receivers["output"].wait_broken()
         await trio.sleep(EXIT_SETTLE_S)  # its end of the output, and its exit, are in transit usually
         if not self._ended["output"].is_set():
-            self.complaint = (
-                f"its data_out broke off: it sent a frame of more than {FRAME_BYTES_MAX} bytes, or closed its socket"
+            self._complain(
+                worker,
+                f"its data_out broke off: it sent a frame of more than {FRAME_BYTES_MAX} bytes, or closed its socket",
             )
+
+    async def _guard(self, port: str, sender: Sender, worker: Worker) -> None:
+        """End a worker on whose input somebody else is: he takes every second message."""
+        await sender.wait_stranger()
+        self._complain(worker, f"a stranger connected to its {WIRE_NAMES[port]}, and may have taken messages")
+
+    def _complain(self, worker: Worker, complaint: str) -> None:
+        if self.complaint is None:
+            self.complaint = complaint
             worker.signal("KILL")
 
     def close(self) -> None:

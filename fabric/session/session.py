@@ -17,7 +17,7 @@ import random
 
 import msgspec
 
-from fabric.errors import ChannelBroken, RemoteProtocolError
+from fabric.errors import ChannelBroken, RemoteProtocolError, Stranger
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
 from fabric.session.drain import Drain, Ending
@@ -501,7 +501,8 @@ class Session:
     def _crashed(self, worker: WorkerState, failure: Failure, words: LastWords, event: Exited) -> None:
         """Start it again, if it does not crash too often; what it had not acknowledged goes to the next process."""
         message, deaths = worker.delivery.crashed(words.span_id)
-        told = event.status == TOLD and bool(words.code)  # it knows why, and that it would be so again
+        by_message = bool(words.code) and words.code != Stranger.code
+        told = event.status == TOLD and by_message  # it knows why, and that it would be so again
         if told and self._settings.refusal_ends:
             self._fail(failure)
             return

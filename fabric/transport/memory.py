@@ -48,6 +48,9 @@ class _Sender(_End):
     async def wait_sent(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    async def wait_stranger(self) -> None:
+        await trio.sleep_forever()  # all are of one process
+
 
 class _Receiver(_End):
     async def receive(self) -> list[bytes]:
@@ -73,7 +76,7 @@ class MemoryTransport:
     def __init__(self) -> None:
         self._pipes: defaultdict[str, _Pipe] = defaultdict(_Pipe)
 
-    def sender(self, endpoint: str, *, bind: bool) -> _Sender:
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> _Sender:
         """Open the writing end."""
         return _Sender(endpoint, self._pipes[endpoint], bind=bind)
 
