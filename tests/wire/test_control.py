@@ -7,11 +7,11 @@ import pytest
 from fabric.wire.control import READY, STOP, Ready, parse_ready, paused_by
 
 
-def test_ours_announce_that_they_mark_all_ports_and_number_their_messages():
+def test_ours_announce_that_they_mark_all_ports():
     """And the coordinator ends a worker with one word."""
-    assert READY == b'{"status":"ready","features":["mark_all_ports","numbered"]}'
+    assert READY == b'{"status":"ready","features":["mark_all_ports"]}'
     assert STOP == b'{"stop":true}'
-    assert parse_ready(READY) == Ready("ready", ("mark_all_ports", "numbered"))
+    assert parse_ready(READY) == Ready("ready", ("mark_all_ports",))
 
 
 @pytest.mark.parametrize(
