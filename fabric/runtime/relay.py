@@ -25,7 +25,7 @@ WIRE_NAMES = {"input": "data_in", "ctrl_in": "ctrl_in", "tool_resp": "tool_resp"
 """Of the ports that we bind, as PROTOCOL.md says."""
 
 EXIT_SETTLE_S = 1.0
-"""How long after a worker's exit we wait for what it had sent and is still in transit."""
+"""How long after a worker's exit we wait for what it had sent and is still in transit, as long as nothing comes."""
 
 
 FAILED_SETTLE_S = 0.05
@@ -63,6 +63,7 @@ class SocketRelay:
         self._senders: dict[str, Sender] = {}
         self._receivers: dict[str, Receiver] = {}
         self._ended: dict[str, trio.Event] = {"output": trio.Event()}
+        self._arrived = 0
         self._arrive = arrive
         self._addresses = [address.bind for address in plan.endpoints.values()]
         for port, address in plan.endpoints.items():
@@ -82,9 +83,12 @@ class SocketRelay:
             while True:
                 frames = await receiver.receive()
                 self._ended.setdefault(port, trio.Event())
+                self._arrived += len(frames)
                 self._arrive(port, frames)
                 if is_eof(frames[-1]):
                     self._ended[port].set()
+                elif self._ended[port].is_set():  # that was none
+                    self._ended[port] = trio.Event()
         except TransportClosed:
             return
 
@@ -97,10 +101,18 @@ class SocketRelay:
                 nursery.start_soon(self._guard, port, sender, worker)
             status = await worker.wait()
             nursery.cancel_scope.cancel()
-        with trio.move_on_after(EXIT_SETTLE_S if status == 0 else FAILED_SETTLE_S):
-            for ended in tuple(self._ended.values()):
-                await ended.wait()
+        await self._settle(EXIT_SETTLE_S if status == 0 else FAILED_SETTLE_S)
         return status
+
+    async def _settle(self, still_s: float) -> None:
+        """Wait for the ends of the ports, or until nothing has come for so long: much may lie in our queues."""
+        while not all(ended.is_set() for ended in self._ended.values()):
+            arrived = self._arrived
+            with trio.move_on_after(still_s):
+                for ended in tuple(self._ended.values()):
+                    await ended.wait()
+            if arrived == self._arrived:
+                return
 
     async def _watch(self, worker: Worker) -> None:
         """End a worker that lives on without its output: nothing that it says could reach us."""

@@ -418,7 +418,13 @@ def _bytes(text: str, what: str) -> bytes:
 
 def is_eof(raw: bytes) -> bool:
     """Tell the end of a channel without decoding the frame."""
-    return len(raw) >= 4 and int.from_bytes(raw[:4], "big") + 4 == len(raw)
+    if len(raw) < 4 or int.from_bytes(raw[:4]) + 4 != len(raw) or len(raw) > 4 + TOPIC_BYTES_MAX:
+        return False
+    try:
+        _topic(raw[4:])
+    except RemoteProtocolError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)

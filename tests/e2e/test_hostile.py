@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import pytest
 import zmq
+from live_frames import examine, live
 from services import FUNCTIONS, record_of, wait_until
 from three_ways import fabric, input_lines, read_lines
 
@@ -82,6 +83,11 @@ def test_a_stranger_on_a_socket_is_noticed_and_named_and_nothing_is_lost(
     down = fabric("down", cwd=project)
     assert (down.returncode, down.stderr.decode().count("lost")) == (0, 0)
     assert said in logged(project)
+
+
+def test_damaged_frames_between_answers_are_counted_and_harm_nobody_else(tmp_path: Path):
+    """Ten thousand on three sockets and, as lines, on a stdout; tests/fuzz/frames.py --live does it for longer."""
+    examine(live(tmp_path, frames=5_000, seed=2))
 
 
 def test_frames_that_are_refused_are_shown_while_the_service_runs(project: Path):

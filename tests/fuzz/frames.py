@@ -2,6 +2,7 @@
 
 .venv/bin/python tests/fuzz/frames.py --frames 10000000 --seed 1 --jobs 2
 .venv/bin/python tests/fuzz/frames.py --seed 1 --only 4711      # one frame again, with its bytes
+.venv/bin/python tests/fuzz/frames.py --live 100000             # through a session of real processes, see live_frames.py
 
 It fails if anything is raised but what is documented, if one frame takes 50 ms of the processor, if fewer than 30 of a
 hundred get past the header, or if the memory grows by more than 16 MiB behind the first hundred thousand.
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
+import tempfile
 import time
 import traceback
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +25,8 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from any_frames import BLOCK, described, examine, frames
+from live_frames import examine as examine_session
+from live_frames import live
 
 SLOW_S = 0.05
 PAST_MIN = 0.3
@@ -64,13 +69,33 @@ def run(seed: int, count: int, first: int) -> Block:
     return Block(done, past, failures, slowest, resident_bytes() - _warm_bytes if _blocks > WARM_BLOCKS else 0)
 
 
+def run_live(count: int, seed: int) -> None:
+    before_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        lived = live(Path(folder), count, seed)
+    took_s = time.perf_counter() - start
+    sent = sum(worker["frames"] for worker in lived.expected.values())
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before_bytes
+    print(
+        f"{sent} damaged frames in {took_s:.0f} s; {lived.noted} lines logged; memory grew by {growth / 2**20:.1f} MiB"
+    )
+    print(f"exit code {lived.finish.exit_code}, {lived.finish.losses}")
+    examine_session(lived)
+    print("each became what it had to; the other worker's answers are complete and in order")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=100_000, help="how many")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", type=int, help="the number of one frame")
+    parser.add_argument("--live", type=int, help="how many each of two hostile workers sends to a coordinator")
     options = parser.parse_args()
+    if options.live:
+        run_live(options.live, options.seed)
+        return
     if options.only is not None:
         ((_, raw),) = frames(options.seed, options.only, 1)
         print(described(raw))

@@ -173,7 +173,7 @@ def examine(raw: bytes) -> bool:
         AssertionError: something does not hold. Any other exception is a failure, too.
     """
     frame = decoded(raw)
-    assert is_eof(raw) or not isinstance(frame, Eof)
+    assert is_eof(raw) is isinstance(frame, Eof)
     if frame is not None:
         assert encode(frame) == raw
         assert raw.endswith(payload_of(raw))
