@@ -80,6 +80,6 @@ class MemoryTransport:
         """Open the writing end."""
         return _Sender(endpoint, self._pipes[endpoint], bind=bind)
 
-    def receiver(self, endpoint: str, *, bind: bool) -> _Receiver:
+    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> _Receiver:
         """Open the reading end."""
         return _Receiver(endpoint, self._pipes[endpoint], bind=bind)

@@ -78,8 +78,15 @@ class Transport(Protocol):
         """
         ...
 
-    def receiver(self, endpoint: str, *, bind: bool) -> Receiver:
-        """Open a PULL end. Raises ConfigError if the endpoint cannot be bound."""
+    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> Receiver:
+        """Open a PULL end. Raises ConfigError if the endpoint cannot be bound.
+
+        Args:
+            endpoint: its address.
+            bind: whether it binds, or connects.
+            frames_max: how many may wait here until they are received; the peer keeps the rest. 0: any number. If more
+                do when the peer is gone, what lies between the two is lost, its last end of channel included.
+        """
         ...
 
 

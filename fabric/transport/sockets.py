@@ -51,7 +51,14 @@ _NOBLOCK = int(zmq.NOBLOCK)  # the enumeration costs a third of what receiving d
 
 class _Socket:
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, *, bind: bool, watch: bool = False
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        kind: int,
+        endpoint: str,
+        *,
+        bind: bool,
+        watch: bool = False,
+        frames_max: int = 0,
     ) -> None:
         self.endpoint = endpoint
         self._monitor: zmq.Socket[bytes] | None = None
@@ -65,7 +72,7 @@ class _Socket:
         self._socket.set(zmq.SNDHWM, 0)  # bounded by the session's windows instead
         # With the default of 1,000 libzmq stops reading there; if the peer, its linger over, goes meanwhile, what still
         # lies in the kernel's buffer is lost (of 2,000 frames sent at once by a worker that then left: 450 to 850).
-        self._socket.set(zmq.RCVHWM, 0)
+        self._socket.set(zmq.RCVHWM, frames_max)
         # Before the socket gets connections: each keeps what was set when it came, and one whose peer leaves by itself
         # ends by that. With the default of -1, frames for a worker that had just left kept the context from ending.
         self._socket.set(zmq.LINGER, 0)
@@ -222,9 +229,9 @@ class ZmqTransport:
         self._ports.append(sender)
         return sender
 
-    def receiver(self, endpoint: str, *, bind: bool) -> _Receiver:
+    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> _Receiver:
         """Open a PULL socket."""
-        receiver = _Receiver(self._context, zmq.PULL, endpoint, bind=bind)
+        receiver = _Receiver(self._context, zmq.PULL, endpoint, bind=bind, frames_max=frames_max)
         self._ports.append(receiver)
         return receiver
 

@@ -2,7 +2,7 @@
 
 .venv/bin/python tests/fuzz/frames.py --frames 10000000 --seed 1 --jobs 2
 .venv/bin/python tests/fuzz/frames.py --seed 1 --only 4711      # one frame again, with its bytes
-.venv/bin/python tests/fuzz/frames.py --live 100000             # through a session of real processes, see live_frames.py
+.venv/bin/python tests/fuzz/frames.py --live 100000             # through real processes: live_frames.py
 
 It fails if anything is raised but what is documented, if one frame takes 50 ms of the processor, if fewer than 30 of a
 hundred get past the header, or if the memory grows by more than 16 MiB behind the first hundred thousand.
