@@ -70,6 +70,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         entering: messages that wait before each loop, by the first of its workers.
         arrived: messages that came to each of ``Plan.sinks``.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
+        rejected: frames that were refused, by worker and reason.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -81,6 +82,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     taken: tuple[int, ...] = ()
     arrived: tuple[int, ...] = ()
     monitors: dict[str, str] = {}
+    rejected: dict[str, dict[str, int]] = {}
 
 
 def activity(state: State, *, idle: bool) -> Activity:

@@ -181,6 +181,7 @@ class Traffic:
             taken=tuple(route.taken for route in self._routes.values()),
             arrived=tuple(self._ends.arrived),
             monitors=self.unfinished(),
+            rejected=self.losses.rejected,
         )
 
     def loss_report(self) -> LossReport:
