@@ -26,81 +26,8 @@ from fabric.session.flow import flows
 from fabric.session.snapshot import waits_on
 from fabric.wire.lines import LineSplitter
 
-UNREAD_BYTES_MAX = 64 * 1024 * 1024
-"""Answers that a client may leave unread before its connection is given up."""
-
-TAIL_UNREAD_BYTES_MAX = 1024 * 1024
-"""Beyond this, what a client only looks at is left out, and counted: thousands of lines, which nobody reads as fast."""
-
 LAST_LOOK_S = 1.0
 """How long the end of a service waits for those who only look."""
-
-
-class _Connection:
-    """One client. Answers are queued, and written by a task of their own."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self.tickets: set[int] = set()
-        self.broken = trio.CancelScope()
-        self.settled = trio.Event()
-        self.unread_outputs = 0
-        self.tail: dict[int, str] = {}
-        self._tail_id = 0
-        self._left_out = 0
-        self._unwritten = bytearray()
-        self._to_write = trio.Event()
-        self._written = trio.Event()
-        self._written.set()
-
-    def answer(self, answer: Answer) -> None:
-        self._unwritten += write(answer)
-        if answer.output is not msgspec.UNSET:
-            self.unread_outputs += 1
-        if self._written.is_set():
-            self._written = trio.Event()
-        self._to_write.set()
-        if len(self._unwritten) > UNREAD_BYTES_MAX:
-            self.broken.cancel()
-
-    def look_at(self, request_id: int, sinks: dict[int, str]) -> None:
-        """Show from now on what comes to these sinks; each with the name of its channel."""
-        self._tail_id, self.tail = request_id, sinks
-
-    def show(self, messages: Sequence[Seen]) -> None:
-        """Queue what is looked at as long as the client keeps up; count what is left out."""
-        for seen in messages:
-            channel = self.tail.get(seen.sink)
-            if channel is None:
-                continue
-            if self._left_out or len(self._unwritten) > TAIL_UNREAD_BYTES_MAX:
-                self._left_out += 1
-                continue
-            payload = msgspec.Raw(seen.payload)
-            self.answer(Answer(self._tail_id, channel=channel, msg=payload, trace=seen.trace_id.hex()))
-
-    def done(self, ticket: int) -> None:
-        """Nothing more will be answered to this."""
-        self.tickets.discard(ticket)
-        if not self.tickets:
-            self.settled.set()
-
-    async def write(self) -> None:
-        while True:
-            await self._to_write.wait()
-            while self._unwritten:
-                data, self._unwritten = bytes(self._unwritten), bytearray()
-                if self._left_out:
-                    self.answer(Answer(self._tail_id, left_out=self._left_out))
-                    self._left_out = 0
-                outputs = self.unread_outputs
-                await self.stream.send_all(data)
-                self.unread_outputs -= outputs
-            self._to_write = trio.Event()
-            self._written.set()
-
-    async def wait_written(self) -> None:
-        await self._written.wait()
 
 
 class Service:
@@ -142,8 +69,8 @@ class Service:
         self.messages = 0
         self.unclaimed = self.lost = 0
         self._ticket = 0
-        self._asked: dict[int, tuple[_Connection, int]] = {}
-        self._connections: set[_Connection] = set()
+        self._asked: dict[int, tuple[Connection, int]] = {}
+        self._connections: set[Connection] = set()
 
     # --- what the session gives ---
 
@@ -157,7 +84,7 @@ class Service:
         self.messages += len(outputs)
         for output in outputs:
             self._given[output.port] += 1
-            told: set[_Connection] = set()
+            told: set[Connection] = set()
             for ticket in output.tickets:
                 connection, request_id = self._asked.get(ticket, (None, 0))
                 if connection is not None and connection not in told:
@@ -217,7 +144,7 @@ class Service:
         """Serve clients until cancelled."""
 
         async def handle(stream: trio.SocketStream) -> None:
-            await self._handle(coordinator, _Connection(stream))
+            await self._handle(coordinator, Connection(stream))
 
         await trio.serve_listeners(handle, [listener])
 
@@ -230,7 +157,7 @@ class Service:
             for connection in lookers:
                 await connection.wait_written()
 
-    async def _handle(self, coordinator: Coordinator, connection: _Connection) -> None:
+    async def _handle(self, coordinator: Coordinator, connection: Connection) -> None:
         self._connections.add(connection)
         try:
             with connection.broken:
@@ -253,7 +180,7 @@ class Service:
             for ticket in connection.tickets:
                 self._asked.pop(ticket, None)
 
-    async def _read(self, coordinator: Coordinator, connection: _Connection) -> None:
+    async def _read(self, coordinator: Coordinator, connection: Connection) -> None:
         splitter = LineSplitter()
         more = True
         while more:
@@ -272,7 +199,7 @@ class Service:
                 connection.answer(Answer(error=f"cannot read the request: {error}", code="bad_request"))
                 return
 
-    def _order(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
+    def _order(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
         """Do what is no message."""
         if request.do == "status":
             connection.answer(Answer(request.id, status=self._status(coordinator)))
@@ -288,7 +215,7 @@ class Service:
             case "stop" | "start" | "restart" as wish:
                 self._wish(coordinator, connection, request, wish)
 
-    def _look_at(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
+    def _look_at(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
         found: dict[str, tuple[int, ...]] = {}
         try:
             for name in request.channels or self._channels:
@@ -303,7 +230,7 @@ class Service:
         """Let the session show what any client looks at."""
         coordinator.tap(frozenset(sink for connection in self._connections for sink in connection.tail))
 
-    def _wish(self, coordinator: Coordinator, connection: _Connection, request: Request, wish: Wish) -> None:
+    def _wish(self, coordinator: Coordinator, connection: Connection, request: Request, wish: Wish) -> None:
         names = [worker.name for worker in self._plan.workers]
         if request.worker not in names:
             text = f"there is no worker '{request.worker}'; the workers are: {', '.join(names)}"
@@ -313,7 +240,7 @@ class Service:
         self._wishes[ticket] = coordinator, request.worker
         coordinator.ask(request.worker, wish, ticket)
 
-    def _expect(self, connection: _Connection, request_id: int) -> int:
+    def _expect(self, connection: Connection, request_id: int) -> int:
         """Return a ticket by which a client's request is recognised when there is an answer."""
         self._ticket += 1
         self._asked[self._ticket] = (connection, request_id)
@@ -321,7 +248,7 @@ class Service:
         connection.settled = trio.Event()
         return self._ticket
 
-    def _submit(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
+    def _submit(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
         connection.answer(Answer(request.id, accepted=True))
         port = request.port or (self._inputs[0] if len(self._inputs) == 1 else "")

@@ -36,6 +36,11 @@ class Barrier:
         """How many messages wait on each input."""
         return {port: len(slot) for port, slot in self._slots.items()}
 
+    @property
+    def oldest_at_s(self) -> float | None:
+        """When the oldest message that waits came into being."""
+        return min((slot[0].at_s for slot in self._slots.values() if slot), default=None)
+
     def put(self, port: str, message: Message) -> list[Message]:
         """Let a message wait; return the messages that now go on together, in order, or none."""
         assert not self.closed

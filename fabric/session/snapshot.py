@@ -12,10 +12,10 @@ from fabric.graph.ir import MONITORED, WORKERS, End
 from fabric.plan.plan import Plan
 from fabric.wire.lifecycle import State
 
-Activity: TypeAlias = Literal["starting", "ready", "busy", "draining", "exited", "stopping", "stopped"]
+Activity: TypeAlias = Literal["starting", "ready", "busy", "draining", "exited", "stopping", "stopped", "restarting"]
 """What a worker is at: ``ready`` has nothing to do, ``busy`` has, ``draining`` will get nothing more.
 
-``stopping`` and ``stopped``: it was asked to, and may be started again.
+``stopping`` and ``stopped``: it was asked to, and may be started again. ``restarting``: it has crashed, and will be.
 """
 
 
@@ -42,6 +42,10 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
         moved_s: when it last took a message or gave a sign of life, by the session's clock.
         paused: it was told to take no messages for the time being, and said that it does not.
         output_ended: it has ended its output, and should exit.
+        oldest_s: when the oldest message that it has, or that waits for it, came into being.
+        starts_at_s: when it is started again, if it has crashed.
+        admits: whether its loop, if it lies on one, lets messages in from outside.
+        room_at: whose full queues its messages wait for.
     """
 
     name: str
@@ -53,6 +57,10 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     moved_s: float = 0.0
     paused: bool = False
     output_ended: bool = False
+    oldest_s: float | None = None
+    starts_at_s: float | None = None
+    admits: bool = True
+    room_at: tuple[str, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -65,6 +73,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         taken: messages that took each of ``Plan.routes``.
         arrived: messages that came to each of ``Plan.sinks``.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
+        barriers_since_s: when the oldest message in each barrier that has any came into being.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -75,6 +84,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     taken: tuple[int, ...] = ()
     arrived: tuple[int, ...] = ()
     monitors: dict[str, str] = {}
+    barriers_since_s: dict[str, float] = {}
 
 
 def activity(state: State, *, idle: bool) -> Activity:

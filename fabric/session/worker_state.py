@@ -172,6 +172,8 @@ class WorkerState:
             moved_s=max(self.fed_s, self.shutdown.moved_s),
             paused=self.paused,
             output_ended=self.state is State.DRAINED,
+            oldest_s=self.delivery.oldest_at_s,
+            admits=not self.loop or self.inside < LOOP_ADMITTED_MAX,
         )
 
 
