@@ -78,7 +78,7 @@ class Message:
         span_id: bytes,
         parents: bytes,
         topic: str,
-        at_s: float,
+        at_s: float = 0.0,
     ) -> None:
         self.payload = payload
         self.traces = traces
