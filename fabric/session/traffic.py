@@ -25,7 +25,17 @@ from fabric.session.barriers import Barrier
 from fabric.session.control_edge import WAITING_MAX
 from fabric.session.delivery import Message, Unacked
 from fabric.session.entrance import Entrance
-from fabric.session.events import Input, Level, LossReport, Output, Refuse, Send
+from fabric.session.events import (
+    Buried,
+    DeadLetter,
+    DeathCause,
+    Input,
+    Level,
+    LossReport,
+    Output,
+    Refuse,
+    Send,
+)
 from fabric.session.failure import Failure, name_of
 from fabric.session.losses import Losses
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
@@ -403,7 +413,7 @@ class Traffic:
             return
         self._traces.appear(message)
         if not worker.takes_messages:
-            self._dead_letter(worker, [message])
+            self._left(worker, [message])
             return
         worker.delivery.offer(message, feedback=feedback)
         self._inflight += 1
@@ -435,7 +445,7 @@ class Traffic:
             self._out.note("info", "control.dropped", worker=worker.name)
             return
         frame = worker.control.frame(message)
-        if not (worker.starting or worker.steering.away):
+        if not (worker.starting or worker.away):
             self.send_control(worker, frame)
         elif len(worker.control.waiting) < WAITING_MAX:
             worker.control.waiting.append(frame)
@@ -457,17 +467,43 @@ class Traffic:
         self._refuse("too_large", detail, worker.name, message.tickets)
         return False
 
-    def _dead_letter(self, worker: WorkerState, messages: Iterable[Message]) -> None:
+    def _left(self, worker: WorkerState, messages: Iterable[Message]) -> None:
+        """A worker takes no messages any more."""
+        cause: DeathCause = "worker_stopped" if worker.abandoned else "worker_ended"
+        detail = f"{name_of(worker.name)} {'was stopped' if worker.abandoned else 'has ended'}"
         for message in messages:
-            self.losses.dead_lettered += 1
             level: Level = "warning" if worker.left_messages else "error"  # the first is told, the others counted
             worker.left_messages = True
-            reason = "worker_stopped" if worker.abandoned else "worker_ended"
-            self._out.note(level, "message.dead_lettered", worker=worker.name, reason=reason)
-            if message.traces:
-                detail = f"{name_of(worker.name)} {'was stopped' if worker.abandoned else 'has ended'}"
-                self._out.do(Refuse("dead_lettered", detail, worker.name, message.tickets))
-            self._traces.consume(message)
+            self._bury(message, worker.name, cause, detail, level=level)
+
+    def _bury(
+        self,
+        message: Message,
+        worker: str,
+        cause: DeathCause,
+        detail: str,
+        *,
+        attempts: int = 0,
+        stderr: tuple[str, ...] = (),
+        level: Level = "error",
+    ) -> None:
+        self.losses.dead_lettered += 1
+        inputs = list(message.tickets)
+        self._out.note(level, "message.dead_lettered", worker=worker, reason=cause, detail=detail, inputs=inputs)
+        letter = DeadLetter(worker, message.payload, cause, detail, attempts, stderr, message.trace_id, message.tickets)
+        self._out.do(Buried(letter))
+        if message.traces:
+            self._out.do(Refuse("dead_lettered", detail, worker, message.tickets))
+        self._traces.consume(message)
+
+    def poisoned(
+        self, worker: WorkerState, message: Message, detail: str, attempts: int, stderr: tuple[str, ...]
+    ) -> None:
+        """A worker died of a message again and again, or says that it cannot do it."""
+        worker.delivery.remove(message)
+        self._inflight -= 1
+        self._rested.add(worker.name)
+        self._bury(message, worker.name, "poison", detail, attempts=attempts, stderr=stderr)
 
     def feed(self, worker: WorkerState) -> None:
         """There may be something to send to a worker, or room for it: see :meth:`take_to_feed`."""
@@ -483,7 +519,7 @@ class Traffic:
             self._traces.consume(head.message)
         worker.left_messages = bool(left)
         self._out.note("error" if left else "info", "worker.left", worker=worker.name, messages_left=len(left))
-        self._dead_letter(worker, left)
+        self._left(worker, left)
 
     def abandon(self, worker: WorkerState) -> None:
         """Nobody will start a worker any more: what waits for it is a dead letter."""
@@ -492,7 +528,7 @@ class Traffic:
         _, left = worker.delivery.end()
         self.losses.dead_lettered += len(worker.control.take_waiting())
         self._rested.add(worker.name)
-        self._dead_letter(worker, left)
+        self._left(worker, left)
 
     def give_up(self, worker: WorkerState) -> None:
         """What a worker had and did not acknowledge must not happen twice: it is lost."""
