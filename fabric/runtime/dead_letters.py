@@ -5,8 +5,8 @@ them tried again or drops them. They are the user's data, so nobody else may rea
     {"id": 3, "gone": true}
 
 ``letters.jsonl`` is a log. Of the lines with one id the last counts. A line is written whole or not at all; one that a
-kill cut is skipped, and counted. Who writes holds ``letters.lock``: the service, which alone makes new ids, and commands
-that drop letters while it runs or after it. Letters that were dropped are gone from the disk as well: the log is
+kill cut is skipped, and counted. Who writes holds ``letters.lock``: the service, which alone makes new ids, and whoever
+drops letters while it runs or after it. Letters that were dropped are gone from the disk as well: the log is
 replaced by one without them, as it is when most of it is of no use any more. The line of the highest id stays, or a
 later service would use it again.
 """
@@ -30,7 +30,7 @@ from fabric.session.events import DeathCause
 from fabric.wire.payload import encode_json
 
 KEPT_BYTES_MAX = 256 * 1024 * 1024
-"""Of one service's letters on disk: a quarter of a million small ones. Who has so many has another problem than these."""
+"""Of one service's letters on disk: a quarter of a million small ones. Who has so many has another problem."""
 
 GARBAGE_BYTES_MIN = 1024 * 1024
 """Below this the log is not worth replacing."""
@@ -216,8 +216,7 @@ class DeadLetters:
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
                 if letters.last_id:
                     file.write(encode_json({"id": letters.last_id, "gone": True}) + b"\n")
-                for head in kept:
-                    file.write(letters.raw(head))
+                file.writelines(letters.raw(head) for head in kept)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._log)

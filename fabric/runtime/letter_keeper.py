@@ -55,7 +55,7 @@ class LetterKeeper:
         self._letters = letters
         self._session = session
         with letters.open() as found:
-            self._last_id = found.last_id
+            self._last_id = self._first_id = found.last_id
         self._waiting: deque[_Change] = deque()
         self._unwritten_bytes = 0
         self._work = trio.Event()
@@ -68,6 +68,10 @@ class LetterKeeper:
     def unkept(self) -> int:
         """Letters of this session that are not on disk."""
         return self.overflowed + sum(change.line is not None for change in self._waiting)
+
+    def is_of_this_session(self, id_: int) -> bool:
+        """Whether a letter became one in this session."""
+        return id_ > self._first_id
 
     def keep(self, letter: DeadLetter, at: str, id_: int | None = None) -> int:
         """Have a letter kept, and return its id.

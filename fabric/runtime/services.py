@@ -88,6 +88,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
         messages: that left the graph.
         unclaimed: those of them that nobody was there for.
         losses: what did not come out.
+        unkept: dead letters that could not be written.
     """
 
     exit_code: int
@@ -97,6 +98,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     messages: int = 0
     unclaimed: int = 0
     losses: LossReport = LossReport()
+    unkept: int = 0
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):

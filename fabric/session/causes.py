@@ -302,8 +302,8 @@ class Causes:
                 if not slots[port.name]:
                     yield End(node.id, port.name), passed
         elif node.kind == "monitor":
-            text = self._snapshot.monitors.get(node.id)
-            passed = (Link("monitor", node.id, text, holds=1),) if text else ()
+            said = self._snapshot.monitors.get(node.id)
+            passed = (Link("monitor", node.id, said, holds=1),) if said else ()
             for side, to in MONITORED.items():
                 if to.output == source.port:
                     yield End(node.id, side), passed

@@ -553,9 +553,7 @@ class Traffic:
                 way.taken += len(unacked.outputs)
                 for _, payload, span in unacked.outputs:
                     span_id = span or self._traces.new_span()
-                    message = Message(
-                        payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name, now_s
-                    )
+                    message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name, now_s)
                     try:
                         way.take(payload, self._emit, message)
                     except RouteError as error:

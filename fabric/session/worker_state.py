@@ -189,6 +189,7 @@ class WorkerState:
             paused=self.paused,
             output_ended=self.state is State.DRAINED,
             oldest_s=self.delivery.oldest_at_s,
+            starts_at_s=self.supervisor.due_s if self.supervisor.due else None,
             admits=not self.loop or self.inside < LOOP_ADMITTED_MAX,
         )
 
