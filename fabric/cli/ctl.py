@@ -95,7 +95,7 @@ def control_message(words: list[str], read: Any) -> dict[str, Any]:
         raise ConfigError(f"one message at a time: quote it if it has spaces; got {' '.join(words)!r}")
     if said in WORDS:
         return dict(WORDS[said])
-    what = f"expected {', '.join(WORDS)}, set_memory FILE, or a JSON object such as {{\"set_temp\": 0.2}}"
+    what = f'expected {", ".join(WORDS)}, set_memory FILE, or a JSON object such as {{"set_temp": 0.2}}'
     try:
         message = decode_json(said)
     except ValueRejected as error:

@@ -6,7 +6,6 @@ __all__ = ["register"]
 
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -26,7 +25,9 @@ from fabric.runtime.service_protocol import Answer, Request
 from fabric.runtime.services import Record, find_record, project_name, state_directories
 from fabric.wire.payload import encode_json
 
-IDS = typer.Argument(metavar="[SPEC] [ID]...", help="The program of the service (*.plumb); letters.", show_default=False)
+IDS = typer.Argument(
+    metavar="[SPEC] [ID]...", help="The program of the service (*.plumb); letters.", show_default=False
+)
 ONE = typer.Argument(metavar="[SPEC] ID", help="The program of the service (*.plumb); the letter.", show_default=False)
 Ids = Annotated[list[str] | None, IDS]
 All = Annotated[bool, typer.Option("--all", "-a", help="All letters.")]
@@ -204,7 +205,9 @@ def drop(
         heads = _chosen(kept, letters, names, everything, worker)
     what = f"{count_of(len(heads), 'dead letter')} of '{kept.project}'"
     if dry_run or not heads:
-        print_line(f"would drop {what}{_listed(heads)}" if heads else f"there are no such dead letters of '{kept.project}'")
+        print_line(
+            f"would drop {what}{_listed(heads)}" if heads else f"there are no such dead letters of '{kept.project}'"
+        )
         return
     if not yes:
         if not os.isatty(0):
@@ -290,7 +293,9 @@ class _Retrying:
                     break
         left = len(self._heads) - self._done
         if waiting.cancelled_caught:
-            self._fail(f"{count_of(left, 'letter')} not done after {wait_timeout_s:g} s; see fabric dead list", "timeout")
+            self._fail(
+                f"{count_of(left, 'letter')} not done after {wait_timeout_s:g} s; see fabric dead list", "timeout"
+            )
         elif left:
             self._fail(f"the service ended before {count_of(left, 'letter')} had settled; they stay", "service_ended")
 
