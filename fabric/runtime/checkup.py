@@ -1,4 +1,4 @@
-"""What has to be so on a host for programs to run: each check says what it found, and what to do if that will not do."""
+"""What has to be so on a host for programs to run: each check says what it found, and what to do if it will not do."""
 
 from __future__ import annotations
 
@@ -193,16 +193,13 @@ def check_services(services: Sequence[Record]) -> Check:
     if killed:
         hint = "; ".join(f"fabric down -p {project}" for project in killed)
         return Check("services", False, f"killed, and not cleared away: {', '.join(killed)}", hint)
-    return Check(
-        "services", True, f"running: {', '.join(running)}" if running else "none is running, none is left over"
-    )
+    says = f"running: {', '.join(running)}" if running else "none is running, none is left over"
+    return Check("services", True, says)
 
 
 def check_keys(environment: Mapping[str, str]) -> Check:
     """Say which keys of providers are there: their names."""
     there = [name for key in KEYS for name in (key, f"{key}_FILE") if environment.get(name)]
-    missing = [key for key in KEYS if not any(name.startswith(key) for name in there)]
-    says = (
-        f"set: {', '.join(there)}" if there else f"none of {', '.join(missing)} is set; only these providers need one"
-    )
-    return Check("keys", True if there else None, says)
+    if not there:
+        return Check("keys", None, f"none of {', '.join(KEYS)} is set; only these providers need one")
+    return Check("keys", True, f"set: {', '.join(there)}")

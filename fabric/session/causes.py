@@ -186,6 +186,9 @@ class Causes:
             before = f"it answered {worker.answered} before" if worker.answered else "it has never answered anything"
             text = f"{name} has {has} and has been silent for {since_s:.0f} s ({before})"
             return self._cause(worker, "silent", text)
+        if worker.paused and worker.activity in ("draining", "stopping"):
+            text, help_ = f"{name} was told to end, and is paused", f"fabric ctl {worker.name} resume"
+            return msgspec.structs.replace(self._ending(worker, text), cause="paused", certain=True, help=help_)
         if worker.output_ended:
             return self._ending(worker, f"{name} has ended its output and does not exit")
         if worker.activity in ("draining", "stopping"):
