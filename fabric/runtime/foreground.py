@@ -224,7 +224,7 @@ async def run_service(
             coordinator.interrupt(signal.SIGINT)
         coordinator.interrupt(signal.SIGINT)
 
-    service = Service(plan, letters, both.opened, both.noted, stall_s=settings.stall_s, drain=drain, insist=insist)
+    service = Service(plan, letters, both.opened, both.noted, drain=drain, insist=insist)
     async with (
         _coordinator(plan, settings, service, both, environment, zygote) as coordinator,
         trio.open_nursery() as nursery,

@@ -49,7 +49,6 @@ class Service:
     Args:
         plan: whose boundary it is.
         letters: keeps dead letters.
-        stall_s: how long a worker may be silent that has a message, before it is shown as stalled.
         opened: called when every worker is ready.
         noted: takes a note of what nobody asked for.
         drain: called when a client asks for an end.
@@ -63,14 +62,12 @@ class Service:
         opened: Callable[[], None],
         noted: Callable[[Note], None],
         *,
-        stall_s: float,
         drain: Callable[[float | None], None],
         insist: Callable[[], None],
     ) -> None:
         self._plan = plan
         self._letters = letters
         self._retries = Retries()
-        self._stall_s = stall_s
         self._inputs = list(plan.inputs)
         self._opened = opened
         self._noted = noted
@@ -352,7 +349,6 @@ class Service:
                 waits_on=waits_on(self._plan, snapshot, worker.name) if worker.activity == "ready" else (),
                 oldest_age_s=None if worker.oldest_s is None else now_s - worker.oldest_s,
                 starts_in_s=None if worker.starts_at_s is None else max(0.0, worker.starts_at_s - now_s),
-                stalled=bool(worker.unacknowledged) and now_s - worker.moved_s >= self._stall_s,
             )
             for worker in snapshot.workers
         )

@@ -78,14 +78,12 @@ class WorkerStatus(WorkerSnapshot, frozen=True):
         waits_on: where the next message of an idle one has to come from.
         oldest_age_s: of the oldest message that waits for it or is with it.
         starts_in_s: until it is started again, if it has crashed.
-        stalled: it has a message, and has been silent for longer than most workers are.
     """
 
     still_s: float = 0.0
     waits_on: tuple[str, ...] = ()
     oldest_age_s: float | None = None
     starts_in_s: float | None = None
-    stalled: bool = False
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -282,6 +282,12 @@ class Session:
             return  # the others may need longer than its grace
         if kind == "grace":
             self._out.do(*worker.shutdown.timer(self._now_s, owes=worker.owes))
+        elif kind == "stall":
+            commands, too_long = worker.silence.timer(self._now_s, worker.silent_since_s)
+            self._out.do(*commands)
+            if too_long:
+                text = f"{name_of(worker.name)} has a message and gave no sign of life within its idle timeout"
+                self._at_fault(worker, Failure(1, "idle_timeout", text))
         elif kind == "ready" and (worker.starting or worker.restoring):
             self._not_ready(worker)
 
@@ -320,6 +326,7 @@ class Session:
 
     def _frames(self, worker: WorkerState, port: str, raws: list[bytes]) -> None:
         worker.shutdown.moved(self._now_s)
+        worker.silence.told = False
         for raw in raws:
             if self._failure is not None or worker.fault is not None:
                 return
@@ -469,6 +476,7 @@ class Session:
         taken = worker.take()
         if taken:
             worker.fed_s = self._now_s
+            self._out.do(*worker.silence.fed(self._now_s))
             if self._interrupts:
                 self._out.do(*worker.shutdown.asked(self._now_s))
         for raw in worker.written(taken):

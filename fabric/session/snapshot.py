@@ -42,6 +42,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
         moved_s: when it last took a message or gave a sign of life, by the session's clock.
         paused: it was told to take no messages for the time being, and said that it does not.
         output_ended: it has ended its output, and should exit.
+        stalled: it has a message, and has said nothing for long.
         oldest_s: when the oldest message that it has, or that waits for it, came into being.
         starts_at_s: when it is started again, if it has crashed.
         admits: whether its loop, if it lies on one, lets messages in from outside.
@@ -57,6 +58,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     moved_s: float = 0.0
     paused: bool = False
     output_ended: bool = False
+    stalled: bool = False
     oldest_s: float | None = None
     starts_at_s: float | None = None
     admits: bool = True
