@@ -149,7 +149,7 @@ def _worker(
     state: WorkerState = record.state
     if of == "killed" and state not in ("exited", "failed"):
         state = "orphaned" if lives else "gone"
-    elif live is not None and state != "failed":
+    elif live is not None and (state != "failed" or live.activity == "restarting"):
         state = live.activity
     row = WorkerRow(record.name, record.kind, record.what, state, restarts=record.restarts)
     if lives and record.process is not None and record.started_at is not None:

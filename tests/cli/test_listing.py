@@ -83,6 +83,15 @@ def test_a_worker_says_what_it_waits_for(status: WorkerStatus, kind: str, waitin
     assert render_table([row]).splitlines()[1].endswith(f"  -    {waiting}")
 
 
+def test_a_worker_that_crashed_and_is_started_again_has_not_failed():
+    """Its record says so in between, with its status."""
+    crashed = WorkerRecord("a", "python", "x", "failed", exit_status=-9)
+    record = msgspec.structs.replace(RECORD, workers=(crashed,))
+    status = Status("ready", (WorkerStatus("a", "restarting", 1, 0, 1, 0, starts_in_s=2.0),))
+    row = describe(record, status, alive=True, memory={}, dead={}, now=STARTED)
+    assert (row.workers[0].state, row.workers[0].exit_status) == ("restarting", -9)
+
+
 def test_conversations_that_are_under_way_have_a_line_each():
     """With what comes next."""
     status = Status("ready", monitors={"shelf": "protocol Shelf, step 3: expected string from 'reader' (recv)"})
