@@ -17,6 +17,7 @@ import trio
 
 from fabric.runtime.dead_letters import DeadLetters, Letter
 from fabric.session.events import DeadLetter, Note
+from fabric.wire.lines import one_line
 from fabric.wire.payload import encode_json
 
 UNWRITTEN_BYTES_MAX = 64 * 1024 * 1024
@@ -96,7 +97,7 @@ class LetterKeeper:
             msgspec.Raw(letter.payload),
             letter.stderr,
         )
-        line = encode_json(kept) + b"\n"
+        line = one_line(encode_json(kept)) + b"\n"  # a payload may have several lines
         if self._unwritten_bytes + len(line) > UNWRITTEN_BYTES_MAX:
             self.overflowed += 1
         else:
