@@ -165,7 +165,7 @@ def _worker(
             still_s=round(live.still_s, 3),
             oldest_s=None if live.oldest_age_s is None else round(live.oldest_age_s, 3),
             waits_on=live.waits_on,
-            room_at=live.room_at,
+            room_at=tuple(dict.fromkeys(end.node for end in live.held_by)),
             paused=live.paused,
             stalled=live.stalled,
             starts_in_s=None if live.starts_in_s is None else round(live.starts_in_s, 3),

@@ -28,7 +28,7 @@ think for longer without a word."""
 Cause: TypeAlias = Literal[
     "silent",  # a worker has a message and says nothing
     "starting", "restarting", "stopped", "paused", "ending",  # of a worker
-    "admission",  # its loop is full
+    "admission",  # messages are held back, and it is not known by what
     "ended",  # of a worker from which something should come
     "empty",  # nothing has come on an input of the boundary
     "filtered", "swallowed",  # a filter, or a worker, let too little through
@@ -53,7 +53,7 @@ class Link(msgspec.Struct, frozen=True, omit_defaults=True):
         help: what to do.
     """
 
-    kind: Literal["output", "worker", "barrier", "monitor", "filter", "input", "client", "process"]
+    kind: Literal["output", "worker", "loop", "barrier", "monitor", "filter", "input", "client", "process"]
     name: str
     text: str
     cause: Cause | None = None
@@ -154,8 +154,11 @@ class Causes:
             if cause is not None:
                 yield (cause,)
         for worker in self._snapshot.workers:
-            if worker.waiting and not worker.unacknowledged and self.of_worker(worker) is None:
+            if worker.waiting and self.of_worker(worker) is None:
                 yield from self.of_waiting(worker)
+        for name, count in self._snapshot.entering.items():
+            if count:
+                yield from self.of_entry(name)
         for node, text in self._snapshot.monitors.items():
             yield from self._of_monitor(node, text)
 
@@ -206,23 +209,35 @@ class Causes:
         return msgspec.structs.replace(self._cause(worker, "ending", text), holds=1)
 
     def of_waiting(self, worker: WorkerSnapshot) -> Iterator[tuple[Link, ...]]:
-        """Yield why messages wait for a worker that has none and could take some."""
-        name, has = f"worker '{worker.name}'", _messages(worker.waiting)
-        text = f"{name} has {has} waiting for it"
-        if worker.room_at:
-            link = self._cause(worker, "admission", f"{text}, until there is room at {_quoted(worker.room_at)}")
-            others = [self._workers[other] for other in worker.room_at if other in self._workers]
-        elif not worker.admits:
-            link = self._cause(worker, "admission", f"{text}: its loop is full, and none of those inside moves")
-            (loop,) = (c.nodes for c in self._plan.components if worker.name in c.nodes)
-            others = [self._workers[node] for node in loop if node in self._workers and node != worker.name]
-        else:
-            yield (self._cause(worker, "admission", text),)
-            return
-        causes = [cause for other in others if (cause := self.of_worker(other)) is not None]
-        onward = msgspec.structs.replace(link, cause=None)
-        yield from ((onward, cause) for cause in causes)
-        if not causes:
+        """Yield why messages wait for a worker that is not given any."""
+        text = f"worker '{worker.name}' has {_messages(worker.waiting)} waiting for it"
+        if worker.held_by:
+            text += f", until there is room at {_quoted(dict.fromkeys(end.node for end in worker.held_by))}"
+        found: list[tuple[Link, ...]] = []
+        for node in dict.fromkeys(end.node for end in worker.held_by):
+            if node in self._snapshot.barriers:
+                found += self.of_barrier(node)
+            else:
+                found += self._of_loop(node)
+        yield from self._onward(self._cause(worker, "admission", text), found)
+
+    def of_entry(self, worker: str) -> Iterator[tuple[Link, ...]]:
+        """Yield why messages wait before a loop; it is named by the first of its workers."""
+        count = self._snapshot.entering[worker]
+        text = f"{_messages(count)} wait{'s' * (count == 1)} before the loop of '{worker}', which is full"
+        yield from self._onward(Link("loop", worker, text, "admission", count), self._of_loop(worker))
+
+    def _of_loop(self, node: str) -> list[tuple[Link, ...]]:
+        """Return the causes among a worker and those that are on its loop."""
+        loop = next(part.nodes for part in self._plan.components if node in part.nodes)
+        workers = [self._workers[other] for other in loop if other in self._workers]
+        return [(cause,) for worker in workers if (cause := self.of_worker(worker)) is not None]
+
+    def _onward(self, link: Link, found: list[tuple[Link, ...]]) -> Iterator[tuple[Link, ...]]:
+        """Yield the way from a link to each cause; if there is none, it is one itself."""
+        passed = msgspec.structs.replace(link, cause=None)
+        yield from ((passed, *links) for links in found)
+        if not found:
             yield (link,)
 
     def of_barrier(self, barrier: str) -> Iterator[tuple[Link, ...]]:

@@ -42,11 +42,10 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
         moved_s: when it last took a message or gave a sign of life, by the session's clock.
         paused: it was told to take no messages for the time being, and said that it does not.
         output_ended: it has ended its output, and should exit.
+        held_by: places that are full, because of which it gets no message.
         stalled: it has a message, and has said nothing for long.
         oldest_s: when the oldest message that it has, or that waits for it, came into being.
         starts_at_s: when it is started again, if it has crashed.
-        admits: whether its loop, if it lies on one, lets messages in from outside.
-        room_at: whose full queues its messages wait for.
     """
 
     name: str
@@ -58,11 +57,10 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     moved_s: float = 0.0
     paused: bool = False
     output_ended: bool = False
+    held_by: tuple[End, ...] = ()
     stalled: bool = False
     oldest_s: float | None = None
     starts_at_s: float | None = None
-    admits: bool = True
-    room_at: tuple[str, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -73,6 +71,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         barriers: messages that wait in each slot, by barrier and port.
         lost, dead_lettered, unpaired: as in the loss report, so far.
         taken: messages that took each of ``Plan.routes``.
+        entering: messages that wait before each loop, by the first of its workers.
         arrived: messages that came to each of ``Plan.sinks``.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
         barriers_since_s: when the oldest message in each barrier that has any came into being.
@@ -83,6 +82,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     lost: int = 0
     dead_lettered: int = 0
     unpaired: int = 0
+    entering: dict[str, int] = {}
     taken: tuple[int, ...] = ()
     arrived: tuple[int, ...] = ()
     monitors: dict[str, str] = {}

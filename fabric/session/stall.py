@@ -46,9 +46,12 @@ def _causes(snapshot: Snapshot, causes: Causes) -> Iterator[str]:
             yield f"{causes.content_of(barrier)}, waits on {' and '.join(waits_on)}"
     if not told and not said:
         yield from snapshot.monitors.values()
-        for worker in snapshot.workers:  # messages that a loop does not admit, while none inside of it moves
+        for worker in snapshot.workers:
             if worker.waiting:
                 yield from (links[0].text for links in causes.of_waiting(worker))
+        for name, count in snapshot.entering.items():
+            if count:
+                yield from (links[0].text for links in causes.of_entry(name))
 
 
 def _with_help(cause: Link) -> str:

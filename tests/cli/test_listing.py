@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from fabric.cli.listing import describe, render_table, render_wires, words
+from fabric.graph.ir import End
 from fabric.runtime.processes import Process
 from fabric.runtime.service_protocol import Status, WorkerStatus
 from fabric.runtime.services import Outcome, Record, WorkerRecord
@@ -70,7 +71,8 @@ def test_a_narrow_terminal_gets_less_of_it_in_one_line_each():
         (WorkerStatus("a", "busy", 1, 0, 0, 1, still_s=75.0, stalled=True), "python", "stalled 75 s"),
         (WorkerStatus("a", "restarting", 1, 0, 1, 0, starts_in_s=1.7), "agent", "restarting in 2 s"),
         (WorkerStatus("a", "restarting", 1, 0, 1, 0, starts_in_s=0.0), "agent", "restarting in 1 s"),
-        (WorkerStatus("a", "busy", 1, 1, 4, 0, room_at=("slow", "b")), "agent", "room at 'slow', 'b'"),
+        (WorkerStatus("a", "busy", 1, 1, 4, 0, held_by=(End("slow", "input"), End("b", "l"))), "agent",
+         "room at 'slow', 'b'"),
         (WorkerStatus("a", "busy", 1, 0, 0, 1, paused=True), "agent", "resume: it is paused"),
         (WorkerStatus("a", "stopped", 1, 1, 4, 0), "agent", "fabric start a"),
         (WorkerStatus("a", "ready", 1, 1, 0, 0, waits_on=("i", "b")), "agent", "i, b"),

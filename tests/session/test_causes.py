@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from plans import plan_of
 
+from fabric.graph.ir import End
 from fabric.plan.plan import Plan
 from fabric.session.causes import STILL_S, Chain, Link, is_stuck, why_stuck
 from fabric.session.snapshot import Activity, Snapshot, WorkerSnapshot
@@ -170,26 +171,30 @@ def test_a_filter_that_lets_nothing_pass_explains_an_empty_output_and_holds_noth
 
 
 def test_a_full_loop_leads_to_the_worker_inside_that_does_not_move():
-    """What waits outside is not the cause."""
+    """What waits before it is not the cause."""
     plan = plan_of(
         WORKERS + "let main : !int -> !int = plumb(i, o) {\n  i ; f ; g\n  g ; filter(value > 0) ; f\n"
         "  g ; filter(value <= 0) ; o\n}\n"
     )
-    moment = At(plan).worker("f", "busy", waiting=5, admits=False).worker("g", "busy", given=16)
-    found = {chain.links[0].name: chain for chain in moment.chains()}
-    assert [link.name for link in found["o"].links] == ["o", "g"]
-    alone = At(plan).worker("f", "busy", waiting=5, admits=False)
-    (chain,) = alone.chains()
-    assert chain.root.cause == "admission"
-    assert chain.root.text.startswith("worker 'f' has 5 messages waiting for it: its loop is full")
+    moment = At(plan).worker("g", "busy", given=16)
+    moment.snapshot = msgspec.structs.replace(moment.snapshot, entering={"f": 5})
+    (chain,) = moment.chains()
+    assert [link.name for link in chain.links] == ["o", "g"]
+    moment = At(plan)
+    moment.snapshot = msgspec.structs.replace(moment.snapshot, entering={"f": 5})
+    (chain,) = moment.chains()
+    assert (chain.root.kind, chain.root.text) == ("loop", "5 messages wait before the loop of 'f', which is full")
 
 
-def test_a_worker_that_waits_for_room_leads_to_who_has_none():
-    """The full queue's worker is the cause."""
-    moment = At(LINE).worker("f", "busy", waiting=5, room_at=("g",)).worker("g", "busy", given=1, waiting=1000)
-    assert [link.name for link in moment.chains()[0].links] == ["o", "g"]
-    (chain,) = At(LINE).worker("f", "busy", waiting=5, room_at=("g",)).chains()
-    assert chain.root.text == "worker 'f' has 5 messages waiting for it, until there is room at 'g'"
+def test_a_worker_that_is_held_back_leads_to_who_has_no_room():
+    """The full queue's worker is the cause, or the side of a barrier that is empty."""
+    held = At(LINE).worker("f", "busy", waiting=5, held_by=(End("g", "input"),))
+    assert held.texts() == [["worker 'f' has 5 messages waiting for it, until there is room at 'g'"]]
+    (chain,) = held.worker("g", "busy", given=1, waiting=1000).chains()
+    assert [link.name for link in chain.links] == ["o", "g"]
+    (barrier,) = At(JOIN).snapshot.barriers
+    moment = At(JOIN).moved("f", 3).paired(3, 0).worker("f", "busy", waiting=5, held_by=(End(barrier, "l"),))
+    assert [link.name for link in moment.chains()[0].links] == ["o", barrier, "g", "b"]
 
 
 def test_a_conversation_that_waits_for_an_idle_worker_is_the_cause():
