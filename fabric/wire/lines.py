@@ -25,7 +25,7 @@ import msgspec
 
 from fabric.errors import LocalProtocolError, ValueRejected
 from fabric.wire.codec import PAYLOAD_BYTES_MAX, decode, encode
-from fabric.wire.control import READY
+from fabric.wire.control import MARK_ALL_PORTS, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import STRING, encode_json, validator
 
@@ -138,7 +138,7 @@ class LineBridge:
 
     def started(self) -> list[tuple[str, bytes]]:
         """Return the frames (port, bytes) that announce the program: it is ready since it runs."""
-        return [("ctrl_out", encode(Data(self._name, READY)))]
+        return [("ctrl_out", encode(Data(self._name, ready(MARK_ALL_PORTS))))]
 
     def to_program(self, port: str, raw: bytes) -> Written:
         """Return what to do for a frame on one of the program's input ports."""

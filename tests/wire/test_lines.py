@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fabric.errors import ValueRejected
 from fabric.wire.codec import FRAME_BYTES_MAX, decode, encode, encode_batch
-from fabric.wire.control import READY
+from fabric.wire.control import MARK_ALL_PORTS, ready
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
 from fabric.wire.lines import LINE_BYTES_MAX, LineBridge, LineSplitter, Written, read_line, write_line
 
@@ -176,7 +176,7 @@ def test_control_travels_in_envelopes_and_an_end_is_no_line():
 def test_its_start_announces_it_and_a_clean_exit_is_the_end_of_its_ports():
     """It can say neither. A crash ends nothing: the coordinator sees the status."""
     bridge = LineBridge("judge", echoes=False)
-    assert decoded(bridge.started()) == [("ctrl_out", Data("judge", READY))]
+    assert decoded(bridge.started()) == [("ctrl_out", Data("judge", ready(MARK_ALL_PORTS)))]
     assert decoded(bridge.exited(0)) == [(port, Eof("judge")) for port in ("output", "ctrl_out", "telemetry")]
     assert bridge.exited(1) == []
     assert bridge.exited(-9) == []
