@@ -225,7 +225,7 @@ class Traffic:
     def _let_go(self, room: Room | None) -> None:
         """Something has left a place: who was held back by it may go on, when there is room enough."""
         if room is not None and room.held and room.roomy:
-            for name in room.held:
+            for name in sorted(room.held):
                 self._to_feed[name] = self._workers[name]
             room.held.clear()
 
