@@ -62,7 +62,11 @@ def _steps(plan: Plan, steps: tuple[Step, ...]) -> list[str]:
     for step in steps:
         if isinstance(step, Emit):
             sink = plan.sinks[step.sink]
-            lines.append(f"-> {sink.kind} {sink.end.node}.{sink.end.port}" + (" (feedback)" if sink.feedback else ""))
+            lines.append(
+                f"-> {sink.kind} {sink.end.node}.{sink.end.port}"
+                + (" (feedback)" * sink.feedback)
+                + (" (into a loop)" * sink.entry)
+            )
             continue
         rest = _steps(plan, step.then)
         here = f"check {show_stream(step.type)}" if isinstance(step, Check) else step.node
