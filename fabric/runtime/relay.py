@@ -25,7 +25,7 @@ WIRE_NAMES = {"input": "data_in", "ctrl_in": "ctrl_in", "tool_resp": "tool_resp"
 """Of the ports that we bind, as PROTOCOL.md says."""
 
 FLOOD_FRAMES = 4_096
-"""Frames of a worker of others that wait in our memory, on each port: it may send faster than we refuse. Without such a
+"""Frames of a worker of others that wait in our memory, on each port: it may send faster than we refuse. Without a
 limit 400,000 of a kilobyte took 420 MiB. Ours send what they were asked for."""
 
 EXIT_SETTLE_S = 1.0
