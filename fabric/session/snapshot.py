@@ -44,6 +44,8 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
         output_ended: it has ended its output, and should exit.
         held_by: places that are full, because of which it gets no message.
         stalled: it has a message, and has said nothing for long.
+        oldest_s: when the oldest message that it has, or that waits for it, came into being.
+        starts_at_s: when it is started again, if it has crashed.
     """
 
     name: str
@@ -57,6 +59,8 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     output_ended: bool = False
     held_by: tuple[End, ...] = ()
     stalled: bool = False
+    oldest_s: float | None = None
+    starts_at_s: float | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -71,6 +75,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         arrived: messages that came to each of ``Plan.sinks``.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
         rejected: frames that were refused, by worker and reason.
+        barriers_since_s: when the oldest message in each barrier that has any came into being.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -83,6 +88,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     arrived: tuple[int, ...] = ()
     monitors: dict[str, str] = {}
     rejected: dict[str, dict[str, int]] = {}
+    barriers_since_s: dict[str, float] = {}
 
 
 def activity(state: State, *, idle: bool) -> Activity:
