@@ -248,6 +248,7 @@ class Session:
         self._out.note("info", "worker.ready", worker=worker.name)
         self._out.do(*worker.steering.answers())
         worker.delivery.may_send = worker.control.may_send = True
+        worker.was_paused = False  # if it was, it says so itself by now
         self._traffic.send_control(worker)
         self._open_if_ready()
         self._traffic.feed(worker)
