@@ -20,6 +20,7 @@ import msgspec
 from fabric.errors import RemoteProtocolError
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
+from fabric.session.calls import Calls
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
     Answered,
@@ -56,9 +57,10 @@ from fabric.session.snapshot import Snapshot
 from fabric.session.startup import PROBE
 from fabric.session.traffic import Traffic
 from fabric.session.worker_state import WorkerState, workers_of
+from fabric.wire.calls import fault_text
 from fabric.wire.codec import BATCH_START, decode, encode, is_batch, split
 from fabric.wire.control import parse_ready, paused_by
-from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.frame import Data, Eof, Fault, Marker
 from fabric.wire.lifecycle import State, Step
 
 _FORCED = Failure(0, "stopped", "ended by force before everything was done")
@@ -80,12 +82,14 @@ class Session:
         self._out = Outbox()
         routes = {route.source: CompiledRoute(route) for route in plan.routes}
         self._workers = workers_of(plan, settings, routes)
+        self._calls = Calls(plan, self._out)
         self._traffic = Traffic(
             plan,
             routes,
             self._workers,
             self._out,
             rng,
+            calls=self._calls,
             closed=lambda merge: self._drain.closed(merge),
             fail=self._fail,
             refusal_ends=settings.refusal_ends,
@@ -141,13 +145,19 @@ class Session:
 
     def _step(self) -> None:
         """Let messages move; when none can, see what has ended."""
+        if self.plan.tools:
+            self._traffic.move_calls()
         self._traffic.advance()
+        if self.plan.tools:  # what can be done without a worker is done
+            self._traffic.move_calls()
         if self._traffic.waits or self._failure is not None:
             return
         for port in sorted(self._traffic.entrance.closed):
             self._end(self._drain.input_closed(self.plan.inputs[port]))
         for node in self._traffic.take_rested():
             self._end(self._drain.rested(node))
+        for node in self._calls.take_ended():
+            self._end(self._drain.input_closed(node))
 
     def _tell(self) -> None:
         """Command what the event brought about for the workers and for the client."""
@@ -250,7 +260,8 @@ class Session:
         if worker.state is State.EXITED:
             return  # the others may need longer than its grace
         if kind == "grace":
-            self._out.do(*worker.shutdown.timer(self._now_s, owes=worker.owes))
+            owes = worker.owes and not self._calls.waits(worker.name)
+            self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
         elif worker.starting and worker.incarnation > 1:
             worker.steering.give_up(worker.startup.missing())
             self._stop(worker)
@@ -309,6 +320,8 @@ class Session:
                     self._data(worker, port, frame)
                 case Marker(_, marker):
                     self._marker(worker, port, marker)
+                case Fault(_, payload):
+                    self._fault(worker, port, payload)
                 case Eof():
                     self._port_ended(worker, port)
         except RemoteProtocolError as error:
@@ -346,8 +359,27 @@ class Session:
                     delivery.hold(port, frame.payload, span)
                 elif port in worker.ways:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
+            case "tool_req" if worker.plan.tools:
+                self._call(worker, frame.payload)
             case _:
                 raise RemoteProtocolError("port", f"{name_of(name)} sent a message on {port}, which is not open")
+
+    def _call(self, worker: WorkerState, payload: bytes) -> None:
+        """A worker calls a tool. Calls are served until it has ended its output."""
+        if worker.state is State.DRAINED:
+            self._out.note("warning", "tool.result_dropped", worker=worker.name, reason="it has ended its output")
+        else:
+            self._calls.request(worker.name, payload)
+
+    def _fault(self, worker: WorkerState, port: str, payload: bytes) -> None:
+        if port != "output" or not worker.plan.spec.part_of:
+            raise RemoteProtocolError("fault", f"{name_of(worker.name)} sent a fault on {port}, and is part of no tool")
+        worker.life.advance(Step.OUTPUT)
+        worker.answered = True
+        message = worker.delivery.cause(port).message
+        self._traffic.fault(worker, message, fault_text(payload))
+        if worker.plan.compat:
+            self._commit(worker, port, worker.delivery.marker(worker.delivery.cause(port).seq))
 
     def _announced(self, worker: WorkerState, payload: bytes) -> None:
         ready = parse_ready(payload)
@@ -383,9 +415,14 @@ class Session:
             worker.life.advance(Step.EOF_OUT)
             if early:
                 self._left_early(worker)
+            self._calls.deaf(worker.name)
+            if worker.plan.tools:
+                self._out.do(Send(worker.name, "tool_resp", encode(Eof("fabric"))))
             self._out.do(*worker.shutdown.output_ended(self._now_s))
             self._out.note("debug", "channel.eof", worker=worker.name, port=port)
         if not worker.steering.stopping:  # it comes back, or its exit ends the port
+            if port == "tool_req":
+                self._calls.ended(worker.name)
             self._end(self._drain.port_ended(End(worker.name, port)))
 
     def _left_early(self, worker: WorkerState) -> None:
@@ -429,6 +466,7 @@ class Session:
         name, state = worker.name, worker.state
         meaning = meaning_of(worker, event)
         self._gone.add(name)
+        self._calls.deaf(name)
         worker.life.advance(Step.EXIT)
         self._out.do(Release(name))
         clean = state is State.DRAINED and event.status == 0
@@ -444,6 +482,7 @@ class Session:
 
     def _end_ports(self, worker: WorkerState) -> None:
         """The worker is gone for good, and with it all that it could still have said."""
+        self._calls.ended(worker.name)
         for port in ("output", "ctrl_out", "telemetry"):
             self._end(self._drain.port_ended(End(worker.name, port)))
 

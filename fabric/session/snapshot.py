@@ -65,6 +65,8 @@ class Snapshot(msgspec.Struct, frozen=True):
         taken: messages that took each of ``Plan.routes``.
         arrived: messages that came to each of ``Plan.sinks``.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
+        calls: workers that wait for a tool, and the tool.
+        called, calls_failed: calls of tools so far, and those that were answered with an error.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -75,6 +77,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     taken: tuple[int, ...] = ()
     arrived: tuple[int, ...] = ()
     monitors: dict[str, str] = {}
+    calls: tuple[tuple[str, str], ...] = ()
+    called: int = 0
+    calls_failed: int = 0
 
 
 def activity(state: State, *, idle: bool) -> Activity:
@@ -111,7 +116,7 @@ def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
         if source in seen:
             continue
         seen.add(source)
-        if node.kind in WORKERS or node.kind == "input":
+        if node.kind in WORKERS or node.kind in ("input", "call"):
             found[node.outputs[0].name if node.kind == "input" else node.id] = None
             continue
         if node.kind == "monitor":

@@ -26,10 +26,12 @@ class Traces:
 
     Attributes:
         settled: tickets of inputs of which nothing is left, since :meth:`take_settled`.
+        settled_calls: the same of calls of tools, whose tickets are below zero.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self.settled: list[int] = []
+        self.settled_calls: list[int] = []
         self._rng = rng
         self._span = rng.getrandbits(64)
         self._trace = rng.getrandbits(128)
@@ -77,7 +79,12 @@ class Traces:
         for trace in message.traces:
             trace.live -= 1
             if trace.live == 0:
-                self.settled.append(trace.ticket)
+                (self.settled if trace.ticket >= 0 else self.settled_calls).append(trace.ticket)
+
+    def take_settled_calls(self) -> list[int]:
+        """Return the tickets of calls of which nothing is left; they are the caller's now."""
+        settled, self.settled_calls = self.settled_calls, []
+        return settled
 
     def take_settled(self) -> list[int]:
         """Return the tickets of what has settled; they are the caller's now."""

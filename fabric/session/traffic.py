@@ -22,6 +22,7 @@ from fabric.graph.ir import MONITORED, End
 from fabric.lang.typed import Way
 from fabric.plan.plan import Plan, Route, Sink
 from fabric.session.barriers import Barrier
+from fabric.session.calls import Calls
 from fabric.session.control_edge import WAITING_MAX
 from fabric.session.delivery import Message, Unacked
 from fabric.session.entrance import Entrance
@@ -57,6 +58,7 @@ class Traffic:
         workers: by name.
         out: where commands go.
         rng: source of trace and span ids.
+        calls: of tools.
         closed: tells of a merge whether it has closed.
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
         refusal_ends: whether the first message that is refused ends the input.
@@ -75,6 +77,7 @@ class Traffic:
         out: Outbox,
         rng: random.Random,
         *,
+        calls: Calls,
         closed: Callable[[str], bool],
         fail: Callable[[Failure], None],
         refusal_ends: bool,
@@ -87,6 +90,7 @@ class Traffic:
         self._workers = workers
         self._out = out
         self._traces = Traces(rng)
+        self._calls = calls
         self._closed = closed
         self._fail = fail
         self._refusal_ends = refusal_ends
@@ -139,6 +143,9 @@ class Traffic:
             taken=tuple(route.taken for route in self._routes.values()),
             arrived=tuple(self._ends.arrived),
             monitors=self.unfinished(),
+            calls=self._calls.under_way,
+            called=self._calls.made,
+            calls_failed=self._calls.failed,
         )
 
     def loss_report(self) -> LossReport:
@@ -168,6 +175,22 @@ class Traffic:
                 self._enter(*self.entrance.waiting.popleft())
             else:
                 return
+
+    def move_calls(self) -> None:
+        """Answer the calls of which nothing is left, and let arguments enter tools."""
+        for ticket in self._traces.take_settled_calls():
+            self._calls.settled(ticket)
+        for entering in self._calls.take_entering():
+            message = self._traces.enter(entering.caller, entering.ticket, entering.payload)
+            self._work.append((entering.call, message))
+
+    def fault(self, worker: WorkerState, message: Message, error: str) -> None:
+        """A worker of a tool cannot do a message."""
+        if _of_call(message.tickets):
+            self._calls.refused(message.traces[0].ticket, error)
+        else:  # it is of no call: telemetry of another part of the tool, say
+            self.losses.lost += 1
+            self._out.note("warning", "message.rejected", node=worker.name, code="fault", detail=error)
 
     def take_rested(self) -> list[str]:
         """Return the workers that have nothing left to do and the barriers that fired, since the last time."""
@@ -255,6 +278,9 @@ class Traffic:
             self.refuse_late(port, [(ticket, payload)])
 
     def _refuse(self, code: str, detail: str, node: str, tickets: tuple[int, ...]) -> None:
+        if _of_call(tickets):
+            self._calls.refused(tickets[0], detail)
+            return
         self.refused_any = True
         self._out.note("warning", "message.rejected", node=node, code=code, detail=detail)
         self._out.do(Refuse(code, detail, node, tickets))
@@ -290,6 +316,11 @@ class Traffic:
         if violation is not None:
             self._violated(violation)
             return
+        if _of_call(tickets):
+            is_argument = self._plan.graph.nodes[error.node].kind == "call"
+            where = "arguments" if is_argument else f"'{error.node}'"
+            self._calls.refused(tickets[0], f"{where}: {error.cause}")
+            return
         at_source = error.node == route.source.node
         entering = at_source and self._plan.graph.nodes[route.source.node].kind == "input"
         if not isinstance(error.cause, ValueRejected):
@@ -310,6 +341,8 @@ class Traffic:
                 return partial(self._out.leave, self._plan.outputs[sink.end.node])
             case "merge":
                 return partial(self._arrive_at_merge, sink.end)
+            case "result":
+                return lambda message: self._calls.came(message.tickets, message.payload)
             case "barrier":
                 return partial(self._arrive_at_barrier, sink.end)
             case "monitor":
@@ -331,6 +364,9 @@ class Traffic:
 
     def _arrive_at_barrier(self, end: End, message: Message) -> None:
         barrier = self._barriers[end.node]
+        if _of_call(message.tickets):
+            self._pair_in_call(end, message)
+            return
         if barrier.closed:
             self._report_unpaired(end.node, end.port, 1)
             return
@@ -344,6 +380,15 @@ class Traffic:
         self._work.append((End(end.node, "output"), pair))
         for part in parts:
             self._traces.consume(part)
+
+    def _pair_in_call(self, end: End, message: Message) -> None:
+        """A message of a call comes to a barrier of its tool. What waits there does not keep the call from its end."""
+        ports = [port.name for port in self._plan.graph.nodes[end.node].inputs]
+        parts = self._calls.barrier(message.tickets[0], end.node, ports).put(end.port, message)
+        if parts:
+            pair = self._traces.joined(parts, end.node)
+            self._traces.appear(pair)
+            self._work.append((End(end.node, "output"), pair))
 
     def _arrive_at_monitor(self, monitor: Monitor, way: Way, onward: End, message: Message) -> None:
         match monitor.take(way, message.payload):
@@ -368,7 +413,7 @@ class Traffic:
             behind = sum(end.node == source.id for end, _ in self._work)  # passed on after it, and still here
             monitor = self._monitors[source.id]
             return monitor.refused(way, monitor.step - 1 - behind, str(error.cause))
-        if source.kind == "input":
+        if source.kind in ("input", "call"):
             return None
         for index in sorted(sinks_behind(route, error.node)):
             sink = self._plan.sinks[index]
@@ -445,13 +490,17 @@ class Traffic:
         """Whether a frame can hold the message; one that is too large is refused."""
         if len(message.payload) <= PAYLOAD_BYTES_MAX:
             return True
-        self.losses.lost += 1
+        self.losses.lost += not _of_call(message.tickets)  # whose caller is told
         detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
         self._refuse("too_large", detail, worker.name, message.tickets)
         return False
 
     def _dead_letter(self, worker: WorkerState, messages: Iterable[Message]) -> None:
         for message in messages:
+            if _of_call(message.tickets):
+                self._calls.refused(message.tickets[0], f"{name_of(worker.name)} does not run any more")
+                self._traces.consume(message)
+                continue
             self.losses.dead_lettered += 1
             level: Level = "warning" if worker.left_messages else "error"  # the first is told, the others counted
             worker.left_messages = True
@@ -544,3 +593,8 @@ class Traffic:
     def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
         self._travel(worker.ways[port], self._traces.spontaneous(worker.name, payload, span))
+
+
+def _of_call(tickets: tuple[int, ...]) -> bool:
+    """Whether a message belongs to a call of a tool, and to nothing else: what a tool is made of is wired to itself."""
+    return bool(tickets) and tickets[0] < 0

@@ -134,6 +134,8 @@ class LineBridge:
         self._name = name
         self._echoes = echoes
         self._unanswered: deque[str] = deque()
+        self._calls = 0
+        self._ending = False
         self._ended = False
 
     def started(self) -> list[tuple[str, bytes]]:
@@ -146,7 +148,9 @@ class LineBridge:
             return Written()
         match decode(raw):
             case Data(_, payload):
-                return Written(write_line(DATA if port == "input" else port, payload))
+                self._calls -= port == "tool_resp"
+                self._ended = self._ending and not self._calls
+                return Written(write_line(DATA if port == "input" else port, payload), ended=self._ended)
             case Marker(_, marker) if self._echoes:
                 return Written(write_line(MARKER, encode_json(marker)))
             case Marker(_, marker) if marker.startswith("ack/"):
@@ -154,14 +158,15 @@ class LineBridge:
             case Marker() as probe:
                 return Written(answers=(("output", encode(probe)),))
             case Eof() if port == "input":
-                self._ended = True
-                return Written(ended=True)
+                self._ending = True
+                self._ended = not self._calls  # a result would find no stdin any more
+                return Written(ended=self._ended)
         return Written()
 
     def exited(self, status: int) -> list[tuple[str, bytes]]:
         """Return the frames that its exit stands for: an end of its channels only with status 0."""
         end = encode(Eof(self._name))
-        return [(port, end) for port in ("output", "ctrl_out", "telemetry")] if status == 0 else []
+        return [(port, end) for port in ("output", "ctrl_out", "telemetry", "tool_req")] if status == 0 else []
 
     def from_program(self, line: bytes) -> list[tuple[str, bytes]]:
         """Return the frames (port, bytes) that a line stands for; none for a blank one.
@@ -180,9 +185,10 @@ class LineBridge:
             return []
         if port == MARKER and self._echoes:
             return self._markers(validator(STRING).decode(payload))
-        if payload[0] in b"\x01\x02":  # no JSON starts so, and no frame of bare JSON may
+        if payload[0] in b"\x01\x02\x03\x04":  # no JSON starts so, and no frame of bare JSON may
             payload = b" " + payload
         if port not in (DATA, "output"):
+            self._calls += port == "tool_req"
             return [(port, encode(Data(self._name, payload)))]
         frames = [("output", encode(Data(self._name, payload)))]
         if not self._echoes and self._unanswered:

@@ -1,0 +1,85 @@
+"""Messages of the tool channels: bare JSON on tool_req and tool_resp, and what a fault says."""
+
+from __future__ import annotations
+
+__all__ = ["Request", "failed", "fault", "fault_text", "parse_request", "result"]
+
+from typing import Any
+
+import msgspec
+
+from fabric.errors import FabricError, ValueRejected
+from fabric.wire.payload import encode_json
+
+ERROR_CHARS_MAX = 4_000
+"""Of the words that a caller is told; a model reads them, and pays for each."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """``{"id": ..., "name": ..., "arguments": ...}``.
+
+    Attributes:
+        id: of the caller's choice, JSON text; the response repeats it.
+        name: of the tool.
+        arguments: JSON text, not validated.
+    """
+
+    id: bytes
+    name: str
+    arguments: bytes
+
+
+class _Wire(msgspec.Struct):
+    id: str | int
+    name: str
+    arguments: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Fault(msgspec.Struct):
+    error: str
+
+
+_decode = msgspec.json.Decoder(_Wire).decode
+_decode_fault = msgspec.json.Decoder(_Fault).decode
+
+
+def parse_request(payload: bytes) -> Request:
+    """Read what a worker sent on tool_req.
+
+    Raises:
+        ValueRejected: it is something else.
+    """
+    try:
+        wire = _decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise ValueRejected("$", '{"id": string or int, "name": string, "arguments": ...}', str(error)) from None
+    return Request(encode_json(wire.id), wire.name, bytes(wire.arguments))
+
+
+def result(id_: bytes, content: bytes) -> bytes:
+    """Return the response to a call that was done. ``content``: JSON text."""
+    return b'{"id":%b,"content":%b}' % (id_, content)
+
+
+def failed(id_: bytes, error: str) -> bytes:
+    """Return the response to a call that was not. ``error``: why, in words."""
+    return b'{"id":%b,"error":%b}' % (id_, encode_json(_words(error)))
+
+
+def fault(error: FabricError) -> bytes:
+    """Return the payload of the frame by which a worker says that it cannot do a message, first byte and all."""
+    said: dict[str, Any] = {"error": _words(str(error)), "code": error.code}
+    return b"\x04" + encode_json(said)
+
+
+def fault_text(payload: bytes) -> str:
+    """Return what a fault says; of one that is not as it should be, what it looks like."""
+    try:
+        return _decode_fault(payload).error
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return payload[:ERROR_CHARS_MAX].decode(errors="replace")
+
+
+def _words(text: str) -> str:
+    """Return text that JSON can say, and that is not too long."""
+    return text[:ERROR_CHARS_MAX].encode(errors="replace").decode()
