@@ -9,8 +9,8 @@ The function is called with each message as plain Python values (dict, list, str
 A function that is not async runs inline: while it works nothing else of the data side does. Control has a thread and
 sockets of its own, so a busy function does not keep it from being acknowledged.
 
-One that works for a tool does not fail when its function does: it says so of the one message (a *fault*), and the
-caller is told. What a builtin tool does is in ``fabric.builtin_tools``.
+One that works for a tool does not fail when its function does: it *declines* the message, and the caller is told. What
+a builtin tool does is in ``fabric.builtin_tools``.
 
 The module is looked for beside the program's file first, then where Python looks, the working directory included.
 """
@@ -36,7 +36,7 @@ from fabric.errors import ConfigError, FabricError, ValueRejected, sole
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Receiver, Sender
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
-from fabric.wire.calls import fault
+from fabric.wire.calls import decline
 from fabric.wire.codec import (
     BATCH_BYTES_MAX,
     BATCH_START,
@@ -57,9 +57,17 @@ from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VAR
 
 
 class FunctionFailed(FabricError):
-    """The user's function raised, or returned what its output type does not admit."""
+    """The user's function raised, or returned what its output type does not admit.
+
+    Attributes:
+        span_id: of the message that it was given; empty if that had none.
+    """
 
     code = "python_error"
+
+    def __init__(self, message: str, span_id: bytes = b"") -> None:
+        super().__init__(message)
+        self.span_id = span_id
 
 
 def load_function(spec: WorkerSpec) -> Callable[[Any], Any]:
@@ -258,15 +266,15 @@ class _Answer:
             unfinished = self._to(question)
             if unfinished is not None:
                 await unfinished
-        except FunctionFailed as error:
-            self._outbox.write(fault(error))
+        except (FunctionFailed, Refused) as error:
+            self._outbox.write(decline(error))
 
     def _to(self, question: Question) -> Awaitable[None] | None:
         started_s = time.perf_counter()
         try:
             result = self._function(decode_json(question.payload))  # it was validated where it came from
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's function may raise anything
-            raise self._failed(error) from error
+            raise self._failed(error, question) from error
         if type(result) not in _VALUES:
             return self._finish(result, question)
         self._send(result, question)
@@ -299,26 +307,27 @@ class _Answer:
         except FabricError:
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # as above
-            raise self._failed(error) from error
+            raise self._failed(error, question) from error
 
-    def _failed(self, error: BaseException) -> FunctionFailed:
+    def _failed(self, error: BaseException, question: Question) -> FunctionFailed:
         if isinstance(error, Refused):  # it says itself what is wrong, and is no mistake of a program
-            return FunctionFailed(str(error))
+            return FunctionFailed(str(error), question.span_id)
         traceback.print_exception(error)
         hint = ""
         if isinstance(error, RuntimeError) and "no running event loop" in str(error):
             hint = ". Async functions run under trio: use trio.sleep and the like, or a plain function"
         raised = f"{self._spec.config['call']} raised {type(error).__name__}: {error}{hint}"
-        return FunctionFailed(f"worker '{self._spec.name}': {raised}")
+        return FunctionFailed(f"worker '{self._spec.name}': {raised}", question.span_id)
 
     def _send(self, value: Any, question: Question) -> None:
         call = self._spec.config["call"]
         try:
             payload = self._output.encode(value)
         except ValueRejected as error:
-            raise FunctionFailed(f"worker '{self._spec.name}': {call} returned: {error}") from None
+            raise FunctionFailed(f"worker '{self._spec.name}': {call} returned: {error}", question.span_id) from None
         except (TypeError, ValueError, RecursionError) as error:
-            raise FunctionFailed(f"worker '{self._spec.name}': {call} returned what JSON cannot say: {error}") from None
+            text = f"worker '{self._spec.name}': {call} returned what JSON cannot say: {error}"
+            raise FunctionFailed(text, question.span_id) from None
         if self._outbox.size_bytes + len(payload) > BATCH_BYTES_MAX:
             self.flush()  # a frame has a limit, and a large answer is not to wait for a small one
         self._outbox.answer(question, payload)
@@ -383,7 +392,10 @@ def main() -> int:
 
 
 def _fail(error: FabricError) -> int:
-    sys.stderr.write(encode_json({"error": str(error), "code": error.code}).decode() + "\n")
+    said = {"error": str(error), "code": error.code}
+    if isinstance(error, FunctionFailed) and error.span_id:
+        said["span"] = error.span_id.hex()  # which of the messages that the worker has is to blame
+    sys.stderr.write(encode_json(said).decode() + "\n")
     return error.exit_code
 
 

@@ -453,7 +453,9 @@ class Conversation:
         self._debug("message", role=message.role, content=content, **({"retry": True} if retry else {}))
 
     def _fail(self, code: str, message: str, details: dict[str, str] | None = None) -> None:
-        self._do(Fail(code, message, details=details or {}))
+        origin = self._turn.origin if self._turn is not None else None
+        named = {} if origin is None else {"span": origin.span_id.hex()}  # the message that is to blame
+        self._do(Fail(code, message, details=(details or {}) | named))
         self._finished = True
 
 

@@ -16,7 +16,7 @@ from fabric.runtime.services import Phase, Record, WorkerRecord
 ServiceState: TypeAlias = Literal[Phase, "ended", "killed"]
 
 WorkerState: TypeAlias = Literal[
-    "starting", "ready", "busy", "draining", "exited", "stopping", "stopped", "failed", "orphaned", "gone"
+    "starting", "ready", "busy", "draining", "exited", "stopping", "stopped", "restarting", "failed", "orphaned", "gone"
 ]
 """``orphaned``: its coordinator was killed, and it lives on; ``gone``: likewise, and it does not."""
 

@@ -56,7 +56,7 @@ def fan_out(graph: Graph) -> Graph:
         type_ = readers[0].type
         copy = fresh(nodes, f"{_place(graph.nodes[source.node].outputs, source)}.copy")
         outputs = tuple(Port(f"output_{i}", type_) for i in range(len(readers)))
-        nodes[copy] = Node(copy, "copy", (Port("input", type_),), outputs)
+        nodes[copy] = Node(copy, "copy", (Port("input", type_),), outputs, tool=graph.nodes[source.node].tool)
         channels.append(Channel(source, End(copy, "input"), type_))
         channels += [
             Channel(End(copy, port.name), reader.target, type_, reader.check)
@@ -78,10 +78,11 @@ def fan_in(graph: Graph) -> Graph:
     nodes = dict(graph.nodes)
     channels: list[Channel] = []
 
-    def join(kind: str, name: str, sources: list[tuple[End, Type, Type | None]], type_: Type) -> End:
+    def join(kind: str, name: str, sources: list[tuple[End, Type, Type | None]], type_: Type, tool: str) -> End:
         merge = fresh(nodes, name)
         inputs = tuple(Port(f"input_{i}", source[1]) for i, source in enumerate(sources))
-        nodes[merge] = Node(merge, "merge" if kind == "merge" else "merge_all", inputs, (Port("output", type_),))
+        ports = inputs, (Port("output", type_),)
+        nodes[merge] = Node(merge, "merge" if kind == "merge" else "merge_all", *ports, tool=tool)
         channels.extend(
             Channel(end, End(merge, port.name), end_type, check)
             for port, (end, end_type, check) in zip(inputs, sources, strict=True)
@@ -93,19 +94,19 @@ def fan_in(graph: Graph) -> Graph:
             channels += writers
             continue
         type_ = next(port.type for port in nodes[target.node].inputs if port.name == target.port)
-        name = f"{_place(graph.nodes[target.node].inputs, target)}.merge"
+        name, tool = f"{_place(graph.nodes[target.node].inputs, target)}.merge", graph.nodes[target.node].tool
         sides: tuple[list[tuple[End, Type, Type | None]], ...] = ([], [])
         for writer in writers:
             inside = component_of[writer.source.node] == component_of[target.node]
             sides[inside].append((writer.source, writer.type, writer.check))
         if sides[0] and sides[1]:
             joined = [
-                (join("merge_all", f"{name}.{side_name}", side, type_), type_, None) if len(side) > 1 else side[0]
+                (join("merge_all", f"{name}.{side_name}", side, type_, tool), type_, None) if len(side) > 1 else side[0]
                 for side, side_name in zip(sides, ("forward", "feedback"), strict=True)
             ]
-            end = join("merge", name, joined, type_)
+            end = join("merge", name, joined, type_, tool)
         else:
-            end = join("merge_all", name, sides[0] or sides[1], type_)
+            end = join("merge_all", name, sides[0] or sides[1], type_, tool)
         channels.append(Channel(end, target, type_))
     return Graph(graph.name, nodes, tuple(channels))
 
@@ -118,12 +119,12 @@ def loose_ends(graph: Graph) -> Graph:
         for port in node.outputs:
             if End(node.id, port.name) not in used and port.name not in SIDE_PORTS:
                 sink = fresh(nodes, f"{node.id}.{port.name}.discard")
-                nodes[sink] = Node(sink, "discard", (Port("input", port.type),))
+                nodes[sink] = Node(sink, "discard", (Port("input", port.type),), tool=node.tool)
                 channels.append(Channel(End(node.id, port.name), End(sink, "input"), port.type))
         for port in node.inputs:
             if End(node.id, port.name) not in used:
                 source = fresh(nodes, f"{node.id}.{port.name}.empty")
-                nodes[source] = Node(source, "empty", (), (Port("output", port.type),))
+                nodes[source] = Node(source, "empty", (), (Port("output", port.type),), tool=node.tool)
                 channels.append(Channel(End(source, "output"), End(node.id, port.name), port.type))
     return Graph(graph.name, nodes, tuple(channels))
 

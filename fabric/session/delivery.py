@@ -132,12 +132,18 @@ class Delivery:
         self.forward: deque[Message] = deque()
         self._unacked: deque[Unacked] = deque()
         self._committed = self._answered_before = 0
+        self._suspect: Message | None = None
+        self._deaths = 0
         self.begin(incarnation)
 
-    def begin(self, incarnation: int) -> None:
-        """A process begins at this end. What the one before had and did not acknowledge goes to it first, once more."""
+    def begin(self, incarnation: int) -> int:
+        """A process begins at this end. What the one before had and did not acknowledge goes to it first, once more.
+
+        Return how many messages that are.
+        """
         self._prefix = f"ack/{self.worker}/{incarnation}/"
         self._marker_prefix = payload_of(encode(Marker("fabric", self._prefix)))
+        again = len(self._unacked)
         self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))
         self._unacked.clear()
         self._answered_before += self._committed
@@ -146,6 +152,7 @@ class Delivery:
         self._committed = 0
         self._marked: dict[str, int] = {"output": 0}
         self.may_send = False
+        return again
 
     @property
     def idle(self) -> bool:
@@ -308,6 +315,26 @@ class Delivery:
             self._committed += 1
             committed.append(self._unacked.popleft())
         return committed
+
+    def crashed(self, span_id: bytes = b"") -> tuple[Message | None, int]:
+        """The process is gone. Return the message that it died of, as far as can be told, and how many died of it.
+
+        Args:
+            span_id: of the message, if the process has said which it was. Else it is the oldest that it had: workers
+                answer in order.
+        """
+        had = [unacked.message for unacked in self._unacked]
+        named = [message for message in had if message.span_id == span_id]
+        if not had:  # it died of nothing that it was given
+            return None, 0
+        suspect = (named or had)[0]
+        self._deaths = self._deaths + 1 if suspect is self._suspect else 1
+        self._suspect = suspect
+        return suspect, self._deaths
+
+    def remove(self, message: Message) -> None:
+        """Take a message back that the worker had; no other process of it gets it."""
+        self._unacked = deque(unacked for unacked in self._unacked if unacked.message is not message)
 
     def give_up(self) -> list[Message]:
         """Take back what the worker has and did not acknowledge; it does not go to another process."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Ended", "Exit", "Failed", "Stopped", "meaning_of"]
+__all__ = ["Crashed", "Ended", "Exit", "Failed", "Stopped", "meaning_of"]
 
 from typing import TypeAlias
 
 import msgspec
 
 from fabric.session.events import Exited
-from fabric.session.failure import Failure, describe_exit, name_of
+from fabric.session.failure import Failure, LastWords, describe_exit, last_words, name_of
 from fabric.session.worker_state import WorkerState
 from fabric.wire.lifecycle import State
 
@@ -26,13 +26,28 @@ class Stopped(msgspec.Struct, frozen=True):
     error: str | None
 
 
+class Crashed(msgspec.Struct, frozen=True):
+    """It is to be started again, and gets what it had not acknowledged once more.
+
+    Attributes:
+        failure: what is told if it is not, because that happens too often.
+        words: its own, if it has any.
+    """
+
+    failure: Failure
+    words: LastWords
+
+
 class Failed(msgspec.Struct, frozen=True):
     """The session cannot go on."""
 
     failure: Failure
 
 
-Exit: TypeAlias = Ended | Stopped | Failed
+Exit: TypeAlias = Ended | Stopped | Crashed | Failed
+
+NEVER_AGAIN = 2
+"""The exit status of a worker whose configuration is wrong: it would be the next time."""
 
 
 def meaning_of(worker: WorkerState, exited: Exited) -> Exit:
@@ -46,13 +61,19 @@ def meaning_of(worker: WorkerState, exited: Exited) -> Exit:
         silent = f"gave no sign of life for {shutdown.grace_s:g} s after it was asked to end, and was ended"
         missing = "; what it had not sent is missing" if state is not State.DRAINED else ""
         return Failed(Failure(5, "worker_killed", f"{name_of(worker.name)} {silent}{missing}"))
-    if state is State.DRAINED:
+    if state is State.DRAINED or (state is State.DRAINING and worker.idle):  # all that it could say was said
         return Ended()
     before = _not_reached(worker)
     unanswered = worker.delivery.waiting
     failure = describe_exit(worker.name, exited.status, exited.stderr, before=before, unanswered=unanswered)
-    comes_back = before is not None and worker.incarnation > 1  # a session with work in it outlives a failed start
-    return Stopped(failure.message) if comes_back else Failed(failure)
+    if worker.fault is not None:
+        failure = worker.fault
+    if before is not None and worker.by_hand:  # a session with work in it outlives a failed start
+        return Stopped(failure.message)
+    by_itself = exited.status >= 0 and before is not None and worker.incarnation == 1  # and will do so again
+    if by_itself or exited.status == NEVER_AGAIN:
+        return Failed(failure)
+    return Crashed(failure, last_words(exited.stderr))
 
 
 def _not_reached(worker: WorkerState) -> str | None:

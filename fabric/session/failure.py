@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["STDERR_LINES_KEPT", "Failure", "describe_exit"]
+__all__ = ["STDERR_LINES_KEPT", "Failure", "LastWords", "describe_exit", "last_words", "name_of"]
+
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,7 +33,7 @@ def describe_exit(worker: str, status: int, stderr: tuple[str, ...], *, before: 
         before: what it had not reached yet, as in "it was ready"; None if it had been at work.
         unanswered: messages that it leaves behind.
     """
-    code, said = _last_words(stderr)
+    code, said, _ = last_words(stderr)
     if before is not None and status == 2 and code:  # it knows best what is wrong with its configuration
         return Failure(2, code, said)
     how = f"exited with status {status}" if status >= 0 else f"was killed by signal {-status}"
@@ -49,15 +51,35 @@ def name_of(worker: str) -> str:
     return f"worker '{worker}'"
 
 
-def _last_words(stderr: tuple[str, ...]) -> tuple[str, str]:
-    """Return what a worker said of its end: code and text of its last error object, else no code and its last line."""
+class LastWords(NamedTuple):
+    """What a worker said of its end.
+
+    Attributes:
+        code, text: of its last error object; without one no code, and its last line.
+        span_id: of the message that it says it failed at, if it names one.
+    """
+
+    code: str
+    text: str
+    span_id: bytes = b""
+
+
+def last_words(stderr: tuple[str, ...]) -> LastWords:
+    """Return what a worker said of its end in its last lines."""
     for line in reversed(stderr):
         try:
             said = decode_json(line)
         except ValueRejected:
             if line.strip():
-                return "", line.strip()
+                return LastWords("", line.strip())
             continue
         if isinstance(said, dict) and isinstance(said.get("error"), str):
-            return str(said.get("code", "")), said["error"]
-    return "", ""
+            return LastWords(str(said.get("code", "")), said["error"], _span_of(said.get("span")))
+    return LastWords("", "")
+
+
+def _span_of(text: object) -> bytes:
+    try:
+        return bytes.fromhex(text) if isinstance(text, str) else b""
+    except ValueError:
+        return b""

@@ -42,14 +42,15 @@ from fabric.session.events import (
     OutputBroken,
     Release,
     Send,
+    SetTimer,
     Signal,
     Start,
     Tap,
     TimerFired,
     Wish,
 )
-from fabric.session.exits import Ended, Failed, Stopped, meaning_of
-from fabric.session.failure import Failure, name_of
+from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
+from fabric.session.failure import Failure, LastWords, name_of
 from fabric.session.outbox import Outbox
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
@@ -57,11 +58,14 @@ from fabric.session.snapshot import Snapshot
 from fabric.session.startup import PROBE
 from fabric.session.traffic import Traffic
 from fabric.session.worker_state import WorkerState, workers_of
-from fabric.wire.calls import fault_text
+from fabric.wire.calls import reason_of
 from fabric.wire.codec import BATCH_START, decode, encode, is_batch, split
 from fabric.wire.control import parse_ready, paused_by
-from fabric.wire.frame import Data, Eof, Fault, Marker
+from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.lifecycle import State, Step
+
+TOLD = 1
+"""The exit status of a worker of ours that says why it cannot do a message."""
 
 _FORCED = Failure(0, "stopped", "ended by force before everything was done")
 
@@ -189,7 +193,7 @@ class Session:
                 self._out.note("info", "worker.spawned", worker=name, pid=pid)
                 if self._workers[name].steering.stopping:  # asked while it was started: no signal has reached it
                     self._out.do(Signal(name, "TERM"))
-            case LaunchFailed(name, reason) if self._workers[name].incarnation > 1:
+            case LaunchFailed(name, reason) if self._workers[name].by_hand:
                 self._launch_failed(name, reason)
                 self._stopped(self._workers[name], f"could not be started: {reason}")
             case LaunchFailed(name, reason):
@@ -257,16 +261,27 @@ class Session:
         self._out.do(Release(name))
 
     def _timer(self, kind: str, worker: WorkerState) -> None:
+        if kind == "restart" and worker.supervisor.due:
+            self._start_again(worker, by_hand=False)
         if worker.state is State.EXITED:
             return  # the others may need longer than its grace
         if kind == "grace":
             owes = worker.owes and not self._calls.waits(worker.name)
             self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
-        elif worker.starting and worker.incarnation > 1:
-            worker.steering.give_up(worker.startup.missing())
+        elif kind == "ready" and worker.starting:
+            self._not_ready(worker, worker.startup.missing())
+
+    def _not_ready(self, worker: WorkerState, missing: str | None) -> None:
+        """A worker takes too long for its start."""
+        if worker.by_hand:
+            worker.steering.give_up(missing)
             self._stop(worker)
-        elif worker.starting:
-            self._fail(Failure(4, "ready_timeout", f"{name_of(worker.name)} {worker.startup.missing()}"))
+            return
+        failure = Failure(4, "ready_timeout", f"{name_of(worker.name)} {missing}")
+        if worker.incarnation > 1:
+            self._at_fault(worker, failure)
+        else:
+            self._fail(failure)
 
     def _interrupted(self, number: int) -> None:
         """First: take no more input, finish the rest. Second: end the workers now. Third: without asking."""
@@ -291,7 +306,7 @@ class Session:
     def _frames(self, worker: WorkerState, port: str, raws: list[bytes]) -> None:
         worker.shutdown.moved(self._now_s)
         for raw in raws:
-            if self._failure is not None:
+            if self._failure is not None or worker.fault is not None:
                 return
             start = BATCH_START
             if port == "output" and is_batch(raw) and worker.takes_short_way:
@@ -304,7 +319,7 @@ class Session:
                 self._malformed_frame(worker, error)
                 continue
             for part in parts:
-                if worker.state is State.EXITED or self._failure is not None:
+                if worker.state is State.EXITED or self._failure is not None or worker.fault is not None:
                     return
                 self._frame(worker, port, part)
 
@@ -320,16 +335,19 @@ class Session:
                     self._data(worker, port, frame)
                 case Marker(_, marker):
                     self._marker(worker, port, marker)
-                case Fault(_, payload):
-                    self._fault(worker, port, payload)
+                case Decline(_, payload):
+                    self._declined(worker, port, payload)
                 case Eof():
                     self._port_ended(worker, port)
         except RemoteProtocolError as error:
-            self._at_fault(worker, str(error))
+            self._at_fault(worker, Failure(1, "protocol_violation", str(error)))
 
-    def _at_fault(self, worker: WorkerState, detail: str) -> None:
-        """What a worker sent shows that it cannot be trusted any more."""
-        self._fail(Failure(1, "protocol_violation", detail))
+    def _at_fault(self, worker: WorkerState, failure: Failure) -> None:
+        """This process of a worker cannot be trusted any more: what it had goes to another. Its first fault is told."""
+        if worker.fault is None:
+            worker.fault = failure
+            self._out.note("error", "worker.at_fault", worker=worker.name, code=failure.code, detail=failure.message)
+            self._out.do(*worker.shutdown.kill())
 
     def _malformed_frame(self, worker: WorkerState, error: RemoteProtocolError) -> None:
         self._out.do(*self._traffic.losses.malformed(worker.name, error, self._now_s))
@@ -371,13 +389,13 @@ class Session:
         else:
             self._calls.request(worker.name, payload)
 
-    def _fault(self, worker: WorkerState, port: str, payload: bytes) -> None:
+    def _declined(self, worker: WorkerState, port: str, payload: bytes) -> None:
         if port != "output" or not worker.plan.spec.part_of:
-            raise RemoteProtocolError("fault", f"{name_of(worker.name)} sent a fault on {port}, and is part of no tool")
+            raise RemoteProtocolError("decline", f"{name_of(worker.name)} declined on {port}, and is part of no tool")
         worker.life.advance(Step.OUTPUT)
         worker.answered = True
         message = worker.delivery.cause(port).message
-        self._traffic.fault(worker, message, fault_text(payload))
+        self._traffic.declined(worker, message, reason_of(payload))
         if worker.plan.compat:
             self._commit(worker, port, worker.delivery.marker(worker.delivery.cause(port).seq))
 
@@ -454,7 +472,8 @@ class Session:
                 worker.input_ended = True
                 if worker.state is State.RUNNING:
                     self._end_input(worker)
-                elif worker.steering.stopped:
+                elif worker.steering.stopped or worker.supervisor.due:  # there is nothing to start it for
+                    worker.supervisor.settle()
                     self._end_ports(worker)
 
     def _end_input(self, worker: WorkerState) -> None:
@@ -475,6 +494,8 @@ class Session:
         match meaning:
             case Ended():
                 self._end_ports(worker)
+            case Crashed(failure, words):
+                self._crashed(worker, failure, words, event)
             case Stopped(error):
                 self._stopped(worker, error)
             case Failed(failure):
@@ -486,6 +507,35 @@ class Session:
         for port in ("output", "ctrl_out", "telemetry"):
             self._end(self._drain.port_ended(End(worker.name, port)))
 
+    # --- workers that crash ---
+
+    def _crashed(self, worker: WorkerState, failure: Failure, words: LastWords, event: Exited) -> None:
+        """Start it again, if it does not crash too often; what it had not acknowledged goes to the next process."""
+        message, deaths = worker.delivery.crashed(words.span_id)
+        told = event.status == TOLD and bool(words.code)  # it knows why, and that it would be so again
+        if told and self._settings.refusal_ends and not worker.plan.spec.part_of:
+            self._fail(failure)
+            return
+        poisoned = message is not None and (told or deaths >= worker.redeliveries_max)
+        if message is not None and poisoned:
+            self._traffic.poisoned(worker, message, failure.message, deaths, event.stderr)
+        in_s = worker.supervisor.crashed(self._now_s, sound=worker.answered or poisoned)
+        if in_s is None:
+            often = f"; it has crashed {worker.supervisor.crashes} times in {self._settings.restart_period_s:g} s"
+            self._fail(msgspec.structs.replace(failure, message=failure.message + often))
+            return
+        if worker.plan.compat:  # what it had may have had its effect already
+            self._traffic.give_up(worker)
+        again = worker.delivery.begin(worker.incarnation)
+        fields = {"worker": worker.name, "in_s": in_s, "redelivered": again, "reason": failure.message}
+        self._out.note("warning", "worker.restarting", **fields)
+        if worker.input_ended and worker.idle:
+            worker.supervisor.settle()
+            self._end_ports(worker)
+            return
+        self._out.do(SetTimer(("restart", worker.name), worker.supervisor.due_s))
+        self._open_if_ready()  # it may be the one that the others waited for
+
     # --- workers that are stopped and started by hand ---
 
     def _asked(self, worker: WorkerState, wish: Wish, ticket: int) -> None:
@@ -494,6 +544,10 @@ class Session:
             ending = "the session is ending" if self._interrupts else f"{name_of(worker.name)} has ended"
             self._out.do(Answered(ticket, ending))
             return
+        if worker.supervisor.due:  # it has crashed: there is nothing to stop
+            worker.supervisor.settle()
+            worker.steering.gone()
+            self._out.note("info", "worker.stopped", worker=worker.name, reason="asked")
         match worker.steering.asked(wish, ticket, starting=worker.starting):
             case "stop":
                 self._stop(worker)
@@ -501,6 +555,8 @@ class Session:
                 self._start_again(worker)
             case "answer":
                 self._out.do(*worker.steering.answers())
+            case None:
+                pass
 
     def _stop(self, worker: WorkerState) -> None:
         """Let the worker finish what it has and end it in order; what else is for it waits."""
@@ -514,7 +570,7 @@ class Session:
     def _stopped(self, worker: WorkerState, error: str | None) -> None:
         """The process of a worker that may come back is gone."""
         worker.steering.gone()
-        if worker.plan.compat or worker.plan.release_early:  # it may have had its effect already
+        if worker.plan.compat:  # what it had may have had its effect already
             self._traffic.give_up(worker)
         worker.delivery.begin(worker.incarnation)  # what it had waits
         if worker.input_ended:
@@ -531,9 +587,10 @@ class Session:
         name = name_of(worker.name)
         self._out.do(*worker.steering.answers(error and (error if error.startswith(name) else f"{name} {error}")))
 
-    def _start_again(self, worker: WorkerState) -> None:
+    def _start_again(self, worker: WorkerState, *, by_hand: bool = True) -> None:
+        worker.supervisor.settle()
         self._gone.discard(worker.name)
-        worker.renew(self._settings)
+        worker.renew(self._settings, by_hand=by_hand)
         self._launch(worker)
 
     def _fail(self, failure: Failure) -> None:

@@ -12,10 +12,10 @@ from fabric.graph.ir import MONITORED, WORKERS, End
 from fabric.plan.plan import Plan
 from fabric.wire.lifecycle import State
 
-Activity: TypeAlias = Literal["starting", "ready", "busy", "draining", "exited", "stopping", "stopped"]
+Activity: TypeAlias = Literal["starting", "ready", "busy", "draining", "exited", "stopping", "stopped", "restarting"]
 """What a worker is at: ``ready`` has nothing to do, ``busy`` has, ``draining`` will get nothing more.
 
-``stopping`` and ``stopped``: it was asked to, and may be started again.
+``stopping`` and ``stopped``: it was asked to, and may be started again. ``restarting``: it has crashed, and will be.
 """
 
 

@@ -26,7 +26,17 @@ from fabric.session.calls import Calls
 from fabric.session.control_edge import WAITING_MAX
 from fabric.session.delivery import Message, Unacked
 from fabric.session.entrance import Entrance
-from fabric.session.events import Input, Level, LossReport, Output, Refuse, Send
+from fabric.session.events import (
+    Buried,
+    DeadLetter,
+    DeathCause,
+    Input,
+    Level,
+    LossReport,
+    Output,
+    Refuse,
+    Send,
+)
 from fabric.session.failure import Failure, name_of
 from fabric.session.losses import Losses
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
@@ -184,13 +194,13 @@ class Traffic:
             message = self._traces.enter(entering.caller, entering.ticket, entering.payload)
             self._work.append((entering.call, message))
 
-    def fault(self, worker: WorkerState, message: Message, error: str) -> None:
-        """A worker of a tool cannot do a message."""
+    def declined(self, worker: WorkerState, message: Message, error: str) -> None:
+        """A worker of a tool does not do a message."""
         if _of_call(message.tickets):
             self._calls.refused(message.traces[0].ticket, error)
         else:  # it is of no call: telemetry of another part of the tool, say
             self.losses.lost += 1
-            self._out.note("warning", "message.rejected", node=worker.name, code="fault", detail=error)
+            self._out.note("warning", "message.rejected", node=worker.name, code="declined", detail=error)
 
     def take_rested(self) -> list[str]:
         """Return the workers that have nothing left to do and the barriers that fired, since the last time."""
@@ -441,7 +451,7 @@ class Traffic:
             return
         self._traces.appear(message)
         if not worker.takes_messages:
-            self._dead_letter(worker, [message])
+            self._left(worker, [message])
             return
         worker.delivery.offer(message, feedback=feedback)
         self._inflight += 1
@@ -473,7 +483,7 @@ class Traffic:
             self._out.note("info", "control.dropped", worker=worker.name)
             return
         frame = worker.control.frame(message)
-        if not (worker.starting or worker.steering.away):
+        if not (worker.starting or worker.away):
             self.send_control(worker, frame)
         elif len(worker.control.waiting) < WAITING_MAX:
             worker.control.waiting.append(frame)
@@ -495,21 +505,47 @@ class Traffic:
         self._refuse("too_large", detail, worker.name, message.tickets)
         return False
 
-    def _dead_letter(self, worker: WorkerState, messages: Iterable[Message]) -> None:
+    def _left(self, worker: WorkerState, messages: Iterable[Message]) -> None:
+        """A worker takes no messages any more."""
+        cause: DeathCause = "worker_stopped" if worker.abandoned else "worker_ended"
+        detail = f"{name_of(worker.name)} {'was stopped' if worker.abandoned else 'has ended'}"
         for message in messages:
-            if _of_call(message.tickets):
-                self._calls.refused(message.tickets[0], f"{name_of(worker.name)} does not run any more")
-                self._traces.consume(message)
-                continue
-            self.losses.dead_lettered += 1
             level: Level = "warning" if worker.left_messages else "error"  # the first is told, the others counted
             worker.left_messages = True
-            reason = "worker_stopped" if worker.abandoned else "worker_ended"
-            self._out.note(level, "message.dead_lettered", worker=worker.name, reason=reason)
-            if message.traces:
-                detail = f"{name_of(worker.name)} {'was stopped' if worker.abandoned else 'has ended'}"
-                self._out.do(Refuse("dead_lettered", detail, worker.name, message.tickets))
+            self._bury(message, worker.name, cause, detail, level=level)
+
+    def _bury(
+        self,
+        message: Message,
+        worker: str,
+        cause: DeathCause,
+        detail: str,
+        *,
+        attempts: int = 0,
+        stderr: tuple[str, ...] = (),
+        level: Level = "error",
+    ) -> None:
+        if _of_call(message.tickets):  # whose caller is told: nothing is lost
+            self._calls.refused(message.tickets[0], detail)
             self._traces.consume(message)
+            return
+        self.losses.dead_lettered += 1
+        inputs = list(message.tickets)
+        self._out.note(level, "message.dead_lettered", worker=worker, reason=cause, detail=detail, inputs=inputs)
+        letter = DeadLetter(worker, message.payload, cause, detail, attempts, stderr, message.trace_id, message.tickets)
+        self._out.do(Buried(letter))
+        if message.traces:
+            self._out.do(Refuse("dead_lettered", detail, worker, message.tickets))
+        self._traces.consume(message)
+
+    def poisoned(
+        self, worker: WorkerState, message: Message, detail: str, attempts: int, stderr: tuple[str, ...]
+    ) -> None:
+        """A worker died of a message again and again, or says that it cannot do it."""
+        worker.delivery.remove(message)
+        self._inflight -= 1
+        self._rested.add(worker.name)
+        self._bury(message, worker.name, "poison", detail, attempts=attempts, stderr=stderr)
 
     def feed(self, worker: WorkerState) -> None:
         """There may be something to send to a worker, or room for it: see :meth:`take_to_feed`."""
@@ -525,7 +561,7 @@ class Traffic:
             self._traces.consume(head.message)
         worker.left_messages = bool(left)
         self._out.note("error" if left else "info", "worker.left", worker=worker.name, messages_left=len(left))
-        self._dead_letter(worker, left)
+        self._left(worker, left)
 
     def abandon(self, worker: WorkerState) -> None:
         """Nobody will start a worker any more: what waits for it is a dead letter."""
@@ -534,7 +570,7 @@ class Traffic:
         _, left = worker.delivery.end()
         self.losses.dead_lettered += len(worker.control.take_waiting())
         self._rested.add(worker.name)
-        self._dead_letter(worker, left)
+        self._left(worker, left)
 
     def give_up(self, worker: WorkerState) -> None:
         """What a worker had and did not acknowledge must not happen twice: it is lost."""

@@ -10,12 +10,14 @@ from fabric.graph.ir import End
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.session.control_edge import ControlEdge
 from fabric.session.delivery import Delivery, Unacked
+from fabric.session.failure import Failure
 from fabric.session.routes import CompiledRoute, observed_sources
 from fabric.session.settings import Settings
 from fabric.session.shutdown import Shutdown
 from fabric.session.snapshot import Activity, WorkerSnapshot, activity
 from fabric.session.startup import Startup
 from fabric.session.steering import Steering
+from fabric.session.supervise import Supervisor
 from fabric.wire.codec import encode, encode_batch, encode_traced, join
 from fabric.wire.control import BATCHES, MARK_ALL_PORTS, Ready
 from fabric.wire.frame import Data
@@ -37,6 +39,7 @@ class WorkerState:
     Attributes:
         wired: ports besides ``output`` whose messages belong to the graph.
         loop: the workers on the same loop, itself among them; empty if it lies on none.
+        redeliveries_max: how many processes of it a message may kill.
         input_ended: its data_in has ended, or will as soon as it runs: nothing more comes for it.
         abandoned: it was stopped, and nobody will start it any more.
         left_messages: whether it was told that something for it is a dead letter.
@@ -45,6 +48,8 @@ class WorkerState:
         paused: as it says itself.
         fed_s: when it was last given a message, by the session's clock.
         incarnation: counts its processes, from 1.
+        by_hand: whether somebody asked for this process of it.
+        fault: why this process of it cannot be trusted any more; it is being killed.
     """
 
     def __init__(
@@ -58,6 +63,8 @@ class WorkerState:
         self.control = ControlEdge(plan.name)
         self.delivery = Delivery(plan.name, 1, plan.window)
         self.steering = Steering()
+        self.supervisor = Supervisor(settings)
+        self.redeliveries_max = settings.of(plan.name).redeliveries_max or settings.redeliveries_max
         self.input_ended = False
         self.left_messages = False
         self.abandoned = False
@@ -65,7 +72,7 @@ class WorkerState:
         self.incarnation = 0
         self.renew(settings)
 
-    def renew(self, settings: Settings) -> None:
+    def renew(self, settings: Settings, *, by_hand: bool = False) -> None:
         """Get ready for a new process. The edges keep their messages."""
         self.incarnation += 1
         self.life = Life(self.name)
@@ -77,6 +84,8 @@ class WorkerState:
         self.batches = False
         self.answered = False
         self.paused = False
+        self.by_hand = by_hand
+        self.fault: Failure | None = None
 
     def announced(self, ready: Ready) -> None:
         """It says what it can do."""
@@ -128,6 +137,11 @@ class WorkerState:
         return self.state in (State.LAUNCHED, State.READY)
 
     @property
+    def away(self) -> bool:
+        """Whether it has no process to send to, and will have one: messages wait for it."""
+        return self.steering.away or self.supervisor.due
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits for it or is with it."""
         return self.delivery.idle and self.control.idle
@@ -142,7 +156,7 @@ class WorkerState:
         """Whether something may come for it; perhaps it waits."""
         if self.input_ended or self.abandoned:
             return False
-        return self.life.state is State.RUNNING or self.steering.away or self.state not in (State.DRAINED, State.EXITED)
+        return self.life.state is State.RUNNING or self.away or self.state not in (State.DRAINED, State.EXITED)
 
     @property
     def takes_short_way(self) -> bool:
@@ -160,6 +174,8 @@ class WorkerState:
         """What it is at."""
         if self.steering.stopping:
             return "stopping"
+        if self.supervisor.due:
+            return "restarting"
         return "stopped" if self.steering.stopped else activity(self.state, idle=self.delivery.idle)
 
     @property

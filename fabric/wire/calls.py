@@ -1,8 +1,8 @@
-"""Messages of the tool channels: bare JSON on tool_req and tool_resp, and what a fault says."""
+"""Messages of the tool channels: bare JSON on tool_req and tool_resp, and why a message is declined."""
 
 from __future__ import annotations
 
-__all__ = ["Request", "failed", "fault", "fault_text", "parse_request", "result"]
+__all__ = ["Request", "decline", "failed", "parse_request", "reason_of", "result"]
 
 from typing import Any
 
@@ -35,12 +35,12 @@ class _Wire(msgspec.Struct):
     arguments: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Fault(msgspec.Struct):
+class _Decline(msgspec.Struct):
     error: str
 
 
 _decode = msgspec.json.Decoder(_Wire).decode
-_decode_fault = msgspec.json.Decoder(_Fault).decode
+_decode_decline = msgspec.json.Decoder(_Decline).decode
 
 
 def parse_request(payload: bytes) -> Request:
@@ -66,16 +66,16 @@ def failed(id_: bytes, error: str) -> bytes:
     return b'{"id":%b,"error":%b}' % (id_, encode_json(_words(error)))
 
 
-def fault(error: FabricError) -> bytes:
-    """Return the payload of the frame by which a worker says that it cannot do a message, first byte and all."""
+def decline(error: FabricError) -> bytes:
+    """Return the payload of the frame by which a worker declines a message, first byte and all."""
     said: dict[str, Any] = {"error": _words(str(error)), "code": error.code}
     return b"\x04" + encode_json(said)
 
 
-def fault_text(payload: bytes) -> str:
-    """Return what a fault says; of one that is not as it should be, what it looks like."""
+def reason_of(payload: bytes) -> str:
+    """Return why a worker declines a message; if it does not say so as it should, what it says."""
     try:
-        return _decode_fault(payload).error
+        return _decode_decline(payload).error
     except (msgspec.DecodeError, ValueError, RecursionError):
         return payload[:ERROR_CHARS_MAX].decode(errors="replace")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Data", "Eof", "Fault", "Frame", "Marker", "Provenance"]
+__all__ = ["Data", "Decline", "Eof", "Frame", "Marker", "Provenance"]
 
 from typing import TypeAlias
 
@@ -43,7 +43,7 @@ class Marker(msgspec.Struct, frozen=True, gc=False):
     id: str
 
 
-class Fault(msgspec.Struct, frozen=True, gc=False):
+class Decline(msgspec.Struct, frozen=True, gc=False):
     """A worker that works for a tool cannot do the message it is at: JSON text of ``{"error": ..., "code": ...}``."""
 
     topic: str
@@ -56,4 +56,4 @@ class Eof(msgspec.Struct, frozen=True, gc=False):
     topic: str
 
 
-Frame: TypeAlias = Data | Marker | Fault | Eof
+Frame: TypeAlias = Data | Marker | Decline | Eof

@@ -166,7 +166,7 @@ class LineBridge:
     def exited(self, status: int) -> list[tuple[str, bytes]]:
         """Return the frames that its exit stands for: an end of its channels only with status 0."""
         end = encode(Eof(self._name))
-        return [(port, end) for port in ("output", "ctrl_out", "telemetry", "tool_req")] if status == 0 else []
+        return [(port, end) for port in ("output", "ctrl_out", "telemetry")] if status == 0 else []
 
     def from_program(self, line: bytes) -> list[tuple[str, bytes]]:
         """Return the frames (port, bytes) that a line stands for; none for a blank one.

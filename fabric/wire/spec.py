@@ -75,7 +75,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
         documents: the agent's prompt files in order.
         ports: the optional ports that the graph uses, of ``ctrl_in ctrl_out telemetry tool_req tool_resp``.
         tools: what it may call.
-        part_of: name of the tool that it works for. Only such a worker may answer with a fault.
+        part_of: name of the tool that it works for. Only such a worker may decline a message.
     """
 
     name: str

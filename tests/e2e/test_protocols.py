@@ -143,11 +143,11 @@ def test_an_answer_that_never_comes_is_told_at_the_end(tmp_path: Path):
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_protocol_is_told_with_what_it_owed(tmp_path: Path):
-    """Its own failure first; the loss report has protocol, step and what was expected. No warnings were asked for."""
+    """The message that killed it first; the loss report has protocol, step and what was expected."""
     done = fabric("run", desk(tmp_path, "functions:dies"), stdin=input_lines(["tea"]))
-    error, report = map(json.loads, done.stderr.splitlines())
-    assert (done.returncode, error["code"]) == (1, "child_died")
-    assert error["error"] == "worker 'shelf' was killed by signal 9 with 1 message unanswered"
+    letter, report = map(json.loads, done.stderr.splitlines())
+    assert (done.returncode, letter["event"], letter["reason"]) == (5, "message.dead_lettered", "poison")
+    assert letter["detail"] == "worker 'shelf' was killed by signal 9 with 1 message unanswered"
     assert report["unfinished"] == ["protocol Ask, step 1: expected int from 'shelf' (recv)"]
 
 

@@ -179,7 +179,7 @@ def test_a_malformed_frame_has_a_reason(raw: bytes, reason: str, message: str):
         (Marker("x", "\udfff"), "marker cannot be written as UTF-8"),
         (Data("x", b""), "bare JSON may not be empty"),
         (Data("x", b"\x01"), "or start with 0x01"),
-        (Data("x", b"\x02"), "or start with 0x01, 0x02 or 0x03"),
+        (Data("x", b"\x02"), "or start with 0x01 to 0x04"),
         (Data("x", b"1" * (FRAME_BYTES_MAX - 4)), "frame of 16777217 bytes; at most 16777216"),
         (Marker("x", "1" * (FRAME_BYTES_MAX - 5)), "frame of 16777217 bytes; at most 16777216"),
         (Data("x", b"1", Provenance(bytes(16), bytes(8), 1, bytes(7))), "parents of 7 bytes; 8 each"),
