@@ -14,7 +14,7 @@ import msgspec
 from fabric.errors import ConfigError, FabricError
 from fabric.transport.ports import Receiver, Sender, Transport
 from fabric.wire.codec import decode, encode
-from fabric.wire.control import READY
+from fabric.wire.control import AGENT_READY
 from fabric.wire.frame import Data, Eof, Marker, Provenance
 from fabric.wire.payload import encode_json
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerSpec
@@ -159,7 +159,7 @@ class _SocketOutlet:
 
     def announce(self) -> None:
         if self._ports.ctrl_out is not None:
-            self._ports.ctrl_out.send_nowait(encode(Data(self._topic, READY)))
+            self._ports.ctrl_out.send_nowait(encode(Data(self._topic, AGENT_READY)))
 
     def emit(self, payload: bytes, origin: Provenance | None) -> None:
         self._outputs += 1

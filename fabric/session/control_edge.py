@@ -1,72 +1,200 @@
-"""What goes to one worker's ctrl_in, and whether it was answered.
+"""What goes to one worker's ctrl_in, who asked for it, and whether it was answered.
 
-A worker that forwards markers on all its ports gets one behind each control message, and returns it on ctrl_out behind
-the replies. Until then the worker is not idle, so a loop through ctrl_out ends only when nothing is under way on it. A
-reply that has to wait for the end of a message belongs to that message and comes before *its* marker.
+Three speak to a worker here: the graph, an operator, and the session itself, which asks for an agent's memory and gives
+it back. Replies carry no address. But each kind of request has its kind of reply, and a channel keeps its order, so the
+n-th reply of a kind answers the n-th request for it. What the graph did not ask for does not go into the graph.
+
+A worker that returns markers gets one behind each message, and returns it on ctrl_out behind the replies. Until then
+the worker is not idle, so a loop through ctrl_out ends only when nothing is under way on it. A reply that has to wait
+for the end of a message belongs to that message and comes before *its* marker.
+
+A process that takes the place of a crashed one gets first what it was set to, then what was not answered.
 """
 
 from __future__ import annotations
 
-__all__ = ["WAITING_MAX", "ControlEdge"]
+__all__ = ["WAITING_MAX", "Asker", "ControlEdge"]
+
+from collections import deque
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from fabric.errors import RemoteProtocolError
 from fabric.session.delivery import Message
 from fabric.wire.codec import encode
+from fabric.wire.control import REPLIES_LATE, kind_of, read_object, replies_to
 from fabric.wire.frame import Data, Marker, Provenance
+from fabric.wire.payload import encode_json
 
 WAITING_MAX = 1_000
 """Control messages that wait for a worker that is not there yet, or not now."""
+
+Asker: TypeAlias = int | Literal["graph", "session"]
+"""Who sent something: an operator, by the ticket of the request, or one of the two."""
+
+
+class Reply(NamedTuple):
+    """What a worker said, and to whom.
+
+    Attributes:
+        asker: who asked for it; the graph for what nobody did.
+        payload: JSON text; all replies as an array, if several were asked for.
+        complete: whether that is all that was asked for.
+    """
+
+    asker: Asker
+    payload: bytes
+    complete: bool = True
+
+
+class _Request:
+    """Something that was sent, or waits.
+
+    Attributes:
+        expected: kinds of replies that are to come.
+        got: those that came.
+    """
+
+    __slots__ = ("asker", "expected", "frame", "got", "number")
+
+    def __init__(self, frame: bytes, asker: Asker, expected: tuple[str, ...]) -> None:
+        self.frame = frame
+        self.asker: Asker = asker
+        self.expected = list(expected)
+        self.got: list[bytes] = []
+        self.number = 0
 
 
 class ControlEdge:
     """The edge to one worker's ctrl_in.
 
     Attributes:
-        marks: whether the worker returns markers, on a ctrl_out that the graph reads.
-        waiting: messages for a worker that is not there, as frames.
+        marks: whether the worker returns markers on ctrl_out.
+        may_send: whether it is there.
+        settings: what the worker was set to, by field.
     """
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._messages = 0
-        self.waiting: list[bytes] = []
+        self._waiting: deque[_Request] = deque()
+        self._asked: deque[_Request] = deque()
+        self.settings: dict[str, Any] = {}
         self.begin(0)
 
     def begin(self, incarnation: int) -> None:
-        """The worker is a new process: what an earlier one was told it never answers."""
+        """The worker is a new process. It is told again what the one before did not answer."""
         self._prefix = f"ctl/{self._worker}/{incarnation}/"
         self._sent = self._returned = 0
-        self.marks = False
+        again = [request for request in self._asked if request.asker != "session"]
+        for request in again:
+            request.expected += map(kind_of, request.got)
+            request.got.clear()
+        self._waiting.extendleft(reversed(again))
+        self._asked.clear()
+        self.marks = self.may_send = False
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for the worker."""
+        return len(self._waiting)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and everything was answered."""
-        return not self.waiting and self._returned == self._sent
+        """Whether nothing waits and every marker is back."""
+        return not self._waiting and self._returned == self._sent
 
-    def frame(self, message: Message) -> bytes:
-        """Return a message as a frame, numbered."""
+    @property
+    def awaited(self) -> bool:
+        """Whether the session waits for a reply itself."""
+        return any(request.asker == "session" and request.expected for request in self._asked)
+
+    @property
+    def remembering(self) -> bool:
+        """Whether a reply about its memory is to come."""
+        return any(kind in REPLIES_LATE for request in self._asked for kind in request.expected)
+
+    # --- to the worker ---
+
+    def tell(self, message: Message) -> bool:
+        """Queue a message of the graph; return whether there was room."""
+        if len(self._waiting) >= WAITING_MAX:
+            return False
         self._messages += 1
         origin = Provenance(message.trace_id, message.span_id, self._messages, message.parents)
-        return encode(Data(message.topic, message.payload, origin))
+        self._queue(encode(Data(message.topic, message.payload, origin)), "graph", message.payload)
+        return True
 
-    def send(self, frame: bytes) -> list[bytes]:
-        """Return what to send for a frame: it, and its marker."""
+    def ask(self, payload: bytes, ticket: int) -> None:
+        """Queue a message of an operator."""
+        self._queue(encode(Data("fabric", payload)), ticket, payload)
+
+    def command(self, fields: dict[str, Any]) -> list[bytes]:
+        """Return the frames of a message of the session's own, which does not wait. Its replies stay here."""
+        payload = encode_json(fields)
+        return self._send(_Request(encode(Data("fabric", payload)), "session", replies_to(fields)))
+
+    def _queue(self, frame: bytes, asker: Asker, payload: bytes) -> None:
+        fields = read_object(payload)
+        self.settings |= {name: fields[name] for name in ("set_temp", "set_model") if name in fields}
+        self._waiting.append(_Request(frame, asker, replies_to(fields)))
+
+    def take(self) -> tuple[list[bytes], list[int]]:
+        """Return the frames to send now, and the tickets of those who asked for no reply."""
+        frames: list[bytes] = []
+        done: list[int] = []
+        while self.may_send and self._waiting:
+            request = self._waiting.popleft()
+            frames += self._send(request)
+            if not request.expected and isinstance(request.asker, int):
+                done.append(request.asker)
+        return frames, done
+
+    def _send(self, request: _Request) -> list[bytes]:
+        if request.expected or self.marks:
+            self._asked.append(request)
         if not self.marks:
-            return [frame]
+            return [request.frame]
         self._sent += 1
-        return [frame, encode(Marker("fabric", f"{self._prefix}{self._sent}"))]
+        request.number = self._sent
+        return [request.frame, encode(Marker("fabric", f"{self._prefix}{self._sent}"))]
 
-    def take_waiting(self) -> list[bytes]:
-        """Return the frames that wait; they are the caller's now."""
-        waiting, self.waiting = self.waiting, []
-        return waiting
+    def give_up(self) -> tuple[int, list[int]]:
+        """The worker gets nothing more: return how many messages of the graph wait, and who waits for a reply."""
+        lost = sum(request.asker == "graph" for request in self._waiting)
+        requests = [*self._asked, *self._waiting]
+        self._asked.clear()
+        self._waiting.clear()
+        return lost, [request.asker for request in requests if isinstance(request.asker, int) and request.expected]
+
+    # --- from the worker ---
+
+    def heard(self, payload: bytes) -> Reply:
+        """Return to whom the worker says this."""
+        kind = kind_of(payload)
+        for request in self._asked:
+            if kind in request.expected:
+                request.expected.remove(kind)
+                request.got.append(payload)
+                complete = not request.expected
+                if complete and not self.marks:
+                    self._asked.remove(request)
+                if isinstance(request.asker, int) and complete and len(request.got) > 1:
+                    return Reply(request.asker, b"[" + b",".join(request.got) + b"]")
+                return Reply(request.asker, payload, complete)
+        return Reply("graph", payload)
 
     def owns(self, marker: str) -> bool:
         """Say whether a marker is of this edge and of the worker's present process."""
         return marker.startswith(self._prefix)
 
-    def returned(self, marker: str) -> None:
+    def returned(self, marker: str, *, busy: bool) -> list[int]:
         """A marker of this edge is back; those before it are, too, for a channel keeps its order.
+
+        Args:
+            marker: its id.
+            busy: whether the worker has a message; what it says of its memory comes behind that.
+
+        Return the tickets of those who will get no reply: the worker understood nothing of what it was asked.
 
         Raises:
             RemoteProtocolError: it was never sent, or is back already.
@@ -75,3 +203,13 @@ class ControlEdge:
         if not (number.isdecimal() and number.isascii() and self._returned < int(number) <= self._sent):
             raise RemoteProtocolError("marker", f"{self._worker!r} returned the control marker {marker!r} unasked")
         self._returned = int(number)
+        kept: deque[_Request] = deque()
+        unanswered = []
+        for request in self._asked:
+            late = busy and any(kind in REPLIES_LATE for kind in request.expected)
+            if request.number > self._returned or late:
+                kept.append(request)
+            elif request.expected and isinstance(request.asker, int):
+                unanswered.append(request.asker)
+        self._asked = kept
+        return unanswered

@@ -41,12 +41,14 @@ from fabric.session.events import (
     Opened,
     OutputBroken,
     Release,
+    Retry,
     Send,
     SetTimer,
     Signal,
     Start,
     Tap,
     TimerFired,
+    Told,
     Wish,
 )
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
@@ -59,8 +61,8 @@ from fabric.session.startup import PROBE
 from fabric.session.traffic import Traffic
 from fabric.session.worker_state import WorkerState, workers_of
 from fabric.wire.calls import reason_of
-from fabric.wire.codec import BATCH_START, decode, encode, is_batch, split
-from fabric.wire.control import parse_ready, paused_by
+from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
+from fabric.wire.control import kind_of, parse_ready, paused_by
 from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.lifecycle import State, Step
 
@@ -205,6 +207,10 @@ class Session:
                 self._fail(Failure(1, "output_closed", reason))
             case Asked(name, wish, ticket):
                 self._asked(self._workers[name], wish, ticket)
+            case Told(name, payload, ticket):
+                self._told(self._workers[name], payload, ticket)
+            case Retry(name, payload, ticket):
+                self._traffic.retry(self._workers[name], payload, ticket)
             case Tap(sinks):
                 self._traffic.tap(sinks)
             case Interrupted(number):
@@ -226,8 +232,10 @@ class Session:
                 self._launch_failed(name, reason)
             case Input():
                 self._traffic.refuse_late(event.port, event.messages)
-            case Asked(_, _, ticket):
+            case Asked(ticket=ticket) | Told(ticket=ticket):
                 self._out.do(Answered(ticket, "the session is ending"))
+            case Retry(name, payload, ticket):
+                self._traffic.refuse_late(name, [(ticket, payload)])
             case Interrupted(number):
                 self._interrupted(number)
 
@@ -246,13 +254,29 @@ class Session:
         """The worker may be trusted with messages."""
         self._out.note("info", "worker.ready", worker=worker.name)
         self._out.do(*worker.steering.answers())
-        worker.delivery.may_send = True
-        for frame in worker.control.take_waiting():
-            self._traffic.send_control(worker, frame)
+        worker.delivery.may_send = worker.control.may_send = True
+        self._traffic.send_control(worker)
         self._open_if_ready()
         self._traffic.feed(worker)
         if worker.input_ended:
             self._end_input(worker)
+
+    def _restore(self, worker: WorkerState) -> None:
+        """The worker may be trusted; one that takes the place of another is first made to be as that one was."""
+        fields = worker.restored_by()
+        if not fields:
+            self._running(worker)
+            return
+        frames = worker.control.command(fields)
+        if any(len(frame) > FRAME_BYTES_MAX for frame in frames):
+            text = f"{name_of(worker.name)} cannot be given back its memory: it fits into no frame"
+            self._fail(Failure(1, "memory_too_large", text))
+            return
+        self._out.note("info", "worker.restored", worker=worker.name, messages=len(fields.get("set_memory", ())))
+        for raw in frames:
+            self._out.do(Send(worker.name, "ctrl_in", raw))
+        if not worker.restoring:
+            self._running(worker)
 
     def _launch_failed(self, name: str, reason: str) -> None:
         self._out.note("warning", "worker.not_started", worker=name, reason=reason)
@@ -268,11 +292,12 @@ class Session:
         if kind == "grace":
             owes = worker.owes and not self._calls.waits(worker.name)
             self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
-        elif kind == "ready" and worker.starting:
-            self._not_ready(worker, worker.startup.missing())
+        elif kind == "ready" and (worker.starting or worker.restoring):
+            self._not_ready(worker)
 
-    def _not_ready(self, worker: WorkerState, missing: str | None) -> None:
+    def _not_ready(self, worker: WorkerState) -> None:
         """A worker takes too long for its start."""
+        missing = worker.startup.missing() or "did not take back what it was set to"
         if worker.by_hand:
             worker.steering.give_up(missing)
             self._stop(worker)
@@ -290,7 +315,7 @@ class Session:
             self._traffic.entrance.close()
             for worker in self._workers.values():
                 if worker.steering.stopped:
-                    self._traffic.abandon(worker)
+                    self._abandon(worker)
                 if worker.owes and not worker.starting and worker.state is not State.EXITED:
                     self._out.do(*worker.shutdown.asked(self._now_s))
             return
@@ -368,9 +393,7 @@ class Session:
             case "ctrl_out" if worker.state is State.LAUNCHED:
                 self._announced(worker, frame.payload)
             case "ctrl_out":
-                worker.paused = paused_by(frame.payload, before=worker.paused)
-                if port in worker.ways:  # at once: a reply may be what the worker waits for
-                    self._traffic.spontaneous(worker, port, frame.payload, span)
+                self._replied(worker, frame.payload, span)
             case "telemetry":
                 self._out.note("debug", "worker.telemetry", worker=name, telemetry=frame.payload)
                 if port in worker.wired and delivery.marks(port) and delivery.oldest is not None:
@@ -399,6 +422,27 @@ class Session:
         if worker.plan.compat:
             self._commit(worker, port, worker.delivery.marker(worker.delivery.cause(port).seq))
 
+    def _replied(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
+        """The worker says something on ctrl_out: to the graph, to an operator, or to the session itself."""
+        worker.paused = paused_by(payload, before=worker.paused)
+        restoring = worker.restoring
+        reply = worker.control.heard(payload)
+        kind = kind_of(payload)
+        if worker.recollection is not None and kind == "memory_set" and reply.asker != "session":
+            worker.recollection.replaced()
+        match reply.asker:
+            case "graph":
+                if "ctrl_out" in worker.ways:  # at once: a reply may be what the worker waits for
+                    self._traffic.spontaneous(worker, "ctrl_out", payload, span)
+            case "session":
+                if worker.recollection is not None and kind == "memory":
+                    worker.recollection.dumped(payload)
+                if restoring and not worker.restoring:
+                    self._running(worker)
+                self._traffic.feed(worker)
+            case int(ticket) if reply.complete:
+                self._out.do(Answered(ticket, reply=reply.payload))
+
     def _announced(self, worker: WorkerState, payload: bytes) -> None:
         ready = parse_ready(payload)
         if ready is None:
@@ -406,19 +450,22 @@ class Session:
         worker.announced(ready)
         self._out.do(*worker.startup.announced())
         if worker.state is State.RUNNING:
-            self._running(worker)
+            self._restore(worker)
 
     def _marker(self, worker: WorkerState, port: str, marker: str) -> None:
         if marker.startswith(PROBE):
             if port == "output" and marker == worker.startup.marker:
                 worker.startup.probed()
-                self._running(worker)
+                self._restore(worker)
         elif worker.delivery.owns(marker):
             if worker.delivery.marks(port):
                 self._commit(worker, port, marker)
         elif port == "ctrl_out" and worker.control.owns(marker):
-            worker.control.returned(marker)
+            unanswered = worker.control.returned(marker, busy=worker.delivery.oldest is not None)
+            for ticket in unanswered:
+                self._out.do(Answered(ticket, f"{name_of(worker.name)} gave no reply to that"))
             self._traffic.look_at(worker)
+            self._traffic.feed(worker)  # it may have waited for what this was about
         else:
             self._out.note("warning", "marker.dropped", worker=worker.name, port=port, marker=marker)
 
@@ -453,6 +500,8 @@ class Session:
 
     def _feed(self, worker: WorkerState) -> None:
         """Send what may be sent."""
+        for raw in worker.ask_for_memory():
+            self._out.do(Send(worker.name, "ctrl_in", raw))
         taken = worker.take()
         if taken:
             worker.fed_s = self._now_s
@@ -470,7 +519,7 @@ class Session:
             for name in ending.workers:
                 worker = self._workers[name]
                 worker.input_ended = True
-                if worker.state is State.RUNNING:
+                if worker.state is State.RUNNING and not worker.restoring:
                     self._end_input(worker)
                 elif worker.steering.stopped or worker.supervisor.due:  # there is nothing to start it for
                     worker.supervisor.settle()
@@ -504,6 +553,7 @@ class Session:
     def _end_ports(self, worker: WorkerState) -> None:
         """The worker is gone for good, and with it all that it could still have said."""
         self._calls.ended(worker.name)
+        self._give_up_control(worker)
         for port in ("output", "ctrl_out", "telemetry"):
             self._end(self._drain.port_ended(End(worker.name, port)))
 
@@ -524,9 +574,14 @@ class Session:
             often = f"; it has crashed {worker.supervisor.crashes} times in {self._settings.restart_period_s:g} s"
             self._fail(msgspec.structs.replace(failure, message=failure.message + often))
             return
+        if worker.forgets and self._settings.of(worker.name).on_crash == "fail":
+            lost = "; its memory is gone with it, and cannot be rebuilt"
+            self._fail(msgspec.structs.replace(failure, message=failure.message + lost))
+            return
         if worker.plan.compat:  # what it had may have had its effect already
             self._traffic.give_up(worker)
         again = worker.delivery.begin(worker.incarnation)
+        worker.control.begin(worker.incarnation)
         fields = {"worker": worker.name, "in_s": in_s, "redelivered": again, "reason": failure.message}
         self._out.note("warning", "worker.restarting", **fields)
         if worker.input_ended and worker.idle:
@@ -535,6 +590,27 @@ class Session:
             return
         self._out.do(SetTimer(("restart", worker.name), worker.supervisor.due_s))
         self._open_if_ready()  # it may be the one that the others waited for
+
+    # --- control by hand ---
+
+    def _told(self, worker: WorkerState, payload: bytes, ticket: int) -> None:
+        """An operator has a control message for a worker."""
+        if worker.plan.transport != "zmq" or not worker.takes_messages:
+            why = "has ended" if worker.plan.transport == "zmq" else "reads lines, and has no control channel"
+            self._out.do(Answered(ticket, f"{name_of(worker.name)} {why}"))
+            return
+        worker.control.ask(payload, ticket)
+        self._traffic.send_control(worker)
+
+    def _abandon(self, worker: WorkerState) -> None:
+        """Nobody will start a worker any more."""
+        self._traffic.abandon(worker)
+        self._give_up_control(worker)
+
+    def _give_up_control(self, worker: WorkerState) -> None:
+        """Nobody is there any more to be told something."""
+        for ticket in self._traffic.give_up_control(worker):
+            self._out.do(Answered(ticket, f"{name_of(worker.name)} has ended"))
 
     # --- workers that are stopped and started by hand ---
 
@@ -561,7 +637,7 @@ class Session:
     def _stop(self, worker: WorkerState) -> None:
         """Let the worker finish what it has and end it in order; what else is for it waits."""
         worker.steering.stopping = True
-        worker.delivery.may_send = False
+        worker.delivery.may_send = worker.control.may_send = False
         if worker.state is State.RUNNING:
             self._end_input(worker)
         elif worker.starting:
@@ -573,6 +649,7 @@ class Session:
         if worker.plan.compat:  # what it had may have had its effect already
             self._traffic.give_up(worker)
         worker.delivery.begin(worker.incarnation)  # what it had waits
+        worker.control.begin(worker.incarnation)
         if worker.input_ended:
             self._end_ports(worker)
         elif worker.steering.starts_again:
@@ -582,7 +659,7 @@ class Session:
         else:
             self._out.note("error" if error else "info", "worker.stopped", worker=worker.name, reason=error or "asked")
             if self._interrupts:
-                self._traffic.abandon(worker)
+                self._abandon(worker)
             self._open_if_ready()  # it may be the one that the others waited for
         name = name_of(worker.name)
         self._out.do(*worker.steering.answers(error and (error if error.startswith(name) else f"{name} {error}")))
@@ -601,6 +678,7 @@ class Session:
         self._failure = failure
         for worker in self._workers.values():
             self._out.do(*worker.steering.answers("the session has failed"))
+            self._give_up_control(worker)
         self._out.note("error", "session.failed", code=failure.code, message=failure.message)
         for name in self._workers.keys() - self._gone:
             self._out.do(*self._workers[name].shutdown.terminate(self._now_s))

@@ -23,10 +23,10 @@ from fabric.lang.typed import Way
 from fabric.plan.plan import Plan, Route, Sink
 from fabric.session.barriers import Barrier
 from fabric.session.calls import Calls
-from fabric.session.control_edge import WAITING_MAX
 from fabric.session.delivery import Message, Unacked
 from fabric.session.entrance import Entrance
 from fabric.session.events import (
+    Answered,
     Buried,
     DeadLetter,
     DeathCause,
@@ -47,6 +47,7 @@ from fabric.session.snapshot import Snapshot
 from fabric.session.traces import Traces
 from fabric.session.worker_state import WorkerState
 from fabric.wire.codec import PAYLOAD_BYTES_MAX
+from fabric.wire.payload import validator
 
 STEPS_PER_EVENT_MAX = 1_000
 """Routes taken before the session lets others have their turn: some milliseconds."""
@@ -161,7 +162,7 @@ class Traffic:
     def loss_report(self) -> LossReport:
         """Return what will not have come out if the session ends now."""
         workers = self._workers.values()
-        left = len(self._work) + sum(worker.delivery.waiting + len(worker.control.waiting) for worker in workers)
+        left = len(self._work) + sum(worker.delivery.waiting + worker.control.waiting for worker in workers)
         left += sum(barrier.waiting for barrier in self._barriers.values())
         return self.losses.report(left, tuple(self.unfinished().values()))
 
@@ -482,19 +483,35 @@ class Traffic:
         if not worker.takes_messages:
             self._out.note("info", "control.dropped", worker=worker.name)
             return
-        frame = worker.control.frame(message)
-        if not (worker.starting or worker.away):
-            self.send_control(worker, frame)
-        elif len(worker.control.waiting) < WAITING_MAX:
-            worker.control.waiting.append(frame)
-        else:
+        if not worker.control.tell(message):
             self.losses.lost += 1
             self._out.note("warning", "control.dropped", worker=worker.name, reason="too many wait for it")
+        self.send_control(worker)
 
-    def send_control(self, worker: WorkerState, frame: bytes) -> None:
-        """Send a control message to a worker that is there."""
-        for raw in worker.control.send(frame):
+    def send_control(self, worker: WorkerState) -> None:
+        """Send the control messages that wait for a worker, if it is there."""
+        frames, answered = worker.control.take()
+        for raw in frames:
             self._out.do(Send(worker.name, "ctrl_in", raw))
+        for ticket in answered:
+            self._out.do(Answered(ticket))
+
+    def give_up_control(self, worker: WorkerState) -> list[int]:
+        """Nobody is there any more to be told something; return the tickets of who waits for a reply."""
+        lost, tickets = worker.control.give_up()
+        self.losses.dead_lettered += lost
+        return tickets
+
+    def retry(self, worker: WorkerState, payload: bytes, ticket: int) -> None:
+        """Give a worker a message that was a dead letter, or what somebody made of one."""
+        message = self._traces.enter(worker.name, ticket, payload)
+        try:
+            _, payload = validator(worker.plan.spec.input).check(payload)
+        except ValueRejected as error:
+            self._refuse("input_type_mismatch", str(error), worker.name, (ticket,))
+        else:
+            self._offer(worker, False, self._traces.changed(message, payload))
+        self._traces.consume(message)
 
     def _fits(self, worker: WorkerState, message: Message) -> bool:
         """Whether a frame can hold the message; one that is too large is refused."""
@@ -568,7 +585,6 @@ class Traffic:
         worker.abandoned = True
         self._inflight -= worker.delivery.waiting
         _, left = worker.delivery.end()
-        self.losses.dead_lettered += len(worker.control.take_waiting())
         self._rested.add(worker.name)
         self._left(worker, left)
 
@@ -600,6 +616,9 @@ class Traffic:
                         way.take(payload, self._emit, message)
                     except RouteError as error:
                         self._refused_on_route(error, way.route, message.tickets)
+            if worker.recollection is not None:
+                outputs = [payload for port, payload, _ in unacked.outputs if port == "output"]
+                worker.recollection.committed(unacked.message.payload, outputs)
             self._traces.consume(unacked.message)
         self._inflight -= len(committed)
         for other in worker.loop or (worker,):  # there may be room on the whole loop

@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = ["LOOP_ADMITTED_MAX", "WorkerState", "workers_of"]
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.session.control_edge import ControlEdge
 from fabric.session.delivery import Delivery, Unacked
 from fabric.session.failure import Failure
+from fabric.session.recollection import Recollection
 from fabric.session.routes import CompiledRoute, observed_sources
 from fabric.session.settings import Settings
 from fabric.session.shutdown import Shutdown
@@ -19,7 +21,7 @@ from fabric.session.startup import Startup
 from fabric.session.steering import Steering
 from fabric.session.supervise import Supervisor
 from fabric.wire.codec import encode, encode_batch, encode_traced, join
-from fabric.wire.control import BATCHES, MARK_ALL_PORTS, Ready
+from fabric.wire.control import BATCHES, GET_MEMORY, MARK_ALL_PORTS, MEMORY, Ready
 from fabric.wire.frame import Data
 from fabric.wire.lifecycle import Life, State
 
@@ -40,6 +42,9 @@ class WorkerState:
         wired: ports besides ``output`` whose messages belong to the graph.
         loop: the workers on the same loop, itself among them; empty if it lies on none.
         redeliveries_max: how many processes of it a message may kill.
+        stateful: whether a process of it knows what no other one does.
+        remembers: whether it can be asked for its memory, and be given one.
+        recollection: of its memory, if it is one that we know how to rebuild.
         input_ended: its data_in has ended, or will as soon as it runs: nothing more comes for it.
         abandoned: it was stopped, and nobody will start it any more.
         left_messages: whether it was told that something for it is a dead letter.
@@ -64,12 +69,17 @@ class WorkerState:
         self.delivery = Delivery(plan.name, 1, plan.window)
         self.steering = Steering()
         self.supervisor = Supervisor(settings)
+        self.stateful = plan.spec.kind == "agent" and not plan.spec.config.get("amnesiac")
+        self.recollection = Recollection() if self.stateful else None
+        self.stateful |= bool(plan.spec.config.get("state"))
+        self.remembers = False
         self.redeliveries_max = settings.of(plan.name).redeliveries_max or settings.redeliveries_max
         self.input_ended = False
         self.left_messages = False
         self.abandoned = False
         self.fed_s = 0.0
         self.incarnation = 0
+        self.paused = False
         self.renew(settings)
 
     def renew(self, settings: Settings, *, by_hand: bool = False) -> None:
@@ -83,21 +93,47 @@ class WorkerState:
         self.control.begin(self.incarnation)
         self.batches = False
         self.answered = False
+        self.was_paused = self.paused and not by_hand
         self.paused = False
         self.by_hand = by_hand
+        if by_hand:
+            self.control.settings.clear()
+            if self.recollection is not None:
+                self.recollection.forget()
         self.fault: Failure | None = None
 
     def announced(self, ready: Ready) -> None:
         """It says what it can do."""
         if MARK_ALL_PORTS in ready.features:
             self.delivery.mark(self.wired)
-            self.control.marks = "ctrl_out" in self.wired
+        self.control.marks = self.plan.ours or (MARK_ALL_PORTS in ready.features and "ctrl_out" in self.wired)
+        self.remembers = MEMORY in ready.features
         if BATCHES in ready.features:
             self.batches = True
             self.delivery.widen()
 
+    def restored_by(self) -> dict[str, Any]:
+        """Return what to tell a process that takes the place of another, so that it is as that one was."""
+        fields = dict(self.control.settings)
+        if self.was_paused:
+            fields["pause"] = True
+        if self.recollection is not None and self.remembers and not self.recollection.empty:
+            fields["set_memory"] = self.recollection.messages
+        return fields
+
+    def ask_for_memory(self) -> list[bytes]:
+        """Return what to send if it should say now what it remembers: nothing is under way, and it is time."""
+        known = self.recollection
+        if known is None or not (self.remembers and known.wants_dump and self.state is State.RUNNING):
+            return []
+        if self.delivery.oldest is not None or self.control.remembering:
+            return []
+        return self.control.command(GET_MEMORY)
+
     def take(self) -> list[Unacked]:
         """Return what to send now: what the window, and the loop that it may lie on, allow."""
+        if self.control.awaited:  # what it says of its memory is to be true
+            return []
         if not self.loop:
             return self.delivery.take_all()
         taken = []
@@ -135,6 +171,16 @@ class WorkerState:
     def starting(self) -> bool:
         """Whether it exists and may not be trusted yet."""
         return self.state in (State.LAUNCHED, State.READY)
+
+    @property
+    def restoring(self) -> bool:
+        """Whether it runs, and is not yet as the process before it was."""
+        return self.state is State.RUNNING and not self.delivery.may_send and self.control.awaited
+
+    @property
+    def forgets(self) -> bool:
+        """Whether something was lost that only its last process knew."""
+        return self.stateful and not self.remembers and self.delivery.counts.accepted > 0
 
     @property
     def away(self) -> bool:

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-__all__ = ["BATCHES", "MARK_ALL_PORTS", "READY", "STOP", "Ready", "parse_ready", "paused_by", "ready"]
+__all__ = [
+    "AGENT_READY",
+    "BATCHES",
+    "GET_MEMORY",
+    "MARK_ALL_PORTS",
+    "MEMORY",
+    "READY",
+    "REPLIES_LATE",
+    "STOP",
+    "Ready",
+    "kind_of",
+    "messages_of",
+    "parse_ready",
+    "paused_by",
+    "read_object",
+    "ready",
+    "replies_to",
+]
+
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from fabric.wire.payload import encode_json
+from fabric.errors import ValueRejected
+from fabric.wire.payload import decode_json, encode_json
 
 MARK_ALL_PORTS = "mark_all_ports"
 """The feature of a worker that forwards markers on telemetry and ctrl_out too, not only on data_out."""
 
 BATCHES = "batches"
 """The feature of a worker that reads batches on data_in, and may write them on data_out."""
+
+MEMORY = "memory"
+"""The feature of a worker that answers ``get_memory`` and ``set_memory``: its memory survives a crash."""
 
 
 class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,10 +58,51 @@ def ready(*features: str) -> bytes:
 
 
 READY = ready(MARK_ALL_PORTS)
+"""What a worker announces that forwards markers on every port."""
+
+AGENT_READY = ready(MARK_ALL_PORTS, MEMORY)
 """What our agents announce."""
 
 STOP = encode_json({"stop": True})
 """Ends a worker whose data_out is at its end."""
+
+GET_MEMORY = {"get_memory": True}
+"""Asks for the memory."""
+
+_REPLIES = {"pause": "pause_ack", "get_memory": "memory", "set_memory": "memory_set", "resume": "resume_ack"}
+
+REPLIES_LATE = frozenset({"memory", "memory_set"})
+"""Kinds of replies that may wait for the end of the message that the worker is at."""
+
+
+def read_object(payload: bytes) -> dict[str, Any]:
+    """Return a control message's fields; none if it is no object."""
+    try:
+        plain = decode_json(payload)
+    except ValueRejected:
+        return {}
+    return plain if isinstance(plain, dict) else {}
+
+
+def replies_to(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the kinds of replies that a control message with these fields asks for."""
+    asked = (name for name in _REPLIES if fields.get(name) is True or (name == "set_memory" and name in fields))
+    return tuple(_REPLIES[name] for name in asked)
+
+
+def kind_of(payload: bytes) -> str:
+    """Return the kind of what a worker says on ctrl_out; none is the empty string."""
+    try:
+        return _decode_reply(payload).kind
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return ""
+
+
+def messages_of(payload: bytes) -> list[Any]:
+    """Return the messages of a worker's memory, as it says them."""
+    messages = read_object(payload).get("messages")
+    return messages if isinstance(messages, list) else []
+
 
 _decode = msgspec.json.Decoder(Ready).decode
 
@@ -68,7 +133,4 @@ def paused_by(payload: bytes, *, before: bool) -> bool:
         payload: what it says.
         before: what held before; it still does unless this is the reply to a pause or a resume.
     """
-    try:
-        return _ACKNOWLEDGED.get(_decode_reply(payload).kind, before)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return before
+    return _ACKNOWLEDGED.get(kind_of(payload), before)

@@ -9,7 +9,7 @@ import trio
 from fabric.errors import ConfigError
 from fabric.transport.memory import MemoryTransport
 from fabric.wire.codec import decode, encode
-from fabric.wire.control import READY
+from fabric.wire.control import AGENT_READY as READY
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
 from fabric.wire.payload import JSON, STRING
 from fabric.wire.spec import WorkerSpec

@@ -1,0 +1,194 @@
+"""Agents that crash: the next process remembers what the one before had answered."""
+
+from __future__ import annotations
+
+from literal import Run, ack, delivered, entering, out, sent
+
+from fabric.session.events import (
+    Answered,
+    Asked,
+    Command,
+    Exited,
+    Finish,
+    InputClosed,
+    Opened,
+    Send,
+    SetTimer,
+    Signal,
+    Start,
+    TimerFired,
+    Told,
+)
+from fabric.session.recollection import EXCHANGES_MAX, Recollection
+from fabric.session.settings import Settings, WorkerSettings
+from fabric.wire.codec import decode
+from fabric.wire.control import AGENT_READY, read_object
+from fabric.wire.frame import Data, Eof, Marker
+
+AGENT = 'let f : !int -> !int = agent { provider: "scripted" script: "m:f" }\n'
+ONE = AGENT + "let main : !int -> !int = plumb(i, o) { i ; f ; o }\n"
+RESTART = TimerFired(("restart", "f"))
+DUMP = b'{"kind":"memory","messages":[{"role":"user","content":"so far"}],"pinned":[]}'
+SET = b'{"kind":"memory_set","old_messages":0,"new_messages":2}'
+
+
+class Agent(Run):
+    """A session with one agent, which marks all ports and has a memory."""
+
+    def up(self, incarnation: int = 1) -> list[Command]:
+        self.frames(Data("f", AGENT_READY), port="ctrl_out")
+        return self.frames(Marker("f", f"probe/f/{incarnation}"))
+
+    def exchange(self, value: int, seq: int, incarnation: int = 1) -> list[Command]:
+        self(entering("i", b"%d" % value, value))
+        return self.frames(out(10 * value), ack(seq, incarnation))
+
+    def crash(self) -> None:
+        self(Exited("f", -9))
+        self(RESTART)
+
+    def started(self) -> Agent:
+        self(Start())
+        assert self.up() == [Opened()]
+        return self
+
+
+def told(commands: list[Command]) -> list[dict[str, object] | str]:
+    """Return what was sent on ctrl_in: objects, and ids of markers."""
+    frames = [decode(command.raw) for command in commands if isinstance(command, Send) and command.port == "ctrl_in"]
+    return [read_object(f.payload) if isinstance(f, Data) else f.id for f in frames if not isinstance(f, Eof)]
+
+
+def test_the_next_process_is_given_what_was_answered_before_it_gets_a_message():
+    """Only what the graph has seen: the message that it crashed at comes again."""
+    run = Agent(ONE).started()
+    run.exchange(1, 1)
+    run(entering("i", b"2", 2))
+    run.frames(out(20))
+    run.crash()
+    commands = run.up(2)
+    memory = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "10"}]
+    assert (told(commands), sent(commands)) == ([{"set_memory": memory}, "ctl/f/2/1"], [])
+    commands = run.frames(Data("f", SET), port="ctrl_out")
+    assert sent(commands) == [b"2", "ack/f/2/1"]
+    assert delivered(run.frames(out(20), ack(1, 2))) == [b"20"]
+
+
+def test_one_that_has_answered_nothing_has_nothing_to_remember():
+    """It is started as the first was."""
+    run = Agent(ONE).started()
+    run(entering("i", b"1", 1))
+    run.crash()
+    assert sent(run.up(2)) == [b"1", "ack/f/2/1"]
+
+
+def test_it_is_asked_for_its_memory_when_that_was_replaced():
+    """As soon as it has no message, and before it gets another; what it says is what the next process is given."""
+    run = Agent(ONE).started()
+    run(entering("i", b"1", 1))
+    assert told(run(Told("f", b'{"set_memory":[]}', 7))) == [{"set_memory": []}, "ctl/f/1/1"]
+    assert run.frames(Marker("f", "ctl/f/1/1"), port="ctrl_out") == []  # what it says of it comes behind the message
+    assert Answered(7, reply=SET) in run.frames(Data("f", SET), port="ctrl_out")
+    commands = run.frames(out(10), ack(1))
+    assert told(commands) == [{"get_memory": True}, "ctl/f/1/2"]
+    assert run(entering("i", b"2", 2)) == []
+    assert sent(run.frames(Data("f", DUMP), port="ctrl_out")) == [b"2", "ack/f/1/2"]
+    run.frames(out(20), ack(2))
+    run.crash()
+    memory = [
+        {"role": "user", "content": "so far"},
+        {"role": "user", "content": "2"},
+        {"role": "assistant", "content": "20"},
+    ]
+    assert told(run.up(2)) == [{"set_memory": memory}, "ctl/f/2/1"]
+
+
+def test_it_is_asked_now_and_then():
+    """After so many answers; the more it has said then, the later the next time."""
+    known = Recollection()
+    for _ in range(EXCHANGES_MAX):
+        assert not known.wants_dump
+        known.committed(b"1", [b"2"])
+    assert known.wants_dump
+    known.dumped(b'{"messages":[%s]}' % b",".join([b"1"] * 500))
+    for _ in range(250):
+        assert not known.wants_dump
+        known.committed(b"1", [b"2"])
+    assert known.wants_dump
+
+
+def test_what_it_was_set_to_is_set_again():
+    """Temperature and model; and a pause holds."""
+    run = Agent(ONE).started()
+    assert run(Told("f", b'{"set_temp":0.2}', 7))[-1] == Answered(7)
+    run(Told("f", b'{"pause":true}', 8))
+    run.frames(Data("f", b'{"kind":"pause_ack"}'), port="ctrl_out")
+    run.frames(Marker("f", "ctl/f/1/1"), Marker("f", "ctl/f/1/2"), port="ctrl_out")
+    run.crash()
+    assert told(run.up(2)) == [{"set_temp": 0.2, "pause": True}, "ctl/f/2/1"]
+
+
+def test_a_process_that_does_not_take_its_memory_is_at_fault():
+    """Another one may."""
+    run = Agent(ONE).started()
+    run.exchange(1, 1)
+    run.crash()
+    run.up(2)
+    assert run(TimerFired(("ready", "f")), 31.0) == [Signal("f", "KILL")]
+    assert run(Exited("f", -9), 31.0)[-1] == SetTimer(("restart", "f"), 31.0 + 1.0)
+
+
+def test_an_end_of_the_input_waits_until_it_remembers():
+    """It comes behind the memory, and the worker ends as any."""
+    run = Agent(ONE).started()
+    run.exchange(1, 1)
+    run.crash()
+    run.up(2)
+    assert run(InputClosed()) == []
+    assert sent(run.frames(Data("f", SET), Marker("f", "ctl/f/2/1"), port="ctrl_out")) == [None]
+
+
+def test_one_that_is_started_by_hand_begins_anew():
+    """That is what a restart by hand is for."""
+    run = Agent(ONE).started()
+    run.exchange(1, 1)
+    run(Asked("f", "restart", 70))
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    assert told(run.up(2)) == []
+
+
+STATEFUL = (
+    'let f : !int -> !int = python { call: "m:f" state: true }\nlet main : !int -> !int = plumb(i, o) { i ; f ; o }\n'
+)
+
+
+def test_a_crash_takes_a_memory_that_cannot_be_rebuilt_with_it():
+    """So the session fails, unless it was said that the worker may forget."""
+    run = Run(STATEFUL).started()
+    run(entering("i", b"1", 1))
+    finish = run(Exited("f", -9))[-1]
+    assert isinstance(finish, Finish)
+    assert finish.error is not None
+    assert finish.error[1].endswith("; its memory is gone with it, and cannot be rebuilt")
+    run = Run(STATEFUL, Settings(workers={"f": WorkerSettings(on_crash="forget")})).started()
+    run(entering("i", b"1", 1))
+    assert run(Exited("f", -9))[-1] == SetTimer(("restart", "f"), 0.5)
+
+
+def test_control_by_hand_is_answered_with_the_reply():
+    """Not the graph is; of a worker that has ended that is said."""
+    run = Agent(ONE).started()
+    run(Told("f", b'{"get_memory":true}', 7))
+    assert run.frames(Data("f", DUMP), port="ctrl_out") == [Answered(7, reply=DUMP)]
+    run.frames(Marker("f", "ctl/f/1/1"), port="ctrl_out")
+    run(InputClosed())
+    assert run(Told("f", b'{"pause":true}', 9)) == [Answered(9, "worker 'f' has ended")]
+
+
+def test_who_waits_for_a_reply_is_told_when_the_worker_is_gone():
+    """It ended by itself meanwhile."""
+    run = Agent(ONE).started()
+    run(Told("f", b'{"pause":true}', 8))
+    run.frames(Eof("f"))
+    assert Answered(8, "worker 'f' has ended") in run(Exited("f", 0))
