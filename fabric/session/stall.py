@@ -44,6 +44,9 @@ class _Looking:
         self._snapshot = snapshot
         self._now_s = now_s
         self._workers = {worker.name: worker for worker in snapshot.workers}
+        self._calls: dict[str, list[str]] = {}
+        for caller, tool in snapshot.calls:
+            self._calls.setdefault(caller, []).append(tool)
         self._feeders: dict[End, list[tuple[Route, int, int, str]]] = {}
         for route, taken in zip(plan.routes, snapshot.taken, strict=True):
             for sink, through in _ends(route.steps):
@@ -52,10 +55,12 @@ class _Looking:
     def causes(self) -> Iterator[str]:
         """Yield workers that are causes, then what barriers wait for beyond those."""
         told: dict[str, str] = {}
+        calling: dict[str, str] = {}
         for worker in self._snapshot.workers:
             cause = self._of_worker(worker)
             if cause is not None:
-                told[worker.name] = cause
+                (calling if worker.name in self._calls else told)[worker.name] = cause
+        told = told or calling  # who waits for a tool is no first cause, if there is another
         yield from told.values()
         said: set[str] = set()
         for barrier, slots in self._snapshot.barriers.items():
@@ -86,6 +91,9 @@ class _Looking:
             return f"{name} is stopped and {wait}; fabric start {worker.name}" if worker.waiting else None
         if worker.unacknowledged and worker.paused:
             return f"{name} is paused and holds {has}"
+        if called := self._calls.get(worker.name):
+            tools = " and ".join(f"'{tool}'" for tool in dict.fromkeys(called))
+            return f"{name} waits for its tool {tools}"
         if worker.unacknowledged:
             before = f"it answered {worker.answered} before" if worker.answered else "it has never answered anything"
             return f"{name} has {has} and has been silent for {self._since(worker)} ({before})"
