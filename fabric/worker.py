@@ -51,7 +51,7 @@ from fabric.wire.codec import (
     split,
 )
 from fabric.wire.control import BATCHES, ready
-from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, validator
 from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
 
@@ -267,7 +267,7 @@ class _Answer:
             if unfinished is not None:
                 await unfinished
         except (FunctionFailed, Refused) as error:
-            self._outbox.write(decline(error))
+            self._outbox.write(payload_of(encode(Decline("", decline(error.code, str(error))))))
 
     def _to(self, question: Question) -> Awaitable[None] | None:
         started_s = time.perf_counter()

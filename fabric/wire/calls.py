@@ -4,11 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Request", "decline", "failed", "parse_request", "reason_of", "result"]
 
-from typing import Any
-
 import msgspec
 
-from fabric.errors import FabricError, ValueRejected
+from fabric.errors import ValueRejected
 from fabric.wire.payload import encode_json
 
 ERROR_CHARS_MAX = 4_000
@@ -66,10 +64,9 @@ def failed(id_: bytes, error: str) -> bytes:
     return b'{"id":%b,"error":%b}' % (id_, encode_json(_words(error)))
 
 
-def decline(error: FabricError) -> bytes:
-    """Return the payload of the frame by which a worker declines a message, first byte and all."""
-    said: dict[str, Any] = {"error": _words(str(error)), "code": error.code}
-    return b"\x04" + encode_json(said)
+def decline(code: str, error: str) -> bytes:
+    """Return what a worker says that declines a message: JSON text. ``code``: a word; ``error``: why, in words."""
+    return encode_json({"error": _words(error), "code": code})
 
 
 def reason_of(payload: bytes) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "DATA",
+    "DECLINE",
     "LINE_BYTES_MAX",
     "MARKER",
     "LineBridge",
@@ -26,11 +27,14 @@ import msgspec
 from fabric.errors import LocalProtocolError, ValueRejected
 from fabric.wire.codec import PAYLOAD_BYTES_MAX, decode, encode
 from fabric.wire.control import READY
-from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.payload import STRING, encode_json, validator
 
 DATA = "data"
 """The port of plain lines."""
+
+DECLINE = "decline"
+"""The port on which a program that works for a tool says that it cannot do a message, instead of answering it."""
 
 MARKER = "marker"
 """The port on which a program that said ``markers: true`` gets its markers and echoes them; ``msg`` is the id."""
@@ -187,10 +191,11 @@ class LineBridge:
             return self._markers(validator(STRING).decode(payload))
         if payload[0] in b"\x01\x02\x03\x04":  # no JSON starts so, and no frame of bare JSON may
             payload = b" " + payload
-        if port not in (DATA, "output"):
+        if port not in (DATA, "output", DECLINE):
             self._calls += port == "tool_req"
             return [(port, encode(Data(self._name, payload)))]
-        frames = [("output", encode(Data(self._name, payload)))]
+        said = Decline if port == DECLINE else Data
+        frames = [("output", encode(said(self._name, payload)))]
         if not self._echoes and self._unanswered:
             frames += self._markers(self._unanswered.popleft())
         return frames
