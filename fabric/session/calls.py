@@ -119,11 +119,12 @@ class Calls:
         try:
             request = parse_request(payload)
         except ValueRejected as error:
-            self._answer(caller, "", failed(b"null", f"this is no call: {error}"), str(error))
+            wrong = f"this is no call: {error}"
+            self._answer(caller, "", failed(b"null", wrong), wrong)
             return
-        wrong = self._wrong(caller, request)
-        if wrong is not None:
-            self._answer(caller, request.name, failed(request.id, wrong), wrong)
+        refusal = self._wrong(caller, request)
+        if refusal is not None:
+            self._answer(caller, request.name, failed(request.id, refusal), refusal)
             return
         tool = self._tools[self._names[caller][request.name]]
         ticket, self._next_ticket = self._next_ticket, self._next_ticket - 1

@@ -50,7 +50,8 @@ def parse_request(payload: bytes) -> Request:
     try:
         wire = _decode(payload)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise ValueRejected("$", '{"id": string or int, "name": string, "arguments": ...}', str(error)) from None
+        wanted = '{"id": string or int, "name": string, "arguments": ...}'
+        raise ValueRejected("$", wanted, f"something else ({error})") from None
     return Request(encode_json(wire.id), wire.name, bytes(wire.arguments))
 
 
