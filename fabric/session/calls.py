@@ -99,6 +99,7 @@ class Calls:
         self._calls: dict[int, _Call] = {}
         self._entering: dict[str, deque[Arguments]] = {name: deque() for name in plan.tools}
         self._next_ticket = -1
+        self._told: set[str] = set()
 
     # --- how it stands ---
 
@@ -177,6 +178,11 @@ class Calls:
         self._busy[call.tool.name] -= 1
         return call
 
+    def take_told(self) -> set[str]:
+        """Return the workers that have got a response since the last time: what they do next is up to them."""
+        told, self._told = self._told, set()
+        return told
+
     def take_ended(self) -> list[str]:
         """Return the nodes where no call will come in any more: all callers have ended, and the last call is done."""
         ended = [name for name, callers in self._callers.items() if not (callers or self._busy[name])]
@@ -231,4 +237,5 @@ class Calls:
         self._send(caller, response)
 
     def _send(self, caller: str, response: bytes) -> None:
+        self._told.add(caller)
         self._out.do(Send(caller, "tool_resp", encode(Data("fabric", response))))

@@ -156,6 +156,8 @@ class Session:
         self._traffic.advance()
         if self.plan.tools:  # what can be done without a worker is done
             self._traffic.move_calls()
+            for caller in self._calls.take_told():
+                self._workers[caller].shutdown.moved(self._now_s)
         if self._traffic.waits or self._failure is not None:
             return
         for port in sorted(self._traffic.entrance.closed):
@@ -292,6 +294,15 @@ class Session:
         if kind == "grace":
             owes = worker.owes and not self._calls.waits(worker.name)
             self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
+        elif kind == "stall":
+            since_s = worker.silent_since_s
+            if since_s is not None and self._calls.waits(worker.name):  # it is its tool that is silent
+                since_s = self._now_s
+            commands, too_long = worker.silence.timer(self._now_s, since_s)
+            self._out.do(*commands)
+            if too_long:
+                text = f"{name_of(worker.name)} has a message and gave no sign of life within its idle timeout"
+                self._at_fault(worker, Failure(1, "idle_timeout", text))
         elif kind == "ready" and (worker.starting or worker.restoring):
             self._not_ready(worker)
 
@@ -330,6 +341,7 @@ class Session:
 
     def _frames(self, worker: WorkerState, port: str, raws: list[bytes]) -> None:
         worker.shutdown.moved(self._now_s)
+        worker.silence.told = False
         for raw in raws:
             if self._failure is not None or worker.fault is not None:
                 return
@@ -505,6 +517,7 @@ class Session:
         taken = worker.take()
         if taken:
             worker.fed_s = self._now_s
+            self._out.do(*worker.silence.fed(self._now_s))
             if self._interrupts:
                 self._out.do(*worker.shutdown.asked(self._now_s))
         for raw in worker.written(taken):

@@ -42,6 +42,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
         moved_s: when it last took a message or gave a sign of life, by the session's clock.
         paused: it was told to take no messages for the time being, and said that it does not.
         output_ended: it has ended its output, and should exit.
+        stalled: it has a message, and has said nothing for long.
     """
 
     name: str
@@ -53,6 +54,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     moved_s: float = 0.0
     paused: bool = False
     output_ended: bool = False
+    stalled: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from fabric.session.recollection import Recollection
 from fabric.session.routes import CompiledRoute, observed_sources
 from fabric.session.settings import Settings
 from fabric.session.shutdown import Shutdown
+from fabric.session.silence import Silence
 from fabric.session.snapshot import Activity, WorkerSnapshot, activity
 from fabric.session.startup import Startup
 from fabric.session.steering import Steering
@@ -69,6 +70,7 @@ class WorkerState:
         self.delivery = Delivery(plan.name, 1, plan.window)
         self.steering = Steering()
         self.supervisor = Supervisor(settings)
+        self.silence = Silence(plan.name, settings.stall_s, settings.of(plan.name).idle_timeout_s)
         self.stateful = plan.spec.kind == "agent" and not plan.spec.config.get("amnesiac")
         self.recollection = Recollection() if self.stateful else None
         self.stateful |= bool(plan.spec.config.get("state"))
@@ -216,6 +218,12 @@ class WorkerState:
         return self.input_ended or self.steering.stopping or not self.idle
 
     @property
+    def silent_since_s(self) -> float | None:
+        """Since when it has a message and says nothing; ``None`` if that is not so, or as it should be."""
+        has = self.delivery.oldest is not None and not (self.paused or self.away)
+        return max(self.fed_s, self.shutdown.moved_s) if has else None
+
+    @property
     def activity(self) -> Activity:
         """What it is at."""
         if self.steering.stopping:
@@ -233,6 +241,7 @@ class WorkerState:
             *self.delivery.counts,
             moved_s=max(self.fed_s, self.shutdown.moved_s),
             paused=self.paused,
+            stalled=self.silence.told and self.silent_since_s is not None,
             output_ended=self.state is State.DRAINED,
         )
 

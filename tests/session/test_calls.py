@@ -27,12 +27,14 @@ from fabric.session.events import (
     Note,
     Refuse,
     Send,
+    SetTimer,
     Settled,
     Signal,
     Start,
     TimerFired,
 )
-from fabric.session.session import Session, Settings
+from fabric.session.session import Session
+from fabric.session.settings import Settings, WorkerSettings
 from fabric.session.stall import waited_for
 from fabric.wire.codec import decode, encode
 from fabric.wire.control import READY
@@ -416,6 +418,21 @@ def test_a_caller_that_waits_for_its_tool_is_not_silent():
         if isinstance(command, Signal)
     }
     assert signals == {"t.f": "TERM"}
+
+
+def test_a_caller_that_waits_for_its_tool_has_not_stalled():
+    """Its own time begins when it has its result; then it is ended as any other."""
+    run = Run(WORDS, Settings(stall_s=60.0, workers={"w": WorkerSettings(idle_timeout_s=90.0)}))
+    run(Input("i", [(1, b"1")]))
+    run.call(1)
+    assert run(TimerFired(("stall", "w")), 60.0) == [SetTimer(("stall", "w"), 120.0)]
+    assert run(TimerFired(("stall", "w")), 120.0) == [SetTimer(("stall", "w"), 180.0)]
+    frames = [encode(Data("t.f", b"2")), encode(Marker("t.f", "ack/t.f/1/1"))]
+    assert heard(run(Frames("t.f", "output", frames), 150.0)) == [{"id": 1, "content": 2}]
+    assert run(TimerFired(("stall", "w")), 180.0) == [SetTimer(("stall", "w"), 210.0)]
+    run(TimerFired(("stall", "w")), 210.0)
+    assert [note.fields["worker"] for note in run.noted("worker.stalled")] == ["w"]
+    assert run(TimerFired(("stall", "w")), 240.0) == [Signal("w", "KILL")]
 
 
 def test_who_waits_for_a_tool_is_not_the_first_cause():

@@ -6,7 +6,7 @@ import random
 
 from plans import plan_of
 
-from fabric.session.events import Command, Deliver, Event, Frames, Input, Launched, Note, Opened, Send, Start
+from fabric.session.events import Command, Deliver, Event, Frames, Input, Launched, Note, Opened, Send, SetTimer, Start
 from fabric.session.session import Session, Settings
 from fabric.wire.codec import decode, encode
 from fabric.wire.control import READY
@@ -20,7 +20,7 @@ LOOP = WORKER + (
 
 
 class Run:
-    """A session whose notes are left out, at time 0 unless said."""
+    """A session whose notes and timers of silence are left out, at time 0 unless said."""
 
     def __init__(self, text: str, settings: Settings | None = None) -> None:
         self.session = Session(plan_of(text), settings or Settings(), random.Random(1))
@@ -29,7 +29,7 @@ class Run:
     def __call__(self, event: Event, now_s: float = 0.0) -> list[Command]:
         commands = self.session.handle(event, now_s)
         self.notes += [command for command in commands if isinstance(command, Note)]
-        return [command for command in commands if not isinstance(command, Note)]
+        return [command for command in commands if not isinstance(command, Note) and not _of_silence(command)]
 
     def frames(self, *frames: Data | Marker | Eof, port: str = "output", now_s: float = 0.0) -> list[Command]:
         return self(Frames("f", port, [encode(frame) for frame in frames]), now_s)
@@ -45,6 +45,10 @@ class Run:
         self(Launched("f", 7), now_s)
         self.frames(Data("f", READY), port="ctrl_out", now_s=now_s)
         return self.frames(Marker("f", f"probe/f/{incarnation}"), now_s=now_s)
+
+
+def _of_silence(command: Command) -> bool:
+    return isinstance(command, SetTimer) and command.key[0] == "stall"
 
 
 def sent(commands: list[Command]) -> list[object]:
