@@ -10,7 +10,7 @@ elsewhere cannot be told from a file, and a folder that is moved out while we ar
 
 from __future__ import annotations
 
-__all__ = ["Root", "delete", "edit", "grep", "list_folder", "read", "write"]
+__all__ = ["Limits", "Root", "delete", "edit", "grep", "list_folder", "read", "write"]
 
 import errno
 import os
@@ -24,36 +24,54 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import msgspec
+
 from fabric.builtin_tools.refused import Refused
 
-TEXT_BYTES_MAX = 4 * 1024 * 1024
-"""Of a file that is read or written, and of what is given back of one."""
-
-ENTRIES_MAX = 10_000
-HITS_MAX = 1_000
 LINE_CHARS_MAX = 1_000
 """Of a line that was found; the rest of it is left out."""
-
-GREP_S = 10.0
-"""A search that takes longer is ended: some regular expressions never come to an end."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a pipe would wait for its writer
 
 
-class Root:
-    """The folder.
+class Limits(msgspec.Struct, frozen=True):
+    """How much a tool does. What is more is refused, not cut: who takes a part for the whole is misled.
 
     Attributes:
+        text_bytes: of a file that is read or written.
+        entries: of a folder that is listed.
+        hits: of a search.
+        grep_s: that a search takes; some regular expressions never come to an end.
+        exec_s: that a program runs. Until then no other call of the tool is begun.
+        output_bytes: of a program's stdout, and of its stderr.
+    """
+
+    text_bytes: int = 4 * 1024 * 1024
+    entries: int = 10_000
+    hits: int = 1_000
+    grep_s: float = 10.0
+    exec_s: float = 120.0
+    output_bytes: int = 1024 * 1024
+
+
+class Root:
+    """The folder that tools work in.
+
+    Args:
         path: of it.
+        limits: of the tools.
+
+    Attributes:
         fd: a descriptor of it, open as long as the process lives.
 
     Raises:
         OSError: it cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, limits: Limits | None = None) -> None:
         self.path = path
+        self.limits = limits or Limits()
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     @contextmanager
@@ -120,18 +138,21 @@ def _make_folder(name: str, folder: int) -> None:
         return
 
 
-def _read_file(folder: int, name: str, path: str) -> tuple[bytes, int]:
+def _read_file(folder: int, name: str, path: str, size_bytes_max: int) -> tuple[bytes, int]:
     """Return what is in a regular file, and its mode."""
     with _explained(path):
         fd = os.open(name, _FILE, dir_fd=folder)
-    with open(fd, "rb") as file, _explained(path):
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused(f"{path}: expected a file, got {_kind(status.st_mode)}")
-        content = file.read(TEXT_BYTES_MAX + 1)
-    if len(content) > TEXT_BYTES_MAX:
-        raise Refused(f"{path}: it has more than {TEXT_BYTES_MAX} bytes")
-    return content, stat.S_IMODE(status.st_mode)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise Refused(f"{path}: expected a file, got {_kind(mode)}")
+        with open(fd, "rb", closefd=False) as file, _explained(path):
+            content = file.read(size_bytes_max + 1)
+    finally:
+        os.close(fd)
+    if len(content) > size_bytes_max:
+        raise Refused(f"{path}: it has more than {size_bytes_max} bytes")
+    return content, stat.S_IMODE(mode)
 
 
 def _kind(mode: int) -> str:
@@ -147,10 +168,11 @@ def _text(content: bytes, path: str) -> str:
         raise Refused(f"{path}: it is not UTF-8 text (byte {error.start})") from None
 
 
-def _put(folder: int, name: str, content: bytes, mode: int | None, path: str) -> None:
+def _put(root: Root, place: tuple[int, str], content: bytes, mode: int | None, path: str) -> None:
     """Write a file in one step: who reads it sees what it was or what it is. A link in its place is replaced."""
-    if len(content) > TEXT_BYTES_MAX:
-        raise Refused(f"{path}: a text of {len(content)} bytes; at most {TEXT_BYTES_MAX}")
+    folder, name = place
+    if len(content) > root.limits.text_bytes:
+        raise Refused(f"{path}: a text of {len(content)} bytes; at most {root.limits.text_bytes}")
     draft = f".{secrets.token_hex(8)}.part"
     with _explained(path):
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
@@ -174,7 +196,7 @@ def read(root: Root, arguments: dict[str, Any]) -> str:
     if first < 1 or (count is not None and count < 0):
         raise Refused(f"from {first}, lines {count}: lines are counted from 1, and there cannot be fewer than none")
     with root.place(path) as (folder, name):
-        text = _text(_read_file(folder, name, path)[0], path)
+        text = _text(_read_file(folder, name, path, root.limits.text_bytes)[0], path)
     if first == 1 and count is None:
         return text
     lines = text.split("\n")
@@ -190,7 +212,7 @@ def write(root: Root, arguments: dict[str, Any]) -> None:
     """Write a text file, and make the folders on the way to it."""
     path = arguments["path"]
     with root.place(path, make=True) as (folder, name):
-        _put(folder, name, arguments["text"].encode(), _mode_of(folder, name, path), path)
+        _put(root, (folder, name), arguments["text"].encode(), _mode_of(folder, name, path), path)
 
 
 def _mode_of(folder: int, name: str, path: str) -> int | None:
@@ -209,14 +231,14 @@ def edit(root: Root, arguments: dict[str, Any]) -> None:
     """Replace a piece of a text file that occurs in it exactly once."""
     path, old, new = arguments["path"], arguments["old"], arguments["new"]
     with root.place(path) as (folder, name):
-        content, mode = _read_file(folder, name, path)
+        content, mode = _read_file(folder, name, path, root.limits.text_bytes)
         text = _text(content, path)
         found = text.count(old) if old else 0
         if found != 1:
             raise Refused(
                 f"{path}: 'old' has to occur exactly once, it occurs {found} times: give more of what is around it"
             )
-        _put(folder, name, text.replace(old, new).encode(), mode, path)
+        _put(root, (folder, name), text.replace(old, new).encode(), mode, path)
 
 
 def delete(root: Root, arguments: dict[str, Any]) -> None:
@@ -238,8 +260,8 @@ def list_folder(root: Root, arguments: dict[str, Any]) -> list[dict[str, Any]]:
             {"path": f"{before}/{name}" if before else name, "folder": is_folder, "bytes": size}
             for name, is_folder, size in _entries(folder)
         ]
-    if len(entries) > ENTRIES_MAX:
-        raise Refused(f"{path or '.'}: it has {len(entries)} entries; at most {ENTRIES_MAX} can be listed")
+    if len(entries) > root.limits.entries:
+        raise Refused(f"{path or '.'}: it has {len(entries)} entries; at most {root.limits.entries} can be listed")
     return entries
 
 
@@ -266,14 +288,14 @@ def grep(root: Root, arguments: dict[str, Any]) -> list[dict[str, Any]]:
     except re.error as error:
         raise Refused(f"pattern: {error}") from None
     hits: list[dict[str, Any]] = []
-    with _in_time():
+    with _in_time(root.limits.grep_s):
         for found, text in _texts(root, path):
             for number, line in enumerate(text.split("\n"), 1):
                 if pattern.search(line):
                     hits.append({"path": found, "line": number, "text": line[:LINE_CHARS_MAX]})
-                    if len(hits) > HITS_MAX:
+                    if len(hits) > root.limits.hits:
                         raise Refused(
-                            f"more than {HITS_MAX} lines match: give a path, or a pattern that fits less often"
+                            f"more than {root.limits.hits} lines match: give a path, or a pattern that fits less often"
                         )
     return hits
 
@@ -286,7 +308,7 @@ def _texts(root: Root, path: str) -> Iterator[tuple[str, str]]:
             with _explained(path):
                 mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
             if not stat.S_ISDIR(mode):
-                yield before, _text(_read_file(folder, name, path)[0], path)
+                yield before, _text(_read_file(folder, name, path, root.limits.text_bytes)[0], path)
                 return
     yield from _texts_below(root, before)
 
@@ -295,10 +317,10 @@ def _texts_below(root: Root, before: str) -> Iterator[tuple[str, str]]:
     with root.folder(before) as folder, _explained(before or "."):
         entries = _entries(folder)
         for name, is_folder, size in entries:
-            if not is_folder and size <= TEXT_BYTES_MAX:
+            if not is_folder and size <= root.limits.text_bytes:
                 found = f"{before}/{name}" if before else name
                 try:
-                    content, _ = _read_file(folder, name, found)
+                    content, _ = _read_file(folder, name, found, root.limits.text_bytes)
                     yield found, content.decode()
                 except (Refused, UnicodeDecodeError):  # it is no text, or has become something else
                     continue
@@ -315,7 +337,7 @@ class _Late(Exception):
 
 
 @contextmanager
-def _in_time() -> Iterator[None]:
+def _in_time(limit_s: float) -> Iterator[None]:
     """End what takes too long; where there is a signal for it, which only a process's main thread gets."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -325,11 +347,11 @@ def _in_time() -> Iterator[None]:
         raise _Late
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, GREP_S)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
     except _Late:
-        raise Refused(f"the search took more than {GREP_S:g} s: give a path, or a simpler pattern") from None
+        raise Refused(f"the search took more than {limit_s:g} s: give a path, or a simpler pattern") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -15,12 +15,6 @@ import trio
 from fabric.builtin_tools.files import Root
 from fabric.builtin_tools.refused import Refused
 
-EXEC_S = 120.0
-"""A program that runs longer is ended. Until then no other call of this tool is begun."""
-
-OUTPUT_BYTES_MAX = 1024 * 1024
-"""Of stdout, and of stderr. A program that writes more is ended."""
-
 
 async def execute(root: Root, arguments: dict[str, Any]) -> dict[str, Any]:
     """Run a program in the document root, without a shell, with the environment of this worker."""
@@ -58,12 +52,12 @@ async def _run(root: Root, command: list[str], stdin: bytes) -> dict[str, Any]:
         async with stream:
             async for chunk in stream:
                 into += chunk
-                if len(into) > OUTPUT_BYTES_MAX:
+                if len(into) > root.limits.output_bytes:
                     overfull = True
                     _kill(process)
                     return
 
-    with trio.move_on_after(EXEC_S) as waiting:
+    with trio.move_on_after(root.limits.exec_s) as waiting:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(write, process.stdin)
@@ -77,9 +71,9 @@ async def _run(root: Root, command: list[str], stdin: bytes) -> dict[str, Any]:
             with trio.CancelScope(shield=True):
                 await process.wait()
     if waiting.cancelled_caught:
-        raise Refused(f"{command[0]} ran for {EXEC_S:g} s and was ended")
+        raise Refused(f"{command[0]} ran for {root.limits.exec_s:g} s and was ended")
     if overfull:
-        raise Refused(f"{command[0]} wrote more than {OUTPUT_BYTES_MAX} bytes and was ended")
+        raise Refused(f"{command[0]} wrote more than {root.limits.output_bytes} bytes and was ended")
     texts = {name: bytes(output).decode(errors="replace") for name, output in outputs.items()}
     return {"status": process.returncode, **texts}
 
