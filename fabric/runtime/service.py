@@ -339,11 +339,14 @@ class Service:
     def _status(self, coordinator: Coordinator) -> Status:
         snapshot = coordinator.snapshot()
         now_s = trio.current_time()
+        callers = {caller for caller, _ in snapshot.calls}
         workers = tuple(
             WorkerStatus(
                 **msgspec.structs.asdict(worker),
                 still_s=now_s - worker.moved_s,
-                waits_on=waits_on(self._plan, snapshot, worker.name) if worker.activity == "ready" else (),
+                waits_on=waits_on(self._plan, snapshot, worker.name)
+                if worker.activity == "ready" or worker.name in callers
+                else (),
             )
             for worker in snapshot.workers
         )

@@ -57,7 +57,7 @@ class WorkerStatus(WorkerSnapshot, frozen=True):
 
     Attributes:
         still_s: how long ago it last took a message or gave a sign of life.
-        waits_on: where the next message of an idle one has to come from.
+        waits_on: where the next message of an idle one has to come from; of one that has called tools: those.
     """
 
     still_s: float = 0.0

@@ -106,8 +106,11 @@ def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
     """Return where the next message of an idle worker has to come from: workers and boundary inputs, by name.
 
     Steps that need no worker are looked through. Of a barrier only the sides count on which nothing waits: the other
-    side has done its part.
+    side has done its part. Of one that has called tools, whether it is idle or not: those.
     """
+    called = tuple(dict.fromkeys(f"tool {tool}" for caller, tool in snapshot.calls if caller == worker))
+    if called:
+        return called
     sources = {channel.target: channel.source for channel in plan.graph.channels}
     found: dict[str, None] = {}
     seen: set[End] = set()
