@@ -112,7 +112,8 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
             if "/" in program:  # beside the program's file, as everything that it names
                 program = str(PurePath(directory, program))
             command = (program, *arguments)
-    if config.get("state") or config.get("compat"):
+    one_stream = node.tools and transport == "stdio"  # the line behind a call is its result, not another message
+    if config.get("state") or config.get("compat") or one_stream:
         window = WINDOW_STATEFUL
     tools = called_as(node.tools)
     spec = WorkerSpec(
