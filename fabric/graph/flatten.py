@@ -87,9 +87,11 @@ class _Flat:
 
     def _tool(self, tool: typed.Binding) -> None:
         given, result = tool.inputs[0].type, tool.outputs[0].type
-        call = End(fresh(self.nodes, f"{tool.name}.call"), "arguments")
-        self.nodes[call.node] = Node(call.node, "call", (), (Port(call.port, given),), span=tool.span)
+        before = dict(self.nodes)
         takes, inputs, gives, outputs = self._lowered(tool)
+        call = End(fresh(self.nodes, f"{tool.name}.call"), "arguments")  # only now it is known what names are taken
+        node = Node(call.node, "call", (), (Port(call.port, given),), span=tool.span)
+        self.nodes = before | {call.node: node} | {name: n for name, n in self.nodes.items() if name not in before}
         self.connect([(call, False)], inputs, not is_subtype(given, takes))
         if gives is None:  # nothing comes of a call: it is done when nothing of it is left
             return
