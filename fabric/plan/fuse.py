@@ -74,6 +74,11 @@ class _Fusion:
         self.deep: dict[End, tuple[Channel, str]] = {}
         self._begun: set[End] = set()
         self._component_of = components(graph)
+        inside = {self._component_of[c.source.node] for c in graph.channels if self._within(c)}
+        self._loops_of_workers = {self._component_of[n.id] for n in graph.nodes.values() if n.kind in WORKERS} & inside
+
+    def _within(self, channel: Channel) -> bool:
+        return self._component_of[channel.source.node] == self._component_of[channel.target.node]
 
     def steps(self, channel: Channel, producer: str, depth: int = 0, *, cut: bool = True) -> tuple[Step, ...]:
         """Return what happens to a message on this channel.
@@ -84,16 +89,35 @@ class _Fusion:
             depth: transforms before it on this route.
             cut: whether a route that is deep ends here.
         """
-        if cut and depth >= ROUTE_DEPTH_MAX:
+        if cut and (depth >= ROUTE_DEPTH_MAX or self._forks_inside(channel)):
             if channel.target not in self._begun:
                 self._begun.add(channel.target)
-                self.deep[channel.target] = channel, producer
+                inside = self._component_of[channel.target.node] in self._loops_of_workers
+                self.deep[channel.target] = channel, channel.target.node if inside else producer
             return (self._emit("merge", channel, producer),)
         then = self._steps_at(channel, producer, depth)
         if channel.check is not None and then:
             drops = self.graph.nodes[channel.target.node].kind == "filter"
             return (Check(channel.target.node, channel.check, drops, then),)
         return then
+
+    def _forks_inside(self, channel: Channel) -> bool:
+        """Whether a channel leads into a loop of workers, and from there to more than one place.
+
+        What goes round passes the same fork, and each place would have an order of its own. So the fork is not passed
+        before what enters has its place in the order of the loop.
+        """
+        here = self._component_of[channel.target.node]
+        if self._within(channel) or here not in self._loops_of_workers:
+            return False
+        node = self.graph.nodes[channel.target.node]
+        while node.kind not in (*WORKERS, "barrier", "monitor") and node.id not in self.cuts:
+            if len(node.outputs) != 1:
+                return True
+            node = self.graph.nodes[self.reader_of[End(node.id, node.outputs[0].name)].target.node]
+            if self._component_of[node.id] != here:
+                return False
+        return False
 
     def _steps_at(self, channel: Channel, producer: str, depth: int) -> tuple[Step, ...]:
         node = self.graph.nodes[channel.target.node]
@@ -134,5 +158,8 @@ class _Fusion:
     def _emit(self, kind: str, channel: Channel, producer: str) -> Emit:
         feedback = self._component_of[producer] == self._component_of[channel.target.node]
         end = End(channel.target.node, "output") if channel.target.node in self.cuts else channel.target
-        self.sinks.append(Sink(kind, end, feedback))  # type: ignore[arg-type]
+        inside = self._component_of[channel.target.node] in self._loops_of_workers
+        control = kind == "monitor" or channel.target.port == "ctrl_in"  # it may be what the loop waits for
+        entry = inside and not (feedback or control)
+        self.sinks.append(Sink(kind, end, feedback, entry))  # type: ignore[arg-type]
         return Emit(len(self.sinks) - 1)

@@ -80,12 +80,14 @@ class Sink(msgspec.Struct, frozen=True):
             ``monitor`` (nothing waits there, but the wire's protocol decides whether it goes on), ``result`` (what
             comes of a call).
         end: node and input port; of a ``merge`` the source of the route that goes on from there.
-        feedback: it comes from inside the loop that the sink lies on; taken before messages from outside.
+        feedback: it comes from inside the loop that the sink lies on.
+        entry: it leads into a loop of workers from outside: messages wait before that until there is room inside.
     """
 
     kind: Literal["worker", "barrier", "merge", "monitor", "output", "result"]
     end: End
     feedback: bool = False
+    entry: bool = False
 
 
 class Emit(msgspec.Struct, frozen=True):

@@ -66,10 +66,9 @@ def _steps(plan: Plan, steps: tuple[Step, ...]) -> list[str]:
     for step in steps:
         if isinstance(step, Emit):
             sink = plan.sinks[step.sink]
-            where = (
-                end_name(plan, sink.end) if sink.kind == "result" else f"{sink.kind} {sink.end.node}.{sink.end.port}"
-            )
-            lines.append(f"-> {where}" + (" (feedback)" if sink.feedback else ""))
+            end = f"{sink.kind} {sink.end.node}.{sink.end.port}"
+            where = end_name(plan, sink.end) if sink.kind == "result" else end
+            lines.append(f"-> {where}" + " (feedback)" * sink.feedback + " (into a loop)" * sink.entry)
             continue
         rest = _steps(plan, step.then)
         here = f"check {show_stream(step.type)}" if isinstance(step, Check) else step.node

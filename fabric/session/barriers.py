@@ -4,10 +4,10 @@ from __future__ import annotations
 
 __all__ = ["Barrier"]
 
-from collections import deque
 from collections.abc import Iterable
 
 from fabric.session.delivery import Message
+from fabric.session.rooms import Line
 
 
 class Barrier:
@@ -15,39 +15,39 @@ class Barrier:
 
     Args:
         ports: its inputs, in the order of the pair.
+
+    Attributes:
+        lines: messages that wait, by input.
     """
 
     def __init__(self, ports: Iterable[str]) -> None:
-        self._slots: dict[str, deque[Message]] = {port: deque() for port in ports}
+        self.lines = {port: Line() for port in ports}
         self.closed = False
 
     @property
     def starved(self) -> frozenset[str]:
         """The inputs on which nothing waits."""
-        return frozenset(port for port, slot in self._slots.items() if not slot)
+        return frozenset(port for port, line in self.lines.items() if not line.queued)
 
     @property
     def waiting(self) -> int:
         """How many messages wait."""
-        return sum(map(len, self._slots.values()))
+        return sum(line.queued for line in self.lines.values())
 
     @property
     def slots(self) -> dict[str, int]:
         """How many messages wait on each input."""
-        return {port: len(slot) for port, slot in self._slots.items()}
+        return {port: line.queued for port, line in self.lines.items()}
 
     def put(self, port: str, message: Message) -> list[Message]:
         """Let a message wait; return the messages that now go on together, in order, or none."""
         assert not self.closed
-        self._slots[port].append(message)
+        self.lines[port].put(message)
         if self.starved:
             return []
-        return [slot.popleft() for slot in self._slots.values()]
+        return [line.take() for line in self.lines.values()]
 
     def close(self) -> dict[str, list[Message]]:
         """It will never fire again: return what is left without a partner, by input."""
         self.closed = True
-        left = {port: list(slot) for port, slot in self._slots.items() if slot}
-        for slot in self._slots.values():
-            slot.clear()
-        return left
+        return {port: line.take_all() for port, line in self.lines.items() if line.queued}

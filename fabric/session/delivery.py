@@ -121,16 +121,17 @@ class Delivery:
         window: how many messages it may have unacknowledged.
 
     Attributes:
-        forward: messages from outside of loops that wait.
+        queue: messages that wait. Who appends one counts its bytes.
+        size_bytes: of the messages that wait.
     """
 
     def __init__(self, worker: str, incarnation: int, window: int) -> None:
         self.worker = worker
         self._marker_topic = encode(Eof("fabric"))
         self._window = window
-        self._feedback: deque[Message] = deque()
-        self.forward: deque[Message] = deque()
+        self.queue: deque[Message] = deque()
         self._unacked: deque[Unacked] = deque()
+        self.size_bytes = 0
         self._committed = self._answered_before = 0
         self._suspect: Message | None = None
         self._deaths = 0
@@ -144,7 +145,8 @@ class Delivery:
         self._prefix = f"ack/{self.worker}/{incarnation}/"
         self._marker_prefix = payload_of(encode(Marker("fabric", self._prefix)))
         again = len(self._unacked)
-        self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))
+        self.size_bytes += sum(len(unacked.message.payload) for unacked in self._unacked)
+        self.queue.extendleft(unacked.message for unacked in reversed(self._unacked))
         self._unacked.clear()
         self._answered_before += self._committed
         self._wide_window = self._window
@@ -157,24 +159,23 @@ class Delivery:
     @property
     def idle(self) -> bool:
         """Whether no message waits for the worker or is with it."""
-        return not (self._unacked or self._feedback or self.forward)
+        return not (self._unacked or self.queue)
 
     @property
     def waiting(self) -> int:
         """Messages that wait or are with the worker."""
-        return len(self._unacked) + len(self._feedback) + len(self.forward)
+        return len(self._unacked) + len(self.queue)
 
     @property
     def counts(self) -> Counts:
         """How many messages have come how far."""
-        queued = len(self._feedback) + len(self.forward)
         answered = self._answered_before + self._committed
-        return Counts(answered + len(self._unacked), answered, queued, len(self._unacked))
+        return Counts(answered + len(self._unacked), answered, self.queued, len(self._unacked))
 
     @property
-    def inside(self) -> int:
-        """Messages that have entered the worker's loop: those with the worker, and those that come from inside."""
-        return len(self._unacked) + len(self._feedback)
+    def queued(self) -> int:
+        """Messages that wait."""
+        return len(self.queue)
 
     @property
     def oldest(self) -> Unacked | None:
@@ -195,39 +196,25 @@ class Delivery:
         """Whether markers return on this port."""
         return port in self._marked
 
-    def offer(self, message: Message, *, feedback: bool) -> None:
-        """Queue a message; those from inside the loop go before those from outside."""
-        (self._feedback if feedback else self.forward).append(message)
+    def offer(self, message: Message) -> None:
+        """Queue a message."""
+        self.queue.append(message)
+        self.size_bytes += len(message.payload)
 
-    def take(self, *, admit: bool = True) -> Unacked | None:
-        """Return the next message to send, or ``None`` if the window is full or nothing may be sent.
-
-        Args:
-            admit: whether a message from outside may enter the worker's loop.
-        """
-        if not self.may_send or len(self._unacked) >= self._window:
-            return None
-        queue = self._feedback or (self.forward if admit else None)
-        if not queue:
-            return None
-        self._seq += 1
-        unacked = Unacked(self._seq, queue.popleft(), self._marker_prefix + b"%d" % self._seq)
-        self._unacked.append(unacked)
-        return unacked
-
-    def take_all(self) -> list[Unacked]:
-        """Return all that :meth:`take` would give, one by one, and more for a worker that reads batches."""
+    def take(self) -> list[Unacked]:
+        """Return the messages to send: as many as the window allows, and more small ones for who reads batches."""
         taken: list[Unacked] = []
         if not self.may_send:
             return taken
-        sent, window, wide_window = len(self._unacked), self._window, self._wide_window
-        for queue in (self._feedback, self.forward):
-            while queue and sent < wide_window:
-                if sent >= window and len(queue[0].payload) > SMALL_BYTES:
-                    break
-                sent += 1
-                self._seq += 1
-                taken.append(Unacked(self._seq, queue.popleft(), self._marker_prefix + b"%d" % self._seq))
+        sent, window, wide_window, queue = len(self._unacked), self._window, self._wide_window, self.queue
+        while queue and sent < wide_window:
+            if sent >= window and len(queue[0].payload) > SMALL_BYTES:
+                break
+            sent += 1
+            self._seq += 1
+            message = queue.popleft()
+            self.size_bytes -= len(message.payload)
+            taken.append(Unacked(self._seq, message, self._marker_prefix + b"%d" % self._seq))
         self._unacked += taken
         return taken
 
@@ -345,8 +332,9 @@ class Delivery:
     def end(self) -> tuple[Unacked | None, list[Message]]:
         """The worker has ended its output: return the message that its last outputs commit, and those left behind."""
         head = self._unacked.popleft() if self._unacked and self._unacked[0].answered else None
-        left = [*(unacked.message for unacked in self._unacked), *self._feedback, *self.forward]
-        for queue in (self._unacked, self._feedback, self.forward):
-            queue.clear()
+        left = [*(unacked.message for unacked in self._unacked), *self.queue]
+        self._unacked.clear()
+        self.queue.clear()
+        self.size_bytes = 0
         self.may_send = False
         return head, left

@@ -98,7 +98,7 @@ class Session:
             calls=self._calls,
             closed=lambda merge: self._drain.closed(merge),
             fail=self._fail,
-            refusal_ends=settings.refusal_ends,
+            settings=settings,
         )
         self._drain = Drain(plan, lambda name: self._workers[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
@@ -169,9 +169,12 @@ class Session:
 
     def _tell(self) -> None:
         """Command what the event brought about for the workers and for the client."""
-        for worker in self._traffic.take_to_feed():
-            if self._failure is None:
-                self._feed(worker)
+        while self._failure is None and (workers := self._traffic.take_to_feed()):
+            for worker in workers:
+                if not self._traffic.holds_back(worker):
+                    self._feed(worker)
+        if self._failure is None and (held := self._traffic.relieved()) is not None:
+            self._feed(held)
         self._traffic.tell()
 
     def _handle(self, event: Event) -> None:
@@ -520,6 +523,7 @@ class Session:
             self._out.do(*worker.silence.fed(self._now_s))
             if self._interrupts:
                 self._out.do(*worker.shutdown.asked(self._now_s))
+            self._traffic.took(worker)
         for raw in worker.written(taken):
             self._out.do(Send(worker.name, "input", raw))
 

@@ -42,6 +42,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
         moved_s: when it last took a message or gave a sign of life, by the session's clock.
         paused: it was told to take no messages for the time being, and said that it does not.
         output_ended: it has ended its output, and should exit.
+        held_by: places that are full, because of which it gets no message.
         stalled: it has a message, and has said nothing for long.
     """
 
@@ -54,6 +55,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     moved_s: float = 0.0
     paused: bool = False
     output_ended: bool = False
+    held_by: tuple[End, ...] = ()
     stalled: bool = False
 
 
@@ -65,6 +67,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         barriers: messages that wait in each slot, by barrier and port.
         lost, dead_lettered, unpaired: as in the loss report, so far.
         taken: messages that took each of ``Plan.routes``.
+        entering: messages that wait before each loop, by the first of its workers.
         arrived: messages that came to each of ``Plan.sinks``.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
         calls: workers that wait for a tool, and the tool.
@@ -76,6 +79,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     lost: int = 0
     dead_lettered: int = 0
     unpaired: int = 0
+    entering: dict[str, int] = {}
     taken: tuple[int, ...] = ()
     arrived: tuple[int, ...] = ()
     monitors: dict[str, str] = {}

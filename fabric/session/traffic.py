@@ -20,7 +20,7 @@ from functools import partial
 from fabric.errors import ValueRejected
 from fabric.graph.ir import MONITORED, End
 from fabric.lang.typed import Way
-from fabric.plan.plan import Plan, Route, Sink
+from fabric.plan.plan import Plan, Route, Sink, sinks_of
 from fabric.session.barriers import Barrier
 from fabric.session.calls import Calls
 from fabric.session.delivery import Message, Unacked
@@ -38,11 +38,14 @@ from fabric.session.events import (
     Send,
 )
 from fabric.session.failure import Failure, name_of
+from fabric.session.loop_entry import LoopEntry
 from fabric.session.losses import Losses
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.morphisms import RouteError
 from fabric.session.outbox import Outbox
+from fabric.session.rooms import Room, rooms_behind
 from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
+from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
 from fabric.session.traces import Traces
 from fabric.session.worker_state import WorkerState
@@ -72,7 +75,7 @@ class Traffic:
         calls: of tools.
         closed: tells of a merge whether it has closed.
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
-        refusal_ends: whether the first message that is refused ends the input.
+        settings: bounds and policy.
 
     Attributes:
         entrance: the inputs of the boundary.
@@ -91,7 +94,7 @@ class Traffic:
         calls: Calls,
         closed: Callable[[str], bool],
         fail: Callable[[Failure], None],
-        refusal_ends: bool,
+        settings: Settings,
     ) -> None:
         self.entrance = Entrance(plan.inputs)
         self.losses = Losses()
@@ -104,7 +107,7 @@ class Traffic:
         self._calls = calls
         self._closed = closed
         self._fail = fail
-        self._refusal_ends = refusal_ends
+        self._settings = settings
         self._entries = {port: routes[End(node, port)] for port, node in plan.inputs.items()}
         self._observed = observed_sources(plan)
         nodes = plan.graph.nodes.values()
@@ -112,8 +115,19 @@ class Traffic:
             node.id: Barrier(port.name for port in node.inputs) for node in nodes if node.kind == "barrier"
         }
         self._monitors = {node.id: Monitor(node.wire) for node in nodes if node.wire is not None}
+        self._loop_entries = _loop_entries(plan, workers)
+        self._admitting: dict[LoopEntry, None] = {}
+        self._held: dict[str, WorkerState] = {}
         self._looping = {node for component in plan.components if component.loop for node in component.nodes}
-        self._ends = Ends(map(self._put_of, plan.sinks))
+        self._worker_rooms: dict[str, Room] = {}
+        self._slot_rooms: dict[End, Room] = {}
+        self._entry_rooms: dict[LoopEntry, Room] = {}
+        rooms = [self._room_of(sink) for sink in plan.sinks]
+        for worker in workers.values():
+            worker.rooms = rooms_behind(plan, rooms, [End(worker.name, port) for port in worker.ways])
+        self._first_rooms = rooms_behind(plan, rooms, [End(node, port) for port, node in plan.inputs.items()])
+        way_to = {index: route for route in routes.values() for index in sinks_of(route.route.steps)}
+        self._ends = Ends(self._entering(sink, way_to[index]) for index, sink in enumerate(plan.sinks))
         self._through = passing_through(plan)
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._work: deque[tuple[End, Message]] = deque()
@@ -128,12 +142,28 @@ class Traffic:
     @property
     def waits(self) -> bool:
         """Whether something is to be done that needs no worker: :meth:`advance`."""
-        return bool(self._work or self.entrance.waiting)
+        return bool(self._work or self._admitting or self.entrance.waiting)
 
     @property
     def full(self) -> bool:
-        """Whether so much is under way that no new input should come."""
-        return self._inflight >= INFLIGHT_MAX
+        """Whether so much is under way that no new input should come, unless that is all that could still come."""
+        full = self._inflight >= INFLIGHT_MAX or any(room.full for room in self._first_rooms)
+        return full and not self._waits_for_partners
+
+    @property
+    def _waits_for_partners(self) -> bool:
+        """Whether nothing moves because slots of barriers are full."""
+        if any(worker.delivery.oldest is not None for worker in self._workers.values()):
+            return False
+        full = [room for room in self._first_rooms if room.full]
+        return (bool(full) and all(room.slot for room in full)) or self._held_by_slots() is not None
+
+    def _held_by_slots(self) -> WorkerState | None:
+        """Return a worker that is held back by nothing but slots of barriers."""
+        for worker in self._held.values():
+            if all(room.slot for room in worker.rooms if room.full):
+                return worker
+        return None
 
     def starved(self, barrier: str) -> frozenset[str]:
         """Return the inputs of a barrier on which nothing waits."""
@@ -151,6 +181,7 @@ class Traffic:
             lost=self.losses.lost,
             dead_lettered=self.losses.dead_lettered,
             unpaired=self.losses.unpaired,
+            entering={entry.workers[0].name: entry.queued for entry in set(self._loop_entries.values())},
             taken=tuple(route.taken for route in self._routes.values()),
             arrived=tuple(self._ends.arrived),
             monitors=self.unfinished(),
@@ -164,7 +195,52 @@ class Traffic:
         workers = self._workers.values()
         left = len(self._work) + sum(worker.delivery.waiting + worker.control.waiting for worker in workers)
         left += sum(barrier.waiting for barrier in self._barriers.values())
+        left += sum(entry.queued for entry in set(self._loop_entries.values()))
         return self.losses.report(left, tuple(self.unfinished().values()))
+
+    # --- who has to wait ---
+
+    def _room_of(self, sink: Sink) -> Room | None:
+        """Return the place where messages wait that come to a sink."""
+        end, limit = sink.end, self._settings.queue
+        if sink.entry:
+            entry = self._loop_entries[end.node]
+            return self._entry_rooms.setdefault(entry, Room(end, entry, limit))
+        if sink.kind == "worker" and end.port == "input":
+            return self._worker_rooms.setdefault(end.node, Room(end, self._workers[end.node].delivery, limit))
+        if sink.kind == "barrier":
+            line = self._barriers[end.node].lines[end.port]
+            return self._slot_rooms.setdefault(end, Room(end, line, limit, slot=True))
+        return None
+
+    def holds_back(self, worker: WorkerState) -> bool:
+        """Whether a worker is to get nothing now, because a place that its answers may come to is full."""
+        full = [room for room in worker.rooms if room.full]
+        for room in full:
+            room.held.add(worker.name)
+        worker.held = bool(full) and worker.delivery.queued > 0
+        if worker.held:
+            self._held[worker.name] = worker
+        else:
+            self._held.pop(worker.name, None)
+        return bool(full)
+
+    def _let_go(self, room: Room | None) -> None:
+        """Something has left a place: who was held back by it may go on, when there is room enough."""
+        if room is not None and room.held and room.roomy:
+            for name in room.held:
+                self._to_feed[name] = self._workers[name]
+            room.held.clear()
+
+    def took(self, worker: WorkerState) -> None:
+        """A worker was given some of what waited for it."""
+        self._let_go(self._worker_rooms.get(worker.name))
+
+    def relieved(self) -> WorkerState | None:
+        """Return a worker that has to get something all the same, for otherwise nothing would ever move again."""
+        if not (self._held and self.entrance.all_closed) or self.waits:
+            return None
+        return self._held_by_slots() if self._waits_for_partners else None
 
     # --- what the session does with it ---
 
@@ -182,6 +258,8 @@ class Traffic:
                 source, message = self._work.popleft()
                 self._travel(self._routes[source], message)
                 self._traces.consume(message)
+            elif self._admitting:
+                self._admit(next(iter(self._admitting)))
             elif self.entrance.waiting:
                 self._enter(*self.entrance.waiting.popleft())
             else:
@@ -203,15 +281,27 @@ class Traffic:
             self.losses.lost += 1
             self._out.note("warning", "message.rejected", node=worker.name, code="declined", detail=error)
 
+    def _admit(self, entry: LoopEntry) -> None:
+        """Let a message into a loop, if there is room inside."""
+        if not entry.admits:
+            del self._admitting[entry]
+            return
+        for put, message in entry.take():
+            self._inflight -= 1
+            put(message)
+            self._traces.consume(message)
+        self._let_go(self._entry_rooms[entry])
+        self._rested.update(worker.name for worker in entry.workers)
+
     def take_rested(self) -> list[str]:
         """Return the workers that have nothing left to do and the barriers that fired, since the last time."""
         rested, self._rested = sorted(self._rested), set()
         return rested
 
-    def take_to_feed(self) -> Iterable[WorkerState]:
+    def take_to_feed(self) -> list[WorkerState]:
         """Return the workers for which there may be something to send, since the last time."""
         to_feed, self._to_feed = self._to_feed, {}
-        return to_feed.values()
+        return list(to_feed.values())
 
     def stop(self) -> None:
         """The session has failed: what is inside stays there, what waits to come in is refused."""
@@ -295,7 +385,7 @@ class Traffic:
         self.refused_any = True
         self._out.note("warning", "message.rejected", node=node, code=code, detail=detail)
         self._out.do(Refuse(code, detail, node, tickets))
-        if self._refusal_ends:
+        if self._settings.refusal_ends:
             self.entrance.close()
             self._refuse_entering()
 
@@ -361,7 +451,7 @@ class Traffic:
                 return partial(self._arrive_at_monitor, self._monitors[sink.end.node], way, End(sink.end.node, output))
         worker = self._workers[sink.end.node]
         if sink.end.port == "input":
-            return partial(self._offer, worker, sink.feedback) if sink.feedback else self._queue_of(worker)
+            return partial(self._offer, worker) if worker.loop else self._queue_of(worker)
         return partial(self._control, worker)
 
     def _arrive_at_merge(self, end: End, message: Message) -> None:
@@ -372,6 +462,28 @@ class Traffic:
         self._work.append((end, message))
         if end.node in self._looping and len(self._work) > LOOP_MESSAGES_MAX:
             self._amplified(end.node)
+
+    def _entering(self, sink: Sink, way: CompiledRoute) -> Put:
+        """Return what puts a message where its route ends, or before the loop that it has to enter first."""
+        put = self._put_of(sink)
+        return partial(self._arrive_before_loop, self._loop_entries[sink.end.node], way, put) if sink.entry else put
+
+    def _arrive_before_loop(self, entry: LoopEntry, way: CompiledRoute, put: Put, message: Message) -> None:
+        if self._overflows(self._entry_rooms[entry], entry.workers[0].name, message):
+            return
+        self._traces.appear(message)
+        self._inflight += 1
+        entry.put((way, way.taken), put, message)
+        self._admitting[entry] = None
+
+    def _overflows(self, room: Room, worker: str, message: Message) -> bool:
+        """Whether a message is a dead letter, because where it would wait is full, and nobody waits for room there."""
+        if self._settings.policy == "block" or not room.full:
+            return False
+        self._traces.appear(message)
+        detail = f"{name_of(worker)} has {self._settings.queue} messages waiting for it already"
+        self._bury(message, worker, "queue_full", detail)
+        return True
 
     def _arrive_at_barrier(self, end: End, message: Message) -> None:
         barrier = self._barriers[end.node]
@@ -388,6 +500,8 @@ class Traffic:
         pair = self._traces.joined(parts, end.node)
         self._traces.appear(pair)
         self._rested.add(end.node)
+        for port in barrier.lines:
+            self._let_go(self._slot_rooms.get(End(end.node, port)))
         self._work.append((End(end.node, "output"), pair))
         for part in parts:
             self._traces.consume(part)
@@ -447,30 +561,37 @@ class Traffic:
 
     # --- to workers ---
 
-    def _offer(self, worker: WorkerState, feedback: bool, message: Message) -> None:
+    def _offer(self, worker: WorkerState, message: Message) -> None:
         if not self._fits(worker, message):
+            return
+        room = self._worker_rooms.get(worker.name)
+        if room and worker.takes_messages and not worker.loop and self._overflows(room, worker.name, message):
             return
         self._traces.appear(message)
         if not worker.takes_messages:
             self._left(worker, [message])
             return
-        worker.delivery.offer(message, feedback=feedback)
+        worker.delivery.offer(message)
         self._inflight += 1
-        if feedback and worker.inside > LOOP_MESSAGES_MAX:
+        if worker.inside > LOOP_MESSAGES_MAX:
             self._amplified(worker.name)
         self._to_feed[worker.name] = worker
 
     def _queue_of(self, worker: WorkerState) -> Put:
-        """Return what :meth:`_offer` does with messages from outside of loops, with all that is known beforehand."""
-        queue = worker.delivery.forward.append
+        """Return what :meth:`_offer` does for a worker on no loop, with all that is known beforehand."""
+        delivery = worker.delivery
+        queue = delivery.queue.append
+        blocks = self._settings.policy == "block"
 
         def offer(message: Message) -> None:
-            if len(message.payload) > PAYLOAD_BYTES_MAX or not worker.takes_messages:
-                self._offer(worker, False, message)
+            size_bytes = len(message.payload)
+            if size_bytes > PAYLOAD_BYTES_MAX or not (blocks and worker.takes_messages):
+                self._offer(worker, message)
                 return
             for trace in message.traces:
                 trace.live += 1
             queue(message)
+            delivery.size_bytes += size_bytes
             self._inflight += 1
             self._to_feed[worker.name] = worker
 
@@ -510,7 +631,7 @@ class Traffic:
         except ValueRejected as error:
             self._refuse("input_type_mismatch", str(error), worker.name, (ticket,))
         else:
-            self._offer(worker, False, self._traces.changed(message, payload))
+            self._offer(worker, self._traces.changed(message, payload))
         self._traces.consume(message)
 
     def _fits(self, worker: WorkerState, message: Message) -> bool:
@@ -562,6 +683,7 @@ class Traffic:
         worker.delivery.remove(message)
         self._inflight -= 1
         self._rested.add(worker.name)
+        self._made_room(worker)
         self._bury(message, worker.name, "poison", detail, attempts=attempts, stderr=stderr)
 
     def feed(self, worker: WorkerState) -> None:
@@ -573,6 +695,8 @@ class Traffic:
         self._inflight -= worker.delivery.waiting
         head, left = worker.delivery.end()
         self._rested.add(worker.name)
+        self._made_room(worker)
+        self.took(worker)
         if head is not None:
             self._pass_on_held(worker, head)
             self._traces.consume(head.message)
@@ -586,6 +710,8 @@ class Traffic:
         self._inflight -= worker.delivery.waiting
         _, left = worker.delivery.end()
         self._rested.add(worker.name)
+        self._made_room(worker)
+        self.took(worker)
         self._left(worker, left)
 
     def give_up(self, worker: WorkerState) -> None:
@@ -608,8 +734,8 @@ class Traffic:
                 self._pass_on_held(worker, unacked)
             elif way is not None:
                 cause = unacked.message
-                way.taken += len(unacked.outputs)
                 for _, payload, span in unacked.outputs:
+                    way.taken += 1
                     span_id = span or self._traces.new_span()
                     message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name)
                     try:
@@ -621,10 +747,17 @@ class Traffic:
                 worker.recollection.committed(unacked.message.payload, outputs)
             self._traces.consume(unacked.message)
         self._inflight -= len(committed)
-        for other in worker.loop or (worker,):  # there may be room on the whole loop
-            self._to_feed[other.name] = other
+        self._made_room(worker)
         if worker.idle:
             self._rested.add(worker.name)
+
+    def _made_room(self, worker: WorkerState) -> None:
+        """A worker has less than before: there may be room on its whole loop, and before it."""
+        for other in worker.loop or (worker,):
+            self._to_feed[other.name] = other
+        entry = self._loop_entries.get(worker.name)
+        if entry is not None:
+            self._admitting[entry] = None
 
     def look_at(self, worker: WorkerState) -> None:
         """A worker may have nothing left to do: see :meth:`take_rested`."""
@@ -648,6 +781,20 @@ class Traffic:
     def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
         self._travel(worker.ways[port], self._traces.spontaneous(worker.name, payload, span))
+
+
+def _loop_entries(plan: Plan, workers: Mapping[str, WorkerState]) -> dict[str, LoopEntry]:
+    """Return what waits before each loop of workers, by all nodes of the loop."""
+    entered = {sink.end.node for sink in plan.sinks if sink.entry}
+    found: dict[str, LoopEntry] = {}
+    for component in plan.components:
+        if not entered.isdisjoint(component.nodes):
+            inside = tuple(workers[node] for node in component.nodes if node in workers)
+            entry = LoopEntry(inside)
+            found |= dict.fromkeys(component.nodes, entry)
+            for worker in inside:
+                worker.before_loop = entry
+    return found
 
 
 def _of_call(tickets: tuple[int, ...]) -> bool:

@@ -13,6 +13,7 @@ from fabric.session.control_edge import ControlEdge
 from fabric.session.delivery import Delivery, Unacked
 from fabric.session.failure import Failure
 from fabric.session.recollection import Recollection
+from fabric.session.rooms import Place, Room
 from fabric.session.routes import CompiledRoute, observed_sources
 from fabric.session.settings import Settings
 from fabric.session.shutdown import Shutdown
@@ -42,6 +43,9 @@ class WorkerState:
     Attributes:
         wired: ports besides ``output`` whose messages belong to the graph.
         loop: the workers on the same loop, itself among them; empty if it lies on none.
+        before_loop: messages that wait before that loop, if any have to.
+        rooms: places that its answers may come to.
+        held: whether it gets nothing, because one of those is full.
         redeliveries_max: how many processes of it a message may kill.
         stateful: whether a process of it knows what no other one does.
         remembers: whether it can be asked for its memory, and be given one.
@@ -66,6 +70,9 @@ class WorkerState:
         self.ways = ways
         self.wired = frozenset(ways) - {"output"} - observed  # to look at a port delays nothing
         self.loop: tuple[WorkerState, ...] = ()
+        self.before_loop: Place | None = None
+        self.rooms: tuple[Room, ...] = ()
+        self.held = False
         self.control = ControlEdge(plan.name)
         self.delivery = Delivery(plan.name, 1, plan.window)
         self.steering = Steering()
@@ -133,15 +140,10 @@ class WorkerState:
         return self.control.command(GET_MEMORY)
 
     def take(self) -> list[Unacked]:
-        """Return what to send now: what the window, and the loop that it may lie on, allow."""
+        """Return what to send now."""
         if self.control.awaited:  # what it says of its memory is to be true
             return []
-        if not self.loop:
-            return self.delivery.take_all()
-        taken = []
-        while (one := self.delivery.take(admit=self.inside < LOOP_ADMITTED_MAX)) is not None:
-            taken.append(one)
-        return taken
+        return self.delivery.take()
 
     def written(self, taken: list[Unacked]) -> Iterable[bytes]:
         """Return messages and their markers as frames."""
@@ -191,13 +193,14 @@ class WorkerState:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits for it or is with it."""
-        return self.delivery.idle and self.control.idle
+        """Whether nothing waits for it, before its loop or is with it."""
+        waits = self.before_loop is not None and self.before_loop.queued > 0
+        return self.delivery.idle and self.control.idle and not waits
 
     @property
     def inside(self) -> int:
-        """How many messages are inside of the loop that it lies on."""
-        return sum(other.delivery.inside for other in self.loop)
+        """How many messages wait for workers, or are with them, on the loop that it lies on."""
+        return sum(other.delivery.waiting for other in self.loop)
 
     @property
     def takes_messages(self) -> bool:
@@ -241,6 +244,7 @@ class WorkerState:
             *self.delivery.counts,
             moved_s=max(self.fed_s, self.shutdown.moved_s),
             paused=self.paused,
+            held_by=tuple(room.end for room in self.rooms if self.held and room.full),
             stalled=self.silence.told and self.silent_since_s is not None,
             output_ended=self.state is State.DRAINED,
         )

@@ -21,15 +21,12 @@ def edge(window: int = 1, *texts: str) -> Delivery:
     delivery = Delivery("judge", 1, window)
     delivery.may_send = True
     for text in texts:
-        delivery.offer(message(text), feedback=False)
+        delivery.offer(message(text))
     return delivery
 
 
 def taken(delivery: Delivery) -> list[str]:
-    texts = []
-    while (unacked := delivery.take()) is not None:
-        texts.append(unacked.message.payload.decode())
-    return texts
+    return [unacked.message.payload.decode() for unacked in delivery.take()]
 
 
 def outputs(unacked: list) -> list[list[str]]:
@@ -39,8 +36,8 @@ def outputs(unacked: list) -> list[list[str]]:
 def test_nothing_is_sent_before_the_worker_runs():
     """Messages wait."""
     delivery = Delivery("judge", 1, 8)
-    delivery.offer(message("a"), feedback=False)
-    assert delivery.take() is None
+    delivery.offer(message("a"))
+    assert delivery.take() == []
     assert not delivery.idle
 
 
@@ -65,20 +62,13 @@ def test_outputs_are_committed_by_the_marker_that_follows_them():
     assert delivery.idle
 
 
-def test_feedback_goes_before_new_input():
-    """Or a loop would fill with new messages."""
-    delivery = edge(1, "new")
-    delivery.offer(message("back"), feedback=True)
-    assert taken(delivery) == ["back"]
-
-
 def test_a_message_is_committed_when_its_marker_is_back_on_every_port_that_marks():
     """Telemetry and output travel on sockets of their own; both have to be through."""
     delivery = Delivery("judge", 1, 2)
     delivery.mark(frozenset({"telemetry"}))
     delivery.may_send = True
-    delivery.offer(message("a"), feedback=False)
-    delivery.offer(message("b"), feedback=False)
+    delivery.offer(message("a"))
+    delivery.offer(message("b"))
     taken(delivery)
     delivery.hold("output", b"1", None)
     assert delivery.returned("output", "ack/judge/1/1") == []
@@ -144,7 +134,7 @@ def test_markers_of_other_ports_may_come_behind_the_end_of_the_output():
     delivery = Delivery("judge", 1, 2)
     delivery.mark(frozenset({"telemetry"}))
     delivery.may_send = True
-    delivery.offer(message("x"), feedback=False)
+    delivery.offer(message("x"))
     taken(delivery)
     delivery.hold("output", b"1", None)
     assert delivery.returned("output", delivery.marker(1)) == []
@@ -161,17 +151,6 @@ def test_an_answer_that_was_not_held_counts_as_one():
     head, left = delivery.end()
     assert head is not None
     assert (head.outputs, left) == ([], [])
-
-
-def test_only_so_many_enter_a_loop():
-    """What comes from inside always may."""
-    delivery = edge(8, "new")
-    assert delivery.take(admit=False) is None
-    delivery.offer(message("back"), feedback=True)
-    back = delivery.take(admit=False)
-    assert back is not None
-    assert back.message.payload == b"back"
-    assert delivery.inside == 1
 
 
 FRAMES: st.SearchStrategy[Frame] = st.one_of(

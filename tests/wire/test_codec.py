@@ -27,7 +27,7 @@ from fabric.wire.codec import (
     read_questions,
     split,
 )
-from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
+from fabric.wire.frame import Data, Decline, Eof, Frame, Marker, Provenance
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)  # 63 × 4 bytes: a topic at most
 PROVENANCES = st.builds(
@@ -42,7 +42,8 @@ TRACED = st.builds(Data, TEXTS, st.binary(), PROVENANCES)
 FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Eof, TEXTS),
     st.builds(Marker, TEXTS, TEXTS),
-    st.builds(Data, TEXTS, st.binary(min_size=1).filter(lambda payload: payload[0] not in (1, 2, 3))),
+    st.builds(Decline, TEXTS, st.binary()),
+    st.builds(Data, TEXTS, st.binary(min_size=1).filter(lambda payload: payload[0] not in (1, 2, 3, 4))),
     TRACED,
 )
 
