@@ -394,6 +394,17 @@ def test_a_tools_worker_that_is_stopped_is_a_queue():
     assert run.answer(1, 2, incarnation=2) == [{"id": 1, "content": 2}]
 
 
+def test_a_call_for_which_there_is_no_room_is_refused_where_that_is_the_policy():
+    """As a message would be a dead letter."""
+    run = Run(WORDS, Settings(queue=1, policy="dead_letter"))
+    run(Asked("t.f", "stop", 1))
+    run.say("t.f", "output", Eof("t.f"))
+    run(Exited("t.f", 0))
+    assert run.call(1) == []
+    assert run.call(2, id_=2) == [{"id": 2, "error": "worker 't.f' has 1 messages waiting for it already"}]
+    assert run.session.snapshot().dead_lettered == 0
+
+
 def test_a_call_to_a_worker_that_was_stopped_for_good_is_refused():
     """The session ends, and nobody will start it any more."""
     run = Run(WORDS)
