@@ -360,6 +360,8 @@ class Service:
             lost=snapshot.lost,
             dead_lettered=snapshot.dead_lettered,
             unpaired=snapshot.unpaired,
+            called=snapshot.called,
+            calls_failed=snapshot.calls_failed,
             channels={name: sum(snapshot.arrived[sink] for sink in sinks) for name, sinks in self._channels.items()},
             ports={f"{end.node}.{end.port}": count for end, count in flows(self._plan, snapshot).items()},
         )

@@ -73,6 +73,7 @@ class Status(msgspec.Struct, frozen=True):
         inputs, outputs: messages that came in and went out, by boundary port.
         barriers: messages that wait in each slot, by barrier and port.
         lost, dead_lettered, unpaired: as in the loss report, so far.
+        called, calls_failed: calls of tools so far, and those that were answered with an error.
         channels: messages that came through each channel, by its name as in :mod:`fabric.plan.channels`.
         ports: messages that left each output port of the graph, by ``node.port``, where that can be told.
     """
@@ -85,6 +86,8 @@ class Status(msgspec.Struct, frozen=True):
     lost: int = 0
     dead_lettered: int = 0
     unpaired: int = 0
+    called: int = 0
+    calls_failed: int = 0
     channels: dict[str, int] = {}
     ports: dict[str, int] = {}
 
