@@ -5,19 +5,40 @@ What a flag or an environment variable says wins over them, and they win over th
 
 from __future__ import annotations
 
-__all__ = ["ProjectSettings", "read_settings"]
+__all__ = ["ProjectSettings", "ProjectWorker", "read_settings"]
 
 import difflib
+import math
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
 
 from fabric.errors import ConfigError
+
+Launch: TypeAlias = Literal["zygote", "spawn"]
+Policy: TypeAlias = Literal["block", "dead_letter"]
+OnCrash: TypeAlias = Literal["fail", "forget"]
+
+
+class ProjectWorker(msgspec.Struct, frozen=True):
+    """What a project says of one worker. ``None`` is what it does not say.
+
+    Attributes:
+        place: file and line, for a name that the program does not have.
+        retries: how often a message that killed the worker is given to it once more.
+        idle_timeout_s: silence with a message unanswered after which it is killed and started again.
+        on_crash: of one whose memory cannot be rebuilt: the session fails, or it starts without its memory.
+    """
+
+    place: str
+    retries: int | None = None
+    idle_timeout_s: float | None = None
+    on_crash: OnCrash | None = None
 
 
 class ProjectSettings(msgspec.Struct, frozen=True):
@@ -29,14 +50,26 @@ class ProjectSettings(msgspec.Struct, frozen=True):
         provider, model: for agents that do not say theirs.
         ready_timeout_s: until every worker has to be ready.
         grace_s: of silence, before a worker that should end is ended.
+        restarts_max: how often a worker may be started again in a minute.
+        redeliveries_max: how many processes a message may kill before it is a dead letter.
+        stall_s: of silence, before a worker that has a message is shown as stalled.
+        queue: messages that may wait for one worker.
+        policy: what becomes of a message for a full queue.
+        workers: what differs, by name.
     """
 
     spec: Path | None = None
-    launch: Literal["zygote", "spawn"] = "zygote"
+    launch: Launch = "zygote"
     provider: str | None = None
     model: str | None = None
     ready_timeout_s: float | None = None
     grace_s: float | None = None
+    restarts_max: int | None = None
+    redeliveries_max: int | None = None
+    stall_s: float | None = None
+    queue: int | None = None
+    policy: Policy | None = None
+    workers: dict[str, ProjectWorker] = {}
 
     def choose_model(self, provider: str | None, model: str | None) -> tuple[str | None, str | None]:
         """Return provider and model of agents that do not say theirs.
@@ -49,6 +82,51 @@ class ProjectSettings(msgspec.Struct, frozen=True):
             return provider, model
         return provider or self.provider, model or self.model
 
+    def check_workers(self, names: Collection[str]) -> None:
+        """Check that the program has the workers of which something is said.
+
+        Args:
+            names: of all that it has.
+
+        Raises:
+            ConfigError: it has no such worker.
+        """
+        for name, said in self.workers.items():
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                known = f"the workers are: {', '.join(names)}" if names else "it has none"
+                hint = f"did you mean {near[0]!r}?" if near else known
+                raise ConfigError(f"{said.place}: the program has no worker {name!r}; {hint}")
+
+
+class _Duration(float):
+    """Seconds, as a number or with a unit."""
+
+    least_s = 0.0
+
+
+class _Patience(_Duration):
+    """Of one that is always over at once nobody could mean anything."""
+
+    least_s = 0.1
+
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(type_: type[_Duration], said: object) -> _Duration:
+    """Return what is written for a duration. Raises ValueError: it is none, or is too short."""
+    seconds = math.nan
+    if isinstance(said, int | float) and not isinstance(said, bool):
+        seconds = said
+    elif isinstance(said, str):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|m|h)", said)
+        seconds = float(found[1]) * _UNITS_S[found[2]] if found else math.nan
+    if not type_.least_s <= seconds < math.inf:
+        least = f"at least {type_.least_s:g} s"
+        raise ValueError(f'expected a duration of {least}, such as 90, "90s", "5m" or "500ms", got {said!r}')
+    return type_(seconds)
+
 
 class _Defaults(msgspec.Struct):
     provider: Annotated[str, Meta(min_length=1)] | None = None
@@ -56,21 +134,41 @@ class _Defaults(msgspec.Struct):
 
 
 class _Run(msgspec.Struct):
-    launch: Literal["zygote", "spawn"] | None = None
-    ready_timeout: Annotated[float, Meta(ge=0.1)] | None = None
-    grace: Annotated[float, Meta(ge=0)] | None = None
+    launch: Launch | None = None
+    ready_timeout: _Patience | None = None
+    grace: _Duration | None = None
+    restarts: Annotated[int, Meta(ge=0)] | None = None
+    redeliveries: Annotated[int, Meta(ge=1)] | None = None
+    stall: _Patience | None = None
+
+
+class _Edges(msgspec.Struct):
+    queue: Annotated[int, Meta(ge=1)] | None = None
+    policy: Policy | None = None
+
+
+class _Worker(msgspec.Struct):
+    retries: Annotated[int, Meta(ge=0)] | None = None
+    idle_timeout: _Patience | None = None
+    on_crash: OnCrash | None = None
 
 
 class _File(msgspec.Struct):
-    """The keys, as written."""
+    """The keys, as written. Each of ``workers`` is looked at by itself, so that a complaint can name it."""
 
     spec: Annotated[str, Meta(min_length=1)] | None = None
-    launch: Literal["zygote", "spawn"] | None = None
+    launch: Launch | None = None
     defaults: _Defaults = msgspec.field(default_factory=_Defaults)
     run: _Run = msgspec.field(default_factory=_Run)
+    edges: _Edges = msgspec.field(default_factory=_Edges)
+    workers: dict[str, Any] = {}
 
 
-_TABLES: dict[str, type[msgspec.Struct]] = {"": _File, "defaults": _Defaults, "run": _Run}
+_TABLES: dict[str, type[msgspec.Struct]] = {"": _File, "defaults": _Defaults, "run": _Run, "edges": _Edges}
+_CHOICES = {"launch": get_args(Launch), "policy": get_args(Policy), "on_crash": get_args(OnCrash)}
+
+
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 def read_settings(here: Path) -> ProjectSettings:
@@ -109,27 +207,59 @@ def _read(path: Path) -> ProjectSettings | None:
                 return None
             if not isinstance(said, dict):
                 raise ConfigError(f"{_place(path, text, key)}: {key}: expected object, got {type(said).__name__}")
-    for key, message in _unknown(said):
-        raise ConfigError(f"{_place(path, text, prefix + key)}: {message}")
-    try:
-        file = msgspec.convert(said, _File)
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$.")
-        key = where.rstrip("`")
-        if message.startswith("Invalid enum value"):
-            message = f'expected "zygote" or "spawn", got{message.removeprefix("Invalid enum value")}'
-        message = message.replace("Expected", "expected").replace(" | null", "").replace("`", "")
-        raise ConfigError(f"{_place(path, text, prefix + key)}: {prefix}{key}: {message}") from None
-    if file.launch is not None and file.run.launch is not None:
-        raise ConfigError(f"{_place(path, text, prefix + 'run.launch')}: launch is given twice, here and at the top")
-    return ProjectSettings(
-        spec=path.parent / file.spec if file.spec is not None else None,
-        launch=file.launch or file.run.launch or "zygote",
-        provider=file.defaults.provider,
-        model=file.defaults.model,
-        ready_timeout_s=file.run.ready_timeout,
-        grace_s=file.run.grace,
-    )
+    return _Reading(path, text, prefix).settings(said)
+
+
+class _Reading:
+    """One file that is being read. ``prefix`` is where our keys stand in it."""
+
+    def __init__(self, path: Path, text: str, prefix: str) -> None:
+        self._path = path
+        self._text = text
+        self._prefix = prefix
+
+    def settings(self, said: dict[str, Any]) -> ProjectSettings:
+        """Return what our table says. Raises ConfigError."""
+        for key, message in _unknown(said):
+            raise ConfigError(f"{self._place(key)}: {message}")
+        file = self._convert(said, _File)
+        if file.launch is not None and file.run.launch is not None:
+            raise ConfigError(f"{self._place('run.launch')}: launch is given twice, here and at the top")
+        return ProjectSettings(
+            spec=self._path.parent / file.spec if file.spec is not None else None,
+            launch=file.launch or file.run.launch or "zygote",
+            provider=file.defaults.provider,
+            model=file.defaults.model,
+            ready_timeout_s=file.run.ready_timeout,
+            grace_s=file.run.grace,
+            restarts_max=file.run.restarts,
+            redeliveries_max=file.run.redeliveries,
+            stall_s=file.run.stall,
+            queue=file.edges.queue,
+            policy=file.edges.policy,
+            workers={name: self._worker(name, worker) for name, worker in file.workers.items()},
+        )
+
+    def _worker(self, name: str, said: Any) -> ProjectWorker:
+        table = f"workers.{name}"
+        worker = self._convert(said, _Worker, f"{table}.")
+        return ProjectWorker(self._place(table), worker.retries, worker.idle_timeout, worker.on_crash)
+
+    def _convert(self, said: Any, struct: type[_Struct], table: str = "") -> _Struct:
+        """Return the keys of a table, whose name ends with a dot if it has one. Raises ConfigError."""
+        try:
+            return msgspec.convert(said, struct, dec_hook=_duration)
+        except msgspec.ValidationError as error:
+            message, _, where = str(error).partition(" - at `$")
+            key = (table + where.strip("`.")).rstrip(".")
+            if message.startswith("Invalid enum value"):
+                choices = " or ".join(f'"{choice}"' for choice in _CHOICES[key.rpartition(".")[2]])
+                message = f"expected {choices}, got{message.removeprefix('Invalid enum value')}"
+            message = message.replace("Expected", "expected").replace(" | null", "").replace("`", "")
+            raise ConfigError(f"{self._place(key)}: {self._prefix}{key}: {message}") from None
+
+    def _place(self, key: str) -> str:
+        return _place(self._path, self._text, self._prefix + key)
 
 
 def _complaint(path: Path, error: OSError | ValueError) -> str:
@@ -143,29 +273,38 @@ def _complaint(path: Path, error: OSError | ValueError) -> str:
 
 def _unknown(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each key that is none of ours, dotted, and what is to be said of it."""
-    for table, struct in _TABLES.items():
-        keys = said if table == "" else said.get(table)
+    tables = [(table, said if table == "" else said.get(table), struct) for table, struct in _TABLES.items()]
+    workers = said.get("workers")
+    if isinstance(workers, dict):
+        tables += [(f"workers.{name}", keys, _Worker) for name, keys in workers.items()]
+    for table, keys, struct in tables:
         known = struct.__struct_fields__
-        for key in keys if isinstance(keys, dict) else ():
+        for key, value in keys.items() if isinstance(keys, dict) else ():
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
+                if struct is _Worker and isinstance(value, dict):
+                    name = table.removeprefix("workers.")
+                    hint = f'the name of a worker inside of another process wants quotes: [workers."{name}.{key}"]'
                 yield f"{table}.{key}".removeprefix("."), f"unknown key {key!r}; {hint}"
 
 
 def _place(path: Path, text: str, key: str) -> str:
     """Say where a key is: file and line; the file alone if it is not written plainly.
 
-    The reader of TOML does not tell, so the lines are looked through for the table and then for the key.
+    The reader of TOML does not tell, so the lines are looked through for the table and then for the key. A table that
+    has no line of its own is where its first key is.
     """
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
         header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
         if header:
-            table = header[1]
+            table = re.sub(r"\s*\.\s*", ".", re.sub(r"[\"']", "", header[1]))
             if table == key:
                 return f"{path}:{number}"
+            continue
         named = re.match(r"\s*([\w.\-\"']+)\s*=", line)
-        if named and ".".join(filter(None, [table, named[1].strip("\"'")])) == key:
+        whole = ".".join(filter(None, [table, named[1].strip("\"'")])) if named else ""
+        if whole == key or whole.startswith(f"{key}."):
             return f"{path}:{number}"
     return str(path)

@@ -150,9 +150,25 @@ def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None])
 
 
 async def run_data(
-    spec: WorkerSpec, function: Callable[[Any], Any], source: Receiver, sink: Sender, control: Control
+    spec: WorkerSpec,
+    function: Callable[[Any], Any],
+    source: Receiver,
+    sink: Sender,
+    control: Control,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    span: int | None = None,
 ) -> None:
     """Answer messages until their end, or until told to stop; end the output.
+
+    Args:
+        spec: of the worker.
+        function: what answers.
+        source: its data_in.
+        sink: its data_out.
+        control: what is asked of it meanwhile.
+        clock: seconds; by what calls take it tells which answers may wait for one another.
+        span: the span id of its first answer, as an integer; ``None``: by chance.
 
     Raises:
         FunctionFailed: the function raised, or gave what is not of the output type.
@@ -168,7 +184,7 @@ async def run_data(
             reading.cancel()
 
     control.changed = lambda: token.run_sync_soon(changed)
-    answer = _Answer(spec, function, sink)
+    answer = _Answer(spec, function, sink, clock, int.from_bytes(os.urandom(8)) if span is None else span)
     try:
         while not control.stopping:
             frames: list[bytes] = []
@@ -220,11 +236,14 @@ _VALUES = frozenset({dict, list, str, int, float, bool})
 class _Answer:
     """Calls the function and sends what comes of it."""
 
-    def __init__(self, spec: WorkerSpec, function: Callable[[Any], Any], sink: Sender) -> None:
+    def __init__(
+        self, spec: WorkerSpec, function: Callable[[Any], Any], sink: Sender, clock: Callable[[], float], span: int
+    ) -> None:
         self._spec = spec
+        self._clock = clock
         self._function = function
         self._sink = sink
-        self._outbox = BatchWriter(spec.name, int.from_bytes(os.urandom(8)))
+        self._outbox = BatchWriter(spec.name, span)
         self._output = validator(spec.output)
         self._gives_unit = resolve(spec.output) == UNIT
         self._fast_calls = -FAST_CALLS
@@ -270,7 +289,7 @@ class _Answer:
             self._outbox.write(payload_of(encode(Decline("", decline(error.code, str(error))))))
 
     def _to(self, question: Question) -> Awaitable[None] | None:
-        started_s = time.perf_counter()
+        started_s = self._clock()
         try:
             result = self._function(decode_json(question.payload))  # it was validated where it came from
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's function may raise anything
@@ -278,7 +297,7 @@ class _Answer:
         if type(result) not in _VALUES:
             return self._finish(result, question)
         self._send(result, question)
-        took_s = time.perf_counter() - started_s
+        took_s = self._clock() - started_s
         if took_s < FAST_CALL_S:
             self._fast_calls += 1
         else:

@@ -10,9 +10,11 @@ import pytest
 import three_ways
 
 from fabric.errors import ConfigError
-from fabric.settings import ProjectSettings, read_settings
+from fabric.session.settings import Settings
+from fabric.settings import ProjectSettings, ProjectWorker, read_settings
 
 README = Path(__file__).parents[1] / "README.md"
+DURATION = 'such as 90, "90s", "5m" or "500ms"'
 
 
 def write(path: Path, text: str) -> Path:
@@ -23,17 +25,81 @@ def write(path: Path, text: str) -> Path:
 
 def test_without_a_file_nothing_is_said(tmp_path: Path):
     """And Python workers are forked."""
-    assert read_settings(tmp_path) == ProjectSettings(None, "zygote", None, None, None, None)
+    assert read_settings(tmp_path) == ProjectSettings()
 
 
 def test_the_readmes_example_says_everything(tmp_path: Path):
-    """It has every key there is."""
+    """It has every key there is, and what it says of all workers is the default."""
     example = re.search(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
     assert example is not None
-    write(tmp_path / "fabric.toml", example[1])
+    path = write(tmp_path / "fabric.toml", example[1])
+    line = 1 + example[1].splitlines().index(next(line for line in example[1].splitlines() if "[workers" in line))
+    default = Settings()
     assert read_settings(tmp_path) == ProjectSettings(
-        tmp_path / "main.plumb", "zygote", "eliza", "doctor", ready_timeout_s=30.0, grace_s=10.0
+        tmp_path / "main.plumb",
+        "zygote",
+        "eliza",
+        "doctor",
+        ready_timeout_s=default.ready_timeout_s,
+        grace_s=default.grace_s,
+        restarts_max=default.restarts_max,
+        redeliveries_max=default.redeliveries_max,
+        stall_s=default.stall_s,
+        queue=default.queue,
+        policy=default.policy,
+        workers={"reviewer": ProjectWorker(f"{path}:{line}", 5, 90.0, "forget")},
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("2", 2.0), ("0.5", 0.5), ("'500ms'", 0.5), ("'90s'", 90.0), ("'1.5 m'", 90.0), ("'2h'", 7200.0)],
+)
+def test_a_duration_is_seconds_or_has_a_unit(written: str, seconds: float, tmp_path: Path):
+    """Whichever key it stands at."""
+    write(
+        tmp_path / "fabric.toml",
+        f"run = {{ ready_timeout = {written}, grace = {written}, stall = {written} }}\n"
+        f"[workers]\nw = {{ idle_timeout = {written} }}\n",
+    )
+    said = read_settings(tmp_path)
+    assert {said.ready_timeout_s, said.grace_s, said.stall_s, said.workers["w"].idle_timeout_s} == {seconds}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("\n[workers.reviewer]", ":2"),
+        ("[ workers . 'reviewer' ]", ":1"),
+        ("[workers]\n\nreviewer = { retries = 1 }", ":3"),
+        ("workers.reviewer.retries = 1", ":1"),
+        ("workers = { reviewer = {} }", ""),
+    ],
+)
+def test_a_worker_that_the_program_does_not_have_is_refused_where_it_is_written(text: str, place: str, tmp_path: Path):
+    """With the one that is meant, or all that there are; in a table on one line it is not looked for."""
+    path = write(tmp_path / "fabric.toml", text)
+    said = read_settings(tmp_path)
+    said.check_workers(["reviewer", "other"])
+    for names, hint in (
+        (["reviewr", "other"], "did you mean 'reviewr'?"),
+        (["a", "b"], "the workers are: a, b"),
+        ([], "it has none"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            said.check_workers(names)
+        assert str(caught.value) == f"{path}{place}: the program has no worker 'reviewer'; {hint}"
+
+
+def test_a_worker_inside_of_another_process_is_named_in_quotes(tmp_path: Path):
+    """Without them TOML reads a table in a table: the complaint tells how to write it."""
+    path = write(tmp_path / "fabric.toml", "[workers.desk.clerk]\nretries = 1\n")
+    with pytest.raises(ConfigError) as caught:
+        read_settings(tmp_path)
+    hint = 'the name of a worker inside of another process wants quotes: [workers."desk.clerk"]'
+    assert str(caught.value) == f"{path}:1: unknown key 'clerk'; {hint}"
+    write(tmp_path / "fabric.toml", '[workers."desk.clerk"]\nretries = 1\n')
+    assert read_settings(tmp_path).workers == {"desk.clerk": ProjectWorker(f"{path}:1", 1)}
 
 
 def test_the_nearest_file_counts_and_is_not_mixed_with_others(tmp_path: Path):
@@ -62,12 +128,28 @@ def test_a_pyproject_that_speaks_of_us_does_as_well(tmp_path: Path):
         ("[run]\ngrace = 1\nready_timout = 1", ":3: unknown key 'ready_timout'; did you mean 'ready_timeout'?"),
         ("run.grac = 1", ":1: unknown key 'grac'; did you mean 'grace'?"),
         ("[deafults]\nprovider = 'x'", ":1: unknown key 'deafults'; did you mean 'defaults'?"),
-        ("quux = 1", ":1: unknown key 'quux'; expected spec, launch, defaults, run"),
+        ("quux = 1", ":1: unknown key 'quux'; expected spec, launch, defaults, run, edges, workers"),
         ("defaults = {temperature = 1}", ": unknown key 'temperature'; expected provider, model"),
         ("launch = 'spwan'", """:1: launch: expected "zygote" or "spawn", got 'spwan'"""),
         ("[run]\n\nlaunch = 3", ":3: run.launch: expected str, got int"),
-        ("[run]\nready_timeout = 0", ":2: run.ready_timeout: expected float >= 0.1"),
-        ("[run]\ngrace = '10s'", ":2: run.grace: expected float, got str"),
+        (
+            "[run]\nready_timeout = 0",
+            f":2: run.ready_timeout: expected a duration of at least 0.1 s, {DURATION}, got 0",
+        ),
+        ("[run]\ngrace = 'ten'", f":2: run.grace: expected a duration of at least 0 s, {DURATION}, got 'ten'"),
+        ("[run]\nstall = true", f":2: run.stall: expected a duration of at least 0.1 s, {DURATION}, got True"),
+        ("[run]\nstall = inf", f":2: run.stall: expected a duration of at least 0.1 s, {DURATION}, got inf"),
+        ("[run]\nrestarts = -1", ":2: run.restarts: expected int >= 0"),
+        ("[run]\nrestarts = 1.5", ":2: run.restarts: expected int, got float"),
+        ("[run]\nredeliveries = 0", ":2: run.redeliveries: expected int >= 1"),
+        ("[edges]\nqueue = 0", ":2: edges.queue: expected int >= 1"),
+        ("[edges]\nque = 1", ":2: unknown key 'que'; did you mean 'queue'?"),
+        ("[edges]\npolicy = 'drop'", """:2: edges.policy: expected "block" or "dead_letter", got 'drop'"""),
+        ("[workers.a]\n[workers.b]\nretries = -1", ":3: workers.b.retries: expected int >= 0"),
+        ("[workers.a]\nretry = 1", ":2: unknown key 'retry'; did you mean 'retries'?"),
+        ("[workers.a]\non_crash = 'die'", """:2: workers.a.on_crash: expected "fail" or "forget", got 'die'"""),
+        ("[workers]\na = 3", ":2: workers.a: expected object, got int"),
+        ("workers = 3", ":1: workers: expected object, got int"),
         ("run = 1", ":1: run: expected object, got int"),
         ("spec = ''", ":1: spec: expected str of length >= 1"),
         ("launch = 'spawn'\n[run]\nlaunch = 'spawn'", ":3: launch is given twice, here and at the top"),
@@ -87,7 +169,9 @@ def test_keys_of_a_pyproject_are_named_as_they_stand_there(tmp_path: Path):
     path = write(tmp_path / "pyproject.toml", "[project]\nname = 'x'\n[tool.fabric.run]\ngrace = -1\n")
     with pytest.raises(ConfigError) as caught:
         read_settings(tmp_path)
-    assert str(caught.value) == f"{path}:4: tool.fabric.run.grace: expected float >= 0.0"
+    assert (
+        str(caught.value) == f"{path}:4: tool.fabric.run.grace: expected a duration of at least 0 s, {DURATION}, got -1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,7 +223,21 @@ def test_a_command_exits_with_2_if_the_file_is_wrong(tmp_path: Path):
         done = three_ways.fabric(*command, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, b"")
         assert json.loads(done.stderr) == {
-            "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, run",
+            "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, run, edges, workers",
+            "code": "bad_config",
+        }
+
+
+@pytest.mark.processes
+def test_a_command_exits_with_2_if_the_file_names_a_worker_that_is_none(tmp_path: Path):
+    """As soon as the program is known: nothing runs."""
+    program = write(tmp_path / "main.plumb", 'let main : !int -> !int = worker { command: ["cat"] }\n')
+    path = write(tmp_path / "fabric.toml", "\n[workers.mian]\nretries = 1\n")
+    for command in (["run"], ["plan"], ["up"], ["call", program, "1"]):
+        done = three_ways.fabric(*command, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert json.loads(done.stderr) == {
+            "error": f"{path}:2: the program has no worker 'mian'; did you mean 'main'?",
             "code": "bad_config",
         }
 

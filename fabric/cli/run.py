@@ -63,8 +63,8 @@ from fabric.runtime.services import (
     record_file,
 )
 from fabric.session.events import Finish, Level
-from fabric.session.session import Settings
-from fabric.settings import ProjectSettings, read_settings
+from fabric.session.settings import Settings, WorkerSettings
+from fabric.settings import ProjectSettings, ProjectWorker, read_settings
 from fabric.wire.lines import LineSplitter, one_line
 from fabric.wire.payload import decode_json
 
@@ -91,6 +91,15 @@ Grace = Annotated[
         envvar="FABRIC_GRACE",
         min=0.0,
         show_default=f"{DEFAULTS.grace_s:g}",
+    ),
+]
+Restarts = Annotated[
+    int | None,
+    typer.Option(
+        help="How often a worker that crashed may be started again in a minute.",
+        envvar="FABRIC_RESTARTS",
+        min=0,
+        show_default=f"{DEFAULTS.restarts_max}",
     ),
 ]
 Docroot = Annotated[
@@ -176,18 +185,44 @@ def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectS
     )
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
+    project.check_workers([worker.name for worker in plan.workers])
     return plan
 
 
 def _settings(
-    project: ProjectSettings, ready_timeout_s: float | None, grace_s: float | None, *, refusal_ends: bool
+    project: ProjectSettings,
+    ready_timeout_s: float | None,
+    grace_s: float | None,
+    restarts_max: int | None,
+    *,
+    refusal_ends: bool,
 ) -> Settings:
     """Return what was asked for: a flag or a variable, else what the project says, else the default."""
-    said: dict[str, Any] = {
+    said = {
         "ready_timeout_s": project.ready_timeout_s if ready_timeout_s is None else ready_timeout_s,
         "grace_s": project.grace_s if grace_s is None else grace_s,
+        "restarts_max": project.restarts_max if restarts_max is None else restarts_max,
+        "redeliveries_max": project.redeliveries_max,
+        "stall_s": project.stall_s,
+        "queue": project.queue,
+        "policy": project.policy,
     }
-    return Settings(refusal_ends=refusal_ends, **{name: value for name, value in said.items() if value is not None})
+    workers = {name: _worker_settings(worker) for name, worker in project.workers.items()}
+    return Settings(refusal_ends=refusal_ends, workers=workers, **_given(said))
+
+
+def _worker_settings(said: ProjectWorker) -> WorkerSettings:
+    redeliveries_max = None if said.retries is None else said.retries + 1  # the first time is none
+    settings = {
+        "redeliveries_max": redeliveries_max,
+        "idle_timeout_s": said.idle_timeout_s,
+        "on_crash": said.on_crash,
+    }
+    return WorkerSettings(**_given(settings))
+
+
+def _given(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _zygote(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:
@@ -210,6 +245,7 @@ def run(
     include: Include = None,
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
+    restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
     log_level: LogLevel = "error",
@@ -233,7 +269,7 @@ def run(
     start, 5 not everything was delivered, 130 or 143 ended by a second signal.
     """
     project = read_settings(Path.cwd())
-    settings = _settings(project, ready_timeout, grace, refusal_ends=True)
+    settings = _settings(project, ready_timeout, grace, restarts, refusal_ends=True)
     asked = _Asked(provider, model, include, docroot, auto_approve, _extras(extra or ()))
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
@@ -296,6 +332,7 @@ def call(
     include: Include = None,
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
+    restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
     log_level: LogLevel = "error",
@@ -309,7 +346,7 @@ def call(
     if message is not None and not message.strip():
         raise ConfigError("the message is empty: give a JSON value")
     project = read_settings(Path.cwd())
-    settings = _settings(project, ready_timeout, grace, refusal_ends=True)
+    settings = _settings(project, ready_timeout, grace, restarts, refusal_ends=True)
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
@@ -332,6 +369,7 @@ def up(
     include: Include = None,
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
+    restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
     attach: Attach = None,
@@ -358,7 +396,7 @@ def up(
         raise ConfigError(f"--progress {progress}: expected {', '.join(PROGRESS)}")
     level = check_level(log_level)
     said = read_settings(Path.cwd())
-    settings = _settings(said, ready_timeout, grace, refusal_ends=False)
+    settings = _settings(said, ready_timeout, grace, restarts, refusal_ends=False)
     spec = find_program(program, said)
     # What depends on the terminal is decided here: a service that was left running has none.
     how = {"color": use_color(), "timestamps": timestamps, "prefix": log_prefix, "json": use_json()}

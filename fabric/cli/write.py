@@ -57,6 +57,7 @@ def plan(
         resources=os.environ.get("PLUMB_RESOURCES", ""),
         folders=search_path(include),
     )
+    project.check_workers([worker.name for worker in made.workers])
     typer.echo(render_plan(made, output))
 
 

@@ -40,6 +40,9 @@ def fuse(graph: Graph) -> tuple[tuple[Route, ...], tuple[Sink, ...]]:
 ROUTE_DEPTH_MAX = 16
 """Nodes in a row; behind so many a message waits. Each may nest the function's branches, and Python limits those."""
 
+_ENDS = frozenset({"output", "discard", "barrier", "monitor", *WORKERS})
+"""Where a route ends anyway."""
+
 ROUTE_STEPS_MAX = 32
 """A merge that more steps follow than this is cut too: each of its inputs would repeat them, and theirs again."""
 
@@ -89,7 +92,8 @@ class _Fusion:
             depth: transforms before it on this route.
             cut: whether a route that is deep ends here.
         """
-        if cut and (depth >= ROUTE_DEPTH_MAX or self._forks_inside(channel)):
+        goes_on = self.graph.nodes[channel.target.node].kind not in _ENDS
+        if cut and goes_on and (depth >= ROUTE_DEPTH_MAX or self._forks_inside(channel)):
             if channel.target not in self._begun:
                 self._begun.add(channel.target)
                 inside = self._component_of[channel.target.node] in self._loops_of_workers

@@ -133,6 +133,7 @@ class Delivery:
         self._unacked: deque[Unacked] = deque()
         self.size_bytes = 0
         self._committed = self._answered_before = 0
+        self._suspects = 0
         self._suspect: Message | None = None
         self._deaths = 0
         self.begin(incarnation)
@@ -145,6 +146,7 @@ class Delivery:
         self._prefix = f"ack/{self.worker}/{incarnation}/"
         self._marker_prefix = payload_of(encode(Marker("fabric", self._prefix)))
         again = len(self._unacked)
+        self._suspects = max(0, self._suspects - self._committed)
         self.size_bytes += sum(len(unacked.message.payload) for unacked in self._unacked)
         self.queue.extendleft(unacked.message for unacked in reversed(self._unacked))
         self._unacked.clear()
@@ -207,6 +209,8 @@ class Delivery:
         if not self.may_send:
             return taken
         sent, window, wide_window, queue = len(self._unacked), self._window, self._wide_window, self.queue
+        if self._committed < self._suspects:
+            window = wide_window = 1
         while queue and sent < wide_window:
             if sent >= window and len(queue[0].payload) > SMALL_BYTES:
                 break
@@ -304,7 +308,11 @@ class Delivery:
         return committed
 
     def crashed(self, span_id: bytes = b"") -> tuple[Message | None, int]:
-        """The process is gone. Return the message that it died of, as far as can be told, and how many died of it.
+        """The process is gone. Return the message that it died of, as far as can be told, and how many died with it.
+
+        A process that is killed takes answers along, so it is not seen which of its messages it was at work on. All of
+        them are suspects, and the next processes get these one at a time: an innocent one is answered, the other
+        one is alone when it kills again.
 
         Args:
             span_id: of the message, if the process has said which it was. Else it is the oldest that it had: workers
@@ -315,13 +323,19 @@ class Delivery:
         if not had:  # it died of nothing that it was given
             return None, 0
         suspect = (named or had)[0]
-        self._deaths = self._deaths + 1 if suspect is self._suspect else 1
+        if suspect is self._suspect:
+            self._deaths += 1
+        else:  # if others died of it or of what was before it, one had it as well
+            self._deaths = 2 if self._committed < self._suspects else 1
         self._suspect = suspect
+        if not named:
+            self._suspects = max(self._suspects, self._committed + len(had))
         return suspect, self._deaths
 
     def remove(self, message: Message) -> None:
         """Take a message back that the worker had; no other process of it gets it."""
         self._unacked = deque(unacked for unacked in self._unacked if unacked.message is not message)
+        self._suspects = max(0, self._suspects - 1)
 
     def give_up(self) -> list[Message]:
         """Take back what the worker has and did not acknowledge; it does not go to another process."""

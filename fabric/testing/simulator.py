@@ -1,32 +1,34 @@
 """A session in memory: the same session machines and workers, on the memory transport, in one process.
 
-Run it under ``trio.testing.MockClock(autojump_threshold=0)`` and no timer takes real time.
+Run it with :func:`~fabric.testing.seeded.run_seeded`, or under ``trio.testing.MockClock(autojump_threshold=0)``, and no
+timer takes real time.
 """
 
 from __future__ import annotations
 
-__all__ = ["Runner", "Simulated", "python_runner", "simulate"]
+__all__ = ["Simulated", "Watch", "function_runner", "python_runner", "simulate"]
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 import trio
 
-from fabric.errors import FabricError, WorkerFailed, sole
-from fabric.plan.endpoints import worker_addresses
+from fabric.errors import WorkerFailed, sole
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Answered, DeadLetter, Finish, Heard, Note, Output, Refuse, Seen
+from fabric.session.events import Answered, Command, DeadLetter, Event, Finish, Heard, Note, Output, Refuse, Seen
 from fabric.session.session import Session, Settings
+from fabric.testing.faults import Faults
+from fabric.testing.processes import Process, ProcessRecord, Runner
 from fabric.transport.memory import MemoryTransport
-from fabric.transport.ports import Transport
 from fabric.wire.spec import WorkerSpec
 from fabric.worker import Control, load_function, run_control, run_data
 
-Runner: TypeAlias = Callable[[WorkerSpec, Transport, dict[str, str]], Awaitable[int]]
-"""A worker's main function: takes its spec, a transport and its endpoints by port; returns its exit status."""
+Watch: TypeAlias = Callable[[float, Event, list[Command]], None]
+"""Takes the session's time, an event, and the commands that follow."""
 
 
 class Simulated(msgspec.Struct, frozen=True):
@@ -39,6 +41,8 @@ class Simulated(msgspec.Struct, frozen=True):
         notes: what it had to say, in order.
         heard: on observed ports, in order.
         letters: messages that are dead letters, in order.
+        settled: tickets of the inputs of which nothing is left, in order; an input's ticket is its number, from 1.
+        processes: what became of each, in the order of their starts.
     """
 
     outputs: tuple[tuple[str, bytes], ...]
@@ -47,25 +51,37 @@ class Simulated(msgspec.Struct, frozen=True):
     notes: tuple[Note, ...] = ()
     heard: tuple[Heard, ...] = ()
     letters: tuple[DeadLetter, ...] = ()
+    settled: tuple[int, ...] = ()
+    processes: tuple[ProcessRecord, ...] = ()
 
 
-async def python_runner(spec: WorkerSpec, transport: Transport, endpoints: dict[str, str]) -> int:
+async def python_runner(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
     """Run a ``python`` worker."""
+    return await _call(load_function(spec), spec, process, endpoints)
+
+
+def function_runner(functions: Mapping[str, Callable[[Any], Any]]) -> Runner:
+    """Return a runner of ``python`` workers that imports nothing: what they call is looked up here."""
+
+    async def run(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
+        return await _call(functions[spec.config["call"]], spec, process, endpoints)
+
+    return run
+
+
+async def _call(function: Callable[[Any], Any], spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
+    control = Control()
+    source = process.receiver(endpoints["input"], bind=False)
+    sink = process.sender(endpoints["output"], bind=True)
+    ctrl_in = process.receiver(endpoints["ctrl_in"], bind=False)
+    ctrl_out = process.sender(endpoints["ctrl_out"], bind=True)
+    span = random.Random(endpoints["output"]).getrandbits(64)
     try:
-        function = load_function(spec)
-        control = Control()
-        source = transport.receiver(endpoints["input"], bind=False)
-        sink = transport.sender(endpoints["output"], bind=True)
-        ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False)
-        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_control, ctrl_in, ctrl_out, spec.name, control)
-            await run_data(spec, function, source, sink, control)
-    except (FabricError, BaseExceptionGroup) as raised:
-        error = sole(raised)
-        if not isinstance(error, FabricError):
-            raise
-        return error.exit_code
+            await run_data(spec, function, source, sink, control, clock=trio.current_time, span=span)
+    except BaseExceptionGroup as raised:
+        raise sole(raised) from None
     return 0
 
 
@@ -76,6 +92,8 @@ async def simulate(
     runners: Mapping[str, Runner],
     settings: Settings | None = None,
     seed: int = 0,
+    faults: Faults | None = None,
+    watch: Watch | None = None,
 ) -> Simulated:
     """Run a plan on these inputs until it has drained.
 
@@ -83,22 +101,26 @@ async def simulate(
         plan: what to run.
         inputs: boundary port and JSON text of each message, in order.
         runners: by kind of worker: ``python``, ``agent``, ``worker``.
-        settings: times.
+        settings: times and policy.
         seed: of the ids.
+        faults: what goes wrong.
+        watch: called with each event, its time, and the commands that the session answers with.
     """
+    faults = faults or Faults()
+    rng = random.Random(faults.seed)
     client = _Recorder()  # and nobody wants a report
-    session = Session(plan, settings or Settings(), random.Random(seed))
-    transport = MemoryTransport()
+    session = _Watched(plan, settings or Settings(), random.Random(seed), watch)
+    transport = MemoryTransport((lambda _: rng.uniform(0, faults.delay_s)) if faults.delay_s else None)
     async with trio.open_nursery() as nursery:
-        launcher = _MemoryLauncher(transport, runners, nursery)
+        launcher = _MemoryLauncher(transport, runners, nursery, faults)
         coordinator = Coordinator(session, transport, launcher, client, client)
 
         async def feed() -> None:
             for ticket, (port, payload) in enumerate(inputs, 1):
+                await trio.sleep(rng.uniform(0, faults.input_s) if faults.input_s else 0)
                 if not await coordinator.wait_for_room():
                     return
                 coordinator.submit(port, [(ticket, payload)])
-                await trio.lowlevel.checkpoint()
             if await coordinator.wait_for_room():
                 coordinator.close_input()
 
@@ -112,7 +134,23 @@ async def simulate(
         tuple(client.notes),
         tuple(client.heard),
         tuple(client.letters),
+        tuple(client.settled_tickets),
+        tuple(record for process in launcher.processes if (record := process.record) is not None),
     )
+
+
+class _Watched(Session):
+    """A session that shows what it is told and what it answers."""
+
+    def __init__(self, plan: Plan, settings: Settings, rng: random.Random, watch: Watch | None) -> None:
+        super().__init__(plan, settings, rng)
+        self._watch = watch
+
+    def handle(self, event: Event, now_s: float) -> list[Command]:
+        commands = super().handle(event, now_s)
+        if self._watch is not None:
+            self._watch(now_s, event, commands)
+        return commands
 
 
 class _Recorder:
@@ -124,6 +162,7 @@ class _Recorder:
         self.notes: list[Note] = []
         self.heard: list[Heard] = []
         self.letters: list[DeadLetter] = []
+        self.settled_tickets: list[int] = []
 
     def opened(self) -> None:
         pass
@@ -147,7 +186,7 @@ class _Recorder:
         self.heard += heard
 
     def settled(self, tickets: Sequence[int]) -> None:
-        pass
+        self.settled_tickets += tickets
 
     def noted(self, note: Note) -> None:
         self.notes.append(note)
@@ -156,62 +195,26 @@ class _Recorder:
         pass
 
 
-class _MemoryWorker:
-    """A worker that is a task."""
-
-    pid = None
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-        self.over = trio.Event()
-        self.scope = trio.CancelScope()
-
-    async def wait(self) -> int:
-        await self.over.wait()
-        assert self.status is not None
-        return self.status
-
-    def signal(self, name: Literal["TERM", "KILL"]) -> None:
-        if self.status is None:
-            self.status = -15 if name == "TERM" else -9
-            self.scope.cancel()
-
-    async def stderr_lines(self) -> AsyncIterator[str]:
-        lines: tuple[str, ...] = ()  # it writes to the stderr of the process that it is a task of
-        for line in lines:
-            yield line
-
-    async def stdout_lines(self) -> AsyncIterator[bytes]:
-        lines: tuple[bytes, ...] = ()
-        for line in lines:
-            yield line
-
-    async def write_stdin(self, data: bytes) -> None:
-        raise AssertionError("a simulated worker has no stdin")
-
-    async def close_stdin(self) -> None:
-        raise AssertionError("a simulated worker has no stdin")
-
-
 class _MemoryLauncher:
-    def __init__(self, transport: MemoryTransport, runners: Mapping[str, Runner], nursery: trio.Nursery) -> None:
+    """Starts processes that are tasks."""
+
+    def __init__(
+        self, transport: MemoryTransport, runners: Mapping[str, Runner], nursery: trio.Nursery, faults: Faults
+    ) -> None:
         self._transport = transport
         self._runners = runners
         self._nursery = nursery
+        self._faults = faults
+        self._incarnations: Counter[str] = Counter()
+        self.processes: list[Process] = []
 
-    async def launch(self, worker: WorkerPlan) -> _MemoryWorker:
+    async def launch(self, worker: WorkerPlan) -> Process:
         runner = self._runners.get(worker.spec.kind)
         if runner is None or worker.transport == "stdio":
             raise WorkerFailed(f"no runner for a {worker.spec.kind} on {worker.transport} was given to the simulator")
-        started = _MemoryWorker()
-        self._nursery.start_soon(self._run, runner, worker, started)
+        self._incarnations[worker.name] += 1
+        process = Process(worker, self._incarnations[worker.name], self._transport, self._faults)
+        self.processes.append(process)
+        self._nursery.start_soon(process.run, runner)
         await trio.lowlevel.checkpoint()
-        return started
-
-    async def _run(self, runner: Runner, worker: WorkerPlan, started: _MemoryWorker) -> None:
-        endpoints = worker_addresses(worker.endpoints)
-        with started.scope:
-            status = await runner(worker.spec, self._transport, endpoints)
-            if started.status is None:
-                started.status = status
-        started.over.set()
+        return process

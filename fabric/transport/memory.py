@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["MemoryTransport"]
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 import trio
 
@@ -13,10 +14,14 @@ from fabric.transport.ports import BATCH_FRAMES_MAX, check_size
 
 
 class _Pipe:
-    """What lies between the two ends of an endpoint. Keeps frames that were sent before the reader came."""
+    """What lies between the two ends of an endpoint. Keeps frames that were sent before the reader came.
+
+    Attributes:
+        frames: each with the time at which it arrives; these never fall, so that none overtakes another.
+    """
 
     def __init__(self) -> None:
-        self.frames: deque[bytes] = deque()
+        self.frames: deque[tuple[float, bytes]] = deque()
         self.readers = trio.lowlevel.ParkingLot()
         self.bound = False
 
@@ -38,11 +43,21 @@ class _End:
 
 
 class _Sender(_End):
+    def __init__(self, endpoint: str, pipe: _Pipe, *, bind: bool, delay_s: Callable[[str], float] | None) -> None:
+        super().__init__(endpoint, pipe, bind=bind)
+        self._delay_s = delay_s
+
     def send_nowait(self, raw: bytes) -> None:
         if self._closed:
             raise TransportClosed(self._endpoint)
         check_size(raw)
-        self._pipe.frames.append(raw)
+        frames = self._pipe.frames
+        arrives_s = trio.current_time()
+        if self._delay_s is not None:
+            arrives_s += self._delay_s(self._endpoint)
+        if frames:
+            arrives_s = max(arrives_s, frames[-1][0])
+        frames.append((arrives_s, raw))
         self._pipe.readers.unpark()
 
     async def wait_sent(self) -> None:
@@ -53,11 +68,19 @@ class _Receiver(_End):
     async def receive(self) -> list[bytes]:
         await trio.lowlevel.checkpoint()
         frames = self._pipe.frames
-        while not frames and not self._closed:
-            await self._pipe.readers.park()
+        while not self._closed and not (frames and frames[0][0] <= trio.current_time()):
+            if frames:
+                with trio.CancelScope(deadline=frames[0][0]):
+                    await self._pipe.readers.park()
+            else:
+                await self._pipe.readers.park()
         if self._closed:
             raise TransportClosed(self._endpoint)
-        return [frames.popleft() for _ in range(min(BATCH_FRAMES_MAX, len(frames)))]
+        now_s = trio.current_time()
+        taken: list[bytes] = []
+        while frames and frames[0][0] <= now_s and len(taken) < BATCH_FRAMES_MAX:
+            taken.append(frames.popleft()[1])
+        return taken
 
     async def wait_broken(self) -> None:
         await trio.sleep_forever()  # nothing can break
@@ -68,15 +91,36 @@ class _Receiver(_End):
 
 
 class MemoryTransport:
-    """Endpoints are any strings. Each may be bound once, as with ZeroMQ, but here a second bind is refused."""
+    """Endpoints are any strings. Each may be bound once, as with ZeroMQ, but here a second bind is refused.
 
-    def __init__(self) -> None:
+    Args:
+        delay_s: tells for an endpoint how long the frame that is sent now is on its way. None overtakes another.
+    """
+
+    def __init__(self, delay_s: Callable[[str], float] | None = None) -> None:
+        self._delay_s = delay_s
         self._pipes: defaultdict[str, _Pipe] = defaultdict(_Pipe)
 
     def sender(self, endpoint: str, *, bind: bool) -> _Sender:
         """Open the writing end."""
-        return _Sender(endpoint, self._pipes[endpoint], bind=bind)
+        return _Sender(endpoint, self._pipes[endpoint], bind=bind, delay_s=self._delay_s)
 
     def receiver(self, endpoint: str, *, bind: bool) -> _Receiver:
         """Open the reading end."""
         return _Receiver(endpoint, self._pipes[endpoint], bind=bind)
+
+    def cut(self, endpoint: str, keeps: Callable[[int], int]) -> int:
+        """The process that wrote to an endpoint is gone, and with it the end of what nobody has read yet.
+
+        Args:
+            endpoint: its address.
+            keeps: tells of so many frames how many arrive all the same, the first ones.
+
+        Returns:
+            how many do not.
+        """
+        frames = self._pipes[endpoint].frames
+        lost = len(frames) - keeps(len(frames))
+        for _ in range(lost):
+            frames.pop()
+        return lost

@@ -99,7 +99,7 @@ def test_two_downs_at_once_both_end_well(project: Path):
 
 def test_wait_exits_as_the_service_did(project: Path):
     """While it runs, and when it has ended already."""
-    up(project, "fails")
+    up(project, "fails", "--restarts", "0")
     waiting = start(project, "wait")
     assert fabric("send", "1", cwd=project).returncode == 1
     _, stderr = waiting.communicate(timeout=60)
@@ -268,7 +268,7 @@ def test_attach_prints_from_now_on_and_ctrl_c_leaves_it_running(project: Path):
 def test_a_worker_that_fails_shows_its_last_lines_once(project: Path):
     """Twenty of them, if they were not printed as they came; then how it ended, and why."""
     path = program(project, "fails")
-    process = start(project, "up", "--no-attach", "work", str(path))
+    process = start(project, "up", "--no-attach", "work", "--restarts", "0", str(path))
     assert process.stderr is not None
     while not process.stderr.readline().startswith(b"ready"):
         pass

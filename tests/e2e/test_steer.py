@@ -121,9 +121,9 @@ def wait_for_tail(folder: Path, tail: subprocess.Popen[bytes]) -> Any:
     return json.loads(tail.stdout.readline())
 
 
-def test_a_worker_that_was_started_again_fails_like_any_other(project: Path):
-    """Killed from outside, it ends the service."""
-    up(project)
+def test_a_worker_that_was_started_by_hand_fails_like_any_other(project: Path):
+    """Killed from outside, it ends a service that may not start it again by itself."""
+    up(project, "echo", "--restarts", "0")
     for verb in ("stop", "start"):
         assert fabric(verb, "work", cwd=project).returncode == 0
     pid = work(project)["pid"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from plans import plan_of
 
-from fabric.plan.fuse import ROUTE_STEPS_MAX
+from fabric.plan.fuse import ROUTE_DEPTH_MAX, ROUTE_STEPS_MAX
 from fabric.plan.plan import Plan
 from fabric.plan.render import render_plan
 from fabric.session.morphisms import compile_route
@@ -74,9 +75,22 @@ def test_a_long_chain_is_several_routes():
     """Four hundred filters in a row would nest deeper than Python can."""
     chain = " ; ".join(["filter(value > 0)", "map(value + 1)"] * 200)
     plan = plan_of(f"let main : !int -> !int = plumb(i, o) {{ i ; {chain} ; o }}")
-    assert len(plan.routes) == 400 // 16 + 1
+    assert len(plan.routes) == 400 // ROUTE_DEPTH_MAX
     for route in plan.routes:
         compile_route(route)
+
+
+@pytest.mark.parametrize("transforms", range(12, 21))
+def test_a_route_is_not_cut_where_it_ends_anyway(transforms: int):
+    """Before a worker it would look as if the worker gave what it is given; before a barrier, as if nothing waited."""
+    chain = " ; ".join(["map(value + 1)"] * transforms)
+    plan = plan_of(
+        'let f : !int -> !int = python { call: "m:f" }\n'
+        f"let main : !int -> !(int, int) = plumb(i, o) {{ i ; {chain} ; f ; {chain} ; (id * id) ; barrier ; o }}"
+    )
+    ends = {sink.end.node for sink in plan.sinks if sink.kind == "merge"}
+    assert not ends & {"f", "o", "barrier@2"}
+    assert {route.source.port for route in plan.routes if route.source.node == "f"} == {"output"}
 
 
 def test_a_monitor_ends_a_route_and_begins_one_on_each_side():

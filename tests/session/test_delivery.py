@@ -208,3 +208,33 @@ def test_the_short_way_takes_answers_and_their_markers():
     committed, behind = delivery.collect(batch)
     assert outputs(committed) == [["1", "1"]]
     assert split(batch, behind) == [encode(answer)]
+
+
+@given(st.data())
+def test_of_all_that_a_worker_had_the_message_that_kills_it_is_found(data: st.DataObject):
+    """Whatever answers die with a process: the others are answered in order, and it is blamed at the agreed number."""
+    count, window = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
+    poison, deaths_max = data.draw(st.integers(0, count - 1)), data.draw(st.integers(2, 4))
+    delivery = edge(window, *map(str, range(count)))
+    answered: list[int] = []
+    buried: list[tuple[int, int]] = []
+    has: list[int] = []
+    incarnation, seq = 1, 0
+    while not delivery.idle:
+        has += [int(one.message.payload) for one in delivery.take()]
+        dies = poison in has
+        for _ in range(data.draw(st.integers(0, has.index(poison))) if dies else 1):
+            seq += 1
+            answered += [int(one.message.payload) for one in delivery.returned("output", delivery.marker(seq))]
+            has.pop(0)
+        if dies:
+            suspect, deaths = delivery.crashed()
+            assert suspect is not None
+            if deaths == deaths_max:
+                buried.append((int(suspect.payload), incarnation))
+                delivery.remove(suspect)
+            incarnation, seq, has = incarnation + 1, 0, []
+            delivery.begin(incarnation)
+            delivery.may_send = True
+    assert answered == [number for number in range(count) if number != poison]
+    assert buried == [(poison, deaths_max)]

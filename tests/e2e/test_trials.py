@@ -1,0 +1,48 @@
+"""Small versions of the trials in tests/trials, each of which says there what it does. CI has more of them."""
+
+from __future__ import annotations
+
+import cycles
+import hundred
+import kills
+import pytest
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_nothing_is_lost_when_workers_are_killed(seed: int):
+    """A thousand messages through a loop, and three to eight kills."""
+    run = kills.try_once("kill", seed, messages=1_000)
+    assert run.blows.total() + run.late >= 3
+
+
+def test_nothing_is_lost_when_workers_stop_for_a_while():
+    """And nobody takes it for a crash."""
+    run = kills.try_once("stop", 1, messages=100)
+    assert (run.blows.total() > 0, run.starts) == (True, 0)
+
+
+def test_a_coordinator_that_is_killed_takes_its_workers_along():
+    """Within two seconds; `ps` says so, and `down` clears away."""
+    kills.try_once("coordinator", 1, messages=1_000)
+
+
+def test_sessions_in_one_process_leave_nothing():
+    """No open file, no thread, no child, no file."""
+    cycles.try_once("process", 4)
+
+
+def test_services_that_come_and_go_leave_nothing():
+    """But their record and logs."""
+    cycles.try_once("commands", 2)
+
+
+def test_forty_workers_start_work_and_stop():
+    """Each message is at all of them."""
+    assert hundred.try_real(40, messages=100).processes > 40
+
+
+def test_five_hundred_workers_work_in_memory():
+    """Without a process."""
+    hundred.try_simulated(500, messages=3)

@@ -1,0 +1,307 @@
+"""Break each rule on which delivery rests, in a copy of the sources, and see that the tests notice. Run by CI.
+
+.venv/bin/python tests/mutants.py                # all
+.venv/bin/python tests/mutants.py admission      # those whose name has this in it
+
+A mutant is killed if each of its tests fails; of a file, or of a test with parameters, one case. It has survived if one
+passes. A mutant whose text is not found once in its file is out of date, and as bad as one that has survived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("fabric", "agents", "tests")
+TIMEOUT_S = 120
+"""A test that takes so long waits for what never comes. It has failed, but it should say so sooner."""
+
+RUNS = "tests/simulation/test_runs.py::test_nothing_is_lost_doubled_or_reordered_by_crashes[0]"
+SESSION = "tests/session/test_session.py"
+SUPERVISION = "tests/session/test_supervision.py"
+QUIESCENCE = "tests/session/test_quiescence.py"
+DELIVERY = "tests/session/test_delivery.py"
+TRANSCRIPT = "tests/session/test_transcripts.py::test_a_session_answers_as_written"
+
+
+class Mutant(NamedTuple):
+    """A rule, broken.
+
+    Attributes:
+        name: of the rule.
+        file: where it is kept.
+        old: its text there.
+        new: what stands there instead.
+        tests: those that must fail.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = [
+    Mutant(
+        "outputs are held until the marker is back",
+        "fabric/session/session.py",
+        "if worker.plan.release_early:",
+        "if True:",
+        (f"{SESSION}::test_outputs_are_delivered_when_their_marker_is_back", RUNS),
+    ),
+    Mutant(
+        "outputs of a process that died are dropped",
+        "fabric/session/delivery.py",
+        "        self._unacked.clear()\n        self._answered_before",
+        "        self._answered_before",
+        (f"{TRANSCRIPT}[crash_mid_message]", RUNS),
+    ),
+    Mutant(
+        "what was not acknowledged is given again",
+        "fabric/session/delivery.py",
+        "self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))",
+        "pass",
+        (f"{TRANSCRIPT}[crash_mid_message]", RUNS),
+    ),
+    Mutant(
+        "redelivery keeps the order",
+        "fabric/session/delivery.py",
+        "for unacked in reversed(self._unacked))",
+        "for unacked in self._unacked)",
+        (f"{TRANSCRIPT}[crash_mid_message]", RUNS),
+    ),
+    Mutant(
+        "redelivery goes before what waits",
+        "fabric/session/delivery.py",
+        "self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))",
+        "self.forward.extend(unacked.message for unacked in self._unacked)",
+        (RUNS,),
+    ),
+    Mutant(
+        "each process has fresh endpoints",
+        "fabric/plan/endpoints.py",
+        "    if incarnation == 1:\n",
+        "    if True:\n",
+        (RUNS,),
+    ),
+    Mutant(
+        "each process has markers of its own",
+        "fabric/session/delivery.py",
+        'self._prefix = f"ack/{self.worker}/{incarnation}/"',
+        'self._prefix = f"ack/{self.worker}/1/"',
+        (f"{TRANSCRIPT}[crash_mid_message]",),
+    ),
+    Mutant(
+        "an agent's memory is given to the next process",
+        "fabric/session/worker_state.py",
+        'fields["set_memory"] = self.recollection.messages',
+        "pass",
+        ("tests/session/test_memory.py", RUNS),
+    ),
+    Mutant(
+        "the gap behind the last dump of a memory is filled",
+        "fabric/session/recollection.py",
+        "return self._base + self._since",
+        "return self._base",
+        ("tests/session/test_memory.py", RUNS),
+    ),
+    Mutant(
+        "feedback goes first",
+        "fabric/session/delivery.py",
+        "queue = self._feedback or (self.forward if admit else None)",
+        "queue = (self.forward if admit else None) or self._feedback",
+        (DELIVERY,),
+    ),
+    Mutant(
+        "feedback goes first in bulk",
+        "fabric/session/delivery.py",
+        "for queue in (self._feedback, self.forward):\n            while",
+        "for queue in (self.forward, self._feedback):\n            while",
+        (RUNS,),
+    ),
+    Mutant(
+        "a loop admits only so many",
+        "fabric/session/worker_state.py",
+        "admit=self.inside < LOOP_ADMITTED_MAX",
+        "admit=True",
+        (SESSION,),
+    ),
+    Mutant(
+        "quiescence: every entry has ended",
+        "fabric/session/drain.py",
+        "return self._open_entries[number] == 0 and all(map(self._idle, self._workers[number]))",
+        "return all(map(self._idle, self._workers[number]))",
+        (f"{QUIESCENCE}::test_a_loop_does_not_end_before_every_entry_has", RUNS),
+    ),
+    Mutant(
+        "quiescence: no message of the loop waits in the coordinator",
+        "fabric/session/session.py",
+        "        if self._traffic.waits or self._failure is not None:\n            return\n        for port",
+        "        if self._failure is not None:\n            return\n        for port",
+        (f"{QUIESCENCE}::test_a_loop_does_not_end_while_a_message_of_it_waits_in_the_coordinator",),
+    ),
+    Mutant(
+        "quiescence: no message waits for a worker",
+        "fabric/session/delivery.py",
+        "return not (self._unacked or self._feedback or self.forward)",
+        "return not self._unacked",
+        (f"{QUIESCENCE}::test_a_loop_does_not_end_while_a_message_waits_for_a_worker", RUNS),
+    ),
+    Mutant(
+        "quiescence: no worker has a message",
+        "fabric/session/delivery.py",
+        "return not (self._unacked or self._feedback or self.forward)",
+        "return not (self._feedback or self.forward)",
+        (
+            f"{QUIESCENCE}::test_a_loop_does_not_end_while_a_worker_has_a_message",
+            f"{TRANSCRIPT}[loop_drains_while_a_worker_crashes]",
+            RUNS,
+        ),
+    ),
+    Mutant(
+        "quiescence: control counts",
+        "fabric/session/worker_state.py",
+        "return self.delivery.idle and self.control.idle",
+        "return self.delivery.idle",
+        (f"{QUIESCENCE}::test_a_loop_does_not_end_while_a_control_message_is_under_way",),
+    ),
+    Mutant(
+        "quiescence: no barrier of a loop closes before the loop",
+        "fabric/session/drain.py",
+        'if not component.loop and node.kind == "barrier":',
+        'if node.kind == "barrier":',
+        (f"{QUIESCENCE}::test_a_loop_does_not_end_with_a_barrier_on_it_that_cannot_fire",),
+    ),
+    Mutant(
+        "quiescence: a barrier with a partner waiting stays open",
+        "fabric/session/drain.py",
+        "waiting = self._starved(node.id)",
+        "waiting = frozenset(port.name for port in node.inputs)",
+        (f"{QUIESCENCE}::test_what_waits_in_a_barrier_keeps_it_open",),
+    ),
+    Mutant(
+        "sinks stay open until the exit",
+        "fabric/session/session.py",
+        "            self._out.do(*worker.shutdown.output_ended(self._now_s))\n",
+        "            self._out.do(*worker.shutdown.output_ended(self._now_s), Release(worker.name))\n",
+        (f"{TRANSCRIPT}[crash_mid_message]",),
+    ),
+    Mutant(
+        "too many restarts are too many",
+        "fabric/session/supervise.py",
+        "if len(self._crashes) > settings.restarts_max:",
+        "if len(self._crashes) > settings.restarts_max + 1:",
+        (f"{TRANSCRIPT}[too_many_restarts]",),
+    ),
+    Mutant(
+        "a message that kills again and again becomes a dead letter",
+        "fabric/session/delivery.py",
+        "self._deaths = self._deaths + 1 if suspect is self._suspect else 1",
+        "self._deaths = 1",
+        (f"{TRANSCRIPT}[poison]",),
+    ),
+]
+
+
+class Verdict(NamedTuple):
+    """What came of a mutant: why it is not killed, if it is not; and how long that took."""
+
+    mutant: Mutant
+    complaint: str | None
+    took_s: float
+
+
+def pytest_of(directory: Path, tests: tuple[str, ...]) -> str:
+    """Run tests in a copy; return what pytest says of each."""
+    path = os.pathsep.join([str(directory), str(directory / "agents")])
+    arguments = ["-q", "-rA", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments, *tests],
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def copied(directory: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", directory)
+    for folder in COPIED:
+        shutil.copytree(ROOT / folder, directory / folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def complaint_about(mutant: Mutant) -> str | None:
+    """Apply a mutant to a copy and run its tests; return why it is not killed, if it is not."""
+    with tempfile.TemporaryDirectory() as copy:
+        directory = Path(copy)
+        copied(directory)
+        file = directory / mutant.file
+        text = file.read_text(encoding="utf-8")
+        if text.count(mutant.old) != 1:
+            return f"its text stands {text.count(mutant.old)} times in {mutant.file}, not once: {mutant.old!r}"
+        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        try:
+            said = pytest_of(directory, mutant.tests)
+        except subprocess.TimeoutExpired:
+            return None
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+        passing = [test for test in mutant.tests if not any(found.startswith(test) for found in failed)]
+        return f"SURVIVED {', '.join(passing)}" if passing else None
+
+
+def judged(mutant: Mutant) -> Verdict:
+    start = time.perf_counter()
+    return Verdict(mutant, complaint_about(mutant), time.perf_counter() - start)
+
+
+def without_mutant(mutants: list[Mutant]) -> str | None:
+    """The tests have to pass in a copy that nobody broke."""
+    with tempfile.TemporaryDirectory() as copy:
+        directory = Path(copy)
+        copied(directory)
+        tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+        failed = re.findall(r"^(?:FAILED|ERROR) .*", pytest_of(directory, tests), re.MULTILINE)
+        return "\n".join(failed) or None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", default="", help="only mutants with this in their name")
+    parser.add_argument("--jobs", type=int, default=2, help="at a time")
+    options = parser.parse_args()
+    mutants = [mutant for mutant in MUTANTS if options.name in mutant.name]
+    if not mutants:
+        parser.error(f"no mutant has {options.name!r} in its name")
+    broken = without_mutant(mutants)
+    if broken is not None:
+        print(f"these fail without any mutant:\n{broken}")
+        return 1
+    survivors = 0
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for mutant, complaint, took_s in pool.map(judged, mutants):
+            survivors += complaint is not None
+            print(f"{'killed  ' if complaint is None else 'ALIVE   '} {took_s:5.1f} s  {mutant.name}", flush=True)
+            if complaint is not None:
+                print(f"          {complaint}", flush=True)
+    print(f"{len(mutants) - survivors} of {len(mutants)} mutants killed")
+    return min(survivors, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
