@@ -7,8 +7,10 @@
     ├── ProtocolError           somebody broke wire/PROTOCOL.md
     │   ├── LocalProtocolError      we did
     │   └── RemoteProtocolError     the other side of the socket did
+    │       └── ChannelBroken           so that something of it is missing
     ├── WorkerFailed            a worker could not be started, or died
     ├── TransportClosed         the socket was closed by its owner
+    ├── Stranger                somebody connected to a socket who has no business there
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
     ├── UnknownName             no worker or channel of that name
@@ -20,6 +22,7 @@ A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 from __future__ import annotations
 
 __all__ = [
+    "ChannelBroken",
     "ConfigError",
     "FabricError",
     "LocalProtocolError",
@@ -29,6 +32,7 @@ __all__ = [
     "ProgramError",
     "ProtocolError",
     "RemoteProtocolError",
+    "Stranger",
     "TransportClosed",
     "UnknownName",
     "ValueRejected",
@@ -101,6 +105,10 @@ class RemoteProtocolError(ProtocolError):
         self.reason = reason
 
 
+class ChannelBroken(RemoteProtocolError):
+    """What came shows that something else did not, or that the sender does not keep to what delivery rests on."""
+
+
 class WorkerFailed(FabricError):
     """A worker could not be started, was not ready in time, or died. The message ends with its last stderr lines."""
 
@@ -111,6 +119,12 @@ class TransportClosed(FabricError):
     """The socket was closed by its owner while somebody waited on it."""
 
     code = "transport_closed"
+
+
+class Stranger(FabricError):
+    """A second peer connected to a socket that has one. ZeroMQ shares frames out among peers: some are gone."""
+
+    code = "stranger"
 
 
 class OutputClosed(FabricError):

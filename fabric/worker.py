@@ -34,7 +34,7 @@ import trio
 from fabric.builtin_tools import Refused, builtin
 from fabric.errors import ConfigError, FabricError, ValueRejected, sole
 from fabric.transport.liveness import die_with_parent
-from fabric.transport.ports import Receiver, Sender
+from fabric.transport.ports import Receiver, Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.calls import decline
 from fabric.wire.codec import (
@@ -50,7 +50,7 @@ from fabric.wire.codec import (
     read_questions,
     split,
 )
-from fabric.wire.control import BATCHES, ready
+from fabric.wire.control import BATCHES, NUMBERED, ready
 from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, validator
 from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
@@ -120,7 +120,7 @@ async def run_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: C
     def say(message: dict[str, Any]) -> None:
         ctrl_out.send_nowait(encode(Data(name, encode_json(message))))
 
-    ctrl_out.send_nowait(encode(Data(name, ready(BATCHES))))
+    ctrl_out.send_nowait(encode(Data(name, ready(BATCHES, NUMBERED))))
     while True:
         for raw in await ctrl_in.receive():
             match decode(raw):
@@ -355,8 +355,11 @@ class _Answer:
 async def _serve_control(endpoints: dict[str, str], name: str, control: Control) -> None:
     async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
         ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False)
-        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True)
-        await run_control(ctrl_in, ctrl_out, name, control)
+        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
+            await run_control(ctrl_in, ctrl_out, name, control)
+            nursery.cancel_scope.cancel()
 
 
 def _control_thread(endpoints: dict[str, str], name: str, control: Control) -> None:
@@ -376,16 +379,19 @@ async def _serve(spec: WorkerSpec, function: Callable[[Any], Any], endpoints: di
     thread = threading.Thread(target=_control_thread, args=(endpoints, spec.name, control), name="control", daemon=True)
     async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
         source = transport.receiver(endpoints["input"], bind=False)
-        sink = transport.sender(endpoints["output"], bind=True)
+        sink = transport.sender(endpoints["output"], bind=True, watch=True)
         thread.start()  # it announces us: only now, when the data sockets are open
-        try:
-            await run_data(spec, function, source, sink, control)
-        except FunctionFailed as error:
-            failure: FunctionFailed | None = error
-        else:
-            failure = None
-            # Its end proves that the end of our output has arrived.
-            await trio.to_thread.run_sync(thread.join)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
+            try:
+                await run_data(spec, function, source, sink, control)
+            except FunctionFailed as error:
+                failure: FunctionFailed | None = error
+            else:
+                failure = None
+                # Its end proves that the end of our output has arrived.
+                await trio.to_thread.run_sync(thread.join, abandon_on_cancel=True)
+            nursery.cancel_scope.cancel()
     if failure is not None:  # only now: what was answered before has arrived
         raise failure
 

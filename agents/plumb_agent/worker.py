@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fabric.errors import ConfigError, FabricError
-from fabric.transport.ports import Receiver, Sender, Transport
+from fabric.transport.ports import Receiver, Sender, Transport, fail_on_stranger
 from fabric.wire.calls import decline
 from fabric.wire.codec import decode, encode
 from fabric.wire.control import AGENT_READY
@@ -59,7 +59,8 @@ def open_ports(transport: Transport, endpoints: Mapping[str, str]) -> WorkerPort
         if port not in endpoints:
             raise ConfigError(f"a worker on sockets needs PLUMB_ENDPOINT_{port.upper()}")
     readers = {port: transport.receiver(endpoints[port], bind=False) for port in INPUT_PORTS if port in endpoints}
-    writers = {port: transport.sender(endpoints[port], bind=True) for port in OUTPUT_PORTS if port in endpoints}
+    names = [port for port in OUTPUT_PORTS if port in endpoints]
+    writers = {port: transport.sender(endpoints[port], bind=True, watch=True) for port in names}
     return WorkerPorts(**readers, **writers)  # type: ignore[arg-type]  # each name has its own kind
 
 
@@ -138,10 +139,14 @@ async def run_worker(
 
         return read
 
-    sources = [until_error(read_input), until_error(read_control)]
+    def watch(sender: Sender, port: str) -> Callable[[Driver], Any]:
+        return until_error(lambda _: fail_on_stranger(sender, spec.name, port))
+
+    watches = [watch(sender, port) for port, sender in outlet.senders.items()]
+    sources = [until_error(read_input), until_error(read_control), *watches]
     status = await drive(conversation, provider, sources, outlet, logger or stderr_logger(debug=False), clock)
     if status == 0:
-        for sender in outlet.senders:
+        for sender in outlet.senders.values():
             await sender.wait_sent()
     return status
 
@@ -155,8 +160,9 @@ class _SocketOutlet:
         self._new_id = new_id
         self._outputs = 0
         self._events = 0
-        rest = (ports.ctrl_out, ports.telemetry, ports.tool_req)
-        self.senders = [ports.output, *(sender for sender in rest if sender is not None)]
+        rest = {"ctrl_out": ports.ctrl_out, "telemetry": ports.telemetry, "tool_req": ports.tool_req}
+        opened = {port: sender for port, sender in rest.items() if sender is not None}
+        self.senders: dict[str, Sender] = {"data_out": ports.output, **opened}
 
     def announce(self) -> None:
         if self._ports.ctrl_out is not None:
@@ -194,8 +200,9 @@ class _SocketOutlet:
         self._ports.output.send_nowait(encode(Eof(self._topic)))
 
     def end_rest(self) -> None:
-        for sender in self.senders[1:]:
-            sender.send_nowait(encode(Eof(self._topic)))
+        for sender in self.senders.values():
+            if sender is not self._ports.output:
+                sender.send_nowait(encode(Eof(self._topic)))
 
     def _caused_by(self, origin: Provenance | None, seq: int) -> Provenance:
         """Return the provenance of a message that this input caused; of one that no input caused, a new trace."""

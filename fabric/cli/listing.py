@@ -29,6 +29,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
         still_s: how long it has neither taken a message nor given a sign of life.
         waits_on: where its next message has to come from.
         memory_bytes: resident.
+        rejected: frames from it that were refused, by reason.
     """
 
     worker: str
@@ -46,6 +47,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
     still_s: float | None = None
     waits_on: tuple[str, ...] = ()
     memory_bytes: int | None = None
+    rejected: dict[str, int] | None = None
 
 
 class ServiceRow(msgspec.Struct, frozen=True):
@@ -85,7 +87,11 @@ def describe(
     outcome = record.outcome
     state: ServiceState = (status.phase if status else record.phase) if alive else "ended" if outcome else "killed"
     live = {worker.name: worker for worker in status.workers} if status else {}
-    workers = tuple(_worker(worker, live.get(worker.name), state, memory, now) for worker in record.workers)
+    rejected = status.rejected if status else {}
+    workers = tuple(
+        _worker(worker, live.get(worker.name), state, memory, now, rejected.get(worker.name, {}))
+        for worker in record.workers
+    )
     return ServiceRow(
         project=record.project,
         spec=record.spec,
@@ -103,7 +109,12 @@ def describe(
 
 
 def _worker(
-    record: WorkerRecord, live: WorkerStatus | None, of: ServiceState, memory: Mapping[str, int | None], now: float
+    record: WorkerRecord,
+    live: WorkerStatus | None,
+    of: ServiceState,
+    memory: Mapping[str, int | None],
+    now: float,
+    rejected: dict[str, int],
 ) -> WorkerRow:
     lives = record.name in memory
     state: WorkerState = record.state
@@ -124,6 +135,7 @@ def _worker(
             unacknowledged=live.unacknowledged,
             still_s=round(live.still_s, 3),
             waits_on=live.waits_on,
+            rejected=rejected,
         )
     return msgspec.structs.replace(row, exit_status=record.exit_status)
 

@@ -71,11 +71,12 @@ def print_error(message: str, code: str, fields: Mapping[str, object] | None = N
 
 
 def print_losses(losses: LossReport) -> None:
-    """Write the loss report, if anything was lost, dead-lettered, left without a partner or cut short."""
+    """Write the loss report, if anything was lost, dead-lettered, left without a partner, cut short or refused."""
     if losses != LossReport():
         told = to_plain(losses)
-        if not losses.unfinished:  # few programs have protocols
-            del told["unfinished"]
+        for name in ("unfinished", "rejected"):  # few programs have protocols, and few workers send what is refused
+            if not told[name]:
+                del told[name]
         print_line(encode_json(told).decode())
 
 

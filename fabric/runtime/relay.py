@@ -21,8 +21,15 @@ from fabric.wire.spec import INPUT_PORTS
 Arrive: TypeAlias = Callable[[str, list[bytes]], None]
 """Called with a port and the frames that came on it."""
 
+WIRE_NAMES = {"input": "data_in", "ctrl_in": "ctrl_in", "tool_resp": "tool_resp"}
+"""Of the ports that we bind, as PROTOCOL.md says."""
+
+FLOOD_FRAMES = 4_096
+"""Frames of a worker of others that wait in our memory, on each port: it may send faster than we refuse. Without a
+limit 400,000 of a kilobyte took 420 MiB. Ours send what they were asked for."""
+
 EXIT_SETTLE_S = 1.0
-"""How long after a worker's exit we wait for what it had sent and is still in transit."""
+"""How long after a worker's exit we wait for what it had sent and is still in transit, as long as nothing comes."""
 
 
 FAILED_SETTLE_S = 0.05
@@ -60,13 +67,15 @@ class SocketRelay:
         self._senders: dict[str, Sender] = {}
         self._receivers: dict[str, Receiver] = {}
         self._ended: dict[str, trio.Event] = {"output": trio.Event()}
+        self._arrived = 0
         self._arrive = arrive
         self._addresses = [address.bind for address in plan.endpoints.values()]
         for port, address in plan.endpoints.items():
             if port in INPUT_PORTS:
-                self._senders[port] = transport.sender(address.bind, bind=True)
+                self._senders[port] = transport.sender(address.bind, bind=True, watch=True)
             else:
-                self._receivers[port] = transport.receiver(address.connect, bind=False)
+                frames_max = 0 if plan.ours else FLOOD_FRAMES
+                self._receivers[port] = transport.receiver(address.connect, bind=False, frames_max=frames_max)
         for port, receiver in self._receivers.items():
             nursery.start_soon(self._pull, port, receiver)
 
@@ -79,9 +88,12 @@ class SocketRelay:
             while True:
                 frames = await receiver.receive()
                 self._ended.setdefault(port, trio.Event())
+                self._arrived += len(frames)
                 self._arrive(port, frames)
                 if is_eof(frames[-1]):
                     self._ended[port].set()
+                elif self._ended[port].is_set():  # that was none
+                    self._ended[port] = trio.Event()
         except TransportClosed:
             return
 
@@ -90,21 +102,41 @@ class SocketRelay:
         async with trio.open_nursery() as nursery:
             if not self._ours:  # ours refuse to send what would break the channel, and never close it before their end
                 nursery.start_soon(self._watch, worker)
+            for port, sender in self._senders.items():
+                nursery.start_soon(self._guard, port, sender, worker)
             status = await worker.wait()
             nursery.cancel_scope.cancel()
-        with trio.move_on_after(EXIT_SETTLE_S if status == 0 else FAILED_SETTLE_S):
-            for ended in tuple(self._ended.values()):
-                await ended.wait()
+        await self._settle(EXIT_SETTLE_S if status == 0 else FAILED_SETTLE_S)
         return status
+
+    async def _settle(self, still_s: float) -> None:
+        """Wait for the ends of the ports, or until nothing has come for so long: much may lie in our queues."""
+        while not all(ended.is_set() for ended in self._ended.values()):
+            arrived = self._arrived
+            with trio.move_on_after(still_s):
+                for ended in tuple(self._ended.values()):
+                    await ended.wait()
+            if arrived == self._arrived:
+                return
 
     async def _watch(self, worker: Worker) -> None:
         """End a worker that lives on without its output: nothing that it says could reach us."""
         await self._receivers["output"].wait_broken()
         await trio.sleep(EXIT_SETTLE_S)  # its end of the output, and its exit, are in transit usually
         if not self._ended["output"].is_set():
-            self.complaint = (
-                f"its data_out broke off: it sent a frame of more than {FRAME_BYTES_MAX} bytes, or closed its socket"
+            self._complain(
+                worker,
+                f"its data_out broke off: it sent a frame of more than {FRAME_BYTES_MAX} bytes, or closed its socket",
             )
+
+    async def _guard(self, port: str, sender: Sender, worker: Worker) -> None:
+        """End a worker on whose input somebody else is: he takes every second message."""
+        await sender.wait_stranger()
+        self._complain(worker, f"a stranger connected to its {WIRE_NAMES[port]}, and may have taken messages")
+
+    def _complain(self, worker: Worker, complaint: str) -> None:
+        if self.complaint is None:
+            self.complaint = complaint
             worker.signal("KILL")
 
     def close(self) -> None:
@@ -123,7 +155,7 @@ class LineRelay:
 
     def __init__(self, plan: WorkerPlan, arrive: Arrive) -> None:
         self.complaint: str | None = None
-        self._bridge = LineBridge(plan.name, echoes=plan.markers)
+        self._bridge = LineBridge(plan.name, echoes=plan.markers, calls=bool(plan.tools))
         self._arrive = arrive
         self._lines, self._lines_to_write = trio.open_memory_channel[bytes](float("inf"))  # bounded by the window
 

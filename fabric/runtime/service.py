@@ -362,6 +362,7 @@ class Service:
             unpaired=snapshot.unpaired,
             called=snapshot.called,
             calls_failed=snapshot.calls_failed,
+            rejected=snapshot.rejected,
             channels={name: sum(snapshot.arrived[sink] for sink in sinks) for name, sinks in self._channels.items()},
             ports={f"{end.node}.{end.port}": count for end, count in flows(self._plan, snapshot).items()},
         )

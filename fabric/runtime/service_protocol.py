@@ -74,6 +74,7 @@ class Status(msgspec.Struct, frozen=True):
         barriers: messages that wait in each slot, by barrier and port.
         lost, dead_lettered, unpaired: as in the loss report, so far.
         called, calls_failed: calls of tools so far, and those that were answered with an error.
+        rejected: frames that were refused, by worker and reason.
         channels: messages that came through each channel, by its name as in :mod:`fabric.plan.channels`.
         ports: messages that left each output port of the graph, by ``node.port``, where that can be told.
     """
@@ -88,6 +89,7 @@ class Status(msgspec.Struct, frozen=True):
     unpaired: int = 0
     called: int = 0
     calls_failed: int = 0
+    rejected: dict[str, dict[str, int]] = {}
     channels: dict[str, int] = {}
     ports: dict[str, int] = {}
 

@@ -19,7 +19,8 @@ from collections import deque
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from fabric.errors import RemoteProtocolError
-from fabric.session.delivery import Message
+from fabric.session.delivery import Message, number_in
+from fabric.session.failure import name_of, quoted
 from fabric.wire.codec import encode
 from fabric.wire.control import REPLIES_LATE, kind_of, read_object, replies_to
 from fabric.wire.frame import Data, Marker, Provenance
@@ -199,10 +200,11 @@ class ControlEdge:
         Raises:
             RemoteProtocolError: it was never sent, or is back already.
         """
-        number = marker.removeprefix(self._prefix)
-        if not (number.isdecimal() and number.isascii() and self._returned < int(number) <= self._sent):
-            raise RemoteProtocolError("marker", f"{self._worker!r} returned the control marker {marker!r} unasked")
-        self._returned = int(number)
+        number = number_in(marker, self._prefix)
+        if not self._returned < number <= self._sent:
+            text = f"{name_of(self._worker)} returned the control marker {quoted(marker)}, which is not on its way"
+            raise RemoteProtocolError("marker", text)
+        self._returned = number
         kept: deque[_Request] = deque()
         unanswered = []
         for request in self._asked:

@@ -14,12 +14,14 @@ completion by the parents of an output. A message with no output would never com
 
 from __future__ import annotations
 
-__all__ = ["Delivery", "Held", "Message", "Trace", "Unacked"]
+__all__ = ["Delivery", "Held", "Message", "Trace", "Unacked", "number_in"]
 
 from collections import deque
 from typing import TypeAlias
 
-from fabric.errors import RemoteProtocolError
+from fabric.errors import ChannelBroken, RemoteProtocolError
+from fabric.session.failure import name_of, quoted
+from fabric.session.numbering import Numbering
 from fabric.session.snapshot import Counts
 from fabric.wire.codec import BATCH_START, encode, payload_of, read_answers
 from fabric.wire.frame import Eof, Marker
@@ -30,6 +32,9 @@ OUTPUTS_PER_INPUT_MAX = 10_000
 OUTPUT_BYTES_PER_INPUT_MAX = 64 * 1024 * 1024
 """Bytes held back for one message."""
 
+
+SHORT_WAY_BYTES_MAX = 1024 * 1024
+"""A larger batch is taken the long way, where its frames are counted first: that many bytes hold 20,000 outputs."""
 
 BATCH_WINDOW_FACTOR = 4
 """How much wider the window of a worker is that reads batches. With 64 small messages on the way, half of the time goes
@@ -90,6 +95,13 @@ Held: TypeAlias = tuple[str, bytes, bytes | None]
 """An output that waits for its input's marker: the port it came from, its JSON text and, if traced, its span id."""
 
 
+def number_in(marker: str, prefix: str) -> int:
+    """Return the number behind the prefix of a marker that has it; 0 if what is there is none as we write them."""
+    text = marker[len(prefix) :]
+    written = text.isascii() and text.isdecimal() and text[0] != "0" and len(text) < len(str(1 << 64))
+    return int(text) if written else 0
+
+
 class Unacked:
     """A message that the worker has.
 
@@ -123,6 +135,7 @@ class Delivery:
     Attributes:
         queue: messages that wait. Who appends one counts its bytes.
         size_bytes: of the messages that wait.
+        numbering: of what the worker sends.
     """
 
     def __init__(self, worker: str, incarnation: int, window: int) -> None:
@@ -155,6 +168,8 @@ class Delivery:
         self._seq = 0
         self._committed = 0
         self._marked: dict[str, int] = {"output": 0}
+        self._seen: dict[str, int] = {}
+        self.numbering = Numbering(self.worker)
         self.may_send = False
         return again
 
@@ -240,28 +255,31 @@ class Delivery:
         Raises:
             RemoteProtocolError: no message is with the worker.
         """
-        position = self._marked[port] - self._committed
-        if position >= len(self._unacked):
-            raise RemoteProtocolError(
-                "unasked", f"worker '{self.worker}' sent an output on {port} with no input in flight"
-            )
-        unacked = self._unacked[position]
+        if not self.has_cause(port):
+            text = f"{name_of(self.worker)} sent an output on {port} with no input in flight"
+            raise RemoteProtocolError("unasked", text)
+        unacked = self._unacked[self._marked[port] - self._committed]
         unacked.answered |= port == "output"
         return unacked
+
+    def has_cause(self, port: str) -> bool:
+        """Whether the port marks, and something that comes on it now is an outcome of a message."""
+        return port in self._marked and self._marked[port] - self._committed < len(self._unacked)
 
     def hold(self, port: str, payload: bytes, span_id: bytes | None) -> None:
         """Keep an output until its message is committed.
 
         Raises:
-            RemoteProtocolError: no message is with the worker, or it answered with more than may be held.
+            RemoteProtocolError: no message is with the worker.
+            ChannelBroken: it answered with more than may be held.
         """
         unacked = self.cause(port)
         unacked.outputs.append((port, payload, span_id))
         unacked.size_bytes += len(payload)
         if len(unacked.outputs) > OUTPUTS_PER_INPUT_MAX or unacked.size_bytes > OUTPUT_BYTES_PER_INPUT_MAX:
-            raise RemoteProtocolError(
+            raise ChannelBroken(
                 "outputs",
-                f"worker '{self.worker}' answered one message with {len(unacked.outputs)} outputs,"
+                f"{name_of(self.worker)} answered one message with {len(unacked.outputs)} outputs,"
                 f" {unacked.size_bytes} bytes; at most {OUTPUTS_PER_INPUT_MAX} and {OUTPUT_BYTES_PER_INPUT_MAX}",
             )
 
@@ -273,10 +291,14 @@ class Delivery:
         way, at a fraction of the price, for a worker that marks one port.
         """
         unacked = self._unacked
-        if len(self._marked) > 1 or not unacked or unacked[0].size_bytes + len(batch) > OUTPUT_BYTES_PER_INPUT_MAX:
+        if len(self._marked) > 1 or not unacked or len(batch) > SHORT_WAY_BYTES_MAX:
             return [], BATCH_START
-        groups, behind = read_answers(batch, "output", [one.marker for one in unacked])
+        if unacked[0].size_bytes + len(batch) > OUTPUT_BYTES_PER_INPUT_MAX:
+            return [], BATCH_START
+        groups, behind, first, last = read_answers(batch, "output", [one.marker for one in unacked])
         if len(unacked[0].outputs) + max(map(len, groups), default=0) > OUTPUTS_PER_INPUT_MAX:
+            return [], BATCH_START
+        if not self.numbering.take_all("output", first, last, sum(map(len, groups))):
             return [], BATCH_START
         committed = []
         for group in groups:
@@ -291,21 +313,36 @@ class Delivery:
         """Take note of a marker's return; return the messages that are thereby committed, in order.
 
         Raises:
-            RemoteProtocolError: it is not the next one on this port.
+            RemoteProtocolError: it is not on its way: it was never sent, or has been returned.
+            ChannelBroken: one that was sent before it is not back on this port.
         """
-        expected = self._marked[port] + 1
-        if expected > self._seq or marker != self.marker(expected):
-            raise RemoteProtocolError(
-                "marker",
-                f"worker '{self.worker}' returned marker {marker!r} on {port}; expected {self.marker(expected)!r}",
+        if port not in self._marked:  # it says nothing there; yet who makes markers up is to be known
+            self._seen[port] = self._on_its_way(port, marker, self._seen.get(port, 0))
+            return []
+        before = self._marked[port]
+        number = self._on_its_way(port, marker, before)
+        if number > before + 1:
+            text = (
+                f"{name_of(self.worker)} returned marker {quoted(marker)} on {port} before {self.marker(before + 1)!r}"
             )
-        self._marked[port] = expected
+            raise ChannelBroken("order", text)
+        self._marked[port] = number
         committed = []
         # Markers of the other ports may come behind the end of the output, which has settled everything.
         while self._unacked and self._committed < min(self._marked.values()):
             self._committed += 1
             committed.append(self._unacked.popleft())
         return committed
+
+    def _on_its_way(self, port: str, marker: str, before: int) -> int:
+        """Return the number of a marker that was sent and is not back, with all up to ``before`` being so."""
+        if before < self._seq and marker == self.marker(before + 1):
+            return before + 1
+        number = number_in(marker, self._prefix) if self.owns(marker) else 0
+        if not before < number <= self._seq:
+            text = f"{name_of(self.worker)} returned marker {quoted(marker)} on {port}, which is not on its way"
+            raise RemoteProtocolError("marker", text)
+        return number
 
     def crashed(self, span_id: bytes = b"") -> tuple[Message | None, int]:
         """The process is gone. Return the message that it died of, as far as can be told, and how many died with it.

@@ -397,12 +397,14 @@ class LossReport(msgspec.Struct, frozen=True):
         dead_lettered: messages for a worker that had ended.
         unpaired: messages left in a barrier without a partner.
         unfinished: conversations on session wires that the end has cut short: what was to be said next, in words.
+        rejected: frames from workers that were refused, by reason. Those that may have been messages are lost, too.
     """
 
     lost: int = 0
     dead_lettered: int = 0
     unpaired: int = 0
     unfinished: tuple[str, ...] = ()
+    rejected: dict[str, int] = {}
 
 
 class Finish(msgspec.Struct, frozen=True):

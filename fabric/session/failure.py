@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["STDERR_LINES_KEPT", "Failure", "LastWords", "describe_exit", "last_words", "name_of"]
+__all__ = ["STDERR_LINES_KEPT", "Failure", "LastWords", "describe_exit", "last_words", "name_of", "quoted"]
 
 from typing import NamedTuple
 
@@ -49,6 +49,15 @@ def describe_exit(worker: str, status: int, stderr: tuple[str, ...], *, before: 
 def name_of(worker: str) -> str:
     """Name a worker in a message."""
     return f"worker '{worker}'"
+
+
+QUOTED_MAX = 60
+"""Characters that a message shows of what somebody made up: it may have millions."""
+
+
+def quoted(text: str) -> str:
+    """Quote what a worker sent, or how it begins."""
+    return repr(text if len(text) <= QUOTED_MAX else text[: QUOTED_MAX - 1] + "…")
 
 
 class LastWords(NamedTuple):

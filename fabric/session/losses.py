@@ -1,16 +1,37 @@
-"""What did not come out, counted as it happens."""
+"""What did not come out, and what workers sent that was refused; counted as it happens."""
 
 from __future__ import annotations
 
-__all__ = ["Losses"]
+__all__ = ["REASONS", "Losses"]
 
 from collections import Counter
 
 from fabric.errors import RemoteProtocolError
 from fabric.session.events import LossReport, Note
 
-MALFORMED_NOTE_S = 1.0
-"""Malformed frames of one worker and reason are logged once in so many seconds; each is counted."""
+REJECTED_NOTE_S = 1.0
+"""Refused frames of one worker and reason are logged once in so many seconds; each is counted."""
+
+REASONS = frozenset(
+    {
+        "short",
+        "topic",
+        "oversize",
+        "marker_id",
+        "batch",
+        "unasked",
+        "decline",
+        "replayed",
+        "after_eof",
+        "port",
+        "unannounced",
+        "announced",
+        "lifecycle",
+        "marker",
+    }
+)
+"""Why a frame from a worker is refused. No other word is counted by, so that a worker cannot fill the memory with them.
+The table in PROTOCOL.md §10 says what each one means."""
 
 
 class Losses:
@@ -18,20 +39,41 @@ class Losses:
 
     def __init__(self) -> None:
         self.lost = self.dead_lettered = self.unpaired = 0
-        self._malformed: Counter[tuple[str, str]] = Counter()
+        self._rejected: Counter[tuple[str, str]] = Counter()
         self._noted_s: dict[tuple[str, str], float] = {}
 
-    def malformed(self, worker: str, error: RemoteProtocolError, now_s: float) -> list[Note]:
-        """Count a frame that is none as lost; it may have been a message. Return what is to be logged of it."""
-        self.lost += 1
+    def reject(self, worker: str, error: RemoteProtocolError, now_s: float, *, lost: bool) -> list[Note]:
+        """Count a frame that is refused; return what is to be logged of it.
+
+        Args:
+            worker: that sent it.
+            error: why.
+            now_s: by the session's clock.
+            lost: whether it may have been a message.
+        """
+        assert error.reason in REASONS, error.reason
+        self.lost += lost
         key = worker, error.reason
-        self._malformed[key] += 1
-        if now_s - self._noted_s.get(key, float("-inf")) < MALFORMED_NOTE_S:
+        self._rejected[key] += 1
+        if now_s - self._noted_s.get(key, float("-inf")) < REJECTED_NOTE_S:
             return []
         self._noted_s[key] = now_s
-        fields = {"worker": worker, "reason": error.reason, "count": self._malformed[key], "detail": str(error)}
-        return [Note("error", "message.rejected", fields)]
+        fields = {"worker": worker, "reason": error.reason, "count": self._rejected[key], "detail": str(error)}
+        return [Note("error" if lost else "warning", "frame.rejected", fields)]
+
+    @property
+    def rejected(self) -> dict[str, dict[str, int]]:
+        """How many frames were refused, by worker and reason."""
+        counts: dict[str, dict[str, int]] = {}
+        for (worker, reason), count in self._rejected.items():
+            counts.setdefault(worker, {})[reason] = count
+        return counts
 
     def report(self, left: int, unfinished: tuple[str, ...]) -> LossReport:
         """Return the report of a session that ends with so many messages in the graph, and these conversations."""
-        return LossReport(self.lost + left, self.dead_lettered, self.unpaired, unfinished)
+        reasons: Counter[str] = Counter()
+        for (_, reason), count in self._rejected.items():
+            reasons[reason] += count
+        return LossReport(
+            self.lost + left, self.dead_lettered, self.unpaired, unfinished, dict(sorted(reasons.items()))
+        )

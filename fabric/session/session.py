@@ -17,7 +17,7 @@ import random
 
 import msgspec
 
-from fabric.errors import RemoteProtocolError
+from fabric.errors import ChannelBroken, RemoteProtocolError, Stranger
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
 from fabric.session.calls import Calls
@@ -52,17 +52,16 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
-from fabric.session.failure import Failure, LastWords, name_of
+from fabric.session.failure import Failure, LastWords, name_of, quoted
 from fabric.session.outbox import Outbox
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
-from fabric.session.startup import PROBE
 from fabric.session.traffic import Traffic
 from fabric.session.worker_state import WorkerState, workers_of
 from fabric.wire.calls import reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
-from fabric.wire.control import kind_of, parse_ready, paused_by
+from fabric.wire.control import Ready, kind_of, parse_ready, paused_by
 from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.lifecycle import State, Step
 
@@ -343,33 +342,39 @@ class Session:
     # --- what workers say ---
 
     def _frames(self, worker: WorkerState, port: str, raws: list[bytes]) -> None:
-        worker.shutdown.moved(self._now_s)
-        worker.silence.told = False
         for raw in raws:
             if self._failure is not None or worker.fault is not None:
                 return
-            start = BATCH_START
-            if port == "output" and is_batch(raw) and worker.takes_short_way:
+            start, batch = BATCH_START, is_batch(raw)
+            if batch and port == "output" and worker.takes_short_way:
                 committed, start = worker.delivery.collect(raw)
-                worker.answered |= bool(committed)
-                self._traffic.pass_on_all(worker, committed)
+                if committed:
+                    worker.answered = True
+                    self._moved(worker)
+                    self._traffic.pass_on_all(worker, committed)
             try:
                 parts = split(raw, start)
             except RemoteProtocolError as error:
-                self._malformed_frame(worker, error)
+                self._reject(worker, error, lost=True)
                 continue
             for part in parts:
                 if worker.state is State.EXITED or self._failure is not None or worker.fault is not None:
                     return
-                self._frame(worker, port, part)
+                self._frame(worker, port, part, in_batch=batch)
 
-    def _frame(self, worker: WorkerState, port: str, raw: bytes) -> None:
+    def _frame(self, worker: WorkerState, port: str, raw: bytes, *, in_batch: bool) -> None:
+        """Take a frame. One that cannot be right is refused; one that shows that others are missing is a fault.
+
+        Only what is taken is a sign of life: rubbish does not put off a worker's end.
+        """
         try:
             frame = decode(raw)
         except RemoteProtocolError as error:
-            self._malformed_frame(worker, error)
+            self._reject(worker, error, lost=True)
             return
         try:
+            if port in worker.ended_ports:
+                raise RemoteProtocolError("after_eof", f"{name_of(worker.name)} sent a frame behind its end of {port}")
             match frame:
                 case Data():
                     self._data(worker, port, frame)
@@ -378,9 +383,18 @@ class Session:
                 case Decline(_, payload):
                     self._declined(worker, port, payload)
                 case Eof():
-                    self._port_ended(worker, port)
-        except RemoteProtocolError as error:
+                    self._port_ended(worker, port, in_batch=in_batch)
+        except ChannelBroken as error:
             self._at_fault(worker, Failure(1, "protocol_violation", str(error)))
+        except RemoteProtocolError as error:
+            self._reject(worker, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
+        else:
+            self._moved(worker)
+
+    def _moved(self, worker: WorkerState) -> None:
+        """The worker gave a sign of life."""
+        worker.shutdown.moved(self._now_s)
+        worker.silence.told = False
 
     def _at_fault(self, worker: WorkerState, failure: Failure) -> None:
         """This process of a worker cannot be trusted any more: what it had goes to another. Its first fault is told."""
@@ -389,36 +403,50 @@ class Session:
             self._out.note("error", "worker.at_fault", worker=worker.name, code=failure.code, detail=failure.message)
             self._out.do(*worker.shutdown.kill())
 
-    def _malformed_frame(self, worker: WorkerState, error: RemoteProtocolError) -> None:
-        self._out.do(*self._traffic.losses.malformed(worker.name, error, self._now_s))
+    def _reject(self, worker: WorkerState, error: RemoteProtocolError, *, lost: bool) -> None:
+        """Go on without a frame; it is counted by its reason, and as lost if it may have been a message."""
+        self._out.do(*self._traffic.losses.reject(worker.name, error, self._now_s, lost=lost))
 
     def _data(self, worker: WorkerState, port: str, frame: Data) -> None:
         name, delivery = worker.name, worker.delivery
-        span = frame.provenance.span_id if frame.provenance else None
+        span = None
+        if frame.provenance is not None:
+            span = frame.provenance.span_id
+            delivery.numbering.take(port, frame.provenance.seq)
         match port:
             case "output":
+                cause = delivery.cause(port)
                 worker.life.advance(Step.OUTPUT)
                 worker.answered = True
                 if worker.plan.release_early:
-                    self._traffic.pass_on(worker, delivery.cause(port).message, port, frame.payload, span)
+                    self._traffic.pass_on(worker, cause.message, port, frame.payload, span)
                 else:
                     delivery.hold(port, frame.payload, span)
                 if worker.plan.compat:
-                    self._commit(worker, port, delivery.marker(delivery.cause(port).seq))
-            case "ctrl_out" if worker.state is State.LAUNCHED:
-                self._announced(worker, frame.payload)
+                    self._commit(worker, port, delivery.marker(cause.seq))
             case "ctrl_out":
-                self._replied(worker, frame.payload, span)
+                self._said(worker, frame.payload, span)
             case "telemetry":
                 self._out.note("debug", "worker.telemetry", worker=name, telemetry=frame.payload)
-                if port in worker.wired and delivery.marks(port) and delivery.oldest is not None:
+                if port in worker.wired and delivery.has_cause(port):
                     delivery.hold(port, frame.payload, span)
                 elif port in worker.ways:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
             case "tool_req" if worker.plan.tools:
                 self._call(worker, frame.payload)
             case _:
-                raise RemoteProtocolError("port", f"{name_of(name)} sent a message on {port}, which is not open")
+                text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
+                raise RemoteProtocolError("port", text)
+
+    def _said(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
+        """A message came on ctrl_out: the announcement, later a reply to control."""
+        ready = parse_ready(payload)
+        if worker.state is State.LAUNCHED:
+            self._announced(worker, ready)
+            return
+        if ready is not None:
+            raise RemoteProtocolError("announced", f"{name_of(worker.name)} announced itself again")
+        self._replied(worker, payload, span)
 
     def _call(self, worker: WorkerState, payload: bytes) -> None:
         """A worker calls a tool. Calls are served until it has ended its output."""
@@ -429,13 +457,14 @@ class Session:
 
     def _declined(self, worker: WorkerState, port: str, payload: bytes) -> None:
         if port != "output" or not worker.plan.spec.part_of:
-            raise RemoteProtocolError("decline", f"{name_of(worker.name)} declined on {port}, and is part of no tool")
+            text = f"{name_of(worker.name)} declined on {quoted(port)}, and is part of no tool"
+            raise RemoteProtocolError("decline", text)
+        cause = worker.delivery.cause(port)
         worker.life.advance(Step.OUTPUT)
         worker.answered = True
-        message = worker.delivery.cause(port).message
-        self._traffic.declined(worker, message, reason_of(payload))
+        self._traffic.declined(worker, cause.message, reason_of(payload))
         if worker.plan.compat:
-            self._commit(worker, port, worker.delivery.marker(worker.delivery.cause(port).seq))
+            self._commit(worker, port, worker.delivery.marker(cause.seq))
 
     def _replied(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
         """The worker says something on ctrl_out: to the graph, to an operator, or to the session itself."""
@@ -458,23 +487,23 @@ class Session:
             case int(ticket) if reply.complete:
                 self._out.do(Answered(ticket, reply=reply.payload))
 
-    def _announced(self, worker: WorkerState, payload: bytes) -> None:
-        ready = parse_ready(payload)
+    def _announced(self, worker: WorkerState, ready: Ready | None) -> None:
         if ready is None:
-            raise RemoteProtocolError("ready", f"{name_of(worker.name)}: the first message on ctrl_out is not ready")
+            text = f"{name_of(worker.name)} sent a message on ctrl_out before it said that it is ready"
+            raise RemoteProtocolError("unannounced", text)
         worker.announced(ready)
         self._out.do(*worker.startup.announced())
         if worker.state is State.RUNNING:
             self._restore(worker)
 
     def _marker(self, worker: WorkerState, port: str, marker: str) -> None:
-        if marker.startswith(PROBE):
-            if port == "output" and marker == worker.startup.marker:
+        if worker.plan.compat:
+            raise RemoteProtocolError("marker", f"{name_of(worker.name)} sent a marker, and says that it does not")
+        if worker.startup.awaits(marker) and port not in worker.probed_ports:
+            worker.probed_ports.add(port)
+            if port == "output":
                 worker.startup.probed()
                 self._restore(worker)
-        elif worker.delivery.owns(marker):
-            if worker.delivery.marks(port):
-                self._commit(worker, port, marker)
         elif port == "ctrl_out" and worker.control.owns(marker):
             unanswered = worker.control.returned(marker, busy=worker.delivery.oldest is not None)
             for ticket in unanswered:
@@ -482,14 +511,17 @@ class Session:
             self._traffic.look_at(worker)
             self._traffic.feed(worker)  # it may have waited for what this was about
         else:
-            self._out.note("warning", "marker.dropped", worker=worker.name, port=port, marker=marker)
+            self._commit(worker, port, marker)
 
     def _commit(self, worker: WorkerState, port: str, marker: str) -> None:
         """Pass on what the worker made of the messages whose markers are back."""
+        committed = worker.delivery.returned(port, marker)
         worker.answered = True
-        self._traffic.pass_on_all(worker, worker.delivery.returned(port, marker))
+        self._traffic.pass_on_all(worker, committed)
 
-    def _port_ended(self, worker: WorkerState, port: str) -> None:
+    def _port_ended(self, worker: WorkerState, port: str, *, in_batch: bool) -> None:
+        if in_batch:
+            raise RemoteProtocolError("batch", f"{name_of(worker.name)} sent an end of {port} inside of a batch")
         if port == "output":
             early = worker.state is State.RUNNING
             worker.life.advance(Step.EOF_OUT)
@@ -500,6 +532,7 @@ class Session:
                 self._out.do(Send(worker.name, "tool_resp", encode(Eof("fabric"))))
             self._out.do(*worker.shutdown.output_ended(self._now_s))
             self._out.note("debug", "channel.eof", worker=worker.name, port=port)
+        worker.ended_ports.add(port)
         if not worker.steering.stopping:  # it comes back, or its exit ends the port
             if port == "tool_req":
                 self._calls.ended(worker.name)
@@ -579,7 +612,8 @@ class Session:
     def _crashed(self, worker: WorkerState, failure: Failure, words: LastWords, event: Exited) -> None:
         """Start it again, if it does not crash too often; what it had not acknowledged goes to the next process."""
         message, deaths = worker.delivery.crashed(words.span_id)
-        told = event.status == TOLD and bool(words.code)  # it knows why, and that it would be so again
+        by_message = bool(words.code) and words.code != Stranger.code
+        told = event.status == TOLD and by_message  # it knows why, and that it would be so again
         if told and self._settings.refusal_ends and not worker.plan.spec.part_of:
             self._fail(failure)
             return

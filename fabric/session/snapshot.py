@@ -72,6 +72,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
         calls: workers that wait for a tool, and the tool.
         called, calls_failed: calls of tools so far, and those that were answered with an error.
+        rejected: frames that were refused, by worker and reason.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -86,6 +87,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     calls: tuple[tuple[str, str], ...] = ()
     called: int = 0
     calls_failed: int = 0
+    rejected: dict[str, dict[str, int]] = {}
 
 
 def activity(state: State, *, idle: bool) -> Activity:

@@ -11,14 +11,12 @@ its data_in has connected: sending waits in the transport until it has.
 
 from __future__ import annotations
 
-__all__ = ["PROBE", "Startup"]
+__all__ = ["Startup"]
 
 from fabric.session.events import Command, Launch, Send, SetTimer
 from fabric.wire.codec import encode
 from fabric.wire.frame import Marker
 from fabric.wire.lifecycle import Life, State, Step
-
-PROBE = "probe/"
 
 
 class Startup:
@@ -32,7 +30,7 @@ class Startup:
     """
 
     def __init__(self, life: Life, incarnation: int, ready_timeout_s: float, *, probe: bool = True) -> None:
-        self.marker = f"{PROBE}{life.worker}/{incarnation}"
+        self.marker = f"probe/{life.worker}/{incarnation}"
         self._life = life
         self._worker = life.worker
         self._timeout_s = ready_timeout_s
@@ -50,6 +48,10 @@ class Startup:
             self._life.advance(Step.PROBE)
             return []
         return [Send(self._worker, "input", encode(Marker("fabric", self.marker)))]
+
+    def awaits(self, marker: str) -> bool:
+        """Whether a marker is the probe, and was sent."""
+        return marker == self.marker and self._probe and self._life.state is not State.LAUNCHED
 
     def probed(self) -> None:
         """The probe came back on ``output``. Raises RemoteProtocolError if it was not on its way."""

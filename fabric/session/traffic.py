@@ -188,6 +188,7 @@ class Traffic:
             calls=self._calls.under_way,
             called=self._calls.made,
             calls_failed=self._calls.failed,
+            rejected=self.losses.rejected,
         )
 
     def loss_report(self) -> LossReport:

@@ -23,7 +23,7 @@ from fabric.session.startup import Startup
 from fabric.session.steering import Steering
 from fabric.session.supervise import Supervisor
 from fabric.wire.codec import encode, encode_batch, encode_traced, join
-from fabric.wire.control import BATCHES, GET_MEMORY, MARK_ALL_PORTS, MEMORY, Ready
+from fabric.wire.control import BATCHES, GET_MEMORY, MARK_ALL_PORTS, MEMORY, NUMBERED, Ready
 from fabric.wire.frame import Data
 from fabric.wire.lifecycle import Life, State
 
@@ -55,6 +55,8 @@ class WorkerState:
         left_messages: whether it was told that something for it is a dead letter.
         answered: whether this process of it has answered anything.
         batches: whether it reads several frames in one.
+        ended_ports: what it has ended.
+        probed_ports: where its probe is back.
         paused: as it says itself.
         fed_s: when it was last given a message, by the session's clock.
         incarnation: counts its processes, from 1.
@@ -102,6 +104,8 @@ class WorkerState:
         self.control.begin(self.incarnation)
         self.batches = False
         self.answered = False
+        self.ended_ports: set[str] = set()
+        self.probed_ports: set[str] = set()
         self.was_paused = self.paused and not by_hand
         self.paused = False
         self.by_hand = by_hand
@@ -117,6 +121,7 @@ class WorkerState:
             self.delivery.mark(self.wired)
         self.control.marks = self.plan.ours or (MARK_ALL_PORTS in ready.features and "ctrl_out" in self.wired)
         self.remembers = MEMORY in ready.features
+        self.delivery.numbering.matters = NUMBERED in ready.features
         if BATCHES in ready.features:
             self.batches = True
             self.delivery.widen()

@@ -233,6 +233,9 @@ class _ProcessSender:
     async def wait_sent(self) -> None:
         await self._sender.wait_sent()
 
+    async def wait_stranger(self) -> None:
+        await self._sender.wait_stranger()
+
     def close(self) -> None:
         self._sender.close()
 

@@ -63,6 +63,9 @@ class _Sender(_End):
     async def wait_sent(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    async def wait_stranger(self) -> None:
+        await trio.sleep_forever()  # all are of one process
+
 
 class _Receiver(_End):
     async def receive(self) -> list[bytes]:
@@ -101,11 +104,11 @@ class MemoryTransport:
         self._delay_s = delay_s
         self._pipes: defaultdict[str, _Pipe] = defaultdict(_Pipe)
 
-    def sender(self, endpoint: str, *, bind: bool) -> _Sender:
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> _Sender:
         """Open the writing end."""
         return _Sender(endpoint, self._pipes[endpoint], bind=bind, delay_s=self._delay_s)
 
-    def receiver(self, endpoint: str, *, bind: bool) -> _Receiver:
+    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> _Receiver:
         """Open the reading end."""
         return _Receiver(endpoint, self._pipes[endpoint], bind=bind)
 

@@ -6,11 +6,11 @@ the windows of the session, which sends nothing that is not asked for.
 
 from __future__ import annotations
 
-__all__ = ["BATCH_FRAMES_MAX", "Receiver", "Sender", "Transport", "check_size"]
+__all__ = ["BATCH_FRAMES_MAX", "Receiver", "Sender", "Transport", "check_size", "fail_on_stranger"]
 
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from fabric.errors import LocalProtocolError
+from fabric.errors import LocalProtocolError, Stranger
 from fabric.wire.codec import FRAME_BYTES_MAX
 
 BATCH_FRAMES_MAX = 16
@@ -32,6 +32,13 @@ class Sender(Protocol):
 
     async def wait_sent(self) -> None:
         """Return when nothing is kept back any more. Proves nothing about the peer."""
+        ...
+
+    async def wait_stranger(self) -> None:
+        """Return when a second peer has connected to a bound end: frames that the first should get may be with it.
+
+        For one waiter, and only where :meth:`Transport.sender` was told to ``watch``.
+        """
         ...
 
     def close(self) -> None:
@@ -61,13 +68,36 @@ class Receiver(Protocol):
 class Transport(Protocol):
     """Makes ports and closes those that are left."""
 
-    def sender(self, endpoint: str, *, bind: bool) -> Sender:
-        """Open a PUSH end. Raises ConfigError if the endpoint cannot be bound."""
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> Sender:
+        """Open a PUSH end. Raises ConfigError if the endpoint cannot be bound.
+
+        Args:
+            endpoint: its address.
+            bind: whether it binds, or connects.
+            watch: whether a second peer is to be noticed.
+        """
         ...
 
-    def receiver(self, endpoint: str, *, bind: bool) -> Receiver:
-        """Open a PULL end. Raises ConfigError if the endpoint cannot be bound."""
+    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> Receiver:
+        """Open a PULL end. Raises ConfigError if the endpoint cannot be bound.
+
+        Args:
+            endpoint: its address.
+            bind: whether it binds, or connects.
+            frames_max: how many may wait here until they are received; the peer keeps the rest. 0: any number. If more
+                do when the peer is gone, what lies between the two is lost, its last end of channel included.
+        """
         ...
+
+
+async def fail_on_stranger(sender: Sender, worker: str, port: str) -> NoReturn:
+    """Wait for a second peer of a port that a worker binds.
+
+    Raises:
+        Stranger: it is there.
+    """
+    await sender.wait_stranger()
+    raise Stranger(f"worker '{worker}': a stranger connected to {port}, and may have taken some of what was sent there")
 
 
 def check_size(raw: bytes) -> None:

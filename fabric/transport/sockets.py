@@ -50,17 +50,29 @@ _NOBLOCK = int(zmq.NOBLOCK)  # the enumeration costs a third of what receiving d
 
 
 class _Socket:
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, *, bind: bool) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        kind: int,
+        endpoint: str,
+        *,
+        bind: bool,
+        watch: bool = False,
+        frames_max: int = 0,
+    ) -> None:
         self.endpoint = endpoint
+        self._monitor: zmq.Socket[bytes] | None = None
         try:
             self._socket = context.socket(kind)
+            if watch:  # before there are peers: each is told of once
+                self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         except zmq.ZMQError as error:  # no more descriptors, or sockets
             raise ConfigError(f"cannot open a socket for {endpoint}: {error.strerror}") from None
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.set(zmq.SNDHWM, 0)  # bounded by the session's windows instead
         # With the default of 1,000 libzmq stops reading there; if the peer, its linger over, goes meanwhile, what still
         # lies in the kernel's buffer is lost (of 2,000 frames sent at once by a worker that then left: 450 to 850).
-        self._socket.set(zmq.RCVHWM, 0)
+        self._socket.set(zmq.RCVHWM, frames_max)
         # Before the socket gets connections: each keeps what was set when it came, and one whose peer leaves by itself
         # ends by that. With the default of -1, frames for a worker that had just left kept the context from ending.
         self._socket.set(zmq.LINGER, 0)
@@ -69,6 +81,7 @@ class _Socket:
         try:
             (self._socket.bind if bind else self._socket.connect)(endpoint)
         except zmq.ZMQError as error:
+            self._end_monitor()
             self._socket.close(0)
             verb = "bind" if bind else "connect to"
             raise ConfigError(f"cannot {verb} {endpoint}: {error.strerror}") from None
@@ -90,7 +103,21 @@ class _Socket:
         if not self._closed:
             self._closed = True
             trio.lowlevel.notify_closing(self._fd)
+            self._end_monitor()
             self._socket.close(linger_ms)
+
+    def _end_monitor(self) -> None:
+        if self._monitor is not None:
+            trio.lowlevel.notify_closing(cast("int", self._monitor.get(zmq.FD)))
+            self._socket.disable_monitor()
+            self._monitor.close(0)  # disabling leaves that to the garbage collector, and the context waits for it
+
+
+async def _wait_event(monitor: zmq.Socket[bytes]) -> None:
+    """Wait until a monitor has something to tell."""
+    descriptor = cast("int", monitor.get(zmq.FD))
+    while not cast("int", monitor.get(zmq.EVENTS)) & zmq.POLLIN:
+        await trio.lowlevel.wait_readable(descriptor)
 
 
 class _Receiver(_Socket):
@@ -100,9 +127,7 @@ class _Receiver(_Socket):
         """See :class:`fabric.transport.ports.Receiver`."""
         monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         try:
-            descriptor = cast("int", monitor.get(zmq.FD))
-            while not cast("int", monitor.get(zmq.EVENTS)) & zmq.POLLIN:
-                await trio.lowlevel.wait_readable(descriptor)
+            await _wait_event(monitor)
         finally:
             trio.lowlevel.notify_closing(cast("int", monitor.get(zmq.FD)))
             if not self._closed:
@@ -134,9 +159,9 @@ class _Receiver(_Socket):
 
 class _Sender(_Socket):
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, nursery: trio.Nursery, *, bind: bool
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, nursery: trio.Nursery, *, bind: bool, watch: bool
     ) -> None:
-        super().__init__(context, zmq.PUSH, endpoint, bind=bind)
+        super().__init__(context, zmq.PUSH, endpoint, bind=bind, watch=watch)
         # Not zmq.Socket.send: that looks for options which we never use, at twice the price of sending.
         self._send = super(zmq.Socket, self._socket).send
         self._nursery = nursery
@@ -161,6 +186,16 @@ class _Sender(_Socket):
 
     async def wait_sent(self) -> None:
         await self._sent.wait()
+
+    async def wait_stranger(self) -> None:
+        """See :class:`fabric.transport.ports.Sender`."""
+        assert self._monitor is not None, "not watched"
+        for _ in range(2):
+            try:
+                await _wait_event(self._monitor)
+            except trio.ClosedResourceError:
+                raise TransportClosed(self.endpoint) from None
+            self._monitor.recv_multipart(_NOBLOCK)
 
     async def _flush(self) -> None:
         while self._kept and not self._closed:
@@ -188,15 +223,15 @@ class ZmqTransport:
         self._nursery = nursery
         self._ports: list[_Sender | _Receiver] = []
 
-    def sender(self, endpoint: str, *, bind: bool) -> _Sender:
-        """Open a PUSH socket."""
-        sender = _Sender(self._context, endpoint, self._nursery, bind=bind)
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> _Sender:
+        """Open a PUSH socket. To watch it costs two descriptors."""
+        sender = _Sender(self._context, endpoint, self._nursery, bind=bind, watch=watch)
         self._ports.append(sender)
         return sender
 
-    def receiver(self, endpoint: str, *, bind: bool) -> _Receiver:
+    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> _Receiver:
         """Open a PULL socket."""
-        receiver = _Receiver(self._context, zmq.PULL, endpoint, bind=bind)
+        receiver = _Receiver(self._context, zmq.PULL, endpoint, bind=bind, frames_max=frames_max)
         self._ports.append(receiver)
         return receiver
 

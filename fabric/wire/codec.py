@@ -16,11 +16,13 @@ from __future__ import annotations
 __all__ = [
     "BATCH_BYTES_MAX",
     "BATCH_FRAMES_MAX",
+    "BATCH_FRAMES_READ_MAX",
     "BATCH_START",
     "FRAME_BYTES_MAX",
     "PARENTS_MAX",
     "PAYLOAD_BYTES_MAX",
     "TOPIC_BYTES_MAX",
+    "Answers",
     "BatchWriter",
     "Question",
     "decode",
@@ -58,6 +60,8 @@ _LENGTH = Struct(">I")
 _LENGTHS = Struct(">II")
 _ANSWER = Struct(">QQB")  # span id, seq, number of parents
 _TRACED = Struct(">BB16s8sQB")  # 0x02, flags, trace id, span id, seq, number of parents
+_SEQ = Struct(">Q")
+_SEQ_AT = 26  # in a traced header
 PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - (_LENGTH.size + TOPIC_BYTES_MAX + _TRACED.size + 8 * PARENTS_MAX) - 1024
 """A payload of this size fits into a frame, whatever its topic and its parents; also in a batch, with its marker."""
 
@@ -66,6 +70,9 @@ BATCH_FRAMES_MAX = 64
 
 BATCH_BYTES_MAX = 256 * 1024
 """What a batch is filled to. Beyond it nothing is gained, and the one who reads would wait for its end."""
+
+BATCH_FRAMES_READ_MAX = 10_000
+"""A batch with more is refused: four million frames without a byte fit into one, and take seconds to read."""
 
 _MARKER = 0x01
 _TRACE = 0x02
@@ -134,7 +141,7 @@ def decode(raw: bytes) -> Frame:
     """Read the one part of a ZeroMQ message.
 
     Raises:
-        RemoteProtocolError: the sender's fault: ``short``, ``topic``, ``oversize``, ``marker`` or ``batch``.
+        RemoteProtocolError: the sender's fault: ``short``, ``topic``, ``oversize``, ``marker_id`` or ``batch``.
     """
     if len(raw) > FRAME_BYTES_MAX:
         raise RemoteProtocolError("oversize", f"frame of {len(raw)} bytes; at most {FRAME_BYTES_MAX}")
@@ -149,7 +156,7 @@ def decode(raw: bytes) -> Frame:
         return Eof(topic)
     kind = raw[start]
     if kind == _MARKER:
-        return Marker(topic, _text(raw[start + 1 :], "marker"))
+        return Marker(topic, _text(raw[start + 1 :], "marker_id", "marker"))
     if kind == _BATCH:
         raise RemoteProtocolError("batch", "a batch inside of a batch, or with a topic")
     if kind == _DECLINE:
@@ -229,7 +236,7 @@ def split(raw: bytes, start: int = BATCH_START) -> Sequence[bytes]:
     """Return the frames of a batch, in order, those from an offset on; of any other frame itself.
 
     Raises:
-        RemoteProtocolError: it is cut short; the sender's fault. ``reason`` is ``batch``.
+        RemoteProtocolError: it is cut short, or has too many frames; the sender's fault. ``reason`` is ``batch``.
     """
     if not is_batch(raw):
         return (raw,)
@@ -245,20 +252,33 @@ def split(raw: bytes, start: int = BATCH_START) -> Sequence[bytes]:
             raise RemoteProtocolError("batch", f"a frame of {length} bytes announced, {end - start} bytes left")
         frames.append(raw[start : start + length])
         start += length
+        if len(frames) > BATCH_FRAMES_READ_MAX:
+            raise RemoteProtocolError("batch", f"a batch of more than {BATCH_FRAMES_READ_MAX} frames")
     return frames
 
 
-def read_answers(
-    raw: bytes, port: str, markers: Sequence[bytes]
-) -> tuple[list[list[tuple[str, bytes, bytes | None]]], int]:
-    """Read a batch as far as it consists of traced messages and of the markers with these payloads, in their order.
+class Answers(NamedTuple):
+    """What is in a batch of answers.
 
-    Returns the messages in groups, one for each marker that was found; each message as the port, its JSON text and its
-    span id. And the offset behind the last marker, for :func:`split`: what is there may be right or wrong.
+    Attributes:
+        groups: the messages in groups, one for each marker that was found; each message as the port, its JSON text and
+            its span id.
+        behind: the offset behind the last marker, for :func:`split`: what is there may be right or wrong.
+        first, last: seq of the first and of the last of the messages; 0 if there is none.
     """
+
+    groups: list[list[tuple[str, bytes, bytes | None]]]
+    behind: int
+    first: int
+    last: int
+
+
+def read_answers(raw: bytes, port: str, markers: Sequence[bytes]) -> Answers:
+    """Read a batch as far as it consists of traced messages and of the markers with these payloads, in their order."""
     groups: list[list[tuple[str, bytes, bytes | None]]] = []
     group: list[tuple[str, bytes, bytes | None]] = []
     start = done = BATCH_START
+    first = last = latest = 0
     end = len(raw)
     lengths_at = _LENGTHS.unpack_from
     for marker in markers:
@@ -272,6 +292,9 @@ def read_answers(
             if body >= stop:
                 break
             group.append((port, raw[body:stop], raw[payload + 18 : payload + 26]))
+            latest = payload
+            if not first:
+                first = payload
             start = stop
         if start + 8 >= end:
             break
@@ -282,7 +305,11 @@ def read_answers(
         groups.append(group)
         group = []
         start = done = stop
-    return groups, done
+        last = latest
+    if not last:
+        return Answers(groups, done, 0, 0)
+    (seq,), (last_seq,) = _SEQ.unpack_from(raw, first + _SEQ_AT), _SEQ.unpack_from(raw, last + _SEQ_AT)
+    return Answers(groups, done, seq, last_seq)
 
 
 class Question(NamedTuple):
@@ -354,10 +381,10 @@ class BatchWriter:
 
     def answer(self, question: Question, payload: bytes) -> None:
         """Write the answer to a message: of its trace, with it as the one parent; to a bare message a bare one."""
-        self._seq += 1
         if not question.origin:
             self.write(payload)
             return
+        self._seq += 1
         self._span = (self._span + 1) & 0xFFFF_FFFF_FFFF_FFFF
         rest = _ANSWER.pack(self._span, self._seq, 1)
         length = len(self._head) + 1 + 17 + _ANSWER.size + 8 + len(payload)
@@ -398,16 +425,23 @@ def _bytes(text: str, what: str) -> bytes:
 
 def is_eof(raw: bytes) -> bool:
     """Tell the end of a channel without decoding the frame."""
-    return len(raw) >= 4 and int.from_bytes(raw[:4], "big") + 4 == len(raw)
+    if len(raw) < 4 or int.from_bytes(raw[:4]) + 4 != len(raw) or len(raw) > 4 + TOPIC_BYTES_MAX:
+        return False
+    try:
+        _topic(raw[4:])
+    except RemoteProtocolError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)
 def _topic(raw: bytes) -> str:
-    return _text(raw, "topic")
+    return _text(raw, "topic", "topic")
 
 
-def _text(raw: bytes, reason: str) -> str:
+def _text(raw: bytes, reason: str, what: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise RemoteProtocolError(reason, f"{reason} is not UTF-8: {error}") from None
+        where = f"byte {raw[error.start]:#x} at {error.start}"  # not the error's own words: they keep all of the bytes
+        raise RemoteProtocolError(reason, f"{what} is not UTF-8: {where}") from None

@@ -8,6 +8,7 @@ __all__ = [
     "GET_MEMORY",
     "MARK_ALL_PORTS",
     "MEMORY",
+    "NUMBERED",
     "READY",
     "REPLIES_LATE",
     "STOP",
@@ -39,6 +40,10 @@ MEMORY = "memory"
 """The feature of a worker that answers ``get_memory`` and ``set_memory``: its memory survives a crash."""
 
 
+NUMBERED = "numbered"
+"""The feature of a worker whose traced messages have the numbers 1, 2, … on each port: none may be missing."""
+
+
 class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
     """``{"status": "ready"}``: all sockets are connected and bound; the first message on ctrl_out.
 
@@ -60,7 +65,7 @@ def ready(*features: str) -> bytes:
 READY = ready(MARK_ALL_PORTS)
 """What a worker announces that forwards markers on every port."""
 
-AGENT_READY = ready(MARK_ALL_PORTS, MEMORY)
+AGENT_READY = ready(MARK_ALL_PORTS, MEMORY, NUMBERED)
 """What our agents announce."""
 
 STOP = encode_json({"stop": True})

@@ -26,7 +26,7 @@ import msgspec
 
 from fabric.errors import LocalProtocolError, ValueRejected
 from fabric.wire.codec import PAYLOAD_BYTES_MAX, decode, encode
-from fabric.wire.control import READY
+from fabric.wire.control import MARK_ALL_PORTS, ready
 from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.payload import STRING, encode_json, validator
 
@@ -132,19 +132,21 @@ class LineBridge:
     Args:
         name: of the program's worker; the topic of its frames.
         echoes: whether it echoes markers.
+        calls: whether it may call tools. The end of its stdin waits for what they give.
     """
 
-    def __init__(self, name: str, *, echoes: bool) -> None:
+    def __init__(self, name: str, *, echoes: bool, calls: bool = False) -> None:
         self._name = name
         self._echoes = echoes
         self._unanswered: deque[str] = deque()
+        self._may_call = calls
         self._calls = 0
         self._ending = False
         self._ended = False
 
     def started(self) -> list[tuple[str, bytes]]:
         """Return the frames (port, bytes) that announce the program: it is ready since it runs."""
-        return [("ctrl_out", encode(Data(self._name, READY)))]
+        return [("ctrl_out", encode(Data(self._name, ready(MARK_ALL_PORTS))))]
 
     def to_program(self, port: str, raw: bytes) -> Written:
         """Return what to do for a frame on one of the program's input ports."""
@@ -192,7 +194,7 @@ class LineBridge:
         if payload[0] in b"\x01\x02\x03\x04":  # no JSON starts so, and no frame of bare JSON may
             payload = b" " + payload
         if port not in (DATA, "output", DECLINE):
-            self._calls += port == "tool_req"
+            self._calls += self._may_call and port == "tool_req"  # others are refused, and get no response
             return [(port, encode(Data(self._name, payload)))]
         said = Decline if port == DECLINE else Data
         frames = [("output", encode(said(self._name, payload)))]

@@ -24,6 +24,7 @@ STATUS = Status(
     ),
     {"input": 14},
     {"output": 12},
+    rejected={"checker": {"marker": 3}},
 )
 MEMORY: dict[str, int | None] = {"composer": 32 * 2**20, "checker": 13 * 2**20}
 
@@ -52,13 +53,13 @@ def test_a_running_service_as_an_object():
         '"inputs":{"input":14},"outputs":{"output":12},"workers":['
         '{"worker":"composer","kind":"agent","what":"anthropic/claude-haiku-4-5","state":"busy","pid":41201,'
         '"uptime_s":61.5,"restarts":0,"exit_status":null,"accepted":14,"answered":13,"waiting":2,"unacknowledged":1,'
-        '"still_s":3.2,"waits_on":[],"memory_bytes":33554432},'
+        '"still_s":3.2,"waits_on":[],"memory_bytes":33554432,"rejected":{}},'
         '{"worker":"checker","kind":"python","what":"checks:check","state":"ready","pid":41202,"uptime_s":60.5,'
         '"restarts":0,"exit_status":null,"accepted":13,"answered":13,"waiting":0,"unacknowledged":0,"still_s":3.2,'
-        '"waits_on":["composer","input"],"memory_bytes":13631488},'
+        '"waits_on":["composer","input"],"memory_bytes":13631488,"rejected":{"marker":3}},'
         f'{{"worker":"old","kind":"worker","what":"{"x" * 60}","state":"failed","pid":null,"uptime_s":null,'
         '"restarts":0,"exit_status":-9,"accepted":2,"answered":1,"waiting":0,"unacknowledged":0,"still_s":60.0,'
-        '"waits_on":[],"memory_bytes":null}]}]}'
+        '"waits_on":[],"memory_bytes":null,"rejected":{}}]}]}'
     )
 
 

@@ -220,9 +220,10 @@ def test_a_worker_of_no_tool_may_not_decline():
     run = Run(WORDS)
     run(Input("i", [(1, b"1")]))
     run.say("w", "output", Decline("w", b"{}"))
-    assert [note.fields["detail"] for note in run.noted("worker.at_fault")] == [
-        "worker 'w' declined on output, and is part of no tool"
+    assert [note.fields["detail"] for note in run.noted("frame.rejected")] == [
+        "worker 'w' declined on 'output', and is part of no tool"
     ]
+    assert run.session.snapshot().lost == 1
 
 
 def test_a_barrier_pairs_within_a_call():

@@ -201,11 +201,12 @@ def test_frames_of_a_process_at_fault_are_not_looked_at():
     """Its messages go to another, so what it makes of them must not count."""
     run = Run(ONE).started()
     run(entering("i", b"1", 1))
-    assert run.frames(ack(7)) == [Signal("f", "KILL")]
+    run(entering("i", b"2", 2))
+    assert run.frames(ack(2)) == [Signal("f", "KILL")]
     assert run.frames(out(10), ack(1)) == []
     run(Exited("f", -9))
     run(RESTART)
-    assert sent(run.ready(2)) == [b"1", "ack/f/2/1"]
+    assert sent(run.ready(2)) == [b"1", "ack/f/2/1"]  # and the other one behind its marker
 
 
 @pytest.mark.parametrize("wish", ["start", "restart"])

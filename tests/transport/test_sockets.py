@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 import trio
+import trio.testing
 import zmq
 import zmq.utils.monitor
 
+from fabric.errors import TransportClosed
 from fabric.transport.sockets import libzmq_version, open_sockets
 from fabric.wire.codec import FRAME_BYTES_MAX
 
@@ -49,7 +51,7 @@ async def test_at_the_end_nothing_is_left_open(endpoint: str):
 
     async def use() -> None:
         async with open_sockets() as transport:
-            sender = transport.sender(endpoint, bind=True)
+            sender = transport.sender(endpoint, bind=True, watch=True)
             transport.receiver(endpoint + "2", bind=True)
             sender.send_nowait(b"1")
 
@@ -59,6 +61,44 @@ async def test_at_the_end_nothing_is_left_open(endpoint: str):
     for _ in range(20):
         await use()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_second_peer_is_noticed_and_the_first_is_not(endpoint: str):
+    """Whoever of them comes first; frames are shared out between them."""
+    async with open_sockets() as ours, open_sockets() as theirs:
+        sender = ours.sender(endpoint, bind=True, watch=True)
+        peer = ours.receiver(endpoint, bind=False)
+        sender.send_nowait(b"1")
+        with trio.fail_after(20):
+            assert await peer.receive() == [b"1"]
+            async with trio.open_nursery() as nursery:
+                noticed = trio.Event()
+
+                async def watch() -> None:
+                    await sender.wait_stranger()
+                    noticed.set()
+
+                nursery.start_soon(watch)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not noticed.is_set()
+                theirs.receiver(endpoint, bind=False)
+                await noticed.wait()
+
+
+async def test_closing_a_watched_sender_ends_the_watch(endpoint: str):
+    """Its owner gives it up."""
+    async with open_sockets() as transport:
+        sender = transport.sender(endpoint, bind=True, watch=True)
+
+        async def watch() -> None:
+            with pytest.raises(TransportClosed):
+                await sender.wait_stranger()
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch)
+                await trio.testing.wait_all_tasks_blocked()
+                sender.close()
 
 
 async def test_with_a_linger_the_end_waits_for_the_peer(endpoint: str):

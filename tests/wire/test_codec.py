@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fabric.errors import LocalProtocolError, RemoteProtocolError
 from fabric.wire.codec import (
     BATCH_BYTES_MAX,
+    BATCH_FRAMES_READ_MAX,
     FRAME_BYTES_MAX,
     PARENTS_MAX,
     TOPIC_BYTES_MAX,
@@ -48,7 +49,7 @@ FRAMES: st.SearchStrategy[Frame] = st.one_of(
 )
 
 HEADER = b"\x00\x00\x00\x01x"
-REASONS = {"short", "topic", "oversize", "marker", "batch"}
+REASONS = {"short", "topic", "oversize", "marker_id", "batch"}
 
 
 def decoded_or_reason(raw: bytes) -> Frame | str:
@@ -93,6 +94,14 @@ def test_any_bytes_behind_the_head_of_a_batch_are_split_or_refused(rest: bytes):
     else:
         reason = "batch" if sum(4 + len(frame) for frame in frames) == len(rest) else "something is missing"
     assert reason == "batch"
+
+
+def test_a_batch_has_a_limit_of_frames():
+    """Each costs more to look at than to send."""
+    whole = b"\0\0\0\0\x03" + bytes(4) * BATCH_FRAMES_READ_MAX
+    assert split(whole) == [b""] * BATCH_FRAMES_READ_MAX
+    with pytest.raises(RemoteProtocolError, match="a batch of more than 10000 frames"):
+        split(whole + bytes(4))
 
 
 def test_a_batch_in_a_batch_is_refused():
@@ -156,7 +165,7 @@ def test_a_cut_frame_is_short_a_bad_topic_or_an_end(frame: Data, data: st.DataOb
         (b"\xff\xff\xff\xff" + b"x" * 300, "topic", "topic length 4294967295 in a frame of 304 bytes"),
         (b"\x00\x00\x01\x00" + b"x" * 256, "topic", "topic length 256 in a frame of 260 bytes"),
         (b"\x00\x00\x00\x01\xff{}", "topic", "topic is not UTF-8"),
-        (HEADER + b"\x01\xc3", "marker", "marker is not UTF-8"),
+        (HEADER + b"\x01\xc3", "marker_id", "marker is not UTF-8: byte 0xc3 at 0"),
         (HEADER + b"\x02", "short", "traced header cut after 1 of 35 bytes"),
         (HEADER + b"\x02" + bytes(33), "short", "traced header cut after 34 of 35 bytes"),
         (HEADER + b"\x02" + bytes(33) + b"\x02" + bytes(15), "short", "2 parents announced, 15 bytes left"),
@@ -294,5 +303,5 @@ def test_an_answer_is_of_the_trace_of_its_question(question: Data, payload: byte
 def test_answers_in_any_bytes_are_read_or_left(rest: bytes):
     """Nothing is raised, and what is left begins where a frame does."""
     batch = b"\0\0\0\0\x03" + rest
-    for behind in (read_answers(batch, "output", [b"\x01m"])[1], *(q.behind for q in read_questions(batch))):
+    for behind in (read_answers(batch, "output", [b"\x01m"]).behind, *(q.behind for q in read_questions(batch))):
         assert 5 <= behind <= len(batch)

@@ -14,6 +14,7 @@ import pytest
 import zmq
 
 import fabric.wire
+from fabric.session.losses import REASONS
 from fabric.wire.codec import decode, encode
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
 from fabric.wire.lifecycle import TABLE, Step
@@ -51,6 +52,14 @@ def test_the_lifecycle_is_printed_from_the_table():
     lines += [f"| {state.name} | {step.value} | {after.name} |" for (state, step), after in rows]
     (shown,) = re.findall(r"<!-- lifecycle: .*? -->\n(.*?)<!-- end -->", TEXT, re.DOTALL)
     assert shown.splitlines() == lines
+
+
+def test_the_reasons_why_a_frame_is_refused_are_the_words_that_are_counted_by():
+    """Each has a row; a row without a word is about the reason above it."""
+    (shown,) = re.findall(r"<!-- refused: .*? -->\n(.*?)<!-- end -->", TEXT, re.DOTALL)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines()[2:]]
+    assert {reason.strip("`") for reason, _, _ in rows if reason} == REASONS
+    assert {lost for _, _, lost in rows} == {"yes", "no"}
 
 
 # --- The worker of §11, against sockets that play the coordinator --------------------------------------------------
