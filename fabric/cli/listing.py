@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["ServiceRow", "WorkerRow", "align", "describe", "duration", "render_table", "wait_of", "words"]
+__all__ = [
+    "ServiceRow",
+    "WorkerRow",
+    "align",
+    "clip",
+    "describe",
+    "duration",
+    "render_table",
+    "render_wires",
+    "wait_of",
+    "words",
+]
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
@@ -27,7 +38,12 @@ class WorkerRow(msgspec.Struct, frozen=True):
     Attributes:
         accepted, answered, waiting, unacknowledged: messages, as in :class:`fabric.session.snapshot.Counts`.
         still_s: how long it has neither taken a message nor given a sign of life.
+        oldest_s: how old the oldest message is that it has or that waits for it.
         waits_on: where its next message has to come from.
+        room_at: whose full queues its messages wait for.
+        stalled: it has a message, and has been silent for longer than most workers are.
+        starts_in_s: until it is started again, if it has crashed.
+        dead_letters: that are kept, of all sessions.
         memory_bytes: resident.
         rejected: frames from it that were refused, by reason.
     """
@@ -45,7 +61,13 @@ class WorkerRow(msgspec.Struct, frozen=True):
     waiting: int | None = None
     unacknowledged: int | None = None
     still_s: float | None = None
+    oldest_s: float | None = None
     waits_on: tuple[str, ...] = ()
+    room_at: tuple[str, ...] = ()
+    paused: bool = False
+    stalled: bool = False
+    starts_in_s: float | None = None
+    dead_letters: int = 0
     memory_bytes: int | None = None
     rejected: dict[str, int] | None = None
 
@@ -56,6 +78,8 @@ class ServiceRow(msgspec.Struct, frozen=True):
     Attributes:
         answers: whether it answered; ``None`` if it does not run.
         inputs, outputs: messages that came in and went out, by boundary port.
+        dead_letters: that are kept, of all sessions.
+        monitors: what is to be said next on each session wire on which a conversation is under way.
     """
 
     project: str
@@ -69,11 +93,19 @@ class ServiceRow(msgspec.Struct, frozen=True):
     error: str | None = None
     inputs: dict[str, int] = {}
     outputs: dict[str, int] = {}
+    dead_letters: int = 0
+    monitors: dict[str, str] = {}
     workers: tuple[WorkerRow, ...] = ()
 
 
 def describe(
-    record: Record, status: Status | None, *, alive: bool, memory: Mapping[str, int | None], now: float
+    record: Record,
+    status: Status | None,
+    *,
+    alive: bool,
+    memory: Mapping[str, int | None],
+    dead: Mapping[str, int],
+    now: float,
 ) -> ServiceRow:
     """Return what is known of a service.
 
@@ -82,6 +114,7 @@ def describe(
         status: what it says, if it runs and answers.
         alive: whether it runs.
         memory: of each worker that lives; a name that is missing is one that does not.
+        dead: how many dead letters are kept that were for each worker.
         now: unix time.
     """
     outcome = record.outcome
@@ -89,7 +122,10 @@ def describe(
     live = {worker.name: worker for worker in status.workers} if status else {}
     rejected = status.rejected if status else {}
     workers = tuple(
-        _worker(worker, live.get(worker.name), state, memory, now, rejected.get(worker.name, {}))
+        msgspec.structs.replace(
+            _worker(worker, live.get(worker.name), state, memory, now, rejected.get(worker.name, {})),
+            dead_letters=dead.get(worker.name, 0),
+        )
         for worker in record.workers
     )
     return ServiceRow(
@@ -104,6 +140,8 @@ def describe(
         error=outcome.error[1] if outcome and outcome.error else None,
         inputs=status.inputs if status else {},
         outputs=status.outputs if status else {},
+        dead_letters=sum(dead.values()),
+        monitors=status.monitors if status else {},
         workers=workers,
     )
 
@@ -120,7 +158,7 @@ def _worker(
     state: WorkerState = record.state
     if of == "killed" and state not in ("exited", "failed"):
         state = "orphaned" if lives else "gone"
-    elif live is not None and state != "failed":
+    elif live is not None and (state != "failed" or live.activity == "restarting"):
         state = live.activity
     row = WorkerRow(record.name, record.kind, record.what, state, restarts=record.restarts)
     if lives and record.process is not None and record.started_at is not None:
@@ -134,8 +172,13 @@ def _worker(
             waiting=live.waiting,
             unacknowledged=live.unacknowledged,
             still_s=round(live.still_s, 3),
+            oldest_s=None if live.oldest_age_s is None else round(live.oldest_age_s, 3),
             waits_on=live.waits_on,
             rejected=rejected,
+            room_at=tuple(dict.fromkeys(end.node for end in live.held_by)),
+            paused=live.paused,
+            stalled=live.stalled,
+            starts_in_s=None if live.starts_in_s is None else round(live.starts_in_s, 3),
         )
     return msgspec.structs.replace(row, exit_status=record.exit_status)
 
@@ -157,13 +200,25 @@ def words(row: ServiceRow) -> str | None:
 
 # --- The table ------------------------------------------------------------------------------------------------------
 
-_COLUMNS = ("WORKER", "KIND", "STATE", "PID", "UPTIME", "RESTARTS", "IN", "OUT", "QUEUE", "WAITING ON", "MEM")
+_COLUMNS = (
+    "WORKER", "KIND", "STATE", "PID", "UPTIME", "RESTARTS", "IN", "OUT", "UNACK", "QUEUE", "OLDEST", "DEAD", "MEM",
+    "WAITING ON",
+)  # fmt: skip
+
+_GIVE_WAY = ("KIND", "MEM", "UPTIME", "PID")
+"""What is left out of a table that is wider than the terminal, in this order: what is asked for least when something is
+wrong. It is all in the JSON, and most of it in `top`."""
 
 _WHAT_MAX = 40
 
 
-def render_table(rows: Iterable[ServiceRow]) -> str:
-    """Return one line a worker, below a line of headings. With several services, each has its name in front."""
+def render_table(rows: Iterable[ServiceRow], columns: int | None = None) -> str:
+    """Return one line a worker, below a line of headings. With several services, each has its name in front.
+
+    Args:
+        rows: the services.
+        columns: of the terminal. Wider tables leave columns out, and are cut; ``None``: all is shown.
+    """
     services = list(rows)
     several = len(services) > 1
     table = [(*(("PROJECT",) if several else ()), *_COLUMNS)]
@@ -172,7 +227,24 @@ def render_table(rows: Iterable[ServiceRow]) -> str:
         table += [(*front, *_cells(worker)) for worker in service.workers]
         if several and not service.workers:
             table.append((*front, *["-"] * len(_COLUMNS)))
-    return "\n".join(align(table))
+    lines = align(table)
+    for heading in _GIVE_WAY:
+        if columns is None or max(map(len, lines)) <= columns:
+            break
+        at = table[0].index(heading)
+        table = [(*line[:at], *line[at + 1 :]) for line in table]
+        lines = align(table)
+    return "\n".join(clip(line, columns) for line in lines)
+
+
+def render_wires(rows: Iterable[ServiceRow]) -> list[str]:
+    """Return a line for each session wire on which a conversation is under way: what comes next."""
+    return [f"wire '{node}': {text}" for row in rows for node, text in row.monitors.items()]
+
+
+def clip(line: str, columns: int | None) -> str:
+    """Return a line as far as it fits."""
+    return line if columns is None or len(line) <= columns else line[: max(0, columns - 1)] + "…"
 
 
 def align(table: Sequence[Sequence[str]]) -> list[str]:
@@ -185,7 +257,6 @@ def align(table: Sequence[Sequence[str]]) -> list[str]:
 def _cells(worker: WorkerRow) -> tuple[str, ...]:
     state = worker.state if worker.exit_status is None else f"{worker.state} ({worker.exit_status})"
     what = worker.what if len(worker.what) <= _WHAT_MAX else worker.what[: _WHAT_MAX - 1] + "…"
-    queue = None if worker.waiting is None else worker.waiting + (worker.unacknowledged or 0)
     return (
         worker.worker,
         f"{worker.kind} {what}".rstrip(),
@@ -195,10 +266,29 @@ def _cells(worker: WorkerRow) -> tuple[str, ...]:
         str(worker.restarts),
         _count(worker.accepted),
         _count(worker.answered),
-        _count(queue),
-        wait_of(worker.unacknowledged, worker.still_s, worker.waits_on),
+        _count(worker.unacknowledged),
+        _count(worker.waiting),
+        duration(worker.oldest_s),
+        str(worker.dead_letters),
         f"{worker.memory_bytes / 2**20:.0f} MiB" if worker.memory_bytes is not None else "-",
+        _waiting(worker),
     )
+
+
+def _waiting(worker: WorkerRow) -> str:
+    """Say what a worker waits for, if it is not only its next message."""
+    if worker.starts_in_s is not None:
+        return f"restarting in {max(1, round(worker.starts_in_s))} s"
+    if worker.room_at:
+        return "room at " + ", ".join(f"'{name}'" for name in worker.room_at)
+    if worker.paused and worker.unacknowledged:
+        return "resume: it is paused"
+    if worker.stalled and worker.still_s is not None:
+        perhaps = " (model may be thinking)" if worker.kind == "agent" else ""
+        return f"stalled {worker.still_s:.0f} s{perhaps}"
+    if worker.state == "stopped" and worker.waiting:
+        return f"fabric start {worker.worker}"
+    return wait_of(worker.unacknowledged, worker.still_s, worker.waits_on)
 
 
 def wait_of(unacknowledged: int | None, still_s: float | None, waits_on: Sequence[str]) -> str:

@@ -52,8 +52,10 @@ def summary(outcome: Outcome) -> str:
     done = outcome.exit_code == 0
     sign, how = ("✔", "drained") if done else ("✘", f"ended with exit code {outcome.exit_code}")
     unread = f" ({outcome.unclaimed} of them claimed by nobody)" if outcome.unclaimed else ""
-    out, dead = count_of(outcome.messages, "message"), count_of(outcome.losses.dead_lettered, "dead letter")
-    return f" {sign} {how} in {outcome.took_s:.1f}s · {out} out{unread} · {dead}"
+    out, letters = count_of(outcome.messages, "message"), outcome.losses.dead_lettered
+    unkept = f", {outcome.unkept} not kept" if outcome.unkept else ""
+    where = f" (fabric dead list{unkept})" if letters else ""
+    return f" {sign} {how} in {outcome.took_s:.1f}s · {out} out{unread} · {count_of(letters, 'dead letter')}{where}"
 
 
 class Screen:

@@ -482,17 +482,22 @@ def _serve(
     """Run the service under its name, and write down how it ended, whatever happens."""
     import trio
 
+    from fabric.runtime.dead_letters import DeadLetters, dead_directory
     from fabric.runtime.foreground import run_service
     from fabric.runtime.journal import Journal
+    from fabric.runtime.letter_keeper import LetterKeeper
+    from fabric.runtime.log_files import timestamp
 
     us = identify(os.getpid())
     assert us is not None
     state = state_directory() or Path(STATE_DIRECTORY)
     with hold_name(project, state):
         _refuse_left(read_record(record_file(state, project)))
+        letters = LetterKeeper(DeadLetters(dead_directory(state, project)), timestamp(time.time()))
         journal = Journal(plan, project, state, socket, process=us, level="debug" if level == "debug" else "info")
         try:
-            outcome = trio.run(partial(run_service, zygote=zygote), plan, settings, screen, journal, os.environ)
+            serve = partial(run_service, zygote=zygote)
+            outcome = trio.run(serve, plan, settings, screen, journal, letters, os.environ)
         except BaseException as error:
             found = sole(error)
             code, word = (found.exit_code, found.code) if isinstance(found, FabricError) else (70, "internal_error")

@@ -5,9 +5,11 @@ from __future__ import annotations
 __all__ = ["SERVICE", "WORKERS", "check_workers", "killed", "out", "register", "sort_arguments"]
 
 import os
+import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +18,10 @@ from typing import Annotated
 import trio
 import typer
 
-from fabric.cli.listing import describe, render_table, words
+from fabric.cli.listing import describe, render_table, render_wires, words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.progress import summary
-from fabric.cli.report import print_error, print_line, print_losses, use_color, use_json
+from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color, use_json
 from fabric.cli.run import (
     ColorChoice,
     LogFormat,
@@ -33,6 +35,7 @@ from fabric.cli.run import (
     state_directory,
 )
 from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed, UnknownName
+from fabric.runtime.dead_letters import DeadLetters, dead_directory
 from fabric.runtime.ending import drain, end_left, left_alive, outcome_of, remove_left, wait_ended
 from fabric.runtime.log_files import NOTES, Entry, LogReader, log_names, parse_time
 from fabric.runtime.processes import is_alive, memory_bytes
@@ -80,7 +83,8 @@ def ps(
 ) -> None:
     """List the workers of the services here: state, messages, what each waits on, memory.
 
-    IN and OUT are messages that a worker was given and has answered, QUEUE those that wait for it or are with it.
+    IN and OUT are messages that a worker was given and has answered, UNACK those with it, QUEUE those that wait for it,
+    OLDEST the age of the oldest of these, DEAD its dead letters. On a narrow terminal some columns are left out.
 
     Examples: fabric ps; fabric ps -a --format json
 
@@ -88,7 +92,7 @@ def ps(
     """
     if output not in ("table", "json"):
         raise ConfigError(f"--format {output}: expected table or json")
-    records = find_records(Path.cwd(), state_directory(), spec=program, project=project)
+    state, records = find_records(Path.cwd(), state_directory(), spec=program, project=project)
     alive = {record.project for record in records if record.alive}
     shown = [record for record in records if everything or record.project in alive]
     found = trio.run(_ask_all, [record for record in shown if record.project in alive])
@@ -97,7 +101,8 @@ def ps(
         running = record.project in alive and record.alive  # it may have ended while it was asked
         workers = [worker for worker in record.workers if worker.process is not None and is_alive(worker.process)]
         memory = {worker.name: memory_bytes(worker.process) for worker in workers if worker.process}
-        row = describe(record, found.get(record.project), alive=running, memory=memory, now=time.time())
+        dead = _dead_letters(state, record)
+        row = describe(record, found.get(record.project), alive=running, memory=memory, dead=dead, now=time.time())
         rows += [row] if record in shown else []
         said = words(row)
         if said is not None and (record in shown or not alive):
@@ -105,12 +110,24 @@ def ps(
     if output == "json" and (shown or everything):
         out([encode_json({"v": 1, "services": to_plain(rows)}).decode(), "\n"])
     elif rows:
-        out([render_table(rows), "\n"])
+        columns = shutil.get_terminal_size().columns if os.isatty(1) else None
+        out([render_table(rows, columns), "\n"])
+        out(line + "\n" for line in render_wires(rows))
+        for row in rows:
+            if row.dead_letters:
+                letters = count_of(row.dead_letters, "dead letter")
+                print_line(f"'{row.project}' has {letters}: fabric dead list -p {row.project}")
     if not shown:
         known = "nothing runs here" if records else f"nothing is known of any service from {Path.cwd()}"
         raise NotRunning(f"{known}; start a service with: fabric up {program or 'SPEC'}")
     if any(row.answers is False for row in rows):
         raise typer.Exit(NoAnswer.exit_code)
+
+
+def _dead_letters(state: Path, record: Record) -> Counter[str]:
+    """Return how many dead letters are kept that were for each worker."""
+    with DeadLetters(dead_directory(state, record.project)).open() as letters:
+        return Counter(head.worker for head in letters.heads.values())
 
 
 async def _ask_all(records: Iterable[Record]) -> dict[str, Status]:

@@ -27,6 +27,7 @@ from fabric.runtime.coordinator import Client, Coordinator, Report
 from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
+from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
 from fabric.session.events import Finish, Note
@@ -191,6 +192,7 @@ async def run_service(
     settings: Settings,
     report: ServiceReport,
     journal: Journal,
+    letters: LetterKeeper,
     environment: Mapping[str, str],
     *,
     zygote: ZygoteProcess | None = None,
@@ -222,7 +224,7 @@ async def run_service(
             coordinator.interrupt(signal.SIGINT)
         coordinator.interrupt(signal.SIGINT)
 
-    service = Service(plan, both.opened, both.noted, drain=drain, insist=insist)
+    service = Service(plan, letters, both.opened, both.noted, drain=drain, insist=insist)
     async with (
         _coordinator(plan, settings, service, both, environment, zygote) as coordinator,
         trio.open_nursery() as nursery,
@@ -231,16 +233,24 @@ async def run_service(
         nursery.start_soon(_obey_signals, coordinator, lambda _: ask())
         nursery.start_soon(service.serve, coordinator, listener)
         nursery.start_soon(journal.keep, report.noted)
+        nursery.start_soon(letters.run, both.noted)
         finish = await coordinator.run()
         with trio.move_on_after(settings.grace_s):
             await service.finish()
+        await letters.finish()
         await journal.finish()
         nursery.cancel_scope.cancel()
-    losses, exit_code = finish.losses, finish.exit_code
-    if service.lost:
-        losses = msgspec.structs.replace(losses, lost=losses.lost + service.lost)
-        exit_code = exit_code or 5
-    return Outcome(exit_code, time.time(), 0.0, finish.error, service.messages, service.unclaimed, losses)
+    losses = msgspec.structs.replace(
+        finish.losses,
+        lost=finish.losses.lost + service.lost,
+        dead_lettered=finish.losses.dead_lettered - service.revived,
+    )
+    exit_code = finish.exit_code
+    if exit_code in (0, 5) and finish.error is None:
+        exit_code = 5 if losses.lost or losses.dead_lettered else 0
+    return Outcome(
+        exit_code, time.time(), 0.0, finish.error, service.messages, service.unclaimed, losses, letters.unkept
+    )
 
 
 async def _listen(path: str) -> trio.SocketListener:

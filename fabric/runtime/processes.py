@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Process", "cpu_s", "identify", "is_alive", "memory_bytes", "open_handle"]
+__all__ = ["Process", "cpu_s", "identify", "is_alive", "memory_bytes", "open_handle", "process_state"]
 
 import os
 from pathlib import Path
@@ -32,6 +32,12 @@ def is_alive(process: Process) -> bool:
     """Whether this very process still runs. One that has ended and that nobody has reaped does not."""
     fields = _stat(process.pid)
     return bool(fields) and fields[0] not in "ZX" and _born(fields) == process.born
+
+
+def process_state(process: Process) -> str:
+    """Return what it is at, as a letter (proc_pid_stat(5)): ``R``, ``S``, ``T`` stopped, ``Z``…; "" if it is gone."""
+    fields = _stat(process.pid)
+    return fields[0] if fields and _born(fields) == process.born else ""
 
 
 def open_handle(process: Process) -> int | None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 __all__ = ["Service"]
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import trio
@@ -18,89 +20,21 @@ import trio
 from fabric.errors import UnknownName, ValueRejected
 from fabric.plan.channels import channels, find_channels
 from fabric.plan.plan import Plan
+from fabric.runtime.connection import Connection
 from fabric.runtime.coordinator import Coordinator
-from fabric.runtime.service_protocol import Answer, Request, Status, WorkerStatus, read_request, write
+from fabric.runtime.letter_keeper import LetterKeeper
+from fabric.runtime.log_files import timestamp
+from fabric.runtime.retries import Retries, Settlement
+from fabric.runtime.service_protocol import Answer, Request, Status, WorkerStatus, read_request
 from fabric.runtime.services import Phase
+from fabric.session.causes import Chain, Link, why_stuck
 from fabric.session.events import Answered, DeadLetter, Heard, Note, Output, Refuse, Seen, Wish
 from fabric.session.flow import flows
 from fabric.session.snapshot import waits_on
 from fabric.wire.lines import LineSplitter
 
-UNREAD_BYTES_MAX = 64 * 1024 * 1024
-"""Answers that a client may leave unread before its connection is given up."""
-
-TAIL_UNREAD_BYTES_MAX = 1024 * 1024
-"""Beyond this, what a client only looks at is left out, and counted: thousands of lines, which nobody reads as fast."""
-
 LAST_LOOK_S = 1.0
 """How long the end of a service waits for those who only look."""
-
-
-class _Connection:
-    """One client. Answers are queued, and written by a task of their own."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self.tickets: set[int] = set()
-        self.broken = trio.CancelScope()
-        self.settled = trio.Event()
-        self.unread_outputs = 0
-        self.tail: dict[int, str] = {}
-        self._tail_id = 0
-        self._left_out = 0
-        self._unwritten = bytearray()
-        self._to_write = trio.Event()
-        self._written = trio.Event()
-        self._written.set()
-
-    def answer(self, answer: Answer) -> None:
-        self._unwritten += write(answer)
-        if answer.output is not msgspec.UNSET:
-            self.unread_outputs += 1
-        if self._written.is_set():
-            self._written = trio.Event()
-        self._to_write.set()
-        if len(self._unwritten) > UNREAD_BYTES_MAX:
-            self.broken.cancel()
-
-    def look_at(self, request_id: int, sinks: dict[int, str]) -> None:
-        """Show from now on what comes to these sinks; each with the name of its channel."""
-        self._tail_id, self.tail = request_id, sinks
-
-    def show(self, messages: Sequence[Seen]) -> None:
-        """Queue what is looked at as long as the client keeps up; count what is left out."""
-        for seen in messages:
-            channel = self.tail.get(seen.sink)
-            if channel is None:
-                continue
-            if self._left_out or len(self._unwritten) > TAIL_UNREAD_BYTES_MAX:
-                self._left_out += 1
-                continue
-            payload = msgspec.Raw(seen.payload)
-            self.answer(Answer(self._tail_id, channel=channel, msg=payload, trace=seen.trace_id.hex()))
-
-    def done(self, ticket: int) -> None:
-        """Nothing more will be answered to this."""
-        self.tickets.discard(ticket)
-        if not self.tickets:
-            self.settled.set()
-
-    async def write(self) -> None:
-        while True:
-            await self._to_write.wait()
-            while self._unwritten:
-                data, self._unwritten = bytes(self._unwritten), bytearray()
-                if self._left_out:
-                    self.answer(Answer(self._tail_id, left_out=self._left_out))
-                    self._left_out = 0
-                outputs = self.unread_outputs
-                await self.stream.send_all(data)
-                self.unread_outputs -= outputs
-            self._to_write = trio.Event()
-            self._written.set()
-
-    async def wait_written(self) -> None:
-        await self._written.wait()
 
 
 class Service:
@@ -110,9 +44,11 @@ class Service:
         messages: outputs that left the graph.
         unclaimed: those of them whose client had left.
         lost: those of them that their client was there for, and did not read.
+        revived: dead letters that the session counts and that are none: tried again and done, or counted twice.
 
     Args:
         plan: whose boundary it is.
+        letters: keeps dead letters.
         opened: called when every worker is ready.
         noted: takes a note of what nobody asked for.
         drain: called when a client asks for an end.
@@ -122,6 +58,7 @@ class Service:
     def __init__(
         self,
         plan: Plan,
+        letters: LetterKeeper,
         opened: Callable[[], None],
         noted: Callable[[Note], None],
         *,
@@ -129,6 +66,8 @@ class Service:
         insist: Callable[[], None],
     ) -> None:
         self._plan = plan
+        self._letters = letters
+        self._retries = Retries()
         self._inputs = list(plan.inputs)
         self._opened = opened
         self._noted = noted
@@ -138,26 +77,30 @@ class Service:
         self._taken: Counter[str] = Counter()
         self._given: Counter[str] = Counter()
         self._channels = channels(plan)
-        self._wishes: dict[int, tuple[Coordinator, str]] = {}
+        self._wishes: dict[int, tuple[Coordinator, str, bool]] = {}
         self.messages = 0
-        self.unclaimed = self.lost = 0
+        self.unclaimed = self.lost = self.revived = 0
+        self._given_s: dict[str, float] = {}
         self._ticket = 0
-        self._asked: dict[int, tuple[_Connection, int]] = {}
-        self._connections: set[_Connection] = set()
+        self._asked: dict[int, tuple[Connection, int]] = {}
+        self._connections: set[Connection] = set()
 
     # --- what the session gives ---
 
     def opened(self) -> None:
         """Pass it on."""
         self._ready = True
+        self._given_s = dict.fromkeys(self._plan.outputs.values(), trio.current_time())
         self._opened()
 
     def delivered(self, outputs: Sequence[Output]) -> None:
         """Answer the clients whose inputs they descend from."""
         self.messages += len(outputs)
+        now_s = trio.current_time()
         for output in outputs:
             self._given[output.port] += 1
-            told: set[_Connection] = set()
+            self._given_s[output.port] = now_s
+            told: set[Connection] = set()
             for ticket in output.tickets:
                 connection, request_id = self._asked.get(ticket, (None, 0))
                 if connection is not None and connection not in told:
@@ -171,23 +114,31 @@ class Service:
     def refused(self, refusal: Refuse) -> None:
         """Tell the clients whose inputs it descends from."""
         for ticket in refusal.tickets:
+            if refusal.code != "dead_lettered":  # that one is kept, whosever it is
+                self._retries.refused(ticket)
             connection, request_id = self._asked.get(ticket, (None, 0))
             if connection is not None:
                 answer = Answer(request_id, error=refusal.detail, code=refusal.code, node=refusal.node)
                 connection.answer(answer)
 
     def buried(self, letter: DeadLetter) -> None:
-        """See ``coordinator.Client``."""
+        """Keep it, under its number if it had one."""
+        before = self._retries.buried(letter)
+        self.revived += before is not None  # the session counts it once more
+        self._letters.keep(letter, timestamp(time.time()), before)
 
     def answered(self, answer: Answered) -> None:
-        """Tell whoever asked for a worker to be stopped or started."""
+        """Tell whoever asked for a worker to be stopped or started, or told it something."""
         ticket, error = answer.ticket, answer.error
-        coordinator, name = self._wishes.pop(ticket)
+        coordinator, name, told = self._wishes.pop(ticket)
         connection, request_id = self._asked.pop(ticket, (None, 0))
         if connection is None:
             return
         if error is not None:
             connection.answer(Answer(request_id, error=error, code="not_done", node=name))
+        elif told:
+            reply = msgspec.UNSET if answer.reply is None else msgspec.Raw(answer.reply)
+            connection.answer(Answer(request_id, worker=name, reply=reply))
         else:
             activity = next(worker.activity for worker in coordinator.snapshot().workers if worker.name == name)
             pid = None if activity == "stopped" else coordinator.pid_of(name)
@@ -207,9 +158,28 @@ class Service:
         """Tell the clients that nothing more will come of their inputs."""
         for ticket in tickets:
             connection, request_id = self._asked.pop(ticket, (None, 0))
-            if connection is not None:
+            retried = self._retries.settled(ticket)
+            if retried is not None:
+                self._retried(*retried, partial(self._tell_retried, connection, request_id, ticket, *retried))
+            elif connection is not None:
                 connection.answer(Answer(request_id, settled=True))
                 connection.done(ticket)
+
+    def _retried(self, letter: int, came_of_it: Settlement, tell: Callable[[], None]) -> None:
+        """A dead letter that was tried again has settled: if it is none any more, take it out before that is told."""
+        self._noted(Note("info", "letter.retried", {"letter": letter, "came_of_it": came_of_it}))
+        if came_of_it == "done":
+            self.revived += self._letters.is_of_this_session(letter)
+            self._letters.strike(letter, tell)
+        else:
+            tell()
+
+    def _tell_retried(
+        self, connection: Connection | None, request_id: int, ticket: int, letter: int, came_of_it: Settlement
+    ) -> None:
+        if connection is not None:
+            connection.answer(Answer(request_id, settled=True, letter=letter, came_of_it=came_of_it))
+            connection.done(ticket)
 
     # --- what clients ask for ---
 
@@ -217,7 +187,7 @@ class Service:
         """Serve clients until cancelled."""
 
         async def handle(stream: trio.SocketStream) -> None:
-            await self._handle(coordinator, _Connection(stream))
+            await self._handle(coordinator, Connection(stream))
 
         await trio.serve_listeners(handle, [listener])
 
@@ -230,7 +200,7 @@ class Service:
             for connection in lookers:
                 await connection.wait_written()
 
-    async def _handle(self, coordinator: Coordinator, connection: _Connection) -> None:
+    async def _handle(self, coordinator: Coordinator, connection: Connection) -> None:
         self._connections.add(connection)
         try:
             with connection.broken:
@@ -253,7 +223,7 @@ class Service:
             for ticket in connection.tickets:
                 self._asked.pop(ticket, None)
 
-    async def _read(self, coordinator: Coordinator, connection: _Connection) -> None:
+    async def _read(self, coordinator: Coordinator, connection: Connection) -> None:
         splitter = LineSplitter()
         more = True
         while more:
@@ -263,8 +233,9 @@ class Service:
                 for line in splitter.feed(chunk):
                     if line.strip():
                         request = read_request(line)
-                        if request.do == "send":
+                        if request.do in ("send", "retry"):
                             await coordinator.wait_for_room()
+                        if request.do == "send":
                             self._submit(coordinator, connection, request)
                         else:
                             self._order(coordinator, connection, request)
@@ -272,10 +243,13 @@ class Service:
                 connection.answer(Answer(error=f"cannot read the request: {error}", code="bad_request"))
                 return
 
-    def _order(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
+    def _order(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
         """Do what is no message."""
         if request.do == "status":
             connection.answer(Answer(request.id, status=self._status(coordinator)))
+            return
+        if request.do == "stuck":
+            connection.answer(Answer(request.id, stuck=self._stuck(coordinator)))
             return
         connection.answer(Answer(request.id, accepted=True))
         match request.do:
@@ -285,10 +259,14 @@ class Service:
                 self._insist()
             case "tail":
                 self._look_at(coordinator, connection, request)
+            case "retry":
+                self._retry(coordinator, connection, request)
+            case "tell":
+                self._tell(coordinator, connection, request)
             case "stop" | "start" | "restart" as wish:
                 self._wish(coordinator, connection, request, wish)
 
-    def _look_at(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
+    def _look_at(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
         found: dict[str, tuple[int, ...]] = {}
         try:
             for name in request.channels or self._channels:
@@ -303,17 +281,42 @@ class Service:
         """Let the session show what any client looks at."""
         coordinator.tap(frozenset(sink for connection in self._connections for sink in connection.tail))
 
-    def _wish(self, coordinator: Coordinator, connection: _Connection, request: Request, wish: Wish) -> None:
+    def _wish(self, coordinator: Coordinator, connection: Connection, request: Request, wish: Wish) -> None:
+        if self._knows(connection, request):
+            ticket = self._expect(connection, request.id)
+            self._wishes[ticket] = coordinator, request.worker, False
+            coordinator.ask(request.worker, wish, ticket)
+
+    def _tell(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+        assert request.msg is not msgspec.UNSET
+        payload = bytes(request.msg)
+        if not payload.startswith(b"{"):
+            text = f'a control message is an object, such as {{"pause": true}}; got {payload[:40].decode()}'
+            connection.answer(Answer(request.id, error=text, code="bad_request"))
+        elif self._knows(connection, request):
+            ticket = self._expect(connection, request.id)
+            self._wishes[ticket] = coordinator, request.worker, True
+            coordinator.tell(request.worker, payload, ticket)
+
+    def _retry(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+        assert request.msg is not msgspec.UNSET
+        if self._retries.taken(request.letter):
+            text = f"dead letter {request.letter} is being tried again already, or is none any more"
+            connection.answer(Answer(request.id, error=text, code="not_done", letter=request.letter))
+        elif self._knows(connection, request):
+            payload, ticket = bytes(request.msg), self._expect(connection, request.id)
+            self._retries.begin(ticket, request.letter, request.worker, payload)
+            coordinator.retry(request.worker, payload, ticket)
+
+    def _knows(self, connection: Connection, request: Request) -> bool:
+        """Whether there is such a worker; if not, say so."""
         names = [worker.name for worker in self._plan.workers]
         if request.worker not in names:
             text = f"there is no worker '{request.worker}'; the workers are: {', '.join(names)}"
             connection.answer(Answer(request.id, error=text, code=UnknownName.code))
-            return
-        ticket = self._expect(connection, request.id)
-        self._wishes[ticket] = coordinator, request.worker
-        coordinator.ask(request.worker, wish, ticket)
+        return request.worker in names
 
-    def _expect(self, connection: _Connection, request_id: int) -> int:
+    def _expect(self, connection: Connection, request_id: int) -> int:
         """Return a ticket by which a client's request is recognised when there is an answer."""
         self._ticket += 1
         self._asked[self._ticket] = (connection, request_id)
@@ -321,7 +324,7 @@ class Service:
         connection.settled = trio.Event()
         return self._ticket
 
-    def _submit(self, coordinator: Coordinator, connection: _Connection, request: Request) -> None:
+    def _submit(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
         connection.answer(Answer(request.id, accepted=True))
         port = request.port or (self._inputs[0] if len(self._inputs) == 1 else "")
@@ -347,6 +350,8 @@ class Service:
                 waits_on=waits_on(self._plan, snapshot, worker.name)
                 if worker.activity == "ready" or worker.name in callers
                 else (),
+                oldest_age_s=None if worker.oldest_s is None else now_s - worker.oldest_s,
+                starts_in_s=None if worker.starts_at_s is None else max(0.0, worker.starts_at_s - now_s),
             )
             for worker in snapshot.workers
         )
@@ -358,11 +363,29 @@ class Service:
             outputs={port: self._given[port] for port in self._plan.outputs.values()},
             barriers=snapshot.barriers,
             lost=snapshot.lost,
-            dead_lettered=snapshot.dead_lettered,
+            dead_lettered=snapshot.dead_lettered - self.revived,
             unpaired=snapshot.unpaired,
             called=snapshot.called,
             calls_failed=snapshot.calls_failed,
             rejected=snapshot.rejected,
             channels={name: sum(snapshot.arrived[sink] for sink in sinks) for name, sinks in self._channels.items()},
             ports={f"{end.node}.{end.port}": count for end, count in flows(self._plan, snapshot).items()},
+            monitors=snapshot.monitors,
         )
+
+    def _stuck(self, coordinator: Coordinator) -> tuple[Chain, ...]:
+        """Return why messages do not move, also those that have left the graph and that nobody reads."""
+        now_s = trio.current_time()
+        quiet_s = {port: now_s - at_s for port, at_s in self._given_s.items()}
+        chains = why_stuck(self._plan, coordinator.snapshot(), now_s, quiet_s)
+        unread = [
+            _of_client(connection.unread_outputs, connection.unread_bytes, now_s - connection.waits_since_s)
+            for connection in self._connections
+            if connection.unread_outputs and connection.waits_since_s is not None
+        ]
+        return (*chains, *(Chain((link,)) for link in unread))
+
+
+def _of_client(outputs: int, size_bytes: int, for_s: float) -> Link:
+    text = f"a client has not read its {outputs} output{'s' * (outputs != 1)} ({size_bytes} bytes) for {for_s:.0f} s"
+    return Link("client", "", text, "unread", outputs, round(for_s, 3))

@@ -17,6 +17,19 @@
 <- {"id": 1, "worker": NAME, "activity": "ready", "pid": 4711}   when it is so, or
 <- {"id": 1, "error": TEXT, "code": "not_done", "node": NAME}    if it cannot be
 
+-> {"id": 1, "do": "tell", "worker": NAME, "msg": {"pause": true}}     a control message
+<- {"id": 1, "accepted": true}
+<- {"id": 1, "worker": NAME, "reply": {"kind": "pause_ack"}}     without a reply, if it asks for none; or an error
+
+-> {"id": 1, "do": "retry", "letter": 17, "worker": NAME, "msg": VALUE}   a dead letter, once more
+<- {"id": 1, "accepted": true}
+<- {"id": 1, "port": "output", "output": VALUE}      as of any message; errors too
+<- {"id": 1, "settled": true, "letter": 17, "came_of_it": "done"}      it is no dead letter any more, and not on disk
+<- {"id": 1, "settled": true, "letter": 17, "came_of_it": "dead"}      it is one again; "refused": what came of it was
+
+-> {"id": 1, "do": "stuck"}
+<- {"id": 1, "stuck": [{"links": [{"kind": "worker", "name": NAME, "text": TEXT, "cause": "silent", ...}]}]}
+
 -> {"id": 1, "do": "tail", "channels": ["a→b"]}      until the client hangs up; no channels: all
 <- {"id": 1, "accepted": true}
 <- {"id": 1, "channel": "a.output→b.input", "msg": VALUE, "trace": HEX}
@@ -32,7 +45,9 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from fabric.errors import ValueRejected
+from fabric.runtime.retries import Settlement
 from fabric.runtime.services import Phase
+from fabric.session.causes import Chain
 from fabric.session.snapshot import Activity, WorkerSnapshot
 from fabric.wire.lines import one_line
 from fabric.wire.payload import encode_json
@@ -46,10 +61,13 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     id: int
     msg: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     port: str | None = None
-    do: Literal["send", "status", "drain", "insist", "stop", "start", "restart", "tail"] = "send"
+    do: Literal["send", "status", "drain", "insist", "stop", "start", "restart", "tail", "tell", "retry", "stuck"] = (
+        "send"
+    )
     grace_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
     worker: str = ""
     channels: tuple[str, ...] = ()
+    letter: int = 0
 
 
 class WorkerStatus(WorkerSnapshot, frozen=True):
@@ -58,10 +76,14 @@ class WorkerStatus(WorkerSnapshot, frozen=True):
     Attributes:
         still_s: how long ago it last took a message or gave a sign of life.
         waits_on: where the next message of an idle one has to come from; of one that has called tools: those.
+        oldest_age_s: of the oldest message that waits for it or is with it.
+        starts_in_s: until it is started again, if it has crashed.
     """
 
     still_s: float = 0.0
     waits_on: tuple[str, ...] = ()
+    oldest_age_s: float | None = None
+    starts_in_s: float | None = None
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -77,6 +99,7 @@ class Status(msgspec.Struct, frozen=True):
         rejected: frames that were refused, by worker and reason.
         channels: messages that came through each channel, by its name as in :mod:`fabric.plan.channels`.
         ports: messages that left each output port of the graph, by ``node.port``, where that can be told.
+        monitors: what is to be said next on each session wire on which a conversation is under way, in words.
     """
 
     phase: Phase
@@ -92,6 +115,7 @@ class Status(msgspec.Struct, frozen=True):
     rejected: dict[str, dict[str, int]] = {}
     channels: dict[str, int] = {}
     ports: dict[str, int] = {}
+    monitors: dict[str, str] = {}
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -113,6 +137,10 @@ class Answer(msgspec.Struct, omit_defaults=True):
     msg: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     trace: str = ""
     left_out: int = 0
+    reply: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    letter: int = 0
+    came_of_it: Settlement | msgspec.UnsetType = msgspec.UNSET
+    stuck: tuple[Chain, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 def write(message: Request | Answer) -> bytes:
@@ -123,7 +151,7 @@ def write(message: Request | Answer) -> bytes:
 def read_request(line: bytes) -> Request:
     """Read a line of a client. Raises ValueRejected: it is no request."""
     request = _read(line, _request)
-    if (request.do == "send") is (request.msg is msgspec.UNSET):
+    if (request.do in ("send", "tell", "retry")) is (request.msg is msgspec.UNSET):
         got = "neither" if request.msg is msgspec.UNSET else "both"
         raise ValueRejected("$", "either a message or something else to do", got)
     return request

@@ -88,6 +88,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
         messages: that left the graph.
         unclaimed: those of them that nobody was there for.
         losses: what did not come out.
+        unkept: dead letters that could not be written.
     """
 
     exit_code: int
@@ -97,6 +98,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     messages: int = 0
     unclaimed: int = 0
     losses: LossReport = LossReport()
+    unkept: int = 0
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -252,20 +254,24 @@ def state_directories(here: Path, state: Path | None) -> list[Path]:
     return [state] if state else [folder / STATE_DIRECTORY for folder in (here, *here.parents)]
 
 
-def find_records(here: Path, state: Path | None, *, spec: Path | None, project: str | None) -> list[Record]:
-    """Return the services of one directory that are meant, by name: of the nearest where one runs, else where any was.
+def find_records(
+    here: Path, state: Path | None, *, spec: Path | None, project: str | None
+) -> tuple[Path, list[Record]]:
+    """Return a state directory, and the services that are meant and recorded in it, by name: the nearest where one
+    runs, else where any was.
 
     Args: as of :func:`find_service`.
 
     Raises:
         ConfigError: a record cannot be read.
     """
-    nearest: list[Record] = []
-    for directory in state_directories(here, state):
+    directories = state_directories(here, state)
+    nearest: tuple[Path, list[Record]] = directories[0], []
+    for directory in directories:
         records = _read_records(directory, spec, project)
         if any(record.alive for record in records):
-            return records
-        nearest = nearest or records
+            return directory, records
+        nearest = nearest if nearest[1] else (directory, records)
     return nearest
 
 

@@ -39,6 +39,12 @@ class Barrier:
         """How many messages wait on each input."""
         return {port: line.queued for port, line in self.lines.items()}
 
+    @property
+    def oldest_at_s(self) -> float | None:
+        """When the oldest message that waits came into being."""
+        heads = (line.oldest_at_s for line in self.lines.values())
+        return min((at_s for at_s in heads if at_s is not None), default=None)
+
     def put(self, port: str, message: Message) -> list[Message]:
         """Let a message wait; return the messages that now go on together, in order, or none."""
         assert not self.closed

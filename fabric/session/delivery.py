@@ -70,12 +70,20 @@ class Message:
         traces: that it counts for; several behind a barrier, none for control replies. The first one's id travels.
         trace_id, span_id, parents: its provenance.
         topic: the worker, barrier or boundary port that it comes from.
+        at_s: when it came into being, by the session's clock.
     """
 
-    __slots__ = ("parents", "payload", "span_id", "topic", "trace_id", "traces")
+    __slots__ = ("at_s", "parents", "payload", "span_id", "topic", "trace_id", "traces")
 
     def __init__(
-        self, payload: bytes, traces: tuple[Trace, ...], trace_id: bytes, span_id: bytes, parents: bytes, topic: str
+        self,
+        payload: bytes,
+        traces: tuple[Trace, ...],
+        trace_id: bytes,
+        span_id: bytes,
+        parents: bytes,
+        topic: str,
+        at_s: float = 0.0,
     ) -> None:
         self.payload = payload
         self.traces = traces
@@ -83,6 +91,7 @@ class Message:
         self.span_id = span_id
         self.parents = parents
         self.topic = topic
+        self.at_s = at_s
 
     @property
     def tickets(self) -> tuple[int, ...]:
@@ -188,6 +197,13 @@ class Delivery:
         """How many messages have come how far."""
         answered = self._answered_before + self._committed
         return Counts(answered + len(self._unacked), answered, self.queued, len(self._unacked))
+
+    @property
+    def oldest_at_s(self) -> float | None:
+        """When the oldest message that waits or is with the worker came into being."""
+        heads = [self._unacked[0].message.at_s] if self._unacked else []
+        heads += [self.queue[0].at_s] if self.queue else []
+        return min(heads, default=None)
 
     @property
     def queued(self) -> int:

@@ -53,6 +53,11 @@ class Line:
         """How many."""
         return len(self._messages)
 
+    @property
+    def oldest_at_s(self) -> float | None:
+        """When the first of them came into being."""
+        return self._messages[0].at_s if self._messages else None
+
     def put(self, message: Message) -> None:
         """Let a message wait behind the others."""
         self._messages.append(message)

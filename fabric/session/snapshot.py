@@ -44,6 +44,8 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
         output_ended: it has ended its output, and should exit.
         held_by: places that are full, because of which it gets no message.
         stalled: it has a message, and has said nothing for long.
+        oldest_s: when the oldest message that it has, or that waits for it, came into being.
+        starts_at_s: when it is started again, if it has crashed.
     """
 
     name: str
@@ -57,6 +59,8 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     output_ended: bool = False
     held_by: tuple[End, ...] = ()
     stalled: bool = False
+    oldest_s: float | None = None
+    starts_at_s: float | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -73,6 +77,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         calls: workers that wait for a tool, and the tool.
         called, calls_failed: calls of tools so far, and those that were answered with an error.
         rejected: frames that were refused, by worker and reason.
+        barriers_since_s: when the oldest message in each barrier that has any came into being.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -88,6 +93,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     called: int = 0
     calls_failed: int = 0
     rejected: dict[str, dict[str, int]] = {}
+    barriers_since_s: dict[str, float] = {}
 
 
 def activity(state: State, *, idle: bool) -> Activity:

@@ -27,11 +27,13 @@ class Traces:
     Attributes:
         settled: tickets of inputs of which nothing is left, since :meth:`take_settled`.
         settled_calls: the same of calls of tools, whose tickets are below zero.
+        now_s: by the session's clock: messages that come into being now are so old.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self.settled: list[int] = []
         self.settled_calls: list[int] = []
+        self.now_s = 0.0
         self._rng = rng
         self._span = rng.getrandbits(64)
         self._trace = rng.getrandbits(128)
@@ -46,28 +48,29 @@ class Traces:
         self._trace = (self._trace + 1) & _TRACE_MASK
         trace = Trace(self._trace.to_bytes(16, "big"), ticket)
         trace.live += 1
-        return Message(payload, (trace,), trace.id, self.new_span(), b"", port)
+        return Message(payload, (trace,), trace.id, self.new_span(), b"", port, self.now_s)
 
     def spontaneous(self, topic: str, payload: bytes, span: bytes | None) -> Message:
         """Make a message of what no input brought about. It counts for none."""
-        return Message(payload, (), self._rng.randbytes(16), span or self.new_span(), b"", topic)
+        return Message(payload, (), self._rng.randbytes(16), span or self.new_span(), b"", topic, self.now_s)
 
     def outcome(self, cause: Message, topic: str, payload: bytes, span: bytes | None) -> Message:
         """Make a message of what a worker made of another one."""
-        return Message(payload, cause.traces, cause.trace_id, span or self.new_span(), cause.span_id, topic)
+        span = span or self.new_span()
+        return Message(payload, cause.traces, cause.trace_id, span, cause.span_id, topic, self.now_s)
 
     def changed(self, message: Message, payload: bytes) -> Message:
         """Make a message of what became of one on its way."""
         self._span = (self._span + 1) & _SPAN_MASK  # as new_span
         span_id = self._span.to_bytes(8, "big")
-        return Message(payload, message.traces, message.trace_id, span_id, message.span_id, message.topic)
+        return Message(payload, message.traces, message.trace_id, span_id, message.span_id, message.topic, self.now_s)
 
     def joined(self, parts: Sequence[Message], topic: str) -> Message:
         """Make one message of several: a JSON array of them, which counts for all their inputs."""
         traces = tuple(dict.fromkeys(trace for part in parts for trace in part.traces))
         parents = b"".join(list(dict.fromkeys(part.span_id for part in parts))[:PARENTS_MAX])
         payload = b"[" + b",".join(part.payload for part in parts) + b"]"
-        return Message(payload, traces, parts[0].trace_id, self.new_span(), parents, topic)
+        return Message(payload, traces, parts[0].trace_id, self.new_span(), parents, topic, self.now_s)
 
     def appear(self, message: Message) -> None:
         """One more exists."""

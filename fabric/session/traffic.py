@@ -189,6 +189,9 @@ class Traffic:
             called=self._calls.made,
             calls_failed=self._calls.failed,
             rejected=self.losses.rejected,
+            barriers_since_s={
+                name: at_s for name, barrier in self._barriers.items() if (at_s := barrier.oldest_at_s) is not None
+            },
         )
 
     def loss_report(self) -> LossReport:
@@ -244,6 +247,10 @@ class Traffic:
         return self._held_by_slots() if self._waits_for_partners else None
 
     # --- what the session does with it ---
+
+    def set_clock(self, now_s: float) -> None:
+        """Say what time it is: messages that come into being from now on are so old."""
+        self._traces.now_s = now_s
 
     def tap(self, sinks: frozenset[int]) -> None:
         """Look at what comes to these sinks, and to no others."""
@@ -729,7 +736,7 @@ class Traffic:
         """Pass on what the worker made of the messages whose markers are back."""
         if not committed:
             return
-        way = worker.ways.get("output")
+        way, now_s = worker.ways.get("output"), self._traces.now_s
         for unacked in committed:
             if worker.wired:
                 self._pass_on_held(worker, unacked)
@@ -738,7 +745,7 @@ class Traffic:
                 for _, payload, span in unacked.outputs:
                     way.taken += 1
                     span_id = span or self._traces.new_span()
-                    message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name)
+                    message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name, now_s)
                     try:
                         way.take(payload, self._emit, message)
                     except RouteError as error:

@@ -252,6 +252,8 @@ class WorkerState:
             held_by=tuple(room.end for room in self.rooms if self.held and room.full),
             stalled=self.silence.told and self.silent_since_s is not None,
             output_ended=self.state is State.DRAINED,
+            oldest_s=self.delivery.oldest_at_s,
+            starts_at_s=self.supervisor.due_s if self.supervisor.due else None,
         )
 
 

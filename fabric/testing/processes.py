@@ -185,13 +185,14 @@ class Process:
         if self.alive:
             self._stderr.append(line)
 
-    def sender(self, endpoint: str, *, bind: bool) -> Sender:
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> Sender:
         """See :class:`~fabric.transport.ports.Transport`."""
-        return _ProcessSender(self, self.ports[endpoint], self._network.sender(endpoint, bind=bind))
+        return _ProcessSender(self, self.ports[endpoint], self._network.sender(endpoint, bind=bind, watch=watch))
 
-    def receiver(self, endpoint: str, *, bind: bool) -> Receiver:
+    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> Receiver:
         """See :class:`~fabric.transport.ports.Transport`."""
-        return _ProcessReceiver(self, self.ports[endpoint], self._network.receiver(endpoint, bind=bind))
+        receiver = self._network.receiver(endpoint, bind=bind, frames_max=frames_max)
+        return _ProcessReceiver(self, self.ports[endpoint], receiver)
 
     async def wait_thawed(self, port: str) -> None:
         """Wait as long as it does nothing, and for what a frame takes it."""

@@ -116,8 +116,11 @@ def test_the_summary_counts():
     """One line of it."""
     outcome = Outcome(5, 0.0, 3.44, None, 14, 1, LossReport(0, 2, 0))
     assert summary(outcome) == (
-        " ✘ ended with exit code 5 in 3.4s · 14 messages out (1 of them claimed by nobody) · 2 dead letters"
+        " ✘ ended with exit code 5 in 3.4s · 14 messages out (1 of them claimed by nobody)"
+        " · 2 dead letters (fabric dead list)"
     )
+    full_disk = Outcome(5, 0.0, 3.44, None, 14, 0, LossReport(0, 2, 0), 1)
+    assert summary(full_disk).endswith(" · 2 dead letters (fabric dead list, 1 not kept)")
 
 
 def test_a_service_that_is_to_end_is_not_called_ready():

@@ -10,6 +10,7 @@ import pytest
 from plans import plan_of
 
 from fabric.session.calls import CALLS_MAX
+from fabric.session.causes import why_stuck
 from fabric.session.events import (
     Asked,
     Command,
@@ -454,8 +455,13 @@ def test_who_waits_for_a_tool_is_not_the_first_cause():
     run(Input("i", [(1, b"1")]))
     run.call(1)
     said = waited_for(run.session.plan, run.session.snapshot(), 10.0)
-    assert said is not None
-    assert said.startswith("worker 't.f' has 1 message and has been silent for 10 s")
+    assert said == "worker 't.f' has 1 message and has been silent for 10 s (it has never answered anything)"
+    (chain,) = why_stuck(run.session.plan, run.session.snapshot(), 10.0)
+    assert [link.text for link in chain.links] == [
+        "nothing came to output 'o'",
+        "worker 'w' waits for its tool 't'",
+        "worker 't.f' has 1 message and has been silent for 10 s (it has never answered anything)",
+    ]
     assert waits_on(run.session.plan, run.session.snapshot(), "w") == ("tool t",)
     assert waits_on(run.session.plan, run.session.snapshot(), "t.f") == ("t.call",)
 

@@ -27,13 +27,13 @@ def test_a_worker_is_starting_ready_busy_and_draining():
     session.handle(Start(), 0.0)
     session.handle(Launched("f", 7), 0.0)
     session.handle(Input("i", [(1, b"1")]), 0.0)
-    assert stands(session) == WorkerSnapshot("f", "starting", 0, 0, 1, 0)
+    assert stands(session) == WorkerSnapshot("f", "starting", 0, 0, 1, 0, oldest_s=0.0)
     session.handle(Frames("f", "ctrl_out", [encode(Data("f", READY))]), 0.0)
     session.handle(Frames("f", "output", [encode(Marker("f", "probe/f/1"))]), 0.0)
-    assert stands(session) == WorkerSnapshot("f", "busy", 1, 0, 0, 1)
+    assert stands(session) == WorkerSnapshot("f", "busy", 1, 0, 0, 1, oldest_s=0.0)
     for ticket in range(2, 70):
         session.handle(Input("i", [(ticket, b"1")]), 0.0)
-    assert stands(session) == WorkerSnapshot("f", "busy", 64, 0, 5, 64)
+    assert stands(session) == WorkerSnapshot("f", "busy", 64, 0, 5, 64, oldest_s=0.0)
     for seq in range(1, 70):
         session.handle(Frames("f", "output", [encode(Marker("f", f"ack/f/1/{seq}"))]), 0.0)
     assert stands(session) == WorkerSnapshot("f", "ready", 69, 69, 0, 0)

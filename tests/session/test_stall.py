@@ -94,7 +94,7 @@ def test_a_paused_worker_is_told_as_such():
     run = Run(LINE).started()
     run.said("f", Data("f", b'{"kind":"pause_ack"}'), port="ctrl_out")
     run.send("i")
-    assert run.waits() == "worker 'f' is paused and holds 1 message"
+    assert run.waits() == "worker 'f' is paused and holds 1 message; fabric ctl f resume"
     run.said("f", Data("f", b'{"kind":"other"}'), port="ctrl_out")
     assert "paused" in str(run.waits())
     run.said("f", Data("f", b'{"kind":"resume_ack"}'), port="ctrl_out")
