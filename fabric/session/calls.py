@@ -40,6 +40,10 @@ CALLS_MAX = 64
 """Calls of one worker that may be under way. So much of them can wait in the tools at most."""
 
 
+FAILED_NOTE_S = 1.0
+"""Failed calls of one worker are noted once in so many seconds; each is counted."""
+
+
 class Arguments(msgspec.Struct, frozen=True):
     """What enters a tool.
 
@@ -86,11 +90,14 @@ class Calls:
 
     Attributes:
         made: how many there were; ``failed``: how many of them were answered with an error.
+        now_s: by the session's clock.
     """
 
     def __init__(self, plan: Plan, out: Outbox) -> None:
         self.made = 0
         self.failed = 0
+        self.now_s = 0.0
+        self._noted_s: dict[str, float] = {}
         self._out = out
         self._tools = plan.tools
         self._names: dict[str, Mapping[str, str]] = {worker.name: worker.tools for worker in plan.workers}
@@ -233,7 +240,9 @@ class Calls:
 
     def _answer(self, caller: str, tool: str, response: bytes, error: str) -> None:
         self.failed += 1
-        self._out.note("warning", "tool.failed", worker=caller, tool=tool, error=error)
+        if self.now_s >= self._noted_s.get(caller, float("-inf")) + FAILED_NOTE_S:
+            self._noted_s[caller] = self.now_s
+            self._out.note("warning", "tool.failed", worker=caller, tool=tool, error=error, count=self.failed)
         self._send(caller, response)
 
     def _send(self, caller: str, response: bytes) -> None:

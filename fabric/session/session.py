@@ -137,6 +137,7 @@ class Session:
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""
         self._now_s = now_s
+        self._calls.now_s = now_s
         self._traffic.set_clock(now_s)
         if self._finished:
             return []

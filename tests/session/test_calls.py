@@ -85,8 +85,8 @@ class Run:
         self.say(worker, "ctrl_out", Data(worker, READY))
         return self.say(worker, "output", Marker(worker, f"probe/{worker}/{incarnation}"))
 
-    def say(self, worker: str, port: str, *frames: Frame) -> list[Command]:
-        return self(Frames(worker, port, [encode(frame) for frame in frames]))
+    def say(self, worker: str, port: str, *frames: Frame, now_s: float = 0.0) -> list[Command]:
+        return self(Frames(worker, port, [encode(frame) for frame in frames]), now_s)
 
     def call(self, arguments: Any, name: str = "t", id_: Any = 1) -> list[Any]:
         """Let ``w`` call; return what it hears at once."""
@@ -169,6 +169,16 @@ def test_what_is_no_good_call_is_answered_with_why(request_: bytes, response: di
     assert [note.fields["error"] for note in run.noted("tool.failed")] == [found["error"]]
     assert run.session.snapshot().calls_failed == 1
     assert run.session.snapshot().lost == 0
+
+
+def test_calls_that_fail_are_noted_once_a_second():
+    """And counted each: a worker may make many."""
+    run = Run(WORDS)
+    for _ in range(3):
+        run.call("x")
+    run.say("w", "tool_req", Data("w", b"1"), now_s=1.0)
+    assert [note.fields["count"] for note in run.noted("tool.failed")] == [1, 4]
+    assert run.session.snapshot().calls_failed == 4
 
 
 def test_a_worker_may_have_so_many_calls_under_way_and_each_with_an_id_of_its_own():
