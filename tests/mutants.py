@@ -112,7 +112,7 @@ MUTANTS = [
         "what goes round goes before what enters",
         "fabric/session/traffic.py",
         "            if self._work:\n                source, message = self._work.popleft()",
-        "            if self._admitting:\n                self._admit(next(iter(self._admitting)))\n"
+        "            if self._flow.admitting:\n                self._admit(next(iter(self._flow.admitting)))\n"
         "            elif self._work:\n                source, message = self._work.popleft()",
         (f"{QUIESCENCE}::test_what_goes_round_goes_before_what_enters",),
     ),
@@ -153,15 +153,15 @@ MUTANTS = [
     ),
     Mutant(
         "who waits for room is let go when there is some",
-        "fabric/session/traffic.py",
+        "fabric/session/flow_control.py",
         "if room is not None and room.held and room.roomy:",
         "if room is not None and room.held and not room.held:",
         (f"{TRANSCRIPT}[back_pressure]",),
     ),
     Mutant(
         "a full slot of a barrier does not hold back for ever",
-        "fabric/session/traffic.py",
-        "return self._held_by_slots() if self._waits_for_partners else None",
+        "fabric/session/flow_control.py",
+        "return self._held_by_slots() if self._held and self.waits_for_partners else None",
         "return None",
         (f"{ROOMS}::test_but_not_for_ever",),
     ),
@@ -222,7 +222,7 @@ MUTANTS = [
     Mutant(
         "quiescence: a barrier that can fire does so before its loop ends",
         "fabric/session/traffic.py",
-        "return bool(self._work or self._admitting or self.entrance.waiting)",
+        "return bool(self._work or self._flow.admitting or self.entrance.waiting)",
         "return bool(self.entrance.waiting)",
         (
             f"{QUIESCENCE}::test_a_loop_does_not_end_before_its_barrier_has_fired",

@@ -24,9 +24,12 @@ Arrive: TypeAlias = Callable[[str, list[bytes]], None]
 WIRE_NAMES = {"input": "data_in", "ctrl_in": "ctrl_in", "tool_resp": "tool_resp"}
 """Of the ports that we bind, as PROTOCOL.md says."""
 
-FLOOD_FRAMES = 4_096
-"""Frames of a worker of others that wait in our memory, on each port: it may send faster than we refuse. Without a
+OUTPUT_FRAMES_MAX = 4_096
+"""Frames that wait in our memory on the output of a worker of others: it may send faster than we refuse. Without such a
 limit 400,000 of a kilobyte took 420 MiB. Ours send what they were asked for."""
+
+SIDE_FRAMES_MAX = 65_536
+"""The same of its other ports. If more wait when it exits the rest is lost, and no missing end of the output tells."""
 
 EXIT_SETTLE_S = 1.0
 """How long after a worker's exit we wait for what it had sent and is still in transit, as long as nothing comes."""
@@ -74,7 +77,7 @@ class SocketRelay:
             if port in INPUT_PORTS:
                 self._senders[port] = transport.sender(address.bind, bind=True, watch=True)
             else:
-                frames_max = 0 if plan.ours else FLOOD_FRAMES
+                frames_max = 0 if plan.ours else OUTPUT_FRAMES_MAX if port == "output" else SIDE_FRAMES_MAX
                 self._receivers[port] = transport.receiver(address.connect, bind=False, frames_max=frames_max)
         for port, receiver in self._receivers.items():
             nursery.start_soon(self._pull, port, receiver)
@@ -155,7 +158,7 @@ class LineRelay:
 
     def __init__(self, plan: WorkerPlan, arrive: Arrive) -> None:
         self.complaint: str | None = None
-        self._bridge = LineBridge(plan.name, echoes=plan.markers)
+        self._bridge = LineBridge(plan.name, echoes=plan.markers, calls=bool(plan.tools))
         self._arrive = arrive
         self._lines, self._lines_to_write = trio.open_memory_channel[bytes](float("inf"))  # bounded by the window
 

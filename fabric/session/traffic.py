@@ -22,6 +22,7 @@ from fabric.graph.ir import MONITORED, End
 from fabric.lang.typed import Way
 from fabric.plan.plan import Plan, Route, Sink, sinks_of
 from fabric.session.barriers import Barrier
+from fabric.session.calls import Calls
 from fabric.session.delivery import Message, Unacked
 from fabric.session.entrance import Entrance
 from fabric.session.events import (
@@ -37,12 +38,12 @@ from fabric.session.events import (
     Send,
 )
 from fabric.session.failure import Failure, name_of
+from fabric.session.flow_control import FlowControl
 from fabric.session.loop_entry import LoopEntry
 from fabric.session.losses import Losses
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.morphisms import RouteError
 from fabric.session.outbox import Outbox
-from fabric.session.rooms import Room, rooms_behind
 from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
@@ -71,6 +72,7 @@ class Traffic:
         workers: by name.
         out: where commands go.
         rng: source of trace and span ids.
+        calls: of tools.
         closed: tells of a merge whether it has closed.
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
         settings: bounds and policy.
@@ -89,6 +91,7 @@ class Traffic:
         out: Outbox,
         rng: random.Random,
         *,
+        calls: Calls,
         closed: Callable[[str], bool],
         fail: Callable[[Failure], None],
         settings: Settings,
@@ -101,6 +104,7 @@ class Traffic:
         self._workers = workers
         self._out = out
         self._traces = Traces(rng)
+        self._calls = calls
         self._closed = closed
         self._fail = fail
         self._settings = settings
@@ -111,23 +115,14 @@ class Traffic:
             node.id: Barrier(port.name for port in node.inputs) for node in nodes if node.kind == "barrier"
         }
         self._monitors = {node.id: Monitor(node.wire) for node in nodes if node.wire is not None}
-        self._loop_entries = _loop_entries(plan, workers)
-        self._admitting: dict[LoopEntry, None] = {}
-        self._held: dict[str, WorkerState] = {}
+        self._to_feed: dict[str, WorkerState] = {}
+        self._flow = FlowControl(plan, workers, self._barriers, settings.queue, self.feed)
         self._looping = {node for component in plan.components if component.loop for node in component.nodes}
-        self._worker_rooms: dict[str, Room] = {}
-        self._slot_rooms: dict[End, Room] = {}
-        self._entry_rooms: dict[LoopEntry, Room] = {}
-        rooms = [self._room_of(sink) for sink in plan.sinks]
-        for worker in workers.values():
-            worker.rooms = rooms_behind(plan, rooms, [End(worker.name, port) for port in worker.ways])
-        self._first_rooms = rooms_behind(plan, rooms, [End(node, port) for port, node in plan.inputs.items()])
         way_to = {index: route for route in routes.values() for index in sinks_of(route.route.steps)}
         self._ends = Ends(self._entering(sink, way_to[index]) for index, sink in enumerate(plan.sinks))
         self._through = passing_through(plan)
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._work: deque[tuple[End, Message]] = deque()
-        self._to_feed: dict[str, WorkerState] = {}
         self._inflight = 0
         self._rested: set[str] = set(workers) | set(self._barriers)
         self._stopped = False
@@ -138,28 +133,13 @@ class Traffic:
     @property
     def waits(self) -> bool:
         """Whether something is to be done that needs no worker: :meth:`advance`."""
-        return bool(self._work or self._admitting or self.entrance.waiting)
+        return bool(self._work or self._flow.admitting or self.entrance.waiting)
 
     @property
     def full(self) -> bool:
         """Whether so much is under way that no new input should come, unless that is all that could still come."""
-        full = self._inflight >= INFLIGHT_MAX or any(room.full for room in self._first_rooms)
-        return full and not self._waits_for_partners
-
-    @property
-    def _waits_for_partners(self) -> bool:
-        """Whether nothing moves because slots of barriers are full."""
-        if any(worker.delivery.oldest is not None for worker in self._workers.values()):
-            return False
-        full = [room for room in self._first_rooms if room.full]
-        return (bool(full) and all(room.slot for room in full)) or self._held_by_slots() is not None
-
-    def _held_by_slots(self) -> WorkerState | None:
-        """Return a worker that is held back by nothing but slots of barriers."""
-        for worker in self._held.values():
-            if all(room.slot for room in worker.rooms if room.full):
-                return worker
-        return None
+        full = self._inflight >= INFLIGHT_MAX or self._flow.full
+        return full and not self._flow.waits_for_partners
 
     def starved(self, barrier: str) -> frozenset[str]:
         """Return the inputs of a barrier on which nothing waits."""
@@ -177,10 +157,13 @@ class Traffic:
             lost=self.losses.lost,
             dead_lettered=self.losses.dead_lettered,
             unpaired=self.losses.unpaired,
-            entering={entry.workers[0].name: entry.queued for entry in set(self._loop_entries.values())},
+            entering=self._flow.entering,
             taken=tuple(route.taken for route in self._routes.values()),
             arrived=tuple(self._ends.arrived),
             monitors=self.unfinished(),
+            calls=self._calls.under_way,
+            called=self._calls.made,
+            calls_failed=self._calls.failed,
             rejected=self.losses.rejected,
             barriers_since_s={
                 name: at_s for name, barrier in self._barriers.items() if (at_s := barrier.oldest_at_s) is not None
@@ -192,52 +175,22 @@ class Traffic:
         workers = self._workers.values()
         left = len(self._work) + sum(worker.delivery.waiting + worker.control.waiting for worker in workers)
         left += sum(barrier.waiting for barrier in self._barriers.values())
-        left += sum(entry.queued for entry in set(self._loop_entries.values()))
+        left += sum(self._flow.entering.values())
         return self.losses.report(left, tuple(self.unfinished().values()))
 
     # --- who has to wait ---
 
-    def _room_of(self, sink: Sink) -> Room | None:
-        """Return the place where messages wait that come to a sink."""
-        end, limit = sink.end, self._settings.queue
-        if sink.entry:
-            entry = self._loop_entries[end.node]
-            return self._entry_rooms.setdefault(entry, Room(end, entry, limit))
-        if sink.kind == "worker" and end.port == "input":
-            return self._worker_rooms.setdefault(end.node, Room(end, self._workers[end.node].delivery, limit))
-        if sink.kind == "barrier":
-            line = self._barriers[end.node].lines[end.port]
-            return self._slot_rooms.setdefault(end, Room(end, line, limit, slot=True))
-        return None
-
     def holds_back(self, worker: WorkerState) -> bool:
         """Whether a worker is to get nothing now, because a place that its answers may come to is full."""
-        full = [room for room in worker.rooms if room.full]
-        for room in full:
-            room.held.add(worker.name)
-        worker.held = bool(full) and worker.delivery.queued > 0
-        if worker.held:
-            self._held[worker.name] = worker
-        else:
-            self._held.pop(worker.name, None)
-        return bool(full)
-
-    def _let_go(self, room: Room | None) -> None:
-        """Something has left a place: who was held back by it may go on, when there is room enough."""
-        if room is not None and room.held and room.roomy:
-            for name in sorted(room.held):
-                self._to_feed[name] = self._workers[name]
-            room.held.clear()
+        return self._flow.holds_back(worker)
 
     def took(self, worker: WorkerState) -> None:
         """A worker was given some of what waited for it."""
-        self._let_go(self._worker_rooms.get(worker.name))
+        self._flow.took(worker)
 
     def relieved(self) -> WorkerState | None:
         """Return a worker that has to get something all the same, for otherwise nothing would ever move again."""
-        if not (self._held and self.entrance.all_closed) or self.waits:
-            return None
-        return self._held_by_slots() if self._waits_for_partners else None
+        return self._flow.relieved() if self.entrance.all_closed and not self.waits else None
 
     # --- what the session does with it ---
 
@@ -259,23 +212,39 @@ class Traffic:
                 source, message = self._work.popleft()
                 self._travel(self._routes[source], message)
                 self._traces.consume(message)
-            elif self._admitting:
-                self._admit(next(iter(self._admitting)))
+            elif self._flow.admitting:
+                self._admit(next(iter(self._flow.admitting)))
             elif self.entrance.waiting:
                 self._enter(*self.entrance.waiting.popleft())
             else:
                 return
 
+    def move_calls(self) -> None:
+        """Answer the calls of which nothing is left, and let arguments enter tools."""
+        for ticket in self._traces.take_settled_calls():
+            self._calls.settled(ticket)
+        for entering in self._calls.take_entering():
+            message = self._traces.enter(entering.caller, entering.ticket, entering.payload)
+            self._work.append((entering.call, message))
+
+    def declined(self, worker: WorkerState, message: Message, error: str) -> None:
+        """A worker of a tool does not do a message."""
+        if _of_call(message.tickets):
+            self._calls.refused(message.traces[0].ticket, error)
+        else:  # it is of no call: telemetry of another part of the tool, say
+            self.losses.lost += 1
+            self._out.note("warning", "message.rejected", node=worker.name, code="declined", detail=error)
+
     def _admit(self, entry: LoopEntry) -> None:
         """Let a message into a loop, if there is room inside."""
         if not entry.admits:
-            del self._admitting[entry]
+            del self._flow.admitting[entry]
             return
         for put, message in entry.take():
             self._inflight -= 1
             put(message)
             self._traces.consume(message)
-        self._let_go(self._entry_rooms[entry])
+        self._flow.admitted(entry)
         self._rested.update(worker.name for worker in entry.workers)
 
     def take_rested(self) -> list[str]:
@@ -364,6 +333,9 @@ class Traffic:
             self.refuse_late(port, [(ticket, payload)])
 
     def _refuse(self, code: str, detail: str, node: str, tickets: tuple[int, ...]) -> None:
+        if _of_call(tickets):
+            self._calls.refused(tickets[0], detail)
+            return
         self.refused_any = True
         self._out.note("warning", "message.rejected", node=node, code=code, detail=detail)
         self._out.do(Refuse(code, detail, node, tickets))
@@ -399,6 +371,11 @@ class Traffic:
         if violation is not None:
             self._violated(violation)
             return
+        if _of_call(tickets):
+            is_argument = self._plan.graph.nodes[error.node].kind == "call"
+            where = "arguments" if is_argument else f"'{error.node}'"
+            self._calls.refused(tickets[0], f"{where}: {error.cause}")
+            return
         at_source = error.node == route.source.node
         entering = at_source and self._plan.graph.nodes[route.source.node].kind == "input"
         if not isinstance(error.cause, ValueRejected):
@@ -419,6 +396,8 @@ class Traffic:
                 return partial(self._out.leave, self._plan.outputs[sink.end.node])
             case "merge":
                 return partial(self._arrive_at_merge, sink.end)
+            case "result":
+                return lambda message: self._calls.came(message.tickets, message.payload)
             case "barrier":
                 return partial(self._arrive_at_barrier, sink.end)
             case "monitor":
@@ -441,19 +420,19 @@ class Traffic:
     def _entering(self, sink: Sink, way: CompiledRoute) -> Put:
         """Return what puts a message where its route ends, or before the loop that it has to enter first."""
         put = self._put_of(sink)
-        return partial(self._arrive_before_loop, self._loop_entries[sink.end.node], way, put) if sink.entry else put
+        return partial(self._arrive_before_loop, self._flow.entries[sink.end.node], way, put) if sink.entry else put
 
     def _arrive_before_loop(self, entry: LoopEntry, way: CompiledRoute, put: Put, message: Message) -> None:
-        if self._overflows(self._entry_rooms[entry], entry.workers[0].name, message):
+        if self._flow.is_full_before(entry) and self._overflows(entry.workers[0].name, message):
             return
         self._traces.appear(message)
         self._inflight += 1
         entry.put((way, way.taken), put, message)
-        self._admitting[entry] = None
+        self._flow.admitting[entry] = None
 
-    def _overflows(self, room: Room, worker: str, message: Message) -> bool:
-        """Whether a message is a dead letter, because where it would wait is full, and nobody waits for room there."""
-        if self._settings.policy == "block" or not room.full:
+    def _overflows(self, worker: str, message: Message) -> bool:
+        """Whether a message is a dead letter, since nobody waits for room where it would have to wait."""
+        if self._settings.policy == "block":
             return False
         self._traces.appear(message)
         detail = f"{name_of(worker)} has {self._settings.queue} messages waiting for it already"
@@ -462,6 +441,9 @@ class Traffic:
 
     def _arrive_at_barrier(self, end: End, message: Message) -> None:
         barrier = self._barriers[end.node]
+        if _of_call(message.tickets):
+            self._pair_in_call(end, message)
+            return
         if barrier.closed:
             self._report_unpaired(end.node, end.port, 1)
             return
@@ -472,11 +454,19 @@ class Traffic:
         pair = self._traces.joined(parts, end.node)
         self._traces.appear(pair)
         self._rested.add(end.node)
-        for port in barrier.lines:
-            self._let_go(self._slot_rooms.get(End(end.node, port)))
+        self._flow.paired(end.node)
         self._work.append((End(end.node, "output"), pair))
         for part in parts:
             self._traces.consume(part)
+
+    def _pair_in_call(self, end: End, message: Message) -> None:
+        """A message of a call comes to a barrier of its tool. What waits there does not keep the call from its end."""
+        ports = [port.name for port in self._plan.graph.nodes[end.node].inputs]
+        parts = self._calls.barrier(message.tickets[0], end.node, ports).put(end.port, message)
+        if parts:
+            pair = self._traces.joined(parts, end.node)
+            self._traces.appear(pair)
+            self._work.append((End(end.node, "output"), pair))
 
     def _arrive_at_monitor(self, monitor: Monitor, way: Way, onward: End, message: Message) -> None:
         match monitor.take(way, message.payload):
@@ -501,7 +491,7 @@ class Traffic:
             behind = sum(end.node == source.id for end, _ in self._work)  # passed on after it, and still here
             monitor = self._monitors[source.id]
             return monitor.refused(way, monitor.step - 1 - behind, str(error.cause))
-        if source.kind == "input":
+        if source.kind in ("input", "call"):
             return None
         for index in sorted(sinks_behind(route, error.node)):
             sink = self._plan.sinks[index]
@@ -527,8 +517,8 @@ class Traffic:
     def _offer(self, worker: WorkerState, message: Message) -> None:
         if not self._fits(worker, message):
             return
-        room = self._worker_rooms.get(worker.name)
-        if room and worker.takes_messages and not worker.loop and self._overflows(room, worker.name, message):
+        full = worker.takes_messages and not worker.loop and self._flow.is_full(worker.name)
+        if full and self._overflows(worker.name, message):
             return
         self._traces.appear(message)
         if not worker.takes_messages:
@@ -601,7 +591,7 @@ class Traffic:
         """Whether a frame can hold the message; one that is too large is refused."""
         if len(message.payload) <= PAYLOAD_BYTES_MAX:
             return True
-        self.losses.lost += 1
+        self.losses.lost += not _of_call(message.tickets)  # whose caller is told
         detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
         self._refuse("too_large", detail, worker.name, message.tickets)
         return False
@@ -626,6 +616,10 @@ class Traffic:
         stderr: tuple[str, ...] = (),
         level: Level = "error",
     ) -> None:
+        if _of_call(message.tickets):  # whose caller is told: nothing is lost
+            self._calls.refused(message.tickets[0], detail)
+            self._traces.consume(message)
+            return
         self.losses.dead_lettered += 1
         inputs = list(message.tickets)
         self._out.note(level, "message.dead_lettered", worker=worker, reason=cause, detail=detail, inputs=inputs)
@@ -642,7 +636,7 @@ class Traffic:
         worker.delivery.remove(message)
         self._inflight -= 1
         self._rested.add(worker.name)
-        self._made_room(worker)
+        self._flow.done(worker)
         self._bury(message, worker.name, "poison", detail, attempts=attempts, stderr=stderr)
 
     def feed(self, worker: WorkerState) -> None:
@@ -654,8 +648,8 @@ class Traffic:
         self._inflight -= worker.delivery.waiting
         head, left = worker.delivery.end()
         self._rested.add(worker.name)
-        self._made_room(worker)
-        self.took(worker)
+        self._flow.done(worker)
+        self._flow.took(worker)
         if head is not None:
             self._pass_on_held(worker, head)
             self._traces.consume(head.message)
@@ -669,8 +663,8 @@ class Traffic:
         self._inflight -= worker.delivery.waiting
         _, left = worker.delivery.end()
         self._rested.add(worker.name)
-        self._made_room(worker)
-        self.took(worker)
+        self._flow.done(worker)
+        self._flow.took(worker)
         self._left(worker, left)
 
     def give_up(self, worker: WorkerState) -> None:
@@ -706,17 +700,9 @@ class Traffic:
                 worker.recollection.committed(unacked.message.payload, outputs)
             self._traces.consume(unacked.message)
         self._inflight -= len(committed)
-        self._made_room(worker)
+        self._flow.done(worker)
         if worker.idle:
             self._rested.add(worker.name)
-
-    def _made_room(self, worker: WorkerState) -> None:
-        """A worker has less than before: there may be room on its whole loop, and before it."""
-        for other in worker.loop or (worker,):
-            self._to_feed[other.name] = other
-        entry = self._loop_entries.get(worker.name)
-        if entry is not None:
-            self._admitting[entry] = None
 
     def look_at(self, worker: WorkerState) -> None:
         """A worker may have nothing left to do: see :meth:`take_rested`."""
@@ -742,15 +728,6 @@ class Traffic:
         self._travel(worker.ways[port], self._traces.spontaneous(worker.name, payload, span))
 
 
-def _loop_entries(plan: Plan, workers: Mapping[str, WorkerState]) -> dict[str, LoopEntry]:
-    """Return what waits before each loop of workers, by all nodes of the loop."""
-    entered = {sink.end.node for sink in plan.sinks if sink.entry}
-    found: dict[str, LoopEntry] = {}
-    for component in plan.components:
-        if not entered.isdisjoint(component.nodes):
-            inside = tuple(workers[node] for node in component.nodes if node in workers)
-            entry = LoopEntry(inside)
-            found |= dict.fromkeys(component.nodes, entry)
-            for worker in inside:
-                worker.before_loop = entry
-    return found
+def _of_call(tickets: tuple[int, ...]) -> bool:
+    """Whether a message belongs to a call of a tool, and to nothing else: what a tool is made of is wired to itself."""
+    return bool(tickets) and tickets[0] < 0

@@ -1,0 +1,167 @@
+"""Who waits because something is full: workers, what wants to enter a loop, the input of the boundary.
+
+The rules are those of :mod:`~fabric.session.rooms` and :mod:`~fabric.session.loop_entry`; here they are put together
+for one plan.
+"""
+
+from __future__ import annotations
+
+__all__ = ["FlowControl"]
+
+from collections.abc import Callable, Mapping
+
+from fabric.graph.ir import End
+from fabric.plan.plan import Plan, Sink
+from fabric.session.barriers import Barrier
+from fabric.session.loop_entry import LoopEntry
+from fabric.session.rooms import Room, rooms_behind
+from fabric.session.worker_state import WorkerState
+
+
+class FlowControl:
+    """The waiting places of one session.
+
+    Args:
+        plan: what runs.
+        workers, barriers: by name; the workers are told which places lie behind them.
+        queue: messages that may wait in one place before others are held back.
+        feed: called with a worker that is held back no longer.
+
+    Attributes:
+        entries: what waits before each loop of workers, by all nodes of the loop.
+        admitting: those of them of which something may go on.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        workers: Mapping[str, WorkerState],
+        barriers: Mapping[str, Barrier],
+        queue: int,
+        feed: Callable[[WorkerState], None],
+    ) -> None:
+        self.entries = _loop_entries(plan, workers)
+        self.admitting: dict[LoopEntry, None] = {}
+        self._workers = workers
+        self._barriers = barriers
+        self._queue = queue
+        self._feed = feed
+        self._held: dict[str, WorkerState] = {}
+        self._of_worker: dict[str, Room] = {}
+        self._of_slot: dict[End, Room] = {}
+        self._of_entry: dict[LoopEntry, Room] = {}
+        rooms = [self._room_of(sink) for sink in plan.sinks]
+        for worker in workers.values():
+            worker.rooms = rooms_behind(plan, rooms, [End(worker.name, port) for port in worker.ways])
+        self._first = rooms_behind(plan, rooms, [End(node, port) for port, node in plan.inputs.items()])
+
+    def _room_of(self, sink: Sink) -> Room | None:
+        """Return the place where messages wait that come to a sink."""
+        end = sink.end
+        if sink.entry:
+            entry = self.entries[end.node]
+            return self._of_entry.setdefault(entry, Room(end, entry, self._queue))
+        if sink.kind == "worker" and end.port == "input":
+            return self._of_worker.setdefault(end.node, Room(end, self._workers[end.node].delivery, self._queue))
+        if sink.kind == "barrier":
+            line = self._barriers[end.node].lines[end.port]
+            return self._of_slot.setdefault(end, Room(end, line, self._queue, slot=True))
+        return None
+
+    # --- how it stands ---
+
+    @property
+    def full(self) -> bool:
+        """Whether a place is full that new input may come to."""
+        return any(room.full for room in self._first)
+
+    @property
+    def waits_for_partners(self) -> bool:
+        """Whether nothing moves because slots of barriers are full."""
+        if any(worker.delivery.oldest is not None for worker in self._workers.values()):
+            return False
+        full = [room for room in self._first if room.full]
+        return (bool(full) and all(room.slot for room in full)) or self._held_by_slots() is not None
+
+    @property
+    def entering(self) -> dict[str, int]:
+        """How many messages wait before each loop, by the first of its workers."""
+        return {entry.workers[0].name: entry.queued for entry in self._of_entry}
+
+    def is_full(self, worker: str) -> bool:
+        """Whether the queue of a worker is full."""
+        room = self._of_worker.get(worker)
+        return room is not None and room.full
+
+    def is_full_before(self, entry: LoopEntry) -> bool:
+        """Whether so many wait before a loop that no more should."""
+        return self._of_entry[entry].full
+
+    def _held_by_slots(self) -> WorkerState | None:
+        """Return a worker that is held back by nothing but slots of barriers."""
+        for worker in self._held.values():
+            if all(room.slot for room in worker.rooms if room.full):
+                return worker
+        return None
+
+    # --- who waits ---
+
+    def holds_back(self, worker: WorkerState) -> bool:
+        """Whether a worker is to get nothing now, because a place that its answers may come to is full."""
+        full = [room for room in worker.rooms if room.full]
+        for room in full:
+            room.held.add(worker.name)
+        worker.held = bool(full) and worker.delivery.queued > 0
+        if worker.held:
+            self._held[worker.name] = worker
+        else:
+            self._held.pop(worker.name, None)
+        return bool(full)
+
+    def relieved(self) -> WorkerState | None:
+        """Return a worker that has to get something all the same: nothing else can come, or move, again."""
+        return self._held_by_slots() if self._held and self.waits_for_partners else None
+
+    # --- what makes room ---
+
+    def took(self, worker: WorkerState) -> None:
+        """Something has left the queue of a worker."""
+        self._let_go(self._of_worker.get(worker.name))
+
+    def paired(self, barrier: str) -> None:
+        """Something has left each slot of a barrier."""
+        for port in self._barriers[barrier].lines:
+            self._let_go(self._of_slot.get(End(barrier, port)))
+
+    def admitted(self, entry: LoopEntry) -> None:
+        """Something has entered a loop."""
+        self._let_go(self._of_entry[entry])
+
+    def done(self, worker: WorkerState) -> None:
+        """A worker is done with something: there may be room on its whole loop, and for what waits before it."""
+        for other in worker.loop or (worker,):
+            self._feed(other)
+        entry = self.entries.get(worker.name)
+        if entry is not None:
+            self.admitting[entry] = None
+
+    def _let_go(self, room: Room | None) -> None:
+        """Who was held back by a place may go on, when there is room enough."""
+        if room is not None and room.held and room.roomy:
+            for name in sorted(room.held):
+                self._feed(self._workers[name])
+            room.held.clear()
+
+
+def _loop_entries(plan: Plan, workers: Mapping[str, WorkerState]) -> dict[str, LoopEntry]:
+    """Return what waits before each loop of workers, by all nodes of the loop."""
+    entered = {sink.end.node for sink in plan.sinks if sink.entry}
+    found: dict[str, LoopEntry] = {}
+    for component in plan.components:
+        if not entered.isdisjoint(component.nodes):
+            inside = tuple(workers[node] for node in component.nodes if node in workers)
+            entry = LoopEntry(inside)
+            found |= dict.fromkeys(component.nodes, entry)
+            for worker in inside:
+                worker.before_loop = entry
+    return found
