@@ -148,7 +148,7 @@ class FlowControl:
     def _let_go(self, room: Room | None) -> None:
         """Who was held back by a place may go on, when there is room enough."""
         if room is not None and room.held and room.roomy:
-            for name in room.held:
+            for name in sorted(room.held):
                 self._feed(self._workers[name])
             room.held.clear()
 

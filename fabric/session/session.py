@@ -339,7 +339,7 @@ class Session:
             self._fail(msgspec.structs.replace(_FORCED, exit_code=128 + number))
             return
         self._failure = msgspec.structs.replace(self._failure, exit_code=128 + number)
-        for name in self._workers.keys() - self._gone:
+        for name in sorted(self._workers.keys() - self._gone):
             self._out.do(*self._workers[name].shutdown.kill())
 
     # --- what workers say ---
@@ -734,7 +734,7 @@ class Session:
             self._out.do(*worker.steering.answers("the session has failed"))
             self._give_up_control(worker)
         self._out.note("error", "session.failed", code=failure.code, message=failure.message)
-        for name in self._workers.keys() - self._gone:
+        for name in sorted(self._workers.keys() - self._gone):
             self._out.do(*self._workers[name].shutdown.terminate(self._now_s))
 
     def _finish_if_over(self) -> None:

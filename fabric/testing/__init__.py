@@ -3,7 +3,7 @@
 Read ``simulator``; ``faults`` for what may go wrong in it, ``processes`` for how, ``seeded`` for one order out of many.
 """
 
-from fabric.testing.faults import Crash, Faults, Slow, Stall, draw_faults
+from fabric.testing.faults import Crash, Faults, Restart, Slow, Stall, draw_faults
 from fabric.testing.processes import Phase, Process, ProcessRecord, Runner
 from fabric.testing.seeded import run_seeded
 from fabric.testing.simulator import Simulated, Watch, function_runner, python_runner, simulate
@@ -14,6 +14,7 @@ __all__ = [
     "Phase",
     "Process",
     "ProcessRecord",
+    "Restart",
     "Runner",
     "Simulated",
     "Slow",

@@ -6,7 +6,7 @@ between any two things that the coordinator could see of the process, and nowher
 
 from __future__ import annotations
 
-__all__ = ["STATUSES", "Crash", "Faults", "Slow", "Stall", "draw_faults"]
+__all__ = ["STATUSES", "Crash", "Faults", "Restart", "Slow", "Stall", "draw_faults"]
 
 import random
 from collections.abc import Iterable
@@ -65,6 +65,18 @@ class Slow(msgspec.Struct, frozen=True):
     per_frame_s: float
 
 
+class Restart(msgspec.Struct, frozen=True):
+    """Somebody asks for a worker to be stopped in order and started again. It begins anew, without its memory.
+
+    Attributes:
+        worker: its name.
+        at_s: when.
+    """
+
+    worker: str
+    at_s: float
+
+
 class Faults(msgspec.Struct, frozen=True):
     """All that goes wrong in one session.
 
@@ -74,6 +86,7 @@ class Faults(msgspec.Struct, frozen=True):
         crashes: at most one for each process.
         stalls: any number.
         slow: at most one for each worker.
+        restarts: any number.
         delay_s: what a frame is on its way, at most.
         input_s: what the client waits before each message, at most.
     """
@@ -82,6 +95,7 @@ class Faults(msgspec.Struct, frozen=True):
     crashes: tuple[Crash, ...] = ()
     stalls: tuple[Stall, ...] = ()
     slow: tuple[Slow, ...] = ()
+    restarts: tuple[Restart, ...] = ()
     delay_s: float = 0.0
     input_s: float = 0.0
 
@@ -143,4 +157,4 @@ def draw_faults(seed: int, processes: Iterable[Lived], crashes: int = 3) -> Faul
     )
     slow = tuple(Slow(worker, rng.uniform(0, 1)) for worker in workers if rng.random() < 0.2)
     delay_s, input_s = rng.choice((0.0, 0.01, 1.0)), rng.choice((0.0, 1.0))
-    return Faults(seed, tuple(planned), stalls, slow, delay_s, input_s)
+    return Faults(seed, tuple(planned), stalls, slow, delay_s=delay_s, input_s=input_s)

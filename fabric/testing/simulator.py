@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["Simulated", "Watch", "function_runner", "python_runner", "simulate"]
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -19,9 +19,9 @@ import trio
 from fabric.errors import WorkerFailed, sole
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Answered, Command, DeadLetter, Event, Finish, Heard, Note, Output, Refuse, Seen
+from fabric.session.events import Answered, Command, DeadLetter, Event, Finish, Heard, Note, Output, Refuse, Seen, Wish
 from fabric.session.session import Session, Settings
-from fabric.testing.faults import Faults
+from fabric.testing.faults import Faults, Restart
 from fabric.testing.processes import Process, ProcessRecord, Runner
 from fabric.transport.memory import MemoryTransport
 from fabric.wire.spec import WorkerSpec
@@ -124,7 +124,20 @@ async def simulate(
             if await coordinator.wait_for_room():
                 coordinator.close_input()
 
+        async def ask(restart: Restart, ticket: int) -> None:
+            await trio.sleep_until(restart.at_s)
+            wish: Wish = "restart"
+            again_s = 1.0
+            while True:
+                coordinator.ask(restart.worker, wish, ticket)
+                if await client.wait_answered(ticket) is None:
+                    return
+                await trio.sleep(again_s)  # it did not come up
+                wish, again_s = "start", 2 * again_s
+
         nursery.start_soon(feed)
+        for ticket, restart in enumerate(faults.restarts):
+            nursery.start_soon(ask, restart, ticket)
         finish = await coordinator.run()
         nursery.cancel_scope.cancel()
     return Simulated(
@@ -153,6 +166,9 @@ class _Watched(Session):
         return commands
 
 
+_Answers: TypeAlias = tuple[trio.MemorySendChannel[str | None], trio.MemoryReceiveChannel[str | None]]
+
+
 class _Recorder:
     """A client that remembers."""
 
@@ -163,6 +179,7 @@ class _Recorder:
         self.heard: list[Heard] = []
         self.letters: list[DeadLetter] = []
         self.settled_tickets: list[int] = []
+        self._answers = defaultdict[int, _Answers](lambda: trio.open_memory_channel[str | None](1))
 
     def opened(self) -> None:
         pass
@@ -174,7 +191,11 @@ class _Recorder:
         self.refusals.append(refusal)
 
     def answered(self, answer: Answered) -> None:
-        pass
+        self._answers[answer.ticket][0].send_nowait(answer.error)
+
+    async def wait_answered(self, ticket: int) -> str | None:
+        """Wait for the answer to what was asked with this ticket; return why it cannot be, if it cannot."""
+        return await self._answers[ticket][1].receive()
 
     def buried(self, letter: DeadLetter) -> None:
         self.letters.append(letter)

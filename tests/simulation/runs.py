@@ -73,7 +73,7 @@ def show(seed: int, crashes: int, graph_seed: int | None) -> bool:
     graph, _ = prepared(of)
     print(f"{graph.text()}\n\n{' '.join(f'{port}:{id_}' for port, id_ in graph.inputs)}\n")
     faults = faults_of(seed, crashes, of)
-    print(*faults.crashes, *faults.stalls, *faults.slow, f"delays up to {faults.delay_s} s", sep="\n")
+    print(*faults.crashes, *faults.stalls, *faults.slow, *faults.restarts, f"delays up to {faults.delay_s} s", sep="\n")
     print()
     outcome = run_case(seed, crashes, of, watch)
     print(f"\nseed {seed}, graph {of}, digest {digest}")

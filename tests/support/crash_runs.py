@@ -25,6 +25,7 @@ from fabric.testing import (
     Phase,
     Process,
     ProcessRecord,
+    Restart,
     Runner,
     Simulated,
     Watch,
@@ -183,6 +184,7 @@ FAULT_KINDS = (
     "with status 0",
     "told late",
     "stalled",
+    "started anew by hand",
 )
 """What is counted: the phase of each crash, what else was true of it, and what is none."""
 
@@ -204,8 +206,14 @@ class Outcome(NamedTuple):
 
 
 def faults_of(seed: int, crashes: int, graph_seed: int) -> Faults:
-    """Return what goes wrong in the run with this seed."""
-    return draw_faults(seed, reference(graph_seed).processes, crashes)
+    """Return what goes wrong in the run with this seed; where nobody forgets anything by it, some are started anew."""
+    processes = reference(graph_seed).processes
+    faults = draw_faults(seed, processes, crashes)
+    if prepared(graph_seed)[0].agents:
+        return faults
+    rng = random.Random(f"restarts {seed}")
+    restarts = [Restart(rng.choice(processes).worker, rng.expovariate(0.2)) for _ in range(rng.randint(0, 2))]
+    return msgspec.structs.replace(faults, restarts=tuple(restarts))
 
 
 def run_case(seed: int, crashes: int = 3, graph_seed: int | None = None, watch: Watch | None = None) -> Outcome:
@@ -228,6 +236,8 @@ def hits(faults: Faults, done: Simulated) -> Counter[str]:
     late = {(crash.worker, crash.incarnation) for crash in faults.crashes if crash.told_after_s}
     taken = {(record.worker, record.incarnation): record.steps for record in done.processes}
     hit["stalled"] = sum(taken.get((stall.worker, stall.incarnation), 0) >= stall.step for stall in faults.stalls)
+    anew = [note for note in done.notes if note.event == "worker.stopped" and note.fields["reason"] == "restart"]
+    hit["started anew by hand"] = len(anew)
     for record in done.processes:
         if record.phase is not None:
             hit[record.phase] += 1

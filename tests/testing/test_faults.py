@@ -12,6 +12,7 @@ from fabric.session.settings import Settings
 from fabric.testing import (
     Crash,
     Faults,
+    Restart,
     Simulated,
     Slow,
     Stall,
@@ -139,6 +140,16 @@ def test_a_slow_worker_takes_its_time_for_each_frame():
     """Probe, message, end."""
     done, ended_s = run(Faults(slow=(Slow("f", 1.0),)))
     assert (outputs(done), ended_s) == ([b"10"], 3.0)
+
+
+def test_a_worker_is_started_anew_when_somebody_asks():
+    """In order: what it had it has done before."""
+    done, _ = run(Faults(restarts=(Restart("f", 5.0),), input_s=10.0), range(1, 4))
+    assert outputs(done) == [b"10", b"20", b"30"]
+    assert [(record.incarnation, record.status, record.phase) for record in done.processes] == [
+        (1, 0, None),
+        (2, 0, None),
+    ]
 
 
 def test_drawn_faults_are_the_same_for_one_seed_and_differ_for_others():

@@ -14,7 +14,8 @@ from trio._core import _run as scheduler
 from fabric.testing import run_seeded
 
 HERE = Path(__file__)
-SEEDS = range(8)
+SEEDS = (*range(5), 113)
+"""In the last one many places are full at a time: who is let go first must not hang on a set."""
 
 
 def digest(seed: int, graph_seed: int | None = None) -> str:
