@@ -89,7 +89,7 @@ def test_the_limit_of_open_files_is_told_in_workers():
     assert check_open_files(4096, None).says == "4096 at most, enough for 165 workers"
     few = check_open_files(256, 50)
     assert (few.ok, few.says, few.help) == (
-        False, "256 at most, enough for 6 workers; the program has 50", "ulimit -Hn 1128",
+        False, "256 at most, enough for 5 workers; the program has 50", "ulimit -Hn 1328",
     )  # fmt: skip
 
 
