@@ -156,6 +156,8 @@ def compile_file(
     resources: str = "",
     folders: Iterable[str | Path] = (),
     observed: Iterable[str] = (),
+    docroot: Path | None = None,
+    auto_approve: bool = False,
 ) -> tuple[Plan, Compiled]:
     """Read, check and plan a program; nothing is started.
 
@@ -166,6 +168,8 @@ def compile_file(
         resources: folders of shared prompt files, separated by colons.
         folders: see :func:`check_file`.
         observed: side ports that get an extra output.
+        docroot: folder of the file tools; ``None``: that of the program.
+        auto_approve: whether tools may do what has effects outside of the session.
 
     Raises:
         ConfigError: a file cannot be read, an agent cannot be run.
@@ -181,9 +185,17 @@ def compile_file(
         model=model,
         directories=directories,
         documents=read_documents(compiled.module, directories, resources),
+        docroot=None if docroot is None else _folder(docroot),
+        auto_approve=auto_approve,
     )
     graph = passes.build(compiled.module, observed) if observed else compiled.graph
     return make_plan(compiled.module, graph, surroundings), compiled
+
+
+def _folder(path: Path) -> str:
+    if not path.is_dir():
+        raise ConfigError(f"--docroot {path}: there is no such folder")
+    return str(path.resolve())
 
 
 def directories_of(module: Module) -> dict[str, str]:

@@ -9,6 +9,9 @@ The function is called with each message as plain Python values (dict, list, str
 A function that is not async runs inline: while it works nothing else of the data side does. Control has a thread and
 sockets of its own, so a busy function does not keep it from being acknowledged.
 
+One that works for a tool does not fail when its function does: it *declines* the message, and the caller is told. What
+a builtin tool does is in ``fabric.builtin_tools``.
+
 The module is looked for beside the program's file first, then where Python looks, the working directory included.
 """
 
@@ -28,10 +31,12 @@ from typing import Any
 
 import trio
 
+from fabric.builtin_tools import Refused, builtin
 from fabric.errors import ConfigError, FabricError, ValueRejected, sole
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Receiver, Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
+from fabric.wire.calls import decline
 from fabric.wire.codec import (
     BATCH_BYTES_MAX,
     BATCH_START,
@@ -46,7 +51,7 @@ from fabric.wire.codec import (
     split,
 )
 from fabric.wire.control import BATCHES, NUMBERED, ready
-from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.payload import UNIT, decode_json, encode_json, resolve, validator
 from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
 
@@ -71,6 +76,8 @@ def load_function(spec: WorkerSpec) -> Callable[[Any], Any]:
     Raises:
         ConfigError: there is no such module or function, or importing it failed.
     """
+    if "builtin" in spec.config:
+        return builtin(spec.config)
     name = spec.config["call"]
     module_name, _, path = name.partition(":")
     sys.path[:0] = [spec.directory, os.getcwd()]
@@ -268,6 +275,20 @@ class _Answer:
 
     def to(self, question: Question) -> Awaitable[None] | None:
         """Answer a message; return what is still to be awaited, if anything."""
+        if self._spec.part_of:
+            return self._to_call(question)
+        return self._to(question)
+
+    async def _to_call(self, question: Question) -> None:
+        """Answer a message of a call: a failure is the call's."""
+        try:
+            unfinished = self._to(question)
+            if unfinished is not None:
+                await unfinished
+        except (FunctionFailed, Refused) as error:
+            self._outbox.write(payload_of(encode(Decline("", decline(error.code, str(error))))))
+
+    def _to(self, question: Question) -> Awaitable[None] | None:
         started_s = self._clock()
         try:
             result = self._function(decode_json(question.payload))  # it was validated where it came from
@@ -308,6 +329,8 @@ class _Answer:
             raise self._failed(error, question) from error
 
     def _failed(self, error: BaseException, question: Question) -> FunctionFailed:
+        if isinstance(error, Refused):  # it says itself what is wrong, and is no mistake of a program
+            return FunctionFailed(str(error), question.span_id)
         traceback.print_exception(error)
         hint = ""
         if isinstance(error, RuntimeError) and "no running event loop" in str(error):

@@ -28,9 +28,8 @@ TIMEOUT_S = 120
 
 RUNS = "tests/simulation/test_runs.py::test_nothing_is_lost_doubled_or_reordered_by_crashes[0]"
 SESSION = "tests/session/test_session.py"
-SUPERVISION = "tests/session/test_supervision.py"
 QUIESCENCE = "tests/session/test_quiescence.py"
-DELIVERY = "tests/session/test_delivery.py"
+ROOMS = "tests/session/test_rooms.py"
 TRANSCRIPT = "tests/session/test_transcripts.py::test_a_session_answers_as_written"
 
 
@@ -61,16 +60,9 @@ MUTANTS = [
         (f"{SESSION}::test_outputs_are_delivered_when_their_marker_is_back", RUNS),
     ),
     Mutant(
-        "outputs of a process that died are dropped",
-        "fabric/session/delivery.py",
-        "        self._unacked.clear()\n        self._answered_before",
-        "        self._answered_before",
-        (f"{TRANSCRIPT}[crash_mid_message]", RUNS),
-    ),
-    Mutant(
         "what was not acknowledged is given again",
         "fabric/session/delivery.py",
-        "self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))",
+        "self.queue.extendleft(unacked.message for unacked in reversed(self._unacked))",
         "pass",
         (f"{TRANSCRIPT}[crash_mid_message]", RUNS),
     ),
@@ -84,8 +76,8 @@ MUTANTS = [
     Mutant(
         "redelivery goes before what waits",
         "fabric/session/delivery.py",
-        "self._feedback.extendleft(unacked.message for unacked in reversed(self._unacked))",
-        "self.forward.extend(unacked.message for unacked in self._unacked)",
+        "self.queue.extendleft(unacked.message for unacked in reversed(self._unacked))",
+        "self.queue.extend(unacked.message for unacked in self._unacked)",
         (RUNS,),
     ),
     Mutant(
@@ -117,25 +109,61 @@ MUTANTS = [
         ("tests/session/test_memory.py", RUNS),
     ),
     Mutant(
-        "feedback goes first",
-        "fabric/session/delivery.py",
-        "queue = self._feedback or (self.forward if admit else None)",
-        "queue = (self.forward if admit else None) or self._feedback",
-        (DELIVERY,),
+        "what goes round goes before what enters",
+        "fabric/session/traffic.py",
+        "            if self._work:\n                source, message = self._work.popleft()",
+        "            if self._admitting:\n                self._admit(next(iter(self._admitting)))\n"
+        "            elif self._work:\n                source, message = self._work.popleft()",
+        (f"{QUIESCENCE}::test_what_goes_round_goes_before_what_enters",),
     ),
     Mutant(
-        "feedback goes first in bulk",
-        "fabric/session/delivery.py",
-        "for queue in (self._feedback, self.forward):\n            while",
-        "for queue in (self.forward, self._feedback):\n            while",
-        (RUNS,),
+        "what enters a loop waits before it in one row",
+        "fabric/session/traffic.py",
+        "way, put) if sink.entry else put",
+        "way, put) if not sink.entry else put",
+        (ROOMS,),
+    ),
+    Mutant(
+        "what came of one message enters a loop together",
+        "fabric/session/loop_entry.py",
+        "while self._groups and self._groups[0][0] == first:",
+        "while self._groups and not taken:",
+        (f"{ROOMS}::test_what_a_fork_made_of_one_message_is_let_in_together",),
     ),
     Mutant(
         "a loop admits only so many",
-        "fabric/session/worker_state.py",
-        "admit=self.inside < LOOP_ADMITTED_MAX",
-        "admit=True",
-        (SESSION,),
+        "fabric/session/loop_entry.py",
+        "return self._line.queued > 0 and self.workers[0].inside < LOOP_ADMITTED_MAX",
+        "return self._line.queued > 0",
+        (f"{ROOMS}::test_so_many_are_let_into_a_loop_and_the_others_wait_before_it",),
+    ),
+    Mutant(
+        "a worker is held back by what it feeds",
+        "fabric/session/session.py",
+        "if not self._traffic.holds_back(worker):",
+        "if True:",
+        (f"{TRANSCRIPT}[back_pressure]", ROOMS),
+    ),
+    Mutant(
+        "outputs are always accepted: no place on a worker's own loop holds it back",
+        "fabric/session/rooms.py",
+        "if room is not None and component_of.get(sink.end.node) not in own:",
+        "if room is not None:",
+        (RUNS,),
+    ),
+    Mutant(
+        "who waits for room is let go when there is some",
+        "fabric/session/traffic.py",
+        "if room is not None and room.held and room.roomy:",
+        "if room is not None and room.held and not room.held:",
+        (f"{TRANSCRIPT}[back_pressure]",),
+    ),
+    Mutant(
+        "a full slot of a barrier does not hold back for ever",
+        "fabric/session/traffic.py",
+        "return self._held_by_slots() if self._waits_for_partners else None",
+        "return None",
+        (f"{ROOMS}::test_but_not_for_ever",),
     ),
     Mutant(
         "quiescence: every entry has ended",
@@ -154,15 +182,15 @@ MUTANTS = [
     Mutant(
         "quiescence: no message waits for a worker",
         "fabric/session/delivery.py",
-        "return not (self._unacked or self._feedback or self.forward)",
+        "return not (self._unacked or self.queue)",
         "return not self._unacked",
         (f"{QUIESCENCE}::test_a_loop_does_not_end_while_a_message_waits_for_a_worker", RUNS),
     ),
     Mutant(
         "quiescence: no worker has a message",
         "fabric/session/delivery.py",
-        "return not (self._unacked or self._feedback or self.forward)",
-        "return not (self._feedback or self.forward)",
+        "return not (self._unacked or self.queue)",
+        "return not self.queue",
         (
             f"{QUIESCENCE}::test_a_loop_does_not_end_while_a_worker_has_a_message",
             f"{TRANSCRIPT}[loop_drains_while_a_worker_crashes]",
@@ -177,10 +205,11 @@ MUTANTS = [
         (f"{QUIESCENCE}::test_a_loop_does_not_end_while_a_control_message_is_under_way",),
     ),
     Mutant(
-        "quiescence: no barrier of a loop closes before the loop",
+        "quiescence: a barrier that cannot fire does not end its loop",
         "fabric/session/drain.py",
-        'if not component.loop and node.kind == "barrier":',
-        'if node.kind == "barrier":',
+        "        node = self._graph.nodes[component.nodes[0]]\n        if not component.loop and node.kind",
+        "        node = min((self._graph.nodes[name] for name in component.nodes), key=lambda n: n.kind != 'barrier')\n"
+        "        if node.kind",
         (f"{QUIESCENCE}::test_a_loop_does_not_end_with_a_barrier_on_it_that_cannot_fire",),
     ),
     Mutant(
@@ -189,6 +218,16 @@ MUTANTS = [
         "waiting = self._starved(node.id)",
         "waiting = frozenset(port.name for port in node.inputs)",
         (f"{QUIESCENCE}::test_what_waits_in_a_barrier_keeps_it_open",),
+    ),
+    Mutant(
+        "quiescence: a barrier that can fire does so before its loop ends",
+        "fabric/session/traffic.py",
+        "return bool(self._work or self._admitting or self.entrance.waiting)",
+        "return bool(self.entrance.waiting)",
+        (
+            f"{QUIESCENCE}::test_a_loop_does_not_end_before_its_barrier_has_fired",
+            f"{QUIESCENCE}::test_a_loop_does_not_end_while_a_message_of_it_waits_in_the_coordinator",
+        ),
     ),
     Mutant(
         "sinks stay open until the exit",
@@ -214,6 +253,10 @@ MUTANTS = [
 ]
 
 
+class NoVerdict(Exception):
+    """The tests could not be run at all."""
+
+
 class Verdict(NamedTuple):
     """What came of a mutant: why it is not killed, if it is not; and how long that took."""
 
@@ -236,7 +279,7 @@ def pytest_of(directory: Path, tests: tuple[str, ...]) -> str:
         timeout=TIMEOUT_S,
     )
     if done.returncode not in (0, 1):
-        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise NoVerdict(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
 
 
@@ -260,6 +303,8 @@ def complaint_about(mutant: Mutant) -> str | None:
             said = pytest_of(directory, mutant.tests)
         except subprocess.TimeoutExpired:
             return None
+        except NoVerdict as error:
+            return str(error)
         failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
         passing = [test for test in mutant.tests if not any(found.startswith(test) for found in failed)]
         return f"SURVIVED {', '.join(passing)}" if passing else None

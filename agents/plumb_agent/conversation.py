@@ -25,6 +25,7 @@ __all__ = [
     "ControlArrived",
     "ControlEnded",
     "Conversation",
+    "Decline",
     "Emit",
     "EmitTelemetry",
     "EndOutput",
@@ -128,6 +129,13 @@ class Emit(msgspec.Struct, frozen=True, tag=True):
     origin: Provenance | None = None
 
 
+class Decline(msgspec.Struct, frozen=True, tag=True):
+    """Write, instead of an output, that the message cannot be done. Of an agent that works for a tool."""
+
+    code: str
+    message: str
+
+
 class ForwardMarker(msgspec.Struct, frozen=True, tag=True):
     """Pass a marker on, behind everything written so far, on every output port."""
 
@@ -173,7 +181,7 @@ class Fail(msgspec.Struct, frozen=True, tag=True):
 
 
 Command: TypeAlias = (
-    CallProvider | Emit | ForwardMarker | EmitTelemetry | Respond | Log | EndOutput | Finish | Fail
+    CallProvider | Emit | Decline | ForwardMarker | EmitTelemetry | Respond | Log | EndOutput | Finish | Fail
 )  # fmt: skip
 
 
@@ -259,7 +267,7 @@ class Conversation:
             case ReplyArrived(reply):
                 self._reply(reply, now_s)
             case CallFailed(code, message, details):
-                self._fail(code, message, details)
+                self._fail_turn(code, message, details)
         self._advance(now_s)
         return self._commands
 
@@ -401,7 +409,7 @@ class Conversation:
             self._do(Emit(payload, turn.origin))
             self._telemetry({"kind": "output", "content": decode_json(payload)}, turn.origin)
         elif turn.retries == self._config.max_retries:
-            self._fail(
+            self._fail_turn(
                 "retries_exhausted",
                 f"agent {self._spec.name!r}: no valid output after {turn.retries} retries; the last refusal: {refusal}",
             )
@@ -451,6 +459,14 @@ class Conversation:
     def _log_message(self, message: Message, *, retry: bool) -> None:
         content = message.content if isinstance(message.content, str) else [to_plain(b) for b in message.content]
         self._debug("message", role=message.role, content=content, **({"retry": True} if retry else {}))
+
+    def _fail_turn(self, code: str, message: str, details: dict[str, str] | None = None) -> None:
+        """The message cannot be done. If it is a call of a tool its caller is told, and others may do better."""
+        if self._spec.part_of:
+            self._turn = None
+            self._do(Decline(code, message))
+        else:
+            self._fail(code, message, details)
 
     def _fail(self, code: str, message: str, details: dict[str, str] | None = None) -> None:
         origin = self._turn.origin if self._turn is not None else None

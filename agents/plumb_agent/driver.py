@@ -20,6 +20,7 @@ from plumb_agent.conversation import (
     CallProvider,
     Command,
     Conversation,
+    Decline,
     Emit,
     EmitTelemetry,
     EndOutput,
@@ -42,6 +43,10 @@ class Outlet(Protocol):
 
     def emit(self, payload: bytes, origin: Provenance | None) -> None:
         """Write an output."""
+        ...
+
+    def decline(self, code: str, text: str) -> None:
+        """Write that the message cannot be done."""
         ...
 
     def forward_marker(self, marker: str) -> None:
@@ -116,6 +121,9 @@ class Driver:
                 self._nursery.start_soon(self._call, request)
             case Emit(payload, origin):
                 self._outlet.emit(payload, origin)
+            case Decline(code, text):
+                self._logger.log("warning", "input_declined", {"code": code, "reason": text})
+                self._outlet.decline(code, text)
             case ForwardMarker(marker):
                 self._outlet.forward_marker(marker)
             case EmitTelemetry(event, origin):

@@ -21,8 +21,9 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError, FabricError
+from fabric.wire.calls import decline
 from fabric.wire.frame import Provenance
-from fabric.wire.lines import DATA, MARKER, LineSplitter, read_line, write_line
+from fabric.wire.lines import DATA, DECLINE, MARKER, LineSplitter, read_line, write_line
 from fabric.wire.payload import encode_json
 from fabric.wire.spec import WorkerSpec
 from plumb_agent.config import read_config
@@ -157,6 +158,9 @@ class _LineOutlet:
 
     def emit(self, payload: bytes, origin: Provenance | None) -> None:
         self._write(DATA, payload)
+
+    def decline(self, code: str, text: str) -> None:
+        self._write(DECLINE, decline(code, text))
 
     def forward_marker(self, marker: str) -> None:
         self._write(MARKER, encode_json(marker))

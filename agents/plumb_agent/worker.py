@@ -13,9 +13,10 @@ import msgspec
 
 from fabric.errors import ConfigError, FabricError
 from fabric.transport.ports import Receiver, Sender, Transport, fail_on_stranger
+from fabric.wire.calls import decline
 from fabric.wire.codec import decode, encode
 from fabric.wire.control import AGENT_READY
-from fabric.wire.frame import Data, Eof, Marker, Provenance
+from fabric.wire.frame import Data, Decline, Eof, Marker, Provenance
 from fabric.wire.payload import encode_json
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerSpec
 from plumb_agent.config import read_config
@@ -170,6 +171,9 @@ class _SocketOutlet:
     def emit(self, payload: bytes, origin: Provenance | None) -> None:
         self._outputs += 1
         self._ports.output.send_nowait(encode(Data(self._topic, payload, self._caused_by(origin, self._outputs))))
+
+    def decline(self, code: str, text: str) -> None:
+        self._ports.output.send_nowait(encode(Decline(self._topic, decline(code, text))))
 
     def forward_marker(self, marker: str) -> None:
         frame = encode(Marker(self._topic, marker))

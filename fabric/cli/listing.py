@@ -292,8 +292,8 @@ def _waiting(worker: WorkerRow) -> str:
 
 
 def wait_of(unacknowledged: int | None, still_s: float | None, waits_on: Sequence[str]) -> str:
-    """Say what a worker waits for: the next message, or, if it has one, itself, and for how long already."""
-    if unacknowledged and still_s is not None:
+    """Say what a worker waits for: the next message, a tool, or, if it has a message, itself, and for how long."""
+    if unacknowledged and not waits_on and still_s is not None:
         return f"itself, {duration(still_s)}"
     return ", ".join(waits_on) or "-"
 

@@ -102,6 +102,17 @@ Restarts = Annotated[
         show_default=f"{DEFAULTS.restarts_max}",
     ),
 ]
+Docroot = Annotated[
+    Path | None, typer.Option(help="Folder of the file tools; else that of the program.", envvar="FABRIC_DOCROOT")
+]
+AutoApprove = Annotated[
+    bool,
+    typer.Option(
+        "--auto-approve",
+        help="Let tools write and delete files, run programs and notify, without asking.",
+        envvar="FABRIC_AUTO_APPROVE",
+    ),
+]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
 LogFormat = Annotated[
     str, typer.Option(help="pretty, or json: every line on stderr is one JSON object.", envvar="FABRIC_LOG_FORMAT")
@@ -154,6 +165,8 @@ class _Asked(NamedTuple):
     provider: str | None
     model: str | None
     include: list[Path] | None
+    docroot: Path | None = None
+    auto_approve: bool = False
     extra_files: Mapping[str, str] = {}
 
 
@@ -167,6 +180,8 @@ def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectS
         resources=os.environ.get("PLUMB_RESOURCES", ""),
         folders=search_path(asked.include),
         observed=tuple(asked.extra_files),
+        docroot=asked.docroot,
+        auto_approve=asked.auto_approve,
     )
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
@@ -231,6 +246,8 @@ def run(
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
     restarts: Restarts = None,
+    docroot: Docroot = None,
+    auto_approve: AutoApprove = False,
     log_level: LogLevel = "error",
     extra: Annotated[
         list[str] | None,
@@ -253,7 +270,7 @@ def run(
     """
     project = read_settings(Path.cwd())
     settings = _settings(project, ready_timeout, grace, restarts, refusal_ends=True)
-    asked = _Asked(provider, model, include, _extras(extra or ()))
+    asked = _Asked(provider, model, include, docroot, auto_approve, _extras(extra or ()))
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
@@ -316,6 +333,8 @@ def call(
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
     restarts: Restarts = None,
+    docroot: Docroot = None,
+    auto_approve: AutoApprove = False,
     log_level: LogLevel = "error",
 ) -> None:
     """Run a program once on one message; print every output.
@@ -332,7 +351,7 @@ def call(
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
         program = find_program(program, project)
-        asked = _Asked(provider, model, include)
+        asked = _Asked(provider, model, include, docroot, auto_approve)
         _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
@@ -351,6 +370,8 @@ def up(
     ready_timeout: ReadyTimeout = None,
     grace: Grace = None,
     restarts: Restarts = None,
+    docroot: Docroot = None,
+    auto_approve: AutoApprove = False,
     attach: Attach = None,
     no_attach: NoAttach = None,
     log_prefix: LogPrefix = True,
@@ -389,7 +410,7 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        plan = _compile(spec, directory, _Asked(provider, model, include), said)
+        plan = _compile(spec, directory, _Asked(provider, model, include, docroot, auto_approve), said)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)

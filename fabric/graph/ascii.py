@@ -64,7 +64,9 @@ def _size(title: str, detail: str) -> Size:
 def _frame(node: Node) -> str:
     if node.kind in WORKERS:
         return _WORKER
-    return _PORT if node.kind in ("input", "output") else _BARRIER if node.kind == "barrier" else _STEP
+    return (
+        _PORT if node.kind in ("input", "output", "call", "result") else _BARRIER if node.kind == "barrier" else _STEP
+    )
 
 
 class _Canvas:

@@ -1,4 +1,4 @@
-"""What agents may call: their tools, and what a tool that is made of a process calls in turn."""
+"""What agents and workers may call: their tools, and what a tool that is made of a process calls in turn."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ __all__ = ["calls_of"]
 from collections import deque
 from collections.abc import Iterator
 
-from fabric.graph.ir import Call
+from fabric.graph.ir import SERVER, Call
 from fabric.lang import typed
 
 
-def calls_of(module: typed.Module, agent: str) -> tuple[Call, ...]:
-    """Return all that an agent may call, directly or by way of a tool, each once and by the fewest calls."""
+def calls_of(module: typed.Module, caller: str) -> tuple[Call, ...]:
+    """Return all that a process may call, directly or by way of a tool, each once and by the fewest calls."""
     found: dict[str, Call] = {}
     looked_at: set[str] = set()
-    waiting: deque[tuple[str, tuple[str, ...]]] = deque([(agent, ())])
+    waiting: deque[tuple[str, tuple[str, ...]]] = deque([(caller, ())])
     while waiting:
         name, through = waiting.popleft()
-        for caller in _parts(module, name, looked_at):
-            config = caller.config
+        for binding in _parts(module, name, looked_at):
+            config = binding.config
             for tool in config.get("tools", ()):
                 made_of = module.bindings[tool].config
                 if tool not in found:
@@ -29,7 +29,9 @@ def calls_of(module: typed.Module, agent: str) -> tuple[Call, ...]:
                     if process is not None:
                         waiting.append((process, (*through, tool)))
             for server in config.get("mcp", ()):
-                found.setdefault(f"mcp:{server['name']}", Call(f"mcp:{server['name']}", "", through, opaque=True))
+                found.setdefault(
+                    f"{SERVER}{server['name']}", Call(f"{SERVER}{server['name']}", "", through, opaque=True)
+                )
     return tuple(found.values())
 
 

@@ -44,6 +44,8 @@ def caption(node: Node) -> Caption:
         detail = f"{kind} {node.runs}".rstrip()
     elif node.kind in ("input", "output"):
         title = node.id
+    elif node.kind in ("call", "result"):
+        title = f"tool {node.tool}" if node.kind == "call" else f"result of {node.tool}"
     elif node.wire is not None:
         title = node.wire.protocol.name
         detail = f"{node.wire.left} <-> {node.wire.right}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MONITORED", "WORKERS", "Call", "Channel", "End", "Graph", "Kind", "Monitored", "Node", "Port"]
+__all__ = ["MONITORED", "SERVER", "WORKERS", "Call", "Channel", "End", "Graph", "Kind", "Monitored", "Node", "Port"]
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -16,8 +16,12 @@ Kind: TypeAlias = Literal[
     "input", "output",  # a port of the whole graph
     "agent", "python", "worker",  # a process
     "monitor",  # of a session wire
+    "call", "result",  # where calls of a tool come in, and where what comes of them goes
     "map", "filter", "project", "id", "copy", "merge", "merge_all", "merge_any", "barrier", "discard", "empty",
 ]  # fmt: skip
+
+SERVER = "mcp:"
+"""What a server's name begins with among the calls."""
 
 WORKERS: frozenset[Kind] = frozenset({"agent", "python", "worker"})
 """Kinds that run in a process of their own."""
@@ -42,12 +46,12 @@ class End(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """Something that an agent may call.
+    """Something that an agent or a program on the wire may call.
 
     Attributes:
         name: of the tool, or ``mcp:NAME`` for a server, whose tools are its own.
         builtin: what the tool is made of, if it is something that the fabric itself can do, such as ``fs.read``.
-        through: tools made of processes by way of which it is called, the agent's own first.
+        through: tools made of processes by way of which it is called, the caller's own first.
         opaque: a program of its own is run: it is a server, or made of a python function.
     """
 
@@ -68,7 +72,8 @@ class Node(msgspec.Struct, frozen=True, gc=False):
         expr, select, index: as in ``lang.typed.Instance``.
         span: where the program wrote it; None for a node that a pass made.
         wire: as in ``lang.typed.Instance``, its ends prefixed as ids are.
-        calls: of an agent: all that it may call.
+        calls: of an agent or a worker: all that it may call.
+        tool: the tool that it is a part of. Only the parts of one tool are wired to each other.
         extra: of an output that the program does not have: the name of the ports that are observed there.
     """
 
@@ -85,6 +90,12 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     wire: Wire | None = None
     calls: tuple[Call, ...] = ()
     extra: str = ""
+    tool: str = ""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The tools that it may call itself."""
+        return tuple(call.name for call in self.calls if not (call.through or call.name.startswith(SERVER)))
 
 
 class Channel(msgspec.Struct, frozen=True, gc=False):

@@ -4,6 +4,8 @@ A process is taken to pass everything on: from each of its inputs, control inclu
 said to be out of reach is out of reach, whatever the processes do with their messages, as far as they do nothing
 besides: a python function or a program of a worker may open a file or a connection of its own, and an answer names
 those that lie on its ways.
+
+What a tool is made of belongs to those who call it: it is no place of its own, but is followed to what it may call.
 """
 
 from __future__ import annotations
@@ -92,6 +94,7 @@ def find_place(graph: Graph, wanted: str, tools: Mapping[str, str]) -> Place:
     Raises:
         UnknownName: there is nothing of that name.
     """
+    whole, graph = graph, _without_tools(graph)
     if wanted.startswith(TOOL):
         return _find_tool(graph, wanted.removeprefix(TOOL), tools)
     for node in graph.nodes.values():
@@ -114,6 +117,8 @@ def find_place(graph: Graph, wanted: str, tools: Mapping[str, str]) -> Place:
     known = [*map(_shown, _boundary(graph)), *(node for node in written if written[node].kind in WORKERS)]
     known += dict.fromkeys(name.rpartition(".")[0] for name in written if "." in name and "@" not in name)
     hint = f"for a tool write {TOOL}{wanted}" if wanted in tools or wanted in tools.values() else None
+    if hint is None and wanted in whole.nodes:
+        hint = f"it works for a tool: write {TOOL}{whole.nodes[wanted].tool}"
     raise _unknown("there is no port and no process", wanted, known, "there are", hint)
 
 
@@ -122,6 +127,12 @@ def _find_tool(graph: Graph, name: str, tools: Mapping[str, str]) -> Place:
         raise _unknown("there is no tool", name, [*tools, *filter(None, tools.values())], "there are")
     nodes = tuple(node.id for node in graph.nodes.values() if any(name in (c.name, c.builtin) for c in node.calls))
     return Place("tool", name, nodes)
+
+
+def _without_tools(graph: Graph) -> Graph:
+    """Return what is left of a graph without the parts that are tools; nothing else is wired to those."""
+    nodes = {name: node for name, node in graph.nodes.items() if not node.tool}
+    return Graph(graph.name, nodes, tuple(channel for channel in graph.channels if channel.source.node in nodes))
 
 
 def _unknown(what: str, name: str, known: Collection[str], there_are: str, hint: str | None = None) -> UnknownName:
@@ -147,6 +158,7 @@ def _shown(node: Node) -> str:
 
 def reach(graph: Graph, place: Place) -> Reach:
     """Return what can come to a place, and where what comes of it can go."""
+    graph = _without_tools(graph)
     into: dict[str, list[Channel]] = {node: [] for node in graph.nodes}
     out: dict[str, list[Channel]] = {node: [] for node in graph.nodes}
     for channel in graph.channels:

@@ -6,7 +6,7 @@ __all__ = ["FORMATS", "render"]
 
 from collections.abc import Callable
 
-from fabric.graph.analysis import loops
+from fabric.graph.analysis import callings, loops
 from fabric.graph.ascii import draw_ascii
 from fabric.graph.ir import WORKERS, Graph, Node
 from fabric.graph.svg import draw_svg
@@ -19,6 +19,8 @@ def render(graph: Graph, output: str) -> str:
 
 
 def _label(node: Node) -> str:
+    if node.kind in ("call", "result"):
+        return f"tool {node.tool}" if node.kind == "call" else f"result of {node.tool}"
     if node.wire is not None:
         return f"{node.wire.protocol.name} ({node.wire.left} <-> {node.wire.right})"
     return node.id if node.kind in WORKERS or node.id.startswith(node.kind) else f"{node.id} ({node.kind})"
@@ -28,11 +30,18 @@ def _dot(graph: Graph) -> str:
     names = {node: f"n{i}" for i, node in enumerate(graph.nodes)}
     lines = [f"digraph {_quoted(graph.name)} {{", "  rankdir=LR;", "  node [fontname=Helvetica];"]
     for node in graph.nodes.values():
-        shape = "box" if node.kind in WORKERS else "plaintext" if node.kind in ("input", "output") else "ellipse"
+        shape = (
+            "box"
+            if node.kind in WORKERS
+            else "plaintext"
+            if node.kind in ("input", "output", "call", "result")
+            else "ellipse"
+        )
         lines.append(f"  {names[node.id]} [label={_quoted(_label(node))}, shape={shape}];")
     for channel in graph.channels:
         source, target = names[channel.source.node], names[channel.target.node]
         lines.append(f"  {source} -> {target} [label={_quoted('!' + show(channel.type))}];")
+    lines += [f"  {names[caller]} -> {names[call]} [label=calls, style=dashed];" for caller, call in callings(graph)]
     return "\n".join([*lines, "}"])
 
 
@@ -50,6 +59,7 @@ def _mermaid(graph: Graph) -> str:
     for channel in graph.channels:
         source, target = names[channel.source.node], names[channel.target.node]
         lines.append(f"  {source} -->|{_mermaid_text('!' + show(channel.type))}| {target}")
+    lines += [f"  {names[caller]} -.->|calls| {names[call]}" for caller, call in callings(graph)]
     return "\n".join(lines)
 
 
@@ -67,6 +77,7 @@ def _json(graph: Graph) -> str:
             **({"protocol": node.wire.protocol.name} if node.wire is not None else {}),
             "inputs": [{"name": port.name, "type": show(port.type)} for port in node.inputs],
             "outputs": [{"name": port.name, "type": show(port.type)} for port in node.outputs],
+            "part_of": node.tool or None,
             "tools": [call.name for call in node.calls],
         }
         for node in graph.nodes.values()

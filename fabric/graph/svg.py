@@ -115,6 +115,9 @@ def draw_svg(graph: Graph, live: Live | None = None) -> str:
 # --- nodes --------------------------------------------------------------------------------------------------------
 
 
+_PORTS = ("input", "output", "call", "result")
+
+
 def _shown(words: Caption) -> tuple[str, str]:
     return shortened(words.title, _TITLE_COLUMNS), shortened(words.detail, _DETAIL_COLUMNS)
 
@@ -122,13 +125,13 @@ def _shown(words: Caption) -> tuple[str, str]:
 def _size(node: Node, words: Caption, badge: bool) -> Size:
     title, detail = _shown(words)
     width = max(_TITLE_PX * width_of(title), _DETAIL_PX * width_of(detail)) + 2 * _PADDING + (_BADGE if badge else 0)
-    return Size(max(ceil(width / 2), 24), 42 if detail else 30 if node.kind in ("input", "output") else 24)
+    return Size(max(ceil(width / 2), 24), 42 if detail else 30 if node.kind in _PORTS else 24)
 
 
 def _look(node: Node) -> str:
     if node.kind in WORKERS:
         return f"worker {node.kind}"
-    return f"port {node.kind}" if node.kind in ("input", "output") else f"step {node.kind}"
+    return f"port {node.kind}" if node.kind in _PORTS else f"step {node.kind}"
 
 
 def _node(node: Node, words: Caption, box: Box, depth: int | None) -> list[str]:
@@ -138,7 +141,7 @@ def _node(node: Node, words: Caption, box: Box, depth: int | None) -> list[str]:
     if depth is not None:
         look += f" depth{_depth_class(depth)}"
         full += f"\n{depth} waiting"
-    pill = node.kind in ("input", "output") or (node.kind not in WORKERS and not detail)
+    pill = node.kind in _PORTS or (node.kind not in WORKERS and not detail)
     corner = 3 if node.kind in WORKERS or node.kind == "barrier" else box.height // 2 if pill else 8
     middle = box.x + (box.width - (_BADGE if depth is not None else 0)) / 2
     lines = [

@@ -130,6 +130,7 @@ KEYS: dict[str, dict[str, _Rule]] = {
         "frames": _one_of("v2", "bare"),
         "compat": _bool,
         "state": _bool,
+        "tools": _anything,
         **_EVERYWHERE,
     },
 }
@@ -229,7 +230,7 @@ def _check_agent(values: dict[str, Any], places: dict[str, syntax.ConfigEntry], 
 
 
 def _read_tools(value: syntax.ConfigValue, scope: Scope, report: Report) -> list[str]:
-    """Return the tools that an agent names, as names of bindings."""
+    """Return the tools that an agent or a worker names, as names of bindings."""
     if not isinstance(value, syntax.ConfigList):
         report.add("E0602", value.span, "'tools' must be a list of names", label="expected a list")
         return []

@@ -1,4 +1,4 @@
-"""``tool { process: f }`` and ``tool { builtin: "fs.read" }``: what an agent may call.
+"""``tool { process: f }`` and ``tool { builtin: "fs.read" }``: what an agent or a worker may call.
 
 A tool takes one value and gives one, so it is typed ``A -> B`` without ``!``. A process is *lowered* to it: one value
 goes in, and the one that comes out is the result. Only a process that answers every message exactly once can be

@@ -78,7 +78,7 @@ _DECLARATIONS = {
 }
 _IMPLEMENTATIONS = {
     "agent": "a model: agent { ... }",
-    "tool": "what agents call: tool { ... }",
+    "tool": "what agents and workers call: tool { ... }",
     "python": "a function: python { call: ... }",
     "worker": "a program: worker { command: ... }",
     "plumb": "wiring: plumb(ports) { ... }",

@@ -61,6 +61,7 @@ KEY_WORDS: dict[str, dict[str, str]] = {
         "frames": '"v2", or "bare": payloads without an envelope',
         "compat": "true: it does not forward markers: one message at a time, at most once",
         "state": "true: it remembers something from one message to the next",
+        "tools": "the tools that it may call: a list of names",
         "env": "environment variables that are passed on to it: a list of names",
         "release": '"commit": outputs go on when the message is done; "early": at once',
     },

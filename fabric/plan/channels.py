@@ -58,6 +58,11 @@ def _fits(end: str, wanted: str) -> bool:
 
 
 def end_name(plan: Plan, end: End) -> str:
-    """Return the name of a place where messages wait or come into being: a port of the boundary by its own."""
-    at_boundary = plan.graph.nodes[end.node].kind in ("input", "output")
-    return end.port if at_boundary else f"{end.node}.{end.port}"
+    """Return the name of a place where messages wait or come into being: a port of the boundary by its own.
+
+    Where calls of a tool come in, and where its results go, is named as its node: it has one port.
+    """
+    kind = plan.graph.nodes[end.node].kind
+    if kind in ("call", "result"):
+        return end.node
+    return end.port if kind in ("input", "output") else f"{end.node}.{end.port}"

@@ -1,9 +1,9 @@
 """Turn the morphisms between two waiting places into one route.
 
-A message waits in a worker's queue, in a slot of a barrier, at the boundary, or, where a loop has neither worker nor
-barrier, at a merge that cuts the loop; and where a route would become too long or too deep. At a monitor it stops to
-be looked at. Everything between two such places happens in one step: it is one :class:`Route`, which a session
-compiles to one Python function: one decode, one encode, no queue.
+A message waits in a worker's queue, in a slot of a barrier, at the boundary (or that of a tool), or, where a loop has
+neither worker nor barrier, at a merge that cuts the loop; and where a route would become too long or too deep. At a
+monitor it stops to be looked at. Everything between two such places happens in one step: it is one :class:`Route`,
+which a session compiles to one Python function: one decode, one encode, no queue.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def fuse(graph: Graph) -> tuple[tuple[Route, ...], tuple[Sink, ...]]:
     fusion = _Fusion(graph)
     routes = []
     for node in graph.nodes.values():
-        starts = node.kind in ("input", "barrier", "monitor") or node.kind in WORKERS or node.id in fusion.cuts
+        starts = node.kind in ("input", "call", "barrier", "monitor") or node.kind in WORKERS or node.id in fusion.cuts
         for port in node.outputs if starts else ():
             source = End(node.id, port.name)
             if source in fusion.reader_of:
                 steps = fusion.steps(fusion.reader_of[source], producer=node.id)
-                trusted = node.kind not in ("input", *WORKERS) and not (
+                trusted = node.kind not in ("input", "call", *WORKERS) and not (
                     node.kind == "barrier" and not is_subtype(Product(tuple(p.type for p in node.inputs)), port.type)
                 )
                 routes.append(Route(source, port.type, steps, trusted))
@@ -132,6 +132,8 @@ class _Fusion:
                 return ()
             case "output":
                 return (self._emit("output", channel, producer),)
+            case "result":
+                return (self._emit("result", channel, producer),)
             case "barrier":
                 return (self._emit("barrier", channel, producer),)
             case "monitor":

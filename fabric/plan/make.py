@@ -17,6 +17,7 @@ from fabric.plan.endpoints import ipc_addresses
 from fabric.plan.fuse import fuse
 from fabric.plan.order import drain_order, start_order
 from fabric.plan.plan import Plan, WorkerPlan
+from fabric.plan.tools import called_as, make_tools, tool_spec
 from fabric.wire.codec import TOPIC_BYTES_MAX
 from fabric.wire.payload import UNIT
 from fabric.wire.spec import Document, WorkerSpec
@@ -43,6 +44,8 @@ class Surroundings(msgspec.Struct, frozen=True):
         directory: of the program's main file, absolute.
         directories: of the file that declares each binding, absolute.
         provider, model: for agents that do not say theirs.
+        docroot: folder of the file tools, absolute; ``None``: that of the program's main file.
+        auto_approve: whether tools may do what has effects outside of the session.
         documents: the prompt files that agents name, by binding and name as written.
     """
 
@@ -53,6 +56,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     provider: str | None = None
     model: str | None = None
     documents: dict[tuple[str, str], Document] = {}
+    docroot: str | None = None
+    auto_approve: bool = False
 
 
 def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
@@ -76,6 +81,7 @@ def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
         inputs={node.outputs[0].name: node.id for node in nodes if node.kind == "input"},
         outputs={node.id: node.inputs[0].name for node in nodes if node.kind == "output" and not node.extra},
         extras={node.id: node.extra for node in nodes if node.extra},
+        tools=make_tools(graph),
     )
 
 
@@ -89,11 +95,16 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
     directory = surroundings.directories.get(binding.name, surroundings.directory)
     transport = config.get("transport", "zmq")
     ports = ("input", "output", "ctrl_in", "ctrl_out", *(("telemetry",) if node.kind != "python" else ()))
+    ports += ("tool_req", "tool_resp") if node.tools else ()
     endpoints = ipc_addresses(surroundings.run_directory, number, ports) if transport == "zmq" else {}
     command, window = (surroundings.python, *MODULE, "fabric.worker"), WINDOW_STATELESS
     match node.kind:
+        case "python" if "builtin" in config:
+            config = _builtin_config(config["builtin"], surroundings)
         case "agent":
             config = _agent_config(binding, surroundings)
+            if node.tool:  # a call is made to a process that knows of no other
+                config = {**config, "amnesiac": True}
             command = (surroundings.python, *MODULE, "plumb_agent")
             window = WINDOW_AMNESIAC if config.get("amnesiac") else WINDOW_STATEFUL
         case "worker":
@@ -101,8 +112,10 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
             if "/" in program:  # beside the program's file, as everything that it names
                 program = str(PurePath(directory, program))
             command = (program, *arguments)
-    if config.get("state") or config.get("compat"):
+    one_stream = node.tools and transport == "stdio"  # the line behind a call is its result, not another message
+    if config.get("state") or config.get("compat") or one_stream:
         window = WINDOW_STATEFUL
+    tools = called_as(node.tools)
     spec = WorkerSpec(
         name=node.id,
         kind=node.kind,
@@ -112,6 +125,8 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
         directory=directory,
         documents=tuple(surroundings.documents[binding.name, name] for name in config.get("prompts", ())),
         ports=tuple(port for port in ports if port in endpoints),
+        tools=tuple(tool_spec(module, name, tool) for name, tool in tools.items() if name == tool),
+        part_of=node.tool,
     )
     return WorkerPlan(
         name=node.id,
@@ -126,7 +141,13 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
         frames=config.get("frames", "v2"),
         release_early=config.get("release") == "early",
         ours=node.kind != "worker",
+        tools=tools,
     )
+
+
+def _builtin_config(builtin: str, surroundings: Surroundings) -> dict[str, Any]:
+    docroot = surroundings.docroot or surroundings.directory
+    return {"call": builtin, "builtin": builtin, "docroot": docroot, "approved": surroundings.auto_approve}
 
 
 def _agent_config(binding: Binding, surroundings: Surroundings) -> dict[str, Any]:

@@ -11,6 +11,7 @@ __all__ = [
     "Route",
     "Sink",
     "Step",
+    "ToolPlan",
     "Transform",
     "WorkerPlan",
     "sinks_of",
@@ -48,6 +49,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
         markers: a ``stdio`` program that echoes markers.
         compat: it does not forward markers: one message at a time, at most once.
         frames: ``v2``, or ``bare`` for JSON without provenance.
+        tools: names by which it may call tools, to those of the tools.
         release_early: outputs are passed on before their input is acknowledged.
         ours: started with our own module, so it reads its spec from a descriptor and can be forked.
     """
@@ -63,6 +65,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     compat: bool = False
     frames: Literal["v2", "bare"] = "v2"
     release_early: bool = False
+    tools: dict[str, str] = {}
     ours: bool = False
 
 
@@ -74,13 +77,14 @@ class Sink(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: ``worker`` (its queue), ``barrier`` (a slot), ``merge`` (a place that cuts a route), ``output``;
-            ``monitor`` (nothing waits there, but the wire's protocol decides whether it goes on).
+            ``monitor`` (nothing waits there, but the wire's protocol decides whether it goes on), ``result`` (what
+            comes of a call).
         end: node and input port; of a ``merge`` the source of the route that goes on from there.
         feedback: it comes from inside the loop that the sink lies on.
         entry: it leads into a loop of workers from outside: messages wait before that until there is room inside.
     """
 
-    kind: Literal["worker", "barrier", "merge", "monitor", "output"]
+    kind: Literal["worker", "barrier", "merge", "monitor", "output", "result"]
     end: End
     feedback: bool = False
     entry: bool = False
@@ -158,6 +162,24 @@ class Component(msgspec.Struct, frozen=True):
     loop: bool
 
 
+class ToolPlan(msgspec.Struct, frozen=True):
+    """A tool that somebody may call: a part of the graph that nothing else is wired to.
+
+    Attributes:
+        name: of its binding.
+        call: the port where calls come in.
+        gives: whether a message comes of each call. If not, its result is ``null``.
+        callers: workers that may call it.
+        alone: it does one call at a time: a session wire within it is one conversation.
+    """
+
+    name: str
+    call: End
+    gives: bool
+    callers: tuple[str, ...]
+    alone: bool = False
+
+
 class Plan(msgspec.Struct, frozen=True):
     """A program, ready to run.
 
@@ -165,11 +187,12 @@ class Plan(msgspec.Struct, frozen=True):
         path: of the program's file, absolute.
         graph: the whole wiring graph.
         workers: in starting order, consumers first.
-        routes: one for each boundary input, worker output, barrier, loop-cutting merge, and side of a monitor.
+        routes: one for each boundary input, tool, worker output, barrier, loop-cutting merge, and side of a monitor.
         sinks: where routes end.
         components: in topological order: a channel never leads to an earlier one.
         inputs: the boundary's inputs: name of the port to its node.
         outputs: the boundary's outputs: node to name of the port.
+        tools: by name.
         extras: outputs that the program does not have: node to the name of the ports that are observed there.
     """
 
@@ -182,3 +205,4 @@ class Plan(msgspec.Struct, frozen=True):
     inputs: dict[str, str]
     outputs: dict[str, str]
     extras: dict[str, str] = {}
+    tools: dict[str, ToolPlan] = {}

@@ -6,7 +6,9 @@ __all__ = ["render_plan"]
 
 import shlex
 
+from fabric.graph.ir import End
 from fabric.lang.typed import Wire
+from fabric.plan.channels import end_name
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.plan import Check, Emit, Plan, Step
 from fabric.wire.payload import encode_json, show, show_stream
@@ -34,12 +36,14 @@ def _text(plan: Plan) -> str:
         lines += [f"   {name}={value}" for name, value in endpoint_variables(worker.endpoints).items()]
         if worker.pass_on:
             lines.append(f"   passes on {', '.join(worker.pass_on)}")
+    lines += ["", "tools"] if plan.tools else []
+    lines += [f"   {tool.name}  for {', '.join(tool.callers)}" for tool in plan.tools.values()]
     wires = [node for node in plan.graph.nodes.values() if node.wire is not None]
     lines += ["", "wires"] if wires else []
     lines += [f"   {node.id}  {_wire(node.wire)}" for node in wires if node.wire is not None]
     lines += ["", "routes"]
     for route in plan.routes:
-        lines.append(f"   {route.source.node}.{route.source.port} {show_stream(route.type)}")
+        lines.append(f"   {_source(plan, route.source)} {show_stream(route.type)}")
         lines += [f"      {line}" for line in _steps(plan, route.steps)] or ["      discarded"]
     starts = [worker.name for worker in plan.workers]
     ends = [node for component in plan.components for node in component.nodes if node in starts]
@@ -62,11 +66,9 @@ def _steps(plan: Plan, steps: tuple[Step, ...]) -> list[str]:
     for step in steps:
         if isinstance(step, Emit):
             sink = plan.sinks[step.sink]
-            lines.append(
-                f"-> {sink.kind} {sink.end.node}.{sink.end.port}"
-                + (" (feedback)" * sink.feedback)
-                + (" (into a loop)" * sink.entry)
-            )
+            end = f"{sink.kind} {sink.end.node}.{sink.end.port}"
+            where = end_name(plan, sink.end) if sink.kind == "result" else end
+            lines.append(f"-> {where}" + " (feedback)" * sink.feedback + " (into a loop)" * sink.entry)
             continue
         rest = _steps(plan, step.then)
         here = f"check {show_stream(step.type)}" if isinstance(step, Check) else step.node
@@ -76,6 +78,11 @@ def _steps(plan: Plan, steps: tuple[Step, ...]) -> list[str]:
             else [f"; {here}"] + [f"  {line}" for line in rest]
         )
     return lines
+
+
+def _source(plan: Plan, source: End) -> str:
+    is_call = plan.graph.nodes[source.node].kind == "call"
+    return source.node if is_call else f"{source.node}.{source.port}"
 
 
 def _count(things: tuple[object, ...], name: str) -> str:
@@ -96,12 +103,13 @@ def _json(plan: Plan) -> str:
             "input": show(worker.spec.input),
             "output": show(worker.spec.output),
             "config": worker.spec.config,
+            "part_of": worker.spec.part_of or None,
         }
         for worker in plan.workers
     ]
     routes = [
         {
-            "from": f"{route.source.node}.{route.source.port}",
+            "from": _source(plan, route.source),
             "type": show(route.type),
             "steps": _steps(plan, route.steps),
         }
@@ -119,8 +127,18 @@ def _json(plan: Plan) -> str:
         for node in plan.graph.nodes.values()
         if node.wire is not None
     ]
+    tools = [{"name": tool.name, "callers": tool.callers} for tool in plan.tools.values()]
     names = [worker.name for worker in plan.workers]
     stop = [node for component in plan.components for node in component.nodes if node in names]
     return encode_json(
-        {"v": 1, "spec": plan.path, "workers": workers, "wires": wires, "routes": routes, "start": names, "stop": stop}
+        {
+            "v": 1,
+            "spec": plan.path,
+            "workers": workers,
+            "tools": tools,
+            "wires": wires,
+            "routes": routes,
+            "start": names,
+            "stop": stop,
+        }
     ).decode()

@@ -342,11 +342,14 @@ class Service:
     def _status(self, coordinator: Coordinator) -> Status:
         snapshot = coordinator.snapshot()
         now_s = trio.current_time()
+        callers = {caller for caller, _ in snapshot.calls}
         workers = tuple(
             WorkerStatus(
                 **msgspec.structs.asdict(worker),
                 still_s=now_s - worker.moved_s,
-                waits_on=waits_on(self._plan, snapshot, worker.name) if worker.activity == "ready" else (),
+                waits_on=waits_on(self._plan, snapshot, worker.name)
+                if worker.activity == "ready" or worker.name in callers
+                else (),
                 oldest_age_s=None if worker.oldest_s is None else now_s - worker.oldest_s,
                 starts_in_s=None if worker.starts_at_s is None else max(0.0, worker.starts_at_s - now_s),
             )
@@ -362,6 +365,8 @@ class Service:
             lost=snapshot.lost,
             dead_lettered=snapshot.dead_lettered - self.revived,
             unpaired=snapshot.unpaired,
+            called=snapshot.called,
+            calls_failed=snapshot.calls_failed,
             rejected=snapshot.rejected,
             channels={name: sum(snapshot.arrived[sink] for sink in sinks) for name, sinks in self._channels.items()},
             ports={f"{end.node}.{end.port}": count for end, count in flows(self._plan, snapshot).items()},

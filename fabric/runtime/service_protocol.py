@@ -75,7 +75,7 @@ class WorkerStatus(WorkerSnapshot, frozen=True):
 
     Attributes:
         still_s: how long ago it last took a message or gave a sign of life.
-        waits_on: where the next message of an idle one has to come from.
+        waits_on: where the next message of an idle one has to come from; of one that has called tools: those.
         oldest_age_s: of the oldest message that waits for it or is with it.
         starts_in_s: until it is started again, if it has crashed.
     """
@@ -95,6 +95,7 @@ class Status(msgspec.Struct, frozen=True):
         inputs, outputs: messages that came in and went out, by boundary port.
         barriers: messages that wait in each slot, by barrier and port.
         lost, dead_lettered, unpaired: as in the loss report, so far.
+        called, calls_failed: calls of tools so far, and those that were answered with an error.
         rejected: frames that were refused, by worker and reason.
         channels: messages that came through each channel, by its name as in :mod:`fabric.plan.channels`.
         ports: messages that left each output port of the graph, by ``node.port``, where that can be told.
@@ -109,6 +110,8 @@ class Status(msgspec.Struct, frozen=True):
     lost: int = 0
     dead_lettered: int = 0
     unpaired: int = 0
+    called: int = 0
+    calls_failed: int = 0
     rejected: dict[str, dict[str, int]] = {}
     channels: dict[str, int] = {}
     ports: dict[str, int] = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__ = ["STILL_S", "Cause", "Causes", "Chain", "Link", "is_stuck", "why_stuck"]
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -34,6 +34,7 @@ Cause: TypeAlias = Literal[
     "filtered", "swallowed",  # a filter, or a worker, let too little through
     "unpaired",  # a side of a barrier that nothing can come to
     "protocol",  # a conversation is under way, and its next message does not come
+    "tool",  # a worker waits for a tool, and it is not known what that waits for
     "unread",  # a client does not read
     "process",  # the system says why a worker does not work
 ]  # fmt: skip
@@ -138,10 +139,18 @@ class Causes:
         self._snapshot = snapshot
         self._now_s = now_s
         self._workers = {worker.name: worker for worker in snapshot.workers}
+        self._called: dict[str, list[str]] = {}
+        for caller, tool in snapshot.calls:
+            self._called.setdefault(caller, []).append(tool)
         self._feeders: dict[End, list[tuple[Route, int, int, str]]] = {}
         for route, taken in zip(plan.routes, snapshot.taken, strict=True):
             for sink, through in _ends(route.steps):
                 self._feeders.setdefault(plan.sinks[sink].end, []).append((route, taken, sink, through))
+
+    @property
+    def callers(self) -> Collection[str]:
+        """Workers that wait for tools."""
+        return self._called.keys()
 
     # --- what holds messages ---
 
@@ -154,7 +163,9 @@ class Causes:
             if cause is not None:
                 yield (cause,)
         for worker in self._snapshot.workers:
-            if worker.waiting and self.of_worker(worker) is None:
+            if worker.name in self._called:
+                yield from self.of_caller(worker)
+            elif worker.waiting and self.of_worker(worker) is None:
                 yield from self.of_waiting(worker)
         for name, count in self._snapshot.entering.items():
             if count:
@@ -185,6 +196,8 @@ class Causes:
         if worker.unacknowledged and worker.paused:
             help_ = f"fabric ctl {worker.name} resume"
             return self._cause(worker, "paused", f"{name} is paused and holds {has}", certain=True, help_=help_)
+        if worker.name in self._called:
+            return None  # it is its tool that is waited for
         if worker.unacknowledged:
             before = f"it answered {worker.answered} before" if worker.answered else "it has never answered anything"
             text = f"{name} has {has} and has been silent for {since_s:.0f} s ({before})"
@@ -220,6 +233,20 @@ class Causes:
             else:
                 found += self._of_loop(node)
         yield from self._onward(self._cause(worker, "admission", text), found)
+
+    def of_caller(self, worker: WorkerSnapshot) -> Iterator[tuple[Link, ...]]:
+        """Yield why a worker does not get on that has called tools."""
+        found = [links for end in self._results(worker) for links in sorted(self.above(end), key=len)]
+        yield from self._onward(self._calling(worker), found)
+
+    def _calling(self, worker: WorkerSnapshot) -> Link:
+        tools = _quoted(dict.fromkeys(self._called[worker.name]))
+        return self._cause(worker, "tool", f"worker '{worker.name}' waits for its tool {tools}")
+
+    def _results(self, worker: WorkerSnapshot) -> list[End]:
+        """Return where the results come to that a worker waits for; some tools give none."""
+        nodes = (node for node in self._plan.graph.nodes.values() if node.kind == "result")
+        return [End(node.id, node.inputs[0].name) for node in nodes if node.tool in self._called[worker.name]]
 
     def of_entry(self, worker: str) -> Iterator[tuple[Link, ...]]:
         """Yield why messages wait before a loop; it is named by the first of its workers."""
@@ -303,7 +330,10 @@ class Causes:
         """Yield why nothing more comes of a route: causes, and places to look above, with what lies before them."""
         name, node = f"'{end_name(self._plan, source)}'", self._plan.graph.nodes[source.node]
         cause = self.of_worker(self._workers[node.id]) if node.kind in WORKERS else None
-        if cause is not None:
+        if cause is None and node.id in self._called:
+            calling = msgspec.structs.replace(self._calling(self._workers[node.id]), cause=None)
+            yield from ((end, (calling,)) for end in self._results(self._workers[node.id]))
+        elif cause is not None:
             yield cause
         elif came < taken and through:
             text = f"{name}: of {taken} that it sent, {came or 'none'} passed {through}"

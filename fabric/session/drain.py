@@ -90,12 +90,14 @@ class Drain:
     def begin(self) -> list[Ending]:
         """Close what has no entry and nothing to do: ``empty`` sources."""
         for number, component in enumerate(self._components):
-            if self._open_entries[number] == 0 and all(self._graph.nodes[n].kind != "input" for n in component.nodes):
+            if self._open_entries[number] == 0 and not any(
+                self._graph.nodes[n].kind in ("input", "call") for n in component.nodes
+            ):
                 self._to_look_at.append(number)
         return self._take()
 
     def input_closed(self, node: str) -> list[Ending]:
-        """A boundary input has ended. Idempotent."""
+        """A boundary input has ended, or nobody will call a tool any more. Idempotent."""
         number = self._number_of[node]
         if not self._closed[number]:
             self._close(number)

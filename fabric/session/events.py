@@ -102,7 +102,7 @@ class Input(msgspec.Struct, frozen=True):
 
     Attributes:
         port: name of the boundary's input.
-        messages: each with a ticket, which is whatever the caller wants to recognise it by and comes back in
+        messages: each with a ticket of at least 0, by which the caller recognises it and which comes back in
             ``Deliver``, ``Refuse`` and ``Settled``, and its JSON text, not validated yet.
     """
 

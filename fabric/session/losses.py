@@ -20,6 +20,7 @@ REASONS = frozenset(
         "marker_id",
         "batch",
         "unasked",
+        "decline",
         "replayed",
         "after_eof",
         "port",

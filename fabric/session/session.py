@@ -20,6 +20,7 @@ import msgspec
 from fabric.errors import ChannelBroken, RemoteProtocolError, Stranger
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
+from fabric.session.calls import Calls
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
     Answered,
@@ -58,9 +59,10 @@ from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
 from fabric.session.traffic import Traffic
 from fabric.session.worker_state import WorkerState, workers_of
+from fabric.wire.calls import reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
 from fabric.wire.control import Ready, kind_of, parse_ready, paused_by
-from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.lifecycle import State, Step
 
 TOLD = 1
@@ -85,12 +87,14 @@ class Session:
         self._out = Outbox()
         routes = {route.source: CompiledRoute(route) for route in plan.routes}
         self._workers = workers_of(plan, settings, routes)
+        self._calls = Calls(plan, self._out)
         self._traffic = Traffic(
             plan,
             routes,
             self._workers,
             self._out,
             rng,
+            calls=self._calls,
             closed=lambda merge: self._drain.closed(merge),
             fail=self._fail,
             settings=settings,
@@ -133,6 +137,7 @@ class Session:
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""
         self._now_s = now_s
+        self._calls.now_s = now_s
         self._traffic.set_clock(now_s)
         if self._finished:
             return []
@@ -147,13 +152,21 @@ class Session:
 
     def _step(self) -> None:
         """Let messages move; when none can, see what has ended."""
+        if self.plan.tools:
+            self._traffic.move_calls()
         self._traffic.advance()
+        if self.plan.tools:  # what can be done without a worker is done
+            self._traffic.move_calls()
+            for caller in self._calls.take_told():
+                self._workers[caller].shutdown.moved(self._now_s)
         if self._traffic.waits or self._failure is not None:
             return
         for port in sorted(self._traffic.entrance.closed):
             self._end(self._drain.input_closed(self.plan.inputs[port]))
         for node in self._traffic.take_rested():
             self._end(self._drain.rested(node))
+        for node in self._calls.take_ended():
+            self._end(self._drain.input_closed(node))
 
     def _tell(self) -> None:
         """Command what the event brought about for the workers and for the client."""
@@ -248,6 +261,7 @@ class Session:
         self._out.note("info", "worker.ready", worker=worker.name)
         self._out.do(*worker.steering.answers())
         worker.delivery.may_send = worker.control.may_send = True
+        worker.was_paused = False  # if it was, it says so itself by now
         self._traffic.send_control(worker)
         self._open_if_ready()
         self._traffic.feed(worker)
@@ -283,9 +297,13 @@ class Session:
         if worker.state is State.EXITED:
             return  # the others may need longer than its grace
         if kind == "grace":
-            self._out.do(*worker.shutdown.timer(self._now_s, owes=worker.owes))
+            owes = worker.owes and not self._calls.waits(worker.name)
+            self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
         elif kind == "stall":
-            commands, too_long = worker.silence.timer(self._now_s, worker.silent_since_s)
+            since_s = worker.silent_since_s
+            if since_s is not None and self._calls.waits(worker.name):  # it is its tool that is silent
+                since_s = self._now_s
+            commands, too_long = worker.silence.timer(self._now_s, since_s)
             self._out.do(*commands)
             if too_long:
                 text = f"{name_of(worker.name)} has a message and gave no sign of life within its idle timeout"
@@ -365,12 +383,14 @@ class Session:
                     self._data(worker, port, frame)
                 case Marker(_, marker):
                     self._marker(worker, port, marker)
+                case Decline(_, payload):
+                    self._declined(worker, port, payload)
                 case Eof():
                     self._port_ended(worker, port, in_batch=in_batch)
         except ChannelBroken as error:
             self._at_fault(worker, Failure(1, "protocol_violation", str(error)))
         except RemoteProtocolError as error:
-            self._reject(worker, error, lost=isinstance(frame, Data) and error.reason != "announced")
+            self._reject(worker, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
         else:
             self._moved(worker)
 
@@ -415,6 +435,8 @@ class Session:
                     delivery.hold(port, frame.payload, span)
                 elif port in worker.ways:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
+            case "tool_req" if worker.plan.tools:
+                self._call(worker, frame.payload)
             case _:
                 text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
                 raise RemoteProtocolError("port", text)
@@ -428,6 +450,24 @@ class Session:
         if ready is not None:
             raise RemoteProtocolError("announced", f"{name_of(worker.name)} announced itself again")
         self._replied(worker, payload, span)
+
+    def _call(self, worker: WorkerState, payload: bytes) -> None:
+        """A worker calls a tool. Calls are served until it has ended its output."""
+        if worker.state is State.DRAINED:
+            self._out.note("warning", "tool.result_dropped", worker=worker.name, reason="it has ended its output")
+        else:
+            self._calls.request(worker.name, payload)
+
+    def _declined(self, worker: WorkerState, port: str, payload: bytes) -> None:
+        if port != "output" or not worker.plan.spec.part_of:
+            text = f"{name_of(worker.name)} declined on {quoted(port)}, and is part of no tool"
+            raise RemoteProtocolError("decline", text)
+        cause = worker.delivery.cause(port)
+        worker.life.advance(Step.OUTPUT)
+        worker.answered = True
+        self._traffic.declined(worker, cause.message, reason_of(payload))
+        if worker.plan.compat:
+            self._commit(worker, port, worker.delivery.marker(cause.seq))
 
     def _replied(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
         """The worker says something on ctrl_out: to the graph, to an operator, or to the session itself."""
@@ -490,10 +530,15 @@ class Session:
             worker.life.advance(Step.EOF_OUT)
             if early:
                 self._left_early(worker)
+            self._calls.deaf(worker.name)
+            if worker.plan.tools:
+                self._out.do(Send(worker.name, "tool_resp", encode(Eof("fabric"))))
             self._out.do(*worker.shutdown.output_ended(self._now_s))
             self._out.note("debug", "channel.eof", worker=worker.name, port=port)
         worker.ended_ports.add(port)
         if not worker.steering.stopping:  # it comes back, or its exit ends the port
+            if port == "tool_req":
+                self._calls.ended(worker.name)
             self._end(self._drain.port_ended(End(worker.name, port)))
 
     def _left_early(self, worker: WorkerState) -> None:
@@ -542,6 +587,7 @@ class Session:
         name, state = worker.name, worker.state
         meaning = meaning_of(worker, event)
         self._gone.add(name)
+        self._calls.deaf(name)
         worker.life.advance(Step.EXIT)
         self._out.do(Release(name))
         clean = state is State.DRAINED and event.status == 0
@@ -559,6 +605,7 @@ class Session:
 
     def _end_ports(self, worker: WorkerState) -> None:
         """The worker is gone for good, and with it all that it could still have said."""
+        self._calls.ended(worker.name)
         self._give_up_control(worker)
         for port in ("output", "ctrl_out", "telemetry"):
             self._end(self._drain.port_ended(End(worker.name, port)))
@@ -570,7 +617,7 @@ class Session:
         message, deaths = worker.delivery.crashed(words.span_id)
         by_message = bool(words.code) and words.code != Stranger.code
         told = event.status == TOLD and by_message  # it knows why, and that it would be so again
-        if told and self._settings.refusal_ends:
+        if told and self._settings.refusal_ends and not worker.plan.spec.part_of:
             self._fail(failure)
             return
         poisoned = message is not None and (told or deaths >= worker.redeliveries_max)

@@ -74,6 +74,8 @@ class Snapshot(msgspec.Struct, frozen=True):
         entering: messages that wait before each loop, by the first of its workers.
         arrived: messages that came to each of ``Plan.sinks``.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
+        calls: workers that wait for a tool, and the tool.
+        called, calls_failed: calls of tools so far, and those that were answered with an error.
         rejected: frames that were refused, by worker and reason.
         barriers_since_s: when the oldest message in each barrier that has any came into being.
     """
@@ -87,6 +89,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     taken: tuple[int, ...] = ()
     arrived: tuple[int, ...] = ()
     monitors: dict[str, str] = {}
+    calls: tuple[tuple[str, str], ...] = ()
+    called: int = 0
+    calls_failed: int = 0
     rejected: dict[str, dict[str, int]] = {}
     barriers_since_s: dict[str, float] = {}
 
@@ -113,8 +118,11 @@ def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
     """Return where the next message of an idle worker has to come from: workers and boundary inputs, by name.
 
     Steps that need no worker are looked through. Of a barrier only the sides count on which nothing waits: the other
-    side has done its part.
+    side has done its part. Of one that has called tools, whether it is idle or not: those.
     """
+    called = tuple(dict.fromkeys(f"tool {tool}" for caller, tool in snapshot.calls if caller == worker))
+    if called:
+        return called
     sources = {channel.target: channel.source for channel in plan.graph.channels}
     found: dict[str, None] = {}
     seen: set[End] = set()
@@ -125,7 +133,7 @@ def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
         if source in seen:
             continue
         seen.add(source)
-        if node.kind in WORKERS or node.kind == "input":
+        if node.kind in WORKERS or node.kind in ("input", "call"):
             found[node.outputs[0].name if node.kind == "input" else node.id] = None
             continue
         if node.kind == "monitor":

@@ -47,7 +47,9 @@ def _causes(snapshot: Snapshot, causes: Causes) -> Iterator[str]:
     if not told and not said:
         yield from snapshot.monitors.values()
         for worker in snapshot.workers:
-            if worker.waiting:
+            if worker.name in causes.callers:
+                yield from (links[-1].text for links in causes.of_caller(worker))
+            elif worker.waiting:
                 yield from (links[0].text for links in causes.of_waiting(worker))
         for name, count in snapshot.entering.items():
             if count:

@@ -26,11 +26,13 @@ class Traces:
 
     Attributes:
         settled: tickets of inputs of which nothing is left, since :meth:`take_settled`.
+        settled_calls: the same of calls of tools, whose tickets are below zero.
         now_s: by the session's clock: messages that come into being now are so old.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self.settled: list[int] = []
+        self.settled_calls: list[int] = []
         self.now_s = 0.0
         self._rng = rng
         self._span = rng.getrandbits(64)
@@ -80,7 +82,12 @@ class Traces:
         for trace in message.traces:
             trace.live -= 1
             if trace.live == 0:
-                self.settled.append(trace.ticket)
+                (self.settled if trace.ticket >= 0 else self.settled_calls).append(trace.ticket)
+
+    def take_settled_calls(self) -> list[int]:
+        """Return the tickets of calls of which nothing is left; they are the caller's now."""
+        settled, self.settled_calls = self.settled_calls, []
+        return settled
 
     def take_settled(self) -> list[int]:
         """Return the tickets of what has settled; they are the caller's now."""

@@ -22,6 +22,7 @@ from fabric.graph.ir import MONITORED, End
 from fabric.lang.typed import Way
 from fabric.plan.plan import Plan, Route, Sink, sinks_of
 from fabric.session.barriers import Barrier
+from fabric.session.calls import Calls
 from fabric.session.delivery import Message, Unacked
 from fabric.session.entrance import Entrance
 from fabric.session.events import (
@@ -71,6 +72,7 @@ class Traffic:
         workers: by name.
         out: where commands go.
         rng: source of trace and span ids.
+        calls: of tools.
         closed: tells of a merge whether it has closed.
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
         settings: bounds and policy.
@@ -89,6 +91,7 @@ class Traffic:
         out: Outbox,
         rng: random.Random,
         *,
+        calls: Calls,
         closed: Callable[[str], bool],
         fail: Callable[[Failure], None],
         settings: Settings,
@@ -101,6 +104,7 @@ class Traffic:
         self._workers = workers
         self._out = out
         self._traces = Traces(rng)
+        self._calls = calls
         self._closed = closed
         self._fail = fail
         self._settings = settings
@@ -181,6 +185,9 @@ class Traffic:
             taken=tuple(route.taken for route in self._routes.values()),
             arrived=tuple(self._ends.arrived),
             monitors=self.unfinished(),
+            calls=self._calls.under_way,
+            called=self._calls.made,
+            calls_failed=self._calls.failed,
             rejected=self.losses.rejected,
             barriers_since_s={
                 name: at_s for name, barrier in self._barriers.items() if (at_s := barrier.oldest_at_s) is not None
@@ -265,6 +272,22 @@ class Traffic:
                 self._enter(*self.entrance.waiting.popleft())
             else:
                 return
+
+    def move_calls(self) -> None:
+        """Answer the calls of which nothing is left, and let arguments enter tools."""
+        for ticket in self._traces.take_settled_calls():
+            self._calls.settled(ticket)
+        for entering in self._calls.take_entering():
+            message = self._traces.enter(entering.caller, entering.ticket, entering.payload)
+            self._work.append((entering.call, message))
+
+    def declined(self, worker: WorkerState, message: Message, error: str) -> None:
+        """A worker of a tool does not do a message."""
+        if _of_call(message.tickets):
+            self._calls.refused(message.traces[0].ticket, error)
+        else:  # it is of no call: telemetry of another part of the tool, say
+            self.losses.lost += 1
+            self._out.note("warning", "message.rejected", node=worker.name, code="declined", detail=error)
 
     def _admit(self, entry: LoopEntry) -> None:
         """Let a message into a loop, if there is room inside."""
@@ -364,6 +387,9 @@ class Traffic:
             self.refuse_late(port, [(ticket, payload)])
 
     def _refuse(self, code: str, detail: str, node: str, tickets: tuple[int, ...]) -> None:
+        if _of_call(tickets):
+            self._calls.refused(tickets[0], detail)
+            return
         self.refused_any = True
         self._out.note("warning", "message.rejected", node=node, code=code, detail=detail)
         self._out.do(Refuse(code, detail, node, tickets))
@@ -399,6 +425,11 @@ class Traffic:
         if violation is not None:
             self._violated(violation)
             return
+        if _of_call(tickets):
+            is_argument = self._plan.graph.nodes[error.node].kind == "call"
+            where = "arguments" if is_argument else f"'{error.node}'"
+            self._calls.refused(tickets[0], f"{where}: {error.cause}")
+            return
         at_source = error.node == route.source.node
         entering = at_source and self._plan.graph.nodes[route.source.node].kind == "input"
         if not isinstance(error.cause, ValueRejected):
@@ -419,6 +450,8 @@ class Traffic:
                 return partial(self._out.leave, self._plan.outputs[sink.end.node])
             case "merge":
                 return partial(self._arrive_at_merge, sink.end)
+            case "result":
+                return lambda message: self._calls.came(message.tickets, message.payload)
             case "barrier":
                 return partial(self._arrive_at_barrier, sink.end)
             case "monitor":
@@ -462,6 +495,9 @@ class Traffic:
 
     def _arrive_at_barrier(self, end: End, message: Message) -> None:
         barrier = self._barriers[end.node]
+        if _of_call(message.tickets):
+            self._pair_in_call(end, message)
+            return
         if barrier.closed:
             self._report_unpaired(end.node, end.port, 1)
             return
@@ -477,6 +513,15 @@ class Traffic:
         self._work.append((End(end.node, "output"), pair))
         for part in parts:
             self._traces.consume(part)
+
+    def _pair_in_call(self, end: End, message: Message) -> None:
+        """A message of a call comes to a barrier of its tool. What waits there does not keep the call from its end."""
+        ports = [port.name for port in self._plan.graph.nodes[end.node].inputs]
+        parts = self._calls.barrier(message.tickets[0], end.node, ports).put(end.port, message)
+        if parts:
+            pair = self._traces.joined(parts, end.node)
+            self._traces.appear(pair)
+            self._work.append((End(end.node, "output"), pair))
 
     def _arrive_at_monitor(self, monitor: Monitor, way: Way, onward: End, message: Message) -> None:
         match monitor.take(way, message.payload):
@@ -501,7 +546,7 @@ class Traffic:
             behind = sum(end.node == source.id for end, _ in self._work)  # passed on after it, and still here
             monitor = self._monitors[source.id]
             return monitor.refused(way, monitor.step - 1 - behind, str(error.cause))
-        if source.kind == "input":
+        if source.kind in ("input", "call"):
             return None
         for index in sorted(sinks_behind(route, error.node)):
             sink = self._plan.sinks[index]
@@ -601,7 +646,7 @@ class Traffic:
         """Whether a frame can hold the message; one that is too large is refused."""
         if len(message.payload) <= PAYLOAD_BYTES_MAX:
             return True
-        self.losses.lost += 1
+        self.losses.lost += not _of_call(message.tickets)  # whose caller is told
         detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
         self._refuse("too_large", detail, worker.name, message.tickets)
         return False
@@ -626,6 +671,10 @@ class Traffic:
         stderr: tuple[str, ...] = (),
         level: Level = "error",
     ) -> None:
+        if _of_call(message.tickets):  # whose caller is told: nothing is lost
+            self._calls.refused(message.tickets[0], detail)
+            self._traces.consume(message)
+            return
         self.losses.dead_lettered += 1
         inputs = list(message.tickets)
         self._out.note(level, "message.dead_lettered", worker=worker, reason=cause, detail=detail, inputs=inputs)
@@ -754,3 +803,8 @@ def _loop_entries(plan: Plan, workers: Mapping[str, WorkerState]) -> dict[str, L
             for worker in inside:
                 worker.before_loop = entry
     return found
+
+
+def _of_call(tickets: tuple[int, ...]) -> bool:
+    """Whether a message belongs to a call of a tool, and to nothing else: what a tool is made of is wired to itself."""
+    return bool(tickets) and tickets[0] < 0

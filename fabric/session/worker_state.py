@@ -90,7 +90,7 @@ class WorkerState:
         self.abandoned = False
         self.fed_s = 0.0
         self.incarnation = 0
-        self.paused = False
+        self.paused = self.was_paused = False
         self.renew(settings)
 
     def renew(self, settings: Settings, *, by_hand: bool = False) -> None:
@@ -106,7 +106,7 @@ class WorkerState:
         self.answered = False
         self.ended_ports: set[str] = set()
         self.probed_ports: set[str] = set()
-        self.was_paused = self.paused and not by_hand
+        self.was_paused = (self.paused or self.was_paused) and not by_hand
         self.paused = False
         self.by_hand = by_hand
         if by_hand:

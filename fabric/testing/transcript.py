@@ -57,7 +57,7 @@ from fabric.session.events import (
     Told,
 )
 from fabric.wire.codec import decode, encode, split
-from fabric.wire.frame import Data, Eof, Frame, Marker
+from fabric.wire.frame import Data, Decline, Eof, Frame, Marker
 
 # --- written ----------------------------------------------------------------------------------------------------------
 
@@ -162,6 +162,8 @@ def _frame(frame: Frame) -> str:
             return frame.payload.decode()
         case Marker():
             return f"<{frame.id}>"
+        case Decline(_, payload):
+            return f"decline {payload.decode()}"
         case Eof():
             return "end"
 

@@ -4,6 +4,7 @@
                                                           0x01 | id            marker
                                                           0x02 | provenance    traced message
                                                           0x03 | frames        batch
+                                                          0x04 | JSON          decline
                                                           anything else        bare JSON
 
 All integers are big-endian. Markers and ends are recognised before any JSON is parsed. A batch is several frames in one
@@ -44,7 +45,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from fabric.errors import LocalProtocolError, RemoteProtocolError
-from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
+from fabric.wire.frame import Data, Decline, Eof, Frame, Marker, Provenance
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """Larger frames are refused by the sender, and by the receiver's socket (``ZMQ_MAXMSGSIZE``).
@@ -76,6 +77,8 @@ BATCH_FRAMES_READ_MAX = 10_000
 _MARKER = 0x01
 _TRACE = 0x02
 _BATCH = 0x03
+_DECLINE = 0x04
+_NOT_JSON = (b"", b"\x01", b"\x02", b"\x03", b"\x04")
 _BATCH_HEAD = b"\0\0\0\0\x03"  # a batch has no topic: its frames have theirs
 BATCH_START = len(_BATCH_HEAD)
 """Offset of a batch's first frame."""
@@ -93,10 +96,12 @@ def encode(frame: Frame) -> bytes:
             return head
         case Marker():
             raw = head + b"\x01" + _bytes(frame.id, "marker")
+        case Decline():
+            raw = head + b"\x04" + frame.payload
         case Data():
             raw = head + (_traced(frame.provenance) if frame.provenance else b"") + frame.payload
-            if frame.provenance is None and frame.payload[:1] in (b"", b"\x01", b"\x02", b"\x03"):
-                raise LocalProtocolError("bare JSON may not be empty or start with 0x01, 0x02 or 0x03")
+            if frame.provenance is None and frame.payload[:1] in _NOT_JSON:
+                raise LocalProtocolError("bare JSON may not be empty or start with 0x01 to 0x04")
     if len(raw) > FRAME_BYTES_MAX:
         raise LocalProtocolError(f"frame of {len(raw)} bytes; at most {FRAME_BYTES_MAX}")
     return raw
@@ -154,6 +159,8 @@ def decode(raw: bytes) -> Frame:
         return Marker(topic, _text(raw[start + 1 :], "marker_id", "marker"))
     if kind == _BATCH:
         raise RemoteProtocolError("batch", "a batch inside of a batch, or with a topic")
+    if kind == _DECLINE:
+        return Decline(topic, raw[start + 1 :])
     if kind != _TRACE:
         return Data(topic, raw[start:])
     body = start + _TRACED.size
@@ -386,7 +393,7 @@ class BatchWriter:
         self.size_bytes += length
 
     def write(self, payload: bytes) -> None:
-        """Write a frame with this payload: a marker's, or a bare message."""
+        """Write a frame with this payload: a marker's, a decline's, or a bare message."""
         length = len(self._head) + len(payload)
         self._parts += (_LENGTH.pack(length), self._head, payload)
         self.frames += 1

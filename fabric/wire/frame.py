@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Data", "Eof", "Frame", "Marker", "Provenance"]
+__all__ = ["Data", "Decline", "Eof", "Frame", "Marker", "Provenance"]
 
 from typing import TypeAlias
 
@@ -43,10 +43,17 @@ class Marker(msgspec.Struct, frozen=True, gc=False):
     id: str
 
 
+class Decline(msgspec.Struct, frozen=True, gc=False):
+    """A worker that works for a tool cannot do the message it is at: JSON text of ``{"error": ..., "code": ...}``."""
+
+    topic: str
+    payload: bytes
+
+
 class Eof(msgspec.Struct, frozen=True, gc=False):
     """Nothing more will come on this channel."""
 
     topic: str
 
 
-Frame: TypeAlias = Data | Marker | Eof
+Frame: TypeAlias = Data | Marker | Decline | Eof

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "DATA",
+    "DECLINE",
     "LINE_BYTES_MAX",
     "MARKER",
     "LineBridge",
@@ -26,11 +27,14 @@ import msgspec
 from fabric.errors import LocalProtocolError, ValueRejected
 from fabric.wire.codec import PAYLOAD_BYTES_MAX, decode, encode
 from fabric.wire.control import MARK_ALL_PORTS, ready
-from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.payload import STRING, encode_json, validator
 
 DATA = "data"
 """The port of plain lines."""
+
+DECLINE = "decline"
+"""The port on which a program that works for a tool says that it cannot do a message, instead of answering it."""
 
 MARKER = "marker"
 """The port on which a program that said ``markers: true`` gets its markers and echoes them; ``msg`` is the id."""
@@ -128,12 +132,16 @@ class LineBridge:
     Args:
         name: of the program's worker; the topic of its frames.
         echoes: whether it echoes markers.
+        calls: whether it may call tools. The end of its stdin waits for what they give.
     """
 
-    def __init__(self, name: str, *, echoes: bool) -> None:
+    def __init__(self, name: str, *, echoes: bool, calls: bool = False) -> None:
         self._name = name
         self._echoes = echoes
         self._unanswered: deque[str] = deque()
+        self._may_call = calls
+        self._calls = 0
+        self._ending = False
         self._ended = False
 
     def started(self) -> list[tuple[str, bytes]]:
@@ -146,7 +154,9 @@ class LineBridge:
             return Written()
         match decode(raw):
             case Data(_, payload):
-                return Written(write_line(DATA if port == "input" else port, payload))
+                self._calls -= port == "tool_resp"
+                self._ended = self._ending and not self._calls
+                return Written(write_line(DATA if port == "input" else port, payload), ended=self._ended)
             case Marker(_, marker) if self._echoes:
                 return Written(write_line(MARKER, encode_json(marker)))
             case Marker(_, marker) if marker.startswith("ack/"):
@@ -154,8 +164,9 @@ class LineBridge:
             case Marker() as probe:
                 return Written(answers=(("output", encode(probe)),))
             case Eof() if port == "input":
-                self._ended = True
-                return Written(ended=True)
+                self._ending = True
+                self._ended = not self._calls  # a result would find no stdin any more
+                return Written(ended=self._ended)
         return Written()
 
     def exited(self, status: int) -> list[tuple[str, bytes]]:
@@ -180,11 +191,13 @@ class LineBridge:
             return []
         if port == MARKER and self._echoes:
             return self._markers(validator(STRING).decode(payload))
-        if payload[0] in b"\x01\x02":  # no JSON starts so, and no frame of bare JSON may
+        if payload[0] in b"\x01\x02\x03\x04":  # no JSON starts so, and no frame of bare JSON may
             payload = b" " + payload
-        if port not in (DATA, "output"):
+        if port not in (DATA, "output", DECLINE):
+            self._calls += self._may_call and port == "tool_req"  # others are refused, and get no response
             return [(port, encode(Data(self._name, payload)))]
-        frames = [("output", encode(Data(self._name, payload)))]
+        said = Decline if port == DECLINE else Data
+        frames = [("output", encode(said(self._name, payload)))]
         if not self._echoes and self._unanswered:
             frames += self._markers(self._unanswered.popleft())
         return frames

@@ -10,6 +10,7 @@ __all__ = [
     "PORTS",
     "SPEC_FD_VARIABLE",
     "Document",
+    "ToolSpec",
     "WorkerSpec",
     "decode_spec",
 ]
@@ -45,6 +46,22 @@ class Document(msgspec.Struct, frozen=True):
     text: str
 
 
+class ToolSpec(msgspec.Struct, frozen=True):
+    """A tool that a worker may call.
+
+    Attributes:
+        name: by which it is called.
+        arguments: type of what is given to it.
+        result: type of what comes of it.
+        description: what it is for, in words for a model.
+    """
+
+    name: str
+    arguments: Type
+    result: Type
+    description: str = ""
+
+
 class WorkerSpec(msgspec.Struct, frozen=True):
     """Everything that a worker may know of the fabric.
 
@@ -57,6 +74,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
         directory: of the program's file, absolute; relative names in ``config`` start here.
         documents: the agent's prompt files in order.
         ports: the optional ports that the graph uses, of ``ctrl_in ctrl_out telemetry tool_req tool_resp``.
+        tools: what it may call.
+        part_of: name of the tool that it works for. Only such a worker may decline a message.
     """
 
     name: str
@@ -67,6 +86,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     directory: str = "."
     documents: tuple[Document, ...] = ()
     ports: tuple[str, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+    part_of: str = ""
 
 
 decode_spec = msgspec.json.Decoder(WorkerSpec).decode

@@ -16,6 +16,7 @@ from plumb_agent.conversation import (
     ControlArrived,
     ControlEnded,
     Conversation,
+    Decline,
     Emit,
     EmitTelemetry,
     EndOutput,
@@ -181,6 +182,21 @@ def test_retries_run_out():
         ),
     ]
     assert handle(conversation, InputArrived(b'"b"'), InputEnded(), ControlEnded()) == []
+
+
+def test_an_agent_of_a_tool_declines_what_it_cannot_do_and_goes_on():
+    """Its markers and its next message follow as ever."""
+    config = {"provider": "p", "model": "m", "max_retries": 0, "amnesiac": True}
+    spec = WorkerSpec("judge", "agent", STRING, STRING, config, part_of="t")
+    conversation = Conversation(spec, read_config(spec))
+    handle(conversation, InputArrived(b'"a"'), MarkerArrived("m1"))
+    text = "agent 'judge': no valid output after 0 retries; the last refusal: expected string, got integer 3"
+    assert handle(conversation, reply("3")) == [usage(), Decline("retries_exhausted", text), ForwardMarker("m1")]
+    handle(conversation, InputArrived(b'"b"'), MarkerArrived("m2"))
+    failed = CallFailed("provider_error", "no such model", {})
+    assert handle(conversation, failed) == [Decline("provider_error", "no such model"), ForwardMarker("m2")]
+    handle(conversation, InputArrived(b'"c"'))
+    assert Emit(b'"yes"') in handle(conversation, reply('"yes"'))
 
 
 def test_retry_messages_are_marked_in_the_log():

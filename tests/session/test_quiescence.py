@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from literal import LOOP, WORKER, Run, ack, delivered, entering, out, sent
 
 from fabric.session.events import (
     Continue,
     Finish,
+    Input,
     InputClosed,
     LossReport,
     Start,
 )
 from fabric.session.traffic import STEPS_PER_EVENT_MAX
+from fabric.session.worker_state import LOOP_ADMITTED_MAX
 from fabric.wire.frame import Data, Marker
 
 
@@ -99,14 +102,27 @@ def test_a_loop_does_not_end_with_a_barrier_on_it_that_cannot_fire():
     assert sent(run(InputClosed("i"))) == [None]
 
 
-def test_a_loop_does_not_end_before_its_barrier_has_fired():
-    """Both sides are there when the last of its entries ends: the pair goes round first."""
-    run = Run(BARRIER_LOOP).started()
+COUNTED_BARRIER_LOOP = WORKER + (
+    "let m : !int -> !int = id\n"
+    "let main : (!int, !int) -> !int = plumb(i, j, o) {\n"
+    "  let left : !int = channel\n  let pairs : !(int, int) = channel\n"
+    "  i ; f ; m\n  m ; filter(value > 0) ; map(value - 1) ; m\n  m ; filter(value = 0) ; left\n"
+    "  spawn barrier(left, j, pairs)\n  pairs ; map(value[1]) ; f\n  f ; filter(value < 0) ; o\n}\n"
+)
+
+
+@pytest.mark.parametrize("rounds", range(STEPS_PER_EVENT_MAX - 3, STEPS_PER_EVENT_MAX + 1))
+def test_a_loop_does_not_end_before_its_barrier_has_fired(rounds: int):
+    """Both sides are there and no worker has anything, but others got their turn before the pair could go on."""
+    run = Run(COUNTED_BARRIER_LOOP).started()
     run(entering("i", b"1", 1))
     run(entering("j", b"5", 2))
     run(InputClosed())
-    assert sent(run.frames(out(7), ack(1))) == [b"5", "ack/f/1/2"]
-    assert sent(run.frames(out(0), ack(2))) == [None]
+    commands = run.frames(out(rounds), ack(1))
+    while run.session.has_work:
+        commands += run(Continue())
+    assert sent(commands) == [b"5", "ack/f/1/2"]
+    assert sent(run.frames(out(-1), ack(2))) == [None]
 
 
 def test_what_waits_in_a_barrier_keeps_it_open():
@@ -127,3 +143,16 @@ def test_a_barrier_without_anything_that_waits_on_an_ended_side_ends():
     run(InputClosed("i"))
     assert [note.event for note in run.notes] == ["barrier.unpaired"]
     assert run(InputClosed("j"))[-1] == Finish(0, LossReport(unpaired=1))
+
+
+def test_what_goes_round_goes_before_what_enters():
+    """What stops at a merge of the loop takes the place that has become free, not what waits outside."""
+    run = Run(
+        WORKER + "let m : !int -> !int = id\n"
+        "let main : !int -> !int = plumb(i, o) {\n"
+        "  i ; f ; m\n  m ; filter(value > 99) ; map(value - 99) ; m\n"
+        "  m ; filter(value > 0 && value < 99) ; f\n  m ; filter(value = 0) ; o\n}\n"
+    ).started()
+    run(Input("i", [(ticket, b"%d" % ticket) for ticket in range(1, LOOP_ADMITTED_MAX + 2)]))
+    assert sent(run.frames(out(50), ack(1))) == [b"50", f"ack/f/1/{LOOP_ADMITTED_MAX + 1}"]
+    assert sent(run.frames(out(0), ack(2))) == [b"17", f"ack/f/1/{LOOP_ADMITTED_MAX + 2}"]

@@ -85,6 +85,18 @@ def test_so_many_are_let_into_a_loop_and_the_others_wait_before_it():
     assert run.session.snapshot().entering == {snapshot.workers[0].name: 4}
 
 
+def test_what_a_fork_made_of_one_message_is_let_in_together():
+    """Though there is room for one only: what goes round meanwhile would come between, on one of the ways."""
+    run = Workers(ADD + FORK, "ab")
+    for ticket in range(1, 10):
+        run(entering("i", b"%d" % ticket, ticket))
+    run.answer("a", 1, 15)  # room for one, and the ninth has two parts
+    run.answer("b", 1, 10)  # the pair goes round as 5
+    for name in "ab":
+        row = [given(run.answer(name, seq, 0), name) for seq in range(2, 10)]
+        assert row == [[b"3"], [b"4"], [b"5"], [b"6"], [b"7"], [b"8"], [b"9"], [b"5"]]
+
+
 CHAIN = "let main : !int -> !int = plumb(i, o) { i ; a ; b ; o }\n"
 
 

@@ -266,8 +266,8 @@ def wrong_with(graph_seed: int, done: Simulated) -> list[str]:
                 wrong.append(f"{name} told {told} of {[history.id for history in said]}")
     for name in graph.asked:
         replies = sum(port == f"k_{name}" for port, _ in done.outputs)
-        crashed = any(record.worker == name and record.phase is not None for record in done.processes)
-        if replies < graph.requests or (replies > graph.requests and not crashed):
+        again = any(record.worker == name and record.incarnation > 1 for record in done.processes)
+        if replies < graph.requests or (replies > graph.requests and not again):
             wrong.append(f"{name} was asked {graph.requests} times, and answered {replies} times")
     if sorted(done.settled) != list(range(1, len(graph.inputs) + 1)):
         wrong.append(f"settled: {done.settled}")

@@ -48,7 +48,10 @@ def _replayed(lines: list[str]) -> Iterator[str]:
                 session = Session(plan_of("\n".join(program)), settings, random.Random(1))
             yield line
             now_s, event = read_event(line)
+            welcome = session.wants_input
             yield from _shown(session.handle(event, now_s))
+            if session.wants_input != welcome:
+                yield f"{INDENT}input is {'not ' if welcome else ''}welcome"
             assert not session.has_work, f"it has not done all that follows from: {line}"
             continue
         yield line

@@ -72,8 +72,10 @@ launch = "{launch}"
 [run]
 restarts = 1000
 redeliveries = 1000
+grace = 60
 """
-"""A message may be the one that is at work at every kill: that makes it no dead letter here."""
+"""A message may be the one that is at work at every kill: that makes it no dead letter here. A worker that is stopped
+twice in a row while it is to end is silent for longer than the usual grace."""
 
 
 class Blow(NamedTuple):

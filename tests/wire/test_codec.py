@@ -28,7 +28,7 @@ from fabric.wire.codec import (
     read_questions,
     split,
 )
-from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
+from fabric.wire.frame import Data, Decline, Eof, Frame, Marker, Provenance
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)  # 63 × 4 bytes: a topic at most
 PROVENANCES = st.builds(
@@ -43,7 +43,8 @@ TRACED = st.builds(Data, TEXTS, st.binary(), PROVENANCES)
 FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Eof, TEXTS),
     st.builds(Marker, TEXTS, TEXTS),
-    st.builds(Data, TEXTS, st.binary(min_size=1).filter(lambda payload: payload[0] not in (1, 2, 3))),
+    st.builds(Decline, TEXTS, st.binary()),
+    st.builds(Data, TEXTS, st.binary(min_size=1).filter(lambda payload: payload[0] not in (1, 2, 3, 4))),
     TRACED,
 )
 
@@ -188,7 +189,7 @@ def test_a_malformed_frame_has_a_reason(raw: bytes, reason: str, message: str):
         (Marker("x", "\udfff"), "marker cannot be written as UTF-8"),
         (Data("x", b""), "bare JSON may not be empty"),
         (Data("x", b"\x01"), "or start with 0x01"),
-        (Data("x", b"\x02"), "or start with 0x01, 0x02 or 0x03"),
+        (Data("x", b"\x02"), "or start with 0x01 to 0x04"),
         (Data("x", b"1" * (FRAME_BYTES_MAX - 4)), "frame of 16777217 bytes; at most 16777216"),
         (Marker("x", "1" * (FRAME_BYTES_MAX - 5)), "frame of 16777217 bytes; at most 16777216"),
         (Data("x", b"1", Provenance(bytes(16), bytes(8), 1, bytes(7))), "parents of 7 bytes; 8 each"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fabric.errors import ValueRejected
 from fabric.wire.codec import FRAME_BYTES_MAX, decode, encode, encode_batch
 from fabric.wire.control import MARK_ALL_PORTS, ready
-from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
+from fabric.wire.frame import Data, Decline, Eof, Frame, Marker, Provenance
 from fabric.wire.lines import LINE_BYTES_MAX, LineBridge, LineSplitter, Written, read_line, write_line
 
 
@@ -171,6 +171,33 @@ def test_control_travels_in_envelopes_and_an_end_is_no_line():
     assert to_program(bridge, "ctrl_in", Eof("fabric")) == (b"", [])
     assert bridge.to_program("input", encode(Eof("fabric"))) == Written(ended=True)
     assert bridge.to_program("ctrl_in", encode(Data("fabric", b'{"stop":true}'))) == Written()
+
+
+def test_calls_of_tools_travel_in_envelopes_and_the_end_waits_for_their_results():
+    """Once stdin is closed no result could be told."""
+    bridge = LineBridge("judge", echoes=False, calls=True)
+    call = b'{"__port":"tool_req","msg":{"id":1}}'
+    assert from_program(bridge, call) == [("tool_req", Data("judge", b'{"id":1}'))]
+    assert not bridge.to_program("input", encode(Eof("fabric"))).ended
+    written = bridge.to_program("tool_resp", encode(Data("fabric", b'{"id":1}')))
+    assert (written.lines, written.ended) == (b'{"__port":"tool_resp","msg":{"id":1}}\n', True)
+    assert bridge.to_program("tool_resp", encode(Eof("fabric"))).lines == b""
+
+
+def test_a_program_that_may_call_nothing_is_not_waited_for():
+    """Its calls are refused, and get no response."""
+    bridge = LineBridge("judge", echoes=False)
+    from_program(bridge, b'{"__port":"tool_req","msg":{"id":1}}')
+    assert bridge.to_program("input", encode(Eof("fabric"))).ended
+
+
+def test_a_program_that_declines_a_message_has_answered_it():
+    """The marker follows, as behind any answer."""
+    bridge = LineBridge("judge", echoes=False)
+    to_program(bridge, "input", Data("fabric", b"1"))
+    to_program(bridge, "input", Marker("fabric", "ack/judge/1/1"))
+    line = b'{"__port":"decline","msg":{"error":"no"}}'
+    assert from_program(bridge, line) == [("output", Decline("judge", b'{"error":"no"}')), *marked("ack/judge/1/1")]
 
 
 def test_its_start_announces_it_and_a_clean_exit_is_the_end_of_its_ports():

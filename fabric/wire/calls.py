@@ -1,0 +1,83 @@
+"""Messages of the tool channels: bare JSON on tool_req and tool_resp, and why a message is declined."""
+
+from __future__ import annotations
+
+__all__ = ["Request", "decline", "failed", "parse_request", "reason_of", "result"]
+
+import msgspec
+
+from fabric.errors import ValueRejected
+from fabric.wire.payload import encode_json
+
+ERROR_CHARS_MAX = 4_000
+"""Of the words that a caller is told; a model reads them, and pays for each."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """``{"id": ..., "name": ..., "arguments": ...}``.
+
+    Attributes:
+        id: of the caller's choice, JSON text; the response repeats it.
+        name: of the tool.
+        arguments: JSON text, not validated.
+    """
+
+    id: bytes
+    name: str
+    arguments: bytes
+
+
+class _Wire(msgspec.Struct):
+    id: str | int
+    name: str
+    arguments: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Decline(msgspec.Struct):
+    error: str
+
+
+_decode = msgspec.json.Decoder(_Wire).decode
+_decode_decline = msgspec.json.Decoder(_Decline).decode
+
+
+def parse_request(payload: bytes) -> Request:
+    """Read what a worker sent on tool_req.
+
+    Raises:
+        ValueRejected: it is something else.
+    """
+    try:
+        wire = _decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        wanted = '{"id": string or int, "name": string, "arguments": ...}'
+        raise ValueRejected("$", wanted, f"something else ({error})") from None
+    return Request(encode_json(wire.id), wire.name, bytes(wire.arguments))
+
+
+def result(id_: bytes, content: bytes) -> bytes:
+    """Return the response to a call that was done. ``content``: JSON text."""
+    return b'{"id":%b,"content":%b}' % (id_, content)
+
+
+def failed(id_: bytes, error: str) -> bytes:
+    """Return the response to a call that was not. ``error``: why, in words."""
+    return b'{"id":%b,"error":%b}' % (id_, encode_json(_words(error)))
+
+
+def decline(code: str, error: str) -> bytes:
+    """Return what a worker says that declines a message: JSON text. ``code``: a word; ``error``: why, in words."""
+    return encode_json({"error": _words(error), "code": code})
+
+
+def reason_of(payload: bytes) -> str:
+    """Return why a worker declines a message; if it does not say so as it should, what it says."""
+    try:
+        return _decode_decline(payload).error
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return payload[:ERROR_CHARS_MAX].decode(errors="replace")
+
+
+def _words(text: str) -> str:
+    """Return text that JSON can say, and that is not too long."""
+    return text[:ERROR_CHARS_MAX].encode(errors="replace").decode()
