@@ -4,8 +4,8 @@
     settle    not due any more
 
 It is never started at once: what crashes at its start would use up a processor. The wait doubles from crash to crash,
-as long as the worker answers nothing in between, and no message is found to blame. A worker that crashes more often than it may within the
-period will not be better the next time, so the session fails, and says why.
+as long as the worker answers nothing in between, and no message is found to blame. A worker that crashes more often
+than it may within the period will not be better the next time, so the session fails, and says why.
 
 Source: the restart intensity of Erlang/OTP supervisors, with the growing delay of service managers, whose fixed one of
 100 ms is known to burn five starts in a second. Not taken: to restart neighbours too. They have lost nothing.
