@@ -623,7 +623,8 @@ class Session:
         poisoned = message is not None and (told or deaths >= worker.redeliveries_max)
         if message is not None and poisoned:
             self._traffic.poisoned(worker, message, failure.message, deaths, event.stderr)
-        in_s = worker.supervisor.crashed(self._now_s, sound=worker.answered or poisoned)
+        explained = deaths if poisoned else 0
+        in_s = worker.supervisor.crashed(self._now_s, answered=worker.answered, explained=explained)
         if in_s is None:
             often = f"; it has crashed {worker.supervisor.crashes} times in {self._settings.restart_period_s:g} s"
             self._fail(msgspec.structs.replace(failure, message=failure.message + often))

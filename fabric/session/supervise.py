@@ -4,7 +4,7 @@
     settle    not due any more
 
 It is never started at once: what crashes at its start would use up a processor. The wait doubles from crash to crash,
-as long as the worker answers nothing in between. A worker that crashes more often than it may within the
+as long as the worker answers nothing in between, and no message is found to blame. A worker that crashes more often than it may within the
 period will not be better the next time, so the session fails, and says why.
 
 Source: the restart intensity of Erlang/OTP supervisors, with the growing delay of service managers, whose fixed one of
@@ -43,12 +43,14 @@ class Supervisor:
         """How many the period had at the last crash."""
         return len(self._crashes)
 
-    def crashed(self, now_s: float, *, sound: bool) -> float | None:
+    def crashed(self, now_s: float, *, answered: bool, explained: int = 0) -> float | None:
         """Return in how many seconds it is to be started again; ``None``: it crashes too often.
 
         Args:
             now_s: by the session's clock.
-            sound: whether this process had answered anything, or what it died of is not given to another.
+            answered: whether this process had answered anything.
+            explained: how many of its crashes, this one included, were the fault of a message that it will not get
+                again. They do not count any longer, for there will be no more of them.
         """
         settings = self._settings
         self._crashes.append(now_s)
@@ -56,7 +58,9 @@ class Supervisor:
             self._crashes.popleft()
         if len(self._crashes) > settings.restarts_max:
             return None
-        self._in_a_row = 1 if sound else self._in_a_row + 1
+        for _ in range(min(explained, len(self._crashes))):
+            self._crashes.pop()
+        self._in_a_row = 1 if answered or explained else self._in_a_row + 1
         in_s = min(settings.backoff_s * 2.0 ** (self._in_a_row - 1), settings.backoff_max_s)
         self.due, self.due_s = True, now_s + in_s
         return in_s

@@ -1,6 +1,6 @@
 """What a hop costs: our relay beside a blocking one of bare pyzmq, in one run.
 
-    python tests/benchmarks/relay.py [--json] [--messages N] [--rounds N]
+    python tests/benchmarks/relay.py [--json] [--messages N] [--rounds N] [--before CHECKOUT]
 
 A source process pushes frames of 1 KiB of JSON over ipc to a relay process, which pushes them to a sink process. The
 yardstick relays with a blocking ``recv`` and ``send``. Ours runs under trio on :mod:`fabric.transport`:
@@ -10,7 +10,7 @@ validated   split, decoded and checked by a session that has one channel, sent o
 fused N     the same with N maps in the channel: decoded once, computed, encoded once
 
 Then the latency of one hop at 500 messages a second, that of a quiet channel beside a flooded one in the same relay,
-and the rate of an echo worker behind the session's commit markers and without them.
+and the rate of an echo worker behind the session: without promises, with messages validated, with commit markers.
 
 Rates are medians of rounds in which the ways take turns, so that what else the machine does falls on all of them.
 """
@@ -23,6 +23,7 @@ import multiprocessing
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -87,6 +88,9 @@ ECHO = TYPES + (
     'let echo : !Order -> !Order = python { call: "echo:echo" }\n'
     "let main : !Order -> !Order = plumb(input, output) { input ; echo ; output }\n"
 )
+
+
+UNTYPED = ECHO.replace("!Order", "!json")
 
 
 def plan_of(text: str, directory: Path) -> Plan:
@@ -309,8 +313,8 @@ class _Counter:
         print(line, file=sys.stderr)
 
 
-async def _echo(messages: int, directory: Path, *, markers: bool) -> float:
-    plan = plan_of(ECHO, directory)
+async def _echo(messages: int, directory: Path, *, markers: bool, validated: bool = True) -> float:
+    plan = plan_of(ECHO if validated else UNTYPED, directory)
     # A worker that reads batches may have four times its window.
     workers = tuple(msgspec.structs.replace(worker, compat=not markers, window=16) for worker in plan.workers)
     plan = msgspec.structs.replace(plan, workers=workers)
@@ -332,14 +336,42 @@ async def _echo(messages: int, directory: Path, *, markers: bool) -> float:
     return messages / took_s
 
 
-def echo_rates(messages: int, rounds: int) -> dict[str, float]:
-    """Return messages a second through a coordinator and an echo worker with a window of 64, and without markers."""
-    found: dict[str, list[float]] = {"with markers": [], "without markers": []}
+PROMISES = {
+    "JSON, at most once": {"markers": False, "validated": False},
+    "validated, at most once": {"markers": False, "validated": True},
+    "validated, committed": {"markers": True, "validated": True},
+}
+
+
+def echo_rates(messages: int, rounds: int, before: Path | None) -> dict[str, float]:
+    """Return messages a second through a coordinator and an echo worker, by what is promised.
+
+    Args:
+        messages, rounds: how many.
+        before: another checkout, whose coordinator takes its turns with the last of the promises.
+    """
+    found: dict[str, list[float]] = {name: [] for name in PROMISES}
     for _ in range(rounds):
-        for name, markers in (("with markers", True), ("without markers", False)):
+        for name, promise in PROMISES.items():
             with tempfile.TemporaryDirectory(prefix="r") as directory:
-                found[name].append(trio.run(partial(_echo, messages, Path(directory), markers=markers)))
+                found[name].append(trio.run(partial(_echo, messages, Path(directory), **promise)))
+        if before is not None:
+            found.setdefault("the same in the other checkout", []).append(_rate_of(before, messages))
     return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _rate_of(checkout: Path, messages: int) -> float:
+    """Return the rate behind commit markers of another checkout."""
+    paths = [str(checkout / "tests" / "benchmarks"), str(checkout), str(checkout / "agents")]
+    code = (
+        f"import sys, tempfile, trio; sys.path[:0] = {paths!r}\n"
+        "from functools import partial; from pathlib import Path; import relay\n"
+        "with tempfile.TemporaryDirectory(prefix='r') as directory:\n"
+        f"    print(trio.run(partial(relay._echo, {messages}, Path(directory), markers=True)))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}  # for the workers
+    done = subprocess.run([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, env=environment, check=True)
+    return float(done.stdout)
 
 
 def main() -> None:
@@ -348,11 +380,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--before", type=Path, help="another checkout, to compare the coordinators")
     arguments = parser.parse_args()
     rate = rates(arguments.messages, arguments.rounds)
     latency = latencies(arguments.messages // 200, arguments.rounds)
     quiet = quiet_beside_flood(arguments.messages // 100, arguments.rounds)
-    echo = echo_rates(arguments.messages // 4, arguments.rounds)
+    echo = echo_rates(arguments.messages // 4, arguments.rounds, arguments.before)
     if arguments.json:
         found = {"rate": rate, "p50_us": latency, "quiet_us": quiet, "echo": echo}
         print(json.dumps({"v": 1, "payload_bytes": len(msgspec.json.encode(ORDER)), **found}))
@@ -366,10 +399,13 @@ def main() -> None:
     print("\n| a quiet channel | p50, µs | p99, µs |\n|---|---:|---:|")
     for name, (median, high) in quiet.items():
         print(f"| {name} | {median:.0f} | {high:.0f} |")
-    print("\n| echo worker behind the session, window 64 | messages/s |\n|---|---:|")
+    print("\n| echo worker behind the session, window 64 | messages/s | µs a message | beyond the line before |")
+    print("|---|---:|---:|---:|")
+    last_us = 0.0
     for name, value in echo.items():
-        print(f"| {name} | {value:,.0f} |")
-    print(f"| with / without | {echo['with markers'] / echo['without markers']:.2f} |")
+        took_us = 1e6 / value
+        print(f"| {name} | {value:,.0f} | {took_us:.1f} | {f'{took_us - last_us:+.1f}' if last_us else ''} |")
+        last_us = took_us
 
 
 if __name__ == "__main__":

@@ -34,17 +34,26 @@ RESTART = TimerFired(("restart", "f"))
 def test_the_wait_doubles_while_nothing_is_answered():
     """Up to its maximum; one that has answered something is taken for sound."""
     supervisor = Supervisor(Settings(restarts_max=99, backoff_s=0.5, backoff_max_s=3.0))
-    assert [supervisor.crashed(0.0, sound=False) for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
-    assert supervisor.crashed(0.0, sound=True) == 0.5
-    assert supervisor.crashed(0.0, sound=False) == 1.0
+    assert [supervisor.crashed(0.0, answered=False) for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
+    assert supervisor.crashed(0.0, answered=True) == 0.5
+    assert supervisor.crashed(0.0, answered=False) == 1.0
 
 
 def test_crashes_count_for_so_long_only():
     """Three in a minute are borne, a fourth is not; one that was a minute ago is forgotten."""
     supervisor = Supervisor(Settings(restarts_max=3, restart_period_s=60.0))
-    assert [supervisor.crashed(at_s, sound=True) for at_s in (0.0, 1.0, 2.0)] == [0.5, 0.5, 0.5]
-    assert supervisor.crashed(60.0, sound=True) == 0.5
-    assert supervisor.crashed(60.5, sound=True) is None
+    assert [supervisor.crashed(at_s, answered=True) for at_s in (0.0, 1.0, 2.0)] == [0.5, 0.5, 0.5]
+    assert supervisor.crashed(60.0, answered=True) == 0.5
+    assert supervisor.crashed(60.5, answered=True) is None
+
+
+def test_crashes_that_a_message_was_to_blame_for_do_not_count():
+    """It is a dead letter now, and kills nobody any more; so many bad messages end no service."""
+    supervisor = Supervisor(Settings(restarts_max=2))
+    assert supervisor.crashed(0.0, answered=False) == 0.5
+    assert supervisor.crashed(1.0, answered=False, explained=2) == 0.5
+    assert supervisor.crashed(2.0, answered=False, explained=1) == 0.5
+    assert [supervisor.crashed(3.0, answered=True) for _ in range(3)] == [0.5, 0.5, None]
 
 
 def test_what_was_not_acknowledged_goes_to_the_next_process_first():
