@@ -246,8 +246,8 @@ MUTANTS = [
     Mutant(
         "a message that kills again and again becomes a dead letter",
         "fabric/session/delivery.py",
-        "self._deaths = self._deaths + 1 if suspect is self._suspect else 1",
-        "self._deaths = 1",
+        "            self._deaths += 1\n",
+        "            self._deaths += 0\n",
         (f"{TRANSCRIPT}[poison]",),
     ),
 ]
