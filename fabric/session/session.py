@@ -199,7 +199,10 @@ class Session:
                 self._exited(self._workers[event.worker], event)
             case Launched(name, pid):
                 self._out.note("info", "worker.spawned", worker=name, pid=pid)
-                if self._workers[name].steering.stopping:  # asked while it was started: no signal has reached it
+                worker = self._workers[name]  # what it was sent while it was started has not reached it
+                if worker.fault is not None:
+                    self._out.do(*worker.shutdown.kill())
+                elif worker.steering.stopping:
                     self._out.do(Signal(name, "TERM"))
             case LaunchFailed(name, reason) if self._workers[name].by_hand:
                 self._launch_failed(name, reason)

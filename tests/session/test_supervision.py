@@ -14,6 +14,7 @@ from fabric.session.events import (
     Finish,
     InputClosed,
     Launch,
+    Launched,
     LossReport,
     Refuse,
     Release,
@@ -238,3 +239,14 @@ def test_markers_of_a_process_before_are_not_taken():
     run(RESTART)
     run.ready(2)
     assert delivered(run.frames(Data("f", b"10"), Marker("f", "ack/f/1/1"))) == []
+
+
+def test_a_process_that_comes_too_late_is_killed_when_it_is_there():
+    """Until then no signal reaches it."""
+    run = Run(ONE).started()
+    run(entering("i", b"1", 1))
+    run(Exited("f", -9))
+    run(RESTART, 0.5)
+    assert run(TimerFired(("ready", "f")), 31.0) == [Signal("f", "KILL")]
+    assert run(Launched("f", 8), 32.0) == [Signal("f", "KILL")]
+    assert run(Exited("f", -9), 32.0)[-1] == SetTimer(("restart", "f"), 33.0)
