@@ -297,22 +297,26 @@ class Session:
     def _timer(self, kind: str, worker: WorkerState) -> None:
         if kind == "restart" and worker.supervisor.due:
             self._start_again(worker, by_hand=False)
-        if worker.state is State.EXITED:
+        if kind == "stall":  # of a process that is gone, too: the timer is the worker's
+            self._silent(worker)
+        elif worker.state is State.EXITED:
             return  # the others may need longer than its grace
-        if kind == "grace":
+        elif kind == "grace":
             owes = worker.owes and not self._calls.waits(worker.name)
             self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
-        elif kind == "stall":
-            since_s = worker.silent_since_s
-            if since_s is not None and self._calls.waits(worker.name):  # it is its tool that is silent
-                since_s = self._now_s
-            commands, too_long = worker.silence.timer(self._now_s, since_s)
-            self._out.do(*commands)
-            if too_long:
-                text = f"{name_of(worker.name)} has a message and gave no sign of life within its idle timeout"
-                self._at_fault(worker, Failure(1, "idle_timeout", text))
         elif kind == "ready" and (worker.starting or worker.restoring):
             self._not_ready(worker)
+
+    def _silent(self, worker: WorkerState) -> None:
+        """See whether a worker has been silent for too long."""
+        since_s = worker.silent_since_s
+        if since_s is not None and self._calls.waits(worker.name):  # it is its tool that is silent
+            since_s = self._now_s
+        commands, too_long = worker.silence.timer(self._now_s, since_s)
+        self._out.do(*commands)
+        if too_long:
+            text = f"{name_of(worker.name)} has a message and gave no sign of life within its idle timeout"
+            self._at_fault(worker, Failure(1, "idle_timeout", text))
 
     def _not_ready(self, worker: WorkerState) -> None:
         """A worker takes too long for its start."""
