@@ -668,12 +668,14 @@ class Traffic:
         self._left(worker, left)
 
     def give_up(self, worker: WorkerState) -> None:
-        """What a worker had and did not acknowledge must not happen twice: it is lost."""
+        """What a worker had and did not acknowledge must not happen twice: it is lost. It may have been the last."""
         for message in worker.delivery.give_up():
             self.losses.lost += 1
             self._inflight -= 1
             self._out.note("error", "message.lost", worker=worker.name, reason="worker_ended")
             self._traces.consume(message)
+        self._rested.add(worker.name)
+        self._flow.done(worker)
 
     # --- from workers ---
 

@@ -27,6 +27,7 @@ from fabric.session.events import (
 from fabric.session.settings import Settings
 from fabric.session.supervise import Supervisor
 from fabric.wire.codec import decode
+from fabric.wire.control import READY
 from fabric.wire.frame import Data, Eof, Marker
 
 RESTART = TimerFired(("restart", "f"))
@@ -250,3 +251,14 @@ def test_a_process_that_comes_too_late_is_killed_when_it_is_there():
     assert run(TimerFired(("ready", "f")), 31.0) == [Signal("f", "KILL")]
     assert run(Launched("f", 8), 32.0) == [Signal("f", "KILL")]
     assert run(Exited("f", -9), 32.0)[-1] == SetTimer(("restart", "f"), 33.0)
+
+
+def test_a_session_ends_when_the_last_message_was_lost_with_its_worker():
+    """One that may get no message twice has nothing left then, and is not started for nothing."""
+    run = Run(ONE.replace('"m:f"', '"m:f" compat: true'))
+    run(Start())
+    run(Launched("f", 7))
+    run.frames(Data("f", READY), port="ctrl_out")
+    run(entering("i", b"1", 1))
+    run(InputClosed())
+    assert run(Exited("f", -9))[-1] == Finish(5, LossReport(lost=1))
