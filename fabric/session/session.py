@@ -515,9 +515,13 @@ class Session:
                 worker.startup.probed()
                 self._restore(worker)
         elif port == "ctrl_out" and worker.control.owns(marker):
+            awaited = worker.control.awaited
             unanswered = worker.control.returned(marker, busy=worker.delivery.oldest is not None)
             for ticket in unanswered:
                 self._out.do(Answered(ticket, f"{name_of(worker.name)} gave no reply to that"))
+            if awaited and not worker.control.awaited:  # to ask again would go on for ever
+                text = f"{name_of(worker.name)} gave no reply about its memory or a pause, but the marker behind it"
+                raise ChannelBroken("unanswered", text)
             self._traffic.look_at(worker)
             self._traffic.feed(worker)  # it may have waited for what this was about
         else:

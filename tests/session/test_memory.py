@@ -192,3 +192,21 @@ def test_who_waits_for_a_reply_is_told_when_the_worker_is_gone():
     run(Told("f", b'{"pause":true}', 8))
     run.frames(Eof("f"))
     assert Answered(8, "worker 'f' has ended") in run(Exited("f", 0))
+
+
+def test_a_process_that_passes_over_what_it_is_restored_by_is_at_fault():
+    """Its marker is back, so no reply will come; it is not waited for."""
+    run = Agent(ONE).started()
+    run.exchange(1, 1)
+    run.crash()
+    run.up(2)
+    assert run.frames(Marker("f", "ctl/f/2/1"), port="ctrl_out") == [Signal("f", "KILL")]
+
+
+def test_a_worker_that_does_not_say_what_it_remembers_is_at_fault():
+    """It said that it would; it is not asked again and again."""
+    run = Agent(ONE).started()
+    run(Told("f", b'{"set_memory":[]}', 7))
+    run.frames(Data("f", SET), Marker("f", "ctl/f/1/1"), port="ctrl_out")
+    run(entering("i", b"1", 1))
+    assert run.frames(Marker("f", "ctl/f/1/2"), port="ctrl_out") == [Signal("f", "KILL")]
