@@ -410,6 +410,7 @@ class Session:
         """This process of a worker cannot be trusted any more: what it had goes to another. Its first fault is told."""
         if worker.fault is None:
             worker.fault = failure
+            worker.delivery.may_send = worker.control.may_send = False  # it would be blamed for what it is still sent
             self._out.note("error", "worker.at_fault", worker=worker.name, code=failure.code, detail=failure.message)
             self._out.do(*worker.shutdown.kill())
 

@@ -138,7 +138,7 @@ class WorkerState:
     def ask_for_memory(self) -> list[bytes]:
         """Return what to send if it should say now what it remembers: nothing is under way, and it is time."""
         known = self.recollection
-        if known is None or not (self.remembers and known.wants_dump and self.state is State.RUNNING):
+        if known is None or not (self.remembers and known.wants_dump and self.delivery.may_send):
             return []
         if self.delivery.oldest is not None or self.control.remembering:
             return []
