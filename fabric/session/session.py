@@ -502,6 +502,8 @@ class Session:
         if ready is None:
             text = f"{name_of(worker.name)} sent a message on ctrl_out before it said that it is ready"
             raise RemoteProtocolError("unannounced", text)
+        if worker.steering.stopping:  # it was asked to end; that it came up meanwhile changes nothing
+            return
         worker.announced(ready)
         self._out.do(*worker.startup.announced())
         if worker.state is State.RUNNING:
@@ -512,7 +514,7 @@ class Session:
             raise RemoteProtocolError("marker", f"{name_of(worker.name)} sent a marker, and says that it does not")
         if worker.startup.awaits(marker) and port not in worker.probed_ports:
             worker.probed_ports.add(port)
-            if port == "output":
+            if port == "output" and not worker.steering.stopping:
                 worker.startup.probed()
                 self._restore(worker)
         elif port == "ctrl_out" and worker.control.owns(marker):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from literal import LOOP, ONE, WORKER, Run, ack, delivered, entering, out, sent
 from plans import plan_of
 
@@ -602,6 +603,20 @@ def test_a_session_opens_without_a_worker_that_was_stopped_while_it_started():
     run(Start())
     run(Launched("f", 7))
     assert run(Asked("f", "stop", 70)) == [Signal("f", "TERM"), SetTimer(("grace", "f"), 10.0)]
+    assert run(Exited("f", -15)) == [Release("f"), Opened(), Answered(70)]
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_a_worker_that_comes_up_while_it_is_stopped_is_not_trusted(announced: bool):
+    """The signal was on its way. Who asked is told when the process is gone, and messages wait."""
+    run = Run(ONE)
+    run(Start())
+    run(Launched("f", 7))
+    if announced:
+        run.frames(Data("f", READY), port="ctrl_out")
+    run(Asked("f", "stop", 70))
+    assert run.frames(Data("f", READY), port="ctrl_out") == []
+    assert run.frames(Marker("f", "probe/f/1")) == []
     assert run(Exited("f", -15)) == [Release("f"), Opened(), Answered(70)]
 
 
