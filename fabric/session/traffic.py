@@ -697,7 +697,7 @@ class Traffic:
                         way.take(payload, self._emit, message)
                     except RouteError as error:
                         self._refused_on_route(error, way.route, message.tickets)
-            if worker.recollection is not None:
+            if worker.recollection is not None and worker.remembers:  # else nobody would ever ask for it
                 outputs = [payload for port, payload, _ in unacked.outputs if port == "output"]
                 worker.recollection.committed(unacked.message.payload, outputs)
             self._traces.consume(unacked.message)

@@ -210,3 +210,14 @@ def test_a_worker_that_does_not_say_what_it_remembers_is_at_fault():
     run.frames(Data("f", SET), Marker("f", "ctl/f/1/1"), port="ctrl_out")
     run(entering("i", b"1", 1))
     assert run.frames(Marker("f", "ctl/f/1/2"), port="ctrl_out") == [Signal("f", "KILL")]
+
+
+def test_nothing_is_kept_of_an_agent_that_could_not_be_given_it():
+    """It would grow for ever: such an agent is never asked for its memory."""
+    run = Agent(ONE)
+    run(Start())
+    run.ready()
+    run.exchange(1, 1)
+    (worker,) = run.session._workers.values()
+    assert worker.recollection is not None
+    assert worker.recollection.empty
