@@ -53,15 +53,17 @@ class _Request:
     Attributes:
         expected: kinds of replies that are to come.
         got: those that came.
+        told: whether who asked for no reply was told that it was sent.
     """
 
-    __slots__ = ("asker", "expected", "frame", "got", "number")
+    __slots__ = ("asker", "expected", "frame", "got", "number", "told")
 
     def __init__(self, frame: bytes, asker: Asker, expected: tuple[str, ...]) -> None:
         self.frame = frame
         self.asker: Asker = asker
         self.expected = list(expected)
         self.got: list[bytes] = []
+        self.told = False
         self.number = 0
 
 
@@ -86,7 +88,8 @@ class ControlEdge:
         """The worker is a new process. It is told again what the one before did not answer."""
         self._prefix = f"ctl/{self._worker}/{incarnation}/"
         self._sent = self._returned = 0
-        again = [request for request in self._asked if request.asker != "session"]
+        waits = [request for request in self._asked if request.expected or not request.got]  # the others have it all
+        again = [request for request in waits if request.asker != "session"]
         for request in again:
             request.expected += map(kind_of, request.got)
             request.got.clear()
@@ -146,7 +149,8 @@ class ControlEdge:
         while self.may_send and self._waiting:
             request = self._waiting.popleft()
             frames += self._send(request)
-            if not request.expected and isinstance(request.asker, int):
+            if not (request.expected or request.told) and isinstance(request.asker, int):
+                request.told = True
                 done.append(request.asker)
         return frames, done
 

@@ -221,3 +221,15 @@ def test_nothing_is_kept_of_an_agent_that_could_not_be_given_it():
     (worker,) = run.session._workers.values()
     assert worker.recollection is not None
     assert worker.recollection.empty
+
+
+def test_who_was_answered_is_not_answered_again_by_the_next_process():
+    """Its marker was not back, so what asked for no reply is said again; what was replied to is not."""
+    run = Agent(ONE).started()
+    assert Answered(7) in run(Told("f", b'{"set_model":"m"}', 7))
+    run(Told("f", b'{"get_memory":true}', 8))
+    assert Answered(8, reply=DUMP) in run.frames(Data("f", DUMP), port="ctrl_out")
+    run.crash()
+    commands = run.up(2)
+    assert told(commands) == [{"set_model": "m"}, "ctl/f/2/1", {"set_model": "m"}, "ctl/f/2/2"]
+    assert not [command for command in commands if isinstance(command, Answered)]
