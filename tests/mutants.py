@@ -246,7 +246,7 @@ MUTANTS = [
     Mutant(
         "a message that kills again and again becomes a dead letter",
         "fabric/session/delivery.py",
-        "self._deaths = self._deaths + 1 if suspect is self._suspect else 1",
+        "self._deaths += 1",
         "self._deaths = 1",
         (f"{TRANSCRIPT}[poison]",),
     ),
