@@ -620,6 +620,7 @@ class Session:
     def _end_ports(self, worker: WorkerState) -> None:
         """The worker is gone for good, and with it all that it could still have said."""
         self._calls.ended(worker.name)
+        self._out.do(*worker.steering.answers(f"{name_of(worker.name)} has ended"))
         self._give_up_control(worker)
         for port in ("output", "ctrl_out", "telemetry"):
             self._end(self._drain.port_ended(End(worker.name, port)))
@@ -718,19 +719,20 @@ class Session:
             self._traffic.give_up(worker)
         worker.delivery.begin(worker.incarnation)  # what it had waits
         worker.control.begin(worker.incarnation)
-        if worker.input_ended:
-            self._end_ports(worker)
-        elif worker.steering.starts_again:
+        if worker.steering.starts_again and not worker.input_ended:
             self._out.note("info", "worker.stopped", worker=worker.name, reason="restart")
             self._start_again(worker)
             return
+        name = name_of(worker.name)
+        answers = worker.steering.answers(error and (error if error.startswith(name) else f"{name} {error}"))
+        if worker.input_ended:
+            self._end_ports(worker)
         else:
             self._out.note("error" if error else "info", "worker.stopped", worker=worker.name, reason=error or "asked")
             if self._interrupts:
                 self._abandon(worker)
             self._open_if_ready()  # it may be the one that the others waited for
-        name = name_of(worker.name)
-        self._out.do(*worker.steering.answers(error and (error if error.startswith(name) else f"{name} {error}")))
+        self._out.do(*answers)
 
     def _start_again(self, worker: WorkerState, *, by_hand: bool = True) -> None:
         worker.supervisor.settle()

@@ -262,3 +262,13 @@ def test_a_session_ends_when_the_last_message_was_lost_with_its_worker():
     run(entering("i", b"1", 1))
     run(InputClosed())
     assert run(Exited("f", -9))[-1] == Finish(5, LossReport(lost=1))
+
+
+def test_who_waits_for_a_worker_that_is_not_started_again_is_told():
+    """It had crashed at its start, and with the input at its end there is nothing to start it for."""
+    run = Run(ONE)
+    run(Start())
+    run(Launched("f", 7))
+    assert run(Asked("f", "start", 70)) == []
+    run(Exited("f", -9))
+    assert Answered(70, "worker 'f' has ended") in run(InputClosed())
