@@ -66,6 +66,11 @@ class _Request:
         self.told = False
         self.number = 0
 
+    @property
+    def answered(self) -> bool:
+        """Whether who sent it has all that is to be had."""
+        return not self.expected and (self.told or bool(self.got))
+
 
 class ControlEdge:
     """The edge to one worker's ctrl_in.
@@ -88,7 +93,7 @@ class ControlEdge:
         """The worker is a new process. It is told again what the one before did not answer."""
         self._prefix = f"ctl/{self._worker}/{incarnation}/"
         self._sent = self._returned = 0
-        waits = [request for request in self._asked if request.expected or not request.got]  # the others have it all
+        waits = [request for request in self._asked if request.expected or not request.got]  # the others were heard
         again = [request for request in waits if request.asker != "session"]
         for request in again:
             request.expected += map(kind_of, request.got)
@@ -164,12 +169,12 @@ class ControlEdge:
         return [request.frame, encode(Marker("fabric", f"{self._prefix}{self._sent}"))]
 
     def give_up(self) -> tuple[int, list[int]]:
-        """The worker gets nothing more: return how many messages of the graph wait, and who waits for a reply."""
+        """The worker gets nothing more: return how many messages of the graph wait, and who waits for an answer."""
         lost = sum(request.asker == "graph" for request in self._waiting)
         requests = [*self._asked, *self._waiting]
         self._asked.clear()
         self._waiting.clear()
-        return lost, [request.asker for request in requests if isinstance(request.asker, int) and request.expected]
+        return lost, [request.asker for request in requests if isinstance(request.asker, int) and not request.answered]
 
     # --- from the worker ---
 
