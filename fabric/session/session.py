@@ -651,6 +651,7 @@ class Session:
             self._traffic.give_up(worker)
         again = worker.delivery.begin(worker.incarnation)
         worker.control.begin(worker.incarnation)
+        self._traffic.look_at(worker)  # markers that it owed do not come any more
         fields = {"worker": worker.name, "in_s": in_s, "redelivered": again, "reason": failure.message}
         self._out.note("warning", "worker.restarting", **fields)
         if worker.input_ended and worker.idle:
@@ -719,6 +720,7 @@ class Session:
             self._traffic.give_up(worker)
         worker.delivery.begin(worker.incarnation)  # what it had waits
         worker.control.begin(worker.incarnation)
+        self._traffic.look_at(worker)
         if worker.steering.starts_again and not worker.input_ended:
             self._out.note("info", "worker.stopped", worker=worker.name, reason="restart")
             self._start_again(worker)

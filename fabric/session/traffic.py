@@ -569,6 +569,7 @@ class Traffic:
             self._out.do(Send(worker.name, "ctrl_in", raw))
         for ticket in answered:
             self._out.do(Answered(ticket))
+        self.look_at(worker)  # unless it returns markers, that was it
 
     def give_up_control(self, worker: WorkerState) -> list[int]:
         """Nobody is there any more to be told something; return the tickets of who waits for a reply."""

@@ -119,7 +119,8 @@ class WorkerState:
         """It says what it can do."""
         if MARK_ALL_PORTS in ready.features:
             self.delivery.mark(self.wired)
-        self.control.marks = self.plan.ours or (MARK_ALL_PORTS in ready.features and "ctrl_out" in self.wired)
+        marks = self.plan.ours or (MARK_ALL_PORTS in ready.features and "ctrl_out" in self.wired)
+        self.control.marks = marks and not self.plan.compat  # markers of such a worker are refused
         self.remembers = MEMORY in ready.features
         self.delivery.numbering.matters = NUMBERED in ready.features
         if BATCHES in ready.features:

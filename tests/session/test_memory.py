@@ -11,6 +11,8 @@ from fabric.session.events import (
     Exited,
     Finish,
     InputClosed,
+    Interrupted,
+    LossReport,
     Opened,
     Send,
     SetTimer,
@@ -233,3 +235,22 @@ def test_who_was_answered_is_not_answered_again_by_the_next_process():
     commands = run.up(2)
     assert told(commands) == [{"set_model": "m"}, "ctl/f/2/1", {"set_model": "m"}, "ctl/f/2/2"]
     assert not [command for command in commands if isinstance(command, Answered)]
+
+
+def test_who_asked_for_no_reply_is_told_if_it_was_never_sent():
+    """The worker was stopped, and nobody starts it any more."""
+    run = Agent(ONE).started()
+    run(Asked("f", "stop", 70))
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    assert run(Told("f", b'{"set_temp":0.2}', 7)) == []
+    assert Answered(7, "worker 'f' has ended") in run(Interrupted(2))
+
+
+def test_a_session_ends_when_a_worker_crashes_that_owed_only_a_marker():
+    """Behind a reply, on ctrl_out: it had nothing left to do."""
+    run = Agent(ONE).started()
+    run(Told("f", b'{"get_memory":true}', 7))
+    run.frames(Data("f", DUMP), port="ctrl_out")
+    assert run(InputClosed()) == []
+    assert run(Exited("f", -9))[-1] == Finish(0, LossReport())

@@ -42,6 +42,7 @@ from fabric.session.events import (
     Tap,
     Tapped,
     TimerFired,
+    Told,
 )
 from fabric.session.session import Session, Settings
 from fabric.session.traffic import STEPS_PER_EVENT_MAX
@@ -641,6 +642,28 @@ def test_what_may_have_had_its_effect_is_not_given_to_the_next_process():
     assert Settled([1]) in run(Exited("f", -9))
     run(Interrupted(2))
     assert run.session.snapshot().lost == 1
+
+
+def test_a_worker_that_forwards_no_markers_gets_none_behind_control():
+    """The one that would come back is refused, so the session would wait for it for ever."""
+    run = Run(ONE.replace('"m:f"', '"m:f" compat: true'))
+    run(Start())
+    run(Launched("f", 7))
+    run.frames(Data("f", READY), port="ctrl_out")
+    (command,) = run(Told("f", b'{"pause":true}', 70))
+    assert decode(command.raw) == Data("fabric", b'{"pause":true}')
+    run.frames(Data("f", b'{"kind":"pause_ack"}'), port="ctrl_out")
+    assert sent(run(InputClosed())) == [None]
+
+
+def test_a_session_ends_when_the_last_control_message_was_sent():
+    """The worker had nothing else to do, and returns no marker behind it."""
+    run = Run(ONE.replace('"m:f"', '"m:f" compat: true'))
+    run(Start())
+    run(Launched("f", 7))
+    run(Told("f", b'{"pause":true}', 70))
+    assert run(InputClosed()) == []
+    assert None in sent(run.frames(Data("f", READY), port="ctrl_out"))
 
 
 def test_control_waits_for_a_worker_that_is_stopped_up_to_a_bound():
