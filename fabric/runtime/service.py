@@ -32,6 +32,7 @@ from fabric.session.events import Answered, DeadLetter, Heard, Note, Output, Ref
 from fabric.session.flow import flows
 from fabric.session.snapshot import waits_on
 from fabric.wire.lines import LineSplitter
+from fabric.wire.payload import decode_json
 
 LAST_LOOK_S = 1.0
 """How long the end of a service waits for those who only look."""
@@ -290,8 +291,9 @@ class Service:
     def _tell(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
         payload = bytes(request.msg)
-        if not payload.startswith(b"{"):
-            text = f'a control message is an object, such as {{"pause": true}}; got {payload[:40].decode()}'
+        if not _is_object(payload):  # a worker need not bear what is no JSON
+            got = payload[:40].decode(errors="replace")
+            text = f'a control message is an object, such as {{"pause": true}}; got {got}'
             connection.answer(Answer(request.id, error=text, code="bad_request"))
         elif self._knows(connection, request):
             ticket = self._expect(connection, request.id)
@@ -384,6 +386,13 @@ class Service:
             if connection.unread_outputs and connection.waits_since_s is not None
         ]
         return (*chains, *(Chain((link,)) for link in unread))
+
+
+def _is_object(payload: bytes) -> bool:
+    try:
+        return isinstance(decode_json(payload), dict)
+    except ValueRejected:
+        return False
 
 
 def _of_client(outputs: int, size_bytes: int, for_s: float) -> Link:

@@ -53,16 +53,23 @@ class _Request:
     Attributes:
         expected: kinds of replies that are to come.
         got: those that came.
+        told: whether who asked for no reply was told that it was sent.
     """
 
-    __slots__ = ("asker", "expected", "frame", "got", "number")
+    __slots__ = ("asker", "expected", "frame", "got", "number", "told")
 
     def __init__(self, frame: bytes, asker: Asker, expected: tuple[str, ...]) -> None:
         self.frame = frame
         self.asker: Asker = asker
         self.expected = list(expected)
         self.got: list[bytes] = []
+        self.told = False
         self.number = 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether who sent it has all that is to be had."""
+        return not self.expected and (self.told or bool(self.got))
 
 
 class ControlEdge:
@@ -86,7 +93,8 @@ class ControlEdge:
         """The worker is a new process. It is told again what the one before did not answer."""
         self._prefix = f"ctl/{self._worker}/{incarnation}/"
         self._sent = self._returned = 0
-        again = [request for request in self._asked if request.asker != "session"]
+        waits = [request for request in self._asked if request.expected or not request.got]  # the others were heard
+        again = [request for request in waits if request.asker != "session"]
         for request in again:
             request.expected += map(kind_of, request.got)
             request.got.clear()
@@ -146,7 +154,8 @@ class ControlEdge:
         while self.may_send and self._waiting:
             request = self._waiting.popleft()
             frames += self._send(request)
-            if not request.expected and isinstance(request.asker, int):
+            if not (request.expected or request.told) and isinstance(request.asker, int):
+                request.told = True
                 done.append(request.asker)
         return frames, done
 
@@ -160,12 +169,12 @@ class ControlEdge:
         return [request.frame, encode(Marker("fabric", f"{self._prefix}{self._sent}"))]
 
     def give_up(self) -> tuple[int, list[int]]:
-        """The worker gets nothing more: return how many messages of the graph wait, and who waits for a reply."""
+        """The worker gets nothing more: return how many messages of the graph wait, and who waits for an answer."""
         lost = sum(request.asker == "graph" for request in self._waiting)
         requests = [*self._asked, *self._waiting]
         self._asked.clear()
         self._waiting.clear()
-        return lost, [request.asker for request in requests if isinstance(request.asker, int) and request.expected]
+        return lost, [request.asker for request in requests if isinstance(request.asker, int) and not request.answered]
 
     # --- from the worker ---
 

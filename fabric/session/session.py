@@ -199,7 +199,10 @@ class Session:
                 self._exited(self._workers[event.worker], event)
             case Launched(name, pid):
                 self._out.note("info", "worker.spawned", worker=name, pid=pid)
-                if self._workers[name].steering.stopping:  # asked while it was started: no signal has reached it
+                worker = self._workers[name]  # what it was sent while it was started has not reached it
+                if worker.fault is not None:
+                    self._out.do(*worker.shutdown.kill())
+                elif worker.steering.stopping:
                     self._out.do(Signal(name, "TERM"))
             case LaunchFailed(name, reason) if self._workers[name].by_hand:
                 self._launch_failed(name, reason)
@@ -294,22 +297,26 @@ class Session:
     def _timer(self, kind: str, worker: WorkerState) -> None:
         if kind == "restart" and worker.supervisor.due:
             self._start_again(worker, by_hand=False)
-        if worker.state is State.EXITED:
+        if kind == "stall":  # of a process that is gone, too: the timer is the worker's
+            self._silent(worker)
+        elif worker.state is State.EXITED:
             return  # the others may need longer than its grace
-        if kind == "grace":
+        elif kind == "grace":
             owes = worker.owes and not self._calls.waits(worker.name)
             self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
-        elif kind == "stall":
-            since_s = worker.silent_since_s
-            if since_s is not None and self._calls.waits(worker.name):  # it is its tool that is silent
-                since_s = self._now_s
-            commands, too_long = worker.silence.timer(self._now_s, since_s)
-            self._out.do(*commands)
-            if too_long:
-                text = f"{name_of(worker.name)} has a message and gave no sign of life within its idle timeout"
-                self._at_fault(worker, Failure(1, "idle_timeout", text))
         elif kind == "ready" and (worker.starting or worker.restoring):
             self._not_ready(worker)
+
+    def _silent(self, worker: WorkerState) -> None:
+        """See whether a worker has been silent for too long."""
+        since_s = worker.silent_since_s
+        if since_s is not None and self._calls.waits(worker.name):  # it is its tool that is silent
+            since_s = self._now_s
+        commands, too_long = worker.silence.timer(self._now_s, since_s)
+        self._out.do(*commands)
+        if too_long:
+            text = f"{name_of(worker.name)} has a message and gave no sign of life within its idle timeout"
+            self._at_fault(worker, Failure(1, "idle_timeout", text))
 
     def _not_ready(self, worker: WorkerState) -> None:
         """A worker takes too long for its start."""
@@ -403,6 +410,7 @@ class Session:
         """This process of a worker cannot be trusted any more: what it had goes to another. Its first fault is told."""
         if worker.fault is None:
             worker.fault = failure
+            worker.delivery.may_send = worker.control.may_send = False  # it would be blamed for what it is still sent
             self._out.note("error", "worker.at_fault", worker=worker.name, code=failure.code, detail=failure.message)
             self._out.do(*worker.shutdown.kill())
 
@@ -510,9 +518,13 @@ class Session:
                 worker.startup.probed()
                 self._restore(worker)
         elif port == "ctrl_out" and worker.control.owns(marker):
+            awaited = worker.control.awaited
             unanswered = worker.control.returned(marker, busy=worker.delivery.oldest is not None)
             for ticket in unanswered:
                 self._out.do(Answered(ticket, f"{name_of(worker.name)} gave no reply to that"))
+            if awaited and not worker.control.awaited:  # to ask again would go on for ever
+                text = f"{name_of(worker.name)} gave no reply about its memory or a pause, but the marker behind it"
+                raise ChannelBroken("unanswered", text)
             self._traffic.look_at(worker)
             self._traffic.feed(worker)  # it may have waited for what this was about
         else:
@@ -608,6 +620,7 @@ class Session:
     def _end_ports(self, worker: WorkerState) -> None:
         """The worker is gone for good, and with it all that it could still have said."""
         self._calls.ended(worker.name)
+        self._out.do(*worker.steering.answers(f"{name_of(worker.name)} has ended"))
         self._give_up_control(worker)
         for port in ("output", "ctrl_out", "telemetry"):
             self._end(self._drain.port_ended(End(worker.name, port)))
@@ -639,6 +652,7 @@ class Session:
             self._traffic.give_up(worker)
         again = worker.delivery.begin(worker.incarnation)
         worker.control.begin(worker.incarnation)
+        self._traffic.look_at(worker)  # markers that it owed do not come any more
         fields = {"worker": worker.name, "in_s": in_s, "redelivered": again, "reason": failure.message}
         self._out.note("warning", "worker.restarting", **fields)
         if worker.input_ended and worker.idle:
@@ -707,19 +721,21 @@ class Session:
             self._traffic.give_up(worker)
         worker.delivery.begin(worker.incarnation)  # what it had waits
         worker.control.begin(worker.incarnation)
-        if worker.input_ended:
-            self._end_ports(worker)
-        elif worker.steering.starts_again:
+        self._traffic.look_at(worker)
+        if worker.steering.starts_again and not worker.input_ended:
             self._out.note("info", "worker.stopped", worker=worker.name, reason="restart")
             self._start_again(worker)
             return
+        name = name_of(worker.name)
+        answers = worker.steering.answers(error and (error if error.startswith(name) else f"{name} {error}"))
+        if worker.input_ended:
+            self._end_ports(worker)
         else:
             self._out.note("error" if error else "info", "worker.stopped", worker=worker.name, reason=error or "asked")
             if self._interrupts:
                 self._abandon(worker)
             self._open_if_ready()  # it may be the one that the others waited for
-        name = name_of(worker.name)
-        self._out.do(*worker.steering.answers(error and (error if error.startswith(name) else f"{name} {error}")))
+        self._out.do(*answers)
 
     def _start_again(self, worker: WorkerState, *, by_hand: bool = True) -> None:
         worker.supervisor.settle()

@@ -569,6 +569,7 @@ class Traffic:
             self._out.do(Send(worker.name, "ctrl_in", raw))
         for ticket in answered:
             self._out.do(Answered(ticket))
+        self.look_at(worker)  # unless it returns markers, that was it
 
     def give_up_control(self, worker: WorkerState) -> list[int]:
         """Nobody is there any more to be told something; return the tickets of who waits for a reply."""
@@ -668,12 +669,14 @@ class Traffic:
         self._left(worker, left)
 
     def give_up(self, worker: WorkerState) -> None:
-        """What a worker had and did not acknowledge must not happen twice: it is lost."""
+        """What a worker had and did not acknowledge must not happen twice: it is lost. It may have been the last."""
         for message in worker.delivery.give_up():
             self.losses.lost += 1
             self._inflight -= 1
             self._out.note("error", "message.lost", worker=worker.name, reason="worker_ended")
             self._traces.consume(message)
+        self._rested.add(worker.name)
+        self._flow.done(worker)
 
     # --- from workers ---
 
@@ -695,7 +698,7 @@ class Traffic:
                         way.take(payload, self._emit, message)
                     except RouteError as error:
                         self._refused_on_route(error, way.route, message.tickets)
-            if worker.recollection is not None:
+            if worker.recollection is not None and worker.remembers:  # else nobody would ever ask for it
                 outputs = [payload for port, payload, _ in unacked.outputs if port == "output"]
                 worker.recollection.committed(unacked.message.payload, outputs)
             self._traces.consume(unacked.message)

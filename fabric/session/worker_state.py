@@ -119,7 +119,8 @@ class WorkerState:
         """It says what it can do."""
         if MARK_ALL_PORTS in ready.features:
             self.delivery.mark(self.wired)
-        self.control.marks = self.plan.ours or (MARK_ALL_PORTS in ready.features and "ctrl_out" in self.wired)
+        marks = self.plan.ours or (MARK_ALL_PORTS in ready.features and "ctrl_out" in self.wired)
+        self.control.marks = marks and not self.plan.compat  # markers of such a worker are refused
         self.remembers = MEMORY in ready.features
         self.delivery.numbering.matters = NUMBERED in ready.features
         if BATCHES in ready.features:
@@ -138,7 +139,7 @@ class WorkerState:
     def ask_for_memory(self) -> list[bytes]:
         """Return what to send if it should say now what it remembers: nothing is under way, and it is time."""
         known = self.recollection
-        if known is None or not (self.remembers and known.wants_dump and self.state is State.RUNNING):
+        if known is None or not (self.remembers and known.wants_dump and self.delivery.may_send):
             return []
         if self.delivery.oldest is not None or self.control.remembering:
             return []

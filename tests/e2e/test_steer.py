@@ -76,6 +76,21 @@ def connect(folder: Path) -> Any:
         return connected.makefile("rwb")
 
 
+def test_what_is_no_control_message_is_refused(project: Path):
+    """Whatever its bytes are: the service and the worker go on."""
+    up(project)
+    with connect(project) as client:
+        for got in ['"' + "é" * 30 + '"', "7", b'{"pause": "\xff"}']:
+            raw = got if isinstance(got, bytes) else got.encode()
+            client.write(b'{"id": 1, "do": "tell", "worker": "work", "msg": ' + raw + b"}\n")
+            client.flush()
+            answers = json.loads(client.readline()), json.loads(client.readline())
+            assert (answers[0].get("accepted"), answers[1].get("code")) == (True, "bad_request")
+    assert work(project)["restarts"] == 0
+    assert fabric("send", "--wait", "5", cwd=project).stdout == b"5\n"
+    assert fabric("down", cwd=project).returncode == 0
+
+
 def test_no_message_is_lost_over_restarts(project: Path):
     """All that were sent while the worker was restarted again and again come out, each once, in their order."""
     up(project)

@@ -408,3 +408,11 @@ def test_a_worker_that_never_answers_gets_its_window_and_no_more():
         sent += [c for c in run(Input("i", [(ticket, b"1")])) if isinstance(c, Send)]
     assert [frame.payload for command in sent if isinstance(frame := decode(command.raw), Data)] == [b"1"] * 64
     assert ticket == 1_000
+
+
+def test_one_at_fault_gets_nothing_more():
+    """It is being killed; what comes for it meanwhile waits for the next, and is not what it died of."""
+    run = Run().running().give(1, 2)
+    assert KILLED in run.frames(Marker("f", "ack/f/1/2"))
+    assert not [command for command in run(Input("i", [(3, b"3")])) if isinstance(command, Send)]
+    assert run.snapshot.workers[0].waiting == 1

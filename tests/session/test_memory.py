@@ -11,6 +11,8 @@ from fabric.session.events import (
     Exited,
     Finish,
     InputClosed,
+    Interrupted,
+    LossReport,
     Opened,
     Send,
     SetTimer,
@@ -192,3 +194,63 @@ def test_who_waits_for_a_reply_is_told_when_the_worker_is_gone():
     run(Told("f", b'{"pause":true}', 8))
     run.frames(Eof("f"))
     assert Answered(8, "worker 'f' has ended") in run(Exited("f", 0))
+
+
+def test_a_process_that_passes_over_what_it_is_restored_by_is_at_fault():
+    """Its marker is back, so no reply will come; it is not waited for."""
+    run = Agent(ONE).started()
+    run.exchange(1, 1)
+    run.crash()
+    run.up(2)
+    assert run.frames(Marker("f", "ctl/f/2/1"), port="ctrl_out") == [Signal("f", "KILL")]
+
+
+def test_a_worker_that_does_not_say_what_it_remembers_is_at_fault():
+    """It said that it would; it is not asked again and again."""
+    run = Agent(ONE).started()
+    run(Told("f", b'{"set_memory":[]}', 7))
+    run.frames(Data("f", SET), Marker("f", "ctl/f/1/1"), port="ctrl_out")
+    run(entering("i", b"1", 1))
+    assert run.frames(Marker("f", "ctl/f/1/2"), port="ctrl_out") == [Signal("f", "KILL")]
+
+
+def test_nothing_is_kept_of_an_agent_that_could_not_be_given_it():
+    """It would grow for ever: such an agent is never asked for its memory."""
+    run = Agent(ONE)
+    run(Start())
+    run.ready()
+    run.exchange(1, 1)
+    (worker,) = run.session._workers.values()
+    assert worker.recollection is not None
+    assert worker.recollection.empty
+
+
+def test_who_was_answered_is_not_answered_again_by_the_next_process():
+    """Its marker was not back, so what asked for no reply is said again; what was replied to is not."""
+    run = Agent(ONE).started()
+    assert Answered(7) in run(Told("f", b'{"set_model":"m"}', 7))
+    run(Told("f", b'{"get_memory":true}', 8))
+    assert Answered(8, reply=DUMP) in run.frames(Data("f", DUMP), port="ctrl_out")
+    run.crash()
+    commands = run.up(2)
+    assert told(commands) == [{"set_model": "m"}, "ctl/f/2/1", {"set_model": "m"}, "ctl/f/2/2"]
+    assert not [command for command in commands if isinstance(command, Answered)]
+
+
+def test_who_asked_for_no_reply_is_told_if_it_was_never_sent():
+    """The worker was stopped, and nobody starts it any more."""
+    run = Agent(ONE).started()
+    run(Asked("f", "stop", 70))
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    assert run(Told("f", b'{"set_temp":0.2}', 7)) == []
+    assert Answered(7, "worker 'f' has ended") in run(Interrupted(2))
+
+
+def test_a_session_ends_when_a_worker_crashes_that_owed_only_a_marker():
+    """Behind a reply, on ctrl_out: it had nothing left to do."""
+    run = Agent(ONE).started()
+    run(Told("f", b'{"get_memory":true}', 7))
+    run.frames(Data("f", DUMP), port="ctrl_out")
+    assert run(InputClosed()) == []
+    assert run(Exited("f", -9))[-1] == Finish(0, LossReport())

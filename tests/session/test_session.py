@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from literal import LOOP, ONE, WORKER, Run, ack, delivered, entering, out, sent
 from plans import plan_of
 
@@ -41,6 +42,7 @@ from fabric.session.events import (
     Tap,
     Tapped,
     TimerFired,
+    Told,
 )
 from fabric.session.session import Session, Settings
 from fabric.session.traffic import STEPS_PER_EVENT_MAX
@@ -605,6 +607,20 @@ def test_a_session_opens_without_a_worker_that_was_stopped_while_it_started():
     assert run(Exited("f", -15)) == [Release("f"), Opened(), Answered(70)]
 
 
+@pytest.mark.parametrize("announced", [False, True])
+def test_a_worker_that_comes_up_while_it_is_stopped_is_not_trusted(announced: bool):
+    """The signal was on its way. Who asked is told when the process is gone, and messages wait."""
+    run = Run(ONE)
+    run(Start())
+    run(Launched("f", 7))
+    if announced:
+        run.frames(Data("f", READY), port="ctrl_out")
+    run(Asked("f", "stop", 70))
+    assert run.frames(Data("f", READY), port="ctrl_out") == []
+    assert run.frames(Marker("f", "probe/f/1")) == []
+    assert run(Exited("f", -15)) == [Release("f"), Opened(), Answered(70)]
+
+
 def test_who_stops_a_worker_is_told_if_it_was_ended_by_force():
     """It is stopped, but not as it was asked to; its message waits."""
     run = Run(ONE).started()
@@ -626,6 +642,28 @@ def test_what_may_have_had_its_effect_is_not_given_to_the_next_process():
     assert Settled([1]) in run(Exited("f", -9))
     run(Interrupted(2))
     assert run.session.snapshot().lost == 1
+
+
+def test_a_worker_that_forwards_no_markers_gets_none_behind_control():
+    """The one that would come back is refused, so the session would wait for it for ever."""
+    run = Run(ONE.replace('"m:f"', '"m:f" compat: true'))
+    run(Start())
+    run(Launched("f", 7))
+    run.frames(Data("f", READY), port="ctrl_out")
+    (command,) = run(Told("f", b'{"pause":true}', 70))
+    assert decode(command.raw) == Data("fabric", b'{"pause":true}')
+    run.frames(Data("f", b'{"kind":"pause_ack"}'), port="ctrl_out")
+    assert sent(run(InputClosed())) == [None]
+
+
+def test_a_session_ends_when_the_last_control_message_was_sent():
+    """The worker had nothing else to do, and returns no marker behind it."""
+    run = Run(ONE.replace('"m:f"', '"m:f" compat: true'))
+    run(Start())
+    run(Launched("f", 7))
+    run(Told("f", b'{"pause":true}', 70))
+    assert run(InputClosed()) == []
+    assert None in sent(run.frames(Data("f", READY), port="ctrl_out"))
 
 
 def test_control_waits_for_a_worker_that_is_stopped_up_to_a_bound():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from literal import ONE, Run, ack, entering, out
 
-from fabric.session.events import Exited, Note, SetTimer, Signal, TimerFired
+from fabric.session.events import Exited, Frames, Launched, Note, SetTimer, Signal, TimerFired
 from fabric.session.settings import Settings, WorkerSettings
 from fabric.session.silence import Silence
+from fabric.wire.codec import encode
+from fabric.wire.control import READY
+from fabric.wire.frame import Data, Marker
 
 STALL = TimerFired(("stall", "f"))
 
@@ -68,3 +71,17 @@ def test_a_worker_that_waits_itself_is_not_silent():
     assert not run.session.snapshot().workers[0].stalled
     run(STALL, 120.0)
     assert [note.event for note in run.notes].count("worker.stalled") == 1
+
+
+def test_the_next_process_is_watched_if_the_timer_fired_while_there_was_none():
+    """Between a crash and the next start nobody is silent; the timer is set anew with the next message."""
+    run = Run(ONE, Settings(workers={"f": WorkerSettings(idle_timeout_s=5.0)})).started()
+    run(entering("i", b"1", 1), 100.0)
+    run(Exited("f", -9), 104.8)
+    run(STALL, 105.0)
+    run(TimerFired(("restart", "f")), 105.3)
+    run(Launched("f", 8), 105.3)
+    run.frames(Data("f", READY), port="ctrl_out", now_s=105.4)
+    commands = run.session.handle(Frames("f", "output", [encode(Marker("f", "probe/f/2"))]), 105.5)
+    assert timer(110.5) in commands
+    assert run(STALL, 110.5) == [Signal("f", "KILL")]

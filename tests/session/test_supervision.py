@@ -14,6 +14,7 @@ from fabric.session.events import (
     Finish,
     InputClosed,
     Launch,
+    Launched,
     LossReport,
     Refuse,
     Release,
@@ -26,6 +27,7 @@ from fabric.session.events import (
 from fabric.session.settings import Settings
 from fabric.session.supervise import Supervisor
 from fabric.wire.codec import decode
+from fabric.wire.control import READY
 from fabric.wire.frame import Data, Eof, Marker
 
 RESTART = TimerFired(("restart", "f"))
@@ -247,3 +249,35 @@ def test_markers_of_a_process_before_are_not_taken():
     run(RESTART)
     run.ready(2)
     assert delivered(run.frames(Data("f", b"10"), Marker("f", "ack/f/1/1"))) == []
+
+
+def test_a_process_that_comes_too_late_is_killed_when_it_is_there():
+    """Until then no signal reaches it."""
+    run = Run(ONE).started()
+    run(entering("i", b"1", 1))
+    run(Exited("f", -9))
+    run(RESTART, 0.5)
+    assert run(TimerFired(("ready", "f")), 31.0) == [Signal("f", "KILL")]
+    assert run(Launched("f", 8), 32.0) == [Signal("f", "KILL")]
+    assert run(Exited("f", -9), 32.0)[-1] == SetTimer(("restart", "f"), 33.0)
+
+
+def test_a_session_ends_when_the_last_message_was_lost_with_its_worker():
+    """One that may get no message twice has nothing left then, and is not started for nothing."""
+    run = Run(ONE.replace('"m:f"', '"m:f" compat: true'))
+    run(Start())
+    run(Launched("f", 7))
+    run.frames(Data("f", READY), port="ctrl_out")
+    run(entering("i", b"1", 1))
+    run(InputClosed())
+    assert run(Exited("f", -9))[-1] == Finish(5, LossReport(lost=1))
+
+
+def test_who_waits_for_a_worker_that_is_not_started_again_is_told():
+    """It had crashed at its start, and with the input at its end there is nothing to start it for."""
+    run = Run(ONE)
+    run(Start())
+    run(Launched("f", 7))
+    assert run(Asked("f", "start", 70)) == []
+    run(Exited("f", -9))
+    assert Answered(70, "worker 'f' has ended") in run(InputClosed())
