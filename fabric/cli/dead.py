@@ -86,7 +86,7 @@ def _chosen(kept: _Kept, letters: Letters, names: Iterable[str], everything: boo
         ConfigError: none is named, or what is named is no number.
         UnknownName: one that is named is not there.
     """
-    ids = [_number(name) for name in names]
+    ids = list(dict.fromkeys(map(_number, names)))
     if everything is bool(ids):
         how = "name letters or say --all, not both" if ids else "which letters? Name them, or say --all"
         raise ConfigError(f"{how}; fabric dead list shows them")

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import trio
 
-from fabric.errors import WorkerFailed
+from fabric.errors import ConfigError, WorkerFailed
 from fabric.launch.launcher import Launcher, Worker
 from fabric.plan.endpoints import renewed
 from fabric.plan.plan import WorkerPlan
@@ -292,9 +292,15 @@ class Coordinator:
                 self._nursery.start_soon(self._timer, key, at_s)
             case Launch(worker, incarnation):
                 plan = renewed(self._plans[worker], incarnation)
-                self._nursery.start_soon(self._work_for, plan, self._open(plan))
+                try:
+                    relay = self._open(plan)
+                except ConfigError as error:  # no descriptor is left, or somebody has taken the address
+                    self._step(LaunchFailed(worker, str(error)))
+                else:
+                    self._nursery.start_soon(self._work_for, plan, relay)
             case Release(worker):
-                self._relays[worker].close()
+                if worker in self._relays:
+                    self._relays[worker].close()
             case Signal(worker, name):
                 if worker in self._workers:
                     self._workers[worker].signal(name)

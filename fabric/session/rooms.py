@@ -16,7 +16,7 @@ from __future__ import annotations
 __all__ = ["BYTES_MAX", "Line", "Room", "rooms_behind"]
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from fabric.graph.ir import End
@@ -52,6 +52,14 @@ class Line:
     def queued(self) -> int:
         """How many."""
         return len(self._messages)
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self._messages)
+
+    @property
+    def head(self) -> Message | None:
+        """The first of them."""
+        return self._messages[0] if self._messages else None
 
     @property
     def oldest_at_s(self) -> float | None:

@@ -61,7 +61,7 @@ from fabric.session.traffic import Traffic
 from fabric.session.worker_state import WorkerState, workers_of
 from fabric.wire.calls import reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
-from fabric.wire.control import Ready, kind_of, parse_ready, paused_by
+from fabric.wire.control import RESUME, Ready, kind_of, parse_ready, paused_by
 from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.lifecycle import State, Step
 
@@ -207,6 +207,11 @@ class Session:
             case LaunchFailed(name, reason) if self._workers[name].by_hand:
                 self._launch_failed(name, reason)
                 self._stopped(self._workers[name], f"could not be started: {reason}")
+            case LaunchFailed(name, reason) if self._workers[name].incarnation > 1:
+                self._launch_failed(name, reason)
+                text = f"{name_of(name)} could not be started again: {reason}"
+                failure = Failure(1, "worker_not_started", text)
+                self._crashed(self._workers[name], failure, LastWords("", ""), Exited(name, -1))
             case LaunchFailed(name, reason):
                 self._launch_failed(name, reason)
                 self._fail(Failure(4, "worker_not_started", f"{name_of(name)} could not be started: {reason}"))
@@ -339,6 +344,10 @@ class Session:
             for worker in self._workers.values():
                 if worker.steering.stopped:
                     self._abandon(worker)
+                if worker.paused and worker.state is State.RUNNING:  # what it has is to be finished
+                    self._out.note("warning", "worker.resumed", worker=worker.name, reason="the session is ending")
+                    for raw in worker.control.command(RESUME):
+                        self._out.do(Send(worker.name, "ctrl_in", raw))
                 if worker.owes and not worker.starting and worker.state is not State.EXITED:
                     self._out.do(*worker.shutdown.asked(self._now_s))
             return
@@ -670,6 +679,9 @@ class Session:
             why = "has ended" if worker.plan.transport == "zmq" else "reads lines, and has no control channel"
             self._out.do(Answered(ticket, f"{name_of(worker.name)} {why}"))
             return
+        if worker.steering.away:
+            self._out.do(Answered(ticket, f"{name_of(worker.name)} is stopped; fabric start {worker.name}"))
+            return
         worker.control.ask(payload, ticket)
         self._traffic.send_control(worker)
 
@@ -690,6 +702,10 @@ class Session:
         if self._interrupts or not worker.takes_messages:
             ending = "the session is ending" if self._interrupts else f"{name_of(worker.name)} has ended"
             self._out.do(Answered(ticket, ending))
+            return
+        if worker.supervisor.due and wish == "start":  # it need not wait any longer
+            worker.steering.asked(wish, ticket, starting=True)
+            self._start_again(worker, by_hand=False)
             return
         if worker.supervisor.due:  # it has crashed: there is nothing to stop
             worker.supervisor.settle()

@@ -23,7 +23,7 @@ from fabric.lang.typed import Way
 from fabric.plan.plan import Plan, Route, Sink, sinks_of
 from fabric.session.barriers import Barrier
 from fabric.session.calls import Calls
-from fabric.session.delivery import Message, Unacked
+from fabric.session.delivery import Message, Trace, Unacked
 from fabric.session.entrance import Entrance
 from fabric.session.events import (
     Answered,
@@ -44,6 +44,7 @@ from fabric.session.losses import Losses
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.morphisms import RouteError
 from fabric.session.outbox import Outbox
+from fabric.session.partners import sides_behind
 from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
@@ -123,6 +124,7 @@ class Traffic:
         self._through = passing_through(plan)
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._work: deque[tuple[End, Message]] = deque()
+        self._bereaved: set[str] = set()
         self._inflight = 0
         self._rested: set[str] = set(workers) | set(self._barriers)
         self._stopped = False
@@ -133,7 +135,7 @@ class Traffic:
     @property
     def waits(self) -> bool:
         """Whether something is to be done that needs no worker: :meth:`advance`."""
-        return bool(self._work or self._flow.admitting or self.entrance.waiting)
+        return bool(self._work or self._bereaved or self._flow.admitting or self.entrance.waiting)
 
     @property
     def full(self) -> bool:
@@ -212,6 +214,8 @@ class Traffic:
                 source, message = self._work.popleft()
                 self._travel(self._routes[source], message)
                 self._traces.consume(message)
+            elif self._bereaved:
+                self._part_from_orphans(self._bereaved.pop())
             elif self._flow.admitting:
                 self._admit(next(iter(self._flow.admitting)))
             elif self.entrance.waiting:
@@ -351,7 +355,7 @@ class Traffic:
         try:
             way.take(message.payload, self._emit, message)
         except RouteError as error:
-            self._refused_on_route(error, way.route, message.tickets)
+            self._refused_on_route(error, way.route, message.tickets, message.traces)
 
     def _emit(self, index: int, payload: bytes, message: Message) -> None:
         """A message has come to the end of its route, as it was or as what became of it."""
@@ -360,7 +364,9 @@ class Traffic:
         self._ends.arrived[index] += 1
         self._ends.put[index](message)
 
-    def _refused_on_route(self, error: RouteError, route: Route, tickets: tuple[int, ...]) -> None:
+    def _refused_on_route(
+        self, error: RouteError, route: Route, tickets: tuple[int, ...], traces: tuple[Trace, ...] = ()
+    ) -> None:
         if route.source in self._observed:  # who only looks on refuses nothing
             source = route.source
             self._out.note(
@@ -386,6 +392,7 @@ class Traffic:
             self.losses.lost += 1
         node = route.source.port if entering else error.node
         self._refuse(code, str(error.cause), node, tickets)
+        self._bereave(sinks_behind(route, error.node), traces)
 
     def _put_of(self, sink: Sink) -> Put:
         """Return what puts a message where its route ends."""
@@ -449,15 +456,46 @@ class Traffic:
             return
         self._traces.appear(message)
         parts = barrier.put(end.port, message)
-        if not parts:
-            return
-        pair = self._traces.joined(parts, end.node)
+        if parts:
+            self._pair(end.node, parts)
+        elif barrier.bereaved:
+            self._bereaved.add(end.node)  # to be looked at when what this came of is consumed
+
+    def _pair(self, barrier: str, parts: list[Message]) -> None:
+        """Send on together what belongs together."""
+        pair = self._traces.joined(parts, barrier)
         self._traces.appear(pair)
-        self._rested.add(end.node)
-        self._flow.paired(end.node)
-        self._work.append((End(end.node, "output"), pair))
+        self._rested.add(barrier)
+        self._flow.paired(barrier)
+        self._work.append((End(barrier, "output"), pair))
         for part in parts:
             self._traces.consume(part)
+
+    def _part_from_orphans(self, name: str) -> None:
+        """Take out of a barrier what waits for a partner that has died; others may belong together then."""
+        barrier = self._barriers[name]
+        orphans = barrier.take_orphans()
+        for port, orphan in orphans:
+            self._report_unpaired(name, port, 1)
+            self._traces.consume(orphan)
+        while orphans and (parts := barrier.take_pair()):
+            self._pair(name, parts)
+        if orphans:
+            self._rested.add(name)
+            self._flow.paired(name)
+
+    def _bereave(self, sinks: Iterable[int], traces: tuple[Trace, ...], *, others: bool = False) -> None:
+        """What these sinks would have got is no more; or, for ``others``, what belongs to it."""
+        for name, ports in sides_behind(self._plan, sinks).items() if traces else ():
+            barrier = self._barriers[name]
+            for port in barrier.lines.keys() - ports if others else ports:
+                barrier.died(port, traces)
+            self._bereaved.add(name)
+
+    def _leaving(self, worker: str) -> list[int]:
+        """Return the sinks that a worker's answers may come to."""
+        routes = self._plan.routes
+        return [index for route in routes if route.source.node == worker for index in sinks_of(route.steps)]
 
     def _pair_in_call(self, end: End, message: Message) -> None:
         """A message of a call comes to a barrier of its tool. What waits there does not keep the call from its end."""
@@ -585,6 +623,7 @@ class Traffic:
         except ValueRejected as error:
             self._refuse("input_type_mismatch", str(error), worker.name, (ticket,))
         else:
+            self._bereave(self._leaving(worker.name), message.traces, others=True)  # its partners were taken out
             self._offer(worker, self._traces.changed(message, payload))
         self._traces.consume(message)
 
@@ -628,6 +667,7 @@ class Traffic:
         self._out.do(Buried(letter))
         if message.traces:
             self._out.do(Refuse("dead_lettered", detail, worker, message.tickets))
+        self._bereave(self._leaving(worker), message.traces)
         self._traces.consume(message)
 
     def poisoned(
@@ -697,7 +737,7 @@ class Traffic:
                     try:
                         way.take(payload, self._emit, message)
                     except RouteError as error:
-                        self._refused_on_route(error, way.route, message.tickets)
+                        self._refused_on_route(error, way.route, message.tickets, message.traces)
             if worker.recollection is not None and worker.remembers:  # else nobody would ever ask for it
                 outputs = [payload for port, payload, _ in unacked.outputs if port == "output"]
                 worker.recollection.committed(unacked.message.payload, outputs)

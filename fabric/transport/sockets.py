@@ -49,6 +49,10 @@ TURN_S = 200e-6
 _NOBLOCK = int(zmq.NOBLOCK)  # the enumeration costs a third of what receiving does
 
 
+PORTS_KEPT = 64
+"""Closed ports that are kept before anybody looks for them."""
+
+
 class _Socket:
     def __init__(
         self,
@@ -98,6 +102,10 @@ class _Socket:
             await trio.lowlevel.wait_readable(self._fd)
         except trio.ClosedResourceError:
             raise TransportClosed(self.endpoint) from None
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def close(self, linger_ms: int) -> None:
         if not self._closed:
@@ -222,18 +230,27 @@ class ZmqTransport:
         self._context = context
         self._nursery = nursery
         self._ports: list[_Sender | _Receiver] = []
+        self._look_at = PORTS_KEPT
 
     def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> _Sender:
         """Open a PUSH socket. To watch it costs two descriptors."""
+        self._forget_closed()
         sender = _Sender(self._context, endpoint, self._nursery, bind=bind, watch=watch)
         self._ports.append(sender)
         return sender
 
     def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> _Receiver:
         """Open a PULL socket."""
+        self._forget_closed()
         receiver = _Receiver(self._context, zmq.PULL, endpoint, bind=bind, frames_max=frames_max)
         self._ports.append(receiver)
         return receiver
+
+    def _forget_closed(self) -> None:
+        """Let go of what its owner has closed, now and then: workers may be started again for ever."""
+        if len(self._ports) >= self._look_at:
+            self._ports = [port for port in self._ports if not port.closed]
+            self._look_at = 2 * len(self._ports) + PORTS_KEPT
 
     async def wait_sent(self) -> None:
         """Return when no sender keeps anything back."""

@@ -11,6 +11,7 @@ __all__ = [
     "NUMBERED",
     "READY",
     "REPLIES_LATE",
+    "RESUME",
     "STOP",
     "Ready",
     "kind_of",
@@ -73,6 +74,9 @@ STOP = encode_json({"stop": True})
 
 GET_MEMORY = {"get_memory": True}
 """Asks for the memory."""
+
+RESUME = {"resume": True}
+"""Ends a pause."""
 
 _REPLIES = {"pause": "pause_ack", "get_memory": "memory", "set_memory": "memory_set", "resume": "resume_ack"}
 

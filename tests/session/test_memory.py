@@ -12,6 +12,7 @@ from fabric.session.events import (
     Finish,
     InputClosed,
     Interrupted,
+    Launch,
     LossReport,
     Opened,
     Send,
@@ -238,13 +239,39 @@ def test_who_was_answered_is_not_answered_again_by_the_next_process():
 
 
 def test_who_asked_for_no_reply_is_told_if_it_was_never_sent():
-    """The worker was stopped, and nobody starts it any more."""
+    """The worker has crashed, and then there is nothing any more to start it for."""
+    run = Agent(ONE).started()
+    run(Exited("f", -9))
+    assert run(Told("f", b'{"set_temp":0.2}', 7)) == []
+    run(Asked("f", "stop", 70))
+    assert Answered(7, "worker 'f' has ended") in run(Interrupted(2))
+
+
+def test_a_worker_that_was_stopped_by_hand_is_told_nothing():
+    """Who would tell it something hears at once why not, instead of waiting until somebody starts it."""
     run = Agent(ONE).started()
     run(Asked("f", "stop", 70))
-    run.frames(Eof("f"))
-    run(Exited("f", 0))
-    assert run(Told("f", b'{"set_temp":0.2}', 7)) == []
-    assert Answered(7, "worker 'f' has ended") in run(Interrupted(2))
+    assert run(Told("f", b'{"pause":true}', 7)) == [Answered(7, "worker 'f' is stopped; fabric start f")]
+
+
+def test_a_pause_ends_when_the_session_is_to_end():
+    """What the worker has is to be finished, and nobody may come any more who would resume it."""
+    run = Agent(ONE).started()
+    run(Told("f", b'{"pause":true}', 7))
+    run.frames(Data("f", b'{"kind":"pause_ack"}'), Marker("f", "ctl/f/1/1"), port="ctrl_out")
+    run(entering("i", b"1", 1))
+    assert told(run(Interrupted(2))) == [{"resume": True}, "ctl/f/1/2"]
+    assert run.frames(Data("f", b'{"kind":"resume_ack"}'), Marker("f", "ctl/f/1/2"), port="ctrl_out") == []
+
+
+def test_who_starts_a_worker_that_would_start_by_itself_does_not_make_it_forget():
+    """It need not wait, and that is all."""
+    run = Agent(ONE).started()
+    run.exchange(1, 1)
+    run(Exited("f", -9))
+    assert run(Asked("f", "start", 70)) == [Launch("f", 2), SetTimer(("ready", "f"), 30.0)]
+    assert "set_memory" in str(told(run.up(2)))
+    assert Answered(70) in run.frames(Data("f", SET), port="ctrl_out")
 
 
 def test_a_session_ends_when_a_worker_crashes_that_owed_only_a_marker():

@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-from literal import Run, delivered, entering, sent
+from literal import Workers, delivered, entering, given
 
 from fabric.graph.ir import End
 from fabric.session.events import (
     Buried,
-    Command,
     Exited,
     Finish,
-    Frames,
     InputClosed,
     LossReport,
     Refuse,
-    Send,
     Settled,
-    Start,
 )
 from fabric.session.settings import Settings
-from fabric.wire.codec import encode
-from fabric.wire.control import READY
-from fabric.wire.frame import Data, Eof, Marker
-
-ONE_AT_A_TIME = 'let {0} : !int -> !int = python {{ call: "m:f" state: true }}\n'
-A, B, C = (ONE_AT_A_TIME.format(name) for name in "abc")
-
-
-class Workers(Run):
-    """A session with workers of one letter, all running; each has one message at a time."""
-
-    def __init__(self, text: str, names: str, settings: Settings | None = None) -> None:
-        super().__init__("".join(ONE_AT_A_TIME.format(name) for name in names) + text, settings)
-        self(Start())
-        for name in names:
-            self.of(name, Data(name, READY), port="ctrl_out")
-            self.of(name, Marker(name, f"probe/{name}/1"))
-
-    def of(self, name: str, *frames: Data | Marker | Eof, port: str = "output") -> list[Command]:
-        return self(Frames(name, port, [encode(frame) for frame in frames]))
-
-    def answer(self, name: str, seq: int, *values: int) -> list[Command]:
-        outputs = [Data(name, str(value).encode()) for value in values]
-        return self.of(name, *outputs, Marker(name, f"ack/{name}/1/{seq}"))
-
-
-def given(commands: list[Command], worker: str) -> list[object]:
-    """Return the payloads that a worker was given."""
-    return [one for one in sent([c for c in commands if isinstance(c, Send) and c.worker == worker]) if one != ""][::2]
-
+from fabric.wire.frame import Eof
 
 FORK = (
     ("let main : !int -> !int = plumb(i, o) {\n  i ; (a * b) ; barrier ; c ; o\n  c ; filter(value > 0) ; (a * b)\n}\n")

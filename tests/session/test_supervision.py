@@ -15,6 +15,7 @@ from fabric.session.events import (
     InputClosed,
     Launch,
     Launched,
+    LaunchFailed,
     LossReport,
     Refuse,
     Release,
@@ -281,3 +282,16 @@ def test_who_waits_for_a_worker_that_is_not_started_again_is_told():
     assert run(Asked("f", "start", 70)) == []
     run(Exited("f", -9))
     assert Answered(70, "worker 'f' has ended") in run(InputClosed())
+
+
+def test_a_start_that_fails_behind_a_crash_counts_as_one():
+    """The host may be out of memory or descriptors for a moment."""
+    run = Run(ONE, Settings(restarts_max=2)).started()
+    run(Exited("f", -9))
+    run(RESTART, 0.5)
+    assert run(LaunchFailed("f", "no room"), 0.5) == [Release("f"), SetTimer(("restart", "f"), 1.5)]
+    run(RESTART, 1.5)
+    finish = run(LaunchFailed("f", "no room"), 1.5)[-1]
+    assert isinstance(finish, Finish)
+    why = "worker 'f' could not be started again: no room; it has crashed 3 times in 60 s"
+    assert (finish.exit_code, finish.error) == (1, ("worker_not_started", why))
