@@ -185,6 +185,8 @@ async def test_a_worker_of_ours_reads_its_spec_from_a_descriptor(launcher: Proce
         "directory": ".",
         "documents": [],
         "ports": [],
+        "tools": [],
+        "part_of": "",
     }
 
 
