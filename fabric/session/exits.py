@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from fabric.errors import Stranger
 from fabric.session.events import Exited
-from fabric.session.failure import Failure, LastWords, describe_exit, last_words, name_of
+from fabric.session.failure import Failure, describe_exit, last_words, name_of
 from fabric.session.worker_state import WorkerState
 from fabric.wire.lifecycle import State
 
@@ -31,11 +32,15 @@ class Crashed(msgspec.Struct, frozen=True):
 
     Attributes:
         failure: what is told if it is not, because that happens too often.
-        words: its own, if it has any.
+        stderr: its last lines.
+        told: whether it says itself that it cannot do a message. It would say so again.
+        span_id: of that message, if it names it.
     """
 
     failure: Failure
-    words: LastWords
+    stderr: tuple[str, ...] = ()
+    told: bool = False
+    span_id: bytes = b""
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -48,6 +53,9 @@ Exit: TypeAlias = Ended | Stopped | Crashed | Failed
 
 NEVER_AGAIN = 2
 """The exit status of a worker whose configuration is wrong: it would be the next time."""
+
+TOLD = 1
+"""The exit status of a worker that says on stderr why it cannot do a message."""
 
 
 def meaning_of(worker: WorkerState, exited: Exited) -> Exit:
@@ -73,7 +81,9 @@ def meaning_of(worker: WorkerState, exited: Exited) -> Exit:
     by_itself = exited.status >= 0 and before is not None and worker.incarnation == 1  # and will do so again
     if by_itself or exited.status == NEVER_AGAIN:
         return Failed(failure)
-    return Crashed(failure, last_words(exited.stderr))
+    said = last_words(exited.stderr)
+    told = exited.status == TOLD and said.code not in ("", Stranger.code)  # no message is to blame for a stranger
+    return Crashed(failure, exited.stderr, told, said.span_id)
 
 
 def _not_reached(worker: WorkerState) -> str | None:

@@ -17,7 +17,7 @@ import random
 
 import msgspec
 
-from fabric.errors import ChannelBroken, RemoteProtocolError, Stranger
+from fabric.errors import ChannelBroken, RemoteProtocolError
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
 from fabric.session.calls import Calls
@@ -52,7 +52,7 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
-from fabric.session.failure import Failure, LastWords, name_of, quoted
+from fabric.session.failure import Failure, name_of, quoted
 from fabric.session.outbox import Outbox
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
@@ -64,9 +64,6 @@ from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_b
 from fabric.wire.control import RESUME, Ready, kind_of, parse_ready, paused_by
 from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.lifecycle import State, Step
-
-TOLD = 1
-"""The exit status of a worker of ours that says why it cannot do a message."""
 
 _FORCED = Failure(0, "stopped", "ended by force before everything was done")
 
@@ -211,7 +208,7 @@ class Session:
                 self._launch_failed(name, reason)
                 text = f"{name_of(name)} could not be started again: {reason}"
                 failure = Failure(1, "worker_not_started", text)
-                self._crashed(self._workers[name], failure, LastWords("", ""), Exited(name, -1))
+                self._crashed(self._workers[name], Crashed(failure))
             case LaunchFailed(name, reason):
                 self._launch_failed(name, reason)
                 self._fail(Failure(4, "worker_not_started", f"{name_of(name)} could not be started: {reason}"))
@@ -278,7 +275,7 @@ class Session:
 
     def _restore(self, worker: WorkerState) -> None:
         """The worker may be trusted; one that takes the place of another is first made to be as that one was."""
-        fields = worker.restored_by()
+        fields = worker.restored_by(ending=self._interrupts > 0)
         if not fields:
             self._running(worker)
             return
@@ -619,8 +616,8 @@ class Session:
         match meaning:
             case Ended():
                 self._end_ports(worker)
-            case Crashed(failure, words):
-                self._crashed(worker, failure, words, event)
+            case Crashed():
+                self._crashed(worker, meaning)
             case Stopped(error):
                 self._stopped(worker, error)
             case Failed(failure):
@@ -636,17 +633,16 @@ class Session:
 
     # --- workers that crash ---
 
-    def _crashed(self, worker: WorkerState, failure: Failure, words: LastWords, event: Exited) -> None:
+    def _crashed(self, worker: WorkerState, crash: Crashed) -> None:
         """Start it again, if it does not crash too often; what it had not acknowledged goes to the next process."""
-        message, deaths = worker.delivery.crashed(words.span_id)
-        by_message = bool(words.code) and words.code != Stranger.code
-        told = event.status == TOLD and by_message  # it knows why, and that it would be so again
-        if told and self._settings.refusal_ends and not worker.plan.spec.part_of:
+        failure = crash.failure
+        message, deaths = worker.delivery.crashed(crash.span_id)
+        if crash.told and self._settings.refusal_ends and not worker.plan.spec.part_of:
             self._fail(failure)
             return
-        poisoned = message is not None and (told or deaths >= worker.redeliveries_max)
+        poisoned = message is not None and (crash.told or deaths >= worker.redeliveries_max)
         if message is not None and poisoned:
-            self._traffic.poisoned(worker, message, failure.message, deaths, event.stderr)
+            self._traffic.poisoned(worker, message, failure.message, deaths, crash.stderr)
         explained = deaths if poisoned else 0
         in_s = worker.supervisor.crashed(self._now_s, answered=worker.answered, explained=explained)
         if in_s is None:

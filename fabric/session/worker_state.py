@@ -127,10 +127,14 @@ class WorkerState:
             self.batches = True
             self.delivery.widen()
 
-    def restored_by(self) -> dict[str, Any]:
-        """Return what to tell a process that takes the place of another, so that it is as that one was."""
+    def restored_by(self, *, ending: bool) -> dict[str, Any]:
+        """Return what to tell a process that takes the place of another, so that it is as that one was.
+
+        Args:
+            ending: whether the session is to end. Then a pause is over: nobody may come who would end it.
+        """
         fields = dict(self.control.settings)
-        if self.was_paused:
+        if self.was_paused and not ending:
             fields["pause"] = True
         if self.recollection is not None and self.remembers and not self.recollection.empty:
             fields["set_memory"] = self.recollection.messages

@@ -264,6 +264,18 @@ def test_a_pause_ends_when_the_session_is_to_end():
     assert run.frames(Data("f", b'{"kind":"resume_ack"}'), Marker("f", "ctl/f/1/2"), port="ctrl_out") == []
 
 
+def test_nor_is_a_process_paused_that_comes_up_then():
+    """The one before it was, and crashed."""
+    run = Agent(ONE).started()
+    run(Told("f", b'{"pause":true}', 7))
+    run.frames(Data("f", b'{"kind":"pause_ack"}'), Marker("f", "ctl/f/1/1"), port="ctrl_out")
+    run(entering("i", b"1", 1))
+    run(Exited("f", -9))
+    run(Interrupted(2))
+    run(RESTART)
+    assert sent(run.up(2)) == [b"1", "ack/f/2/1"]
+
+
 def test_who_starts_a_worker_that_would_start_by_itself_does_not_make_it_forget():
     """It need not wait, and that is all."""
     run = Agent(ONE).started()
