@@ -222,7 +222,7 @@ MUTANTS = [
     Mutant(
         "quiescence: a barrier that can fire does so before its loop ends",
         "fabric/session/traffic.py",
-        "return bool(self._work or self._bereaved or self._flow.admitting or self.entrance.waiting)",
+        "return bool(self._work or self._pairing.bereaved or self._flow.admitting or self.entrance.waiting)",
         "return bool(self.entrance.waiting)",
         (
             f"{QUIESCENCE}::test_a_loop_does_not_end_before_its_barrier_has_fired",

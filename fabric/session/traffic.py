@@ -21,7 +21,6 @@ from fabric.errors import ValueRejected
 from fabric.graph.ir import MONITORED, End
 from fabric.lang.typed import Way
 from fabric.plan.plan import Plan, Route, Sink, sinks_of
-from fabric.session.barriers import Barrier
 from fabric.session.calls import Calls
 from fabric.session.delivery import Message, Trace, Unacked
 from fabric.session.entrance import Entrance
@@ -44,7 +43,7 @@ from fabric.session.losses import Losses
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.morphisms import RouteError
 from fabric.session.outbox import Outbox
-from fabric.session.partners import sides_behind
+from fabric.session.pairing import Pairing
 from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
@@ -112,21 +111,18 @@ class Traffic:
         self._entries = {port: routes[End(node, port)] for port, node in plan.inputs.items()}
         self._observed = observed_sources(plan)
         nodes = plan.graph.nodes.values()
-        self._barriers = {
-            node.id: Barrier(port.name for port in node.inputs) for node in nodes if node.kind == "barrier"
-        }
+        self._pairing = Pairing(plan, self._traces, self.losses, out, go_on=self._appeared, moved=self._fired)
         self._monitors = {node.id: Monitor(node.wire) for node in nodes if node.wire is not None}
         self._to_feed: dict[str, WorkerState] = {}
-        self._flow = FlowControl(plan, workers, self._barriers, settings.queue, self.feed)
+        self._flow = FlowControl(plan, workers, self._pairing.barriers, settings.queue, self.feed)
         self._looping = {node for component in plan.components if component.loop for node in component.nodes}
         way_to = {index: route for route in routes.values() for index in sinks_of(route.route.steps)}
         self._ends = Ends(self._entering(sink, way_to[index]) for index, sink in enumerate(plan.sinks))
         self._through = passing_through(plan)
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._work: deque[tuple[End, Message]] = deque()
-        self._bereaved: set[str] = set()
         self._inflight = 0
-        self._rested: set[str] = set(workers) | set(self._barriers)
+        self._rested: set[str] = set(workers) | set(self._pairing.barriers)
         self._stopped = False
         self._late: list[int] = []
 
@@ -135,7 +131,7 @@ class Traffic:
     @property
     def waits(self) -> bool:
         """Whether something is to be done that needs no worker: :meth:`advance`."""
-        return bool(self._work or self._bereaved or self._flow.admitting or self.entrance.waiting)
+        return bool(self._work or self._pairing.bereaved or self._flow.admitting or self.entrance.waiting)
 
     @property
     def full(self) -> bool:
@@ -145,7 +141,7 @@ class Traffic:
 
     def starved(self, barrier: str) -> frozenset[str]:
         """Return the inputs of a barrier on which nothing waits."""
-        return self._barriers[barrier].starved
+        return self._pairing.barriers[barrier].starved
 
     def unfinished(self) -> dict[str, str]:
         """Return what is to be said next on each session wire on which a conversation is under way, in words."""
@@ -155,7 +151,7 @@ class Traffic:
         """Return how the session stands."""
         return Snapshot(
             workers=tuple(worker.snapshot for worker in self._workers.values()),
-            barriers={name: barrier.slots for name, barrier in self._barriers.items()},
+            barriers={name: barrier.slots for name, barrier in self._pairing.barriers.items()},
             lost=self.losses.lost,
             dead_lettered=self.losses.dead_lettered,
             unpaired=self.losses.unpaired,
@@ -167,16 +163,14 @@ class Traffic:
             called=self._calls.made,
             calls_failed=self._calls.failed,
             rejected=self.losses.rejected,
-            barriers_since_s={
-                name: at_s for name, barrier in self._barriers.items() if (at_s := barrier.oldest_at_s) is not None
-            },
+            barriers_since_s=self._pairing.since_s,
         )
 
     def loss_report(self) -> LossReport:
         """Return what will not have come out if the session ends now."""
         workers = self._workers.values()
         left = len(self._work) + sum(worker.delivery.waiting + worker.control.waiting for worker in workers)
-        left += sum(barrier.waiting for barrier in self._barriers.values())
+        left += self._pairing.waiting
         left += sum(self._flow.entering.values())
         return self.losses.report(left, tuple(self.unfinished().values()))
 
@@ -214,8 +208,8 @@ class Traffic:
                 source, message = self._work.popleft()
                 self._travel(self._routes[source], message)
                 self._traces.consume(message)
-            elif self._bereaved:
-                self._part_from_orphans(self._bereaved.pop())
+            elif self._pairing.bereaved:
+                self._pairing.settle()
             elif self._flow.admitting:
                 self._admit(next(iter(self._flow.admitting)))
             elif self.entrance.waiting:
@@ -279,10 +273,7 @@ class Traffic:
 
     def close_barrier(self, barrier: str) -> None:
         """A barrier will never fire again: report what is left in it."""
-        for port, left in self._barriers[barrier].close().items():
-            self._report_unpaired(barrier, port, len(left))
-            for message in left:
-                self._traces.consume(message)
+        self._pairing.close(barrier)
 
     def bad_input(self, detail: str, ticket: int) -> None:
         """Something came that is no message for any input."""
@@ -392,7 +383,7 @@ class Traffic:
             self.losses.lost += 1
         node = route.source.port if entering else error.node
         self._refuse(code, str(error.cause), node, tickets)
-        self._bereave(sinks_behind(route, error.node), traces)
+        self._pairing.died_before(sinks_behind(route, error.node), traces)
 
     def _put_of(self, sink: Sink) -> Put:
         """Return what puts a message where its route ends."""
@@ -447,55 +438,19 @@ class Traffic:
         return True
 
     def _arrive_at_barrier(self, end: End, message: Message) -> None:
-        barrier = self._barriers[end.node]
         if _of_call(message.tickets):
             self._pair_in_call(end, message)
-            return
-        if barrier.closed:
-            self._report_unpaired(end.node, end.port, 1)
-            return
-        self._traces.appear(message)
-        parts = barrier.put(end.port, message)
-        if parts:
-            self._pair(end.node, parts)
-        elif barrier.bereaved:
-            self._bereaved.add(end.node)  # to be looked at when what this came of is consumed
+        else:
+            self._pairing.arrive(end, message)
 
-    def _pair(self, barrier: str, parts: list[Message]) -> None:
-        """Send on together what belongs together."""
-        pair = self._traces.joined(parts, barrier)
-        self._traces.appear(pair)
+    def _appeared(self, source: End, message: Message) -> None:
+        """A message has come into being that needs no worker to go on."""
+        self._work.append((source, message))
+
+    def _fired(self, barrier: str) -> None:
+        """Something has left a barrier."""
         self._rested.add(barrier)
         self._flow.paired(barrier)
-        self._work.append((End(barrier, "output"), pair))
-        for part in parts:
-            self._traces.consume(part)
-
-    def _part_from_orphans(self, name: str) -> None:
-        """Take out of a barrier what waits for a partner that has died; others may belong together then."""
-        barrier = self._barriers[name]
-        orphans = barrier.take_orphans()
-        for port, orphan in orphans:
-            self._report_unpaired(name, port, 1)
-            self._traces.consume(orphan)
-        while orphans and (parts := barrier.take_pair()):
-            self._pair(name, parts)
-        if orphans:
-            self._rested.add(name)
-            self._flow.paired(name)
-
-    def _bereave(self, sinks: Iterable[int], traces: tuple[Trace, ...], *, others: bool = False) -> None:
-        """What these sinks would have got is no more; or, for ``others``, what belongs to it."""
-        for name, ports in sides_behind(self._plan, sinks).items() if traces else ():
-            barrier = self._barriers[name]
-            for port in barrier.lines.keys() - ports if others else ports:
-                barrier.died(port, traces)
-            self._bereaved.add(name)
-
-    def _leaving(self, worker: str) -> list[int]:
-        """Return the sinks that a worker's answers may come to."""
-        routes = self._plan.routes
-        return [index for route in routes if route.source.node == worker for index in sinks_of(route.steps)]
 
     def _pair_in_call(self, end: End, message: Message) -> None:
         """A message of a call comes to a barrier of its tool. What waits there does not keep the call from its end."""
@@ -541,10 +496,6 @@ class Traffic:
     def _violated(self, violation: Violation) -> None:
         self.losses.lost += 1
         self._fail(Failure(1, "protocol_violation", violation.text))
-
-    def _report_unpaired(self, barrier: str, port: str, messages: int) -> None:
-        self.losses.unpaired += messages
-        self._out.note("warning", "barrier.unpaired", barrier=barrier, port=port, messages=messages)
 
     def _amplified(self, node: str) -> None:
         text = f"more than {LOOP_MESSAGES_MAX} messages are on the loop of '{node}': it makes more than it consumes"
@@ -623,7 +574,7 @@ class Traffic:
         except ValueRejected as error:
             self._refuse("input_type_mismatch", str(error), worker.name, (ticket,))
         else:
-            self._bereave(self._leaving(worker.name), message.traces, others=True)  # its partners were taken out
+            self._pairing.alone(worker.name, message.traces)
             self._offer(worker, self._traces.changed(message, payload))
         self._traces.consume(message)
 
@@ -667,7 +618,7 @@ class Traffic:
         self._out.do(Buried(letter))
         if message.traces:
             self._out.do(Refuse("dead_lettered", detail, worker, message.tickets))
-        self._bereave(self._leaving(worker), message.traces)
+        self._pairing.died_at(worker, message.traces)
         self._traces.consume(message)
 
     def poisoned(
