@@ -10,13 +10,20 @@ __all__ = [
     "Content",
     "History",
     "Message",
+    "RedactedThinkingBlock",
     "Reply",
     "Request",
     "Role",
+    "StopReason",
     "SystemBlock",
     "TextBlock",
+    "ThinkingBlock",
+    "Tool",
+    "ToolResultBlock",
+    "ToolUseBlock",
     "Usage",
     "text_of",
+    "tool_uses",
 ]
 
 from collections.abc import Iterable, Iterator
@@ -33,8 +40,37 @@ class TextBlock(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
     text: str
 
 
-Block: TypeAlias = TextBlock
-"""What a message is made of. Thinking, tool use and tool results join here when there are providers that have them."""
+class ThinkingBlock(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
+    """What the model thought. It goes back as it is: the provider checks the signature."""
+
+    thinking: str
+    signature: str = ""
+
+
+class RedactedThinkingBlock(msgspec.Struct, frozen=True, tag="redacted_thinking", tag_field="type"):
+    """What the model thought, encrypted by the provider. It goes back as it is."""
+
+    data: str
+
+
+class ToolUseBlock(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
+    """The model calls a tool. ``id`` is of the provider's choice; the result repeats it."""
+
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+class ToolResultBlock(msgspec.Struct, frozen=True, tag="tool_result", tag_field="type"):
+    """What came of a call, as text; with ``is_error`` why nothing did."""
+
+    tool_use_id: str
+    content: str
+    is_error: bool = False
+
+
+Block: TypeAlias = TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ToolResultBlock
+"""What a message is made of. The names are those of the Messages API, which has all of them."""
 
 Content: TypeAlias = str | tuple[Block, ...]
 
@@ -48,7 +84,12 @@ class Message(msgspec.Struct, frozen=True):
 
 def text_of(content: Content) -> str:
     """Return all text of a message, without what is not text."""
-    return content if isinstance(content, str) else "".join(block.text for block in content)
+    return content if isinstance(content, str) else "".join(b.text for b in content if isinstance(b, TextBlock))
+
+
+def tool_uses(content: Content) -> tuple[ToolUseBlock, ...]:
+    """Return the calls of tools in a message, in order."""
+    return () if isinstance(content, str) else tuple(b for b in content if isinstance(b, ToolUseBlock))
 
 
 class History:
@@ -100,6 +141,20 @@ class SystemBlock(msgspec.Struct, frozen=True):
     cache_break: bool = False
 
 
+class Tool(msgspec.Struct, frozen=True):
+    """A tool, as a model is told of it.
+
+    Attributes:
+        name: letters, digits, ``_`` and ``-``, 64 at most: what every provider takes.
+        description: what it is for.
+        input_schema: JSON Schema of an object.
+    """
+
+    name: str
+    description: str
+    input_schema: dict[str, Any]
+
+
 class Request(msgspec.Struct, frozen=True):
     """One call of a model.
 
@@ -112,6 +167,7 @@ class Request(msgspec.Struct, frozen=True):
         max_tokens: of the reply, thinking included.
         thinking_budget: of ``max_tokens``, for thinking; ``None``: no thinking.
         output_schema: JSON Schema of the value that is wanted, for a provider that can enforce one.
+        tools: what the model may call.
     """
 
     system: tuple[SystemBlock, ...]
@@ -122,6 +178,7 @@ class Request(msgspec.Struct, frozen=True):
     max_tokens: int = 8192
     thinking_budget: int | None = None
     output_schema: dict[str, Any] = {}
+    tools: tuple[Tool, ...] = ()
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -133,10 +190,20 @@ class Usage(msgspec.Struct, frozen=True):
     cache_creation_tokens: int = 0
 
 
+StopReason: TypeAlias = Literal["end_turn", "tool_use", "max_tokens", "refusal"]
+"""Why a model stopped: it was done; it waits for its tools; the limit of tokens cut it off; it will not answer."""
+
+
 class Reply(msgspec.Struct, frozen=True):
-    """What a model answered. A provider that streams returns it when the stream has ended."""
+    """What a model answered. A provider that streams returns it when the stream has ended.
+
+    Attributes:
+        model: which one did, as the provider says; empty if it does not.
+        status: of the HTTP response.
+    """
 
     blocks: tuple[Block, ...]
     usage: Usage
-    stop_reason: str = "end_turn"
+    stop_reason: StopReason = "end_turn"
+    model: str = ""
     status: int = 200

@@ -22,8 +22,8 @@ from fabric.wire.codec import TOPIC_BYTES_MAX
 from fabric.wire.payload import UNIT
 from fabric.wire.spec import Document, WorkerSpec
 
-PROVIDERS = ("eliza", "scripted")
-"""Providers that an agent of this version can speak to."""
+PROVIDERS = ("anthropic", "openai", "eliza", "scripted")
+"""Providers that an agent can speak to."""
 
 WINDOW_STATELESS = 64
 WINDOW_AMNESIAC = 8
@@ -32,7 +32,11 @@ WINDOW_STATEFUL = 1
 MODULE = ("-P", "-m")
 """How Python runs a module of ours; -P: not one of the same name that lies in the working directory."""
 
-_PROVIDER_KEYS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+_PROVIDER_KEYS = {
+    "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_API_KEY_FILE"),
+    "openai": ("OPENAI_API_KEY", "OPENAI_API_KEY_FILE"),
+}
+"""What a worker gets of the environment for its provider, and no other does."""
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -44,6 +48,8 @@ class Surroundings(msgspec.Struct, frozen=True):
         directory: of the program's main file, absolute.
         directories: of the file that declares each binding, absolute.
         provider, model: for agents that do not say theirs.
+        endpoint: where the providers are, for agents that do not say it.
+        metered: whether agents have to ask for each call of a model.
         docroot: folder of the file tools, absolute; ``None``: that of the program's main file.
         auto_approve: whether tools may do what has effects outside of the session.
         documents: the prompt files that agents name, by binding and name as written.
@@ -55,6 +61,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     directories: dict[str, str] = {}
     provider: str | None = None
     model: str | None = None
+    endpoint: str | None = None
+    metered: bool = False
     documents: dict[tuple[str, str], Document] = {}
     docroot: str | None = None
     auto_approve: bool = False
@@ -95,7 +103,9 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
     directory = surroundings.directories.get(binding.name, surroundings.directory)
     transport = config.get("transport", "zmq")
     ports = ("input", "output", "ctrl_in", "ctrl_out", *(("telemetry",) if node.kind != "python" else ()))
-    ports += ("tool_req", "tool_resp") if node.tools else ()
+    metered = surroundings.metered and node.kind == "agent"
+    calls = bool(node.tools or config.get("mcp") or metered)
+    ports += ("tool_req", "tool_resp") if calls else ()
     endpoints = ipc_addresses(surroundings.run_directory, number, ports) if transport == "zmq" else {}
     command, window = (surroundings.python, *MODULE, "fabric.worker"), WINDOW_STATELESS
     match node.kind:
@@ -127,6 +137,7 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
         ports=tuple(port for port in ports if port in endpoints),
         tools=tuple(tool_spec(module, name, tool) for name, tool in tools.items() if name == tool),
         part_of=node.tool,
+        metered=metered,
     )
     return WorkerPlan(
         name=node.id,
@@ -134,7 +145,7 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
         command=command,
         transport=transport,
         endpoints=endpoints,
-        pass_on=(*config.get("env", ()), *filter(None, [_PROVIDER_KEYS.get(config.get("provider", ""))])),
+        pass_on=(*config.get("env", ()), *_PROVIDER_KEYS.get(config.get("provider", ""), ())),
         window=window,
         markers=bool(config.get("markers")),
         compat=bool(config.get("compat")),
@@ -142,6 +153,7 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
         release_early=config.get("release") == "early",
         ours=node.kind != "worker",
         tools=tools,
+        calls=calls,
     )
 
 
@@ -161,8 +173,19 @@ def _agent_config(binding: Binding, surroundings: Surroundings) -> dict[str, Any
     if provider not in PROVIDERS:
         near = difflib.get_close_matches(provider, PROVIDERS, 1)
         raise ConfigError(
-            f"agent '{binding.name}': provider {provider!r} cannot be used in this version; it has"
-            f" {', '.join(PROVIDERS)}" + (f". Did you mean {near[0]!r}?" if near else "")
+            f"agent '{binding.name}': there is no provider {provider!r}; there are {', '.join(PROVIDERS)}"
+            + (f". Did you mean {near[0]!r}?" if near else "")
         )
-    model = binding.config.get("model") or ("doctor" if provider == "eliza" else surroundings.model or provider)
-    return {**binding.config, "provider": provider, "model": model}
+    model = binding.config.get("model") or surroundings.model
+    if provider == "eliza":
+        model = "doctor"
+    elif provider == "scripted":
+        model = model or provider
+    elif not model:
+        raise ConfigError(
+            f"agent '{binding.name}' has no model: add model: \"...\" to it, or give --model or PLUMB_MODEL"
+        )
+    filled = {"provider": provider, "model": model}
+    if surroundings.endpoint and provider in _PROVIDER_KEYS:
+        filled["endpoint"] = binding.config.get("endpoint") or surroundings.endpoint
+    return binding.config | filled

@@ -50,6 +50,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
         compat: it does not forward markers: one message at a time, at most once.
         frames: ``v2``, or ``bare`` for JSON without provenance.
         tools: names by which it may call tools, to those of the tools.
+        calls: whether it has tool_req and tool_resp: for tools, for those of MCP servers, or to ask for its budget.
         release_early: outputs are passed on before their input is acknowledged.
         ours: started with our own module, so it reads its spec from a descriptor and can be forked.
     """
@@ -66,6 +67,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     frames: Literal["v2", "bare"] = "v2"
     release_early: bool = False
     tools: dict[str, str] = {}
+    calls: bool = False
     ours: bool = False
 
 

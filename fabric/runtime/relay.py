@@ -158,7 +158,7 @@ class LineRelay:
 
     def __init__(self, plan: WorkerPlan, arrive: Arrive) -> None:
         self.complaint: str | None = None
-        self._bridge = LineBridge(plan.name, echoes=plan.markers, calls=bool(plan.tools))
+        self._bridge = LineBridge(plan.name, echoes=plan.markers, calls=plan.calls)
         self._arrive = arrive
         self._lines, self._lines_to_write = trio.open_memory_channel[bytes](float("inf"))  # bounded by the window
 

@@ -89,11 +89,13 @@ class Calls:
         out: takes what is sent and noted.
 
     Attributes:
+        possible: whether there is a worker that may make any.
         made: how many there were; ``failed``: how many of them were answered with an error.
         now_s: by the session's clock.
     """
 
     def __init__(self, plan: Plan, out: Outbox) -> None:
+        self.possible = any(worker.calls for worker in plan.workers)
         self.made = 0
         self.failed = 0
         self.now_s = 0.0

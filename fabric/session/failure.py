@@ -15,6 +15,10 @@ STDERR_LINES_KEPT = 20
 """Last lines of a worker that are told when it fails."""
 
 
+PROVIDER_UNAVAILABLE = "provider_unavailable"
+"""What an agent says whose provider cannot be reached, or is overloaded, however often it was asked."""
+
+
 class Failure(msgspec.Struct, frozen=True):
     """Why a session ends: the exit code, a word for programs, the text for people."""
 
@@ -43,6 +47,8 @@ def describe_exit(worker: str, status: int, stderr: tuple[str, ...], *, before: 
     message = f"{name_of(worker)} {how}{when}{left}{why}"
     if before is not None:
         return Failure(2 if status == 2 else 4, "worker_not_started", message)
+    if code == PROVIDER_UNAVAILABLE:
+        return Failure(69, code, message)
     return Failure(1, "child_died", message)
 
 

@@ -149,10 +149,10 @@ class Session:
 
     def _step(self) -> None:
         """Let messages move; when none can, see what has ended."""
-        if self.plan.tools:
+        if self._calls.possible:
             self._traffic.move_calls()
         self._traffic.advance()
-        if self.plan.tools:  # what can be done without a worker is done
+        if self._calls.possible:  # what can be done without a worker is done
             self._traffic.move_calls()
             for caller in self._calls.take_told():
                 self._workers[caller].shutdown.moved(self._now_s)
@@ -449,7 +449,7 @@ class Session:
                     delivery.hold(port, frame.payload, span)
                 elif port in worker.ways:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
-            case "tool_req" if worker.plan.tools:
+            case "tool_req" if worker.plan.calls:
                 self._call(worker, frame.payload)
             case _:
                 text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
@@ -551,7 +551,7 @@ class Session:
             if early:
                 self._left_early(worker)
             self._calls.deaf(worker.name)
-            if worker.plan.tools:
+            if worker.plan.calls:
                 self._out.do(Send(worker.name, "tool_resp", encode(Eof("fabric"))))
             self._out.do(*worker.shutdown.output_ended(self._now_s))
             self._out.note("debug", "channel.eof", worker=worker.name, port=port)

@@ -1,13 +1,42 @@
-"""Messages of the tool channels: bare JSON on tool_req and tool_resp, and why a message is declined."""
+"""Messages of the tool channels: bare JSON on tool_req and tool_resp, and why a message is declined.
+
+A worker whose spec says ``metered`` asks here for each call of a model, too. It reserves what the call may use at most,
+waits for the response, calls, and settles what it did use:
+
+    {"id": "m1", "name": "fabric.reserve", "arguments": {"provider", "model", "prompt_tokens", "max_tokens"}}
+    {"id": "m1", "content": {"max_tokens": 8192}}       so many it may ask for: perhaps fewer than it wanted
+    {"id": "m1", "error": "..."}                        the budget does not have it: no call, now or later
+    {"id": "m1", "name": "fabric.settle", "arguments": {"prompt_tokens", "completion_tokens", ...} | null | "all"}
+
+``null``: nothing but the attempt was used; ``"all"``: nobody knows, so all that was reserved counts. There is no
+response to that. A worker that is gone has settled with ``"all"``.
+"""
 
 from __future__ import annotations
 
-__all__ = ["Request", "decline", "failed", "parse_request", "reason_of", "result"]
+__all__ = [
+    "BUDGET_EXHAUSTED",
+    "RESERVE",
+    "SETTLE",
+    "Request",
+    "decline",
+    "failed",
+    "parse_request",
+    "reason_of",
+    "result",
+]
 
 import msgspec
 
 from fabric.errors import ValueRejected
 from fabric.wire.payload import encode_json
+
+RESERVE = "fabric.reserve"
+SETTLE = "fabric.settle"
+"""Names that no tool can have: there is no module ``fabric`` whose name begins with a small letter."""
+
+BUDGET_EXHAUSTED = "budget_exhausted"
+"""The code with which a worker declines a message for which the budget has no call any more."""
 
 ERROR_CHARS_MAX = 4_000
 """Of the words that a caller is told; a model reads them, and pays for each."""

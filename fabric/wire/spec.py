@@ -75,7 +75,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
         documents: the agent's prompt files in order.
         ports: the optional ports that the graph uses, of ``ctrl_in ctrl_out telemetry tool_req tool_resp``.
         tools: what it may call.
-        part_of: name of the tool that it works for. Only such a worker may decline a message.
+        part_of: name of the tool that it works for. Such a worker may decline a message.
+        metered: whether it has to reserve each call of a model (``fabric.wire.calls``). Such a worker may decline, too.
     """
 
     name: str
@@ -88,6 +89,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     ports: tuple[str, ...] = ()
     tools: tuple[ToolSpec, ...] = ()
     part_of: str = ""
+    metered: bool = False
 
 
 decode_spec = msgspec.json.Decoder(WorkerSpec).decode

@@ -169,7 +169,6 @@ def test_debug_lines_are_a_transcript():
     ("config", "code", "word"),
     [
         ({}, "bad_config", "has no provider"),
-        ({"provider": "anthropic"}, "bad_config", "not part of this version yet"),
         ({"provider": "eliza", "max_tokens": "x"}, "bad_config", "max_tokens"),
         ({"provider": "scripted", "script": "./none.jsonl"}, "bad_config", "cannot read the script"),
     ],

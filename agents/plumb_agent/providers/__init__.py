@@ -4,25 +4,46 @@ from __future__ import annotations
 
 __all__ = ["PROVIDERS", "Provider", "ProviderFailed", "load_provider", "open_provider"]
 
-from typing import Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, Protocol
 
 from fabric.errors import ConfigError, FabricError
 from fabric.wire.spec import WorkerSpec
-from plumb_agent.messages import Reply, Request
+from plumb_agent.messages import Reply, Request, Usage
 
-PROVIDERS = ("eliza", "scripted")
-"""What this version can speak to."""
-
-_LATER = ("anthropic", "openai")
+PROVIDERS = ("anthropic", "openai", "eliza", "scripted")
 
 
 class ProviderFailed(FabricError):
-    """A call did not give a reply. ``details`` go into the error line: a status, a traceback."""
+    """An attempt did not give a reply.
+
+    Args:
+        message: why, in words. Never has a key in it.
+        code: a word for it; ``provider_unavailable`` if nobody is there or has time.
+        transient: whether asking again may help.
+        retry_after_s: how long the provider asks to wait before that.
+        usage: what it cost all the same: tokens, ``None`` for nothing, ``"all"`` if nobody knows.
+        details: go into the error line: a status, a traceback.
+    """
 
     code = "provider_error"
 
-    def __init__(self, message: str, **details: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "provider_error",
+        transient: bool = False,
+        retry_after_s: float | None = None,
+        usage: Usage | Literal["all"] | None = None,
+        **details: str,
+    ) -> None:
         super().__init__(message)
+        self.code = code
+        self.transient = transient
+        self.retry_after_s = retry_after_s
+        self.usage = usage
         self.details = details
 
 
@@ -30,10 +51,10 @@ class Provider(Protocol):
     """A model that can be called. One call at a time."""
 
     async def complete(self, request: Request) -> Reply:
-        """Answer the last message of the request. A provider that streams returns when the stream has ended.
+        """Answer the last message of the request, in one attempt. One that streams returns when the stream has ended.
 
         Raises:
-            ProviderFailed: there is no reply and asking again does not help.
+            ProviderFailed: there is no reply. Whether to ask again is for the caller to decide.
         """
         ...
 
@@ -48,8 +69,12 @@ def load_provider(name: str) -> None:
         import plumb_agent.providers.scripted  # noqa: F401
 
 
-def open_provider(spec: WorkerSpec) -> Provider:
+def open_provider(spec: WorkerSpec, environment: Mapping[str, str] = MappingProxyType({})) -> Provider:
     """Return the provider that a worker's configuration names. Loads the code of that one only.
+
+    Args:
+        spec: of the worker.
+        environment: where the provider's key is.
 
     Raises:
         ConfigError: there is none of that name, or its own configuration is wrong.
@@ -63,9 +88,7 @@ def open_provider(spec: WorkerSpec) -> Provider:
         from plumb_agent.providers.scripted import open_script
 
         return open_script(spec.config.get("script"), spec.directory)
-    known = " and ".join(map(repr, PROVIDERS))
-    if name in _LATER:
-        raise ConfigError(f"agent {spec.name!r}: provider {name!r} is not part of this version yet; it has {known}")
+    known = ", ".join(map(repr, PROVIDERS))
     if name is None:
         raise ConfigError(f"agent {spec.name!r} has no provider; set 'provider' to one of {known}, or PLUMB_PROVIDER")
-    raise ConfigError(f"agent {spec.name!r}: there is no provider {name!r}; this version has {known}")
+    raise ConfigError(f"agent {spec.name!r}: there is no provider {name!r}; there are {known}")

@@ -17,8 +17,6 @@ def test_eliza_is_there():
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"provider": "anthropic"}, "'anthropic' is not part of this version yet; it has 'eliza' and 'scripted'"),
-        ({"provider": "openai"}, "'openai' is not part of this version yet"),
         ({"provider": "elisa"}, "there is no provider 'elisa'"),
         ({}, "agent 'bot' has no provider"),
         ({"provider": "eliza", "model": "gpt-4o"}, "only model is 'doctor'"),
