@@ -153,6 +153,8 @@ def compile_file(
     run_directory: str,
     provider: str | None = None,
     model: str | None = None,
+    endpoint: str | None = None,
+    metered: bool = False,
     resources: str = "",
     folders: Iterable[str | Path] = (),
     observed: Iterable[str] = (),
@@ -164,7 +166,8 @@ def compile_file(
     Args:
         path: of the file.
         run_directory: where sockets will be.
-        provider, model: for agents that do not say theirs.
+        provider, model, endpoint: for agents that do not say theirs.
+        metered: whether agents have to ask for each call of a model, since there is a budget.
         resources: folders of shared prompt files, separated by colons.
         folders: see :func:`check_file`.
         observed: side ports that get an extra output.
@@ -183,6 +186,8 @@ def compile_file(
         directory=str(Path(path).resolve().parent),
         provider=provider,
         model=model,
+        endpoint=endpoint,
+        metered=metered,
         directories=directories,
         documents=read_documents(compiled.module, directories, resources),
         docroot=None if docroot is None else _folder(docroot),

@@ -177,6 +177,7 @@ def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectS
         run_directory=run_directory,
         provider=provider,
         model=model,
+        endpoint=os.environ.get("PLUMB_ENDPOINT"),
         resources=os.environ.get("PLUMB_RESOURCES", ""),
         folders=search_path(asked.include),
         observed=tuple(asked.extra_files),

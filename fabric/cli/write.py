@@ -54,6 +54,7 @@ def plan(
         run_directory="RUN",
         provider=provider,
         model=model,
+        endpoint=os.environ.get("PLUMB_ENDPOINT"),
         resources=os.environ.get("PLUMB_RESOURCES", ""),
         folders=search_path(include),
     )

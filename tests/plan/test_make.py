@@ -56,21 +56,43 @@ def test_consumers_are_started_before_producers():
     assert [worker.name for worker in plan.workers] == ["b", "a"]
 
 
-def make(text: str, **settings: str):
+def make(text: str, **settings: str | bool):
     return make_plan(module_of(text), graph_of(text), Surroundings("python", "RUN", ".", **settings))
 
 
-def test_an_agent_needs_a_provider_that_this_version_has():
+def test_an_agent_needs_a_provider_that_there_is():
     """From the program, or else from whoever starts it."""
     with pytest.raises(ConfigError, match="agent 'main' has no provider: add provider"):
         make("let main : !string -> !string = agent { }")
-    with pytest.raises(ConfigError, match=r"provider 'elisa' cannot be used in this version.*Did you mean 'eliza'"):
+    with pytest.raises(ConfigError, match=r"there is no provider 'elisa'; there are .*Did you mean 'eliza'"):
         make("let main : !string -> !string = agent { }", provider="elisa")
-    with pytest.raises(ConfigError, match="provider 'openai' cannot be used"):
-        make('let main : !string -> !string = agent { provider: "openai" }')
     assert (
         make("let main : !string -> !string = agent { }", provider="eliza").workers[0].spec.config["model"] == "doctor"
     )
+
+
+def test_a_hosted_agent_needs_a_model_and_gets_the_endpoint():
+    """The two that make words of their own need neither."""
+    text = 'let main : !string -> !string = agent { provider: "openai" }'
+    with pytest.raises(ConfigError, match="agent 'main' has no model: add model"):
+        make(text)
+    (worker,) = make(text, model="m", endpoint="http://localhost:1/v1").workers
+    assert worker.spec.config == {"provider": "openai", "model": "m", "endpoint": "http://localhost:1/v1"}
+    assert worker.pass_on == ("OPENAI_API_KEY", "OPENAI_API_KEY_FILE")
+    offline = 'let main : !string -> !string = agent { provider: "eliza" }'
+    (worker,) = make(offline, model="m", endpoint="http://localhost:1/v1").workers
+    assert worker.spec.config == {"provider": "eliza", "model": "doctor"}
+
+
+def test_metered_agents_may_ask():
+    """On the ports for tools; other workers have nothing to ask for."""
+    text = 'let a : !string -> !string = agent { provider: "eliza" }\n'
+    text += 'let b : !string -> !string = python { call: "m:f" }\n'
+    text += "let main : !string -> !string = plumb(i, o) { i ; a ; b ; o }"
+    b, a = make(text, metered=True).workers
+    assert (a.calls, a.spec.metered, b.calls, b.spec.metered) == (True, True, False, False)
+    assert a.spec.ports[-2:] == ("tool_req", "tool_resp")
+    assert not any(worker.calls for worker in make(text).workers)
 
 
 def test_a_socket_path_that_is_too_long_is_refused():
