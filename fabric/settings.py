@@ -198,7 +198,7 @@ def check_usd(said: object) -> float:
 
 def read_duration(text: str) -> float:
     """Return the seconds that a flag says: a number, or one with a unit. Raises ValueError: it says none."""
-    return _duration(_Patience, float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text)
+    return float(_duration(_Patience, float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text))
 
 
 def _number(type_: type[float], said: object) -> float:
@@ -346,7 +346,9 @@ class _Reading:
             queue=file.edges.queue,
             policy=file.edges.policy,
             workers={name: self._worker(name, worker) for name, worker in file.workers.items()},
-            limits=ProjectLimits(file.limits.usd, file.limits.tokens, file.limits.calls, file.limits.wall),
+            limits=ProjectLimits(
+                _plain(file.limits.usd), file.limits.tokens, file.limits.calls, _plain(file.limits.wall)
+            ),
             prices={model: self._price(model, price) for model, price in file.prices.items()},
         )
 
@@ -375,6 +377,11 @@ class _Reading:
 
     def _place(self, key: str) -> str:
         return _place(self._path, self._text, self._prefix + key)
+
+
+def _plain(said: float | None) -> float | None:
+    """Return a number of a kind of ours as any other."""
+    return None if said is None else float(said)
 
 
 def _complaint(path: Path, error: OSError | ValueError) -> str:

@@ -59,12 +59,12 @@ def cost(
     """Show what the agents of a service have used: calls of models, tokens, dollars. Of one that runs, or of the last
     that has ended.
 
-    IN is tokens of prompts, CACHED those of them that were read from a cache, WRITTEN those that were written to it, OUT
-    tokens of replies. A model without a price costs an unknown amount, not nothing.
+    IN is tokens of prompts, CACHED those of them that were read from a cache, WRITTEN those that were written to it,
+    OUT tokens of replies. A model without a price costs an unknown amount, not nothing.
 
     Examples: fabric cost; fabric cost -p demo --format json
 
-    Exit codes: 0, 1 the service does not answer, or it was killed and nobody knows, 7 nothing is known of any service.
+    Exit codes: 0, 1 the service does not answer, 7 nothing is known of any service, or of what it used: it was killed.
     """
     if output not in ("table", "json", "jsonl"):
         raise ConfigError(f"--format {output}: expected table, json or jsonl")
