@@ -21,6 +21,7 @@ GROUPS = {
     "fabric.cli.service": ("ps", "logs", "attach", "wait", "down"),
     "fabric.cli.steer": ("stop", "start", "restart"),
     "fabric.cli.ctl": ("ctl",),
+    "fabric.cli.cost": ("cost",),
     "fabric.cli.dead": ("dead",),
     "fabric.cli.doctor": ("doctor",),
     "fabric.cli.watch": ("tail", "top"),

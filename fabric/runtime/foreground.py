@@ -28,9 +28,11 @@ from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
 from fabric.runtime.letter_keeper import LetterKeeper
+from fabric.runtime.prices import Prices
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
 from fabric.session.events import Finish, Note
+from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
@@ -56,9 +58,10 @@ async def _coordinator(
     report: Report,
     environment: Mapping[str, str],
     zygote: ZygoteProcess | None,
+    prices: Prices | None,
 ) -> AsyncIterator[Coordinator]:
     _raise_descriptor_limit(len(plan.workers))
-    session = Session(plan, settings, random.Random(os.urandom(32)))
+    session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
     async with open_launcher(environment, zygote) as launcher, open_sockets() as transport:
         yield Coordinator(session, transport, launcher, client, report)
 
@@ -91,6 +94,7 @@ async def run_lines(
     report: ErrorReport,
     environment: Mapping[str, str],
     *,
+    prices: Prices | None = None,
     zygote: ZygoteProcess | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
@@ -99,6 +103,7 @@ async def run_lines(
     """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended.
 
     Args:
+        prices: of models; without them nobody knows.
         zygote: forks the workers that can be forked; without it each is spawned.
         stdin_fd, stdout_fd: the boundary.
         extras: take what is heard on observed ports.
@@ -116,7 +121,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        _coordinator(plan, settings, gateway, report, environment, zygote) as coordinator,
+        _coordinator(plan, settings, gateway, report, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -135,9 +140,10 @@ async def run_lines(
         nursery.cancel_scope.cancel()
     extras.report()
     if gateway.broken is not None and finish.error is None:
-        return Finish(1, finish.losses, ("output_closed", gateway.broken))
+        return msgspec.structs.replace(finish, exit_code=1, error=("output_closed", gateway.broken))
     if writing.cancelled_caught and finish.exit_code < 128:
-        return Finish(128 + insisted[-1], finish.losses, ("stopped", "ended before all of the output was written"))
+        error = ("stopped", "ended before all of the output was written")
+        return msgspec.structs.replace(finish, exit_code=128 + insisted[-1], error=error)
     return finish
 
 
@@ -195,6 +201,7 @@ async def run_service(
     letters: LetterKeeper,
     environment: Mapping[str, str],
     *,
+    prices: Prices | None = None,
     zygote: ZygoteProcess | None = None,
 ) -> Outcome:
     """Serve a plan on the local socket of its record until a signal or a client ends it; return how it ended.
@@ -224,9 +231,9 @@ async def run_service(
             coordinator.interrupt(signal.SIGINT)
         coordinator.interrupt(signal.SIGINT)
 
-    service = Service(plan, letters, both.opened, both.noted, drain=drain, insist=insist)
+    service = Service(plan, letters, both.opened, both.noted, drain=drain, insist=insist, prices=prices)
     async with (
-        _coordinator(plan, settings, service, both, environment, zygote) as coordinator,
+        _coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)
@@ -249,7 +256,17 @@ async def run_service(
     if exit_code in (0, 5) and finish.error is None:
         exit_code = 5 if losses.lost or losses.dead_lettered else 0
     return Outcome(
-        exit_code, time.time(), 0.0, finish.error, service.messages, service.unclaimed, losses, letters.unkept
+        exit_code,
+        time.time(),
+        0.0,
+        finish.error,
+        service.messages,
+        service.unclaimed,
+        losses,
+        letters.unkept,
+        finish.usage,
+        finish.budget,
+        prices.source if prices is not None and finish.usage else "",
     )
 
 

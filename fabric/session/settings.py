@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from fabric.session.budget import Limits
+
 
 class WorkerSettings(msgspec.Struct, frozen=True):
     """How one worker is run.
@@ -42,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True):
         policy: what becomes of a message for a queue that is full: those that send to it wait (``block``), or it is
             a ``dead_letter``.
         workers: what differs, by name.
+        limits: what it may use.
     """
 
     ready_timeout_s: float = 30.0
@@ -56,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True):
     queue: int = 1_000
     policy: Literal["block", "dead_letter"] = "block"
     workers: dict[str, WorkerSettings] = {}
+    limits: Limits = Limits()
 
     def of(self, worker: str) -> WorkerSettings:
         """Return what holds for one worker."""
