@@ -20,7 +20,7 @@ import msgspec
 from fabric.errors import ChannelBroken, RemoteProtocolError
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
-from fabric.session.calls import Calls
+from fabric.session.calls import TIMERS, Calls
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
     Answered,
@@ -28,6 +28,7 @@ from fabric.session.events import (
     BadInput,
     Command,
     Continue,
+    Decided,
     Event,
     Exited,
     Finish,
@@ -43,6 +44,7 @@ from fabric.session.events import (
     Release,
     Retry,
     Send,
+    Served,
     SetTimer,
     Signal,
     Start,
@@ -84,7 +86,7 @@ class Session:
         self._out = Outbox()
         routes = {route.source: CompiledRoute(route) for route in plan.routes}
         self._workers = workers_of(plan, settings, routes)
-        self._calls = Calls(plan, self._out)
+        self._calls = Calls(plan, self._out, settings, rng)
         self._traffic = Traffic(
             plan,
             routes,
@@ -190,6 +192,12 @@ class Session:
                     self._launch(worker)
                 self._open_if_ready()
                 self._end(self._drain.begin())
+            case TimerFired((kind, _) as key) if kind == TIMERS:
+                self._calls.timer(key)
+            case Decided():
+                self._calls.decided(event)
+            case Served():
+                self._calls.served(event)
             case TimerFired((kind, name)):
                 self._timer(kind, self._workers[name])
             case Exited():
@@ -243,7 +251,7 @@ class Session:
                 self._launch_failed(name, reason)
             case Input():
                 self._traffic.refuse_late(event.port, event.messages)
-            case Asked(ticket=ticket) | Told(ticket=ticket):
+            case Asked(ticket=ticket) | Told(ticket=ticket) | Decided(ticket=ticket):
                 self._out.do(Answered(ticket, "the session is ending"))
             case Retry(name, payload, ticket):
                 self._traffic.refuse_late(name, [(ticket, payload)])
@@ -760,6 +768,7 @@ class Session:
         if self._failure is not None:
             return
         self._traffic.stop()
+        self._calls.stop()
         self._failure = failure
         for worker in self._workers.values():
             self._out.do(*worker.steering.answers("the session has failed"))
@@ -783,5 +792,7 @@ class Session:
             self._out.note("warning", "protocol.unfinished", node=name, detail=said)
         if self._traffic.refused_any and self._settings.refusal_ends:
             self._out.do(Finish(1, losses))
+        elif losses.lost or losses.dead_lettered:
+            self._out.do(Finish(5, losses))
         else:
-            self._out.do(Finish(5 if losses.lost or losses.dead_lettered else 0, losses))
+            self._out.do(Finish(6 if self._calls.denied and self._settings.refusal_ends else 0, losses))
