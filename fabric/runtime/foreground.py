@@ -5,7 +5,7 @@ First Ctrl-C or SIGTERM: no more input, the rest is finished. Second: workers ar
 
 from __future__ import annotations
 
-__all__ = ["ErrorReport", "ServiceReport", "run_lines", "run_service"]
+__all__ = ["ErrorReport", "ServiceReport", "open_coordinator", "run_lines", "run_service"]
 
 import os
 import random
@@ -49,7 +49,7 @@ class ErrorReport(Report, Protocol):
 
 
 @asynccontextmanager
-async def _coordinator(
+async def open_coordinator(
     plan: Plan,
     settings: Settings,
     client: Client,
@@ -57,6 +57,7 @@ async def _coordinator(
     environment: Mapping[str, str],
     zygote: ZygoteProcess | None,
 ) -> AsyncIterator[Coordinator]:
+    """Give a coordinator with all that it needs. What is left of its session at the end is ended by force."""
     _raise_descriptor_limit(len(plan.workers))
     session = Session(plan, settings, random.Random(os.urandom(32)))
     async with open_launcher(environment, zygote) as launcher, open_sockets() as transport:
@@ -116,7 +117,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        _coordinator(plan, settings, gateway, report, environment, zygote) as coordinator,
+        open_coordinator(plan, settings, gateway, report, environment, zygote) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -226,7 +227,7 @@ async def run_service(
 
     service = Service(plan, letters, both.opened, both.noted, drain=drain, insist=insist)
     async with (
-        _coordinator(plan, settings, service, both, environment, zygote) as coordinator,
+        open_coordinator(plan, settings, service, both, environment, zygote) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)
