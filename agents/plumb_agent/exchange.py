@@ -224,6 +224,7 @@ class Exchange:
             max_tokens=max_tokens,
             thinking_budget=budget,
             message_count=len(self._messages),
+            **({} if state.temperature is None else {"temperature": state.temperature}),
         )
         request = Request(
             system=system,
