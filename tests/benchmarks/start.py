@@ -245,7 +245,8 @@ def provider_table(result: dict[str, dict[str, float]]) -> str:
         cpu_ms = 1000 * figures.get("worker_cpu_s", figures.get("cpu_s", 0.0))
         resident = figures.get("resident_mib", figures.get("rss_mib", 0.0))
         private = f"{figures['private_mib']:6.1f} MiB private" if "private_mib" in figures else ""
-        over = "  OVER" if cpu_ms > CPU_MS_MAX or resident > RESIDENT_MIB_MAX else ""
+        ready = "worker_cpu_s" in figures
+        over = "  OVER" if ready and (cpu_ms > CPU_MS_MAX or resident > RESIDENT_MIB_MAX) else ""
         lines.append(f"{name:22}  {cpu_ms:5.0f} ms CPU  {resident:6.1f} MiB resident  {private}{over}")
     return "\n".join(lines)
 

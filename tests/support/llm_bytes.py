@@ -42,11 +42,12 @@ class Recorded:
 
 @dataclass
 class Server:
-    """A server that runs. ``connections`` counts those that were made."""
+    """A server that runs. ``connections`` counts those that were made; ``asked`` is set by the first request."""
 
     url: str
     requests: list[Recorded] = field(default_factory=list)
     connections: int = 0
+    asked: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
@@ -78,6 +79,7 @@ async def _serve(answers: tuple[Answer, ...], started: list[Any], ready: threadi
         try:
             while (request := await _read_request(stream)) is not None:
                 server.requests.append(request)
+                server.asked.set()
                 if not await _play(stream, answers[min(len(server.requests), len(answers)) - 1]):
                     return
         except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -41,31 +41,24 @@ DRAIN_S = 0.5
 class Endpoint:
     """A provider's server, and the connection to it. Made inside of the trio loop that uses it.
 
+    The environment may name a proxy (``HTTPS_PROXY``, ``NO_PROXY``) and whom to trust (``SSL_CERT_FILE``), as usual.
+
     Args:
         url: to post to.
         headers: of every request.
         timeouts: of every attempt; the total one is the caller's.
+
+    Raises:
+        ProviderFailed: what the environment names cannot be used.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], timeouts: Timeouts) -> None:
-        for name in ("httpx2", "httpcore2"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # the lines below that have headers in them
+        try:
+            self._client = _open_client(url, headers, timeouts)
+        except (ImportError, ValueError, OSError) as error:
+            text = f"what the environment says of proxies or of certificates cannot be used: {error}"
+            raise ProviderFailed(text, code="provider_unavailable") from None
         self._url = url
-        self._client = httpx2.AsyncClient(
-            headers={
-                "user-agent": "plumb-agent",
-                "content-type": "application/json",
-                "accept": "text/event-stream, application/json",
-                "accept-encoding": "identity",  # compression would hold events back
-                **headers,
-            },
-            timeout=httpx2.Timeout(
-                connect=timeouts.connect_s, pool=timeouts.connect_s, read=timeouts.idle_s, write=timeouts.idle_s
-            ),
-            limits=httpx2.Limits(max_connections=2, keepalive_expiry=KEEP_ALIVE_S),
-            verify=_certificates(url),
-            follow_redirects=False,
-        )
 
     async def post(self, dialect: Dialect, request: Request) -> Reply:
         """Ask once.
@@ -73,8 +66,9 @@ class Endpoint:
         Raises:
             ProviderFailed: there is no reply.
         """
+        body = dialect.body(request)
         try:
-            async with self._client.stream("POST", self._url, content=dialect.body(request)) as response:
+            async with self._client.stream("POST", self._url, content=body) as response:
                 return await read_answer(response, dialect, request)
         except httpx2.HTTPError as error:  # before the answer began
             raise _unreachable(dialect.provider, error) from None
@@ -85,6 +79,26 @@ class Endpoint:
     async def aclose(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+def _open_client(url: str, headers: Mapping[str, str], timeouts: Timeouts) -> httpx2.AsyncClient:
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # the lines below that have headers in them
+    return httpx2.AsyncClient(
+        headers={
+            "user-agent": "plumb-agent",
+            "content-type": "application/json",
+            "accept": "text/event-stream, application/json",
+            "accept-encoding": "identity",  # compression would hold events back
+            **headers,
+        },
+        timeout=httpx2.Timeout(
+            connect=timeouts.connect_s, pool=timeouts.connect_s, read=timeouts.idle_s, write=timeouts.idle_s
+        ),
+        limits=httpx2.Limits(max_connections=2, keepalive_expiry=KEEP_ALIVE_S),
+        verify=_certificates(url),
+        follow_redirects=False,
+    )
 
 
 def _certificates(url: str) -> ssl.SSLContext:

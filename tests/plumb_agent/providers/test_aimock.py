@@ -39,7 +39,7 @@ FIXTURES = [
     {"match": {"userMessage": "wrong"}, "response": error(404, "not_found_error")},
     {"match": {"userMessage": "cut"}, "response": {"content": LONG}, "truncateAfterChunks": 4, "latency": 20},
     {"match": {"userMessage": "slow"}, "response": {"content": LONG}, "latency": 60_000},
-    {"match": {"userMessage": "drip"}, "response": {"content": LONG}, "latency": 30, "chunkSize": 60},
+    {"match": {"userMessage": "drip"}, "response": {"content": LONG}, "latency": 80, "chunkSize": 60},
     {"match": {"userMessage": "malformed"}, "response": {"content": "x"}, "chaos": {"malformedRate": 1.0}},
     {"match": {"userMessage": "disconnect"}, "response": {"content": "x"}, "chaos": {"disconnectRate": 1.0}},
 ]
@@ -70,7 +70,7 @@ async def hasty(request, server):
     """One that does not wait for long."""
     name = request.param
     spec = WorkerSpec("bot", "agent", STRING, STRING, {"provider": name, "model": "m", "endpoint": server.url})
-    opened = open_hosted(name, spec, ENVIRONMENT, Timeouts(connect_s=5.0, idle_s=0.3, total_s=5.0))
+    opened = open_hosted(name, spec, ENVIRONMENT, Timeouts(connect_s=5.0, idle_s=0.6, total_s=5.0))
     yield opened
     await opened.aclose()
 
