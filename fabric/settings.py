@@ -99,6 +99,8 @@ class ProjectSettings(msgspec.Struct, frozen=True):
         stall_s: of silence, before a worker that has a message is shown as stalled.
         queue: messages that may wait for one worker.
         policy: what becomes of a message for a full queue.
+        approval_timeout_s: that a call of a tool with effects waits until somebody approves it.
+        tool_timeout_s: that a call may take.
         workers: what differs, by name.
         limits: what a session may use.
         prices: of models, by name.
@@ -115,6 +117,8 @@ class ProjectSettings(msgspec.Struct, frozen=True):
     stall_s: float | None = None
     queue: int | None = None
     policy: Policy | None = None
+    approval_timeout_s: float | None = None
+    tool_timeout_s: float | None = None
     workers: dict[str, ProjectWorker] = {}
     limits: ProjectLimits = ProjectLimits()
     prices: dict[str, ProjectPrice] = {}
@@ -238,6 +242,8 @@ class _Run(msgspec.Struct):
     restarts: Annotated[int, Meta(ge=0)] | None = None
     redeliveries: Annotated[int, Meta(ge=1)] | None = None
     stall: _Patience | None = None
+    approval_timeout: _Patience | None = None
+    tool_timeout: _Patience | None = None
 
 
 class _Edges(msgspec.Struct):
@@ -345,6 +351,8 @@ class _Reading:
             stall_s=file.run.stall,
             queue=file.edges.queue,
             policy=file.edges.policy,
+            approval_timeout_s=file.run.approval_timeout,
+            tool_timeout_s=file.run.tool_timeout,
             workers={name: self._worker(name, worker) for name, worker in file.workers.items()},
             limits=ProjectLimits(
                 _plain(file.limits.usd), file.limits.tokens, file.limits.calls, _plain(file.limits.wall)

@@ -223,7 +223,8 @@ def test_a_command_exits_with_2_if_the_file_is_wrong(tmp_path: Path):
         done = three_ways.fabric(*command, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, b"")
         assert json.loads(done.stderr) == {
-            "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, limits, run, edges, workers, prices",
+            "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, limits, run, edges, workers, "
+            "prices",
             "code": "bad_config",
         }
 

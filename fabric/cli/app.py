@@ -20,6 +20,7 @@ GROUPS = {
     "fabric.cli.run": ("run", "call", "up", "send"),
     "fabric.cli.service": ("ps", "logs", "attach", "wait", "down"),
     "fabric.cli.steer": ("stop", "start", "restart"),
+    "fabric.cli.approve": ("approve",),
     "fabric.cli.ctl": ("ctl",),
     "fabric.cli.cost": ("cost",),
     "fabric.cli.dead": ("dead",),

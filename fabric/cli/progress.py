@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from fabric import __version__
 from fabric.cli.limits import spent_fields, spent_words
 from fabric.cli.log_lines import LogLines
@@ -20,7 +22,8 @@ from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child
 from fabric.runtime.log_files import Entry, note_entry, timestamp, worker_entry
 from fabric.runtime.services import Outcome, describe_worker
-from fabric.session.events import Level, Note
+from fabric.session.approvals import describe
+from fabric.session.events import Approval, Level, Note
 from fabric.session.failure import STDERR_LINES_KEPT
 
 Progress: TypeAlias = Literal["tty", "plain", "json", "quiet"]
@@ -31,6 +34,7 @@ _RANK: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _STARTS = ("worker.spawned", "worker.ready")
 _STEERED = ("worker.stopped", "worker.ready")
 """What somebody did by hand to a worker that runs: printed at any level."""
+_NEVER_QUIET = ("fabric.stopped", "log.unwritten", "tool.approval_requested")
 
 
 def choose_progress(said: str, workers: int, *, in_place: bool) -> Progress:
@@ -174,6 +178,8 @@ class Screen:
         name = str(note.fields.get("worker", ""))
         if note.event == "worker.exited" and note.level == "warning":
             self._failed.add(name)
+        if note.event == "tool.approval_requested":
+            return  # it is asked
         if note.event == "session.failed":
             self._failed |= self._unready
             return  # the last line says it
@@ -198,6 +204,18 @@ class Screen:
             self._redraw(above=text)
         else:
             self._write(text)
+
+    # --- what somebody has to decide ---
+
+    def asked(self, approval: Approval) -> None:
+        """A call waits for approval: say with which commands it is decided."""
+        text = f"{describe(approval)}; fabric approve {approval.id} grants it, with --deny it is refused"
+        self._say(text, "tool.approval_requested", msgspec.structs.asdict(approval))
+
+    def say(self, text: str) -> None:
+        """Somebody is asked something."""
+        self._drawn = 0
+        self._write(text)
 
     # --- the end ---
 
@@ -235,5 +253,5 @@ class Screen:
         self._drawn = 0  # what is written now stands below the rows
         if self._lines.json or self._progress == "json":
             self._write(note_entry(timestamp(self._clock()), Note(level, event, dict(fields or {}))).raw.decode())
-        elif self._progress != "quiet" or event in ("fabric.stopped", "log.unwritten"):
+        elif self._progress != "quiet" or event in _NEVER_QUIET:
             self._write(text)

@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
 
+import msgspec
 import typer
 
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent, show_limits
@@ -112,8 +113,17 @@ AutoApprove = Annotated[
     bool,
     typer.Option(
         "--auto-approve",
-        help="Let tools write and delete files, run programs and notify, without asking.",
+        help="Let tools write and delete files, run programs, notify, and call servers, without asking.",
         envvar="FABRIC_AUTO_APPROVE",
+    ),
+]
+ApprovalTimeout = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds that a call of a tool with effects waits until somebody approves it.",
+        envvar="FABRIC_APPROVAL_TIMEOUT",
+        min=0.1,
+        show_default=f"{DEFAULTS.approval_timeout_s:g}",
     ),
 ]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
@@ -169,7 +179,6 @@ class _Asked(NamedTuple):
     model: str | None
     include: list[Path] | None
     docroot: Path | None = None
-    auto_approve: bool = False
     extra_files: Mapping[str, str] = {}
 
 
@@ -185,7 +194,6 @@ def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectS
         folders=search_path(asked.include),
         observed=tuple(asked.extra_files),
         docroot=asked.docroot,
-        auto_approve=asked.auto_approve,
         metered=metered,
     )
     if compiled.warnings:
@@ -212,9 +220,17 @@ def _settings(
         "stall_s": project.stall_s,
         "queue": project.queue,
         "policy": project.policy,
+        "approval_timeout_s": project.approval_timeout_s,
+        "tool_timeout_s": project.tool_timeout_s,
     }
     workers = {name: _worker_settings(worker) for name, worker in project.workers.items()}
     return Settings(refusal_ends=refusal_ends, workers=workers, limits=limits, **_given(said))
+
+
+def _approving(settings: Settings, auto_approve: bool, timeout_s: float | None) -> Settings:
+    """Return the settings with what is said of approvals."""
+    said = {"approval": "grant" if auto_approve else None, "approval_timeout_s": timeout_s}
+    return msgspec.structs.replace(settings, **_given(said))
 
 
 def _worker_settings(said: ProjectWorker) -> WorkerSettings:
@@ -267,6 +283,7 @@ def run(
     budget_tokens: BudgetTokens = None,
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
+    approval_timeout: ApprovalTimeout = None,
     log_level: LogLevel = "error",
     extra: Annotated[
         list[str] | None,
@@ -286,12 +303,13 @@ def run(
 
     Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 3 the budget is used
     up or the time is over, and what came out until then was delivered, 4 a worker did not start, 5 not everything was
-    delivered, 130 or 143 ended by a second signal.
+    delivered, 6 a call was not approved, 130 or 143 ended by a second signal.
     """
     project = read_settings(Path.cwd())
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
     settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=True)
-    asked = _Asked(provider, model, include, docroot, auto_approve, _extras(extra or ()))
+    settings = _approving(settings, auto_approve, approval_timeout)
+    asked = _Asked(provider, model, include, docroot, _extras(extra or ()))
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
@@ -320,8 +338,19 @@ def _run_lines(
             import trio
 
             from fabric.runtime.foreground import run_lines
+            from fabric.runtime.questions import open_terminal
 
-            serve = partial(run_lines, prices=prices, zygote=zygote, stdin_fd=stdin_fd, extras=extras)
+            terminal_fd = stack.enter_context(open_terminal(wanted=settings.approval == "ask" and os.isatty(2)))
+            if settings.approval == "ask" and terminal_fd is None:
+                settings = msgspec.structs.replace(settings, approval="refuse")
+            serve = partial(
+                run_lines,
+                prices=prices,
+                zygote=zygote,
+                stdin_fd=stdin_fd,
+                terminal_fd=terminal_fd,
+                extras=extras,
+            )
             finish = trio.run(serve, plan, settings, report, os.environ)
     _end(finish)
 
@@ -361,6 +390,7 @@ def call(
     budget_tokens: BudgetTokens = None,
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
+    approval_timeout: ApprovalTimeout = None,
     log_level: LogLevel = "error",
 ) -> None:
     """Run a program once on one message; print every output.
@@ -374,11 +404,12 @@ def call(
     project = read_settings(Path.cwd())
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
     settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=True)
+    settings = _approving(settings, auto_approve, approval_timeout)
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
         program = find_program(program, project)
-        asked = _Asked(provider, model, include, docroot, auto_approve)
+        asked = _Asked(provider, model, include, docroot)
         _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
@@ -403,6 +434,7 @@ def up(
     budget_tokens: BudgetTokens = None,
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
+    approval_timeout: ApprovalTimeout = None,
     attach: Attach = None,
     no_attach: NoAttach = None,
     log_prefix: LogPrefix = True,
@@ -430,6 +462,7 @@ def up(
     said = read_settings(Path.cwd())
     limits = limits_of(said, budget_usd, budget_tokens, budget_calls, max_time)
     settings = _settings(said, ready_timeout, grace, restarts, limits=limits, refusal_ends=False)
+    settings = _approving(settings, auto_approve, approval_timeout)
     spec = find_program(program, said)
     # What depends on the terminal is decided here: a service that was left running has none.
     how = {"color": use_color(), "timestamps": timestamps, "prefix": log_prefix, "json": use_json()}
@@ -443,7 +476,7 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        asked = _Asked(provider, model, include, docroot, auto_approve)
+        asked = _Asked(provider, model, include, docroot)
         plan = _compile(spec, directory, asked, said, metered=limits.metered)
         prices = _prices(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
@@ -463,7 +496,8 @@ def up(
         screen.begin(time.monotonic() - started_s)
         name = project or project_name(spec)
         with _zygote(plan, said) as zygote:
-            outcome = _serve(plan, name, f"{directory}/service.sock", settings, screen, level, zygote, prices)
+            socket, at_terminal = f"{directory}/service.sock", child is None and os.isatty(0) and os.isatty(2)
+            outcome = _serve(plan, name, socket, settings, screen, level, zygote, prices, at_terminal=at_terminal)
     if outcome.error is not None:
         print_error(outcome.error[1], outcome.error[0])
     print_losses(outcome.losses)
@@ -524,6 +558,8 @@ def _serve(
     level: Level,
     zygote: ZygoteProcess | None,
     prices: Prices,
+    *,
+    at_terminal: bool,
 ) -> Outcome:
     """Run the service under its name, and write down how it ended, whatever happens."""
     import trio
@@ -533,16 +569,18 @@ def _serve(
     from fabric.runtime.journal import Journal
     from fabric.runtime.letter_keeper import LetterKeeper
     from fabric.runtime.log_files import timestamp
+    from fabric.runtime.questions import open_terminal
 
     us = identify(os.getpid())
     assert us is not None
     state = state_directory() or Path(STATE_DIRECTORY)
-    with hold_name(project, state):
+    with hold_name(project, state), ExitStack() as stack:
         _refuse_left(read_record(record_file(state, project)))
         letters = LetterKeeper(DeadLetters(dead_directory(state, project)), timestamp(time.time()))
         journal = Journal(plan, project, state, socket, process=us, level="debug" if level == "debug" else "info")
         try:
-            serve = partial(run_service, prices=prices, zygote=zygote)
+            terminal_fd = stack.enter_context(open_terminal(wanted=at_terminal and settings.approval == "ask"))
+            serve = partial(run_service, prices=prices, zygote=zygote, terminal_fd=terminal_fd)
             outcome = trio.run(serve, plan, settings, screen, journal, letters, os.environ)
         except BaseException as error:
             found = sole(error)

@@ -29,9 +29,10 @@ from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
 from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.prices import Prices
+from fabric.runtime.questions import Questions
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
-from fabric.session.events import Finish, Note
+from fabric.session.events import Approval, Finish, Note
 from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
@@ -43,7 +44,11 @@ DESCRIPTORS_BESIDES_WORKERS = 128
 
 
 class ErrorReport(Report, Protocol):
-    """A report that also prints errors."""
+    """A report that also prints errors, and what somebody at the terminal should read."""
+
+    def say(self, text: str) -> None:
+        """Somebody is asked something."""
+        ...
 
     def error(self, message: str, code: str, fields: Mapping[str, object]) -> None:
         """Something is wrong, in words and as a code."""
@@ -98,6 +103,7 @@ async def run_lines(
     zygote: ZygoteProcess | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
+    terminal_fd: int | None = None,
     extras: Extras | None = None,
 ) -> Finish:
     """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended.
@@ -106,10 +112,12 @@ async def run_lines(
         prices: of models; without them nobody knows.
         zygote: forks the workers that can be forked; without it each is spawned.
         stdin_fd, stdout_fd: the boundary.
+        terminal_fd: where somebody is asked to approve calls, if the settings say that this is asked.
         extras: take what is heard on observed ports.
     """
     extras = extras or Extras((), report.error)
-    gateway = LineGateway(plan, report.error, extras.hear)
+    questions = Questions(report.say)
+    gateway = LineGateway(plan, report.error, extras.hear, questions)
     writing = trio.CancelScope()
     written = trio.Event()
     insisted: list[int] = []
@@ -133,6 +141,8 @@ async def run_lines(
         nursery.start_soon(_obey_signals, coordinator, interrupted)
         nursery.start_soon(gateway.read, coordinator, stdin_fd)
         nursery.start_soon(write)
+        if terminal_fd is not None:
+            nursery.start_soon(questions.ask, terminal_fd, coordinator)
         async with _written(extras):
             finish = await coordinator.run()
         gateway.finish()
@@ -158,7 +168,15 @@ async def _written(extras: Extras) -> AsyncIterator[None]:
 
 
 class ServiceReport(Report, Protocol):
-    """A report that also hears how a service comes and goes."""
+    """A report that also hears how a service comes and goes, and shows what somebody has to approve."""
+
+    def asked(self, approval: Approval) -> None:
+        """A call waits for approval; at a terminal the question follows."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Somebody at the terminal is asked something."""
+        ...
 
     def opened(self) -> None:
         """Every worker is ready."""
@@ -188,6 +206,12 @@ class _Both:
         self._journal.opened()
         self._report.opened()
 
+    def asked(self, approval: Approval) -> None:
+        self._report.asked(approval)
+
+    def say(self, text: str) -> None:
+        self._report.say(text)
+
     def asked_to_stop(self) -> None:
         self._journal.asked_to_stop()
         self._report.asked_to_stop()
@@ -203,8 +227,12 @@ async def run_service(
     *,
     prices: Prices | None = None,
     zygote: ZygoteProcess | None = None,
+    terminal_fd: int | None = None,
 ) -> Outcome:
     """Serve a plan on the local socket of its record until a signal or a client ends it; return how it ended.
+
+    Args:
+        terminal_fd: where somebody is asked to approve calls, beside those who answer with a command.
 
     Raises:
         ConfigError: the socket cannot be bound.
@@ -231,7 +259,19 @@ async def run_service(
             coordinator.interrupt(signal.SIGINT)
         coordinator.interrupt(signal.SIGINT)
 
-    service = Service(plan, letters, both.opened, both.noted, drain=drain, insist=insist, prices=prices)
+    questions = Questions(both.say)
+    show = both.asked if terminal_fd is None else questions.asked
+    service = Service(
+        plan,
+        letters,
+        both.opened,
+        both.noted,
+        asked=show,
+        asked_no_more=questions.asked_no_more,
+        drain=drain,
+        insist=insist,
+        prices=prices,
+    )
     async with (
         _coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
@@ -241,6 +281,8 @@ async def run_service(
         nursery.start_soon(service.serve, coordinator, listener)
         nursery.start_soon(journal.keep, report.noted)
         nursery.start_soon(letters.run, both.noted)
+        if terminal_fd is not None:
+            nursery.start_soon(questions.ask, terminal_fd, coordinator)
         finish = await coordinator.run()
         with trio.move_on_after(settings.grace_s):
             await service.finish()

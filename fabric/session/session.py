@@ -20,7 +20,7 @@ import msgspec
 from fabric.errors import ChannelBroken, RemoteProtocolError
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
-from fabric.session.calls import Calls
+from fabric.session.calls import TIMERS, Calls
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
     Answered,
@@ -28,6 +28,7 @@ from fabric.session.events import (
     BadInput,
     Command,
     Continue,
+    Decided,
     Event,
     Exited,
     Finish,
@@ -44,6 +45,7 @@ from fabric.session.events import (
     Release,
     Retry,
     Send,
+    Served,
     SetTimer,
     Signal,
     Start,
@@ -88,7 +90,7 @@ class Session:
         self._out = Outbox()
         routes = {route.source: CompiledRoute(route) for route in plan.routes}
         self._workers = workers_of(plan, settings, routes)
-        self._calls = Calls(plan, self._out)
+        self._calls = Calls(plan, self._out, settings, rng)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
         self._traffic = Traffic(
             plan,
@@ -203,6 +205,12 @@ class Session:
                 self._end(self._drain.begin())
             case TimerFired(("wall" | "overtime" as kind, _)):
                 self._time_is_up(kind)
+            case TimerFired((kind, _) as key) if kind == TIMERS:
+                self._calls.timer(key)
+            case Decided():
+                self._calls.decided(event)
+            case Served():
+                self._calls.served(event)
             case TimerFired((kind, name)):
                 self._timer(kind, self._workers[name])
             case Exited():
@@ -259,7 +267,7 @@ class Session:
                 self._launch_failed(name, reason)
             case Input():
                 self._traffic.refuse_late(event.port, event.messages)
-            case Asked(ticket=ticket) | Told(ticket=ticket):
+            case Asked(ticket=ticket) | Told(ticket=ticket) | Decided(ticket=ticket):
                 self._out.do(Answered(ticket, "the session is ending"))
             case Retry(name, payload, ticket):
                 self._traffic.refuse_late(name, [(ticket, payload)])
@@ -835,6 +843,7 @@ class Session:
             return
         self._traffic.stop()
         self._spending.stop()
+        self._calls.stop()
         self._failure = failure
         for worker in self._workers.values():
             self._out.do(*worker.steering.answers("the session has failed"))
@@ -864,4 +873,6 @@ class Session:
             return 1, None
         if self._limit is not None:
             return self._limit.exit_code, (self._limit.code, self._limit.message)
-        return (5 if losses.lost or losses.dead_lettered else 0), None
+        if losses.lost or losses.dead_lettered:
+            return 5, None
+        return (6 if self._calls.denied and self._settings.refusal_ends else 0), None

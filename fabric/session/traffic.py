@@ -162,6 +162,7 @@ class Traffic:
             arrived=tuple(self._ends.arrived),
             monitors=self.unfinished(),
             calls=self._calls.under_way,
+            approvals=self._calls.approvals,
             called=self._calls.made,
             calls_failed=self._calls.failed,
             rejected=self.losses.rejected,
