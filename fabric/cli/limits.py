@@ -98,11 +98,15 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
+def _of(number: int, name: str) -> str:
+    return f"{count(number)} {name}{'s' * (number != 1)}"
+
+
 def show_limits(limits: Limits) -> str:
     """Say what a session may use; empty if that is as much as it wants."""
     parts = [] if limits.usd is None else [show_usd(limits.usd)]
-    parts += [] if limits.tokens is None else [f"{count(limits.tokens)} tokens"]
-    parts += [] if limits.calls is None else [f"{count(limits.calls)} calls"]
+    parts += [] if limits.tokens is None else [_of(limits.tokens, "token")]
+    parts += [] if limits.calls is None else [_of(limits.calls, "call")]
     parts += [] if limits.wall_s is None else [f"{limits.wall_s:g} s"]
     return f"budget {' · '.join(parts)}" if parts else ""
 
@@ -126,7 +130,7 @@ def spent_words(usage: Sequence[Usage], budget: BudgetStatus | None) -> str:
     calls, tokens = fields["calls"], fields["tokens"]
     assert isinstance(calls, int)
     assert isinstance(tokens, int)
-    return f"{count(calls)} call{'s' * (calls != 1)} · {count(tokens)} tokens · {show_cost(usage)}"
+    return f"{_of(calls, 'call')} · {_of(tokens, 'token')} · {show_cost(usage)}"
 
 
 def spent_fields(usage: Sequence[Usage], budget: BudgetStatus | None) -> dict[str, object]:

@@ -239,6 +239,10 @@ class Budget:
         self._closed = True
         return self._go_on()
 
+    def forget(self) -> None:
+        """Nobody waits any more: the session has failed."""
+        self._waiting.clear()
+
     # --- deciding ---
 
     def _wrong(self, asked: Reserve) -> str | None:

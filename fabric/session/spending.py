@@ -72,7 +72,6 @@ class Spending:
         }
         self._told: set[str] = set()
         self._warned: set[str] = set()
-        self._stopped = False
 
     # --- how it stands ---
 
@@ -136,7 +135,7 @@ class Spending:
 
     def stop(self) -> None:
         """The session has failed: nobody is answered any more."""
-        self._stopped = True
+        self._budget.forget()
 
     def telemetry(self, worker: str, payload: bytes) -> None:
         """Count what a frame of telemetry says, if it is about usage."""
@@ -172,7 +171,7 @@ class Spending:
         self._answer(answers)
 
     def _answer(self, answers: Iterable[Answer]) -> None:
-        for answer in () if self._stopped else answers:
+        for answer in answers:
             if isinstance(answer, Granted):
                 content = encode_json({"max_tokens": answer.max_tokens})
                 self._send(answer.worker, result(answer.id, content))

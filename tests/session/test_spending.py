@@ -220,6 +220,41 @@ def test_who_waits_for_the_budget_is_not_silent():
     assert run(TimerFired(("grace", "a")), 11.0)[0] == Signal("a", "TERM")
 
 
+def test_what_is_granted_gives_time():
+    """From then on its silence counts again."""
+    run = Run(TWO, Limits(tokens=1_500))
+    run.give("hello")
+    run.answer("well")
+    run.ask()
+    run.ask("b")
+    run(Interrupted(15), 1.0)
+    run.tool_req("a", {"id": "1", "name": SETTLE, "arguments": None}, 10.5)
+    assert of_kind(run(TimerFired(("grace", "b")), 11.0), Signal) == []
+
+
+def test_who_has_ended_its_output_is_not_answered_any_more():
+    """The channel on which it would be has ended."""
+    run = Run(TWO, Limits(tokens=1_500))
+    run.ask()
+    run.ask("b")
+    run.say("b", "output", Eof("b"))
+    assert run.settle(None) == {}
+    assert not run.session.snapshot().budget.waiting
+
+
+def test_nobody_is_answered_when_the_session_has_failed():
+    """But what they had counts."""
+    run = Run(TWO, Limits(tokens=1_500))
+    run.ask()
+    run.ask("b")
+    run(Interrupted(15))
+    run(Interrupted(15))
+    assert heard(run(Exited("a", -15))) == {}
+    finish = run(Exited("b", -15))[-1]
+    assert isinstance(finish, Finish)
+    assert (finish.budget.tokens, finish.budget.reserved_tokens) == (1_100, 0)
+
+
 # --- exhausted ---
 
 
