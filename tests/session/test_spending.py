@@ -10,6 +10,7 @@ import pytest
 from plans import plan_of
 
 from fabric.session.budget import Limits
+from fabric.session.causes import why_stuck
 from fabric.session.events import (
     Asked,
     Buried,
@@ -37,6 +38,7 @@ from fabric.session.events import (
 from fabric.session.money import Rate
 from fabric.session.session import Session
 from fabric.session.settings import Settings
+from fabric.session.snapshot import waits_on
 from fabric.session.usage import Usage
 from fabric.wire.calls import BUDGET_EXHAUSTED, RESERVE, SETTLE, decline
 from fabric.wire.codec import decode, encode
@@ -465,3 +467,22 @@ def test_what_is_reported_while_the_session_fails_counts_too():
     finish = run(Exited("a", -15))[-1]
     assert isinstance(finish, Finish)
     assert [row.prompt_tokens for row in finish.usage] == [3]
+
+
+# --- how it stands ---
+
+
+def test_who_waits_for_the_budget_is_said_to():
+    """By what shows how things stand, and by what says why they do."""
+    run = Run(TWO, Limits(tokens=1_500))
+    run.give("hello")
+    run.answer("well")
+    run.give("again")
+    run.ask()
+    run.ask("b")
+    snapshot = run.session.snapshot()
+    assert waits_on(run.session.plan, snapshot, "b") == ("budget",)
+    assert {chain.root.name: chain.root.cause for chain in why_stuck(run.session.plan, snapshot, 20.0)} == {
+        "a": "silent",
+        "b": "budget",
+    }
