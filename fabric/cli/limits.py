@@ -113,7 +113,7 @@ def show_limits(limits: Limits) -> str:
 
 def show_cost(usage: Sequence[Usage]) -> str:
     """Say what calls cost; of what has no price, that nobody knows."""
-    known = sum(row.usd for row in usage if row.usd is not None)
+    known = sum((row.usd for row in usage if row.usd is not None), 0.0)
     unknown = dict.fromkeys(row.model or "?" for row in usage if row.usd is None)
     if not unknown:
         return show_usd(known)
@@ -140,7 +140,7 @@ def spent_fields(usage: Sequence[Usage], budget: BudgetStatus | None) -> dict[st
     if budget is not None:
         calls, tokens = max(calls, budget.calls), max(tokens, budget.tokens)
     unknown = list(dict.fromkeys(row.model for row in usage if row.usd is None))
-    usd = None if unknown else sum(row.usd or 0.0 for row in usage)
+    usd = None if unknown else sum((row.usd or 0.0 for row in usage), 0.0)
     return {"calls": calls, "tokens": tokens, "usd": usd, "unpriced_models": unknown}
 
 
