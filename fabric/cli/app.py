@@ -22,6 +22,7 @@ GROUPS = {
     "fabric.cli.steer": ("stop", "start", "restart"),
     "fabric.cli.approve": ("approve",),
     "fabric.cli.ctl": ("ctl",),
+    "fabric.cli.cost": ("cost",),
     "fabric.cli.dead": ("dead",),
     "fabric.cli.doctor": ("doctor",),
     "fabric.cli.watch": ("tail", "top"),

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from fabric import __version__
+from fabric.cli.limits import spent_fields, spent_words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.report import count_of
 from fabric.plan.plan import Plan
@@ -59,7 +60,11 @@ def summary(outcome: Outcome) -> str:
     out, letters = count_of(outcome.messages, "message"), outcome.losses.dead_lettered
     unkept = f", {outcome.unkept} not kept" if outcome.unkept else ""
     where = f" (fabric dead list{unkept})" if letters else ""
-    return f" {sign} {how} in {outcome.took_s:.1f}s · {out} out{unread} · {count_of(letters, 'dead letter')}{where}"
+    spent = spent_words(outcome.usage, outcome.budget)
+    paid = f" · {spent}" if spent else ""
+    return (
+        f" {sign} {how} in {outcome.took_s:.1f}s · {out} out{unread}{paid} · {count_of(letters, 'dead letter')}{where}"
+    )
 
 
 class Screen:
@@ -75,6 +80,7 @@ class Screen:
         clock: unix time.
         columns: of the terminal, for ``tty``.
         child: of the command that the user started, if it is to be left running.
+        budget: what it may use, in words.
     """
 
     def __init__(
@@ -89,7 +95,9 @@ class Screen:
         clock: Callable[[], float] = time.time,
         columns: int = 80,
         child: Child | None = None,
+        budget: str = "",
     ) -> None:
+        self._budget = budget
         self._plan = plan
         self._lines = lines
         self._progress = progress
@@ -130,7 +138,8 @@ class Screen:
         if self._stopping:  # it would not be true for long
             return
         hint = "fabric logs shows what it says, fabric down ends it" if self._child else "Ctrl-C drains, twice stops"
-        self._say(f"ready · fabric send talks to it · {hint}", "fabric.ready")
+        budget = f"{self._budget} · " if self._budget else ""
+        self._say(f"ready · {budget}fabric send talks to it · {hint}", "fabric.ready")
         if self._child:
             self._child.started()
 
@@ -231,7 +240,12 @@ class Screen:
         if unwritten:
             said = f"{count_of(unwritten, 'log line')} could not be written"
             self._say(said, "log.unwritten", {"lines": unwritten}, "warning")
-        fields = {"exit_code": outcome.exit_code, "took_s": round(outcome.took_s, 3), "messages": outcome.messages}
+        fields: dict[str, object] = {
+            "exit_code": outcome.exit_code,
+            "took_s": round(outcome.took_s, 3),
+            "messages": outcome.messages,
+        }
+        fields |= spent_fields(outcome.usage, outcome.budget) if outcome.usage or outcome.budget else {}
         self._say(summary(outcome), "fabric.stopped", fields)
 
     def _say(self, text: str, event: str, fields: Mapping[str, object] | None = None, level: Level = "info") -> None:

@@ -32,6 +32,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import msgspec
 import typer
 
+from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent, show_limits
 from fabric.cli.log_lines import LogLines
 from fabric.cli.programs import INCLUDE, PROGRAM, find_program, search_path
 from fabric.cli.progress import PROGRESS, Screen, choose_progress
@@ -52,6 +53,7 @@ from fabric.launch.preload import ZygoteProcess, open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
+from fabric.runtime.prices import Prices, check_prices
 from fabric.runtime.processes import identify
 from fabric.runtime.services import (
     STATE_DIRECTORY,
@@ -63,6 +65,7 @@ from fabric.runtime.services import (
     read_record,
     record_file,
 )
+from fabric.session.budget import Limits
 from fabric.session.events import Finish, Level
 from fabric.session.settings import Settings, WorkerSettings
 from fabric.settings import ProjectSettings, ProjectWorker, read_settings
@@ -179,7 +182,7 @@ class _Asked(NamedTuple):
     extra_files: Mapping[str, str] = {}
 
 
-def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectSettings) -> Plan:
+def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectSettings, *, metered: bool) -> Plan:
     provider, model = project.choose_model(asked.provider, asked.model)
     plan, compiled = compile_file(
         program,
@@ -191,6 +194,7 @@ def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectS
         folders=search_path(asked.include),
         observed=tuple(asked.extra_files),
         docroot=asked.docroot,
+        metered=metered,
     )
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
@@ -204,6 +208,7 @@ def _settings(
     grace_s: float | None,
     restarts_max: int | None,
     *,
+    limits: Limits,
     refusal_ends: bool,
 ) -> Settings:
     """Return what was asked for: a flag or a variable, else what the project says, else the default."""
@@ -219,7 +224,7 @@ def _settings(
         "tool_timeout_s": project.tool_timeout_s,
     }
     workers = {name: _worker_settings(worker) for name, worker in project.workers.items()}
-    return Settings(refusal_ends=refusal_ends, workers=workers, **_given(said))
+    return Settings(refusal_ends=refusal_ends, workers=workers, limits=limits, **_given(said))
 
 
 def _approving(settings: Settings, auto_approve: bool, timeout_s: float | None) -> Settings:
@@ -242,6 +247,14 @@ def _given(said: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
+def _prices(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
+    """Return what models cost. Raises ConfigError: the budget needs a price that nobody knows."""
+    prices = Prices(project.prices)
+    if limits.usd is not None:
+        check_prices(plan, prices)
+    return prices
+
+
 def _zygote(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:
     return open_zygote(plan.workers if project.launch == "zygote" else ())
 
@@ -252,6 +265,7 @@ def _end(finish: Finish) -> None:
         code, message = finish.error
         print_error(message, code)
     print_losses(finish.losses)
+    print_spent(finish.usage, finish.budget)
     raise typer.Exit(finish.exit_code)
 
 
@@ -265,6 +279,10 @@ def run(
     restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    budget_calls: BudgetCalls = None,
+    max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
     log_level: LogLevel = "error",
     extra: Annotated[
@@ -283,11 +301,13 @@ def run(
     Examples: echo '"hello"' | fabric run main.plumb; fabric run main.plumb < in.jsonl > out.jsonl;
     fabric run --extra telemetry=t.log main.plumb < in.jsonl
 
-    Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 4 a worker did not
-    start, 5 not everything was delivered, 6 a call was not approved, 130 or 143 ended by a second signal.
+    Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 3 the budget is used
+    up or the time is over, and what came out until then was delivered, 4 a worker did not start, 5 not everything was
+    delivered, 6 a call was not approved, 130 or 143 ended by a second signal.
     """
     project = read_settings(Path.cwd())
-    settings = _settings(project, ready_timeout, grace, restarts, refusal_ends=True)
+    limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
+    settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=True)
     settings = _approving(settings, auto_approve, approval_timeout)
     asked = _Asked(provider, model, include, docroot, _extras(extra or ()))
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
@@ -304,7 +324,8 @@ def _run_lines(
 ) -> None:
     with open_run_directory(os.environ) as directory:
         files = asked.extra_files
-        plan = _compile(program, directory, asked, project)
+        plan = _compile(program, directory, asked, project, metered=settings.limits.metered)
+        prices = _prices(plan, project, settings.limits)
         for label in files.keys() - set(plan.extras.values()):
             raise ConfigError(f"--extra {label}: no worker of the program has a port '{label}' that nobody reads")
         report, extras = JsonReport(level), None
@@ -322,7 +343,14 @@ def _run_lines(
             terminal_fd = stack.enter_context(open_terminal(wanted=settings.approval == "ask" and os.isatty(2)))
             if settings.approval == "ask" and terminal_fd is None:
                 settings = msgspec.structs.replace(settings, approval="refuse")
-            serve = partial(run_lines, zygote=zygote, stdin_fd=stdin_fd, terminal_fd=terminal_fd, extras=extras)
+            serve = partial(
+                run_lines,
+                prices=prices,
+                zygote=zygote,
+                stdin_fd=stdin_fd,
+                terminal_fd=terminal_fd,
+                extras=extras,
+            )
             finish = trio.run(serve, plan, settings, report, os.environ)
     _end(finish)
 
@@ -358,6 +386,10 @@ def call(
     restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    budget_calls: BudgetCalls = None,
+    max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
     log_level: LogLevel = "error",
 ) -> None:
@@ -370,7 +402,8 @@ def call(
     if message is not None and not message.strip():
         raise ConfigError("the message is empty: give a JSON value")
     project = read_settings(Path.cwd())
-    settings = _settings(project, ready_timeout, grace, restarts, refusal_ends=True)
+    limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
+    settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=True)
     settings = _approving(settings, auto_approve, approval_timeout)
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
@@ -397,6 +430,10 @@ def up(
     restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    budget_calls: BudgetCalls = None,
+    max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
     attach: Attach = None,
     no_attach: NoAttach = None,
@@ -414,7 +451,8 @@ def up(
     Examples: fabric up main.plumb; fabric up -d -p demo main.plumb
 
     Exit codes: 0 drained after one Ctrl-C (with -d: it is ready), 1 a worker failed, 2 the program or the configuration
-    is wrong, 4 a worker did not start, 5 not everything was delivered, 130 or 143 ended by a second signal.
+    is wrong, 3 the budget is used up or the time is over, and it has drained by itself, 4 a worker did not start, 5 not
+    everything was delivered, 130 or 143 ended by a second signal.
     """
     started_s = time.monotonic()
     choose(color, log_format)
@@ -422,7 +460,8 @@ def up(
         raise ConfigError(f"--progress {progress}: expected {', '.join(PROGRESS)}")
     level = check_level(log_level)
     said = read_settings(Path.cwd())
-    settings = _settings(said, ready_timeout, grace, restarts, refusal_ends=False)
+    limits = limits_of(said, budget_usd, budget_tokens, budget_calls, max_time)
+    settings = _settings(said, ready_timeout, grace, restarts, limits=limits, refusal_ends=False)
     settings = _approving(settings, auto_approve, approval_timeout)
     spec = find_program(program, said)
     # What depends on the terminal is decided here: a service that was left running has none.
@@ -437,16 +476,28 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        plan = _compile(spec, directory, _Asked(provider, model, include, docroot), said)
+        asked = _Asked(provider, model, include, docroot)
+        plan = _compile(spec, directory, asked, said, metered=limits.metered)
+        prices = _prices(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)
-        screen = Screen(plan, lines, shown, level, attached=attached, write=print_line, columns=columns, child=child)
+        screen = Screen(
+            plan,
+            lines,
+            shown,
+            level,
+            attached=attached,
+            write=print_line,
+            columns=columns,
+            child=child,
+            budget=show_limits(limits),
+        )
         screen.begin(time.monotonic() - started_s)
         name = project or project_name(spec)
         with _zygote(plan, said) as zygote:
             socket, at_terminal = f"{directory}/service.sock", child is None and os.isatty(0) and os.isatty(2)
-            outcome = _serve(plan, name, socket, settings, screen, level, zygote, at_terminal=at_terminal)
+            outcome = _serve(plan, name, socket, settings, screen, level, zygote, prices, at_terminal=at_terminal)
     if outcome.error is not None:
         print_error(outcome.error[1], outcome.error[0])
     print_losses(outcome.losses)
@@ -506,6 +557,7 @@ def _serve(
     screen: Screen,
     level: Level,
     zygote: ZygoteProcess | None,
+    prices: Prices,
     *,
     at_terminal: bool,
 ) -> Outcome:
@@ -528,7 +580,7 @@ def _serve(
         journal = Journal(plan, project, state, socket, process=us, level="debug" if level == "debug" else "info")
         try:
             terminal_fd = stack.enter_context(open_terminal(wanted=at_terminal and settings.approval == "ask"))
-            serve = partial(run_service, zygote=zygote, terminal_fd=terminal_fd)
+            serve = partial(run_service, prices=prices, zygote=zygote, terminal_fd=terminal_fd)
             outcome = trio.run(serve, plan, settings, screen, journal, letters, os.environ)
         except BaseException as error:
             found = sole(error)

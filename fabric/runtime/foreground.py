@@ -28,11 +28,13 @@ from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
 from fabric.runtime.letter_keeper import LetterKeeper
+from fabric.runtime.prices import Prices
 from fabric.runtime.questions import Questions
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
 from fabric.runtime.tool_host import open_tool_host
 from fabric.session.events import Approval, Finish, Note
+from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
@@ -62,6 +64,7 @@ async def _coordinator(
     report: Report,
     environment: Mapping[str, str],
     zygote: ZygoteProcess | None,
+    prices: Prices | None,
 ) -> AsyncIterator[Coordinator]:
     _raise_descriptor_limit(len(plan.workers))
     async with AsyncExitStack() as stack:
@@ -71,7 +74,7 @@ async def _coordinator(
                 open_tool_host(plan, environment, report, settings.ready_timeout_s)
             )
             plan = servers.plan
-        session = Session(plan, settings, random.Random(os.urandom(32)))
+        session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
         launcher = await stack.enter_async_context(open_launcher(environment, zygote))
         transport = await stack.enter_async_context(open_sockets())
         yield Coordinator(session, transport, launcher, client, report, servers)
@@ -105,6 +108,7 @@ async def run_lines(
     report: ErrorReport,
     environment: Mapping[str, str],
     *,
+    prices: Prices | None = None,
     zygote: ZygoteProcess | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
@@ -114,6 +118,7 @@ async def run_lines(
     """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended.
 
     Args:
+        prices: of models; without them nobody knows.
         zygote: forks the workers that can be forked; without it each is spawned.
         stdin_fd, stdout_fd: the boundary.
         terminal_fd: where somebody is asked to approve calls, if the settings say that this is asked.
@@ -133,7 +138,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        _coordinator(plan, settings, gateway, report, environment, zygote) as coordinator,
+        _coordinator(plan, settings, gateway, report, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -154,9 +159,10 @@ async def run_lines(
         nursery.cancel_scope.cancel()
     extras.report()
     if gateway.broken is not None and finish.error is None:
-        return Finish(1, finish.losses, ("output_closed", gateway.broken))
+        return msgspec.structs.replace(finish, exit_code=1, error=("output_closed", gateway.broken))
     if writing.cancelled_caught and finish.exit_code < 128:
-        return Finish(128 + insisted[-1], finish.losses, ("stopped", "ended before all of the output was written"))
+        error = ("stopped", "ended before all of the output was written")
+        return msgspec.structs.replace(finish, exit_code=128 + insisted[-1], error=error)
     return finish
 
 
@@ -228,6 +234,7 @@ async def run_service(
     letters: LetterKeeper,
     environment: Mapping[str, str],
     *,
+    prices: Prices | None = None,
     zygote: ZygoteProcess | None = None,
     terminal_fd: int | None = None,
 ) -> Outcome:
@@ -272,9 +279,10 @@ async def run_service(
         asked_no_more=questions.asked_no_more,
         drain=drain,
         insist=insist,
+        prices=prices,
     )
     async with (
-        _coordinator(plan, settings, service, both, environment, zygote) as coordinator,
+        _coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)
@@ -299,7 +307,17 @@ async def run_service(
     if exit_code in (0, 5) and finish.error is None:
         exit_code = 5 if losses.lost or losses.dead_lettered else 0
     return Outcome(
-        exit_code, time.time(), 0.0, finish.error, service.messages, service.unclaimed, losses, letters.unkept
+        exit_code,
+        time.time(),
+        0.0,
+        finish.error,
+        service.messages,
+        service.unclaimed,
+        losses,
+        letters.unkept,
+        finish.usage,
+        finish.budget,
+        prices.source if prices is not None and finish.usage else "",
     )
 
 

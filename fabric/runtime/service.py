@@ -24,6 +24,7 @@ from fabric.runtime.connection import Connection
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.log_files import timestamp
+from fabric.runtime.prices import Prices
 from fabric.runtime.retries import Retries, Settlement
 from fabric.runtime.service_protocol import Answer, PendingApproval, Request, Status, WorkerStatus, read_request
 from fabric.runtime.services import Phase
@@ -56,6 +57,7 @@ class Service:
         asked_no_more: called when it does not any more.
         drain: called when a client asks for an end.
         insist: called when one does not want to wait for it.
+        prices: of models.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class Service:
         asked_no_more: Callable[[str, Outcome], None],
         drain: Callable[[float | None], None],
         insist: Callable[[], None],
+        prices: Prices | None = None,
     ) -> None:
+        self._prices = prices
         self._plan = plan
         self._letters = letters
         self._retries = Retries()
@@ -417,6 +421,9 @@ class Service:
             channels={name: sum(snapshot.arrived[sink] for sink in sinks) for name, sinks in self._channels.items()},
             ports={f"{end.node}.{end.port}": count for end, count in flows(self._plan, snapshot).items()},
             monitors=snapshot.monitors,
+            usage=snapshot.usage,
+            budget=snapshot.budget,
+            priced_by=self._prices.source if self._prices is not None and snapshot.usage else "",
         )
 
     def _approvals(self, coordinator: Coordinator) -> tuple[PendingApproval, ...]:

@@ -55,8 +55,10 @@ import msgspec
 from fabric.errors import ValueRejected
 from fabric.runtime.retries import Settlement
 from fabric.runtime.services import Phase
+from fabric.session.budget import BudgetStatus
 from fabric.session.causes import Chain
 from fabric.session.snapshot import Activity, WorkerSnapshot
+from fabric.session.usage import Usage
 from fabric.wire.lines import one_line
 from fabric.wire.payload import encode_json
 
@@ -138,6 +140,9 @@ class Status(msgspec.Struct, frozen=True):
         channels: messages that came through each channel, by its name as in :mod:`fabric.plan.channels`.
         ports: messages that left each output port of the graph, by ``node.port``, where that can be told.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
+        usage: what calls of models took, by worker and model.
+        budget: how it stands, if there is one.
+        priced_by: where the prices come from, in words.
     """
 
     phase: Phase
@@ -154,6 +159,9 @@ class Status(msgspec.Struct, frozen=True):
     channels: dict[str, int] = {}
     ports: dict[str, int] = {}
     monitors: dict[str, str] = {}
+    usage: tuple[Usage, ...] = ()
+    budget: BudgetStatus | None = None
+    priced_by: str = ""
 
 
 class Answer(msgspec.Struct, omit_defaults=True):

@@ -63,6 +63,9 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from fabric.session.budget import BudgetStatus
+from fabric.session.usage import Usage
+
 # --- Events -------------------------------------------------------------------------------------------------------
 
 
@@ -400,9 +403,10 @@ class CancelCall(msgspec.Struct, frozen=True):
     call: int
 
 
-DeathCause: TypeAlias = Literal["poison", "queue_full", "worker_ended", "worker_stopped"]
+DeathCause: TypeAlias = Literal["poison", "queue_full", "worker_ended", "worker_stopped", "budget"]
 """Why a message is a dead letter: it killed its worker again and again, or its worker said that it cannot be done
-(``poison``); its queue was full and the policy says so; its worker has ended, or was stopped for good."""
+(``poison``); its queue was full and the policy says so; its worker has ended, or was stopped for good; the budget had
+no call of a model for it."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -517,11 +521,15 @@ class Finish(msgspec.Struct, frozen=True):
     Attributes:
         exit_code: 0 also if messages stayed unpaired or conversations unfinished; 6 if all went well but for approvals.
         error: ``None``, or a pair of code and message.
+        usage: what calls of models took, by worker and model.
+        budget: how it stands, if there is one.
     """
 
     exit_code: int
     losses: LossReport
     error: tuple[str, str] | None = None
+    usage: tuple[Usage, ...] = ()
+    budget: BudgetStatus | None = None
 
 
 Command: TypeAlias = (

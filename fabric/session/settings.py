@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from fabric.session.budget import Limits
+
 
 class WorkerSettings(msgspec.Struct, frozen=True):
     """How one worker is run.
@@ -47,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True):
         approval_timeout_s: how long they wait.
         tool_timeout_s: how long a call may take, from the moment when it may be run.
         workers: what differs, by name.
+        limits: what it may use.
     """
 
     ready_timeout_s: float = 30.0
@@ -64,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True):
     approval_timeout_s: float = 300.0
     tool_timeout_s: float = 120.0
     workers: dict[str, WorkerSettings] = {}
+    limits: Limits = Limits()
 
     def of(self, worker: str) -> WorkerSettings:
         """Return what holds for one worker."""

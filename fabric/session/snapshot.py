@@ -10,7 +10,9 @@ import msgspec
 
 from fabric.graph.ir import MONITORED, WORKERS, End
 from fabric.plan.plan import Plan
+from fabric.session.budget import BudgetStatus
 from fabric.session.events import Approval
+from fabric.session.usage import Usage
 from fabric.wire.lifecycle import State
 
 Activity: TypeAlias = Literal["starting", "ready", "busy", "draining", "exited", "stopping", "stopped", "restarting"]
@@ -80,6 +82,8 @@ class Snapshot(msgspec.Struct, frozen=True):
         called, calls_failed: calls of tools so far, and those that were answered with an error.
         rejected: frames that were refused, by worker and reason.
         barriers_since_s: when the oldest message in each barrier that has any came into being.
+        usage: what calls of models took, by worker and model.
+        budget: how it stands, if there is one.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -97,6 +101,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     calls_failed: int = 0
     rejected: dict[str, dict[str, int]] = {}
     barriers_since_s: dict[str, float] = {}
+    usage: tuple[Usage, ...] = ()
+    budget: BudgetStatus | None = None
 
 
 def activity(state: State, *, idle: bool) -> Activity:
