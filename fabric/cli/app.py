@@ -18,6 +18,7 @@ GROUPS = {
     "fabric.cli.fmt": ("fmt",),
     "fabric.cli.write": ("plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),
+    "fabric.cli.chat": ("chat",),
     "fabric.cli.service": ("ps", "logs", "attach", "wait", "down"),
     "fabric.cli.steer": ("stop", "start", "restart"),
     "fabric.cli.approve": ("approve",),

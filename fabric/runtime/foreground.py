@@ -5,7 +5,7 @@ First Ctrl-C or SIGTERM: no more input, the rest is finished. Second: workers ar
 
 from __future__ import annotations
 
-__all__ = ["ErrorReport", "ServiceReport", "run_lines", "run_service"]
+__all__ = ["ErrorReport", "ServiceReport", "open_coordinator", "run_lines", "run_service"]
 
 import os
 import random
@@ -57,15 +57,16 @@ class ErrorReport(Report, Protocol):
 
 
 @asynccontextmanager
-async def _coordinator(
+async def open_coordinator(
     plan: Plan,
     settings: Settings,
     client: Client,
     report: Report,
     environment: Mapping[str, str],
     zygote: ZygoteProcess | None,
-    prices: Prices | None,
+    prices: Prices | None = None,
 ) -> AsyncIterator[Coordinator]:
+    """Give a coordinator with all that it needs. What is left of its session at the end is ended by force."""
     _raise_descriptor_limit(len(plan.workers))
     async with AsyncExitStack() as stack:
         servers = None
@@ -138,7 +139,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        _coordinator(plan, settings, gateway, report, environment, zygote, prices) as coordinator,
+        open_coordinator(plan, settings, gateway, report, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -282,7 +283,7 @@ async def run_service(
         prices=prices,
     )
     async with (
-        _coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
+        open_coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)
