@@ -98,13 +98,16 @@ def read_message(line: bytes | None) -> types.JSONRPCMessage | None:
     if not line.strip():
         return None
     try:
-        decode_json(line)
+        plain = decode_json(line)
     except ValueRejected as error:
         return _error(types.PARSE_ERROR, f"expected a line of JSON: {error.got}")
     try:
-        return types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+        message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValidationError:
         return _error(types.INVALID_REQUEST, "expected one JSON-RPC 2.0 message")
+    if isinstance(message, types.JSONRPCNotification) and "id" in plain:  # the SDK overlooks an id that is none
+        return _error(types.INVALID_REQUEST, "expected an id that is a string or a whole number")
+    return message
 
 
 def _error(code: int, message: str) -> types.JSONRPCError:
