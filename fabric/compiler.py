@@ -204,7 +204,6 @@ def compile_file(
         resources=resources,
         observed=observed,
         docroot=docroot,
-        auto_approve=auto_approve,
     )
     return plan, compiled
 

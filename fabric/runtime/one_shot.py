@@ -14,7 +14,7 @@ from fabric.launch.preload import open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator, Report
 from fabric.runtime.foreground import open_coordinator
-from fabric.session.events import Answered, DeadLetter, Heard, Output, Refuse, Seen
+from fabric.session.events import Answered, Approval, DeadLetter, Heard, Outcome, Output, Refuse, Seen
 from fabric.session.settings import Settings
 
 DRAIN_S = 2.0
@@ -102,6 +102,12 @@ class _Client:
 
     def answered(self, answer: Answered) -> None:
         """Nobody asks for anything here."""
+
+    def asked(self, approval: Approval) -> None:
+        """Nobody is asked here."""
+
+    def asked_no_more(self, approval: str, outcome: Outcome) -> None:
+        """Nobody is asked here."""
 
     def buried(self, letter: DeadLetter) -> None:
         self._failed(letter.detail, letter.cause)
