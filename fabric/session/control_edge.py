@@ -204,7 +204,8 @@ class ControlEdge:
 
         Args:
             marker: its id.
-            busy: whether the worker has a message; what it says of its memory comes behind that.
+            busy: whether the worker has a message, by what came on ctrl_out, since other ports may be ahead of it; what
+                it says of its memory comes behind that.
 
         Return the tickets of those who will get no reply: the worker understood nothing of what it was asked.
 

@@ -605,12 +605,12 @@ class Session:
                 self._restore(worker)
         elif port == "ctrl_out" and worker.control.owns(marker):
             awaited = worker.control.awaited
-            unanswered = worker.control.returned(marker, busy=worker.delivery.oldest is not None)
+            unanswered = worker.control.returned(marker, busy=worker.delivery.owes("ctrl_out"))
             self._unanswered(worker, unanswered, awaited=awaited)
             self._traffic.look_at(worker)
             self._traffic.feed(worker)  # it may have waited for what this was about
         else:
-            if port == "ctrl_out":
+            if port == "ctrl_out" and worker.delivery.owns(marker):
                 awaited = worker.control.awaited
                 self._unanswered(worker, worker.control.message_ended(), awaited=awaited)
             self._commit(worker, port, marker)

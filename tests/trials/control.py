@@ -54,10 +54,10 @@ class Result(NamedTuple):
 
 def program(agents: int) -> dict[str, str]:
     """Return the files of a program with so many agents."""
-    lines = ["type Item = { agent: int, text: string }"]
+    lines = ["type Item = { to: int, text: string }"]
     lines += [f'let a{n} : !string -> !string = agent {{ provider: "eliza" }}' for n in range(agents)]
     lines += ["let main : !Item -> !string = plumb(said, answer) {"]
-    lines += [f"  said ; filter(agent = {n}) ; map(text) ; a{n} ; answer" for n in range(agents)]
+    lines += [f"  said ; filter(to = {n}) ; map(text) ; a{n} ; answer" for n in range(agents)]
     return {"main.plumb": "\n".join([*lines, "}", ""])}
 
 
@@ -97,7 +97,7 @@ class Trial:
         """Send an agent its messages, and wait until all are settled."""
         for number in numbers:
             await self._room[agent].acquire()
-            await self._send({"msg": {"agent": agent, "text": f"I want n{number}"}}, agent)
+            await self._send({"msg": {"to": agent, "text": f"I want n{number}"}}, agent)
         for _ in range(WINDOW):
             await self._room[agent].acquire()
 
