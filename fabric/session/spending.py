@@ -70,6 +70,7 @@ class Spending:
             worker.name: (str(worker.spec.config.get("provider", "")), str(worker.spec.config.get("model", "")))
             for worker in plan.workers
         }
+        self._thinking = {worker.name: worker.spec.config.get("thinking_budget", 0) for worker in plan.workers}
         self._told: set[str] = set()
         self._warned: set[str] = set()
 
@@ -150,11 +151,8 @@ class Spending:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             self._send(worker, failed(request.id, f"this is no reservation: {error}"))
             return
-        self._answer(
-            self._budget.reserve(
-                Reserve(worker, request.id, asked.provider, asked.model, asked.prompt_tokens, asked.max_tokens)
-            )
-        )
+        call = (asked.provider, asked.model, asked.prompt_tokens, asked.max_tokens)
+        self._answer(self._budget.reserve(Reserve(worker, request.id, *call, self._thinking[worker])))
 
     def _settle(self, worker: str, request: Request) -> None:
         used: Tokens | Literal["all"] | None = "all"
