@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paid_model import PaidModel, paid_model
 from services import record_of, said, wait_gone
 from three_ways import FABRIC, environment, fabric, input_lines, read_lines
 
@@ -166,6 +167,43 @@ def test_a_model_without_a_price_is_refused_before_anything_is_started(project: 
     assert "OPENAI_API_KEY" in said(done)
 
 
+def paid(project: Path, server: PaidModel, *flags: object, lines: int = 1) -> Any:
+    path = project / "hosted.plumb"
+    path.write_text(HOSTED.format("gpt-4o"))
+    env = {"PLUMB_ENDPOINT": server.url, "OPENAI_API_KEY": "key"}
+    return fabric("run", *flags, path, cwd=project, stdin=input_lines(["x"] * lines), env=env)
+
+
+def test_an_attempt_that_fails_is_a_call(project: Path):
+    """The provider is busy for ever; the third attempt would be one too many. The server has seen two."""
+    with paid_model(busy=100) as server:
+        done = paid(project, server, "--budget-calls", 2)
+        assert (done.returncode, len(server.requests)) == (3, 2)
+    assert errors(done.stderr)[-1]["error"].startswith("the budget of 2 calls is used up: 2 calls used")
+    assert b'{"lost":0,"dead_lettered":1,"unpaired":0}' in done.stderr
+
+
+def test_what_a_hosted_model_took_is_told_in_dollars(project: Path):
+    """By the table: 2.5 and 10 dollars for a million tokens. Without a budget, too."""
+    with paid_model() as server:
+        done = paid(project, server, lines=2)
+        assert (done.returncode, read_lines(done.stdout), len(server.requests)) == (0, ["well"] * 2, 2)
+    assert done.stderr.decode().splitlines() == ["2 calls · 2 200 tokens · $0.0070"]
+
+
+def test_dollars_end_a_session_before_they_are_exceeded(project: Path):
+    """Each call costs 0.0035 dollars. The reply that a call may ask for shrinks as the budget does."""
+    with paid_model() as server:
+        done = paid(project, server, "--budget-usd", 0.02, lines=20)
+        asked = [body.get("max_completion_tokens", body.get("max_tokens")) for body in server.requests]
+    assert done.returncode == 3
+    assert 1 <= len(asked) <= 5
+    assert asked == sorted(asked, reverse=True)
+    assert asked[-1] < asked[0] < 8192
+    assert len(read_lines(done.stdout)) == len(asked)
+    assert errors(done.stderr)[-1]["error"].startswith("the budget of $0.0200 has no room for the next call: $0.0")
+
+
 def test_the_plan_says_what_a_message_may_cost(project: Path):
     """Calls, tokens of replies, and dollars by the project's own price; or why there is no bound."""
     path = project / "hosted.plumb"
@@ -242,3 +280,10 @@ def test_cost_of_a_service_that_was_killed_is_not_known(project: Path):
     assert done.returncode == 7
     assert "what it has used is not known" in said(done)
     assert fabric("down", cwd=project).returncode == 0
+
+
+def test_a_chat_has_a_budget_too(project: Path):
+    """It ends with 3, and what was used is told."""
+    done = fabric("chat", "--budget-calls", 1, program(project), cwd=project, stdin=b"x\ny\nz\n")
+    assert (done.returncode, done.stdout) == (3, b"said x\n")
+    assert done.stderr.splitlines()[-1].decode().startswith("1 call · ")
