@@ -143,7 +143,7 @@ class Spending:
         found = read_usage(payload)
         if found is not None:
             provider, model = self._models[worker]
-            self._tally.add(worker, provider, found[0] or model, found[1])
+            self._tally.add(worker, provider, found[0] or model, found[1], asked=model)
 
     def _reserve(self, worker: str, request: Request) -> None:
         try:
