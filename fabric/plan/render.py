@@ -12,7 +12,7 @@ from fabric.lang.typed import Wire
 from fabric.plan.bound import Bound, bound_of
 from fabric.plan.channels import end_name
 from fabric.plan.endpoints import endpoint_variables
-from fabric.plan.plan import Check, Emit, Plan, Step
+from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step
 from fabric.wire.payload import encode_json, show, show_stream
 
 
@@ -42,10 +42,17 @@ def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         if worker.transport == "stdio":
             lines.append("   ports    JSON lines on stdin and stdout")
         lines += [f"   {name}={value}" for name, value in endpoint_variables(worker.endpoints).items()]
+        if worker.mcp_tools:
+            lines.append(f"   PLUMB_MCP_TOOLS={worker.mcp_tools}")
         if worker.pass_on:
             lines.append(f"   passes on {', '.join(worker.pass_on)}")
     lines += ["", "tools"] if plan.tools else []
-    lines += [f"   {tool.name}  for {', '.join(tool.callers)}" for tool in plan.tools.values()]
+    lines += [
+        f"   {tool.name}  for {', '.join(tool.callers)}" + ", asks for approval" * tool.effects
+        for tool in plan.tools.values()
+    ]
+    lines += ["", "servers"] if plan.servers else []
+    lines += [f"   {_server(server)}" for server in plan.servers.values()]
     wires = [node for node in plan.graph.nodes.values() if node.wire is not None]
     lines += ["", "wires"] if wires else []
     lines += [f"   {node.id}  {_wire(node.wire)}" for node in wires if node.wire is not None]
@@ -94,6 +101,12 @@ def _bound_json(bound: Bound, prices: Mapping[str, float]) -> dict[str, object]:
         for port in bound.inputs
     }
     return {"unbounded": bound.unbounded or None, "inputs": inputs}
+
+
+def _server(server: ServerPlan) -> str:
+    passed = f", passes on {', '.join(server.env)}" if server.env else ""
+    where = server.url or f"{shlex.join(server.command)}, in {server.directory}{passed}"
+    return f"{server.key}  for {', '.join(server.callers)}, asks for approval: {where}"
 
 
 def _wire(wire: Wire) -> str:
@@ -171,7 +184,17 @@ def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         for node in plan.graph.nodes.values()
         if node.wire is not None
     ]
-    tools = [{"name": tool.name, "callers": tool.callers} for tool in plan.tools.values()]
+    tools = [{"name": tool.name, "callers": tool.callers, "approval": tool.effects} for tool in plan.tools.values()]
+    servers = [
+        {
+            "name": server.key,
+            "callers": server.callers,
+            "approval": True,
+            **({"url": server.url} if server.url else {"command": server.command, "directory": server.directory}),
+            "passes_on": server.env,
+        }
+        for server in plan.servers.values()
+    ]
     names = [worker.name for worker in plan.workers]
     stop = [node for component in plan.components for node in component.nodes if node in names]
     return encode_json(
@@ -180,6 +203,7 @@ def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
             "spec": plan.path,
             "workers": workers,
             "tools": tools,
+            "servers": servers,
             "wires": wires,
             "routes": routes,
             "start": names,
