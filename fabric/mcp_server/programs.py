@@ -46,6 +46,7 @@ class Policy(msgspec.Struct, frozen=True):
         allow_processes: whether they may run processes of their own.
         auto_approve: whether builtin tools may have effects.
         provider, model, endpoint: for agents that do not say theirs.
+        metered: whether agents have to ask for each call of a model.
     """
 
     docroot: Path | None = None
@@ -56,6 +57,7 @@ class Policy(msgspec.Struct, frozen=True):
     provider: str | None = None
     model: str | None = None
     endpoint: str | None = None
+    metered: bool = False
 
 
 class Programs:
@@ -98,6 +100,7 @@ class Programs:
             provider=policy.provider,
             model=policy.model,
             endpoint=policy.endpoint,
+            metered=policy.metered,
             resources=policy.resources,
             docroot=self._root,
             auto_approve=policy.auto_approve,

@@ -18,6 +18,7 @@ from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Report
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.one_shot import call_once
+from fabric.runtime.prices import Prices, check_prices
 from fabric.session.settings import Settings
 from fabric.wire.lines import DATA, write_line
 from fabric.wire.payload import Type, decode_json, encode_json, validator
@@ -76,9 +77,18 @@ class Tools:
         settings: how it is run.
         environment: of the server.
         report: hears of what happens.
+        prices: of models.
     """
 
-    def __init__(self, programs: Programs, settings: Settings, environment: Mapping[str, str], report: Report) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        settings: Settings,
+        environment: Mapping[str, str],
+        report: Report,
+        prices: Prices | None = None,
+    ) -> None:
+        self._prices = prices or Prices()
         self._programs = programs
         self._settings = settings
         self._environment = environment
@@ -120,7 +130,10 @@ class Tools:
                 with open_run_directory(self._environment) as directory:
                     plan = self._programs.plan(compiled, directory)
                     payload = _payload(plan, value)
-                    came = await call_once(plan, self._settings, payload, self._report, self._environment)
+                    if self._settings.limits.usd is not None:
+                        check_prices(plan, self._prices)
+                    surroundings = self._report, self._environment, self._prices
+                    came = await call_once(plan, self._settings, payload, *surroundings)
             if came.output is None:
                 return Answer(f"{came.code}: {self._programs.shown(came.error)}", failed=True)
             port = DATA if len(plan.outputs) == 1 else came.output.port

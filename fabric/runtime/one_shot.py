@@ -14,6 +14,7 @@ from fabric.launch.preload import open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator, Report
 from fabric.runtime.foreground import open_coordinator
+from fabric.runtime.prices import Prices
 from fabric.session.events import Answered, Approval, DeadLetter, Heard, Outcome, Output, Refuse, Seen
 from fabric.session.settings import Settings
 
@@ -39,7 +40,12 @@ class Came(msgspec.Struct, frozen=True):
 
 
 async def call_once(
-    plan: Plan, settings: Settings, payload: bytes, report: Report, environment: Mapping[str, str]
+    plan: Plan,
+    settings: Settings,
+    payload: bytes,
+    report: Report,
+    environment: Mapping[str, str],
+    prices: Prices | None = None,
 ) -> Came:
     """Run a program with one input on one message. Cancelled, it ends its workers by force.
 
@@ -49,11 +55,12 @@ async def call_once(
         payload: JSON text.
         report: hears of what happens.
         environment: of the coordinator.
+        prices: of models.
     """
     client = _Client()
     with open_zygote(plan.workers) as zygote:
         async with (
-            open_coordinator(plan, settings, client, report, environment, zygote) as coordinator,
+            open_coordinator(plan, settings, client, report, environment, zygote, prices) as coordinator,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(_talk, coordinator, client, next(iter(plan.inputs)), payload)
