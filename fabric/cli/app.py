@@ -28,6 +28,7 @@ GROUPS = {
     "fabric.cli.doctor": ("doctor",),
     "fabric.cli.watch": ("tail", "top"),
     "fabric.cli.lsp": ("lsp",),
+    "fabric.cli.mcp": ("mcp",),
 }
 """Module and commands. Those that start nothing load neither sockets nor an event loop."""
 

@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from fabric.cli.chat_lines import Telling, printable
+from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent
 from fabric.cli.programs import PROGRAM, find_program
 from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color
 from fabric.cli.run import (
@@ -32,6 +33,7 @@ from fabric.cli.run import (
     Restarts,
     _Asked,
     _compile,
+    _prices,
     _settings,
     _zygote,
     check_level,
@@ -42,7 +44,6 @@ from fabric.errors import ConfigError, OutputClosed, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, sinks_of
 from fabric.runtime.directory import open_run_directory
-from fabric.session.budget import Limits
 from fabric.session.events import DeadLetter, Heard, Note, Output, Refuse
 from fabric.settings import read_settings
 from fabric.wire.payload import STRING, decode_json, resolve, show_stream
@@ -72,6 +73,10 @@ def chat(
     restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    budget_calls: BudgetCalls = None,
+    max_time: MaxTime = None,
     color: ColorChoice = "auto",
     log_level: LogLevel = "error",
 ) -> None:
@@ -84,24 +89,27 @@ def chat(
 
     Examples: fabric chat main.plumb; printf 'I feel sad\\nMy mother hates me\\n' | fabric chat main.plumb
 
-    Exit codes: 0 ended, 1 a line or a worker failed, 2 the program or the configuration is wrong, 4 a worker did not
-    start, 5 not every message was answered, 130 or 143 ended by a second signal.
+    Exit codes: 0 ended, 1 a line or a worker failed, 2 the program or the configuration is wrong, 3 the budget is used
+    up or the time is over, 4 a worker did not start, 5 not every message was answered, 130 or 143 ended by a second
+    signal.
     """
     choose(color)
     level = check_level(log_level)
     project = read_settings(Path.cwd())
-    settings = _settings(project, ready_timeout, grace, restarts, limits=Limits(), refusal_ends=False)
+    limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
+    settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=False)
     settings = msgspec.structs.replace(settings, approval="grant" if auto_approve else "refuse")
     asked = _Asked(provider, model, include, docroot, {"telemetry": ""})
     with open_run_directory(os.environ) as directory:
-        plan = _compile(find_program(program, project), directory, asked, project, metered=False)
+        plan = _compile(find_program(program, project), directory, asked, project, metered=limits.metered)
+        prices = _prices(plan, project, limits)
         _refuse_other_types(plan)
         telling = Telling(color=use_color(), thinking=thinking, answering=_answering(plan), level=level)
         with _zygote(plan, project) as zygote:
             from fabric.runtime.chat import Chat
 
             signals = Signals()
-            talking = Chat(plan, settings, os.environ, zygote, signals.wake)
+            talking = Chat(plan, settings, os.environ, zygote, signals.wake, prices)
             with signals.obeyed(talking.interrupt), talking:
                 lines = open_lines(history_file(os.environ))
                 code = _Conversation(talking, telling, lines, signals).run()
@@ -269,4 +277,5 @@ class _Conversation:
             unanswered = finish.losses.lost + finish.losses.dead_lettered
             if unanswered:
                 self._tell([f"{count_of(unanswered, 'message')} went unanswered"])
+        print_spent(finish.usage, finish.budget)
         return finish.exit_code or int(self._any_refused)

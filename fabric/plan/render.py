@@ -5,21 +5,29 @@ from __future__ import annotations
 __all__ = ["render_plan"]
 
 import shlex
+from collections.abc import Mapping
 
 from fabric.graph.ir import End
 from fabric.lang.typed import Wire
+from fabric.plan.bound import Bound, bound_of
 from fabric.plan.channels import end_name
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step
 from fabric.wire.payload import encode_json, show, show_stream
 
 
-def render_plan(plan: Plan, output: str) -> str:
-    """Return the plan as ``text`` or ``json``."""
-    return _json(plan) if output == "json" else _text(plan)
+def render_plan(plan: Plan, output: str, prices: Mapping[str, float] | None = None) -> str:
+    """Return the plan as ``text`` or ``json``.
+
+    Args:
+        plan: to print.
+        output: how.
+        prices: dollars for a million tokens of a reply, by agent, where they are known.
+    """
+    return (_json if output == "json" else _text)(plan, bound_of(plan), prices or {})
 
 
-def _text(plan: Plan) -> str:
+def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
     loops = sum(component.loop for component in plan.components)
     lines = [f"{plan.path}: {_count(plan.workers, 'worker')}, {_count(plan.graph.channels, 'channel')}, {loops} loops"]
     for number, worker in enumerate(plan.workers, 1):
@@ -56,7 +64,43 @@ def _text(plan: Plan) -> str:
     ends = [node for component in plan.components for node in component.nodes if node in starts]
     if starts:
         lines += ["", f"start: {', '.join(starts)}", f"stop: {', '.join(ends)}"]
-    return "\n".join(lines)
+    return "\n".join(lines + _bound_text(bound, prices))
+
+
+def _bound_text(bound: Bound, prices: Mapping[str, float]) -> list[str]:
+    """Say how many calls of models one message can bring about."""
+    if bound.unbounded:
+        return ["", f"calls of models: no bound: {bound.unbounded}"]
+    if not bound.agents:
+        return []
+    lines = ["", "calls of models, for one message, at most"]
+    for port in bound.inputs:
+        usd = bound.output_usd(port, prices)
+        cost = "dollars unknown" if usd is None else f"${usd:.4g} for these tokens"
+        lines.append(f"   {port}: {bound.calls(port)} calls, {bound.output_tokens(port)} tokens of replies, {cost}")
+        for agent in bound.agents:
+            messages = agent.messages.get(port, 0)
+            if messages:
+                lines.append(f"      {agent.name}: {_times(messages, 'message')} of {_times(agent.calls_each, 'call')}")
+    lines.append("   attempts that are repeated because a provider was busy come on top: a budget counts those")
+    return lines
+
+
+def _times(count: int, name: str) -> str:
+    return f"{count} {name}{'s' * (count != 1)}"
+
+
+def _bound_json(bound: Bound, prices: Mapping[str, float]) -> dict[str, object]:
+    inputs = {
+        port: {
+            "calls": bound.calls(port),
+            "output_tokens": bound.output_tokens(port),
+            "output_usd": bound.output_usd(port, prices),
+            "messages": {agent.name: agent.messages.get(port, 0) for agent in bound.agents},
+        }
+        for port in bound.inputs
+    }
+    return {"unbounded": bound.unbounded or None, "inputs": inputs}
 
 
 def _server(server: ServerPlan) -> str:
@@ -102,7 +146,7 @@ def _count(things: tuple[object, ...], name: str) -> str:
     return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
-def _json(plan: Plan) -> str:
+def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
     workers = [
         {
             "name": worker.name,
@@ -164,5 +208,6 @@ def _json(plan: Plan) -> str:
             "routes": routes,
             "start": names,
             "stop": stop,
+            "bound": _bound_json(bound, prices),
         }
     ).decode()

@@ -24,6 +24,7 @@ from fabric.launch.preload import ZygoteProcess
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.foreground import open_coordinator
+from fabric.runtime.prices import Prices
 from fabric.session.events import Answered, Approval, DeadLetter, Finish, Heard, Note, Outcome, Output, Refuse, Seen
 from fabric.session.settings import Settings
 from fabric.wire.payload import encode_json
@@ -74,6 +75,7 @@ class Chat:
         environment: of the coordinator.
         zygote: forks the workers that can be forked; without it each is spawned.
         wake: called, in the session's thread, behind the last event. The main thread may wait for a line.
+        prices: of models.
     """
 
     def __init__(
@@ -83,7 +85,9 @@ class Chat:
         environment: Mapping[str, str],
         zygote: ZygoteProcess | None,
         wake: Callable[[], None],
+        prices: Prices | None = None,
     ) -> None:
+        self._prices = prices
         self.events: SimpleQueue[ChatEvent] = SimpleQueue()
         self.over: Over | None = None
         self._plan = plan
@@ -158,7 +162,8 @@ class Chat:
 
     async def _session(self) -> Finish:
         plan, settings, client = self._plan, self._settings, _Client(self.events.put)
-        async with open_coordinator(plan, settings, client, client, self._environment, self._zygote) as coordinator:
+        opened = open_coordinator(plan, settings, client, client, self._environment, self._zygote, self._prices)
+        async with opened as coordinator:
             self._token, self._coordinator = trio.lowlevel.current_trio_token(), coordinator
             self._started.set()
             try:
