@@ -90,8 +90,8 @@ def test_the_time_and_files_by_servers_of_others(project: Path):
     )
     calls = [
         ["get_current_time", {"timezone": "UTC"}],
-        ["read_text_file", {"path": "root/note.txt"}],
-        ["write_file", {"path": "root/new.txt", "content": "written"}],
+        ["read_text_file", {"path": "note.txt"}],
+        ["write_file", {"path": "new.txt", "content": "written"}],
         ["read_text_file", {"path": "/etc/passwd"}],
         ["get_current_time", {"timezone": "Nowhere"}],
     ]
