@@ -174,7 +174,6 @@ def compile_file(
     folders: Iterable[str | Path] = (),
     observed: Iterable[str] = (),
     docroot: Path | None = None,
-    auto_approve: bool = False,
 ) -> tuple[Plan, Compiled]:
     """Read, check and plan a program; nothing is started.
 
@@ -187,7 +186,6 @@ def compile_file(
         folders: see :func:`check_file`.
         observed: side ports that get an extra output.
         docroot: folder of the file tools; ``None``: that of the program.
-        auto_approve: whether tools may do what has effects outside of the session.
 
     Raises:
         ConfigError: a file cannot be read, an agent cannot be run.
@@ -204,7 +202,6 @@ def compile_file(
         resources=resources,
         observed=observed,
         docroot=docroot,
-        auto_approve=auto_approve,
     )
     return plan, compiled
 
@@ -220,7 +217,6 @@ def plan_compiled(
     resources: str = "",
     observed: Iterable[str] = (),
     docroot: Path | None = None,
-    auto_approve: bool = False,
 ) -> Plan:
     """Plan a program that was checked; nothing is started. Arguments as of :func:`compile_file`.
 
@@ -239,7 +235,6 @@ def plan_compiled(
         directories=directories,
         documents=read_documents(compiled.module, directories, resources),
         docroot=None if docroot is None else _folder(docroot),
-        auto_approve=auto_approve,
     )
     graph = passes.build(compiled.module, observed) if observed else compiled.graph
     return make_plan(compiled.module, graph, surroundings)

@@ -1,11 +1,30 @@
 """A project's settings: ``fabric.toml``, or ``[tool.fabric]`` in ``pyproject.toml``.
 
 What a flag or an environment variable says wins over them, and they win over the defaults.
+
+``[prices."MODEL"]`` is what a model costs, in dollars for a million tokens. It wins over the table of ``genai-prices``,
+and is needed for a model that the table does not have:
+
+    [prices."my-model"]
+    input = 1.0
+    output = 5.0
+    cache_read = 0.1        # left out: as input
+    cache_write = 1.25      # left out: as input
 """
 
 from __future__ import annotations
 
-__all__ = ["ProjectSettings", "ProjectWorker", "read_settings"]
+__all__ = [
+    "AMOUNT_MAX",
+    "USD_MAX",
+    "ProjectLimits",
+    "ProjectPrice",
+    "ProjectSettings",
+    "ProjectWorker",
+    "check_usd",
+    "read_duration",
+    "read_settings",
+]
 
 import difflib
 import math
@@ -41,6 +60,31 @@ class ProjectWorker(msgspec.Struct, frozen=True):
     on_crash: OnCrash | None = None
 
 
+class ProjectLimits(msgspec.Struct, frozen=True):
+    """What a project lets a session use. ``None`` is what it does not say; see ``fabric.session.budget.Limits``."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    calls: int | None = None
+    wall_s: float | None = None
+
+
+class ProjectPrice(msgspec.Struct, frozen=True):
+    """What a project says that a model costs: dollars for a million tokens.
+
+    Attributes:
+        place: file and line.
+        cache_read, cache_write: of tokens of the prompt that are read from a cache or written to it; ``None``: as the
+            others.
+    """
+
+    place: str
+    input: float
+    output: float
+    cache_read: float | None = None
+    cache_write: float | None = None
+
+
 class ProjectSettings(msgspec.Struct, frozen=True):
     """What a project says. ``None`` is what it does not say.
 
@@ -55,7 +99,11 @@ class ProjectSettings(msgspec.Struct, frozen=True):
         stall_s: of silence, before a worker that has a message is shown as stalled.
         queue: messages that may wait for one worker.
         policy: what becomes of a message for a full queue.
+        approval_timeout_s: that a call of a tool with effects waits until somebody approves it.
+        tool_timeout_s: that a call may take.
         workers: what differs, by name.
+        limits: what a session may use.
+        prices: of models, by name.
     """
 
     spec: Path | None = None
@@ -69,7 +117,11 @@ class ProjectSettings(msgspec.Struct, frozen=True):
     stall_s: float | None = None
     queue: int | None = None
     policy: Policy | None = None
+    approval_timeout_s: float | None = None
+    tool_timeout_s: float | None = None
     workers: dict[str, ProjectWorker] = {}
+    limits: ProjectLimits = ProjectLimits()
+    prices: dict[str, ProjectPrice] = {}
 
     def choose_model(self, provider: str | None, model: str | None) -> tuple[str | None, str | None]:
         """Return provider and model of agents that do not say theirs.
@@ -128,6 +180,56 @@ def _duration(type_: type[_Duration], said: object) -> _Duration:
     return type_(seconds)
 
 
+USD_MAX = 1_000_000.0
+AMOUNT_MAX = 10**12
+"""Nobody who sets a limit means more than that."""
+
+
+class _Dollars(float):
+    """A limit."""
+
+
+class _Price(float):
+    """Dollars for a million tokens."""
+
+
+def check_usd(said: object) -> float:
+    """Return a limit in dollars. Raises ValueError: it is none, or is not above zero."""
+    if isinstance(said, int | float) and not isinstance(said, bool) and 0 < said <= USD_MAX:
+        return float(said)
+    raise ValueError(f"expected dollars, more than 0 and at most {USD_MAX:.0f}, got {said!r}")
+
+
+def read_duration(text: str) -> float:
+    """Return the seconds that a flag says: a number, or one with a unit. Raises ValueError: it says none."""
+    return float(_duration(_Patience, float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text))
+
+
+def _number(type_: type[float], said: object) -> float:
+    """Return a number of a kind of ours. Raises ValueError: it is none."""
+    if issubclass(type_, _Duration):
+        return _duration(type_, said)
+    if type_ is _Dollars:
+        return _Dollars(check_usd(said))
+    if isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= USD_MAX:
+        return _Price(said)
+    raise ValueError(f"expected dollars for a million tokens, 0 or more, got {said!r}")
+
+
+class _Limits(msgspec.Struct):
+    usd: _Dollars | None = None
+    tokens: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
+    calls: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
+    wall: _Patience | None = None
+
+
+class _ModelPrice(msgspec.Struct):
+    input: _Price
+    output: _Price
+    cache_read: _Price | None = None
+    cache_write: _Price | None = None
+
+
 class _Defaults(msgspec.Struct):
     provider: Annotated[str, Meta(min_length=1)] | None = None
     model: Annotated[str, Meta(min_length=1)] | None = None
@@ -140,6 +242,8 @@ class _Run(msgspec.Struct):
     restarts: Annotated[int, Meta(ge=0)] | None = None
     redeliveries: Annotated[int, Meta(ge=1)] | None = None
     stall: _Patience | None = None
+    approval_timeout: _Patience | None = None
+    tool_timeout: _Patience | None = None
 
 
 class _Edges(msgspec.Struct):
@@ -154,17 +258,27 @@ class _Worker(msgspec.Struct):
 
 
 class _File(msgspec.Struct):
-    """The keys, as written. Each of ``workers`` is looked at by itself, so that a complaint can name it."""
+    """The keys, as written. Each of ``workers`` and ``prices`` is looked at by itself: a complaint can name it then."""
 
     spec: Annotated[str, Meta(min_length=1)] | None = None
     launch: Launch | None = None
     defaults: _Defaults = msgspec.field(default_factory=_Defaults)
+    limits: _Limits = msgspec.field(default_factory=_Limits)
     run: _Run = msgspec.field(default_factory=_Run)
     edges: _Edges = msgspec.field(default_factory=_Edges)
     workers: dict[str, Any] = {}
+    prices: dict[str, Any] = {}
 
 
-_TABLES: dict[str, type[msgspec.Struct]] = {"": _File, "defaults": _Defaults, "run": _Run, "edges": _Edges}
+_TABLES: dict[str, type[msgspec.Struct]] = {
+    "": _File,
+    "defaults": _Defaults,
+    "limits": _Limits,
+    "run": _Run,
+    "edges": _Edges,
+}
+_NAMED: dict[str, type[msgspec.Struct]] = {"workers": _Worker, "prices": _ModelPrice}
+"""Tables of tables, whose names are the project's."""
 _CHOICES = {"launch": get_args(Launch), "policy": get_args(Policy), "on_crash": get_args(OnCrash)}
 
 
@@ -237,7 +351,13 @@ class _Reading:
             stall_s=file.run.stall,
             queue=file.edges.queue,
             policy=file.edges.policy,
+            approval_timeout_s=file.run.approval_timeout,
+            tool_timeout_s=file.run.tool_timeout,
             workers={name: self._worker(name, worker) for name, worker in file.workers.items()},
+            limits=ProjectLimits(
+                _plain(file.limits.usd), file.limits.tokens, file.limits.calls, _plain(file.limits.wall)
+            ),
+            prices={model: self._price(model, price) for model, price in file.prices.items()},
         )
 
     def _worker(self, name: str, said: Any) -> ProjectWorker:
@@ -245,10 +365,15 @@ class _Reading:
         worker = self._convert(said, _Worker, f"{table}.")
         return ProjectWorker(self._place(table), worker.retries, worker.idle_timeout, worker.on_crash)
 
+    def _price(self, model: str, said: Any) -> ProjectPrice:
+        table = f"prices.{model}"
+        price = self._convert(said, _ModelPrice, f"{table}.")
+        return ProjectPrice(self._place(table), price.input, price.output, price.cache_read, price.cache_write)
+
     def _convert(self, said: Any, struct: type[_Struct], table: str = "") -> _Struct:
         """Return the keys of a table, whose name ends with a dot if it has one. Raises ConfigError."""
         try:
-            return msgspec.convert(said, struct, dec_hook=_duration)
+            return msgspec.convert(said, struct, dec_hook=_number)
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at `$")
             key = (table + where.strip("`.")).rstrip(".")
@@ -260,6 +385,11 @@ class _Reading:
 
     def _place(self, key: str) -> str:
         return _place(self._path, self._text, self._prefix + key)
+
+
+def _plain(said: float | None) -> float | None:
+    """Return a number of a kind of ours as any other."""
+    return None if said is None else float(said)
 
 
 def _complaint(path: Path, error: OSError | ValueError) -> str:
@@ -274,18 +404,21 @@ def _complaint(path: Path, error: OSError | ValueError) -> str:
 def _unknown(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each key that is none of ours, dotted, and what is to be said of it."""
     tables = [(table, said if table == "" else said.get(table), struct) for table, struct in _TABLES.items()]
-    workers = said.get("workers")
-    if isinstance(workers, dict):
-        tables += [(f"workers.{name}", keys, _Worker) for name, keys in workers.items()]
+    for table, struct in _NAMED.items():
+        named = said.get(table)
+        if isinstance(named, dict):
+            tables += [(f"{table}.{name}", keys, struct) for name, keys in named.items()]
     for table, keys, struct in tables:
         known = struct.__struct_fields__
         for key, value in keys.items() if isinstance(keys, dict) else ():
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
+                kind, _, name = table.partition(".")
                 if struct is _Worker and isinstance(value, dict):
-                    name = table.removeprefix("workers.")
                     hint = f'the name of a worker inside of another process wants quotes: [workers."{name}.{key}"]'
+                elif struct is _ModelPrice and isinstance(value, dict):
+                    hint = f'the name of a model with a dot wants quotes: [{kind}."{name}.{key}"]'
                 yield f"{table}.{key}".removeprefix("."), f"unknown key {key!r}; {hint}"
 
 

@@ -128,7 +128,7 @@ def test_a_pyproject_that_speaks_of_us_does_as_well(tmp_path: Path):
         ("[run]\ngrace = 1\nready_timout = 1", ":3: unknown key 'ready_timout'; did you mean 'ready_timeout'?"),
         ("run.grac = 1", ":1: unknown key 'grac'; did you mean 'grace'?"),
         ("[deafults]\nprovider = 'x'", ":1: unknown key 'deafults'; did you mean 'defaults'?"),
-        ("quux = 1", ":1: unknown key 'quux'; expected spec, launch, defaults, run, edges, workers"),
+        ("quux = 1", ":1: unknown key 'quux'; expected spec, launch, defaults, limits, run, edges, workers, prices"),
         ("defaults = {temperature = 1}", ": unknown key 'temperature'; expected provider, model"),
         ("launch = 'spwan'", """:1: launch: expected "zygote" or "spawn", got 'spwan'"""),
         ("[run]\n\nlaunch = 3", ":3: run.launch: expected str, got int"),
@@ -223,7 +223,8 @@ def test_a_command_exits_with_2_if_the_file_is_wrong(tmp_path: Path):
         done = three_ways.fabric(*command, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, b"")
         assert json.loads(done.stderr) == {
-            "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, run, edges, workers",
+            "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, limits, run, edges, workers, "
+            "prices",
             "code": "bad_config",
         }
 

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import trio
@@ -29,9 +30,13 @@ from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, PORTS, SPEC
 from plumb_agent.logs import Logger, stderr_logger
 from plumb_agent.providers import load_provider
 from plumb_agent.stdio import read_program, run_stdio
+from plumb_agent.toolbox import McpTool, read_mcp_tools
 from plumb_agent.worker import open_ports, run_worker, serve
 
 USAGE = "usage: plumb-agent spec.plumb"
+
+MCP_TOOLS_VARIABLE = "PLUMB_MCP_TOOLS"
+"""Names a file: the tools of MCP servers that this agent may call. The coordinator writes it."""
 
 
 REHEARSALS = 8
@@ -95,10 +100,11 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], logger: Logge
     else:
         raise ConfigError(USAGE)
     spec = _with_defaults(spec, environment)
+    mcp_tools = _read_mcp_tools(environment.get(MCP_TOOLS_VARIABLE, ""))
     if ENDPOINT_VARIABLES["input"] in environment:
         endpoints = {port: environment[name] for port, name in ENDPOINT_VARIABLES.items() if environment.get(name)}
-        return trio.run(serve, spec, endpoints, logger)
-    return trio.run(partial(run_stdio, spec, logger))
+        return trio.run(serve, spec, endpoints, logger, environment, mcp_tools)
+    return trio.run(partial(run_stdio, spec, logger, environment=environment, mcp_tools=mcp_tools))
 
 
 def _descriptor(name: str, environment: Mapping[str, str]) -> int:
@@ -116,14 +122,29 @@ def _read_spec(descriptor: int) -> WorkerSpec:
         raise ConfigError(f"cannot read the worker's spec from descriptor {descriptor}: {error}") from None
 
 
+def _read_mcp_tools(path: str) -> Sequence[McpTool]:
+    if not path:
+        return ()
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read the file of {MCP_TOOLS_VARIABLE}, {path!r}: {error.strerror}") from None
+    return read_mcp_tools(text)
+
+
 def _with_defaults(spec: WorkerSpec, environment: Mapping[str, str]) -> WorkerSpec:
-    """Fill in provider and model where the program does not say them."""
+    """Fill in provider, model and endpoint where the program does not say them."""
     config = dict(spec.config)
+    if not config.get("endpoint") and environment.get("PLUMB_ENDPOINT"):
+        config["endpoint"] = environment["PLUMB_ENDPOINT"]
     if not config.get("provider") and environment.get("PLUMB_PROVIDER"):
         config["provider"] = environment["PLUMB_PROVIDER"]
     provider = config.get("provider")
     if provider and not config.get("model"):
-        config["model"] = "doctor" if provider == "eliza" else environment.get("PLUMB_MODEL") or provider
+        own = {"eliza": "doctor", "scripted": "scripted"}  # they have one each
+        model = own.get(provider) or environment.get("PLUMB_MODEL")
+        if model:
+            config["model"] = model
     return msgspec.structs.replace(spec, config=config)
 
 

@@ -25,6 +25,7 @@ class AgentConfig(msgspec.Struct, frozen=True):
         max_tokens: of one reply, thinking included.
         thinking_budget: of ``max_tokens``; less than that.
         amnesiac: forget every input when it is answered.
+        max_tool_calls: calls of tools for one input; with so many it fails. ``None``: no limit.
         max_messages: inputs to answer before leaving; ``None``: no limit.
         runtime_context: tell the model time, tokens and calls before each call.
         lenient_string: take a reply that is not JSON as the string, where the output type is ``string``.
@@ -38,6 +39,7 @@ class AgentConfig(msgspec.Struct, frozen=True):
     max_tokens: _Positive = 8192
     thinking_budget: _Positive | None = None
     amnesiac: bool = False
+    max_tool_calls: _Count | None = None
     max_messages: _Positive | None = None
     runtime_context: bool = False
     lenient_string: bool = False

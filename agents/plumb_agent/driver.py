@@ -15,11 +15,13 @@ import trio
 
 from fabric.errors import FabricError
 from fabric.wire.frame import Provenance
-from plumb_agent.conversation import (
+from plumb_agent.asking import call_text, read_response, settle_text
+from plumb_agent.conversation import Conversation
+from plumb_agent.events import (
     CallFailed,
     CallProvider,
+    CallTool,
     Command,
-    Conversation,
     Decline,
     Emit,
     EmitTelemetry,
@@ -31,7 +33,10 @@ from plumb_agent.conversation import (
     Log,
     ReplyArrived,
     Respond,
+    Settle,
     Started,
+    Wait,
+    Waited,
 )
 from plumb_agent.logs import Logger
 from plumb_agent.messages import Request
@@ -61,6 +66,10 @@ class Outlet(Protocol):
         """Write on ctrl_out."""
         ...
 
+    def ask(self, payload: bytes) -> None:
+        """Write on tool_req."""
+        ...
+
     def end_output(self) -> None:
         """Write the end of the output."""
         ...
@@ -71,7 +80,11 @@ class Outlet(Protocol):
 
 
 class Driver:
-    """Feeds events to a conversation and performs its commands, until it finishes or fails."""
+    """Feeds events to a conversation and performs its commands, until it finishes or fails.
+
+    Args:
+        one_stream: whether the answers of tools come behind the inputs, so that reading cannot stop for them.
+    """
 
     def __init__(
         self,
@@ -81,7 +94,10 @@ class Driver:
         logger: Logger,
         clock: Callable[[], float],
         nursery: trio.Nursery,
+        *,
+        one_stream: bool = False,
     ) -> None:
+        self._one_stream = one_stream
         self._conversation = conversation
         self._provider = provider
         self._outlet = outlet
@@ -100,10 +116,20 @@ class Driver:
                 self._perform(command)
         except FabricError as error:  # an output that is larger than a frame may be, a reader that is gone
             self.fail(error)
-        if self._conversation.wants_input:
+        talk = self._conversation
+        if talk.wants_input or (self._one_stream and talk.awaits_tools):
             self._wanted.set()
         elif self._wanted.is_set():
             self._wanted = trio.Event()
+
+    def respond(self, payload: bytes) -> None:
+        """Handle what came on tool_resp."""
+        event = read_response(payload)
+        if event is not None:
+            self.feed(event)
+        else:
+            reason = 'expected {"id": string, "content": ...} or {"id": string, "error": ...}'
+            self._logger.log("warning", "tool_response_ignored", {"reason": reason})
 
     def fail(self, error: FabricError) -> None:
         """End the worker with an error that a source met, or a provider."""
@@ -119,6 +145,12 @@ class Driver:
         match command:
             case CallProvider(request):
                 self._nursery.start_soon(self._call, request)
+            case Wait(delay_s):
+                self._nursery.start_soon(self._wait, delay_s)
+            case CallTool():
+                self._outlet.ask(call_text(command))
+            case Settle():
+                self._outlet.ask(settle_text(command))
             case Emit(payload, origin):
                 self._outlet.emit(payload, origin)
             case Decline(code, text):
@@ -149,9 +181,14 @@ class Driver:
         try:
             reply = await self._provider.complete(request)
         except ProviderFailed as error:
-            self.feed(CallFailed(error.code, str(error), error.details))
+            transient, wait_s = error.transient, error.retry_after_s
+            self.feed(CallFailed(error.code, str(error), error.details, transient, wait_s, error.usage))
         else:
             self.feed(ReplyArrived(reply))
+
+    async def _wait(self, delay_s: float) -> None:
+        await trio.sleep(delay_s)
+        self.feed(Waited())
 
 
 Source: TypeAlias = Callable[[Driver], Awaitable[None]]
@@ -164,15 +201,18 @@ async def drive(
     outlet: Outlet,
     logger: Logger,
     clock: Callable[[], float],
+    *,
+    one_stream: bool = False,
 ) -> int:
     """Run a conversation to its end and return the exit status.
 
     Args:
         sources: each feeds events until there are no more.
         clock: seconds since 1970, UTC.
+        one_stream: whether the answers of tools come behind the inputs.
     """
     async with trio.open_nursery() as nursery:
-        driver = Driver(conversation, provider, outlet, logger, clock, nursery)
+        driver = Driver(conversation, provider, outlet, logger, clock, nursery, one_stream=one_stream)
         driver.feed(Started())
         for source in sources:
             nursery.start_soon(source, driver)

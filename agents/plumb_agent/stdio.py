@@ -1,10 +1,12 @@
 """The worker on stdin and stdout: ``plumb-agent spec.plumb``, one JSON value a line.
 
-Everything but inputs and outputs travels in envelopes, ``{"__port": NAME, "msg": VALUE}``: ``ctrl_in`` and ``marker``
-into it, ``ctrl_out``, ``marker`` and, if the agent's signature has that port, ``telemetry`` out of it.
+Everything but inputs and outputs travels in envelopes, ``{"__port": NAME, "msg": VALUE}``: ``ctrl_in``, ``tool_resp``
+and ``marker`` into it, ``ctrl_out``, ``tool_req``, ``marker`` and, if the agent's signature has that port,
+``telemetry`` out of it.
 
 Lines take effect in their order: while an input waits, nothing is read that comes behind it. So a control line after
-three inputs finds the third in progress, however fast they came. While paused, the lines behind are read and kept.
+three inputs finds the third in progress, however fast they came. While paused, and while the answer of a tool is
+awaited, the lines behind are read, and the inputs among them kept.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from __future__ import annotations
 __all__ = ["read_program", "run_stdio"]
 
 import os
+import random
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -27,18 +31,19 @@ from fabric.wire.lines import DATA, DECLINE, MARKER, LineSplitter, read_line, wr
 from fabric.wire.payload import encode_json
 from fabric.wire.spec import WorkerSpec
 from plumb_agent.config import read_config
-from plumb_agent.conversation import (
+from plumb_agent.conversation import Conversation
+from plumb_agent.driver import Driver, drive
+from plumb_agent.events import (
     ControlArrived,
     ControlEnded,
-    Conversation,
-    Event,
     InputArrived,
     InputEnded,
     MarkerArrived,
+    ToolsEnded,
 )
-from plumb_agent.driver import Driver, drive
 from plumb_agent.logs import Logger
 from plumb_agent.providers import open_provider
+from plumb_agent.toolbox import McpTool
 
 _STDIN, _STDOUT = 0, 1
 _CHUNK_BYTES = 64 * 1024
@@ -92,6 +97,9 @@ async def run_stdio(
     stdin: int = _STDIN,
     stdout: int = _STDOUT,
     clock: Callable[[], float] = time.time,
+    chance: random.Random | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    mcp_tools: Sequence[McpTool] = (),
 ) -> int:
     """Run the worker on two descriptors until its input ends, and return its exit status.
 
@@ -100,12 +108,15 @@ async def run_stdio(
         logger: where log and error lines go.
         stdin, stdout: descriptors; both stay open.
         clock: seconds since 1970, UTC.
+        chance: draws the delays between attempts of a call; seeded by the system if not given.
+        environment: where the provider's key is.
+        mcp_tools: of MCP servers, beside those of the spec.
 
     Raises:
         ConfigError: the configuration is wrong. Nothing was read or written.
     """
-    provider = open_provider(spec)
-    conversation = Conversation(spec, read_config(spec))
+    provider = open_provider(spec, environment)
+    conversation = Conversation(spec, read_config(spec), chance or random.Random(), mcp_tools)
 
     async def read(driver: Driver) -> None:
         lines = LineSplitter()
@@ -118,35 +129,34 @@ async def run_stdio(
                     if not line.strip():
                         continue
                     await driver.wait_wanted()
-                    event = _event(line, logger)
-                    if event is not None:
-                        driver.feed(event)
+                    _feed(line, driver, logger)
                 if not chunk:
                     break
         except FabricError as error:
             driver.fail(error)
-        driver.feed(InputEnded())
-        driver.feed(ControlEnded())
+        for ended in (ToolsEnded(), InputEnded(), ControlEnded()):
+            driver.feed(ended)
 
     outlet = _LineOutlet(stdout, telemetry="telemetry" in spec.ports)
-    return await drive(conversation, provider, [read], outlet, logger, clock)
+    return await drive(conversation, provider, [read], outlet, logger, clock, one_stream=True)
 
 
-def _event(line: bytes, logger: Logger) -> Event | None:
+def _feed(line: bytes, driver: Driver, logger: Logger) -> None:
     port, payload = read_line(line)
     match port:
         case "data":
-            return InputArrived(payload)
+            driver.feed(InputArrived(payload))
         case "ctrl_in":
-            return ControlArrived(payload)
+            driver.feed(ControlArrived(payload))
+        case "tool_resp":
+            driver.respond(payload)
         case "marker":
             try:
-                return MarkerArrived(msgspec.json.decode(payload, type=str))
+                driver.feed(MarkerArrived(msgspec.json.decode(payload, type=str)))
             except msgspec.DecodeError:
                 logger.log("warning", "line_ignored", {"reason": "the id of a marker must be a string"})
-                return None
-    logger.log("warning", "line_ignored", {"reason": f"there is no port {port!r} to write to"})
-    return None
+        case _:
+            logger.log("warning", "line_ignored", {"reason": f"there is no port {port!r} to write to"})
 
 
 class _LineOutlet:
@@ -171,6 +181,9 @@ class _LineOutlet:
 
     def respond(self, message: dict[str, Any]) -> None:
         self._write("ctrl_out", encode_json(message))
+
+    def ask(self, payload: bytes) -> None:
+        self._write("tool_req", payload)
 
     def end_output(self) -> None:
         """Nothing: stdout ends with the process."""

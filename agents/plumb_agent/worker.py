@@ -5,8 +5,10 @@ from __future__ import annotations
 __all__ = ["WorkerPorts", "open_ports", "run_worker", "serve"]
 
 import os
+import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -20,17 +22,12 @@ from fabric.wire.frame import Data, Decline, Eof, Marker, Provenance
 from fabric.wire.payload import encode_json
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerSpec
 from plumb_agent.config import read_config
-from plumb_agent.conversation import (
-    ControlArrived,
-    ControlEnded,
-    Conversation,
-    InputArrived,
-    InputEnded,
-    MarkerArrived,
-)
+from plumb_agent.conversation import Conversation
 from plumb_agent.driver import Driver, drive
+from plumb_agent.events import ControlArrived, ControlEnded, InputArrived, InputEnded, MarkerArrived, ToolsEnded
 from plumb_agent.logs import Logger, stderr_logger
 from plumb_agent.providers import open_provider
+from plumb_agent.toolbox import McpTool
 
 
 class WorkerPorts(msgspec.Struct, frozen=True):
@@ -64,14 +61,21 @@ def open_ports(transport: Transport, endpoints: Mapping[str, str]) -> WorkerPort
     return WorkerPorts(**readers, **writers)  # type: ignore[arg-type]  # each name has its own kind
 
 
-async def serve(spec: WorkerSpec, endpoints: Mapping[str, str], logger: Logger) -> int:
+async def serve(
+    spec: WorkerSpec,
+    endpoints: Mapping[str, str],
+    logger: Logger,
+    environment: Mapping[str, str],
+    mcp_tools: Sequence[McpTool],
+) -> int:
     """Open the sockets, run the worker on them, close them; return the exit status."""
     # It loads zmq, which a worker on stdin does not need.
     from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 
     # The last end-of-channel has no other proof of arrival than the socket's own, so a good end waits for it.
     async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
-        status = await run_worker(spec, open_ports(transport, endpoints), logger=logger)
+        ports = open_ports(transport, endpoints)
+        status = await run_worker(spec, ports, logger=logger, environment=environment, mcp_tools=mcp_tools)
         if status != 0:
             transport.close(0)
     return status
@@ -84,6 +88,9 @@ async def run_worker(
     logger: Logger | None = None,
     clock: Callable[[], float] = time.time,
     new_id: Callable[[int], bytes] = os.urandom,
+    chance: random.Random | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    mcp_tools: Sequence[McpTool] = (),
 ) -> int:
     """Run the worker on open ports until it has nothing more to do, and return its exit status.
 
@@ -95,12 +102,18 @@ async def run_worker(
         logger: where log and error lines go; stderr if not given.
         clock: seconds since 1970, UTC.
         new_id: makes span and trace ids of so many bytes.
+        chance: draws the delays between attempts of a call; seeded by the system if not given.
+        environment: where the provider's key is.
+        mcp_tools: of MCP servers, beside those of the spec.
 
     Raises:
         ConfigError: the configuration is wrong. Nothing was written.
     """
-    provider = open_provider(spec)
-    conversation = Conversation(spec, read_config(spec))
+    provider = open_provider(spec, environment)
+    conversation = Conversation(spec, read_config(spec), chance or random.Random(), mcp_tools)
+    if (spec.tools or mcp_tools or spec.metered) and (ports.tool_req is None or ports.tool_resp is None):
+        names = "PLUMB_ENDPOINT_TOOL_REQ and PLUMB_ENDPOINT_TOOL_RESP"
+        raise ConfigError(f"agent {spec.name!r} has tools or a budget; on sockets it needs {names} to ask for them")
     outlet = _SocketOutlet(spec.name, ports, new_id)
     outlet.announce()
 
@@ -130,6 +143,16 @@ async def run_worker(
                         return
         driver.feed(ControlEnded())
 
+    async def read_tools(driver: Driver) -> None:
+        while ports.tool_resp is not None:
+            for raw in await ports.tool_resp.receive():
+                match decode(raw):
+                    case Data(_, payload):
+                        driver.respond(payload)
+                    case Eof():
+                        driver.feed(ToolsEnded())
+                        return
+
     def until_error(source: Callable[[Driver], Any]) -> Callable[[Driver], Any]:
         async def read(driver: Driver) -> None:
             try:
@@ -143,7 +166,7 @@ async def run_worker(
         return until_error(lambda _: fail_on_stranger(sender, spec.name, port))
 
     watches = [watch(sender, port) for port, sender in outlet.senders.items()]
-    sources = [until_error(read_input), until_error(read_control), *watches]
+    sources = [until_error(read_input), until_error(read_control), until_error(read_tools), *watches]
     status = await drive(conversation, provider, sources, outlet, logger or stderr_logger(debug=False), clock)
     if status == 0:
         for sender in outlet.senders.values():
@@ -152,7 +175,7 @@ async def run_worker(
 
 
 class _SocketOutlet:
-    """Writes frames. Data and telemetry are traced, ctrl_out is bare JSON."""
+    """Writes frames. Data and telemetry are traced, ctrl_out and tool_req are bare JSON."""
 
     def __init__(self, topic: str, ports: WorkerPorts, new_id: Callable[[int], bytes]) -> None:
         self._topic = topic
@@ -195,6 +218,10 @@ class _SocketOutlet:
     def respond(self, message: dict[str, Any]) -> None:
         if self._ports.ctrl_out is not None:
             self._ports.ctrl_out.send_nowait(encode(Data(self._topic, encode_json(message))))
+
+    def ask(self, payload: bytes) -> None:
+        if self._ports.tool_req is not None:
+            self._ports.tool_req.send_nowait(encode(Data(self._topic, payload)))
 
     def end_output(self) -> None:
         self._ports.output.send_nowait(encode(Eof(self._topic)))

@@ -1,7 +1,7 @@
 """What the fabric itself can do for an agent: the functions behind ``tool { builtin: "fs.read" }``.
 
-They run in a worker of their own, as any Python function. What has effects outside of the session is refused unless
-whoever started it has approved that beforehand (``--auto-approve``).
+They run in a worker of their own, as any Python function. What has effects outside of the session gets here only if
+somebody has approved it: that is decided where calls are, :mod:`fabric.session.approvals`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from typing import Any
 from fabric.builtin_tools import files, machine
 from fabric.builtin_tools.refused import Refused
 from fabric.errors import ConfigError
-
-EFFECTS = frozenset({"fs.write", "fs.edit", "fs.delete", "sys.exec", "notify.send"})
-"""What changes something, or reaches somebody, outside of the session."""
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "fs.read": files.read,
@@ -36,22 +33,14 @@ def builtin(config: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Return the function of a builtin tool.
 
     Args:
-        config: ``builtin`` (its name), ``docroot`` (a folder), ``approved`` (whether it may have effects).
+        config: ``builtin`` (its name), ``docroot`` (a folder).
 
     Raises:
         ConfigError: the document root cannot be opened.
     """
     name = config["builtin"]
-    if name in EFFECTS and not config["approved"]:
-        return partial(_not_approved, name)
     try:
         root = files.Root(config["docroot"])
     except OSError as error:
         raise ConfigError(f"cannot open the folder of the tools, {config['docroot']}: {error.strerror}") from None
     return partial(FUNCTIONS[name], root)
-
-
-def _not_approved(name: str, _arguments: Any) -> None:
-    raise Refused(
-        f"{name} has effects outside of the session, and nobody approved them: start the session with --auto-approve"
-    )

@@ -12,14 +12,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from fabric import __version__
+from fabric.cli.limits import spent_fields, spent_words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.report import count_of
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child
 from fabric.runtime.log_files import Entry, note_entry, timestamp, worker_entry
 from fabric.runtime.services import Outcome, describe_worker
-from fabric.session.events import Level, Note
+from fabric.session.approvals import describe
+from fabric.session.events import Approval, Level, Note
 from fabric.session.failure import STDERR_LINES_KEPT
 
 Progress: TypeAlias = Literal["tty", "plain", "json", "quiet"]
@@ -30,6 +34,7 @@ _RANK: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _STARTS = ("worker.spawned", "worker.ready")
 _STEERED = ("worker.stopped", "worker.ready")
 """What somebody did by hand to a worker that runs: printed at any level."""
+_NEVER_QUIET = ("fabric.stopped", "log.unwritten", "tool.approval_requested")
 
 
 def choose_progress(said: str, workers: int, *, in_place: bool) -> Progress:
@@ -55,7 +60,11 @@ def summary(outcome: Outcome) -> str:
     out, letters = count_of(outcome.messages, "message"), outcome.losses.dead_lettered
     unkept = f", {outcome.unkept} not kept" if outcome.unkept else ""
     where = f" (fabric dead list{unkept})" if letters else ""
-    return f" {sign} {how} in {outcome.took_s:.1f}s · {out} out{unread} · {count_of(letters, 'dead letter')}{where}"
+    spent = spent_words(outcome.usage, outcome.budget)
+    paid = f" · {spent}" if spent else ""
+    return (
+        f" {sign} {how} in {outcome.took_s:.1f}s · {out} out{unread}{paid} · {count_of(letters, 'dead letter')}{where}"
+    )
 
 
 class Screen:
@@ -71,6 +80,7 @@ class Screen:
         clock: unix time.
         columns: of the terminal, for ``tty``.
         child: of the command that the user started, if it is to be left running.
+        budget: what it may use, in words.
     """
 
     def __init__(
@@ -85,7 +95,9 @@ class Screen:
         clock: Callable[[], float] = time.time,
         columns: int = 80,
         child: Child | None = None,
+        budget: str = "",
     ) -> None:
+        self._budget = budget
         self._plan = plan
         self._lines = lines
         self._progress = progress
@@ -126,7 +138,8 @@ class Screen:
         if self._stopping:  # it would not be true for long
             return
         hint = "fabric logs shows what it says, fabric down ends it" if self._child else "Ctrl-C drains, twice stops"
-        self._say(f"ready · fabric send talks to it · {hint}", "fabric.ready")
+        budget = f"{self._budget} · " if self._budget else ""
+        self._say(f"ready · {budget}fabric send talks to it · {hint}", "fabric.ready")
         if self._child:
             self._child.started()
 
@@ -165,6 +178,8 @@ class Screen:
         name = str(note.fields.get("worker", ""))
         if note.event == "worker.exited" and note.level == "warning":
             self._failed.add(name)
+        if note.event == "tool.approval_requested":
+            return  # it is asked
         if note.event == "session.failed":
             self._failed |= self._unready
             return  # the last line says it
@@ -190,6 +205,18 @@ class Screen:
         else:
             self._write(text)
 
+    # --- what somebody has to decide ---
+
+    def asked(self, approval: Approval) -> None:
+        """A call waits for approval: say with which commands it is decided."""
+        text = f"{describe(approval)}; fabric approve {approval.id} grants it, with --deny it is refused"
+        self._say(text, "tool.approval_requested", msgspec.structs.asdict(approval))
+
+    def say(self, text: str) -> None:
+        """Somebody is asked something."""
+        self._drawn = 0
+        self._write(text)
+
     # --- the end ---
 
     def asked_to_stop(self) -> None:
@@ -213,7 +240,12 @@ class Screen:
         if unwritten:
             said = f"{count_of(unwritten, 'log line')} could not be written"
             self._say(said, "log.unwritten", {"lines": unwritten}, "warning")
-        fields = {"exit_code": outcome.exit_code, "took_s": round(outcome.took_s, 3), "messages": outcome.messages}
+        fields: dict[str, object] = {
+            "exit_code": outcome.exit_code,
+            "took_s": round(outcome.took_s, 3),
+            "messages": outcome.messages,
+        }
+        fields |= spent_fields(outcome.usage, outcome.budget) if outcome.usage or outcome.budget else {}
         self._say(summary(outcome), "fabric.stopped", fields)
 
     def _say(self, text: str, event: str, fields: Mapping[str, object] | None = None, level: Level = "info") -> None:
@@ -221,5 +253,5 @@ class Screen:
         self._drawn = 0  # what is written now stands below the rows
         if self._lines.json or self._progress == "json":
             self._write(note_entry(timestamp(self._clock()), Note(level, event, dict(fields or {}))).raw.decode())
-        elif self._progress != "quiet" or event in ("fabric.stopped", "log.unwritten"):
+        elif self._progress != "quiet" or event in _NEVER_QUIET:
             self._write(text)

@@ -116,13 +116,19 @@ class JsonReport:
     def __init__(self, level: str) -> None:
         self._rank = _RANK[level]
 
+    def say(self, text: str) -> None:
+        """Write lines for whoever sits at the terminal."""
+        print_line(text)
+
     def error(self, message: str, code: str, fields: Mapping[str, object]) -> None:
         """Write an error line."""
         print_error(message, code, fields)
 
     def noted(self, note: Note) -> None:
         """Write a log line."""
-        said = _RANK[note.level] >= self._rank or note.event == "session.waiting"  # for who sits and waits as well
+        said = _RANK[note.level] >= self._rank
+        said |= note.event == "session.waiting"  # for who sits and waits as well
+        said |= note.event == "tool.denied" and note.level == "warning"  # it makes the exit code
         if said and note.event != "session.failed":
             fields = {
                 key: value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -29,8 +29,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
 
+import msgspec
 import typer
 
+from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent, show_limits
 from fabric.cli.log_lines import LogLines
 from fabric.cli.programs import INCLUDE, PROGRAM, find_program, search_path
 from fabric.cli.progress import PROGRESS, Screen, choose_progress
@@ -51,6 +53,7 @@ from fabric.launch.preload import ZygoteProcess, open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
+from fabric.runtime.prices import Prices, check_prices
 from fabric.runtime.processes import identify
 from fabric.runtime.services import (
     STATE_DIRECTORY,
@@ -62,6 +65,7 @@ from fabric.runtime.services import (
     read_record,
     record_file,
 )
+from fabric.session.budget import Limits
 from fabric.session.events import Finish, Level
 from fabric.session.settings import Settings, WorkerSettings
 from fabric.settings import ProjectSettings, ProjectWorker, read_settings
@@ -109,8 +113,17 @@ AutoApprove = Annotated[
     bool,
     typer.Option(
         "--auto-approve",
-        help="Let tools write and delete files, run programs and notify, without asking.",
+        help="Let tools write and delete files, run programs, notify, and call servers, without asking.",
         envvar="FABRIC_AUTO_APPROVE",
+    ),
+]
+ApprovalTimeout = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds that a call of a tool with effects waits until somebody approves it.",
+        envvar="FABRIC_APPROVAL_TIMEOUT",
+        min=0.1,
+        show_default=f"{DEFAULTS.approval_timeout_s:g}",
     ),
 ]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
@@ -166,11 +179,10 @@ class _Asked(NamedTuple):
     model: str | None
     include: list[Path] | None
     docroot: Path | None = None
-    auto_approve: bool = False
     extra_files: Mapping[str, str] = {}
 
 
-def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectSettings) -> Plan:
+def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectSettings, *, metered: bool) -> Plan:
     provider, model = project.choose_model(asked.provider, asked.model)
     plan, compiled = compile_file(
         program,
@@ -182,7 +194,7 @@ def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectS
         folders=search_path(asked.include),
         observed=tuple(asked.extra_files),
         docroot=asked.docroot,
-        auto_approve=asked.auto_approve,
+        metered=metered,
     )
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
@@ -196,6 +208,7 @@ def _settings(
     grace_s: float | None,
     restarts_max: int | None,
     *,
+    limits: Limits,
     refusal_ends: bool,
 ) -> Settings:
     """Return what was asked for: a flag or a variable, else what the project says, else the default."""
@@ -207,9 +220,17 @@ def _settings(
         "stall_s": project.stall_s,
         "queue": project.queue,
         "policy": project.policy,
+        "approval_timeout_s": project.approval_timeout_s,
+        "tool_timeout_s": project.tool_timeout_s,
     }
     workers = {name: _worker_settings(worker) for name, worker in project.workers.items()}
-    return Settings(refusal_ends=refusal_ends, workers=workers, **_given(said))
+    return Settings(refusal_ends=refusal_ends, workers=workers, limits=limits, **_given(said))
+
+
+def _approving(settings: Settings, auto_approve: bool, timeout_s: float | None) -> Settings:
+    """Return the settings with what is said of approvals."""
+    said = {"approval": "grant" if auto_approve else None, "approval_timeout_s": timeout_s}
+    return msgspec.structs.replace(settings, **_given(said))
 
 
 def _worker_settings(said: ProjectWorker) -> WorkerSettings:
@@ -226,6 +247,14 @@ def _given(said: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
+def _prices(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
+    """Return what models cost. Raises ConfigError: the budget needs a price that nobody knows."""
+    prices = Prices(project.prices)
+    if limits.usd is not None:
+        check_prices(plan, prices)
+    return prices
+
+
 def _zygote(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:
     return open_zygote(plan.workers if project.launch == "zygote" else ())
 
@@ -236,6 +265,7 @@ def _end(finish: Finish) -> None:
         code, message = finish.error
         print_error(message, code)
     print_losses(finish.losses)
+    print_spent(finish.usage, finish.budget)
     raise typer.Exit(finish.exit_code)
 
 
@@ -249,6 +279,11 @@ def run(
     restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    budget_calls: BudgetCalls = None,
+    max_time: MaxTime = None,
+    approval_timeout: ApprovalTimeout = None,
     log_level: LogLevel = "error",
     extra: Annotated[
         list[str] | None,
@@ -266,12 +301,15 @@ def run(
     Examples: echo '"hello"' | fabric run main.plumb; fabric run main.plumb < in.jsonl > out.jsonl;
     fabric run --extra telemetry=t.log main.plumb < in.jsonl
 
-    Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 4 a worker did not
-    start, 5 not everything was delivered, 130 or 143 ended by a second signal.
+    Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 3 the budget is used
+    up or the time is over, and what came out until then was delivered, 4 a worker did not start, 5 not everything was
+    delivered, 6 a call was not approved, 130 or 143 ended by a second signal.
     """
     project = read_settings(Path.cwd())
-    settings = _settings(project, ready_timeout, grace, restarts, refusal_ends=True)
-    asked = _Asked(provider, model, include, docroot, auto_approve, _extras(extra or ()))
+    limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
+    settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=True)
+    settings = _approving(settings, auto_approve, approval_timeout)
+    asked = _Asked(provider, model, include, docroot, _extras(extra or ()))
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
@@ -286,7 +324,8 @@ def _run_lines(
 ) -> None:
     with open_run_directory(os.environ) as directory:
         files = asked.extra_files
-        plan = _compile(program, directory, asked, project)
+        plan = _compile(program, directory, asked, project, metered=settings.limits.metered)
+        prices = _prices(plan, project, settings.limits)
         for label in files.keys() - set(plan.extras.values()):
             raise ConfigError(f"--extra {label}: no worker of the program has a port '{label}' that nobody reads")
         report, extras = JsonReport(level), None
@@ -299,8 +338,19 @@ def _run_lines(
             import trio
 
             from fabric.runtime.foreground import run_lines
+            from fabric.runtime.questions import open_terminal
 
-            serve = partial(run_lines, zygote=zygote, stdin_fd=stdin_fd, extras=extras)
+            terminal_fd = stack.enter_context(open_terminal(wanted=settings.approval == "ask" and os.isatty(2)))
+            if settings.approval == "ask" and terminal_fd is None:
+                settings = msgspec.structs.replace(settings, approval="refuse")
+            serve = partial(
+                run_lines,
+                prices=prices,
+                zygote=zygote,
+                stdin_fd=stdin_fd,
+                terminal_fd=terminal_fd,
+                extras=extras,
+            )
             finish = trio.run(serve, plan, settings, report, os.environ)
     _end(finish)
 
@@ -336,6 +386,11 @@ def call(
     restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    budget_calls: BudgetCalls = None,
+    max_time: MaxTime = None,
+    approval_timeout: ApprovalTimeout = None,
     log_level: LogLevel = "error",
 ) -> None:
     """Run a program once on one message; print every output.
@@ -347,12 +402,14 @@ def call(
     if message is not None and not message.strip():
         raise ConfigError("the message is empty: give a JSON value")
     project = read_settings(Path.cwd())
-    settings = _settings(project, ready_timeout, grace, restarts, refusal_ends=True)
+    limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
+    settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=True)
+    settings = _approving(settings, auto_approve, approval_timeout)
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
         program = find_program(program, project)
-        asked = _Asked(provider, model, include, docroot, auto_approve)
+        asked = _Asked(provider, model, include, docroot)
         _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
@@ -373,6 +430,11 @@ def up(
     restarts: Restarts = None,
     docroot: Docroot = None,
     auto_approve: AutoApprove = False,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    budget_calls: BudgetCalls = None,
+    max_time: MaxTime = None,
+    approval_timeout: ApprovalTimeout = None,
     attach: Attach = None,
     no_attach: NoAttach = None,
     log_prefix: LogPrefix = True,
@@ -389,7 +451,8 @@ def up(
     Examples: fabric up main.plumb; fabric up -d -p demo main.plumb
 
     Exit codes: 0 drained after one Ctrl-C (with -d: it is ready), 1 a worker failed, 2 the program or the configuration
-    is wrong, 4 a worker did not start, 5 not everything was delivered, 130 or 143 ended by a second signal.
+    is wrong, 3 the budget is used up or the time is over, and it has drained by itself, 4 a worker did not start, 5 not
+    everything was delivered, 130 or 143 ended by a second signal.
     """
     started_s = time.monotonic()
     choose(color, log_format)
@@ -397,7 +460,9 @@ def up(
         raise ConfigError(f"--progress {progress}: expected {', '.join(PROGRESS)}")
     level = check_level(log_level)
     said = read_settings(Path.cwd())
-    settings = _settings(said, ready_timeout, grace, restarts, refusal_ends=False)
+    limits = limits_of(said, budget_usd, budget_tokens, budget_calls, max_time)
+    settings = _settings(said, ready_timeout, grace, restarts, limits=limits, refusal_ends=False)
+    settings = _approving(settings, auto_approve, approval_timeout)
     spec = find_program(program, said)
     # What depends on the terminal is decided here: a service that was left running has none.
     how = {"color": use_color(), "timestamps": timestamps, "prefix": log_prefix, "json": use_json()}
@@ -411,15 +476,28 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        plan = _compile(spec, directory, _Asked(provider, model, include, docroot, auto_approve), said)
+        asked = _Asked(provider, model, include, docroot)
+        plan = _compile(spec, directory, asked, said, metered=limits.metered)
+        prices = _prices(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)
-        screen = Screen(plan, lines, shown, level, attached=attached, write=print_line, columns=columns, child=child)
+        screen = Screen(
+            plan,
+            lines,
+            shown,
+            level,
+            attached=attached,
+            write=print_line,
+            columns=columns,
+            child=child,
+            budget=show_limits(limits),
+        )
         screen.begin(time.monotonic() - started_s)
         name = project or project_name(spec)
         with _zygote(plan, said) as zygote:
-            outcome = _serve(plan, name, f"{directory}/service.sock", settings, screen, level, zygote)
+            socket, at_terminal = f"{directory}/service.sock", child is None and os.isatty(0) and os.isatty(2)
+            outcome = _serve(plan, name, socket, settings, screen, level, zygote, prices, at_terminal=at_terminal)
     if outcome.error is not None:
         print_error(outcome.error[1], outcome.error[0])
     print_losses(outcome.losses)
@@ -479,6 +557,9 @@ def _serve(
     screen: Screen,
     level: Level,
     zygote: ZygoteProcess | None,
+    prices: Prices,
+    *,
+    at_terminal: bool,
 ) -> Outcome:
     """Run the service under its name, and write down how it ended, whatever happens."""
     import trio
@@ -488,16 +569,18 @@ def _serve(
     from fabric.runtime.journal import Journal
     from fabric.runtime.letter_keeper import LetterKeeper
     from fabric.runtime.log_files import timestamp
+    from fabric.runtime.questions import open_terminal
 
     us = identify(os.getpid())
     assert us is not None
     state = state_directory() or Path(STATE_DIRECTORY)
-    with hold_name(project, state):
+    with hold_name(project, state), ExitStack() as stack:
         _refuse_left(read_record(record_file(state, project)))
         letters = LetterKeeper(DeadLetters(dead_directory(state, project)), timestamp(time.time()))
         journal = Journal(plan, project, state, socket, process=us, level="debug" if level == "debug" else "info")
         try:
-            serve = partial(run_service, zygote=zygote)
+            terminal_fd = stack.enter_context(open_terminal(wanted=at_terminal and settings.approval == "ask"))
+            serve = partial(run_service, prices=prices, zygote=zygote, terminal_fd=terminal_fd)
             outcome = trio.run(serve, plan, settings, screen, journal, letters, os.environ)
         except BaseException as error:
             found = sole(error)

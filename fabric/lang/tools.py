@@ -7,7 +7,7 @@ lowered.
 
 from __future__ import annotations
 
-__all__ = ["BUILTINS", "check_tool"]
+__all__ = ["BUILTINS", "EFFECTS", "check_tool"]
 
 from collections.abc import Mapping
 
@@ -40,6 +40,9 @@ BUILTINS: dict[str, tuple[Type, Type]] = {
     "notify.send": (Record((Field("text", STRING, False),)), UNIT),
 }
 """What the fabric itself can do for an agent: type of the arguments, type of the result."""
+
+EFFECTS = frozenset({"fs.write", "fs.edit", "fs.delete", "sys.exec", "notify.send"})
+"""Those of them that change something, or reach somebody, outside of the session."""
 
 _PARTIAL = {
     "filter": "a filter may drop the message",

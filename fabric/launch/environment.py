@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.plan import WorkerPlan
 
+MCP_TOOLS_VARIABLE = "PLUMB_MCP_TOOLS"
+"""Tells a worker where it can read of the tools of its servers."""
+
 _USUAL = frozenset(
     {
         "PATH",
@@ -35,4 +38,6 @@ def worker_environment(worker: WorkerPlan, ours: Mapping[str, str]) -> dict[str,
     kept = {name: value for name, value in ours.items() if name in _USUAL or name.startswith("LC_")}
     kept |= {name: ours[name] for name in worker.pass_on if name in ours}
     kept |= endpoint_variables(worker.endpoints)
+    if worker.mcp_tools:
+        kept[MCP_TOOLS_VARIABLE] = worker.mcp_tools
     return kept | {"FABRIC_WORKER": worker.name, "PYTHONUNBUFFERED": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Surroundings", "make_plan"]
 
 import difflib
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -16,7 +17,8 @@ from fabric.lang.typed import Binding, Module
 from fabric.plan.endpoints import ipc_addresses
 from fabric.plan.fuse import fuse
 from fabric.plan.order import drain_order, start_order
-from fabric.plan.plan import Plan, WorkerPlan
+from fabric.plan.plan import Plan, ServerPlan, WorkerPlan
+from fabric.plan.servers import make_servers
 from fabric.plan.tools import called_as, make_tools, tool_spec
 from fabric.wire.codec import TOPIC_BYTES_MAX
 from fabric.wire.payload import UNIT
@@ -51,7 +53,6 @@ class Surroundings(msgspec.Struct, frozen=True):
         endpoint: where the providers are, for agents that do not say it.
         metered: whether agents have to ask for each call of a model.
         docroot: folder of the file tools, absolute; ``None``: that of the program's main file.
-        auto_approve: whether tools may do what has effects outside of the session.
         documents: the prompt files that agents name, by binding and name as written.
     """
 
@@ -65,7 +66,6 @@ class Surroundings(msgspec.Struct, frozen=True):
     metered: bool = False
     documents: dict[tuple[str, str], Document] = {}
     docroot: str | None = None
-    auto_approve: bool = False
 
 
 def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
@@ -74,8 +74,10 @@ def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
     Raises:
         ConfigError: an agent has no provider, or one that cannot be had; a socket path would be too long.
     """
+    servers = make_servers(module, graph, surroundings.directories, surroundings.directory)
     workers = tuple(
-        _worker(module, graph.nodes[name], number, surroundings) for number, name in enumerate(start_order(graph))
+        _worker(module, graph.nodes[name], number, surroundings, servers)
+        for number, name in enumerate(start_order(graph))
     )
     routes, sinks = fuse(graph)
     nodes = graph.nodes.values()
@@ -89,11 +91,14 @@ def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
         inputs={node.outputs[0].name: node.id for node in nodes if node.kind == "input"},
         outputs={node.id: node.inputs[0].name for node in nodes if node.kind == "output" and not node.extra},
         extras={node.id: node.extra for node in nodes if node.extra},
-        tools=make_tools(graph),
+        tools=make_tools(module, graph),
+        servers=servers,
     )
 
 
-def _worker(module: Module, node: Node, number: int, surroundings: Surroundings) -> WorkerPlan:
+def _worker(
+    module: Module, node: Node, number: int, surroundings: Surroundings, servers: Mapping[str, ServerPlan]
+) -> WorkerPlan:
     assert node.kind in WORKERS
     assert node.binding is not None
     if len(node.id.encode()) > TOPIC_BYTES_MAX:
@@ -153,13 +158,15 @@ def _worker(module: Module, node: Node, number: int, surroundings: Surroundings)
         release_early=config.get("release") == "early",
         ours=node.kind != "worker",
         tools=tools,
+        servers={server.name: server.key for server in servers.values() if node.id in server.callers},
+        mcp_tools=f"{surroundings.run_directory}/mcp-{number}.json" if config.get("mcp") else "",
         calls=calls,
     )
 
 
 def _builtin_config(builtin: str, surroundings: Surroundings) -> dict[str, Any]:
     docroot = surroundings.docroot or surroundings.directory
-    return {"call": builtin, "builtin": builtin, "docroot": docroot, "approved": surroundings.auto_approve}
+    return {"call": builtin, "builtin": builtin, "docroot": docroot}
 
 
 def _agent_config(binding: Binding, surroundings: Surroundings) -> dict[str, Any]:

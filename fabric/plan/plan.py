@@ -9,6 +9,7 @@ __all__ = [
     "Emit",
     "Plan",
     "Route",
+    "ServerPlan",
     "Sink",
     "Step",
     "ToolPlan",
@@ -50,6 +51,8 @@ class WorkerPlan(msgspec.Struct, frozen=True):
         compat: it does not forward markers: one message at a time, at most once.
         frames: ``v2``, or ``bare`` for JSON without provenance.
         tools: names by which it may call tools, to those of the tools.
+        servers: names by which it knows servers, to their keys in ``Plan.servers``.
+        mcp_tools: path of the file that tells it of the tools of its servers; empty if it has none.
         calls: whether it has tool_req and tool_resp: for tools, for those of MCP servers, or to ask for its budget.
         release_early: outputs are passed on before their input is acknowledged.
         ours: started with our own module, so it reads its spec from a descriptor and can be forked.
@@ -67,6 +70,8 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     frames: Literal["v2", "bare"] = "v2"
     release_early: bool = False
     tools: dict[str, str] = {}
+    servers: dict[str, str] = {}
+    mcp_tools: str = ""
     calls: bool = False
     ours: bool = False
 
@@ -173,6 +178,7 @@ class ToolPlan(msgspec.Struct, frozen=True):
         gives: whether a message comes of each call. If not, its result is ``null``.
         callers: workers that may call it.
         alone: it does one call at a time: a session wire within it is one conversation.
+        effects: it changes something, or reaches somebody, outside of the session.
     """
 
     name: str
@@ -180,6 +186,31 @@ class ToolPlan(msgspec.Struct, frozen=True):
     gives: bool
     callers: tuple[str, ...]
     alone: bool = False
+    effects: bool = False
+
+
+class ServerPlan(msgspec.Struct, frozen=True):
+    """An MCP server that agents call tools of: a program, or an address. Agents that declare the same one share it.
+
+    Attributes:
+        key: its name in the program, with a number behind it if another server has that name.
+        name: in the program.
+        command: program and arguments; empty for one that is somewhere else.
+        url: where that is, over streamable HTTP.
+        env: names of environment variables that it gets beyond the usual ones.
+        directory: that it works in, absolute: that of the file that declares it.
+        callers: agents that declare it.
+        tools: names of its tools; only the server knows them, so they are empty until it runs.
+    """
+
+    key: str
+    name: str
+    command: tuple[str, ...] = ()
+    url: str = ""
+    env: tuple[str, ...] = ()
+    directory: str = ""
+    callers: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -195,6 +226,7 @@ class Plan(msgspec.Struct, frozen=True):
         inputs: the boundary's inputs: name of the port to its node.
         outputs: the boundary's outputs: node to name of the port.
         tools: by name.
+        servers: by key.
         extras: outputs that the program does not have: node to the name of the ports that are observed there.
     """
 
@@ -208,3 +240,4 @@ class Plan(msgspec.Struct, frozen=True):
     outputs: dict[str, str]
     extras: dict[str, str] = {}
     tools: dict[str, ToolPlan] = {}
+    servers: dict[str, ServerPlan] = {}

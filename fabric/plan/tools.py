@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Iterable
 
 from fabric.graph.ir import End, Graph
+from fabric.lang.tools import EFFECTS
 from fabric.lang.typed import Module
 from fabric.plan.plan import ToolPlan
 from fabric.wire.spec import ToolSpec
 
 
-def make_tools(graph: Graph) -> dict[str, ToolPlan]:
-    """Return the tools of a graph, by name."""
+def make_tools(module: Module, graph: Graph) -> dict[str, ToolPlan]:
+    """Return the tools of a program, by name."""
     nodes = graph.nodes.values()
     wired = {node.tool for node in nodes if node.kind == "monitor"}
     results = {node.tool for node in nodes if node.kind == "result"}
@@ -25,6 +26,7 @@ def make_tools(graph: Graph) -> dict[str, ToolPlan]:
             node.tool in results,
             tuple(caller.id for caller in nodes if node.tool in caller.tools),
             alone=node.tool in wired,
+            effects=module.bindings[node.tool].config.get("builtin") in EFFECTS,
         )
         for node in nodes
         if node.kind == "call"

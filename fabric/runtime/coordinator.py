@@ -5,10 +5,10 @@ Every event is handled in one synchronous step, so a session never sees two at a
 
 from __future__ import annotations
 
-__all__ = ["Client", "Coordinator", "Report"]
+__all__ = ["Client", "Coordinator", "Report", "Servers"]
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -21,12 +21,18 @@ from fabric.plan.plan import WorkerPlan
 from fabric.runtime.relay import LineRelay, Relay, SocketRelay
 from fabric.session.events import (
     Answered,
+    Approval,
+    ApprovalOver,
+    AskApproval,
     Asked,
     BadInput,
     Buried,
+    CallServer,
+    CancelCall,
     Command,
     Continue,
     DeadLetter,
+    Decided,
     Deliver,
     Event,
     Exited,
@@ -42,6 +48,7 @@ from fabric.session.events import (
     Note,
     Observed,
     Opened,
+    Outcome,
     Output,
     OutputBroken,
     Refuse,
@@ -49,6 +56,7 @@ from fabric.session.events import (
     Retry,
     Seen,
     Send,
+    Served,
     SetTimer,
     Settled,
     Signal,
@@ -91,6 +99,14 @@ class Client(Protocol):
         """What was asked for a worker is done, or cannot be."""
         ...
 
+    def asked(self, approval: Approval) -> None:
+        """A call waits for approval: show it to somebody who decides (:meth:`Coordinator.decide`), if there is one."""
+        ...
+
+    def asked_no_more(self, approval: str, outcome: Outcome) -> None:
+        """The approval with this id does not wait any more, whoever decided it. A question for it is pointless now."""
+        ...
+
     def buried(self, letter: DeadLetter) -> None:
         """A message is a dead letter."""
         ...
@@ -120,6 +136,22 @@ class Report(Protocol):
         ...
 
 
+class Servers(Protocol):
+    """Does calls of servers."""
+
+    def listen(self, served: Callable[[Served], None]) -> None:
+        """Say who takes what came of them."""
+        ...
+
+    def call(self, command: CallServer) -> None:
+        """Have a call done."""
+        ...
+
+    def cancel(self, call: int) -> None:
+        """Nobody waits for a call any more."""
+        ...
+
+
 class Coordinator:
     """One session and what it needs.
 
@@ -129,16 +161,26 @@ class Coordinator:
         launcher: starts the workers.
         client: takes what comes out.
         report: hears of what happens.
+        servers: do the calls of the plan's servers, if it has any.
     """
 
     def __init__(
-        self, session: Session, transport: Transport, launcher: Launcher, client: Client, report: Report
+        self,
+        session: Session,
+        transport: Transport,
+        launcher: Launcher,
+        client: Client,
+        report: Report,
+        servers: Servers | None = None,
     ) -> None:
         self._session = session
         self._transport = transport
         self._launcher = launcher
         self._client = client
         self._report = report
+        self._servers = servers
+        if servers is not None:
+            servers.listen(self._step)
         self._plans = {worker.name: worker for worker in session.plan.workers}
         self._relays: dict[str, Relay] = {}
         self._workers: dict[str, Worker] = {}
@@ -199,6 +241,21 @@ class Coordinator:
     def retry(self, worker: str, payload: bytes, ticket: int) -> None:
         """Give a dead letter to its worker once more."""
         self._step(Retry(worker, payload, ticket))
+
+    def decide(self, approval: str, *, granted: bool, ticket: int = 0, always: bool = False, reason: str = "") -> None:
+        """Say whether a call may be run that waits for approval.
+
+        ``Client.answered`` gets the ticket, with an error if this does not count: it was decided already, or has
+        expired, or is none.
+
+        Args:
+            approval: its id.
+            granted: whether.
+            ticket: comes back in ``Answered``; a client that has other tickets takes one that is not used.
+            always: whether this holds for all calls of the same tool by the same worker from now on.
+            reason: told to the caller, of a denial.
+        """
+        self._step(Decided(approval, granted, ticket, always, reason))
 
     def tap(self, sinks: frozenset[int]) -> None:
         """Look at what comes to these sinks, and to no others."""
@@ -306,6 +363,16 @@ class Coordinator:
                     self._workers[worker].signal(name)
             case Answered():
                 self._client.answered(command)
+            case AskApproval(approval):
+                self._client.asked(approval)
+            case ApprovalOver(approval_id, outcome):
+                self._client.asked_no_more(approval_id, outcome)
+            case CallServer():
+                assert self._servers is not None
+                self._servers.call(command)
+            case CancelCall(call):
+                assert self._servers is not None
+                self._servers.cancel(call)
             case Buried(letter):
                 self._client.buried(letter)
             case Opened():

@@ -28,9 +28,12 @@ from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
 from fabric.runtime.letter_keeper import LetterKeeper
+from fabric.runtime.prices import Prices
+from fabric.runtime.questions import Questions
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
-from fabric.session.events import Finish, Note
+from fabric.session.events import Approval, Finish, Note
+from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
@@ -41,7 +44,11 @@ DESCRIPTORS_BESIDES_WORKERS = 128
 
 
 class ErrorReport(Report, Protocol):
-    """A report that also prints errors."""
+    """A report that also prints errors, and what somebody at the terminal should read."""
+
+    def say(self, text: str) -> None:
+        """Somebody is asked something."""
+        ...
 
     def error(self, message: str, code: str, fields: Mapping[str, object]) -> None:
         """Something is wrong, in words and as a code."""
@@ -56,10 +63,11 @@ async def open_coordinator(
     report: Report,
     environment: Mapping[str, str],
     zygote: ZygoteProcess | None,
+    prices: Prices | None = None,
 ) -> AsyncIterator[Coordinator]:
     """Give a coordinator with all that it needs. What is left of its session at the end is ended by force."""
     _raise_descriptor_limit(len(plan.workers))
-    session = Session(plan, settings, random.Random(os.urandom(32)))
+    session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
     async with open_launcher(environment, zygote) as launcher, open_sockets() as transport:
         yield Coordinator(session, transport, launcher, client, report)
 
@@ -92,20 +100,25 @@ async def run_lines(
     report: ErrorReport,
     environment: Mapping[str, str],
     *,
+    prices: Prices | None = None,
     zygote: ZygoteProcess | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
+    terminal_fd: int | None = None,
     extras: Extras | None = None,
 ) -> Finish:
     """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended.
 
     Args:
+        prices: of models; without them nobody knows.
         zygote: forks the workers that can be forked; without it each is spawned.
         stdin_fd, stdout_fd: the boundary.
+        terminal_fd: where somebody is asked to approve calls, if the settings say that this is asked.
         extras: take what is heard on observed ports.
     """
     extras = extras or Extras((), report.error)
-    gateway = LineGateway(plan, report.error, extras.hear)
+    questions = Questions(report.say)
+    gateway = LineGateway(plan, report.error, extras.hear, questions)
     writing = trio.CancelScope()
     written = trio.Event()
     insisted: list[int] = []
@@ -117,7 +130,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        open_coordinator(plan, settings, gateway, report, environment, zygote) as coordinator,
+        open_coordinator(plan, settings, gateway, report, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -129,6 +142,8 @@ async def run_lines(
         nursery.start_soon(_obey_signals, coordinator, interrupted)
         nursery.start_soon(gateway.read, coordinator, stdin_fd)
         nursery.start_soon(write)
+        if terminal_fd is not None:
+            nursery.start_soon(questions.ask, terminal_fd, coordinator)
         async with _written(extras):
             finish = await coordinator.run()
         gateway.finish()
@@ -136,9 +151,10 @@ async def run_lines(
         nursery.cancel_scope.cancel()
     extras.report()
     if gateway.broken is not None and finish.error is None:
-        return Finish(1, finish.losses, ("output_closed", gateway.broken))
+        return msgspec.structs.replace(finish, exit_code=1, error=("output_closed", gateway.broken))
     if writing.cancelled_caught and finish.exit_code < 128:
-        return Finish(128 + insisted[-1], finish.losses, ("stopped", "ended before all of the output was written"))
+        error = ("stopped", "ended before all of the output was written")
+        return msgspec.structs.replace(finish, exit_code=128 + insisted[-1], error=error)
     return finish
 
 
@@ -153,7 +169,15 @@ async def _written(extras: Extras) -> AsyncIterator[None]:
 
 
 class ServiceReport(Report, Protocol):
-    """A report that also hears how a service comes and goes."""
+    """A report that also hears how a service comes and goes, and shows what somebody has to approve."""
+
+    def asked(self, approval: Approval) -> None:
+        """A call waits for approval; at a terminal the question follows."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Somebody at the terminal is asked something."""
+        ...
 
     def opened(self) -> None:
         """Every worker is ready."""
@@ -183,6 +207,12 @@ class _Both:
         self._journal.opened()
         self._report.opened()
 
+    def asked(self, approval: Approval) -> None:
+        self._report.asked(approval)
+
+    def say(self, text: str) -> None:
+        self._report.say(text)
+
     def asked_to_stop(self) -> None:
         self._journal.asked_to_stop()
         self._report.asked_to_stop()
@@ -196,9 +226,14 @@ async def run_service(
     letters: LetterKeeper,
     environment: Mapping[str, str],
     *,
+    prices: Prices | None = None,
     zygote: ZygoteProcess | None = None,
+    terminal_fd: int | None = None,
 ) -> Outcome:
     """Serve a plan on the local socket of its record until a signal or a client ends it; return how it ended.
+
+    Args:
+        terminal_fd: where somebody is asked to approve calls, beside those who answer with a command.
 
     Raises:
         ConfigError: the socket cannot be bound.
@@ -225,9 +260,21 @@ async def run_service(
             coordinator.interrupt(signal.SIGINT)
         coordinator.interrupt(signal.SIGINT)
 
-    service = Service(plan, letters, both.opened, both.noted, drain=drain, insist=insist)
+    questions = Questions(both.say)
+    show = both.asked if terminal_fd is None else questions.asked
+    service = Service(
+        plan,
+        letters,
+        both.opened,
+        both.noted,
+        asked=show,
+        asked_no_more=questions.asked_no_more,
+        drain=drain,
+        insist=insist,
+        prices=prices,
+    )
     async with (
-        open_coordinator(plan, settings, service, both, environment, zygote) as coordinator,
+        open_coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)
@@ -235,6 +282,8 @@ async def run_service(
         nursery.start_soon(service.serve, coordinator, listener)
         nursery.start_soon(journal.keep, report.noted)
         nursery.start_soon(letters.run, both.noted)
+        if terminal_fd is not None:
+            nursery.start_soon(questions.ask, terminal_fd, coordinator)
         finish = await coordinator.run()
         with trio.move_on_after(settings.grace_s):
             await service.finish()
@@ -250,7 +299,17 @@ async def run_service(
     if exit_code in (0, 5) and finish.error is None:
         exit_code = 5 if losses.lost or losses.dead_lettered else 0
     return Outcome(
-        exit_code, time.time(), 0.0, finish.error, service.messages, service.unclaimed, losses, letters.unkept
+        exit_code,
+        time.time(),
+        0.0,
+        finish.error,
+        service.messages,
+        service.unclaimed,
+        losses,
+        letters.unkept,
+        finish.usage,
+        finish.budget,
+        prices.source if prices is not None and finish.usage else "",
     )
 
 

@@ -19,7 +19,8 @@ import trio
 from fabric.errors import ValueRejected
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Answered, DeadLetter, Heard, Output, Refuse, Seen
+from fabric.runtime.questions import Questions
+from fabric.session.events import Answered, Approval, DeadLetter, Heard, Outcome, Output, Refuse, Seen
 from fabric.wire.lines import DATA, LineSplitter, read_line, write_line
 
 CHUNK_BYTES = 64 * 1024
@@ -43,6 +44,7 @@ class LineGateway:
         plan: whose boundary it is.
         report: takes errors: message, code, and more fields.
         hear: takes what workers say on observed ports.
+        questions: take what somebody has to approve.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class LineGateway:
         plan: Plan,
         report: Callable[[str, str, Mapping[str, object]], None],
         hear: Callable[[Sequence[Heard]], None],
+        questions: Questions,
     ) -> None:
         self._inputs = list(plan.inputs)
         self._one_output = len(plan.outputs) == 1
         self._report = report
         self._hear = hear
+        self._questions = questions
         self.broken: str | None = None
         self._unwritten = bytearray()
         self._to_write = trio.Event()
@@ -88,6 +92,14 @@ class LineGateway:
 
     def answered(self, answer: Answered) -> None:
         """See ``coordinator.Client``. Nobody asks on this boundary."""
+
+    def asked(self, approval: Approval) -> None:
+        """Ask at the terminal."""
+        self._questions.asked(approval)
+
+    def asked_no_more(self, approval: str, outcome: Outcome) -> None:
+        """Ask no more."""
+        self._questions.asked_no_more(approval, outcome)
 
     def buried(self, letter: DeadLetter) -> None:
         """See ``coordinator.Client``. The note of it and the loss report tell, and whoever wrote the line has it."""

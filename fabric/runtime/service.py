@@ -24,11 +24,12 @@ from fabric.runtime.connection import Connection
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.log_files import timestamp
+from fabric.runtime.prices import Prices
 from fabric.runtime.retries import Retries, Settlement
-from fabric.runtime.service_protocol import Answer, Request, Status, WorkerStatus, read_request
+from fabric.runtime.service_protocol import Answer, PendingApproval, Request, Status, WorkerStatus, read_request
 from fabric.runtime.services import Phase
 from fabric.session.causes import Chain, Link, why_stuck
-from fabric.session.events import Answered, DeadLetter, Heard, Note, Output, Refuse, Seen, Wish
+from fabric.session.events import Answered, Approval, DeadLetter, Heard, Note, Outcome, Output, Refuse, Seen, Wish
 from fabric.session.flow import flows
 from fabric.session.snapshot import waits_on
 from fabric.wire.lines import LineSplitter
@@ -52,8 +53,11 @@ class Service:
         letters: keeps dead letters.
         opened: called when every worker is ready.
         noted: takes a note of what nobody asked for.
+        asked: called when a call waits for approval; any client may decide.
+        asked_no_more: called when it does not any more.
         drain: called when a client asks for an end.
         insist: called when one does not want to wait for it.
+        prices: of models.
     """
 
     def __init__(
@@ -63,15 +67,22 @@ class Service:
         opened: Callable[[], None],
         noted: Callable[[Note], None],
         *,
+        asked: Callable[[Approval], None],
+        asked_no_more: Callable[[str, Outcome], None],
         drain: Callable[[float | None], None],
         insist: Callable[[], None],
+        prices: Prices | None = None,
     ) -> None:
+        self._prices = prices
         self._plan = plan
         self._letters = letters
         self._retries = Retries()
         self._inputs = list(plan.inputs)
         self._opened = opened
         self._noted = noted
+        self._ask = asked
+        self._ask_no_more = asked_no_more
+        self._decisions: dict[int, str] = {}
         self._drain = drain
         self._insist = insist
         self._ready = False
@@ -122,6 +133,14 @@ class Service:
                 answer = Answer(request_id, error=refusal.detail, code=refusal.code, node=refusal.node)
                 connection.answer(answer)
 
+    def asked(self, approval: Approval) -> None:
+        """Pass it on; clients see it when they look."""
+        self._ask(approval)
+
+    def asked_no_more(self, approval: str, outcome: Outcome) -> None:
+        """Pass it on."""
+        self._ask_no_more(approval, outcome)
+
     def buried(self, letter: DeadLetter) -> None:
         """Keep it, under its number if it had one."""
         before = self._retries.buried(letter)
@@ -131,6 +150,10 @@ class Service:
     def answered(self, answer: Answered) -> None:
         """Tell whoever asked for a worker to be stopped or started, or told it something."""
         ticket, error = answer.ticket, answer.error
+        if ticket in self._decisions:
+            self._decided(answer)
+        if ticket not in self._wishes:  # it was decided at the terminal
+            return
         coordinator, name, told = self._wishes.pop(ticket)
         connection, request_id = self._asked.pop(ticket, (None, 0))
         if connection is None:
@@ -145,6 +168,18 @@ class Service:
             pid = None if activity == "stopped" else coordinator.pid_of(name)
             connection.answer(Answer(request_id, worker=name, activity=activity, pid=pid))
         connection.done(ticket)
+
+    def _decided(self, answer: Answered) -> None:
+        """Tell whoever decided about an approval whether that counts."""
+        approval = self._decisions.pop(answer.ticket)
+        connection, request_id = self._asked.pop(answer.ticket, (None, 0))
+        if connection is None:
+            return
+        if answer.error is not None:
+            connection.answer(Answer(request_id, error=answer.error, code=answer.code, approval=approval))
+        else:
+            connection.answer(Answer(request_id, approval=approval))
+        connection.done(answer.ticket)
 
     def tapped(self, messages: Sequence[Seen]) -> None:
         """Show them to who looks."""
@@ -252,6 +287,9 @@ class Service:
         if request.do == "stuck":
             connection.answer(Answer(request.id, stuck=self._stuck(coordinator)))
             return
+        if request.do == "approvals":
+            connection.answer(Answer(request.id, approvals=self._approvals(coordinator)))
+            return
         connection.answer(Answer(request.id, accepted=True))
         match request.do:
             case "drain":
@@ -260,6 +298,8 @@ class Service:
                 self._insist()
             case "tail":
                 self._look_at(coordinator, connection, request)
+            case "approve" | "deny":
+                self._decide(coordinator, connection, request)
             case "retry":
                 self._retry(coordinator, connection, request)
             case "tell":
@@ -299,6 +339,14 @@ class Service:
             ticket = self._expect(connection, request.id)
             self._wishes[ticket] = coordinator, request.worker, True
             coordinator.tell(request.worker, payload, ticket)
+
+    def _decide(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+        ticket = self._expect(connection, request.id)
+        self._decisions[ticket] = request.approval
+        granted = request.do == "approve"
+        coordinator.decide(
+            request.approval, granted=granted, ticket=ticket, always=request.always, reason=request.reason
+        )
 
     def _retry(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
@@ -344,7 +392,7 @@ class Service:
     def _status(self, coordinator: Coordinator) -> Status:
         snapshot = coordinator.snapshot()
         now_s = trio.current_time()
-        callers = {caller for caller, _ in snapshot.calls}
+        callers = {caller for caller, _ in snapshot.calls} | {approval.worker for approval in snapshot.approvals}
         workers = tuple(
             WorkerStatus(
                 **msgspec.structs.asdict(worker),
@@ -373,6 +421,26 @@ class Service:
             channels={name: sum(snapshot.arrived[sink] for sink in sinks) for name, sinks in self._channels.items()},
             ports={f"{end.node}.{end.port}": count for end, count in flows(self._plan, snapshot).items()},
             monitors=snapshot.monitors,
+            usage=snapshot.usage,
+            budget=snapshot.budget,
+            priced_by=self._prices.source if self._prices is not None and snapshot.usage else "",
+        )
+
+    def _approvals(self, coordinator: Coordinator) -> tuple[PendingApproval, ...]:
+        """Return what waits for approval."""
+        now_s = trio.current_time()
+        return tuple(
+            PendingApproval(
+                approval.id,
+                approval.worker,
+                approval.tool,
+                approval.arguments,
+                approval.size_bytes,
+                approval.digest,
+                age_s=round(now_s - approval.asked_s, 3),
+                expires_in_s=round(max(0.0, approval.expires_s - now_s), 3),
+            )
+            for approval in coordinator.snapshot().approvals
         )
 
     def _stuck(self, coordinator: Coordinator) -> tuple[Chain, ...]:

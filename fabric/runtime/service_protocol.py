@@ -27,6 +27,14 @@
 <- {"id": 1, "settled": true, "letter": 17, "came_of_it": "done"}      it is no dead letter any more, and not on disk
 <- {"id": 1, "settled": true, "letter": 17, "came_of_it": "dead"}      it is one again; "refused": what came of it was
 
+-> {"id": 1, "do": "approvals"}                      what waits for somebody to approve it
+<- {"id": 1, "approvals": [{"id": "3-9f2c1a", "worker": NAME, "tool": NAME, "arguments": TEXT, "digest": HEX, ...}]}
+
+-> {"id": 1, "do": "approve", "approval": "3-9f2c1a"}        or "deny", with "reason": TEXT; with "always": true: this
+<- {"id": 1, "accepted": true}                       and all calls of the same tool by the same worker from now on
+<- {"id": 1, "approval": "3-9f2c1a"}                 it counts, or
+<- {"id": 1, "error": TEXT, "code": "already_answered", "approval": ...}  it does not; "unknown_approval"
+
 -> {"id": 1, "do": "stuck"}
 <- {"id": 1, "stuck": [{"links": [{"kind": "worker", "name": NAME, "text": TEXT, "cause": "silent", ...}]}]}
 
@@ -38,7 +46,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Answer", "Request", "Status", "WorkerStatus", "read_answer", "read_request", "write"]
+__all__ = ["Answer", "PendingApproval", "Request", "Status", "WorkerStatus", "read_answer", "read_request", "write"]
 
 from typing import Annotated, Literal, TypeVar
 
@@ -47,8 +55,10 @@ import msgspec
 from fabric.errors import ValueRejected
 from fabric.runtime.retries import Settlement
 from fabric.runtime.services import Phase
+from fabric.session.budget import BudgetStatus
 from fabric.session.causes import Chain
 from fabric.session.snapshot import Activity, WorkerSnapshot
+from fabric.session.usage import Usage
 from fabric.wire.lines import one_line
 from fabric.wire.payload import encode_json
 
@@ -61,13 +71,42 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     id: int
     msg: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     port: str | None = None
-    do: Literal["send", "status", "drain", "insist", "stop", "start", "restart", "tail", "tell", "retry", "stuck"] = (
-        "send"
-    )
+    do: Literal[
+        "send",
+        "status",
+        "drain",
+        "insist",
+        "stop",
+        "start",
+        "restart",
+        "tail",
+        "tell",
+        "retry",
+        "stuck",
+        "approvals",
+        "approve",
+        "deny",
+    ] = "send"
     grace_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
     worker: str = ""
     channels: tuple[str, ...] = ()
     letter: int = 0
+    approval: str = ""
+    always: bool = False
+    reason: str = ""
+
+
+class PendingApproval(msgspec.Struct, frozen=True):
+    """A call that waits for approval, as its service shows it; see :class:`fabric.session.events.Approval`."""
+
+    id: str
+    worker: str
+    tool: str
+    arguments: str
+    size_bytes: int
+    digest: str
+    age_s: float
+    expires_in_s: float
 
 
 class WorkerStatus(WorkerSnapshot, frozen=True):
@@ -75,7 +114,8 @@ class WorkerStatus(WorkerSnapshot, frozen=True):
 
     Attributes:
         still_s: how long ago it last took a message or gave a sign of life.
-        waits_on: where the next message of an idle one has to come from; of one that has called tools: those.
+        waits_on: where the next message of an idle one has to come from; of one that has called tools: those, and the
+            approvals that they wait for.
         oldest_age_s: of the oldest message that waits for it or is with it.
         starts_in_s: until it is started again, if it has crashed.
     """
@@ -100,6 +140,9 @@ class Status(msgspec.Struct, frozen=True):
         channels: messages that came through each channel, by its name as in :mod:`fabric.plan.channels`.
         ports: messages that left each output port of the graph, by ``node.port``, where that can be told.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
+        usage: what calls of models took, by worker and model.
+        budget: how it stands, if there is one.
+        priced_by: where the prices come from, in words.
     """
 
     phase: Phase
@@ -116,6 +159,9 @@ class Status(msgspec.Struct, frozen=True):
     channels: dict[str, int] = {}
     ports: dict[str, int] = {}
     monitors: dict[str, str] = {}
+    usage: tuple[Usage, ...] = ()
+    budget: BudgetStatus | None = None
+    priced_by: str = ""
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -141,6 +187,8 @@ class Answer(msgspec.Struct, omit_defaults=True):
     letter: int = 0
     came_of_it: Settlement | msgspec.UnsetType = msgspec.UNSET
     stuck: tuple[Chain, ...] | msgspec.UnsetType = msgspec.UNSET
+    approval: str = ""
+    approvals: tuple[PendingApproval, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 def write(message: Request | Answer) -> bytes:

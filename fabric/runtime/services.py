@@ -42,7 +42,9 @@ import msgspec
 
 from fabric.errors import ConfigError, NotRunning
 from fabric.runtime.processes import Process, is_alive
+from fabric.session.budget import BudgetStatus
 from fabric.session.events import LossReport
+from fabric.session.usage import Usage
 from fabric.wire.spec import WorkerSpec
 
 STATE_DIRECTORY = ".fabric"
@@ -89,6 +91,9 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
         unclaimed: those of them that nobody was there for.
         losses: what did not come out.
         unkept: dead letters that could not be written.
+        usage: what calls of models took, by worker and model.
+        budget: how it stood, if there was one.
+        priced_by: where the prices come from, in words.
     """
 
     exit_code: int
@@ -99,6 +104,9 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     unclaimed: int = 0
     losses: LossReport = LossReport()
     unkept: int = 0
+    usage: tuple[Usage, ...] = ()
+    budget: BudgetStatus | None = None
+    priced_by: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -162,8 +170,9 @@ def write_record(record: Record, file: Path) -> None:
     """Replace a record. Raises OSError. Only who holds the name may call it."""
     new = file.with_suffix(".new")
     try:
+        spare = b" " * (_SPARE_BYTES + _USAGE_BYTES * sum(worker.kind == "agent" for worker in record.workers))
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file_object:
-            file_object.write(msgspec.json.encode(record) + b" " * _SPARE_BYTES + b"\n")
+            file_object.write(msgspec.json.encode(record) + spare + b"\n")
         new.replace(file)
     except OSError:
         with suppress(OSError):
@@ -184,6 +193,9 @@ def write_record_in_place(record: Record, file: Path) -> None:
 
 _SPARE_BYTES = 512
 """White space at the end of a record, so that the same one with its outcome fits into its place."""
+
+_USAGE_BYTES = 256
+"""As much for what an agent has used."""
 
 
 def read_record(file: Path) -> Record | None:

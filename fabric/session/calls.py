@@ -3,11 +3,16 @@
 A worker asks on tool_req; its arguments enter the part of the graph that is the tool, as a message with a trace of its
 own; what comes to the tool's end with that trace is the result, and goes back on tool_resp.
 
-    request     bad, unknown, too many: answered at once        else: the arguments enter
+    request     bad, unknown, too many: answered at once        else: it may be run, or waits for approval
+    decided     granted: it may be run        denied: answered, with why
+    may run     the arguments enter, or a server is called
     result      kept: there may be more
     refused     answered, with why
     settled     nothing of the call is left: answered with its one result, or with why there is none
-    deaf        the caller hears nothing any more: its calls go on, their results are dropped
+    served      answered, with what the server says
+    late        answered, with that; what still comes of it is dropped
+    deaf        the caller hears nothing any more: approvals are withdrawn, servers told; what is in the graph goes on,
+                and its results are dropped
 
 A call is done when nothing of it is left, not when the first result is there: a tool gives one result for each call,
 and one that gives two is as wrong as one that gives none. Its trace has a ticket below zero, which no client uses; so
@@ -18,9 +23,10 @@ A barrier within a tool has slots for each call, so that one call whose half was
 
 from __future__ import annotations
 
-__all__ = ["CALLS_MAX", "Arguments", "Calls"]
+__all__ = ["CALLS_MAX", "TIMERS", "Arguments", "Calls"]
 
 import difflib
+import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
@@ -29,9 +35,13 @@ import msgspec
 from fabric.errors import ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, ToolPlan
+from fabric.session.approvals import TIMER as APPROVAL_TIMER
+from fabric.session.approvals import Approvals, Denied, Granted, Verdict, canonical
 from fabric.session.barriers import Barrier
-from fabric.session.events import Send
+from fabric.session.deadlines import Deadlines
+from fabric.session.events import Answered, Approval, CallServer, CancelCall, Decided, Send, Served
 from fabric.session.outbox import Outbox
+from fabric.session.settings import Settings
 from fabric.wire.calls import Request, failed, parse_request, result
 from fabric.wire.codec import PAYLOAD_BYTES_MAX, encode
 from fabric.wire.frame import Data
@@ -42,6 +52,9 @@ CALLS_MAX = 64
 
 FAILED_NOTE_S = 1.0
 """Failed calls of one worker are noted once in so many seconds; each is counted."""
+
+TIMERS = "calls"
+"""The first part of the keys of all timers here."""
 
 
 class Arguments(msgspec.Struct, frozen=True):
@@ -60,22 +73,33 @@ class Arguments(msgspec.Struct, frozen=True):
     payload: bytes
 
 
+class _ServedTool(msgspec.Struct, frozen=True):
+    """A tool of a server, as one worker knows it."""
+
+    name: str
+    server: str
+    tool: str
+
+
 class _Call:
     """A call that is under way.
 
     Attributes:
         answered: nothing is to be told any more: it was, or nobody hears it.
+        late: it took too long.
+        may_run: it needs no approval, or has got it.
         results: how many have come; ``first`` is the first.
         barriers: of the tool, by node; they pair what belongs to this call.
     """
 
-    __slots__ = ("answered", "barriers", "caller", "first", "id", "results", "tool")
+    __slots__ = ("answered", "arguments", "barriers", "caller", "first", "id", "late", "may_run", "results", "tool")
 
-    def __init__(self, caller: str, tool: ToolPlan, id_: bytes) -> None:
+    def __init__(self, caller: str, tool: ToolPlan | _ServedTool, id_: bytes, arguments: bytes) -> None:
         self.caller = caller
         self.tool = tool
         self.id = id_
-        self.answered = False
+        self.arguments = arguments
+        self.answered = self.late = self.may_run = False
         self.first = b""
         self.results = 0
         self.barriers: dict[str, Barrier] = {}
@@ -87,22 +111,29 @@ class Calls:
     Args:
         plan: what runs.
         out: takes what is sent and noted.
+        settings: who approves, and how long calls may take.
+        rng: source of a part of the ids of approvals.
 
     Attributes:
         possible: whether there is a worker that may make any.
         made: how many there were; ``failed``: how many of them were answered with an error.
+        dropped: results that came when nobody waited for them any more.
         now_s: by the session's clock.
     """
 
-    def __init__(self, plan: Plan, out: Outbox) -> None:
+    def __init__(self, plan: Plan, out: Outbox, settings: Settings, rng: random.Random) -> None:
         self.possible = any(worker.calls for worker in plan.workers)
         self.made = 0
         self.failed = 0
+        self.dropped = 0
         self.now_s = 0.0
         self._noted_s: dict[str, float] = {}
         self._out = out
+        self._timeout_s = settings.tool_timeout_s
+        self._approvals = Approvals(settings, rng, out)
+        self._deadlines = Deadlines((TIMERS, "tool"), settings.tool_timeout_s)
         self._tools = plan.tools
-        self._names: dict[str, Mapping[str, str]] = {worker.name: worker.tools for worker in plan.workers}
+        self._callable = {worker.name: _callable(plan, worker.name) for worker in plan.workers}
         self._busy: Counter[str] = Counter()
         self._callers = {name: set(tool.callers) for name, tool in plan.tools.items()}
         self._calls: dict[int, _Call] = {}
@@ -114,11 +145,23 @@ class Calls:
 
     @property
     def under_way(self) -> tuple[tuple[str, str], ...]:
-        """Who waits for which tool."""
-        return tuple((call.caller, call.tool.name) for call in self._calls.values() if not call.answered)
+        """Who waits for which tool; not for its approval."""
+        return tuple(
+            (call.caller, call.tool.name) for call in self._calls.values() if call.may_run and not call.answered
+        )
+
+    @property
+    def approvals(self) -> tuple[Approval, ...]:
+        """What waits for approval, the oldest first."""
+        return self._approvals.pending
+
+    @property
+    def denied(self) -> int:
+        """How many calls were refused for lack of approval."""
+        return self._approvals.denied
 
     def waits(self, worker: str) -> bool:
-        """Whether a worker waits for a tool."""
+        """Whether a worker waits for a tool, or for its approval."""
         return any(call.caller == worker and not call.answered for call in self._calls.values())
 
     # --- from callers ---
@@ -136,22 +179,55 @@ class Calls:
         if refusal is not None:
             self._answer(caller, request.name, failed(request.id, refusal), refusal)
             return
-        tool = self._tools[self._names[caller][request.name]]
+        tool = self._callable[caller][request.name]
         ticket, self._next_ticket = self._next_ticket, self._next_ticket - 1
-        self._calls[ticket] = _Call(caller, tool, request.id)
-        self._busy[tool.name] += 1
-        self._entering[tool.name].append(Arguments(tool.call, ticket, caller, request.arguments))
+        self._calls[ticket] = _Call(caller, tool, request.id, request.arguments)
         self._out.note("debug", "tool.called", worker=caller, tool=tool.name)
+        if self._approvals.asks and (isinstance(tool, _ServedTool) or tool.effects):
+            self._ask(ticket)
+        else:
+            self._run(ticket)
+
+    def _ask(self, ticket: int) -> None:
+        """Have a call approved. What is approved is what is run: one text that stands for the arguments."""
+        call = self._calls[ticket]
+        try:
+            call.arguments = canonical(call.arguments)
+        except ValueRejected as error:
+            self._fail(ticket, f"arguments: {error}")
+            return
+        asked = self._approvals.asked(ticket, call.caller, call.tool.name, call.arguments, self.now_s)
+        if isinstance(asked, Granted | Denied):
+            self._judged([asked])
+
+    def _judged(self, verdicts: Iterable[Verdict]) -> None:
+        for verdict in verdicts:
+            match verdict:
+                case Granted(ticket):
+                    self._run(ticket)
+                case Denied(ticket, why):
+                    self._fail(ticket, why)
+
+    def _run(self, ticket: int) -> None:
+        """A call may be run."""
+        call = self._calls[ticket]
+        call.may_run = True
+        self._out.do(*self._deadlines.begin(ticket, self.now_s))
+        match call.tool:
+            case ToolPlan(name, entry):
+                self._busy[name] += 1
+                self._entering[name].append(Arguments(entry, ticket, call.caller, call.arguments))
+            case _ServedTool(_, server, tool):
+                self._out.do(CallServer(ticket, server, tool, call.arguments))
 
     def _wrong(self, caller: str, request: Request) -> str | None:
         """Say why a call cannot be made, if it cannot."""
-        names, own = self._names[caller], [call for call in self._calls.values() if call.caller == caller]
-        if request.name not in names:
-            near = difflib.get_close_matches(request.name, names, 1)
+        known, own = self._callable[caller], [call for call in self._calls.values() if call.caller == caller]
+        if request.name not in known:
+            near = difflib.get_close_matches(request.name, known, 1)
             hint = f". Did you mean {near[0]!r}?" if near else ""
-            return (
-                f"there is no tool {request.name!r} for you; there are: {', '.join(sorted(set(names.values())))}{hint}"
-            )
+            there_are = ", ".join(sorted({tool.name for tool in known.values()})) or "none"
+            return f"there is no tool {request.name!r} for you; there are: {there_are}{hint}"
         if len(own) >= CALLS_MAX:
             return f"{CALLS_MAX} of your calls are under way: wait for one of them"
         if any(call.id == request.id and not call.answered for call in own):
@@ -160,10 +236,21 @@ class Calls:
 
     def deaf(self, worker: str) -> None:
         """A worker hears no results any more: its process is gone, or it has ended its output."""
-        for call in self._calls.values():
-            if call.caller == worker and not call.answered:
-                call.answered = True
-                self._out.note("debug", "tool.result_dropped", worker=worker, tool=call.tool.name)
+        self._give_up([ticket for ticket, call in self._calls.items() if call.caller == worker and not call.answered])
+
+    def stop(self) -> None:
+        """The session has failed: nobody waits for anything any more."""
+        self._give_up([ticket for ticket, call in self._calls.items() if not call.answered])
+
+    def _give_up(self, tickets: list[int]) -> None:
+        """Nobody waits for these calls any more. What is in the graph stays there until it has settled."""
+        self._approvals.withdrawn(tickets)
+        for ticket in tickets:
+            call = self._calls[ticket]
+            call.answered = True
+            if call.may_run:
+                self._out.note("debug", "tool.result_dropped", worker=call.caller, tool=call.tool.name)
+            self._forget(ticket)
 
     def ended(self, worker: str) -> None:
         """A worker makes no calls any more."""
@@ -183,9 +270,21 @@ class Calls:
         return taken
 
     def _remove(self, ticket: int) -> _Call:
+        """Nothing of a call is left in the graph."""
         call = self._calls.pop(ticket)
+        self._deadlines.done(ticket)
         self._busy[call.tool.name] -= 1
         return call
+
+    def _forget(self, ticket: int) -> None:
+        """A call was answered, or nobody hears it: forget it, unless there is something of it in the graph."""
+        call = self._calls[ticket]
+        self._deadlines.done(ticket)
+        if isinstance(call.tool, ToolPlan) and call.may_run:
+            return
+        del self._calls[ticket]
+        if call.may_run:
+            self._out.do(CancelCall(ticket))
 
     def take_told(self) -> set[str]:
         """Return the workers that have got a response since the last time: what they do next is up to them."""
@@ -198,6 +297,30 @@ class Calls:
         for name in ended:
             del self._callers[name]
         return [self._tools[name].call.node for name in ended]
+
+    # --- from people, and from the clock ---
+
+    def decided(self, event: Decided) -> None:
+        """Somebody has decided whether a call may be run."""
+        found = self._approvals.decided(event.approval, granted=event.granted, always=event.always, reason=event.reason)
+        if isinstance(found, tuple):
+            error, code = found
+            self._out.do(Answered(event.ticket, error, code=code))
+            return
+        self._judged(found)
+        self._out.do(Answered(event.ticket))
+
+    def timer(self, key: tuple[str, str]) -> None:
+        """A time is over that was asked for here."""
+        if key == APPROVAL_TIMER:
+            self._judged(self._approvals.timer(self.now_s))
+            return
+        late, commands = self._deadlines.timer(self.now_s)
+        for ticket in late:
+            self._calls[ticket].late = True
+            name = self._calls[ticket].tool.name
+            self._fail(ticket, f"{name} took longer than {self._timeout_s:g} s; what it still does is not waited for")
+        self._out.do(*commands)
 
     # --- from tools ---
 
@@ -217,28 +340,61 @@ class Calls:
 
     def refused(self, ticket: int, error: str) -> None:
         """A message of a call went no further."""
-        call = self._calls[ticket]
-        if not call.answered:
-            call.answered = True
-            self._answer(call.caller, call.tool.name, failed(call.id, error), error)
+        if not self._calls[ticket].answered:
+            self._fail(ticket, error)
 
     def settled(self, ticket: int) -> None:
         """Nothing of a call is left."""
         call = self._remove(ticket)
         if call.answered:
+            if call.late and call.results:
+                self._drop(call.caller, call.tool.name)
             return
-        content = call.first if call.tool.gives else b"null"
+        assert isinstance(call.tool, ToolPlan)
+        name, content = call.tool.name, call.first if call.tool.gives else b"null"
         if call.results != call.tool.gives:
             gave = f"gave {call.results} results, not one" if call.results else "gave no result"
-            error = f"{call.tool.name} {gave}: what it is made of has to answer each message exactly once"
-        elif len(content) + len(call.id) > PAYLOAD_BYTES_MAX - 64:
-            error = (
-                f"the result of {call.tool.name} has {len(content)} bytes; a message has {PAYLOAD_BYTES_MAX} at most"
-            )
+            error = f"{name} {gave}: what it is made of has to answer each message exactly once"
+            self._answer(call.caller, name, failed(call.id, error), error)
+        else:
+            self._give(call, content)
+
+    def served(self, event: Served) -> None:
+        """A server has done a call, or says why not."""
+        call = self._calls.get(event.call)
+        if call is None:  # it was late, or its caller is gone
+            self._drop("", "")
+            return
+        del self._calls[event.call]
+        self._deadlines.done(event.call)
+        if event.content is None:
+            self._answer(call.caller, call.tool.name, failed(call.id, event.error), event.error)
+        else:
+            self._give(call, event.content)
+
+    def _drop(self, caller: str, tool: str) -> None:
+        """A result has come too late."""
+        self.dropped += 1
+        fields = {"worker": caller, "tool": tool} if caller else {}
+        self._out.note(
+            "warning", "tool.result_dropped", **fields, reason="nobody waits for it any more", count=self.dropped
+        )
+
+    def _give(self, call: _Call, content: bytes) -> None:
+        """Answer a call with its result."""
+        if len(content) + len(call.id) > PAYLOAD_BYTES_MAX - 64:
+            name = call.tool.name
+            error = f"the result of {name} has {len(content)} bytes; a message has {PAYLOAD_BYTES_MAX} at most"
+            self._answer(call.caller, name, failed(call.id, error), error)
         else:
             self._send(call.caller, result(call.id, content))
-            return
+
+    def _fail(self, ticket: int, error: str) -> None:
+        """Answer a call with why there is no result, and forget it as far as that can be."""
+        call = self._calls[ticket]
+        call.answered = True
         self._answer(call.caller, call.tool.name, failed(call.id, error), error)
+        self._forget(ticket)
 
     def _answer(self, caller: str, tool: str, response: bytes, error: str) -> None:
         self.failed += 1
@@ -250,3 +406,14 @@ class Calls:
     def _send(self, caller: str, response: bytes) -> None:
         self._told.add(caller)
         self._out.do(Send(caller, "tool_resp", encode(Data("fabric", response))))
+
+
+def _callable(plan: Plan, worker: str) -> Mapping[str, ToolPlan | _ServedTool]:
+    """Return what a worker may call, by the names that it may use. A tool of the program wins over one of a server."""
+    found = next(other for other in plan.workers if other.name == worker)
+    served = {
+        f"{name}.{tool}": _ServedTool(f"{name}.{tool}", key, tool)
+        for name, key in found.servers.items()
+        for tool in plan.servers[key].tools
+    }
+    return {**served, **{name: plan.tools[tool] for name, tool in found.tools.items()}}

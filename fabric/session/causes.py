@@ -19,6 +19,7 @@ import msgspec
 from fabric.graph.ir import MONITORED, WORKERS, End
 from fabric.plan.channels import end_name
 from fabric.plan.plan import Check, Emit, Plan, Route, Step, Transform
+from fabric.session.events import Approval
 from fabric.session.snapshot import Snapshot, WorkerSnapshot
 
 STILL_S = 10.0
@@ -34,6 +35,7 @@ Cause: TypeAlias = Literal[
     "filtered", "swallowed",  # a filter, or a worker, let too little through
     "unpaired",  # a side of a barrier that nothing can come to
     "protocol",  # a conversation is under way, and its next message does not come
+    "approval",  # a worker waits for somebody to approve a call
     "tool",  # a worker waits for a tool, and it is not known what that waits for
     "unread",  # a client does not read
     "process",  # the system says why a worker does not work
@@ -142,6 +144,9 @@ class Causes:
         self._called: dict[str, list[str]] = {}
         for caller, tool in snapshot.calls:
             self._called.setdefault(caller, []).append(tool)
+        self._asked: dict[str, list[Approval]] = {}
+        for approval in snapshot.approvals:
+            self._asked.setdefault(approval.worker, []).append(approval)
         self._feeders: dict[End, list[tuple[Route, int, int, str]]] = {}
         for route, taken in zip(plan.routes, snapshot.taken, strict=True):
             for sink, through in _ends(route.steps):
@@ -196,6 +201,8 @@ class Causes:
         if worker.unacknowledged and worker.paused:
             help_ = f"fabric ctl {worker.name} resume"
             return self._cause(worker, "paused", f"{name} is paused and holds {has}", certain=True, help_=help_)
+        if worker.name in self._asked:
+            return self._approval(worker)
         if worker.name in self._called:
             return None  # it is its tool that is waited for
         if worker.unacknowledged:
@@ -216,6 +223,13 @@ class Causes:
     ) -> Link:
         holds, for_s = worker.waiting + worker.unacknowledged, max(0.0, self._now_s - worker.moved_s)
         return Link("worker", worker.name, text, cause, holds, round(for_s, 3), certain, help_)
+
+    def _approval(self, worker: WorkerSnapshot) -> Link:
+        """Return the link of a worker that waits for somebody to approve what it calls."""
+        first, *others = self._asked[worker.name]
+        text = f"worker '{worker.name}' waits for approval of {first.tool}" + f", and {len(others)} more" * bool(others)
+        link = self._cause(worker, "approval", text, certain=True, help_=f"fabric approve {first.id}")
+        return msgspec.structs.replace(link, holds=max(link.holds, 1), for_s=round(self._now_s - first.asked_s, 3))
 
     def _ending(self, worker: WorkerSnapshot, text: str) -> Link:
         """Return the link of a worker that should be gone: if it holds no message, it holds up the end."""

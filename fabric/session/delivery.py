@@ -120,9 +120,10 @@ class Unacked:
         marker: payload of the frame that goes behind it and comes back.
         outputs: what is held back until its marker returns.
         size_bytes: of the payloads held back.
+        declined: why the worker does not do it, in words; empty if it does.
     """
 
-    __slots__ = ("answered", "marker", "message", "outputs", "seq", "size_bytes")
+    __slots__ = ("answered", "declined", "marker", "message", "outputs", "seq", "size_bytes")
 
     def __init__(self, seq: int, message: Message, marker: bytes) -> None:
         self.seq = seq
@@ -131,6 +132,7 @@ class Unacked:
         self.answered = False
         self.outputs: list[Held] = []
         self.size_bytes = 0
+        self.declined = ""
 
 
 class Delivery:

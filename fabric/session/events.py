@@ -8,13 +8,19 @@ from __future__ import annotations
 
 __all__ = [
     "Answered",
+    "Approval",
+    "ApprovalOver",
+    "AskApproval",
     "Asked",
     "BadInput",
     "Buried",
+    "CallServer",
+    "CancelCall",
     "Command",
     "Continue",
     "DeadLetter",
     "DeathCause",
+    "Decided",
     "Deliver",
     "Event",
     "Exited",
@@ -32,6 +38,7 @@ __all__ = [
     "Note",
     "Observed",
     "Opened",
+    "Outcome",
     "Output",
     "OutputBroken",
     "Refuse",
@@ -39,6 +46,7 @@ __all__ = [
     "Retry",
     "Seen",
     "Send",
+    "Served",
     "SetTimer",
     "Settled",
     "Signal",
@@ -54,6 +62,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
+
+from fabric.session.budget import BudgetStatus
+from fabric.session.usage import Usage
 
 # --- Events -------------------------------------------------------------------------------------------------------
 
@@ -150,6 +161,37 @@ class Retry(msgspec.Struct, frozen=True):
     ticket: int
 
 
+class Decided(msgspec.Struct, frozen=True):
+    """Somebody has decided about an approval. ``Answered`` repeats the ticket; its error says if that does not count.
+
+    Attributes:
+        approval: its id.
+        granted: whether the call may be run.
+        always: whether that holds for all calls of this tool by this worker from now on.
+        reason: for the caller, of one that is denied.
+    """
+
+    approval: str
+    granted: bool
+    ticket: int
+    always: bool = False
+    reason: str = ""
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A server has done a call (see ``CallServer``).
+
+    Attributes:
+        call: its number.
+        content: JSON text; ``None``: it was not done.
+        error: why it was not.
+    """
+
+    call: int
+    content: bytes | None
+    error: str = ""
+
+
 class Tap(msgspec.Struct, frozen=True):
     """Somebody wants to see what comes to these sinks, and to no others: indexes into ``Plan.sinks``.
 
@@ -199,6 +241,8 @@ Event: TypeAlias = (
     | Asked
     | Told
     | Retry
+    | Decided
+    | Served
     | Tap
     | TimerFired
 )
@@ -288,17 +332,81 @@ class Settled(msgspec.Struct, frozen=True):
 class Answered(msgspec.Struct, frozen=True):
     """What was asked for is done, or, with an ``error``, cannot be.
 
-    ``reply`` is what the worker said to a control message, as JSON text; ``None`` if that asks for none.
+    ``reply`` is what the worker said to a control message, as JSON text; ``None`` if that asks for none. ``code`` is a
+    word for the error.
     """
 
     ticket: int
     error: str | None = None
     reply: bytes | None = None
+    code: str = "not_done"
 
 
-DeathCause: TypeAlias = Literal["poison", "queue_full", "worker_ended", "worker_stopped"]
+class Approval(msgspec.Struct, frozen=True):
+    """A call of a tool with effects that waits until somebody approves it.
+
+    Attributes:
+        id: never used again, whatever becomes of it.
+        worker, tool: who calls what.
+        arguments: JSON text for people: printable characters, one line, not all of it if it is long.
+        size_bytes: of the whole arguments.
+        digest: of worker, tool and arguments.
+        asked_s, expires_s: by the session's clock.
+    """
+
+    id: str
+    worker: str
+    tool: str
+    arguments: str
+    size_bytes: int
+    digest: str
+    asked_s: float
+    expires_s: float
+
+
+Outcome: TypeAlias = Literal["granted", "denied", "expired", "withdrawn"]
+"""Why an approval does not wait any more; ``withdrawn``: its worker is gone, or has ended."""
+
+
+class AskApproval(msgspec.Struct, frozen=True):
+    """Ask whoever is there to approve a call: ``Decided`` is the answer. ``ApprovalOver`` follows, whoever decides."""
+
+    approval: Approval
+
+
+class ApprovalOver(msgspec.Struct, frozen=True):
+    """An approval does not wait any more: ask nobody for it."""
+
+    approval: str
+    outcome: Outcome
+
+
+class CallServer(msgspec.Struct, frozen=True):
+    """Have a server do a call; ``Served`` tells what came of it, unless ``CancelCall`` comes before.
+
+    Attributes:
+        call: its number, below zero, and not that of another call of this session.
+        server: its key in ``Plan.servers``.
+        tool: as the server names it.
+        arguments: JSON text, not validated.
+    """
+
+    call: int
+    server: str
+    tool: str
+    arguments: bytes
+
+
+class CancelCall(msgspec.Struct, frozen=True):
+    """Nobody waits for a server's call any more."""
+
+    call: int
+
+
+DeathCause: TypeAlias = Literal["poison", "queue_full", "worker_ended", "worker_stopped", "budget"]
 """Why a message is a dead letter: it killed its worker again and again, or its worker said that it cannot be done
-(``poison``); its queue was full and the policy says so; its worker has ended, or was stopped for good."""
+(``poison``); its queue was full and the policy says so; its worker has ended, or was stopped for good; the budget had
+no call of a model for it."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -411,13 +519,17 @@ class Finish(msgspec.Struct, frozen=True):
     """The session is over; no process of it is left. The last command.
 
     Attributes:
-        exit_code: 0 also if messages stayed unpaired or conversations unfinished.
+        exit_code: 0 also if messages stayed unpaired or conversations unfinished; 6 if all went well but for approvals.
         error: ``None``, or a pair of code and message.
+        usage: what calls of models took, by worker and model.
+        budget: how it stands, if there is one.
     """
 
     exit_code: int
     losses: LossReport
     error: tuple[str, str] | None = None
+    usage: tuple[Usage, ...] = ()
+    budget: BudgetStatus | None = None
 
 
 Command: TypeAlias = (
@@ -430,6 +542,10 @@ Command: TypeAlias = (
     | Refuse
     | Settled
     | Answered
+    | AskApproval
+    | ApprovalOver
+    | CallServer
+    | CancelCall
     | Buried
     | Tapped
     | Observed

@@ -20,7 +20,7 @@ import msgspec
 from fabric.errors import ChannelBroken, RemoteProtocolError
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
-from fabric.session.calls import Calls
+from fabric.session.calls import TIMERS, Calls
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
     Answered,
@@ -28,6 +28,7 @@ from fabric.session.events import (
     BadInput,
     Command,
     Continue,
+    Decided,
     Event,
     Exited,
     Finish,
@@ -38,11 +39,13 @@ from fabric.session.events import (
     Launched,
     LaunchFailed,
     Level,
+    LossReport,
     Opened,
     OutputBroken,
     Release,
     Retry,
     Send,
+    Served,
     SetTimer,
     Signal,
     Start,
@@ -53,13 +56,15 @@ from fabric.session.events import (
 )
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
 from fabric.session.failure import Failure, name_of, quoted
+from fabric.session.money import RateOf, no_rate
 from fabric.session.outbox import Outbox
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
+from fabric.session.spending import Spending
 from fabric.session.traffic import Traffic
 from fabric.session.worker_state import WorkerState, workers_of
-from fabric.wire.calls import reason_of
+from fabric.wire.calls import BUDGET_EXHAUSTED, code_of, reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
 from fabric.wire.control import RESUME, Ready, kind_of, parse_ready, paused_by
 from fabric.wire.frame import Data, Decline, Eof, Marker
@@ -75,16 +80,18 @@ class Session:
         plan: what to run.
         settings: times and policy.
         rng: source of trace and span ids.
+        rate_of: what models cost.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, rng: random.Random) -> None:
+    def __init__(self, plan: Plan, settings: Settings, rng: random.Random, rate_of: RateOf = no_rate) -> None:
         self.plan = plan
         self._settings = settings
         self._now_s = 0.0
         self._out = Outbox()
         routes = {route.source: CompiledRoute(route) for route in plan.routes}
         self._workers = workers_of(plan, settings, routes)
-        self._calls = Calls(plan, self._out)
+        self._calls = Calls(plan, self._out, settings, rng)
+        self._spending = Spending(plan, settings.limits, rate_of, self._out)
         self._traffic = Traffic(
             plan,
             routes,
@@ -99,6 +106,7 @@ class Session:
         self._drain = Drain(plan, lambda name: self._workers[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
         self._interrupts = 0
+        self._limit: Failure | None = None
         self._open = False
         self._failure: Failure | None = None
         self._finished = False
@@ -123,7 +131,8 @@ class Session:
 
     def snapshot(self) -> Snapshot:
         """Return how things stand."""
-        return self._traffic.snapshot()
+        spending = self._spending
+        return msgspec.structs.replace(self._traffic.snapshot(), usage=spending.usage, budget=spending.status)
 
     def set_grace(self, grace_s: float) -> None:
         """Replace the grace time of the settings, for workers that are not asked to end yet."""
@@ -140,6 +149,8 @@ class Session:
             return []
         if self._failure is None:
             self._handle(event)
+            if self._spending.exhausted and self._limit is None and self._failure is None:
+                self._limit_reached(Failure(3, BUDGET_EXHAUSTED, self._spending.exhausted))
             self._step()
         else:
             self._handle_failed(event)
@@ -156,6 +167,8 @@ class Session:
             self._traffic.move_calls()
             for caller in self._calls.take_told():
                 self._workers[caller].shutdown.moved(self._now_s)
+        for worker in self._spending.take_told():
+            self._workers[worker].shutdown.moved(self._now_s)
         if self._traffic.waits or self._failure is not None:
             return
         for port in sorted(self._traffic.entrance.closed):
@@ -190,6 +203,14 @@ class Session:
                     self._launch(worker)
                 self._open_if_ready()
                 self._end(self._drain.begin())
+            case TimerFired(("wall" | "overtime" as kind, _)):
+                self._time_is_up(kind)
+            case TimerFired((kind, _) as key) if kind == TIMERS:
+                self._calls.timer(key)
+            case Decided():
+                self._calls.decided(event)
+            case Served():
+                self._calls.served(event)
             case TimerFired((kind, name)):
                 self._timer(kind, self._workers[name])
             case Exited():
@@ -232,8 +253,11 @@ class Session:
         match event:
             case TimerFired(("grace", name)) if name not in self._gone:
                 self._out.do(*self._workers[name].shutdown.timer(self._now_s, owes=True))
+            case Frames(name, "telemetry", raws):  # what was paid for counts
+                self._last_telemetry(name, raws)
             case Exited(name, status):
                 self._gone.add(name)
+                self._spending.gone(name)
                 self._workers[name].life.advance(Step.EXIT)
                 self._out.do(Release(name))
                 self._out.note("info", "worker.exited", worker=name, status=status)
@@ -243,12 +267,22 @@ class Session:
                 self._launch_failed(name, reason)
             case Input():
                 self._traffic.refuse_late(event.port, event.messages)
-            case Asked(ticket=ticket) | Told(ticket=ticket):
+            case Asked(ticket=ticket) | Told(ticket=ticket) | Decided(ticket=ticket):
                 self._out.do(Answered(ticket, "the session is ending"))
             case Retry(name, payload, ticket):
                 self._traffic.refuse_late(name, [(ticket, payload)])
             case Interrupted(number):
                 self._interrupted(number)
+
+    def _last_telemetry(self, worker: str, raws: list[bytes]) -> None:
+        for raw in raws:
+            try:
+                frames = [decode(part) for part in split(raw)]
+            except RemoteProtocolError:
+                continue
+            for frame in frames:
+                if isinstance(frame, Data):
+                    self._spending.telemetry(worker, frame.payload)
 
     # --- starting ---
 
@@ -260,6 +294,9 @@ class Session:
         if not self._open and not any(worker.starting for worker in self._workers.values()):
             self._open = True
             self._out.do(Opened())
+            wall_s = self._settings.limits.wall_s
+            if wall_s is not None:  # from now: how long processes take to start is no matter of the program
+                self._out.do(SetTimer(("wall", ""), self._now_s + wall_s))
 
     def _running(self, worker: WorkerState) -> None:
         """The worker may be trusted with messages."""
@@ -275,7 +312,7 @@ class Session:
 
     def _restore(self, worker: WorkerState) -> None:
         """The worker may be trusted; one that takes the place of another is first made to be as that one was."""
-        fields = worker.restored_by(ending=self._interrupts > 0)
+        fields = worker.restored_by(ending=self._ending)
         if not fields:
             self._running(worker)
             return
@@ -304,7 +341,7 @@ class Session:
         elif worker.state is State.EXITED:
             return  # the others may need longer than its grace
         elif kind == "grace":
-            owes = worker.owes and not self._calls.waits(worker.name)
+            owes = worker.owes and not self._waits_for_others(worker)
             self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
         elif kind == "ready" and (worker.starting or worker.restoring):
             self._not_ready(worker)
@@ -312,7 +349,7 @@ class Session:
     def _silent(self, worker: WorkerState) -> None:
         """See whether a worker has been silent for too long."""
         since_s = worker.silent_since_s
-        if since_s is not None and self._calls.waits(worker.name):  # it is its tool that is silent
+        if since_s is not None and self._waits_for_others(worker):  # it is they who are silent
             since_s = self._now_s
         commands, too_long = worker.silence.timer(self._now_s, since_s)
         self._out.do(*commands)
@@ -337,14 +374,8 @@ class Session:
         """First: take no more input, finish the rest. Second: end the workers now. Third: without asking."""
         self._interrupts += 1
         if self._interrupts == 1 and self._failure is None:
-            self._traffic.entrance.close()
+            self._take_no_more()
             for worker in self._workers.values():
-                if worker.steering.stopped:
-                    self._abandon(worker)
-                if worker.paused and worker.state is State.RUNNING:  # what it has is to be finished
-                    self._out.note("warning", "worker.resumed", worker=worker.name, reason="the session is ending")
-                    for raw in worker.control.command(RESUME):
-                        self._out.do(Send(worker.name, "ctrl_in", raw))
                 if worker.owes and not worker.starting and worker.state is not State.EXITED:
                     self._out.do(*worker.shutdown.asked(self._now_s))
             return
@@ -354,6 +385,47 @@ class Session:
         self._failure = msgspec.structs.replace(self._failure, exit_code=128 + number)
         for name in sorted(self._workers.keys() - self._gone):
             self._out.do(*self._workers[name].shutdown.kill())
+
+    def _take_no_more(self) -> None:
+        """Close the inputs; see to it that what is inside can be finished."""
+        self._traffic.entrance.close()
+        for worker in self._workers.values():
+            if worker.steering.stopped:
+                self._abandon(worker)
+            if worker.paused and worker.state is State.RUNNING:  # what it has is to be finished
+                self._out.note("warning", "worker.resumed", worker=worker.name, reason="the session is ending")
+                for raw in worker.control.command(RESUME):
+                    self._out.do(Send(worker.name, "ctrl_in", raw))
+
+    # --- limits ---
+
+    @property
+    def _ending(self) -> bool:
+        """Whether nobody may come any more who starts a worker, or ends its pause."""
+        return self._interrupts > 0 or self._limit is not None
+
+    def _waits_for_others(self, worker: WorkerState) -> bool:
+        """Whether a worker waits for a tool, or until others have settled what they had reserved."""
+        return self._calls.waits(worker.name) or self._spending.waits(worker.name)
+
+    def _limit_reached(self, limit: Failure) -> None:
+        """Take no more input; what is under way goes on as far as it can."""
+        self._limit = limit
+        self._out.note("warning", "budget.exhausted", code=limit.code, detail=limit.message)
+        self._traffic.closed_because = f"the session takes no more input: {limit.message}"
+        self._take_no_more()
+
+    def _time_is_up(self, kind: str) -> None:
+        """First: finish what is under way, with no further calls of models. After the grace time: end it."""
+        text = f"the time limit of {self._settings.limits.wall_s:g} s is reached"
+        if kind == "overtime":
+            over = f"{text}, and {self._settings.grace_s:g} s later not everything was done"
+            self._fail(Failure(3, "time_limit", over))
+            return
+        self._spending.close(text)
+        if self._limit is None:
+            self._limit_reached(Failure(3, "time_limit", text))
+        self._out.do(SetTimer(("overtime", ""), self._now_s + self._settings.grace_s))
 
     # --- what workers say ---
 
@@ -449,6 +521,7 @@ class Session:
                     delivery.hold(port, frame.payload, span)
                 elif port in worker.ways:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
+                self._spending.telemetry(name, frame.payload)
             case "tool_req" if worker.plan.calls:
                 self._call(worker, frame.payload)
             case _:
@@ -467,19 +540,26 @@ class Session:
 
     def _call(self, worker: WorkerState, payload: bytes) -> None:
         """A worker calls a tool. Calls are served until it has ended its output."""
+        if self._spending.heard(worker.name, payload):  # also behind the end of the output: it may settle then
+            return
         if worker.state is State.DRAINED:
             self._out.note("warning", "tool.result_dropped", worker=worker.name, reason="it has ended its output")
         else:
             self._calls.request(worker.name, payload)
 
     def _declined(self, worker: WorkerState, port: str, payload: bytes) -> None:
-        if port != "output" or not worker.plan.spec.part_of:
+        spec = worker.plan.spec
+        unpaid = spec.metered and code_of(payload) == BUDGET_EXHAUSTED
+        if port != "output" or not (spec.part_of or unpaid):
             text = f"{name_of(worker.name)} declined on {quoted(port)}, and is part of no tool"
             raise RemoteProtocolError("decline", text)
         cause = worker.delivery.cause(port)
         worker.life.advance(Step.OUTPUT)
         worker.answered = True
-        self._traffic.declined(worker, cause.message, reason_of(payload))
+        if spec.part_of:
+            self._traffic.declined(worker, cause.message, reason_of(payload))
+        else:  # it is a dead letter when it is committed: if the worker dies before that, another gets it
+            cause.declined = reason_of(payload) or BUDGET_EXHAUSTED
         if worker.plan.compat:
             self._commit(worker, port, worker.delivery.marker(cause.seq))
 
@@ -551,6 +631,7 @@ class Session:
             if early:
                 self._left_early(worker)
             self._calls.deaf(worker.name)
+            self._spending.deaf(worker.name)
             if worker.plan.calls:
                 self._out.do(Send(worker.name, "tool_resp", encode(Eof("fabric"))))
             self._out.do(*worker.shutdown.output_ended(self._now_s))
@@ -608,6 +689,7 @@ class Session:
         meaning = meaning_of(worker, event)
         self._gone.add(name)
         self._calls.deaf(name)
+        self._spending.gone(name)
         worker.life.advance(Step.EXIT)
         self._out.do(Release(name))
         clean = state is State.DRAINED and event.status == 0
@@ -695,8 +777,8 @@ class Session:
 
     def _asked(self, worker: WorkerState, wish: Wish, ticket: int) -> None:
         """The last wish counts; all who asked are told when it is fulfilled."""
-        if self._interrupts or not worker.takes_messages:
-            ending = "the session is ending" if self._interrupts else f"{name_of(worker.name)} has ended"
+        if self._ending or not worker.takes_messages:
+            ending = "the session is ending" if self._ending else f"{name_of(worker.name)} has ended"
             self._out.do(Answered(ticket, ending))
             return
         if worker.supervisor.due and wish == "start":  # it need not wait any longer
@@ -744,7 +826,7 @@ class Session:
             self._end_ports(worker)
         else:
             self._out.note("error" if error else "info", "worker.stopped", worker=worker.name, reason=error or "asked")
-            if self._interrupts:
+            if self._ending:
                 self._abandon(worker)
             self._open_if_ready()  # it may be the one that the others waited for
         self._out.do(*answers)
@@ -760,6 +842,8 @@ class Session:
         if self._failure is not None:
             return
         self._traffic.stop()
+        self._spending.stop()
+        self._calls.stop()
         self._failure = failure
         for worker in self._workers.values():
             self._out.do(*worker.steering.answers("the session has failed"))
@@ -775,13 +859,20 @@ class Session:
             return
         self._finished = True
         losses = self._traffic.loss_report()
+        code, error = self._meaning(losses)
+        if self._failure is None:
+            for name, said in self._traffic.unfinished().items():
+                self._out.note("warning", "protocol.unfinished", node=name, detail=said)
+        self._out.do(Finish(code, losses, error, self._spending.usage, self._spending.status))
+
+    def _meaning(self, losses: LossReport) -> tuple[int, tuple[str, str] | None]:
+        """Return the exit code, and the error if there is one: the worst that has happened."""
         if self._failure is not None:
-            error = self._failure.code, self._failure.message
-            self._out.do(Finish(self._failure.exit_code, losses, error))
-            return
-        for name, said in self._traffic.unfinished().items():
-            self._out.note("warning", "protocol.unfinished", node=name, detail=said)
+            return self._failure.exit_code, (self._failure.code, self._failure.message)
         if self._traffic.refused_any and self._settings.refusal_ends:
-            self._out.do(Finish(1, losses))
-        else:
-            self._out.do(Finish(5 if losses.lost or losses.dead_lettered else 0, losses))
+            return 1, None
+        if self._limit is not None:
+            return self._limit.exit_code, (self._limit.code, self._limit.message)
+        if losses.lost or losses.dead_lettered:
+            return 5, None
+        return (6 if self._calls.denied and self._settings.refusal_ends else 0), None

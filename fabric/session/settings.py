@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from fabric.session.budget import Limits
+
 
 class WorkerSettings(msgspec.Struct, frozen=True):
     """How one worker is run.
@@ -31,7 +33,8 @@ class Settings(msgspec.Struct, frozen=True):
     Attributes:
         ready_timeout_s: from a worker's launch to the return of its probe.
         grace_s: silence after which a worker that was asked for an end is terminated, and after as much again killed.
-        refusal_ends: whether the first message that is refused ends the input, and makes the exit code 1.
+        refusal_ends: whether the first message that is refused ends the input, and makes the exit code 1; and whether
+            a call that was not approved makes it 6.
         restarts_max: how often a worker may be started again within ``restart_period_s``; the next crash fails the
             session.
         backoff_s: from a crash to the next start; doubled, up to ``backoff_max_s``, for each crash in a row between
@@ -41,7 +44,12 @@ class Settings(msgspec.Struct, frozen=True):
         queue: messages that may wait for one worker, or in one slot of a barrier, before those that feed it wait.
         policy: what becomes of a message for a queue that is full: those that send to it wait (``block``), or it is
             a ``dead_letter``.
+        approval: whether calls of tools with effects wait until somebody approves them (``ask``), are run at once
+            (``grant``), or are refused, for there is nobody to ask (``refuse``).
+        approval_timeout_s: how long they wait.
+        tool_timeout_s: how long a call may take, from the moment when it may be run.
         workers: what differs, by name.
+        limits: what it may use.
     """
 
     ready_timeout_s: float = 30.0
@@ -55,7 +63,11 @@ class Settings(msgspec.Struct, frozen=True):
     stall_s: float = 60.0
     queue: int = 1_000
     policy: Literal["block", "dead_letter"] = "block"
+    approval: Literal["ask", "grant", "refuse"] = "ask"
+    approval_timeout_s: float = 300.0
+    tool_timeout_s: float = 120.0
     workers: dict[str, WorkerSettings] = {}
+    limits: Limits = Limits()
 
     def of(self, worker: str) -> WorkerSettings:
         """Return what holds for one worker."""

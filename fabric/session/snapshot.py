@@ -10,6 +10,9 @@ import msgspec
 
 from fabric.graph.ir import MONITORED, WORKERS, End
 from fabric.plan.plan import Plan
+from fabric.session.budget import BudgetStatus
+from fabric.session.events import Approval
+from fabric.session.usage import Usage
 from fabric.wire.lifecycle import State
 
 Activity: TypeAlias = Literal["starting", "ready", "busy", "draining", "exited", "stopping", "stopped", "restarting"]
@@ -75,9 +78,12 @@ class Snapshot(msgspec.Struct, frozen=True):
         arrived: messages that came to each of ``Plan.sinks``.
         monitors: what is to be said next on each session wire on which a conversation is under way, in words.
         calls: workers that wait for a tool, and the tool.
+        approvals: calls that wait for somebody to approve them, the oldest first.
         called, calls_failed: calls of tools so far, and those that were answered with an error.
         rejected: frames that were refused, by worker and reason.
         barriers_since_s: when the oldest message in each barrier that has any came into being.
+        usage: what calls of models took, by worker and model.
+        budget: how it stands, if there is one.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -90,10 +96,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     arrived: tuple[int, ...] = ()
     monitors: dict[str, str] = {}
     calls: tuple[tuple[str, str], ...] = ()
+    approvals: tuple[Approval, ...] = ()
     called: int = 0
     calls_failed: int = 0
     rejected: dict[str, dict[str, int]] = {}
     barriers_since_s: dict[str, float] = {}
+    usage: tuple[Usage, ...] = ()
+    budget: BudgetStatus | None = None
 
 
 def activity(state: State, *, idle: bool) -> Activity:
@@ -118,11 +127,12 @@ def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
     """Return where the next message of an idle worker has to come from: workers and boundary inputs, by name.
 
     Steps that need no worker are looked through. Of a barrier only the sides count on which nothing waits: the other
-    side has done its part. Of one that has called tools, whether it is idle or not: those.
+    side has done its part. Of one that has called tools, whether it is idle or not: those, and their approvals.
     """
-    called = tuple(dict.fromkeys(f"tool {tool}" for caller, tool in snapshot.calls if caller == worker))
+    called = [f"approval {approval.id}" for approval in snapshot.approvals if approval.worker == worker]
+    called += dict.fromkeys(f"tool {tool}" for caller, tool in snapshot.calls if caller == worker)
     if called:
-        return called
+        return tuple(called)
     sources = {channel.target: channel.source for channel in plan.graph.channels}
     found: dict[str, None] = {}
     seen: set[End] = set()

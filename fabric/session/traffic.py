@@ -81,6 +81,7 @@ class Traffic:
         entrance: the inputs of the boundary.
         losses: what did not come out.
         refused_any: whether a message was refused that could have been answered.
+        closed_because: why no input is taken any more, in words, when none is.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Traffic:
         self.entrance = Entrance(plan.inputs)
         self.losses = Losses()
         self.refused_any = False
+        self.closed_because = "the session takes no more input"
         self._plan = plan
         self._routes = routes
         self._workers = workers
@@ -160,6 +162,7 @@ class Traffic:
             arrived=tuple(self._ends.arrived),
             monitors=self.unfinished(),
             calls=self._calls.under_way,
+            approvals=self._calls.approvals,
             called=self._calls.made,
             calls_failed=self._calls.failed,
             rejected=self.losses.rejected,
@@ -294,7 +297,7 @@ class Traffic:
     def refuse_late(self, port: str, messages: Sequence[tuple[int, bytes]]) -> None:
         """Messages come when none is taken any more."""
         for ticket, _ in messages:
-            self._out.do(Refuse("input_closed", "the session takes no more input", port, (ticket,)))
+            self._out.do(Refuse("input_closed", self.closed_because, port, (ticket,)))
             (self._late if self._stopped else self._traces.settled).append(ticket)
 
     def _enter(self, port: str, ticket: int, payload: bytes) -> None:
@@ -607,9 +610,22 @@ class Traffic:
         stderr: tuple[str, ...] = (),
         level: Level = "error",
     ) -> None:
+        self._write_letter(message, worker, cause, detail, attempts=attempts, stderr=stderr, level=level)
+        self._traces.consume(message)
+
+    def _write_letter(
+        self,
+        message: Message,
+        worker: str,
+        cause: DeathCause,
+        detail: str,
+        *,
+        attempts: int = 0,
+        stderr: tuple[str, ...] = (),
+        level: Level = "error",
+    ) -> None:
         if _of_call(message.tickets):  # whose caller is told: nothing is lost
             self._calls.refused(message.tickets[0], detail)
-            self._traces.consume(message)
             return
         self.losses.dead_lettered += 1
         inputs = list(message.tickets)
@@ -619,7 +635,6 @@ class Traffic:
         if message.traces:
             self._out.do(Refuse("dead_lettered", detail, worker, message.tickets))
         self._pairing.died_at(worker, message.traces)
-        self._traces.consume(message)
 
     def poisoned(
         self, worker: WorkerState, message: Message, detail: str, attempts: int, stderr: tuple[str, ...]
@@ -630,6 +645,11 @@ class Traffic:
         self._rested.add(worker.name)
         self._flow.done(worker)
         self._bury(message, worker.name, "poison", detail, attempts=attempts, stderr=stderr)
+
+    def _unpaid(self, worker: WorkerState, unacked: Unacked) -> None:
+        """A worker has declined a message, for which the budget had no call of a model."""
+        detail = f"{name_of(worker.name)} has no call of its model for it: {unacked.declined}"
+        self._write_letter(unacked.message, worker.name, "budget", detail, level="warning")
 
     def feed(self, worker: WorkerState) -> None:
         """There may be something to send to a worker, or room for it: see :meth:`take_to_feed`."""
@@ -643,6 +663,8 @@ class Traffic:
         self._flow.done(worker)
         self._flow.took(worker)
         if head is not None:
+            if head.declined:
+                self._unpaid(worker, head)
             self._pass_on_held(worker, head)
             self._traces.consume(head.message)
         worker.left_messages = bool(left)
@@ -677,6 +699,8 @@ class Traffic:
             return
         way, now_s = worker.ways.get("output"), self._traces.now_s
         for unacked in committed:
+            if unacked.declined:
+                self._unpaid(worker, unacked)
             if worker.wired:
                 self._pass_on_held(worker, unacked)
             elif way is not None:

@@ -19,7 +19,21 @@ import trio
 from fabric.errors import WorkerFailed, sole
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Answered, Command, DeadLetter, Event, Finish, Heard, Note, Output, Refuse, Seen, Wish
+from fabric.session.events import (
+    Answered,
+    Approval,
+    Command,
+    DeadLetter,
+    Event,
+    Finish,
+    Heard,
+    Note,
+    Outcome,
+    Output,
+    Refuse,
+    Seen,
+    Wish,
+)
 from fabric.session.session import Session, Settings
 from fabric.testing.faults import Faults, Restart
 from fabric.testing.processes import Process, ProcessRecord, Runner
@@ -196,6 +210,12 @@ class _Recorder:
     async def wait_answered(self, ticket: int) -> str | None:
         """Wait for the answer to what was asked with this ticket; return why it cannot be, if it cannot."""
         return await self._answers[ticket][1].receive()
+
+    def asked(self, approval: Approval) -> None:
+        pass
+
+    def asked_no_more(self, approval: str, outcome: Outcome) -> None:
+        pass
 
     def buried(self, letter: DeadLetter) -> None:
         self.letters.append(letter)

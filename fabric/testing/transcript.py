@@ -23,11 +23,16 @@ import msgspec
 
 from fabric.session.events import (
     Answered,
+    ApprovalOver,
+    AskApproval,
     Asked,
     BadInput,
     Buried,
+    CallServer,
+    CancelCall,
     Command,
     Continue,
+    Decided,
     Deliver,
     Event,
     Exited,
@@ -47,6 +52,7 @@ from fabric.session.events import (
     Release,
     Retry,
     Send,
+    Served,
     SetTimer,
     Settled,
     Signal,
@@ -93,6 +99,11 @@ def written_event(event: Event) -> str:
             return f"tell {worker} {ticket}:{payload.decode()}"
         case Retry(worker, payload, ticket):
             return f"retry {worker} {ticket}:{payload.decode()}"
+        case Decided(approval, granted, ticket, always, reason):
+            how = f"{'granted' if granted else 'denied'} {'always' if always else 'once'}"
+            return f"decided {approval} {ticket} {how} {_json(reason)}"
+        case Served(call, content, error):
+            return f"served {call} " + (f"error {_json(error)}" if content is None else content.decode())
         case TimerFired((kind, worker)):
             return f"timer {kind} {worker}"
         case Tap(sinks):
@@ -131,6 +142,14 @@ def written_command(command: Command) -> str:
         case Answered(ticket, error, reply):
             said = "" if reply is None else f" {reply.decode()}"
             return f"answered {ticket}{said}{'' if error is None else f' error {_json(error)}'}"
+        case AskApproval(approval):
+            return f"ask_approval {approval.id} {approval.worker} {approval.tool} {approval.arguments}"
+        case ApprovalOver(approval_id, outcome):
+            return f"approval_over {approval_id} {outcome}"
+        case CallServer(call, server, tool, arguments):
+            return f"call_server {call} {server} {tool} {arguments.decode()}"
+        case CancelCall(call):
+            return f"cancel_call {call}"
         case Buried(letter):
             return "bury " + _fields(letter)
         case Tapped(messages):
@@ -238,6 +257,17 @@ def _read_asked(rest: str) -> Asked:
     return msgspec.convert({"worker": worker, "wish": wish, "ticket": int(ticket)}, Asked)
 
 
+def _read_decided(rest: str) -> Decided:
+    approval, ticket, how, often, reason = rest.split(" ", 4)
+    return Decided(approval, how == "granted", int(ticket), often == "always", json.loads(reason))
+
+
+def _read_served(rest: str) -> Served:
+    call, _, text = rest.partition(" ")
+    is_error = text.startswith("error ")
+    return Served(int(call), None if is_error else text.encode(), json.loads(text[6:]) if is_error else "")
+
+
 def _read_timer(rest: str) -> TimerFired:
     kind, worker = rest.split()
     return TimerFired((kind, worker))
@@ -276,6 +306,8 @@ _READERS: dict[str, Callable[[str], Event]] = {
     "ask": _read_asked,
     "tell": _read_told(Told),
     "retry": _read_told(Retry),
+    "decided": _read_decided,
+    "served": _read_served,
     "timer": _read_timer,
     "tap": lambda rest: Tap(frozenset(map(int, rest.split()))),
     "bad_input": _read_bad_input,

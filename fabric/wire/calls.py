@@ -19,6 +19,7 @@ __all__ = [
     "RESERVE",
     "SETTLE",
     "Request",
+    "code_of",
     "decline",
     "failed",
     "parse_request",
@@ -64,6 +65,7 @@ class _Wire(msgspec.Struct):
 
 class _Decline(msgspec.Struct):
     error: str
+    code: str = ""
 
 
 _decode = msgspec.json.Decoder(_Wire).decode
@@ -105,6 +107,14 @@ def reason_of(payload: bytes) -> str:
         return _decode_decline(payload).error
     except (msgspec.DecodeError, ValueError, RecursionError):
         return payload[:ERROR_CHARS_MAX].decode(errors="replace")
+
+
+def code_of(payload: bytes) -> str:
+    """Return the code of a decline; empty if it has none."""
+    try:
+        return _decode_decline(payload).code
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return ""
 
 
 def _words(text: str) -> str:

@@ -42,7 +42,20 @@ from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
-from fabric.session.events import Answered, DeadLetter, Deliver, Heard, Input, Note, Output, Refuse, Seen, Start
+from fabric.session.events import (
+    Answered,
+    Approval,
+    DeadLetter,
+    Deliver,
+    Heard,
+    Input,
+    Note,
+    Outcome,
+    Output,
+    Refuse,
+    Seen,
+    Start,
+)
 from fabric.session.session import Session, Settings
 from fabric.transport.ports import Receiver, Sender
 from fabric.transport.sockets import open_sockets
@@ -297,6 +310,11 @@ class _Counter:
         raise SystemExit(refusal.detail)
 
     def answered(self, answer: Answered) -> None: ...
+
+    def asked(self, approval: Approval) -> None:
+        raise SystemExit(f"asked: {approval}")
+
+    def asked_no_more(self, approval: str, outcome: Outcome) -> None: ...
 
     def buried(self, letter: DeadLetter) -> None:
         raise SystemExit(letter.detail)

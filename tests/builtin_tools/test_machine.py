@@ -1,4 +1,4 @@
-"""Tools with effects: they need an approval, and what they start does not outlive them."""
+"""Tools for the machine: what they start does not outlive them."""
 
 from __future__ import annotations
 
@@ -8,34 +8,27 @@ from typing import Any
 
 import pytest
 
-from fabric.builtin_tools import EFFECTS, FUNCTIONS, builtin, machine
+from fabric.builtin_tools import FUNCTIONS, builtin, machine
 from fabric.builtin_tools.files import Limits, Root
 from fabric.builtin_tools.refused import Refused
 from fabric.errors import ConfigError
-from fabric.lang.tools import BUILTINS
+from fabric.lang.tools import BUILTINS, EFFECTS
 
 
-def config(name: str, folder: Path, *, approved: bool = False) -> dict[str, Any]:
-    return {"builtin": name, "docroot": str(folder), "approved": approved}
+def config(name: str, folder: Path) -> dict[str, Any]:
+    return {"builtin": name, "docroot": str(folder)}
 
 
 def test_every_builtin_of_the_language_is_there():
     """And no other."""
     assert FUNCTIONS.keys() == BUILTINS.keys()
-    assert FUNCTIONS.keys() > EFFECTS
+    assert BUILTINS.keys() > EFFECTS
 
 
-@pytest.mark.parametrize("name", sorted(EFFECTS))
-def test_what_has_effects_is_refused_unless_it_was_approved(name: str, tmp_path: Path):
-    """Whatever the arguments; the message says what to do."""
-    with pytest.raises(Refused, match=f"{name} has effects .* start the session with --auto-approve"):
-        builtin(config(name, tmp_path))({})
-
-
-def test_what_only_looks_needs_no_approval(tmp_path: Path):
-    """And what was approved is done."""
+def test_a_builtin_does_what_it_is_asked_in_its_folder(tmp_path: Path):
+    """Whether it may is decided where calls are."""
     assert builtin(config("fs.list", tmp_path))({}) == []
-    builtin(config("fs.write", tmp_path, approved=True))({"path": "x", "text": "y"})
+    builtin(config("fs.write", tmp_path))({"path": "x", "text": "y"})
     assert builtin(config("fs.read", tmp_path))({"path": "x"}) == "y"
 
 

@@ -127,14 +127,10 @@ def test_a_program_on_lines_calls_tools(folder: Path):
     ]
 
 
-def test_effects_have_to_be_approved(folder: Path):
+def test_what_has_effects_is_run_if_that_is_approved_beforehand(folder: Path):
     """By whoever starts the session, and in the folder that they name."""
     (folder / "root").mkdir()
     calls = [["write", {"path": "x", "text": "y"}], ["exec", {"command": ["ls"]}]]
-    refused = called(folder, calls, "--docroot", "root")
-    assert [error.split(" ")[0] for error in refused] == ["fs.write", "sys.exec"]
-    assert all("--auto-approve" in error for error in refused)
-    assert list((folder / "root").iterdir()) == []
     done = called(folder, calls, "--docroot", "root", "--auto-approve")
     assert done == [None, {"status": 0, "stdout": "x\n", "stderr": ""}]
     missing = fabric("run", "--docroot", "none", "p.plumb", cwd=folder)

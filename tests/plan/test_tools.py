@@ -30,7 +30,7 @@ def test_a_tool_knows_its_callers():
     """And where calls come in."""
     assert PLAN.tools == {
         "chat": ToolPlan("chat", End("chat.call", "arguments"), True, ("w", "lines")),
-        "write": ToolPlan("write", End("write.call", "arguments"), True, ("w",)),
+        "write": ToolPlan("write", End("write.call", "arguments"), True, ("w",), effects=True),
     }
 
 
@@ -53,18 +53,17 @@ def test_an_agent_in_a_tool_remembers_nothing():
     assert (WORKERS["chat.talk"].spec.part_of, WORKERS["chat.talk"].window) == ("chat", 8)
 
 
-def test_a_builtin_is_told_its_folder_and_whether_it_may_have_effects():
-    """The program's folder, and it may not, unless somebody says so."""
-    assert WORKERS["write"].spec.config == {
-        "call": "fs.write",
-        "builtin": "fs.write",
-        "docroot": ".",
-        "approved": False,
-    }
-    surroundings = Surroundings("python", "RUN", ".", docroot="/x", auto_approve=True)
-    plan = make_plan(module_of(TEXT), graph_of(TEXT), surroundings)
+def test_a_builtin_is_told_its_folder():
+    """The program's, unless somebody names another."""
+    assert WORKERS["write"].spec.config == {"call": "fs.write", "builtin": "fs.write", "docroot": "."}
+    plan = make_plan(module_of(TEXT), graph_of(TEXT), Surroundings("python", "RUN", ".", docroot="/x"))
     (config,) = (worker.spec.config for worker in plan.workers if worker.name == "write")
-    assert (config["docroot"], config["approved"]) == ("/x", True)
+    assert config["docroot"] == "/x"
+
+
+def test_tools_with_effects_are_known():
+    """Builtins that change something; not what a program is made of."""
+    assert {tool.name for tool in PLAN.tools.values() if tool.effects} == {"write"}
 
 
 def test_tools_are_started_before_who_calls_them():

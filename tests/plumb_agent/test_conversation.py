@@ -1,21 +1,33 @@
 """The conversation machine: literal events in, literal commands out."""
 
-from typing import Any
+from random import Random
 
 import pytest
+from talking import (
+    ORIGIN,
+    READ,
+    TIME,
+    VERDICT,
+    answered,
+    assistant,
+    control,
+    converse,
+    handle,
+    messages_of,
+    output,
+    reply,
+    usage,
+    user,
+)
 
-from fabric.wire.frame import Provenance
-from fabric.wire.payload import STRING, Alias, Field, ListOf, Prim, Record, Type
+from fabric.wire.payload import STRING, ListOf, Prim
 from fabric.wire.spec import Document, WorkerSpec
 from plumb_agent.config import read_config
-from plumb_agent.conversation import (
-    INPUTS_WAITING_MAX,
+from plumb_agent.conversation import INPUTS_WAITING_MAX, Conversation
+from plumb_agent.events import (
     CallFailed,
     CallProvider,
-    Command,
-    ControlArrived,
     ControlEnded,
-    Conversation,
     Decline,
     Emit,
     EmitTelemetry,
@@ -27,63 +39,11 @@ from plumb_agent.conversation import (
     InputEnded,
     Log,
     MarkerArrived,
-    ReplyArrived,
     Respond,
     Started,
 )
-from plumb_agent.messages import History, Message, Reply, Request, SystemBlock, TextBlock, Usage
-
-ORIGIN = Provenance(b"t" * 16, b"s" * 8, 1)
-VERDICT = Alias("Verdict", Record((Field("ok", Prim("bool")),)))
-
-
-def converse(*, input: Type = STRING, output: Type = STRING, **config: Any) -> Conversation:  # noqa: A002
-    spec = WorkerSpec("judge", "agent", input, output, {"provider": "p", "model": "m", **config})
-    return Conversation(spec, read_config(spec))
-
-
-def handle(conversation: Conversation, *events: Any) -> list[Command]:
-    """Feed events; leave out debug lines."""
-    commands = [command for event in events for command in conversation.handle(event, 0.0)]
-    return [c for c in commands if not (isinstance(c, Log) and c.level == "debug")]
-
-
-def reply(text: str) -> ReplyArrived:
-    return ReplyArrived(Reply((TextBlock(text),), Usage(3, 2)))
-
-
-def control(text: str) -> ControlArrived:
-    return ControlArrived(text.encode())
-
-
-def user(text: str) -> Message:
-    return Message("user", text)
-
-
-def assistant(text: str) -> Message:
-    return Message("assistant", (TextBlock(text),))
-
-
-def messages_of(commands: list[Command]) -> list[Message]:
-    """Return the messages of the call among the commands."""
-    (request,) = [c.request for c in commands if isinstance(c, CallProvider)]
-    return list(request.messages)
-
-
-def usage(origin: Provenance | None = None) -> EmitTelemetry:
-    counts = {"prompt_tokens": 3, "completion_tokens": 2, "cache_read_tokens": 0, "cache_creation_tokens": 0}
-    return EmitTelemetry({"kind": "usage", **counts}, origin)
-
-
-def output(content: Any, origin: Provenance | None = None) -> EmitTelemetry:
-    return EmitTelemetry({"kind": "output", "content": content}, origin)
-
-
-def answered(conversation: Conversation, *exchanges: tuple[str, str]) -> Conversation:
-    for said, answer in exchanges:
-        handle(conversation, InputArrived(said.encode()), reply(answer))
-    return conversation
-
+from plumb_agent.messages import History, Request, SystemBlock
+from plumb_agent.toolbox import Toolbox
 
 INSTRUCTION = SystemBlock(
     "Your whole answer is read by a program as one JSON value of the type string, which this JSON Schema describes:\n"
@@ -95,7 +55,7 @@ INSTRUCTION = SystemBlock(
 
 def test_the_configuration_is_told_at_the_start():
     """As the first telemetry event, caused by no input."""
-    assert handle(converse(tools=["find"]), Started()) == [
+    assert handle(converse(tools=(READ,), mcp_tools=(TIME,)), Started()) == [
         EmitTelemetry(
             {
                 "kind": "config",
@@ -103,7 +63,7 @@ def test_the_configuration_is_told_at_the_start():
                 "provider": "p",
                 "max_tokens": 8192,
                 "thinking_budget": None,
-                "tools": ["find"],
+                "tools": ["Fs.read", "time.now"],
             }
         )
     ]
@@ -114,7 +74,14 @@ def test_an_input_becomes_a_call_and_its_reply_an_output():
     conversation = converse()
     assert handle(conversation, InputArrived(b'"hello"', ORIGIN)) == [
         CallProvider(
-            Request((INSTRUCTION,), History([user('"hello"')]), '"hello"', "m", output_schema={"type": "string"})
+            Request(
+                (INSTRUCTION,),
+                History([user('"hello"')]),
+                '"hello"',
+                "m",
+                output_schema={"type": "string"},
+                tools=Toolbox(()).offered,
+            )
         )
     ]
     assert handle(conversation, reply(' "hi"\n')) == [usage(ORIGIN), Emit(b'"hi"', ORIGIN), output("hi", ORIGIN)]
@@ -188,7 +155,7 @@ def test_an_agent_of_a_tool_declines_what_it_cannot_do_and_goes_on():
     """Its markers and its next message follow as ever."""
     config = {"provider": "p", "model": "m", "max_retries": 0, "amnesiac": True}
     spec = WorkerSpec("judge", "agent", STRING, STRING, config, part_of="t")
-    conversation = Conversation(spec, read_config(spec))
+    conversation = Conversation(spec, read_config(spec), Random(0))
     handle(conversation, InputArrived(b'"a"'), MarkerArrived("m1"))
     text = "agent 'judge': no valid output after 0 retries; the last refusal: expected string, got integer 3"
     assert handle(conversation, reply("3")) == [usage(), Decline("retries_exhausted", text), ForwardMarker("m1")]
@@ -434,7 +401,7 @@ def test_the_system_prompt_has_its_parts_in_order():
     documents = (Document("role.md", "You judge."), Document('a"b<c', "x"))
     config = {"provider": "p", "model": "m", "prompt": "Be fair.", "runtime_context": True}
     spec = WorkerSpec("judge", "agent", STRING, STRING, config, documents=documents)
-    conversation = Conversation(spec, read_config(spec))
+    conversation = Conversation(spec, read_config(spec), Random(0))
     answered(conversation, ('"a"', '"b"'))
     (command,) = [c for c in conversation.handle(InputArrived(b'"c"'), 1_772_979_857.5) if isinstance(c, CallProvider)]
     assert command.request.system == (
@@ -444,7 +411,7 @@ def test_the_system_prompt_has_its_parts_in_order():
         INSTRUCTION,
         SystemBlock(
             "[Runtime context]\nTime: 2026-03-08T14:24:17Z\nSession input tokens: 3\nSession output tokens: 2\n"
-            "API calls: 1\nMax output tokens per turn: 8192\nHistory messages: 2\nPinned documents: 0\n"
+            "API calls: 1\nMax output tokens per turn: 8192\nHistory messages: 3\nPinned documents: 0\n"
             "Compaction cycles: 0"
         ),
     )

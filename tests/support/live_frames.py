@@ -18,7 +18,7 @@ from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.directory import open_run_directory
-from fabric.session.events import Answered, DeadLetter, Finish, Heard, Note, Output, Refuse, Seen
+from fabric.session.events import Answered, Approval, DeadLetter, Finish, Heard, Note, Outcome, Output, Refuse, Seen
 from fabric.session.session import Session
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
@@ -82,6 +82,12 @@ class _Client:
 
     def answered(self, answer: Answered) -> None:
         pass
+
+    def asked(self, approval: Approval) -> None:
+        raise AssertionError(approval)
+
+    def asked_no_more(self, approval: str, outcome: Outcome) -> None:
+        raise AssertionError(approval)
 
     def buried(self, letter: DeadLetter) -> None:
         raise AssertionError(letter)

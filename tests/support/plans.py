@@ -23,7 +23,8 @@ def graph_of(text: str) -> Graph:
     return passes.build(module_of(text))
 
 
-def plan_of(text: str, observed: Sequence[str] = ()) -> Plan:
+def plan_of(text: str, observed: Sequence[str] = (), *, metered: bool = False) -> Plan:
     module = module_of(text)
     graph = passes.build(module, observed)
-    return make_plan(module, graph, Surroundings(python="python", run_directory="RUN", directory="."))
+    surroundings = Surroundings(python="python", run_directory="RUN", directory=".", metered=metered)
+    return make_plan(module, graph, surroundings)

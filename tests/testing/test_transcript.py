@@ -6,12 +6,18 @@ import pytest
 
 from fabric.session.events import (
     Answered,
+    Approval,
+    ApprovalOver,
+    AskApproval,
     Asked,
     BadInput,
     Buried,
+    CallServer,
+    CancelCall,
     Command,
     Continue,
     DeadLetter,
+    Decided,
     Deliver,
     Event,
     Exited,
@@ -35,6 +41,7 @@ from fabric.session.events import (
     Retry,
     Seen,
     Send,
+    Served,
     SetTimer,
     Settled,
     Signal,
@@ -74,6 +81,10 @@ EVENTS: dict[str, Event] = {
     'bad_input 6 "no JSON"': BadInput("no JSON", 6),
     'output_broken "broken pipe"': OutputBroken("broken pipe"),
     "interrupted 2": Interrupted(2),
+    'decided 1-0a2b3c 7 granted always ""': Decided("1-0a2b3c", True, 7, always=True),
+    'decided 1-0a2b3c 7 denied once "not now"': Decided("1-0a2b3c", False, 7, reason="not now"),
+    'served -3 {"a": 1}': Served(-3, b'{"a": 1}'),
+    'served -3 error "it is gone"': Served(-3, None, "it is gone"),
 }
 
 
@@ -104,6 +115,12 @@ COMMANDS: dict[str, Command] = {
     "settled 1 2": Settled([1, 2]),
     'answered 3 {"kind":"pause_ack"}': Answered(3, reply=b'{"kind":"pause_ack"}'),
     'answered 3 error "has ended"': Answered(3, "has ended"),
+    'ask_approval 1-0a2b3c w write {"path":"x"}': AskApproval(
+        Approval("1-0a2b3c", "w", "write", '{"path":"x"}', 12, "0f", 1.0, 301.0)
+    ),
+    "approval_over 1-0a2b3c denied": ApprovalOver("1-0a2b3c", "denied"),
+    'call_server -3 time now {"zone":"UTC"}': CallServer(-3, "time", "now", b'{"zone":"UTC"}'),
+    "cancel_call -3": CancelCall(-3),
     'bury worker="f" payload="10" cause="poison" detail="no" attempts=2 tickets=[1]': Buried(
         DeadLetter("f", b"10", "poison", "no", 2, (), bytes(16), (1,))
     ),

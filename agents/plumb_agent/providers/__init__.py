@@ -60,24 +60,35 @@ class Provider(Protocol):
 
 
 def load_provider(name: str) -> None:
-    """Load the code and the data of a provider, as :func:`open_provider` will; nothing for one that is not known."""
+    """Load the code and the data of a provider, as it will at the latest for its first attempt. It opens nothing.
+
+    Nothing happens for one that is not known.
+    """
     if name == "eliza":
         from plumb_agent.providers.eliza import load_script
 
         load_script()
     elif name == "scripted":
-        import plumb_agent.providers.scripted  # noqa: F401
+        import plumb_agent.providers.scripted
+    elif name == "anthropic":
+        import plumb_agent.providers.anthropic
+        import plumb_agent.providers.hosted
+        import plumb_agent.providers.http
+    elif name == "openai":
+        import plumb_agent.providers.hosted
+        import plumb_agent.providers.http
+        import plumb_agent.providers.openai  # noqa: F401
 
 
 def open_provider(spec: WorkerSpec, environment: Mapping[str, str] = MappingProxyType({})) -> Provider:
-    """Return the provider that a worker's configuration names. Loads the code of that one only.
+    """Return the provider that a worker's configuration names. Loads the code of that one only; connects to nothing.
 
     Args:
         spec: of the worker.
         environment: where the provider's key is.
 
     Raises:
-        ConfigError: there is none of that name, or its own configuration is wrong.
+        ConfigError: there is none of that name, its own configuration is wrong, or its key is missing.
     """
     name = spec.config.get("provider")
     if name == "eliza":
@@ -88,6 +99,10 @@ def open_provider(spec: WorkerSpec, environment: Mapping[str, str] = MappingProx
         from plumb_agent.providers.scripted import open_script
 
         return open_script(spec.config.get("script"), spec.directory)
+    if name in ("anthropic", "openai"):
+        from plumb_agent.providers.hosted import open_hosted
+
+        return open_hosted(name, spec, environment)
     known = ", ".join(map(repr, PROVIDERS))
     if name is None:
         raise ConfigError(f"agent {spec.name!r} has no provider; set 'provider' to one of {known}, or PLUMB_PROVIDER")

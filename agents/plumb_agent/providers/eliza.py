@@ -36,8 +36,9 @@ import trio
 
 from fabric.errors import ConfigError
 from fabric.wire.payload import encode_json
-from plumb_agent.messages import History, Message, Reply, Request, TextBlock, Usage, text_of
+from plumb_agent.messages import History, Message, Reply, Request, text_of
 from plumb_agent.providers import ProviderFailed
+from plumb_agent.providers.words import say
 
 MEMORIES_MAX = 1_000
 """Sentences kept for later; the newest are not kept when there are so many. Each text about MY makes one, and at best
@@ -475,4 +476,4 @@ class Eliza:
                 answer = self._doctor.answer(_patient_says(message))
         text = encode_json(answer).decode()
         prompt_words = self._heard_words + sum(len(block.text.split()) for block in request.system)
-        return Reply((TextBlock(text),), Usage(prompt_words, len(text.split())))
+        return say(text, prompt_words, request.max_tokens)

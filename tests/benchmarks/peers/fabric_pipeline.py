@@ -22,7 +22,7 @@ from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.directory import open_run_directory
-from fabric.session.events import Answered, DeadLetter, Heard, Note, Output, Refuse, Seen
+from fabric.session.events import Answered, Approval, DeadLetter, Heard, Note, Outcome, Output, Refuse, Seen
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
 
@@ -60,6 +60,12 @@ class Sink:
         sys.exit(f"refused: {refusal.detail}")
 
     def answered(self, answer: Answered) -> None:
+        pass
+
+    def asked(self, approval: Approval) -> None:
+        sys.exit(f"asked: {approval}")
+
+    def asked_no_more(self, approval: str, outcome: Outcome) -> None:
         pass
 
     def buried(self, letter: DeadLetter) -> None:

@@ -1,0 +1,47 @@
+"""What goes over tool_req and comes back on tool_resp, as JSON text."""
+
+from __future__ import annotations
+
+__all__ = ["call_text", "read_response", "settle_text"]
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from fabric.wire.calls import SETTLE
+from fabric.wire.payload import decode_json, encode_json
+from plumb_agent.events import CallTool, Settle, ToolAnswered, ToolFailed
+
+
+class _Response(msgspec.Struct):
+    id: str
+    content: msgspec.Raw | UnsetType = UNSET
+    error: msgspec.Raw | UnsetType = UNSET
+
+
+_decode = msgspec.json.Decoder(_Response).decode
+
+
+def call_text(call: CallTool) -> bytes:
+    """Return a call."""
+    return encode_json({"id": call.id, "name": call.name, "arguments": call.arguments})
+
+
+def settle_text(settle: Settle) -> bytes:
+    """Return what a call of the model has used."""
+    return encode_json({"id": settle.id, "name": SETTLE, "arguments": settle.usage})
+
+
+def read_response(payload: bytes) -> ToolAnswered | ToolFailed | None:
+    """Read a response; ``None`` for what cannot be one of a call of ours, whose ids are strings."""
+    try:
+        response = _decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    if (response.content is UNSET) == (response.error is UNSET):
+        return ToolFailed(response.id, "the tool's response has neither a content nor an error, or both")
+    if response.content is UNSET:
+        assert not isinstance(response.error, UnsetType)
+        error = decode_json(bytes(response.error))
+        return ToolFailed(response.id, error if isinstance(error, str) else encode_json(error).decode())
+    assert not isinstance(response.content, UnsetType)
+    return ToolAnswered(response.id, decode_json(bytes(response.content)))

@@ -1,0 +1,127 @@
+"""A model behind an HTTP API, whichever it is: one attempt at a time, and no key in what comes out of it."""
+
+from __future__ import annotations
+
+__all__ = ["HostedProvider", "open_hosted"]
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from fabric.errors import ConfigError
+from fabric.wire.spec import WorkerSpec
+from plumb_agent.messages import Reply, Request
+from plumb_agent.providers import ProviderFailed
+from plumb_agent.providers.dialect import ERROR_CHARS_MAX, Dialect, Timeouts, locate
+from plumb_agent.providers.keys import read_key, redact_failure, redact_reply
+
+if TYPE_CHECKING:
+    from plumb_agent.providers.http import Endpoint
+
+_REFUSING = ("400", "422")
+"""Statuses with which servers refuse a parameter that they do not know."""
+
+
+_TIMEOUTS = Timeouts()
+
+
+def open_hosted(
+    name: Literal["anthropic", "openai"],
+    spec: WorkerSpec,
+    environment: Mapping[str, str],
+    timeouts: Timeouts = _TIMEOUTS,
+) -> HostedProvider:
+    """Return a provider, ready to ask: its key is read, its server is not met.
+
+    Args:
+        name: of the provider.
+        spec: of the worker; ``endpoint`` in its configuration says where the provider is, if not at home.
+        environment: where the key is.
+        timeouts: of each attempt.
+
+    Raises:
+        ConfigError: the key is missing, or the endpoint is none.
+    """
+    endpoint = spec.config.get("endpoint")
+    if endpoint is not None and not isinstance(endpoint, str):
+        raise ConfigError(f"agent {spec.name!r}: 'endpoint' must be a string")
+    dialect: Dialect
+    if name == "anthropic":
+        from plumb_agent.providers.anthropic import HOME, Anthropic
+
+        dialect, variable = Anthropic(), "ANTHROPIC_API_KEY"
+        url = locate(endpoint or HOME, "/messages", path_is_base=False)
+    else:
+        from plumb_agent.providers.openai import HOME, dialect_for
+
+        variable = "OPENAI_API_KEY"
+        url = locate(endpoint or HOME, "/chat/completions", path_is_base=True)
+        dialect = dialect_for(url)
+    return HostedProvider(dialect, url, read_key(environment, variable, spec.name), timeouts)
+
+
+class HostedProvider:
+    """A provider that asks a server.
+
+    Args:
+        dialect: how to ask it.
+        url: where.
+        key: who asks. It goes into the headers of requests to ``url`` and nowhere else.
+        timeouts: of each attempt.
+    """
+
+    def __init__(self, dialect: Dialect, url: str, key: str, timeouts: Timeouts = _TIMEOUTS) -> None:
+        self._dialect = dialect
+        self._url = url
+        self._key = key
+        self._timeouts = timeouts
+        self._endpoint: Endpoint | None = None
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer the last message of the request, in one attempt.
+
+        A server that refuses a parameter which nobody asked for is asked again without it, at once and from then on.
+
+        Raises:
+            ProviderFailed: there is no reply.
+        """
+        try:
+            with trio.fail_after(self._timeouts.total_s):
+                reply = await self._attempt(request)
+        except trio.TooSlowError:
+            text = f"{self._dialect.provider} did not finish its answer in {self._timeouts.total_s:g} s"
+            raise ProviderFailed(text, code="provider_timeout", transient=True, usage="all") from None
+        except ProviderFailed as failure:
+            raise redact_failure(failure, self._key, ERROR_CHARS_MAX) from None
+        return redact_reply(reply, self._key)
+
+    async def aclose(self) -> None:
+        """Close the connection, if there is one."""
+        if self._endpoint is not None:
+            await self._endpoint.aclose()
+
+    async def _attempt(self, request: Request) -> Reply:
+        dialect = self._dialect
+        tried = [dialect]
+        while True:
+            try:
+                reply = await self._open().post(dialect, request)
+            except ProviderFailed as failure:
+                refused = failure.details.get("status") in _REFUSING
+                other = dialect.without(request, str(failure)) if refused else None
+                if other is None or other in tried:
+                    raise
+                dialect = other
+                tried.append(other)
+            else:
+                self._dialect = dialect
+                return reply
+
+    def _open(self) -> Endpoint:
+        """Return the server. It is met when it is first needed: a loop has to run, and no process forks any more."""
+        if self._endpoint is None:
+            from plumb_agent.providers.http import Endpoint
+
+            self._endpoint = Endpoint(self._url, self._dialect.headers(self._key), self._timeouts)
+        return self._endpoint

@@ -1,0 +1,118 @@
+"""What calls of models took, as the agents report it in their telemetry: by worker and model."""
+
+from __future__ import annotations
+
+__all__ = ["MODELS_MAX", "Tally", "Usage", "may_be_usage", "read_usage"]
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fabric.session.money import RateOf, Tokens, cost, dollars
+
+MODELS_MAX = 100
+"""Models of one worker that are counted apart. Their names are of its choice, and must not fill the memory."""
+
+REST = "(other models)"
+
+TOKENS_MAX = 10**12
+"""Of one call: what says more than that is wrong."""
+
+_Count = Annotated[int, Meta(ge=0, le=TOKENS_MAX)]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What the calls of one worker of one model took.
+
+    Attributes:
+        provider: empty for a worker that does not say it.
+        calls: that were answered.
+        prompt_tokens: those that were read from a cache or written to it are part of them.
+        usd: dollars; ``None``: nobody knows the price.
+    """
+
+    worker: str
+    provider: str
+    model: str
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    usd: float | None = None
+
+
+class _Event(msgspec.Struct):
+    kind: Literal["usage"]
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
+    cache_read_tokens: _Count = 0
+    cache_creation_tokens: _Count = 0
+    model: Annotated[str, Meta(max_length=200)] = ""
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+def may_be_usage(payload: bytes) -> bool:
+    """Whether a frame of telemetry may be an event of usage: nothing but a search, for most are not."""
+    return b'"usage"' in payload
+
+
+def read_usage(payload: bytes) -> tuple[str, Tokens] | None:
+    """Return the model (empty if it is not said) and the tokens of an event of usage; ``None`` if it is none."""
+    try:
+        event = _decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    tokens = (event.prompt_tokens, event.completion_tokens, event.cache_read_tokens, event.cache_creation_tokens)
+    return event.model, Tokens(*tokens)
+
+
+class _Row:
+    """One worker and model. ``usd``: picos; ``priced`` is false once a call had no price."""
+
+    __slots__ = ("calls", "priced", "tokens", "usd")
+
+    def __init__(self) -> None:
+        self.calls = self.usd = 0
+        self.tokens = Tokens(0, 0)
+        self.priced = True
+
+
+class Tally:
+    """Adds up what is reported.
+
+    Args:
+        rate_of: what models cost.
+    """
+
+    def __init__(self, rate_of: RateOf) -> None:
+        self._rate_of = rate_of
+        self._rows: dict[tuple[str, str, str], _Row] = {}
+        self._models: dict[str, int] = {}
+
+    def add(self, worker: str, provider: str, model: str, tokens: Tokens) -> None:
+        """A call was answered."""
+        key = worker, provider, model
+        if key not in self._rows:
+            if self._models.get(worker, 0) >= MODELS_MAX:
+                key = worker, provider, REST
+            self._models[worker] = self._models.get(worker, 0) + 1
+        row = self._rows.setdefault(key, _Row())
+        row.calls += 1
+        row.tokens = Tokens(*map(sum, zip(row.tokens, tokens, strict=True)))
+        rate = self._rate_of(provider, model, tokens.prompt)
+        if rate is None:
+            row.priced = False
+        else:
+            row.usd += cost(rate, tokens)
+
+    @property
+    def rows(self) -> tuple[Usage, ...]:
+        """All that was reported, in the order in which it began."""
+        return tuple(
+            Usage(*key, row.calls, *row.tokens, usd=dollars(row.usd) if row.priced else None)
+            for key, row in self._rows.items()
+        )
