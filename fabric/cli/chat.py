@@ -100,8 +100,8 @@ def chat(
     Examples: fabric chat main.plumb; printf 'I feel sad\\nMy mother hates me\\n' | fabric chat main.plumb
 
     Exit codes: 0 ended, 1 a line or a worker failed, 2 the program or the configuration is wrong, 3 the budget is used
-    up or the time is over, 4 a worker did not start, 5 not every message was answered, 6 a call was not approved, 130
-    or 143 ended by a second signal.
+    up or the time is over, 4 a worker did not start, 5 not every message was answered, 130 or 143 ended by a second
+    signal.
     """
     choose(color)
     level = check_level(log_level)
