@@ -18,6 +18,7 @@ __all__ = [
     "read_documents",
     "read_source",
     "read_text",
+    "tools_of",
 ]
 
 import errno
@@ -39,7 +40,8 @@ from fabric.lang.source import Source
 from fabric.lang.typed import Module
 from fabric.plan.make import Surroundings, make_plan
 from fabric.plan.plan import Plan
-from fabric.wire.spec import Document
+from fabric.plan.tools import tool_spec
+from fabric.wire.spec import Document, ToolSpec
 
 INSTALLED = Path(__file__).parent / "library"
 """The modules that come with us."""
@@ -252,6 +254,11 @@ def directories_of(module: Module) -> dict[str, str]:
         binding.name: str(Path(module.sources.at(binding.span).path).resolve().parent)
         for binding in module.bindings.values()
     }
+
+
+def tools_of(module: Module, agent: str) -> tuple[ToolSpec, ...]:
+    """Return what an agent may call, by its binding's name."""
+    return tuple(tool_spec(module, tool, tool) for tool in module.bindings[agent].config.get("tools", ()))
 
 
 def read_documents(module: Module, directories: Mapping[str, str], resources: str) -> dict[tuple[str, str], Document]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 __all__ = ["main", "preload"]
 
+import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,9 +31,12 @@ from fabric.wire.payload import STRING
 from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, PORTS, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
 from plumb_agent.logs import Logger, stderr_logger
 from plumb_agent.providers import load_provider
-from plumb_agent.stdio import read_program, run_stdio
+from plumb_agent.stdio import read_program, run_stdio, write_out
 from plumb_agent.toolbox import McpTool, read_mcp_tools
 from plumb_agent.worker import open_ports, run_worker, serve
+
+KEY_VARIABLES = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
+"""Where the keys of providers are; with ``_FILE`` behind it, the name of a file that has one."""
 
 USAGE = "usage: plumb-agent spec.plumb"
 
@@ -70,10 +75,11 @@ async def _rehearse(spec: WorkerSpec) -> None:
 def main() -> int:
     """Run the command and return its exit status."""
     environment = dict(os.environ)
-    logger = stderr_logger(debug=environment.get("PIPELINE_DEBUG") == "1")
+    _fill_standard_descriptors()
+    logger = stderr_logger(debug=environment.get("PIPELINE_DEBUG") == "1", secrets=_secrets(environment))
     try:
         return _run(sys.argv[1:], environment, logger)
-    except (FabricError, KeyboardInterrupt, BaseExceptionGroup) as raised:
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as raised:  # noqa: BLE001 - all of them, as JSON
         match sole(raised):
             case ProgramError() as error:
                 for diagnostic in error.diagnostics:
@@ -84,12 +90,37 @@ def main() -> int:
                 return error.exit_code
             case KeyboardInterrupt():
                 return 130
-        raise
+        # A bug. Python would print it as it is, and with it perhaps a key.
+        lines = "".join(traceback.format_exception(raised))
+        logger.error("internal_error", f"{type(raised).__name__}: {raised}", {"traceback": lines})
+        return 1
+
+
+def _fill_standard_descriptors() -> None:
+    """Put a closed file where stdin, stdout or stderr is none: what is opened next would be taken for it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Reading from one that only writes fails, and so does the other way round, which is what it should do.
+            os.open(os.devnull, os.O_RDONLY if descriptor else os.O_WRONLY)
+
+
+def _secrets(environment: Mapping[str, str]) -> list[str]:
+    """Return the keys that the providers will find in this environment."""
+    secrets = []
+    for name in KEY_VARIABLES:
+        secrets.append(environment.get(name, "").strip())
+        path = environment.get(f"{name}_FILE")
+        if path:
+            with contextlib.suppress(OSError, ValueError):  # whoever needs the key says what is wrong
+                secrets.append(Path(path).read_text(encoding="utf-8").strip())
+    return secrets
 
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str], logger: Logger) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
-        sys.stdout.write(f"{USAGE}\n\n{__doc__}")
+        write_out(f"{USAGE}\n\n{__doc__}".encode())
         return 0
     if PARENT_FD_VARIABLE in environment:
         die_with_parent(_descriptor(PARENT_FD_VARIABLE, environment))

@@ -3,7 +3,7 @@
 ======================  =================  =========================================================================
 field                   type               effect
 ======================  =================  =========================================================================
-``set_temp``            number or null     temperature of every call from now on; null: as configured
+``set_temp``            0 to 2 or null     temperature of every call from now on; null: as configured
 ``set_model``           string or null     model of every call from now on; null: as configured
 ``pause``               bool               take no inputs; acknowledged at once
 ``get_memory``          bool               show the history; with ``"format": "openai"`` in that format
@@ -12,14 +12,15 @@ field                   type               effect
 ``stop``                bool               leave after the input that is being processed
 ======================  =================  =========================================================================
 
-Several may be in one object; they take effect in the order of this table. Unknown fields are ignored. A field of the
-wrong type is ignored with a complaint, and the rest of its object is not.
+Several may be in one object; they take effect in the order of this table. Unknown fields are ignored. An object in
+which a field of these has a wrong value is refused whole: half of what its sender meant may be worse than nothing.
 """
 
 from __future__ import annotations
 
 __all__ = ["Control", "read_control"]
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from msgspec import UNSET, UnsetType
 
 from fabric.errors import ValueRejected
 from fabric.wire.payload import decode_json
-from plumb_agent.memory import Format, MemoryRefused, read_messages
+from plumb_agent.memory import Format, read_messages
 from plumb_agent.messages import Message
 
 
@@ -35,7 +36,7 @@ class Control(msgspec.Struct, frozen=True):
     """What a control object asks for. ``UNSET`` and ``False``: nothing.
 
     Attributes:
-        complaints: what was ignored and why.
+        complaint: why the object was refused, with every field that is wrong; then nothing is asked for.
     """
 
     set_temp: float | UnsetType | None = UNSET
@@ -46,7 +47,11 @@ class Control(msgspec.Struct, frozen=True):
     format: Format = "anthropic"
     set_memory: tuple[Message, ...] | UnsetType = UNSET
     stop: bool = False
-    complaints: tuple[str, ...] = ()
+    complaint: str = ""
+
+
+TEMPERATURE_MAX = 2.0
+"""The most that any provider takes. One that takes less says so when it is called."""
 
 
 def read_control(payload: bytes) -> Control:
@@ -54,34 +59,53 @@ def read_control(payload: bytes) -> Control:
     try:
         plain = decode_json(payload)
     except ValueRejected as error:
-        return Control(complaints=(str(error),))
+        return Control(complaint=str(error))
     if not isinstance(plain, dict):
-        return Control(complaints=("a control message must be an object",))
+        return Control(complaint="a control message must be an object")
     fields: dict[str, Any] = {}
     complaints: list[str] = []
-    for name in ("pause", "resume", "get_memory", "stop"):
-        value = plain.get(name, False)
-        if isinstance(value, bool):
-            fields[name] = value
-        else:
-            complaints.append(f"{name} must be true or false")
-    if "set_temp" in plain:
-        value = plain["set_temp"]
-        if value is None or type(value) is float or (type(value) is int and abs(value) < 2**53):
-            fields["set_temp"] = value if value is None else float(value)
-        else:
-            complaints.append("set_temp must be a number or null")
-    if "set_model" in plain:
-        value = plain["set_model"]
-        if value is None or isinstance(value, str):
-            fields["set_model"] = value
-        else:
-            complaints.append("set_model must be a string or null")
-    if plain.get("format") == "openai":
-        fields["format"] = "openai"
-    if "set_memory" in plain:
-        try:
-            fields["set_memory"] = read_messages(plain["set_memory"])
-        except MemoryRefused as error:
-            complaints.append(f"set_memory refused: {error}")
-    return Control(**fields, complaints=tuple(complaints))
+    for name, read in _FIELDS.items():
+        if name in plain:
+            try:
+                fields[name] = read(plain[name])
+            except ValueError as error:
+                complaints.append(f"{name}: {error}")
+    return Control(complaint="; ".join(complaints)) if complaints else Control(**fields)
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _temperature(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= TEMPERATURE_MAX:
+        raise ValueError("must be a number from 0 to 2, or null")
+    return float(value)
+
+
+def _model(value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise ValueError("must be a name or null")
+    return value
+
+
+def _format(value: Any) -> Format:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return "openai" if value == "openai" else "anthropic"
+
+
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "set_temp": _temperature,
+    "set_model": _model,
+    "pause": _bool,
+    "get_memory": _bool,
+    "format": _format,
+    "set_memory": read_messages,
+    "resume": _bool,
+    "stop": _bool,
+}

@@ -182,8 +182,8 @@ class Conversation:
         self._inputs_waiting = 0
 
     def _control(self, control: Control) -> None:
-        for complaint in control.complaints:
-            self._do(Log("warning", "control_ignored", {"reason": complaint}))
+        if control.complaint:
+            self._do(Log("warning", "control_refused", {"reason": control.complaint}))
         if control.set_temp is not UNSET:
             self._state.temperature = control.set_temp
         if control.set_model is not UNSET:

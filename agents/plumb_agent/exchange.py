@@ -224,6 +224,7 @@ class Exchange:
             max_tokens=max_tokens,
             thinking_budget=budget,
             message_count=len(self._messages),
+            **({} if state.temperature is None else {"temperature": state.temperature}),
         )
         request = Request(
             system=system,
@@ -280,7 +281,7 @@ class Exchange:
     def _reply(self, reply: Reply, now_s: float) -> None:
         self._failures = 0
         self._settle(reply.usage)
-        message = Message("assistant", _without_empty_text(reply.blocks))
+        message = Message("assistant", _without_blank_text(reply.blocks))
         calls = tool_uses(reply.blocks)
         refusal, payload = None, b""
         if reply.stop_reason in ("end_turn", "tool_use") and not calls:
@@ -309,7 +310,8 @@ class Exchange:
         elif calls:
             self._start_round(message, calls, now_s)
         elif refusal is None:
-            self._end(Done(message, payload))
+            kept = message if message.content else Message("assistant", payload.decode())  # a lenient empty string
+            self._end(Done(kept, payload))
         else:
             self._refuse(message, refusal, now_s)
 
@@ -406,11 +408,11 @@ class Exchange:
         self._debug("message", role=message.role, content=content, **({"retry": True} if retry else {}))
 
 
-def _without_empty_text(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-    """Return the blocks that a provider takes back: it gives empty text, and refuses it."""
-    if all(not isinstance(block, TextBlock) or block.text for block in blocks):
+def _without_blank_text(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Return the blocks that a provider takes back: it gives blank text, and refuses it."""
+    if all(not isinstance(block, TextBlock) or block.text.strip() for block in blocks):
         return blocks
-    return tuple(block for block in blocks if not isinstance(block, TextBlock) or block.text)
+    return tuple(block for block in blocks if not isinstance(block, TextBlock) or block.text.strip())
 
 
 def _shorten(text: str) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 __all__ = ["Logger", "stderr_logger"]
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fabric.errors import FabricError
 from fabric.wire.payload import encode_json
 
 _STDERR = 2
+
+SECRET_CHARS_MIN = 8
+"""No key is shorter, and to replace a word of every line would hide more than it."""
 
 
 class Logger:
@@ -20,11 +24,20 @@ class Logger:
     Args:
         write: takes one whole line.
         debug: whether debug lines are written: the conversation and what is known of each call.
+        secrets: what no line may have in it. Nobody should write a key; this is the net below those who do.
     """
 
-    def __init__(self, write: Callable[[bytes], object], *, debug: bool = False) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[bytes], object], *, debug: bool = False, secrets: Iterable[str] = ()) -> None:
+        self._write_line = write
         self._debug = debug
+        self._secrets: tuple[bytes, ...] = ()
+        self.hide(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Let no further line have these in it."""
+        long = [secret for secret in secrets if len(secret) >= SECRET_CHARS_MIN]
+        spelled = {text for secret in long for text in (secret.encode(errors="replace"), _in_json(secret))}
+        self._secrets += tuple(sorted(spelled, key=len, reverse=True))
 
     def log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         """Write a log line."""
@@ -34,6 +47,11 @@ class Logger:
     def error(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         """Write an error line."""
         self._write(encode_json({"error": message, "code": code, **(details or {})}) + b"\n")
+
+    def _write(self, line: bytes) -> None:
+        for secret in self._secrets:
+            line = line.replace(secret, b"[redacted]")
+        self._write_line(line)
 
     def raised(self, error: FabricError) -> None:
         """Write the error line of an exception."""
@@ -49,6 +67,16 @@ class Logger:
             self.log("warning", diagnostic.slug, {"message": diagnostic.message, **place})
 
 
-def stderr_logger(*, debug: bool) -> Logger:
+def stderr_logger(*, debug: bool, secrets: Iterable[str] = ()) -> Logger:
     """Return a logger that writes to the process's stderr, unbuffered, so that the last line survives a kill."""
-    return Logger(lambda line: os.write(_STDERR, line), debug=debug)
+    return Logger(_write_stderr, debug=debug, secrets=secrets)
+
+
+def _write_stderr(line: bytes) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it: that is no reason to fail
+        os.write(_STDERR, line)
+
+
+def _in_json(text: str) -> bytes:
+    """Return how JSON writes a string, without the quotes."""
+    return encode_json(text.encode(errors="replace").decode())[1:-1]

@@ -11,7 +11,7 @@ awaited, the lines behind are read, and the inputs among them kept.
 
 from __future__ import annotations
 
-__all__ = ["read_program", "run_stdio"]
+__all__ = ["read_program", "run_stdio", "write_out"]
 
 import os
 import random
@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import trio
 
-from fabric.errors import ConfigError, FabricError
+from fabric.errors import ConfigError, FabricError, OutputClosed
 from fabric.wire.calls import decline
 from fabric.wire.frame import Provenance
 from fabric.wire.lines import DATA, DECLINE, MARKER, LineSplitter, read_line, write_line
@@ -49,10 +49,10 @@ _STDIN, _STDOUT = 0, 1
 _CHUNK_BYTES = 64 * 1024
 
 
-class OutputClosed(FabricError):
-    """Whoever read our stdout is gone."""
+class InputClosed(FabricError):
+    """Our stdin cannot be read."""
 
-    code = "output_closed"
+    code = "input_closed"
 
 
 def read_program(path: str, resources: str = "") -> WorkerSpec:
@@ -67,7 +67,7 @@ def read_program(path: str, resources: str = "") -> WorkerSpec:
         ConfigError: it has no agent or several; a file cannot be read.
     """
     # The whole compiler, for this way of starting only; a worker that is launched gets its spec ready made.
-    from fabric.compiler import check_file, directories_of, read_documents
+    from fabric.compiler import check_file, directories_of, read_documents, tools_of
 
     module = check_file(path).module
     own = (binding for binding in module.bindings.values() if module.sources.at(binding.span) is module.source)
@@ -87,6 +87,7 @@ def read_program(path: str, resources: str = "") -> WorkerSpec:
         directory=directories[agent.name],
         documents=tuple(documents[agent.name, name] for name in agent.config.get("prompts", ())),
         ports=tuple(port for port in ("ctrl_in", "ctrl_out", "telemetry") if port in agent.declared),
+        tools=tools_of(module, agent.name),
     )
 
 
@@ -124,7 +125,7 @@ async def run_stdio(
             while True:
                 # In a thread: the descriptor may be a file, a pipe or a terminal, and must stay in blocking mode,
                 # since other processes share it.
-                chunk = await trio.to_thread.run_sync(os.read, stdin, _CHUNK_BYTES, abandon_on_cancel=True)
+                chunk = await trio.to_thread.run_sync(_read_some, stdin, abandon_on_cancel=True)
                 for line in lines.feed(chunk):
                     if not line.strip():
                         continue
@@ -139,6 +140,16 @@ async def run_stdio(
 
     outlet = _LineOutlet(stdout, telemetry="telemetry" in spec.ports)
     return await drive(conversation, provider, [read], outlet, logger, clock, one_stream=True)
+
+
+def _read_some(stdin: int) -> bytes:
+    while True:
+        try:
+            return os.read(stdin, _CHUNK_BYTES)
+        except BlockingIOError:  # as with stdout
+            select.select([stdin], [], [])
+        except OSError as error:
+            raise InputClosed(f"cannot read the input: {error.strerror}") from None
 
 
 def _feed(line: bytes, driver: Driver, logger: Logger) -> None:
@@ -192,11 +203,22 @@ class _LineOutlet:
         """Nothing: they are on stdout, too."""
 
     def _write(self, port: str, payload: bytes) -> None:
-        line = memoryview(write_line(port, payload))
-        while line:
-            try:
-                line = line[os.write(self._stdout, line) :]
-            except BlockingIOError:  # somebody who shares the descriptor made it non-blocking
-                select.select([], [self._stdout], [])
-            except BrokenPipeError:
-                raise OutputClosed("nobody reads the output any more") from None
+        write_out(write_line(port, payload), self._stdout)
+
+
+def write_out(text: bytes, stdout: int = _STDOUT) -> None:
+    """Write all of it.
+
+    Raises:
+        OutputClosed: there is nobody to read it, or no room for it.
+    """
+    left = memoryview(text)
+    while left:
+        try:
+            left = left[os.write(stdout, left) :]
+        except BlockingIOError:  # somebody who shares the descriptor made it non-blocking
+            select.select([], [stdout], [])
+        except BrokenPipeError:
+            raise OutputClosed("nobody reads the output any more") from None
+        except OSError as error:
+            raise OutputClosed(f"cannot write the output: {error.strerror}") from None

@@ -239,6 +239,10 @@ class Budget:
         self._closed = True
         return self._go_on()
 
+    def forget(self) -> None:
+        """Nobody waits any more: the session has failed."""
+        self._waiting.clear()
+
     # --- deciding ---
 
     def _wrong(self, asked: Reserve) -> str | None:
@@ -329,16 +333,16 @@ class Budget:
         by = {worker: getattr(amount, kind) for worker, amount in self._used_by.items()}
         most = max(by, key=lambda worker: by[worker], default="")
         whom = f", most of it by '{most}' ({_show(kind, by[most])})" if most and by[most] else ""
-        text = f"the budget of {_show(kind, limit or 0)} is used up: {_show(kind, used)} used{whom}"
+        budget, used_words = f"the budget of {_show(kind, limit or 0)}", f"{_show(kind, used)} used{whom}"
         if kind == "calls":
             out = self._reserved.calls
-            return text + (f", {out} under way" if out else "")
+            return f"{budget} is used up: {used_words}" + (f", {out} under way" if out else "")
         wanted = asked.prompt_tokens + least
         if kind == "usd":
             rate = self._rate(asked)
             assert rate is not None
             wanted = cost_at_most(rate, asked.prompt_tokens, least)
-        return f"{text}; '{asked.worker}' needed at least {_show(kind, wanted)} for its next call"
+        return f"{budget} has no room for the next call: {used_words}; '{asked.worker}' asked for {_show(kind, wanted)}"
 
 
 def _show(kind: Kind, amount: int) -> str:

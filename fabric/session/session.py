@@ -63,6 +63,7 @@ from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
 from fabric.session.spending import Spending
 from fabric.session.traffic import Traffic
+from fabric.session.usage import USAGE
 from fabric.session.worker_state import WorkerState, workers_of
 from fabric.wire.calls import BUDGET_EXHAUSTED, code_of, reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
@@ -312,16 +313,16 @@ class Session:
 
     def _restore(self, worker: WorkerState) -> None:
         """The worker may be trusted; one that takes the place of another is first made to be as that one was."""
-        fields = worker.restored_by(ending=self._ending)
-        if not fields:
+        told = worker.restored_by(ending=self._ending)
+        if not told:
             self._running(worker)
             return
-        frames = worker.control.command(fields)
+        frames = [frame for fields in told for frame in worker.control.command(fields)]
         if any(len(frame) > FRAME_BYTES_MAX for frame in frames):
             text = f"{name_of(worker.name)} cannot be given back its memory: it fits into no frame"
             self._fail(Failure(1, "memory_too_large", text))
             return
-        self._out.note("info", "worker.restored", worker=worker.name, messages=len(fields.get("set_memory", ())))
+        self._out.note("info", "worker.restored", worker=worker.name, messages=len(told[-1].get("set_memory", ())))
         for raw in frames:
             self._out.do(Send(worker.name, "ctrl_in", raw))
         if not worker.restoring:
@@ -521,7 +522,8 @@ class Session:
                     delivery.hold(port, frame.payload, span)
                 elif port in worker.ways:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
-                self._spending.telemetry(name, frame.payload)
+                if USAGE in frame.payload:
+                    self._spending.telemetry(name, frame.payload)
             case "tool_req" if worker.plan.calls:
                 self._call(worker, frame.payload)
             case _:

@@ -21,7 +21,7 @@ from fabric.session.budget import Answer, Budget, BudgetStatus, Granted, Limits,
 from fabric.session.events import Send
 from fabric.session.money import RateOf, Tokens
 from fabric.session.outbox import Outbox
-from fabric.session.usage import TOKENS_MAX, Tally, Usage, may_be_usage, read_usage
+from fabric.session.usage import TOKENS_MAX, Tally, Usage, read_usage
 from fabric.wire.calls import RESERVE, SETTLE, Request, failed, parse_request, result
 from fabric.wire.codec import encode
 from fabric.wire.frame import Data
@@ -72,7 +72,6 @@ class Spending:
         }
         self._told: set[str] = set()
         self._warned: set[str] = set()
-        self._stopped = False
 
     # --- how it stands ---
 
@@ -136,11 +135,11 @@ class Spending:
 
     def stop(self) -> None:
         """The session has failed: nobody is answered any more."""
-        self._stopped = True
+        self._budget.forget()
 
     def telemetry(self, worker: str, payload: bytes) -> None:
         """Count what a frame of telemetry says, if it is about usage."""
-        found = read_usage(payload) if may_be_usage(payload) else None
+        found = read_usage(payload)
         if found is not None:
             provider, model = self._models[worker]
             self._tally.add(worker, provider, found[0] or model, found[1])
@@ -172,7 +171,7 @@ class Spending:
         self._answer(answers)
 
     def _answer(self, answers: Iterable[Answer]) -> None:
-        for answer in () if self._stopped else answers:
+        for answer in answers:
             if isinstance(answer, Granted):
                 content = encode_json({"max_tokens": answer.max_tokens})
                 self._send(answer.worker, result(answer.id, content))

@@ -127,18 +127,22 @@ class WorkerState:
             self.batches = True
             self.delivery.widen()
 
-    def restored_by(self, *, ending: bool) -> dict[str, Any]:
+    def restored_by(self, *, ending: bool) -> list[dict[str, Any]]:
         """Return what to tell a process that takes the place of another, so that it is as that one was.
+
+        Each setting is an object of its own. A worker refuses an object with a wrong value whole, and what somebody
+        set without success must not cost it its memory.
 
         Args:
             ending: whether the session is to end. Then a pause is over: nobody may come who would end it.
         """
-        fields = dict(self.control.settings)
+        fields: dict[str, Any] = {}
         if self.was_paused and not ending:
             fields["pause"] = True
         if self.recollection is not None and self.remembers and not self.recollection.empty:
             fields["set_memory"] = self.recollection.messages
-        return fields
+        settings = [{name: value} for name, value in self.control.settings.items()]
+        return [*settings, fields] if fields else settings
 
     def ask_for_memory(self) -> list[bytes]:
         """Return what to send if it should say now what it remembers: nothing is under way, and it is time."""

@@ -357,9 +357,9 @@ def test_memory_is_replaced():
 def test_a_malformed_memory_changes_nothing():
     """A warning, no acknowledgement."""
     conversation = answered(converse(), ('"a"', '"b"'))
-    reason = "set_memory refused: message 0 needs a role and a content"
+    reason = "set_memory: message 0 needs a role and a content"
     assert handle(conversation, control('{"set_memory":[{"role":"user"}]}')) == [
-        Log("warning", "control_ignored", {"reason": reason})
+        Log("warning", "control_refused", {"reason": reason})
     ]
     assert len(messages_of(handle(conversation, InputArrived(b'"c"')))) == 3
 

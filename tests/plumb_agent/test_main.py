@@ -354,3 +354,104 @@ def test_a_program_that_is_not_there_is_refused(tmp_path: Path):
     """As a configuration error."""
     status, out, (error,) = run(None, "", str(tmp_path / "none.plumb"))
     assert (status, out, error["code"]) == (2, [], "bad_config")
+
+
+def test_the_documented_example(tmp_path: Path):
+    """The program and the line of the manual."""
+    text = 'let bot : !string -> !string = agent {\n  provider: "eliza",\n  model: "doctor"\n}\n'
+    (tmp_path / "eliza-bot.plumb").write_text(text, encoding="utf-8")
+    said = run(None, '"I feel sad today"\n', str(tmp_path / "eliza-bot.plumb"))
+    assert said == (0, ["TELL ME MORE ABOUT SUCH FEELINGS"], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [(None, "Is a directory"), (b"\xff\xfe", "not UTF-8"), (b"", "no process to run"), (b"\0", "")],
+)
+def test_what_is_no_program_is_refused(tmp_path: Path, content: bytes | None, word: str):
+    """As JSON, with status 2."""
+    if content is not None:
+        (tmp_path / "bot.plumb").write_bytes(content)
+    path = tmp_path if content is None else tmp_path / "bot.plumb"
+    status, out, errors = run(None, "", str(path))
+    assert (status, out) == (2, [])
+    assert word in errors[0]["error"]
+
+
+def test_the_key_of_a_provider_is_needed(tmp_path: Path):
+    """The error names both variables."""
+    (tmp_path / "bot.plumb").write_text(BOT.replace("eliza", "anthropic"), encoding="utf-8")
+    status, out, (error,) = run(None, "", str(tmp_path / "bot.plumb"))
+    assert (status, out) == (2, [])
+    assert "ANTHROPIC_API_KEY" in error["error"]
+    assert "ANTHROPIC_API_KEY_FILE" in error["error"]
+
+
+def test_a_hosted_provider_needs_a_model():
+    """From the program or the environment."""
+    status, out, (error,) = run(bot(config={"provider": "openai"}), "", OPENAI_API_KEY="sk-long-enough")
+    assert (status, out) == (2, [])
+    assert "model" in error["error"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"tools":[{"name":"a.b"},{"name":"a.b"}]}'])
+def test_a_malformed_file_of_tools_is_refused(tmp_path: Path, text: str):
+    """With status 2; so is one that is not there."""
+    (tmp_path / "tools.json").write_text(text, encoding="utf-8")
+    status, _, (error,) = run(bot(), "", PLUMB_MCP_TOOLS=str(tmp_path / "tools.json"))
+    assert (status, error["code"]) == (2, "bad_config")
+    status, _, (error,) = run(bot(), "", PLUMB_MCP_TOOLS=str(tmp_path / "none.json"))
+    assert (status, error["code"]) == (2, "bad_config")
+
+
+def redirected(how: str, tmp_path: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run the worker in a shell that opens or closes its descriptors."""
+    (tmp_path / "bot.plumb").write_text(BOT, encoding="utf-8")
+    command = f"exec {sys.executable} -m plumb_agent {tmp_path}/bot.plumb {how}"
+    return subprocess.run(["sh", "-c", command], input=b'"Yes"\n', capture_output=True, timeout=TIMEOUT_S, check=False)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "code"),
+    [
+        (">&-", 1, "output_closed"),
+        ("> /dev/full", 1, "output_closed"),
+        ("<&-", 1, "input_closed"),
+        ("<&- >&-", 1, "input_closed"),
+    ],
+)
+def test_closed_streams_are_errors(tmp_path: Path, how: str, status: int, code: str):
+    """As JSON, with status 1; nothing else is taken for them."""
+    done = redirected(how, tmp_path)
+    assert (done.returncode, json.loads(done.stderr)["code"]) == (status, code)
+
+
+def test_a_closed_stderr_is_none(tmp_path: Path):
+    """Nobody is told anything, and the work is done."""
+    done = redirected("2>&-", tmp_path)
+    assert (done.returncode, done.stdout) == (0, b'"YOU SEEM QUITE POSITIVE"\n')
+
+
+def test_on_sockets_tools_need_their_ports(tmp_path: Path):
+    """The error names both variables, before anything is said."""
+    text = "use fs\n" + BOT.replace(" }", ", tools: [Fs.read] }")
+    (tmp_path / "bot.plumb").write_text(text, encoding="utf-8")
+    endpoints = {f"PLUMB_ENDPOINT_{port}": f"ipc://{tmp_path}/{port}" for port in ("INPUT", "OUTPUT")}
+    status, _, (error,) = run(None, "", str(tmp_path / "bot.plumb"), **endpoints)
+    assert (status, error["code"]) == (2, "bad_config")
+    assert "PLUMB_ENDPOINT_TOOL_REQ and PLUMB_ENDPOINT_TOOL_RESP" in error["error"]
+
+
+def test_a_key_is_in_no_line_even_after_a_bug(tmp_path: Path):
+    """A script raises it, an input has it, and the transcript is on."""
+    key = "sk-very-secret"
+    (tmp_path / "leak.py").write_text(
+        "import os\ndef reply(text, messages):\n    raise KeyError(os.environ['OPENAI_API_KEY'])\n"
+    )
+    text = 'let bot : !string -> !string = agent { provider: "scripted", script: "leak:reply" }\n'
+    (tmp_path / "bot.plumb").write_text(text, encoding="utf-8")
+    process = start(None, str(tmp_path / "bot.plumb"), OPENAI_API_KEY=key, PIPELINE_DEBUG="1")
+    _, err = process.communicate(json.dumps(key).encode() + b"\n", timeout=TIMEOUT_S)
+    assert process.returncode == 1
+    assert b"very" not in err
+    assert b"[redacted]" in err

@@ -128,7 +128,22 @@ def test_what_it_was_set_to_is_set_again():
     run.frames(Data("f", b'{"kind":"pause_ack"}'), port="ctrl_out")
     run.frames(Marker("f", "ctl/f/1/1"), Marker("f", "ctl/f/1/2"), port="ctrl_out")
     run.crash()
-    assert told(run.up(2)) == [{"set_temp": 0.2, "pause": True}, "ctl/f/2/1"]
+    assert told(run.up(2)) == [{"set_temp": 0.2}, "ctl/f/2/1", {"pause": True}, "ctl/f/2/2"]
+
+
+def test_a_setting_that_the_agent_refuses_does_not_cost_its_memory():
+    """It is told apart from it: the marker behind it is back without a reply, and nobody is at fault."""
+    run = Agent(ONE).started()
+    run(Told("f", b'{"set_temp":"hot"}', 7))
+    run.frames(Marker("f", "ctl/f/1/1"), port="ctrl_out")
+    run.exchange(1, 1)
+    run.crash()
+    setting, first, memory, second = told(run.up(2))
+    assert (setting, list(memory), first, second) == ({"set_temp": "hot"}, ["set_memory"], "ctl/f/2/1", "ctl/f/2/2")
+    assert not [c for c in run.frames(Marker("f", "ctl/f/2/1"), port="ctrl_out") if isinstance(c, Signal)]
+    assert not [
+        c for c in run.frames(Data("f", SET), Marker("f", "ctl/f/2/2"), port="ctrl_out") if isinstance(c, Signal)
+    ]
 
 
 def test_a_process_that_does_not_take_its_memory_is_at_fault():
