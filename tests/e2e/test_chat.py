@@ -225,7 +225,7 @@ def test_a_session_that_fails_ends_the_prompt(here: Path):
     with chat(here, "--restarts", "0") as typing:
         typing.say("pid")
         typing.expect("\n")
-        pid = int(typing.expect("\r\n> ").splitlines()[-1])
+        (pid,) = [int(line) for line in typing.expect("> ").splitlines() if line.isdigit()]
         os.kill(pid, signal.SIGKILL)
         typing.expect("error: worker 'main' was killed by signal 9")
         assert typing.end() == 1
