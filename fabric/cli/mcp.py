@@ -73,8 +73,8 @@ def mcp(
 
     Programs may come from anybody. They can use agents, with the keys that this server has; modules of PLUMB_PATH and
     of the library; and what lies in --docroot. They cannot start processes, write files, notify or choose where a key
-    is sent, unless --allow-processes or --auto-approve says so. Over HTTP only pages and programs of this machine are
-    answered, and only POST. A budget is that of each call.
+    is sent, unless --allow-processes or --auto-approve says so. A budget is one of each call. Over HTTP only pages and
+    programs of this machine are answered, and only POST.
 
     Examples: fabric mcp --docroot notes --provider anthropic --model claude-haiku-4-5; fabric mcp --http 8321
 
@@ -89,21 +89,21 @@ def mcp(
     from fabric.mcp_server.programs import Policy
 
     project = read_settings(Path.cwd())
+    provider, model = project.choose_model(provider, model)
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, None)
+    settings = Settings(refusal_ends=True, limits=limits, approval="grant" if auto_approve else "refuse")
     policy = Policy(
         docroot=None if docroot is None else docroot.resolve(),
         folders=tuple(folder.resolve() for folder in search_path(None)),
         resources=os.environ.get("PLUMB_RESOURCES", ""),
         allow_processes=allow_processes,
-        auto_approve=auto_approve,
+        metered=limits.metered,
         provider=provider,
         model=model,
         endpoint=os.environ.get("PLUMB_ENDPOINT"),
-        metered=limits.metered,
     )
-    settings, prices = Settings(refusal_ends=True, limits=limits), Prices(project.prices)
     with open_run_directory(os.environ) as nowhere:
-        _serve(policy, settings, prices, Path(nowhere), http, JsonReport(level))
+        _serve(policy, settings, Prices(project.prices), Path(nowhere), http, JsonReport(level))
 
 
 def _serve(
@@ -117,7 +117,7 @@ def _serve(
     from fabric.mcp_server.server import make_server
     from fabric.mcp_server.tools import Tools
 
-    tools = Tools(Programs(policy, nowhere), settings, os.environ, report, prices)
+    tools = Tools(Programs(policy, nowhere), settings, prices, os.environ, report)
     server = make_server(tools)
 
     async def serve() -> None:

@@ -75,22 +75,17 @@ class Tools:
     Args:
         programs: says what may run.
         settings: how it is run.
+        prices: of models.
         environment: of the server.
         report: hears of what happens.
-        prices: of models.
     """
 
     def __init__(
-        self,
-        programs: Programs,
-        settings: Settings,
-        environment: Mapping[str, str],
-        report: Report,
-        prices: Prices | None = None,
+        self, programs: Programs, settings: Settings, prices: Prices, environment: Mapping[str, str], report: Report
     ) -> None:
-        self._prices = prices or Prices()
         self._programs = programs
         self._settings = settings
+        self._prices = prices
         self._environment = environment
         self._report = report
         self._room = trio.CapacityLimiter(CALLS_MAX)
@@ -129,11 +124,10 @@ class Tools:
             async with self._room:
                 with open_run_directory(self._environment) as directory:
                     plan = self._programs.plan(compiled, directory)
-                    payload = _payload(plan, value)
                     if self._settings.limits.usd is not None:
                         check_prices(plan, self._prices)
-                    surroundings = self._report, self._environment, self._prices
-                    came = await call_once(plan, self._settings, payload, *surroundings)
+                    payload = _payload(plan, value)
+                    came = await call_once(plan, self._settings, self._prices, payload, self._report, self._environment)
             if came.output is None:
                 return Answer(f"{came.code}: {self._programs.shown(came.error)}", failed=True)
             port = DATA if len(plan.outputs) == 1 else came.output.port

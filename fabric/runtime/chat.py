@@ -7,12 +7,12 @@ which shows what happens in the order in which it does.
 
 from __future__ import annotations
 
-__all__ = ["Chat", "ChatEvent", "Done", "Interrupted", "Over", "Ready", "Wrote"]
+__all__ = ["Chat", "ChatEvent", "Done", "Interrupted", "Over", "Ready", "Undecided", "Wrote"]
 
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TypeAlias
@@ -48,6 +48,12 @@ class Wrote(msgspec.Struct, frozen=True):
     line: str
 
 
+class Undecided(msgspec.Struct, frozen=True):
+    """A call of a tool waits until somebody approves it: :meth:`Chat.decide`, unless ``Chat.outcomes`` has it."""
+
+    approval: Approval
+
+
 class Interrupted(msgspec.Struct, frozen=True):
     """The session was told of a signal."""
 
@@ -59,7 +65,9 @@ class Over(msgspec.Struct, frozen=True):
     error: BaseException | None = None
 
 
-ChatEvent: TypeAlias = Ready | Output | Heard | Refuse | DeadLetter | Note | Wrote | Done | Interrupted | Over
+ChatEvent: TypeAlias = (
+    Ready | Output | Heard | Refuse | DeadLetter | Note | Wrote | Undecided | Done | Interrupted | Over
+)
 
 
 class Chat:
@@ -68,14 +76,16 @@ class Chat:
     Attributes:
         events: what happens.
         over: how it ended, once it has.
+        outcomes: of approvals that do not wait any more, by id.
 
     Args:
         plan: of a program with one input and one output, both of them strings.
         settings: how it is run.
         environment: of the coordinator.
+        prices: of models; without them nobody knows.
         zygote: forks the workers that can be forked; without it each is spawned.
-        wake: called, in the session's thread, behind the last event. The main thread may wait for a line.
-        prices: of models.
+        wake: called, in the session's thread, when a line is waited for in vain: behind the last event, or when the
+            approval that is asked for does not wait any more.
     """
 
     def __init__(
@@ -83,17 +93,19 @@ class Chat:
         plan: Plan,
         settings: Settings,
         environment: Mapping[str, str],
+        prices: Prices | None,
         zygote: ZygoteProcess | None,
         wake: Callable[[], None],
-        prices: Prices | None = None,
     ) -> None:
-        self._prices = prices
         self.events: SimpleQueue[ChatEvent] = SimpleQueue()
         self.over: Over | None = None
+        self.outcomes: dict[str, Outcome] = {}
         self._plan = plan
         self._settings = settings
         self._environment = environment
+        self._prices = prices
         self._zygote = zygote
+        self._asking = ""
         self._wake = wake
         self._tickets = 0
         self._started = threading.Event()
@@ -128,6 +140,19 @@ class Chat:
         self._tickets += 1
         self._soon(lambda at: at.submit(next(iter(self._plan.inputs)), [(self._tickets, encode_json(text))]))
 
+    @contextmanager
+    def asking(self, approval: Approval) -> Iterator[None]:
+        """Ask the user for an approval within; the asking is woken up when it does not wait any more."""
+        self._asking = approval.id
+        try:
+            yield
+        finally:
+            self._asking = ""
+
+    def decide(self, approval: Approval, *, granted: bool, always: bool) -> None:
+        """Say whether a call may be run; it does not matter if that was decided already."""
+        self._soon(lambda at: at.decide(approval.id, granted=granted, always=always))
+
     def close(self) -> None:
         """Give it no more: it drains, and ends."""
         self._soon(lambda at: at.close_input())
@@ -160,10 +185,16 @@ class Chat:
         if self._coordinator is not None:
             act(self._coordinator)
 
+    def _decided(self, approval: str, outcome: Outcome) -> None:
+        self.outcomes[approval] = outcome
+        if self._asking == approval:
+            self._wake()
+
     async def _session(self) -> Finish:
-        plan, settings, client = self._plan, self._settings, _Client(self.events.put)
-        opened = open_coordinator(plan, settings, client, client, self._environment, self._zygote, self._prices)
-        async with opened as coordinator:
+        client = _Client(self.events.put, self._decided)
+        async with open_coordinator(
+            self._plan, self._settings, client, client, self._environment, self._zygote, self._prices
+        ) as coordinator:
             self._token, self._coordinator = trio.lowlevel.current_trio_token(), coordinator
             self._started.set()
             try:
@@ -175,8 +206,9 @@ class Chat:
 class _Client:
     """Passes on what the session gives and what is reported."""
 
-    def __init__(self, put: Callable[[ChatEvent], None]) -> None:
+    def __init__(self, put: Callable[[ChatEvent], None], decided: Callable[[str, Outcome], None]) -> None:
         self._put = put
+        self._decided = decided
 
     def opened(self) -> None:
         self._put(Ready())
@@ -192,10 +224,10 @@ class _Client:
         """Nobody asks for anything here."""
 
     def asked(self, approval: Approval) -> None:
-        """Nobody is asked here."""
+        self._put(Undecided(approval))
 
     def asked_no_more(self, approval: str, outcome: Outcome) -> None:
-        """Nobody is asked here."""
+        self._decided(approval, outcome)
 
     def buried(self, letter: DeadLetter) -> None:
         self._put(letter)

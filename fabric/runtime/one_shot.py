@@ -40,22 +40,17 @@ class Came(msgspec.Struct, frozen=True):
 
 
 async def call_once(
-    plan: Plan,
-    settings: Settings,
-    payload: bytes,
-    report: Report,
-    environment: Mapping[str, str],
-    prices: Prices | None = None,
+    plan: Plan, settings: Settings, prices: Prices, payload: bytes, report: Report, environment: Mapping[str, str]
 ) -> Came:
     """Run a program with one input on one message. Cancelled, it ends its workers by force.
 
     Args:
         plan: of the program.
-        settings: how it is run.
+        settings: how it is run; nobody is asked to approve anything.
+        prices: of models.
         payload: JSON text.
         report: hears of what happens.
         environment: of the coordinator.
-        prices: of models.
     """
     client = _Client()
     with open_zygote(plan.workers) as zygote:
