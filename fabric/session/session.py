@@ -376,6 +376,7 @@ class Session:
         self._interrupts += 1
         if self._interrupts == 1 and self._failure is None:
             self._take_no_more()
+            self._calls.hurry(self._settings.grace_s)
             for worker in self._workers.values():
                 if worker.owes and not worker.starting and worker.state is not State.EXITED:
                     self._out.do(*worker.shutdown.asked(self._now_s))
