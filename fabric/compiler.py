@@ -6,12 +6,15 @@ text --lang--> typed module --graph--> wiring graph --plan--> plan
 from __future__ import annotations
 
 __all__ = [
+    "INSTALLED",
     "Compiled",
     "Library",
     "check_file",
+    "check_program",
     "check_text",
     "compile_file",
     "directories_of",
+    "plan_compiled",
     "read_documents",
     "read_source",
     "read_text",
@@ -29,6 +32,7 @@ import msgspec
 from fabric.errors import ConfigError, ProgramError
 from fabric.graph import passes
 from fabric.graph.ir import Graph
+from fabric.lang import modules
 from fabric.lang.check import check_source
 from fabric.lang.diagnostic import Diagnostic
 from fabric.lang.modules import Found, Missing
@@ -143,10 +147,21 @@ def check_file(path: str | Path, folders: Iterable[str | Path] = ()) -> Compiled
         ConfigError: the file cannot be read.
         ProgramError: the program does not check; carries every diagnostic.
     """
-    module, diagnostics = check_text(read_source(path), folders)
-    if module is None:
+    compiled, diagnostics = check_program(read_source(path), Library(folders))
+    if compiled is None:
         raise ProgramError(diagnostics)
-    return Compiled(module, passes.build(module), diagnostics)
+    return compiled
+
+
+def check_program(source: Source, library: modules.Library) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
+    """Check a program whose text is there already: what it is, or ``None``, and every diagnostic.
+
+    Args:
+        source: the main file; what it names is relative to its path, which need not exist.
+        library: finds the files that it uses.
+    """
+    module, diagnostics = check_source(source, library)
+    return (None if module is None else Compiled(module, passes.build(module), diagnostics)), diagnostics
 
 
 def compile_file(
@@ -179,11 +194,42 @@ def compile_file(
         ProgramError: the program does not check.
     """
     compiled = check_file(path, folders)
+    plan = plan_compiled(
+        compiled,
+        run_directory=run_directory,
+        provider=provider,
+        model=model,
+        endpoint=endpoint,
+        metered=metered,
+        resources=resources,
+        observed=observed,
+        docroot=docroot,
+    )
+    return plan, compiled
+
+
+def plan_compiled(
+    compiled: Compiled,
+    *,
+    run_directory: str,
+    provider: str | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
+    metered: bool = False,
+    resources: str = "",
+    observed: Iterable[str] = (),
+    docroot: Path | None = None,
+) -> Plan:
+    """Plan a program that was checked; nothing is started. Arguments as of :func:`compile_file`.
+
+    Raises:
+        ConfigError: a file cannot be read, an agent cannot be run.
+    """
     directories = directories_of(compiled.module)
     surroundings = Surroundings(
         python=sys.executable,
         run_directory=run_directory,
-        directory=str(Path(path).resolve().parent),
+        directory=str(Path(compiled.module.source.path).resolve().parent),
         provider=provider,
         model=model,
         endpoint=endpoint,
@@ -193,7 +239,7 @@ def compile_file(
         docroot=None if docroot is None else _folder(docroot),
     )
     graph = passes.build(compiled.module, observed) if observed else compiled.graph
-    return make_plan(compiled.module, graph, surroundings), compiled
+    return make_plan(compiled.module, graph, surroundings)
 
 
 def _folder(path: Path) -> str:

@@ -9,6 +9,7 @@
     │   └── RemoteProtocolError     the other side of the socket did
     │       └── ChannelBroken           so that something of it is missing
     ├── WorkerFailed            a worker could not be started, or died
+    ├── ServerFailed            an MCP server of the program could not be started, or does not speak as it should
     ├── TransportClosed         the socket was closed by its owner
     ├── Stranger                somebody connected to a socket who has no business there
     ├── OutputClosed            nobody takes what we write any more
@@ -32,6 +33,7 @@ __all__ = [
     "ProgramError",
     "ProtocolError",
     "RemoteProtocolError",
+    "ServerFailed",
     "Stranger",
     "TransportClosed",
     "UnknownName",
@@ -113,6 +115,13 @@ class WorkerFailed(FabricError):
     """A worker could not be started, was not ready in time, or died. The message ends with its last stderr lines."""
 
     code = "worker_failed"
+
+
+class ServerFailed(FabricError):
+    """An MCP server of the program could not be started. The message ends with its last stderr lines."""
+
+    code = "server_not_started"
+    exit_code = 4
 
 
 class TransportClosed(FabricError):

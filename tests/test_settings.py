@@ -11,9 +11,18 @@ import three_ways
 
 from fabric.errors import ConfigError
 from fabric.session.settings import Settings
-from fabric.settings import ProjectSettings, ProjectWorker, read_settings
+from fabric.settings import (
+    ProjectLimits,
+    ProjectPrice,
+    ProjectSettings,
+    ProjectWorker,
+    read_duration,
+    read_settings,
+)
 
 README = Path(__file__).parents[1] / "README.md"
+DOLLARS = "expected dollars, more than 0 and at most 1000000"
+PRICE = "expected dollars for a million tokens, 0 or more"
 DURATION = 'such as 90, "90s", "5m" or "500ms"'
 
 
@@ -154,6 +163,21 @@ def test_a_pyproject_that_speaks_of_us_does_as_well(tmp_path: Path):
         ("spec = ''", ":1: spec: expected str of length >= 1"),
         ("launch = 'spawn'\n[run]\nlaunch = 'spawn'", ":3: launch is given twice, here and at the top"),
         ("spec = ", ": Invalid value (at end of document)"),
+        ("[limits]\nusd = 0", f":2: limits.usd: {DOLLARS}, got 0"),
+        ("[limits]\nusd = nan", f":2: limits.usd: {DOLLARS}, got nan"),
+        ("[limits]\nusd = '2'", f":2: limits.usd: {DOLLARS}, got '2'"),
+        ("[limits]\nusd = 1e7", f":2: limits.usd: {DOLLARS}, got 10000000.0"),
+        ("[limits]\ntokens = 0", ":2: limits.tokens: expected int >= 1"),
+        ("[limits]\ncalls = 1.5", ":2: limits.calls: expected int, got float"),
+        ("[limits]\nwall = 0", f":2: limits.wall: expected a duration of at least 0.1 s, {DURATION}, got 0"),
+        ("[limits]\ncall = 1", ":2: unknown key 'call'; did you mean 'calls'?"),
+        ('[prices."gpt-4.1"]\ninput = -1\noutput = 1', f":2: prices.gpt-4.1.input: {PRICE}, got -1"),
+        ('[prices."m"]\ninput = 1', ":1: prices.m: Object missing required field output"),
+        ('[prices."m"]\ninput = 1\noutput = 1\ncached = 1', ":4: unknown key 'cached'; did you mean 'cache_read'?"),
+        (
+            "[prices.gpt-4.1]\ninput = 1",
+            ":1: unknown key '1'; the name of a model with a dot wants quotes: [prices.\"gpt-4.1\"]",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_place(text: str, message: str, tmp_path: Path):
@@ -162,6 +186,32 @@ def test_what_cannot_be_meant_is_refused_with_its_place(text: str, message: str,
     with pytest.raises(ConfigError) as caught:
         read_settings(tmp_path)
     assert str(caught.value) == f"{path}{message}"
+
+
+def test_limits_and_prices_are_read(tmp_path: Path):
+    """Plain numbers, also where they are written in another way; a model's name may have dots."""
+    path = write(
+        tmp_path / "fabric.toml",
+        '[limits]\nusd = 2\ntokens = 500_000\ncalls = 400\nwall = "20m"\n'
+        '[prices."gpt-4.1"]\ninput = 1\noutput = 5.5\ncache_read = 0.1\n',
+    )
+    said = read_settings(tmp_path)
+    assert said.limits == ProjectLimits(2.0, 500_000, 400, 1200.0)
+    assert (type(said.limits.usd), type(said.limits.wall_s)) == (float, float)
+    assert said.prices == {"gpt-4.1": ProjectPrice(f"{path}:6", 1.0, 5.5, 0.1)}
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("0.5", 0.5), ("90s", 90.0), ("20m", 1200.0)])
+def test_a_flag_says_a_duration_as_a_file_does(text: str, seconds: float):
+    """A number is seconds."""
+    assert read_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "0", "nan", "inf", "1e3", "20 minutes", "0x10"])
+def test_a_flag_that_says_no_duration_is_refused(text: str):
+    """Or one that is always over at once."""
+    with pytest.raises(ValueError, match=re.escape("expected a duration of at least 0.1 s")):
+        read_duration(text)
 
 
 def test_keys_of_a_pyproject_are_named_as_they_stand_there(tmp_path: Path):

@@ -18,6 +18,7 @@ GROUPS = {
     "fabric.cli.fmt": ("fmt",),
     "fabric.cli.write": ("plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),
+    "fabric.cli.chat": ("chat",),
     "fabric.cli.service": ("ps", "logs", "attach", "wait", "down"),
     "fabric.cli.steer": ("stop", "start", "restart"),
     "fabric.cli.approve": ("approve",),
@@ -27,6 +28,7 @@ GROUPS = {
     "fabric.cli.doctor": ("doctor",),
     "fabric.cli.watch": ("tail", "top"),
     "fabric.cli.lsp": ("lsp",),
+    "fabric.cli.mcp": ("mcp",),
 }
 """Module and commands. Those that start nothing load neither sockets nor an event loop."""
 

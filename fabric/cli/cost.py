@@ -12,7 +12,7 @@ import msgspec
 import trio
 import typer
 
-from fabric.cli.limits import count, show_cost, show_limits, spent_fields
+from fabric.cli.limits import count, show_limits, spent_fields
 from fabric.cli.listing import align
 from fabric.cli.report import print_line
 from fabric.cli.run import Project, state_directory
@@ -112,14 +112,15 @@ def render_cost(found: Cost) -> list[str]:
         return [f"'{found.project}' has called no model" + (" yet" if found.running else "")]
     rows = [_HEADINGS, *map(_cells, found.usage)]
     total = totals(found.usage)
-    rows.append(("total", "", *_counts(total), show_cost(found.usage)))
+    known = show_usd(sum((row.usd or 0.0 for row in found.usage), 0.0))
+    rows.append(("total", "", *_counts(total), known if total.usd is not None else f"{known} + unknown"))
     return align(rows)
 
 
 def totals(usage: Iterable[Usage]) -> Usage:
     """Return the sums of all rows. ``usd`` is ``None`` if one of them has no price."""
     rows = list(usage)
-    usd = None if any(row.usd is None for row in rows) else sum(row.usd or 0.0 for row in rows)
+    usd = None if any(row.usd is None for row in rows) else sum((row.usd or 0.0 for row in rows), 0.0)
     return Usage(
         "",
         "",

@@ -98,18 +98,22 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
+def _of(number: int, name: str) -> str:
+    return f"{count(number)} {name}{'s' * (number != 1)}"
+
+
 def show_limits(limits: Limits) -> str:
     """Say what a session may use; empty if that is as much as it wants."""
     parts = [] if limits.usd is None else [show_usd(limits.usd)]
-    parts += [] if limits.tokens is None else [f"{count(limits.tokens)} tokens"]
-    parts += [] if limits.calls is None else [f"{count(limits.calls)} calls"]
+    parts += [] if limits.tokens is None else [_of(limits.tokens, "token")]
+    parts += [] if limits.calls is None else [_of(limits.calls, "call")]
     parts += [] if limits.wall_s is None else [f"{limits.wall_s:g} s"]
     return f"budget {' · '.join(parts)}" if parts else ""
 
 
 def show_cost(usage: Sequence[Usage]) -> str:
     """Say what calls cost; of what has no price, that nobody knows."""
-    known = sum(row.usd for row in usage if row.usd is not None)
+    known = sum((row.usd for row in usage if row.usd is not None), 0.0)
     unknown = dict.fromkeys(row.model or "?" for row in usage if row.usd is None)
     if not unknown:
         return show_usd(known)
@@ -126,7 +130,7 @@ def spent_words(usage: Sequence[Usage], budget: BudgetStatus | None) -> str:
     calls, tokens = fields["calls"], fields["tokens"]
     assert isinstance(calls, int)
     assert isinstance(tokens, int)
-    return f"{count(calls)} call{'s' * (calls != 1)} · {count(tokens)} tokens · {show_cost(usage)}"
+    return f"{_of(calls, 'call')} · {_of(tokens, 'token')} · {show_cost(usage)}"
 
 
 def spent_fields(usage: Sequence[Usage], budget: BudgetStatus | None) -> dict[str, object]:
@@ -136,7 +140,7 @@ def spent_fields(usage: Sequence[Usage], budget: BudgetStatus | None) -> dict[st
     if budget is not None:
         calls, tokens = max(calls, budget.calls), max(tokens, budget.tokens)
     unknown = list(dict.fromkeys(row.model for row in usage if row.usd is None))
-    usd = None if unknown else sum(row.usd or 0.0 for row in usage)
+    usd = None if unknown else sum((row.usd or 0.0 for row in usage), 0.0)
     return {"calls": calls, "tokens": tokens, "usd": usd, "unpriced_models": unknown}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LogLines", "color_of", "readable"]
+__all__ = ["LogLines", "color_of", "readable", "words_of"]
 
 import zlib
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ class LogLines(msgspec.Struct, frozen=True):
         """Return an entry as it is printed, without its end."""
         if self.json:
             return entry.raw.decode()
-        text = readable(entry.line) if entry.line is not None else _note(entry.event, entry.fields)
+        text = readable(entry.line) if entry.line is not None else words_of(entry.event, entry.fields)
         return "\n".join(self._front(entry) + line for line in text.splitlines() or [""])
 
     def render_live(self, entry: Entry) -> str:
@@ -71,10 +71,10 @@ def readable(line: str) -> str:
     if isinstance(found, dict) and isinstance(found.get("event"), str) and "log" in found:
         level = found.pop("log")
         found.pop("ts", None)
-        text = _note(found.pop("event"), found)
+        text = words_of(found.pop("event"), found)
         return text if level in ("info", "debug") else f"{level}: {text}"
     if isinstance(found, dict) and isinstance(found.get("error"), str):
-        return _note(f"error: {found.pop('error')}", found)
+        return words_of(f"error: {found.pop('error')}", found)
     return line
 
 
@@ -87,7 +87,8 @@ def _object(line: str) -> Any:
         return None
 
 
-def _note(event: str, fields: dict[str, Any]) -> str:
+def words_of(event: str, fields: dict[str, Any]) -> str:
+    """Return a note, its event and its fields, in one line."""
     if event == "session.waiting":  # a sentence, not a record
         return f"idle {fields['idle_s']:g} s: {fields['reason']}"
     return event + "".join(f" {key}={_value(value)}" for key, value in fields.items())

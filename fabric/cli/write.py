@@ -20,7 +20,10 @@ from fabric.graph.reach import reach as reach_place
 from fabric.graph.render import FORMATS, render
 from fabric.graph.svg import draw_svg
 from fabric.lang.tools import BUILTINS
+from fabric.plan.plan import Plan
 from fabric.plan.render import render_plan
+from fabric.runtime.prices import Prices
+from fabric.session.money import PICO
 from fabric.settings import read_settings
 
 
@@ -39,7 +42,8 @@ def plan(
     model: Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")] = None,
     include: Annotated[list[Path] | None, INCLUDE] = None,
 ) -> None:
-    """Print what `up` and `run` would start: workers, commands, ports, variables, routes. Nothing is started.
+    """Print what `up` and `run` would start: workers, commands, ports, variables, routes; and how many calls of models
+    a message can bring about at most, where the wiring tells. Nothing is started.
 
     Examples: fabric plan main.plumb; fabric plan --format json main.plumb
 
@@ -59,7 +63,14 @@ def plan(
         folders=search_path(include),
     )
     project.check_workers([worker.name for worker in made.workers])
-    typer.echo(render_plan(made, output))
+    typer.echo(render_plan(made, output, _reply_prices(made, Prices(project.prices))))
+
+
+def _reply_prices(plan: Plan, prices: Prices) -> dict[str, float]:
+    """Return what a million tokens of a reply cost in dollars, by agent, where that is known."""
+    agents = {worker.name: worker.spec.config for worker in plan.workers if worker.spec.kind == "agent"}
+    rates = {name: prices.rate_of(str(said["provider"]), str(said["model"]), 0) for name, said in agents.items()}
+    return {name: rate.output * 1_000_000 / PICO for name, rate in rates.items() if rate is not None}
 
 
 def graph(

@@ -12,7 +12,6 @@ __all__ = ["ProcessLauncher", "open_launcher"]
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -22,9 +21,9 @@ import msgspec
 import trio
 
 from fabric.errors import TransportClosed, WorkerFailed
-from fabric.launch import guard
 from fabric.launch.environment import worker_environment
 from fabric.launch.forked import ForkedWorker, Forker
+from fabric.launch.guarding import Guard, open_guard
 from fabric.launch.launcher import Worker
 from fabric.launch.preload import ZygoteProcess, module_to_fork
 from fabric.launch.stderr import read_lines
@@ -34,7 +33,7 @@ from fabric.wire.spec import PARENT_FD_VARIABLE, SPEC_FD_VARIABLE
 
 
 class _ProcessWorker:
-    def __init__(self, process: trio.Process, output: trio.lowlevel.FdStream, guard: _Guard | None) -> None:
+    def __init__(self, process: trio.Process, output: trio.lowlevel.FdStream, guard: Guard | None) -> None:
         self._process = process
         self._output = output
         self._guard = guard
@@ -93,26 +92,6 @@ class _ProcessWorker:
         await self._process.stdin.aclose()
 
 
-class _Guard:
-    """The process that ends the groups of foreign programs if the coordinator dies."""
-
-    def __init__(self, process: trio.Process) -> None:
-        assert process.stdin is not None
-        self._pipe = process.stdin
-
-    def watch(self, pid: int) -> None:
-        self._tell(f"+{pid}\n")
-
-    def forget(self, pid: int) -> None:
-        self._tell(f"-{pid}\n")
-
-    def _tell(self, line: str) -> None:
-        # A few bytes into a pipe that the guard reads at once; less than PIPE_BUF is written whole. If the guard is
-        # gone, workers still end in order; only a crash of ours would leave them behind.
-        with suppress(OSError):
-            os.write(self._pipe.fileno(), line.encode())  # type: ignore[attr-defined]
-
-
 class ProcessLauncher:
     """Starts programs. Made by :func:`open_launcher`."""
 
@@ -120,8 +99,7 @@ class ProcessLauncher:
         self._environment = environment
         self._liveness_fd = liveness_fd
         self._forker = forker
-        self._guard: _Guard | None = None
-        self._guard_process: trio.Process | None = None
+        self._guard: Guard | None = None
         self._guard_lock = trio.Lock()
         self._workers: list[_ProcessWorker] = []
 
@@ -177,17 +155,10 @@ class ProcessLauncher:
         self._workers.append(_ProcessWorker(process, output, watcher))
         return self._workers[-1]
 
-    async def _open_guard(self) -> _Guard:
+    async def _open_guard(self) -> Guard:
         async with self._guard_lock:
             if self._guard is None:
-                self._guard_process = await trio.lowlevel.open_process(
-                    # Not -m: in the user's working directory may lie another folder of the name fabric.
-                    [sys.executable, "-I", guard.__file__],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-                self._guard = _Guard(self._guard_process)
+                self._guard = await open_guard()
             return self._guard
 
     async def close(self) -> None:
@@ -197,10 +168,8 @@ class ProcessLauncher:
         for worker in self._workers:
             worker.signal("KILL")
             await worker.wait()
-        if self._guard_process is not None:
-            assert self._guard_process.stdin is not None
-            await self._guard_process.stdin.aclose()
-            await self._guard_process.wait()
+        if self._guard is not None:
+            await self._guard.close()
 
 
 @asynccontextmanager

@@ -5,21 +5,29 @@ from __future__ import annotations
 __all__ = ["render_plan"]
 
 import shlex
+from collections.abc import Mapping
 
 from fabric.graph.ir import End
 from fabric.lang.typed import Wire
+from fabric.plan.bound import Bound, bound_of
 from fabric.plan.channels import end_name
 from fabric.plan.endpoints import endpoint_variables
-from fabric.plan.plan import Check, Emit, Plan, Step
+from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step
 from fabric.wire.payload import encode_json, show, show_stream
 
 
-def render_plan(plan: Plan, output: str) -> str:
-    """Return the plan as ``text`` or ``json``."""
-    return _json(plan) if output == "json" else _text(plan)
+def render_plan(plan: Plan, output: str, prices: Mapping[str, float] | None = None) -> str:
+    """Return the plan as ``text`` or ``json``.
+
+    Args:
+        plan: to print.
+        output: how.
+        prices: dollars for a million tokens of a reply, by agent, where they are known.
+    """
+    return (_json if output == "json" else _text)(plan, bound_of(plan), prices or {})
 
 
-def _text(plan: Plan) -> str:
+def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
     loops = sum(component.loop for component in plan.components)
     lines = [f"{plan.path}: {_count(plan.workers, 'worker')}, {_count(plan.graph.channels, 'channel')}, {loops} loops"]
     for number, worker in enumerate(plan.workers, 1):
@@ -34,10 +42,17 @@ def _text(plan: Plan) -> str:
         if worker.transport == "stdio":
             lines.append("   ports    JSON lines on stdin and stdout")
         lines += [f"   {name}={value}" for name, value in endpoint_variables(worker.endpoints).items()]
+        if worker.mcp_tools:
+            lines.append(f"   PLUMB_MCP_TOOLS={worker.mcp_tools}")
         if worker.pass_on:
             lines.append(f"   passes on {', '.join(worker.pass_on)}")
     lines += ["", "tools"] if plan.tools else []
-    lines += [f"   {tool.name}  for {', '.join(tool.callers)}" for tool in plan.tools.values()]
+    lines += [
+        f"   {tool.name}  for {', '.join(tool.callers)}" + ", asks for approval" * tool.effects
+        for tool in plan.tools.values()
+    ]
+    lines += ["", "servers"] if plan.servers else []
+    lines += [f"   {_server(server)}" for server in plan.servers.values()]
     wires = [node for node in plan.graph.nodes.values() if node.wire is not None]
     lines += ["", "wires"] if wires else []
     lines += [f"   {node.id}  {_wire(node.wire)}" for node in wires if node.wire is not None]
@@ -49,7 +64,49 @@ def _text(plan: Plan) -> str:
     ends = [node for component in plan.components for node in component.nodes if node in starts]
     if starts:
         lines += ["", f"start: {', '.join(starts)}", f"stop: {', '.join(ends)}"]
-    return "\n".join(lines)
+    return "\n".join(lines + _bound_text(bound, prices))
+
+
+def _bound_text(bound: Bound, prices: Mapping[str, float]) -> list[str]:
+    """Say how many calls of models one message can bring about."""
+    if bound.unbounded:
+        return ["", f"calls of models: no bound: {bound.unbounded}"]
+    if not bound.agents:
+        return []
+    lines = ["", "calls of models, for one message, at most"]
+    for port in bound.inputs:
+        usd = bound.output_usd(port, prices)
+        cost = "dollars unknown" if usd is None else f"${usd:.4g} for these tokens"
+        lines.append(f"   {port}: {bound.calls(port)} calls, {bound.output_tokens(port)} tokens of replies, {cost}")
+        for agent in bound.agents:
+            messages = agent.messages.get(port, 0)
+            if messages:
+                lines.append(f"      {agent.name}: {_times(messages, 'message')} of {_times(agent.calls_each, 'call')}")
+    lines.append("   attempts that are repeated because a provider was busy come on top: a budget counts those")
+    return lines
+
+
+def _times(count: int, name: str) -> str:
+    return f"{count} {name}{'s' * (count != 1)}"
+
+
+def _bound_json(bound: Bound, prices: Mapping[str, float]) -> dict[str, object]:
+    inputs = {
+        port: {
+            "calls": bound.calls(port),
+            "output_tokens": bound.output_tokens(port),
+            "output_usd": bound.output_usd(port, prices),
+            "messages": {agent.name: agent.messages.get(port, 0) for agent in bound.agents},
+        }
+        for port in bound.inputs
+    }
+    return {"unbounded": bound.unbounded or None, "inputs": inputs}
+
+
+def _server(server: ServerPlan) -> str:
+    passed = f", passes on {', '.join(server.env)}" if server.env else ""
+    where = server.url or f"{shlex.join(server.command)}, in {server.directory}{passed}"
+    return f"{server.key}  for {', '.join(server.callers)}, asks for approval: {where}"
 
 
 def _wire(wire: Wire) -> str:
@@ -89,7 +146,7 @@ def _count(things: tuple[object, ...], name: str) -> str:
     return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
-def _json(plan: Plan) -> str:
+def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
     workers = [
         {
             "name": worker.name,
@@ -127,7 +184,17 @@ def _json(plan: Plan) -> str:
         for node in plan.graph.nodes.values()
         if node.wire is not None
     ]
-    tools = [{"name": tool.name, "callers": tool.callers} for tool in plan.tools.values()]
+    tools = [{"name": tool.name, "callers": tool.callers, "approval": tool.effects} for tool in plan.tools.values()]
+    servers = [
+        {
+            "name": server.key,
+            "callers": server.callers,
+            "approval": True,
+            **({"url": server.url} if server.url else {"command": server.command, "directory": server.directory}),
+            "passes_on": server.env,
+        }
+        for server in plan.servers.values()
+    ]
     names = [worker.name for worker in plan.workers]
     stop = [node for component in plan.components for node in component.nodes if node in names]
     return encode_json(
@@ -136,9 +203,11 @@ def _json(plan: Plan) -> str:
             "spec": plan.path,
             "workers": workers,
             "tools": tools,
+            "servers": servers,
             "wires": wires,
             "routes": routes,
             "start": names,
             "stop": stop,
+            "bound": _bound_json(bound, prices),
         }
     ).decode()

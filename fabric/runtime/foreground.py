@@ -5,7 +5,7 @@ First Ctrl-C or SIGTERM: no more input, the rest is finished. Second: workers ar
 
 from __future__ import annotations
 
-__all__ = ["ErrorReport", "ServiceReport", "run_lines", "run_service"]
+__all__ = ["ErrorReport", "ServiceReport", "open_coordinator", "run_lines", "run_service"]
 
 import os
 import random
@@ -13,7 +13,7 @@ import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 import msgspec
@@ -32,6 +32,7 @@ from fabric.runtime.prices import Prices
 from fabric.runtime.questions import Questions
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
+from fabric.runtime.tool_host import open_tool_host
 from fabric.session.events import Approval, Finish, Note
 from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
@@ -56,19 +57,28 @@ class ErrorReport(Report, Protocol):
 
 
 @asynccontextmanager
-async def _coordinator(
+async def open_coordinator(
     plan: Plan,
     settings: Settings,
     client: Client,
     report: Report,
     environment: Mapping[str, str],
     zygote: ZygoteProcess | None,
-    prices: Prices | None,
+    prices: Prices | None = None,
 ) -> AsyncIterator[Coordinator]:
+    """Give a coordinator with all that it needs. What is left of its session at the end is ended by force."""
     _raise_descriptor_limit(len(plan.workers))
-    session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
-    async with open_launcher(environment, zygote) as launcher, open_sockets() as transport:
-        yield Coordinator(session, transport, launcher, client, report)
+    async with AsyncExitStack() as stack:
+        servers = None
+        if plan.servers:  # what tools they have is told to the agents when these are started
+            servers = await stack.enter_async_context(
+                open_tool_host(plan, environment, report, settings.ready_timeout_s)
+            )
+            plan = servers.plan
+        session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
+        launcher = await stack.enter_async_context(open_launcher(environment, zygote))
+        transport = await stack.enter_async_context(open_sockets())
+        yield Coordinator(session, transport, launcher, client, report, servers)
 
 
 def _raise_descriptor_limit(workers: int) -> None:
@@ -129,7 +139,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        _coordinator(plan, settings, gateway, report, environment, zygote, prices) as coordinator,
+        open_coordinator(plan, settings, gateway, report, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -273,7 +283,7 @@ async def run_service(
         prices=prices,
     )
     async with (
-        _coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
+        open_coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)

@@ -393,6 +393,7 @@ class Service:
         snapshot = coordinator.snapshot()
         now_s = trio.current_time()
         callers = {caller for caller, _ in snapshot.calls} | {approval.worker for approval in snapshot.approvals}
+        callers |= set(snapshot.budget.waiting if snapshot.budget is not None else ())
         workers = tuple(
             WorkerStatus(
                 **msgspec.structs.asdict(worker),

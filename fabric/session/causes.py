@@ -36,6 +36,7 @@ Cause: TypeAlias = Literal[
     "unpaired",  # a side of a barrier that nothing can come to
     "protocol",  # a conversation is under way, and its next message does not come
     "approval",  # a worker waits for somebody to approve a call
+    "budget",  # a worker waits until others give back what they have reserved
     "tool",  # a worker waits for a tool, and it is not known what that waits for
     "unread",  # a client does not read
     "process",  # the system says why a worker does not work
@@ -144,6 +145,7 @@ class Causes:
         self._called: dict[str, list[str]] = {}
         for caller, tool in snapshot.calls:
             self._called.setdefault(caller, []).append(tool)
+        self._unpaid = snapshot.budget.waiting if snapshot.budget is not None else ()
         self._asked: dict[str, list[Approval]] = {}
         for approval in snapshot.approvals:
             self._asked.setdefault(approval.worker, []).append(approval)
@@ -203,6 +205,9 @@ class Causes:
             return self._cause(worker, "paused", f"{name} is paused and holds {has}", certain=True, help_=help_)
         if worker.name in self._asked:
             return self._approval(worker)
+        if worker.name in self._unpaid:
+            text = f"{name} waits for its next call of a model until others have used, or not, what they reserved"
+            return self._cause(worker, "budget", text)
         if worker.name in self._called:
             return None  # it is its tool that is waited for
         if worker.unacknowledged:

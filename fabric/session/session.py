@@ -63,6 +63,7 @@ from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
 from fabric.session.spending import Spending
 from fabric.session.traffic import Traffic
+from fabric.session.usage import USAGE
 from fabric.session.worker_state import WorkerState, workers_of
 from fabric.wire.calls import BUDGET_EXHAUSTED, code_of, reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
@@ -521,7 +522,8 @@ class Session:
                     delivery.hold(port, frame.payload, span)
                 elif port in worker.ways:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
-                self._spending.telemetry(name, frame.payload)
+                if USAGE in frame.payload:
+                    self._spending.telemetry(name, frame.payload)
             case "tool_req" if worker.plan.calls:
                 self._call(worker, frame.payload)
             case _:

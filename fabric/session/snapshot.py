@@ -127,8 +127,11 @@ def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
     """Return where the next message of an idle worker has to come from: workers and boundary inputs, by name.
 
     Steps that need no worker are looked through. Of a barrier only the sides count on which nothing waits: the other
-    side has done its part. Of one that has called tools, whether it is idle or not: those, and their approvals.
+    side has done its part. Of one that has called tools, whether it is idle or not: those, and their approvals. Of one
+    that waits for a call of a model: the budget.
     """
+    if snapshot.budget is not None and worker in snapshot.budget.waiting:
+        return ("budget",)
     called = [f"approval {approval.id}" for approval in snapshot.approvals if approval.worker == worker]
     called += dict.fromkeys(f"tool {tool}" for caller, tool in snapshot.calls if caller == worker)
     if called:

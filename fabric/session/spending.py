@@ -21,7 +21,7 @@ from fabric.session.budget import Answer, Budget, BudgetStatus, Granted, Limits,
 from fabric.session.events import Send
 from fabric.session.money import RateOf, Tokens
 from fabric.session.outbox import Outbox
-from fabric.session.usage import TOKENS_MAX, Tally, Usage, may_be_usage, read_usage
+from fabric.session.usage import TOKENS_MAX, Tally, Usage, read_usage
 from fabric.wire.calls import RESERVE, SETTLE, Request, failed, parse_request, result
 from fabric.wire.codec import encode
 from fabric.wire.frame import Data
@@ -70,9 +70,9 @@ class Spending:
             worker.name: (str(worker.spec.config.get("provider", "")), str(worker.spec.config.get("model", "")))
             for worker in plan.workers
         }
+        self._thinking = {worker.name: worker.spec.config.get("thinking_budget", 0) for worker in plan.workers}
         self._told: set[str] = set()
         self._warned: set[str] = set()
-        self._stopped = False
 
     # --- how it stands ---
 
@@ -136,14 +136,14 @@ class Spending:
 
     def stop(self) -> None:
         """The session has failed: nobody is answered any more."""
-        self._stopped = True
+        self._budget.forget()
 
     def telemetry(self, worker: str, payload: bytes) -> None:
         """Count what a frame of telemetry says, if it is about usage."""
-        found = read_usage(payload) if may_be_usage(payload) else None
+        found = read_usage(payload)
         if found is not None:
             provider, model = self._models[worker]
-            self._tally.add(worker, provider, found[0] or model, found[1])
+            self._tally.add(worker, provider, found[0] or model, found[1], asked=model)
 
     def _reserve(self, worker: str, request: Request) -> None:
         try:
@@ -151,11 +151,8 @@ class Spending:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             self._send(worker, failed(request.id, f"this is no reservation: {error}"))
             return
-        self._answer(
-            self._budget.reserve(
-                Reserve(worker, request.id, asked.provider, asked.model, asked.prompt_tokens, asked.max_tokens)
-            )
-        )
+        call = (asked.provider, asked.model, asked.prompt_tokens, asked.max_tokens)
+        self._answer(self._budget.reserve(Reserve(worker, request.id, *call, self._thinking[worker])))
 
     def _settle(self, worker: str, request: Request) -> None:
         used: Tokens | Literal["all"] | None = "all"
@@ -172,7 +169,7 @@ class Spending:
         self._answer(answers)
 
     def _answer(self, answers: Iterable[Answer]) -> None:
-        for answer in () if self._stopped else answers:
+        for answer in answers:
             if isinstance(answer, Granted):
                 content = encode_json({"max_tokens": answer.max_tokens})
                 self._send(answer.worker, result(answer.id, content))

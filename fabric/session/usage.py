@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MODELS_MAX", "Tally", "Usage", "may_be_usage", "read_usage"]
+__all__ = ["MODELS_MAX", "USAGE", "Tally", "Usage", "is_dated", "read_usage"]
 
 from typing import Annotated, Literal
 
@@ -11,10 +11,16 @@ from msgspec import Meta
 
 from fabric.session.money import RateOf, Tokens, cost, dollars
 
+USAGE = b'"usage"'
+"""Is in each event of usage, and hardly in any other: what is without it need not be decoded."""
+
 MODELS_MAX = 100
 """Models of one worker that are counted apart. Their names are of its choice, and must not fill the memory."""
 
 REST = "(other models)"
+
+DATE_DIGITS = 4
+"""Of ``gpt-4-0613``; what has fewer is another version."""
 
 TOKENS_MAX = 10**12
 """Of one call: what says more than that is wrong."""
@@ -55,29 +61,31 @@ class _Event(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
-def may_be_usage(payload: bytes) -> bool:
-    """Whether a frame of telemetry may be an event of usage: nothing but a search, for most are not."""
-    return b'"usage"' in payload
-
-
 def read_usage(payload: bytes) -> tuple[str, Tokens] | None:
     """Return the model (empty if it is not said) and the tokens of an event of usage; ``None`` if it is none."""
     try:
         event = _decode(payload)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    tokens = (event.prompt_tokens, event.completion_tokens, event.cache_read_tokens, event.cache_creation_tokens)
-    return event.model, Tokens(*tokens)
+    return event.model, Tokens(
+        event.prompt_tokens, event.completion_tokens, event.cache_read_tokens, event.cache_creation_tokens
+    )
+
+
+def is_dated(model: str, asked: str) -> bool:
+    """Whether a model is the one that was asked for, and says of when it is: its price is that of the other name."""
+    rest = model[len(asked) :]
+    digits = rest.replace("-", "")
+    return model.startswith(f"{asked}-") and len(digits) >= DATE_DIGITS and digits.isdecimal() and digits.isascii()
 
 
 class _Row:
     """One worker and model. ``usd``: picos; ``priced`` is false once a call had no price."""
 
-    __slots__ = ("calls", "priced", "tokens", "usd")
+    __slots__ = ("calls", "completion", "created", "priced", "prompt", "read", "usd")
 
     def __init__(self) -> None:
-        self.calls = self.usd = 0
-        self.tokens = Tokens(0, 0)
+        self.calls = self.prompt = self.completion = self.read = self.created = self.usd = 0
         self.priced = True
 
 
@@ -93,26 +101,40 @@ class Tally:
         self._rows: dict[tuple[str, str, str], _Row] = {}
         self._models: dict[str, int] = {}
 
-    def add(self, worker: str, provider: str, model: str, tokens: Tokens) -> None:
-        """A call was answered."""
-        key = worker, provider, model
-        if key not in self._rows:
-            if self._models.get(worker, 0) >= MODELS_MAX:
-                key = worker, provider, REST
-            self._models[worker] = self._models.get(worker, 0) + 1
-        row = self._rows.setdefault(key, _Row())
+    def add(self, worker: str, provider: str, model: str, tokens: Tokens, asked: str = "") -> None:
+        """A call was answered, by this model; ``asked``: the one of the program."""
+        row = self._rows.get((worker, provider, model)) or self._begin(worker, provider, model)
+        prompt, completion, read, created = tokens
         row.calls += 1
-        row.tokens = Tokens(*map(sum, zip(row.tokens, tokens, strict=True)))
-        rate = self._rate_of(provider, model, tokens.prompt)
-        if rate is None:
-            row.priced = False
-        else:
-            row.usd += cost(rate, tokens)
+        row.prompt += prompt
+        row.completion += completion
+        row.read += read
+        row.created += created
+        if row.priced:
+            name = asked if asked and is_dated(model, asked) else model
+            rate = self._rate_of(provider, name, prompt)
+            if rate is None:
+                row.priced = False
+            elif rate.input or rate.output:
+                row.usd += cost(rate, tokens)
+
+    def _begin(self, worker: str, provider: str, model: str) -> _Row:
+        """Return the row of a worker and model that has none yet, or that of its other models."""
+        count = self._models[worker] = self._models.get(worker, 0) + 1
+        return self._rows.setdefault((worker, provider, model if count <= MODELS_MAX else REST), _Row())
 
     @property
     def rows(self) -> tuple[Usage, ...]:
         """All that was reported, in the order in which it began."""
         return tuple(
-            Usage(*key, row.calls, *row.tokens, usd=dollars(row.usd) if row.priced else None)
+            Usage(
+                *key,
+                row.calls,
+                row.prompt,
+                row.completion,
+                row.read,
+                row.created,
+                dollars(row.usd) if row.priced else None,
+            )
             for key, row in self._rows.items()
         )

@@ -1,6 +1,7 @@
 """How fast workers and commands start, beside bare Python on the same machine.
 
     python tests/benchmarks/start.py [--workers 50] [--rounds 5] [--json]
+    python tests/benchmarks/start.py --providers [--rounds 5] [--json]
 
 Rounds alternate between the ways that are compared, and each figure is the median of its rounds; a ratio is that of two
 medians. ``ready`` is the time from the first process that is started, the zygote included, until every worker has said
@@ -57,21 +58,36 @@ def two_at_a_time(count: int) -> float:
 # --- Workers: each measurement is a process of its own, this program with --measure --------------------------------
 
 
-def program(count: int) -> str:
-    agents = "".join(f'let a{i} : !string -> !string = agent {{ provider: "eliza" }}\n' for i in range(count))
+PROVIDERS = {
+    "eliza": 'provider: "eliza"',
+    "anthropic": 'provider: "anthropic" model: "m" endpoint: "http://127.0.0.1:9"',
+    "openai": 'provider: "openai" model: "m" endpoint: "http://127.0.0.1:9"',
+}
+"""Agents that nobody sends anything to: they are ready, and ask no server."""
+
+CPU_MS_MAX, RESIDENT_MIB_MAX = 250, 45
+"""Of a worker from its start until it is ready."""
+
+
+def program(count: int, provider: str) -> str:
+    config = PROVIDERS[provider]
+    agents = "".join(f"let a{i} : !string -> !string = agent {{ {config} }}\n" for i in range(count))
     chain = " ; ".join(f"a{i}" for i in range(count))
     return f"{agents}let main : !string -> !string = plumb(i, o) {{ i ; {chain} ; o }}\n"
 
 
-def measure(way: str, count: int, idle_s: float) -> dict[str, float]:
+def measure(way: str, count: int, idle_s: float, provider: str) -> dict[str, float]:
     """Start workers, look at them, end them; return the figures."""
+    os.environ |= {"ANTHROPIC_API_KEY": "none", "OPENAI_API_KEY": "none"}
     import trio
 
     from fabric.compiler import compile_file
     from fabric.launch.preload import open_zygote
+    from fabric.runtime.dead_letters import DeadLetters
     from fabric.runtime.directory import open_run_directory
     from fabric.runtime.foreground import run_service
     from fabric.runtime.journal import Journal
+    from fabric.runtime.letter_keeper import LetterKeeper
     from fabric.runtime.processes import identify
     from fabric.runtime.services import hold_name
     from fabric.session.session import Settings
@@ -93,6 +109,12 @@ def measure(way: str, count: int, idle_s: float) -> dict[str, float]:
         def asked_to_stop(self) -> None:
             pass
 
+        def asked(self, approval: Any) -> None:
+            pass
+
+        def say(self, text: str) -> None:
+            pass
+
     def cpu_s() -> float:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return used.ru_utime + used.ru_stime
@@ -103,6 +125,8 @@ def measure(way: str, count: int, idle_s: float) -> dict[str, float]:
         figures["workers_cpu_s"] = sum(
             scheduled_s(pid) for pid in {*pids, *(parent_of(pid) for pid in pids)} - {os.getpid()}
         )
+        figures["worker_cpu_s"] = statistics.median(scheduled_s(pid) for pid in pids)
+        figures["resident_mib"] = statistics.median(resident_kib(pid) for pid in pids) / 1024
         memory = [private_kib(pid) for pid in pids]
         figures["private_mib"] = statistics.median(memory) / 1024
         figures["private_max_mib"] = max(memory) / 1024
@@ -118,7 +142,7 @@ def measure(way: str, count: int, idle_s: float) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder, open_run_directory(os.environ) as directory:
         path = Path(folder, "many.plumb")
-        path.write_text(program(count))
+        path.write_text(program(count, provider))
         plan, _ = compile_file(path, run_directory=directory)
         cpu_at_start = cpu_s()
         started = time.perf_counter()
@@ -128,7 +152,8 @@ def measure(way: str, count: int, idle_s: float) -> dict[str, float]:
             with hold_name("many", Path(folder)):
                 journal = Journal(plan, "many", Path(folder), f"{directory}/s", process=us, level="info")
                 serve = partial(run_service, zygote=zygote)
-                outcome = journal.end(trio.run(serve, plan, Settings(), Report(), journal, os.environ))
+                letters = LetterKeeper(DeadLetters(Path(folder, "dead")), "benchmark")
+                outcome = journal.end(trio.run(serve, plan, Settings(), Report(), journal, letters, os.environ))
         assert outcome.exit_code == 0, outcome
     figures["ended_s"] = time.perf_counter() - figures["ended_s"]
     return figures
@@ -149,8 +174,14 @@ def private_kib(pid: int) -> int:
     return sum(int(size) for size in re.findall(r"^Private_(?:Clean|Dirty): +(\d+)", text, re.MULTILINE))
 
 
-def measured(way: str, count: int, idle_s: float = 0.0) -> dict[str, float]:
+def resident_kib(pid: int) -> int:
+    (size,) = re.findall(r"^VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(size)
+
+
+def measured(way: str, count: int, idle_s: float = 0.0, provider: str = "eliza") -> dict[str, float]:
     command = [sys.executable, __file__, "--measure", way, "--workers", str(count), "--idle", str(idle_s)]
+    command += ["--provider", provider]
     figures: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return figures
 
@@ -174,6 +205,52 @@ def importing(*modules: str) -> list[str]:
     return [sys.executable, "-c", f"import {', '.join(modules)}"]
 
 
+# --- One worker of each provider ----------------------------------------------------------------------------------
+
+
+ATTEMPT = """
+import plumb_agent.__main__, fabric.transport.sockets, trio
+from fabric.wire.payload import STRING
+from fabric.wire.spec import WorkerSpec
+from plumb_agent.messages import History, Message, Request
+from plumb_agent.providers import ProviderFailed, open_provider
+
+config = {"provider": "anthropic", "endpoint": "SCHEME://127.0.0.1:9"}
+provider = open_provider(WorkerSpec("a", "agent", STRING, STRING, config), {"ANTHROPIC_API_KEY": "none"})
+try:
+    trio.run(provider.complete, Request((), History([Message("user", "1")]), "1", "m"))
+except ProviderFailed:
+    pass
+"""
+"""What the first attempt adds, to a process of its own: the client is loaded, and for https whom to trust."""
+
+
+def by_provider(rounds: int) -> dict[str, dict[str, float]]:
+    """Return the medians of each provider and way: a process of its own, or forked from one that is ready."""
+    names = [(provider, way) for provider in PROVIDERS for way in ("spawn", "zygote")]
+    found: dict[str, list[dict[str, float]]] = {f"{provider}, {way}": [] for provider, way in names}
+    loaded: dict[str, list[dict[str, float]]] = {f"after an attempt, {scheme}": [] for scheme in ("http", "https")}
+    for _ in range(rounds):
+        for provider, way in names:
+            found[f"{provider}, {way}"].append(measured(way, 1, provider=provider))
+        for scheme in ("http", "https"):
+            attempt = [sys.executable, "-c", ATTEMPT.replace("SCHEME", scheme)]
+            loaded[f"after an attempt, {scheme}"].append(timed(attempt))
+    return {name: median(figures) for name, figures in (found | loaded).items()}
+
+
+def provider_table(result: dict[str, dict[str, float]]) -> str:
+    lines = [f"one worker until it is ready; the bound is {CPU_MS_MAX} ms CPU, {RESIDENT_MIB_MAX} MiB resident"]
+    for name, figures in result.items():
+        cpu_ms = 1000 * figures.get("worker_cpu_s", figures.get("cpu_s", 0.0))
+        resident = figures.get("resident_mib", figures.get("rss_mib", 0.0))
+        private = f"{figures['private_mib']:6.1f} MiB private" if "private_mib" in figures else ""
+        ready = "worker_cpu_s" in figures
+        over = "  OVER" if ready and (cpu_ms > CPU_MS_MAX or resident > RESIDENT_MIB_MAX) else ""
+        lines.append(f"{name:22}  {cpu_ms:5.0f} ms CPU  {resident:6.1f} MiB resident  {private}{over}")
+    return "\n".join(lines)
+
+
 # --- The table ----------------------------------------------------------------------------------------------------
 
 
@@ -188,9 +265,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--measure", choices=["zygote", "spawn"], help=argparse.SUPPRESS)
     parser.add_argument("--idle", type=float, default=0.0, help=argparse.SUPPRESS)
+    parser.add_argument("--provider", choices=PROVIDERS, default="eliza", help=argparse.SUPPRESS)
+    parser.add_argument("--providers", action="store_true", help="only what one worker of each provider takes")
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure, options.workers, options.idle)))
+        print(json.dumps(measure(options.measure, options.workers, options.idle, options.provider)))
+        return
+    if options.providers:
+        figures = by_provider(options.rounds)
+        print(json.dumps(figures) if options.json else provider_table(figures))
         return
 
     count = options.workers

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import select
 import signal
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from services import program, start, wait_until
+from services import program, start, wait_for, wait_until
 from three_ways import FABRIC, environment, input_lines, read_lines
 
 pytestmark = pytest.mark.processes
@@ -54,14 +52,6 @@ def run(path: Path, *flags: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-
-
-def wait_for(path: Path) -> None:
-    """Wait until a file is there. The limit is for a hang."""
-    until_s = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < until_s, path
-        select.select([], [], [], 0.01)
 
 
 def errors(stderr: bytes) -> list[dict[str, Any]]:

@@ -108,10 +108,18 @@ def test_a_reply_that_would_be_too_short_is_refused_and_ends_the_budget():
     assert found.settle("a", b"1", Tokens(100, 945)) == []
     error = refused(found.reserve(ask("b")))
     assert error == (
-        "the budget of 1 400 tokens is used up: 1 045 tokens used, most of it by 'a' (1 045 tokens);"
-        " 'b' needed at least 356 tokens for its next call"
+        "the budget of 1 400 tokens has no room for the next call: 1 045 tokens used, most of it by 'a' (1 045 tokens);"
+        " 'b' asked for 356 tokens"
     )
     assert refused(found.reserve(ask("c", prompt=1, reply=1))) == error == found.exhausted
+
+
+def test_who_thinks_needs_room_for_the_answer_behind_it():
+    """Else it would be granted what it cannot use, message after message, and the budget would never end."""
+    found = budget(tokens=2_000)
+    thinker = Reserve("a", b"1", "anthropic", "priced", 100, 4_000, thinking_tokens=1_700)
+    assert "'a' asked for 2 056 tokens" in refused(found.reserve(thinker))
+    assert budget(tokens=2_056).reserve(thinker) == [granted(reply=1_956)]
 
 
 def test_one_that_wants_little_gets_little():
@@ -126,7 +134,7 @@ def test_those_who_wait_already_may_still_be_granted_what_comes_back():
     found = budget(tokens=2_000)
     assert found.reserve(ask()) == [granted()]
     assert found.reserve(ask("b")) == []
-    assert "'c' needed at least 2 256 tokens" in refused(found.reserve(ask("c", prompt=2_000)))
+    assert "'c' asked for 2 256 tokens" in refused(found.reserve(ask("c", prompt=2_000)))
     assert found.settle("a", b"1", Tokens(100, 50)) == [granted("b")]
     assert refused(found.reserve(ask("d"))) == found.exhausted
 
@@ -208,7 +216,7 @@ def test_more_than_was_reserved_counts_as_well():
     assert found.reserve(ask()) == [granted()]
     assert found.settle("a", b"1", Tokens(3_900, 500)) == []
     assert found.status.tokens == 4_400
-    assert "is used up: 4 400 tokens used" in refused(found.reserve(ask()))
+    assert "has no room for the next call: 4 400 tokens used" in refused(found.reserve(ask()))
 
 
 def test_an_id_is_settled_once_and_reserved_once_at_a_time():

@@ -10,6 +10,7 @@ import pytest
 from plans import plan_of
 
 from fabric.session.budget import Limits
+from fabric.session.causes import why_stuck
 from fabric.session.events import (
     Asked,
     Buried,
@@ -37,6 +38,7 @@ from fabric.session.events import (
 from fabric.session.money import Rate
 from fabric.session.session import Session
 from fabric.session.settings import Settings
+from fabric.session.snapshot import waits_on
 from fabric.session.usage import Usage
 from fabric.wire.calls import BUDGET_EXHAUSTED, RESERVE, SETTLE, decline
 from fabric.wire.codec import decode, encode
@@ -218,6 +220,48 @@ def test_who_waits_for_the_budget_is_not_silent():
     run(Interrupted(15), 1.0)
     assert of_kind(run(TimerFired(("grace", "b")), 11.0), Signal) == []
     assert run(TimerFired(("grace", "a")), 11.0)[0] == Signal("a", "TERM")
+
+
+def test_what_is_granted_gives_time():
+    """From then on its silence counts again."""
+    run = Run(TWO, Limits(tokens=1_500))
+    run.give("hello")
+    run.answer("well")
+    run.ask()
+    run.ask("b")
+    run(Interrupted(15), 1.0)
+    run.tool_req("a", {"id": "1", "name": SETTLE, "arguments": None}, 10.5)
+    assert of_kind(run(TimerFired(("grace", "b")), 11.0), Signal) == []
+
+
+def test_who_has_ended_its_output_is_not_answered_any_more():
+    """The channel on which it would be has ended."""
+    run = Run(TWO, Limits(tokens=1_500))
+    run.ask()
+    run.ask("b")
+    run.say("b", "output", Eof("b"))
+    assert run.settle(None) == {}
+    assert not run.session.snapshot().budget.waiting
+
+
+def test_nobody_is_answered_when_the_session_has_failed():
+    """But what they had counts."""
+    run = Run(TWO, Limits(tokens=1_500))
+    run.ask()
+    run.ask("b")
+    run(Interrupted(15))
+    run(Interrupted(15))
+    assert heard(run(Exited("a", -15))) == {}
+    finish = run(Exited("b", -15))[-1]
+    assert isinstance(finish, Finish)
+    assert (finish.budget.tokens, finish.budget.reserved_tokens) == (1_100, 0)
+
+
+def test_what_an_agent_thinks_is_known_from_its_program():
+    """It need not say it each time."""
+    text = ONE.replace('"eliza"', '"eliza", thinking_budget: 2000')
+    (response,) = Run(text, Limits(tokens=2_300)).ask(max_tokens=4_000)["a"]
+    assert "asked for 2 356 tokens" in response["error"]
 
 
 # --- exhausted ---
@@ -430,3 +474,22 @@ def test_what_is_reported_while_the_session_fails_counts_too():
     finish = run(Exited("a", -15))[-1]
     assert isinstance(finish, Finish)
     assert [row.prompt_tokens for row in finish.usage] == [3]
+
+
+# --- how it stands ---
+
+
+def test_who_waits_for_the_budget_is_said_to():
+    """By what shows how things stand, and by what says why they do."""
+    run = Run(TWO, Limits(tokens=1_500))
+    run.give("hello")
+    run.answer("well")
+    run.give("again")
+    run.ask()
+    run.ask("b")
+    snapshot = run.session.snapshot()
+    assert waits_on(run.session.plan, snapshot, "b") == ("budget",)
+    assert {chain.root.name: chain.root.cause for chain in why_stuck(run.session.plan, snapshot, 20.0)} == {
+        "a": "silent",
+        "b": "budget",
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fabric.session.money import Rate, Tokens
-from fabric.session.usage import MODELS_MAX, TOKENS_MAX, Tally, Usage, may_be_usage, read_usage
+from fabric.session.usage import MODELS_MAX, TOKENS_MAX, USAGE, Tally, Usage, is_dated, read_usage
 
 
 def rate_of(provider: str, model: str, prompt_tokens: int) -> Rate | None:
@@ -16,7 +16,7 @@ def rate_of(provider: str, model: str, prompt_tokens: int) -> Rate | None:
 def test_an_event_of_usage_is_read():
     """With or without the model."""
     payload = b'{"kind":"usage","prompt_tokens":7,"completion_tokens":2,"cache_read_tokens":3,"model":"m","more":1}'
-    assert may_be_usage(payload)
+    assert USAGE in payload
     assert read_usage(payload) == ("m", Tokens(7, 2, 3, 0))
     assert read_usage(b'{ "prompt_tokens": 1, "kind": "usage" }') == ("", Tokens(1, 0))
 
@@ -35,11 +35,6 @@ def test_an_event_of_usage_is_read():
 def test_what_is_no_event_of_usage_is_not(payload: bytes):
     """Other kinds, and numbers that cannot be."""
     assert read_usage(payload) is None
-
-
-def test_most_telemetry_is_not_decoded():
-    """The word has to be in it."""
-    assert not may_be_usage(b'{"kind":"output","content":"hello"}')
 
 
 def test_calls_are_added_up_by_worker_and_model():
@@ -61,3 +56,28 @@ def test_the_models_of_a_worker_do_not_fill_the_memory():
         tally.add("a", "anthropic", f"m{number}", Tokens(1, 1))
     assert len(tally.rows) == MODELS_MAX + 1
     assert tally.rows[-1].calls == 50
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "dated"),
+    [
+        ("gpt-4o-2024-08-06", "gpt-4o", True),
+        ("claude-haiku-4-5-20251001", "claude-haiku-4-5", True),
+        ("gpt-4-0613", "gpt-4", True),
+        ("claude-haiku-4-5", "claude-haiku-4", False),
+        ("gpt-4o-mini", "gpt-4o", False),
+        ("gpt-4o", "gpt-4o", False),
+        ("gpt-4o-", "gpt-4o", False),
+    ],
+)
+def test_a_model_may_say_of_when_it_is(model: str, asked: str, dated: bool):
+    """Providers do, of the one that was asked for. Another version, or a smaller one, is another model."""
+    assert is_dated(model, asked) is dated
+
+
+def test_a_dated_model_costs_what_was_said_of_the_other_name():
+    """The budget has reckoned with that, too. What was set by hand has its own price."""
+    tally = Tally(lambda provider, model, prompt: Rate(0, 10**6, 0, 0) if model == "mine" else None)
+    tally.add("a", "openai", "mine-2026-01-01", Tokens(5, 5), asked="mine")
+    tally.add("a", "openai", "mine-mini", Tokens(5, 5), asked="mine")
+    assert [row.usd for row in tally.rows] == [0.000005, None]

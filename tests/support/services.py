@@ -60,6 +60,14 @@ def wait_gone(pid: int) -> None:
     os.close(descriptor)
 
 
+def wait_for(path: Path) -> None:
+    """Wait until a file is there. The limit is for a hang."""
+    until_s = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until_s, path
+        select.select([], [], [], 0.01)
+
+
 def program(folder: Path, call: str, name: str = "demo") -> Path:
     path = folder / f"{name}.plumb"
     path.write_text(

@@ -50,7 +50,8 @@ _STOPS: dict[str, StopReason] = {
 """Any other reason is the end of a turn; also ``pause_turn``, which says: send it back and I go on. If what there is of
 the answer does not fit, that is what the conversation does."""
 
-_STRUCTURED_WORDS = ("output_config", "output_format", "output format", "structured output", "json_schema")
+_STRUCTURED_WORDS = ("output_config", "output_format", "output format", "structured output", "schema")
+"""What a refusal of the schema has in it. If it was of something else, it comes again."""
 
 
 class Anthropic(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 A *dialect* is one provider's API, as data in both directions: it writes the body of a request, and has assemblers that
 turn the events of a stream into a reply. It sends nothing. An answer is whole or it is a failure: an assembler gives a
-reply only after the event that ends the message, and never one without a block in it.
+reply only after the event that ends the message, and never one without a block in it. A failure repeats what a server
+sent at full length: it is made short, and free of the key, where it leaves the provider.
 """
 
 from __future__ import annotations
@@ -262,8 +263,8 @@ def read_json(provider: str, data: str | bytes, type_: type[_T]) -> _T:
     try:
         return msgspec.json.decode(data, type=type_)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        text = data if isinstance(data, str) else data[:400].decode("utf-8", "replace")
-        raise malformed(provider, f"{error} in {shorten(text, 120)!r}") from None
+        text = data if isinstance(data, str) else data[:ERROR_BYTES_MAX].decode("utf-8", "replace")
+        raise malformed(provider, f"{error} in {text}") from None
 
 
 def read_arguments(text: str, *, cut: bool) -> dict[str, Any] | None:

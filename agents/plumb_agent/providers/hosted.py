@@ -13,7 +13,7 @@ from fabric.errors import ConfigError
 from fabric.wire.spec import WorkerSpec
 from plumb_agent.messages import Reply, Request
 from plumb_agent.providers import ProviderFailed
-from plumb_agent.providers.dialect import ERROR_CHARS_MAX, Dialect, Timeouts, locate
+from plumb_agent.providers.dialect import Dialect, Timeouts, locate
 from plumb_agent.providers.keys import read_key, redact_failure, redact_reply
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class HostedProvider:
             text = f"{self._dialect.provider} did not finish its answer in {self._timeouts.total_s:g} s"
             raise ProviderFailed(text, code="provider_timeout", transient=True, usage="all") from None
         except ProviderFailed as failure:
-            raise redact_failure(failure, self._key, ERROR_CHARS_MAX) from None
+            raise redact_failure(failure, self._key) from None
         return redact_reply(reply, self._key)
 
     async def aclose(self) -> None:

@@ -13,7 +13,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from typing import TypeVar
 
 import httpcore2  # noqa: F401 - httpx2 loads it when a client is made, which is behind the fork
 import httpx2
@@ -30,8 +29,7 @@ from plumb_agent.providers.dialect import (
     malformed,
     refused,
 )
-
-_T = TypeVar("_T")
+from plumb_agent.providers.sse import EventTooLarge, SseDecoder
 
 KEEP_ALIVE_S = 30.0
 """How long an idle connection is kept: less than servers do, which is a minute or more."""
@@ -43,30 +41,24 @@ DRAIN_S = 0.5
 class Endpoint:
     """A provider's server, and the connection to it. Made inside of the trio loop that uses it.
 
+    The environment may name a proxy (``HTTPS_PROXY``, ``NO_PROXY``) and whom to trust (``SSL_CERT_FILE``), as usual.
+
     Args:
         url: to post to.
         headers: of every request.
         timeouts: of every attempt; the total one is the caller's.
+
+    Raises:
+        ProviderFailed: what the environment names cannot be used.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], timeouts: Timeouts) -> None:
-        for name in ("httpx2", "httpcore2"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # the lines below that have headers in them
+        try:
+            self._client = _open_client(url, headers, timeouts)
+        except (ImportError, ValueError, OSError) as error:
+            text = f"what the environment says of proxies or of certificates cannot be used: {error}"
+            raise ProviderFailed(text, code="provider_unavailable") from None
         self._url = url
-        self._client = httpx2.AsyncClient(
-            headers={
-                "user-agent": "plumb-agent",
-                "content-type": "application/json",
-                "accept": "text/event-stream, application/json",
-                **headers,
-            },
-            timeout=httpx2.Timeout(
-                connect=timeouts.connect_s, pool=timeouts.connect_s, read=timeouts.idle_s, write=timeouts.idle_s
-            ),
-            limits=httpx2.Limits(max_connections=2, keepalive_expiry=KEEP_ALIVE_S),
-            verify=_certificates(url),
-            follow_redirects=False,
-        )
 
     async def post(self, dialect: Dialect, request: Request) -> Reply:
         """Ask once.
@@ -74,8 +66,9 @@ class Endpoint:
         Raises:
             ProviderFailed: there is no reply.
         """
+        body = dialect.body(request)
         try:
-            async with self._client.stream("POST", self._url, content=dialect.body(request)) as response:
+            async with self._client.stream("POST", self._url, content=body) as response:
                 return await read_answer(response, dialect, request)
         except httpx2.HTTPError as error:  # before the answer began
             raise _unreachable(dialect.provider, error) from None
@@ -86,6 +79,26 @@ class Endpoint:
     async def aclose(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+def _open_client(url: str, headers: Mapping[str, str], timeouts: Timeouts) -> httpx2.AsyncClient:
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # the lines below that have headers in them
+    return httpx2.AsyncClient(
+        headers={
+            "user-agent": "plumb-agent",
+            "content-type": "application/json",
+            "accept": "text/event-stream, application/json",
+            "accept-encoding": "identity",  # compression would hold events back
+            **headers,
+        },
+        timeout=httpx2.Timeout(
+            connect=timeouts.connect_s, pool=timeouts.connect_s, read=timeouts.idle_s, write=timeouts.idle_s
+        ),
+        limits=httpx2.Limits(max_connections=2, keepalive_expiry=KEEP_ALIVE_S),
+        verify=_certificates(url),
+        follow_redirects=False,
+    )
 
 
 def _certificates(url: str) -> ssl.SSLContext:
@@ -100,9 +113,12 @@ async def read_answer(response: httpx2.Response, dialect: Dialect, request: Requ
         ProviderFailed: it is not a reply.
     """
     provider = dialect.provider
+    compressed = response.headers.get("content-encoding", "identity").lower() != "identity"
     if not 200 <= response.status_code < 300:
-        body = await _read_body(response, ERROR_BYTES_MAX)
+        body = b"" if compressed else await _read_body(response, ERROR_BYTES_MAX)
         raise refused(provider, response.status_code, response.headers, body, time.time())
+    if compressed:
+        raise malformed(provider, f"it is compressed, {response.headers['content-encoding']}, which nobody asked for")
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "text/event-stream":
@@ -112,8 +128,6 @@ async def read_answer(response: httpx2.Response, dialect: Dialect, request: Requ
     except httpx2.TimeoutException:
         text = f"{provider} sent nothing for too long, in the middle of its answer"
         raise ProviderFailed(text, code="provider_timeout", transient=True, usage="all") from None
-    except (httpx2.SSEError, httpx2.DecodingError) as error:
-        raise malformed(provider, str(error)) from None
     except httpx2.HTTPError as error:
         text = f"{provider}'s answer was cut off before its end: {_reason(error)}"
         raise ProviderFailed(text, code="stream_cut", transient=True, usage="all") from None
@@ -126,19 +140,23 @@ async def read_answer(response: httpx2.Response, dialect: Dialect, request: Requ
 
 async def _read_stream(response: httpx2.Response, dialect: Dialect, request: Request) -> Reply:
     assembler = dialect.assembler(request)
+    decoder = SseDecoder(EVENT_BYTES_MAX)
     size = 0
 
-    def take(event: httpx2.ServerSentEvent) -> float | None:
+    def take(data: bytes) -> float | None:
         nonlocal size
-        size += len(event.data)
+        size += len(data)
         if size > REPLY_BYTES_MAX:
             raise malformed(dialect.provider, f"more than {REPLY_BYTES_MAX} bytes of events")
-        assembler.feed(event.event, event.data)
+        try:
+            for kind, text in decoder.feed(data):
+                assembler.feed(kind, text)
+        except EventTooLarge as error:
+            raise malformed(dialect.provider, str(error)) from None
         return DRAIN_S if assembler.done else None
 
-    response.encoding = "utf-8"  # as the format says, whatever the header does
     try:
-        await _each(aiter(httpx2.EventSource(response, EVENT_BYTES_MAX)), take)
+        await _each(response.aiter_raw(), take)
     except httpx2.HTTPError:
         if not assembler.done:
             raise
@@ -147,7 +165,7 @@ async def _read_stream(response: httpx2.Response, dialect: Dialect, request: Req
 
 async def _read_whole(response: httpx2.Response, dialect: Dialect, request: Request) -> Reply:
     data = bytearray()
-    await _each(response.aiter_bytes(), _collect(data, REPLY_BYTES_MAX))
+    await _each(response.aiter_raw(), _collect(data, REPLY_BYTES_MAX))
     if len(data) > REPLY_BYTES_MAX:
         raise malformed(dialect.provider, f"more than {REPLY_BYTES_MAX} bytes of JSON")
     return dialect.whole(request, bytes(data))
@@ -157,7 +175,7 @@ async def _read_body(response: httpx2.Response, limit: int) -> bytes:
     """Return the beginning of a body, as far as it comes."""
     data = bytearray()
     with suppress(httpx2.HTTPError):  # the status says more than the rest of the text would
-        await _each(response.aiter_bytes(), _collect(data, limit))
+        await _each(response.aiter_raw(), _collect(data, limit))
     return bytes(data[:limit])
 
 
@@ -169,8 +187,8 @@ def _collect(data: bytearray, limit: int) -> Callable[[bytes], float | None]:
     return take
 
 
-async def _each(items: AsyncIterator[_T], take: Callable[[_T], float | None]) -> None:
-    """Hand over each item until there are no more, or until ``take`` has enough.
+async def _each(items: AsyncIterator[bytes], take: Callable[[bytes], float | None]) -> None:
+    """Hand over each piece until there are no more, or until ``take`` has enough.
 
     httpx2's iterators are generators inside of generators, which trio cannot clean up when they are dropped halfway. So
     they are never dropped: who has enough has the rest cancelled.
@@ -208,5 +226,11 @@ def _unreachable(provider: str, error: httpx2.HTTPError) -> ProviderFailed:
     return ProviderFailed(text, code="provider_unavailable", transient=True)
 
 
-def _reason(error: httpx2.HTTPError) -> str:
-    return str(error) or type(error).__name__
+def _reason(error: BaseException) -> str:
+    """Return why, from the outermost and the innermost error that say something."""
+    texts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        texts += [str(cause)] if str(cause) else []
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
+    return ": ".join(dict.fromkeys([texts[0], texts[-1]])) if texts else type(error).__name__

@@ -13,6 +13,7 @@ import msgspec
 from fabric.errors import ConfigError
 from plumb_agent.messages import Block, Reply
 from plumb_agent.providers import ProviderFailed
+from plumb_agent.providers.dialect import shorten
 
 REDACTED = "[key]"
 
@@ -52,25 +53,30 @@ def redact(text: str, key: str) -> str:
 
 
 def _pattern(key: str) -> re.Pattern[str]:
-    """Return what finds the key, each character of it as it is or as some escape of it, escaped again or not."""
-    return re.compile("".join(_character(character) for character in key))
+    """Return what finds the key, each character as it is or as some escape of it, escaped again or not.
+
+    In capitals and small letters alike: who knows those of a key can guess the rest.
+    """
+    return re.compile("".join(_character(character) for character in key), re.IGNORECASE)
+
+
+_ENTITIES = {'"': "quot", "&": "amp", "'": "apos", "<": "lt", ">": "gt"}
 
 
 def _character(character: str) -> str:
     code = ord(character)
-    digits = f"(?i:{code:02x})"
+    digits = f"{code:02x}"
     plain = r"\\{0,4}" + re.escape(character)
     url = "%(?:25){0,4}" + digits
     json = r"\\{1,4}(?:u00|x)" + digits
-    html = f"&#(?:{code}|[xX]{digits});"
+    html = f"&(?:#(?:{code}|x{digits})|{_ENTITIES.get(character, '#')});"
     return f"(?:{plain}|{url}|{json}|{html})"
 
 
-def redact_failure(failure: ProviderFailed, key: str, shorten: int) -> ProviderFailed:
-    """Return a failure whose texts have no key in them and a bounded length."""
-    message = redact(str(failure), key)
+def redact_failure(failure: ProviderFailed, key: str) -> ProviderFailed:
+    """Return a failure whose texts have no key in them; shortened after that, since nobody finds a part of a key."""
     return ProviderFailed(
-        message if len(message) <= shorten else message[: shorten - 3] + "...",
+        shorten(redact(str(failure), key)),
         code=failure.code,
         transient=failure.transient,
         retry_after_s=failure.retry_after_s,

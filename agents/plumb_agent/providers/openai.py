@@ -50,7 +50,8 @@ _STOPS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refu
 _BROKEN = ("error", "insufficient_system_resource")
 """Reasons with which servers give up in the middle."""
 
-_STRUCTURED_WORDS = ("response_format", "json_schema", "structured output", "guided_json", "grammar")
+_STRUCTURED_WORDS = ("response_format", "structured output", "schema", "guided_json", "grammar")
+"""What a refusal of the schema has in it. If it was of something else, it comes again."""
 
 
 class OpenAI(msgspec.Struct, frozen=True):

@@ -202,3 +202,10 @@ async def test_the_only_model_is_doctor():
         Eliza("gpt-4o")
     with pytest.raises(ProviderFailed, match="no model 'other'"):
         await Eliza("doctor").complete(request(History([user("Yes")]), model="other"))
+
+
+async def test_an_answer_of_too_many_words_is_cut_off():
+    """A word is a token."""
+    history = History([Message("user", '"Men are all alike."')])
+    reply = await Eliza("doctor").complete(Request((), history, "", "doctor", max_tokens=2))
+    assert (reply.blocks, reply.stop_reason) == ((TextBlock('"IN WHAT'),), "max_tokens")

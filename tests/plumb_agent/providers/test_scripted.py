@@ -3,7 +3,7 @@
 import pytest
 
 from fabric.errors import ConfigError
-from plumb_agent.messages import History, Message, Request, TextBlock, Usage, text_of
+from plumb_agent.messages import History, Message, Request, TextBlock, ToolUseBlock, Usage, text_of
 from plumb_agent.providers import Provider, ProviderFailed
 from plumb_agent.providers.scripted import ScriptedFile, open_script, read_lines
 
@@ -136,3 +136,72 @@ async def test_a_value_that_json_does_not_have_fails_the_call(module, tmp_path):
     """It is the author's mistake, too."""
     with pytest.raises(ProviderFailed, match="unwritable' raised TypeError"):
         await ask(open_script(f"{module}:unwritable", str(tmp_path)), '"a"')
+
+
+async def answer(provider: Provider, text: str, **fields):
+    history = History([Message("user", text)])
+    return await provider.complete(Request((), history, text, "scripted", **fields))
+
+
+async def test_a_line_may_call_tools():
+    """One or several at once, also only for some inputs; each call has an id of its own."""
+    provider = lines(
+        '{"match": "b", "tool": "g", "arguments": {}}\n{"tool": "f", "arguments": {"x": [1]}}\n'
+        '{"tools": [{"name": "f", "arguments": {}}, {"name": "g", "arguments": {"y": 2}}]}\n{"reply": 1}'
+    )
+    first, second, third = [await answer(provider, text) for text in ('"a"', '"b"', '"a"')]
+    assert first.blocks == (ToolUseBlock("call_1", "f", {"x": [1]}),)
+    assert second.blocks == (ToolUseBlock("call_2", "g", {}),)
+    assert third.blocks == (ToolUseBlock("call_3", "f", {}), ToolUseBlock("call_4", "g", {"y": 2}))
+    assert {reply.stop_reason for reply in (first, second, third)} == {"tool_use"}
+    assert (await answer(provider, '"a"')).stop_reason == "end_turn"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"tool": 1, "arguments": {}}', '{"tool": "f", "arguments": []}', '{"tools": ["f"]}', '{"tools": {"name": "f"}}'],
+)
+def test_what_is_almost_a_call_is_named(line):
+    """With the shape of one, and how to reply such a value."""
+    with pytest.raises(ConfigError, match=r"replies.jsonl:1: a call of a tool is .*A value like this is"):
+        lines(line)
+
+
+async def test_a_reply_of_too_many_words_is_cut_off():
+    """As a model's is."""
+    reply = await answer(lines('{"text": "a b  c d"}'), '"x"', max_tokens=3)
+    assert (reply.blocks, reply.stop_reason, reply.usage) == ((TextBlock("a b  c"),), "max_tokens", Usage(1, 3))
+
+
+CALLERS = """
+from plumb_agent.providers.scripted import Call
+
+def one(text, messages):
+    return Call("f", {"said": text})
+
+async def two(text, messages):
+    return [Call("f", {"x": (1, 2)}), Call("g", {})]
+
+def mixed(text, messages):
+    return [Call("f", {}), "g"]
+"""
+
+
+@pytest.fixture
+def callers(tmp_path, monkeypatch):
+    """A module of functions that call tools."""
+    (tmp_path / "fabric_scripted_callers.py").write_text(CALLERS, encoding="utf-8")
+    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])  # restored after the test
+    yield lambda name: open_script(f"fabric_scripted_callers:{name}", str(tmp_path))
+    __import__("sys").modules.pop("fabric_scripted_callers", None)
+
+
+async def test_a_function_may_call_tools(callers):
+    """By returning a call, or a list of nothing else."""
+    assert (await answer(callers("one"), '"a"')).blocks == (ToolUseBlock("call_1", "f", {"said": '"a"'}),)
+    assert (await answer(callers("two"), '"a"')).blocks == (
+        ToolUseBlock("call_1", "f", {"x": [1, 2]}),
+        ToolUseBlock("call_2", "g", {}),
+    )
+    with pytest.raises(ProviderFailed, match="must have nothing else in it"):
+        await answer(callers("mixed"), '"a"')
