@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -122,9 +123,10 @@ class ToolHost:
         Raises:
             ServerFailed: one could not be opened, or the host did not come up, or a signal came meanwhile.
         """
-        with trio.move_on_after(self._ready_timeout_s + HOST_S), trio.open_signal_receiver(*_SIGNALS) as signals:
+        with trio.move_on_after(self._ready_timeout_s + HOST_S):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_interrupt, signals)
+                if threading.current_thread() is threading.main_thread():  # who has others obeys them there
+                    nursery.start_soon(_obey_signals)
                 await self._settled.wait()
                 nursery.cancel_scope.cancel()
         missing = self.plan.servers.keys() - self._listings.keys() - self._refused.keys()
@@ -248,15 +250,13 @@ class ToolHost:
         self._report.noted(Note(level, event, fields))
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-async def _interrupt(signals: AsyncIterator[int]) -> None:
+async def _obey_signals() -> None:
     """Raise ServerFailed when somebody wants an end."""
-    async for number in signals:
-        error = ServerFailed("ended before the MCP servers were open")
-        error.code, error.exit_code = "stopped", 128 + number
-        raise error
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            error = ServerFailed("ended before the MCP servers were open")
+            error.code, error.exit_code = "stopped", 128 + number
+            raise error
 
 
 def _write_down(path: Path, servers: Mapping[str, list[ToolListing]]) -> None:

@@ -1,6 +1,7 @@
 """One attempt over HTTP, against a real server that plays bytes."""
 
 import gc
+import gzip
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -196,6 +197,17 @@ async def test_the_words_of_a_refusal_have_a_bound(name):
     body = [b"x" * 65_536] * 4
     long = await failure_of(name, (head(400, {"content-type": "text/plain"}), *body, HANG), timeouts=Timeouts())
     assert len(str(long)) == 600
+
+
+@both
+async def test_what_is_compressed_is_not_read(name):
+    """Nobody asked for it. The status of a refusal counts all the same."""
+    packed = {"content-encoding": "gzip"}
+    refused = await failure_of(name, answer(400, "application/json", gzip.compress(b'{"error": "x"}'), packed))
+    assert str(refused) == f"{name} answered 400: no reason was given"
+    broken = await failure_of(name, answer(200, "application/json", gzip.compress(b"{}"), packed))
+    assert (broken.code, broken.transient) == ("stream_malformed", True)
+    assert "compressed, gzip" in str(broken)
 
 
 @both
