@@ -25,7 +25,19 @@ from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.foreground import open_coordinator
 from fabric.runtime.prices import Prices
-from fabric.session.events import Answered, Approval, DeadLetter, Finish, Heard, Note, Outcome, Output, Refuse, Seen
+from fabric.session.events import (
+    Answered,
+    Approval,
+    DeadLetter,
+    Finish,
+    Heard,
+    LossReport,
+    Note,
+    Outcome,
+    Output,
+    Refuse,
+    Seen,
+)
 from fabric.session.settings import Settings
 from fabric.wire.payload import encode_json
 
@@ -112,6 +124,9 @@ class Chat:
         self._thread = threading.Thread(target=self._run, name="session")
         self._token: trio.lowlevel.TrioToken | None = None
         self._coordinator: Coordinator | None = None
+        self._opening = trio.CancelScope()
+        self._opened = False
+        self._signalled = 0
 
     def __enter__(self) -> Chat:
         self._thread.start()
@@ -122,7 +137,7 @@ class Chat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for _ in range(INSISTING):  # nothing happens if it is over
-            self._soon(lambda at: at.interrupt(signal.SIGINT))
+            self._in_session(lambda: self._interrupt(signal.SIGINT))
         self._thread.join()
 
     # --- for the main thread ---
@@ -160,12 +175,16 @@ class Chat:
     def interrupt(self, number: int) -> None:
         """Tell it of a signal. May be called by a signal's handler."""
         self.events.put(Interrupted())
-        self._soon(lambda at: at.interrupt(number))
+        self._in_session(lambda: self._interrupt(number))
 
     def _soon(self, act: Callable[[Coordinator], None]) -> None:
+        """Do something with the session, if there is one."""
+        self._in_session(lambda: None if self._coordinator is None else act(self._coordinator))
+
+    def _in_session(self, act: Callable[[], None]) -> None:
         if self._token is not None:
             with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._act, act)
+                self._token.run_sync_soon(act)
 
     # --- the session's thread ---
 
@@ -181,9 +200,12 @@ class Chat:
         self._started.set()
         self._wake()
 
-    def _act(self, act: Callable[[Coordinator], None]) -> None:
+    def _interrupt(self, number: int) -> None:
         if self._coordinator is not None:
-            act(self._coordinator)
+            self._coordinator.interrupt(number)
+        elif not self._opened:  # the servers of its agents may take their time
+            self._signalled = number
+            self._opening.cancel()
 
     def _decided(self, approval: str, outcome: Outcome) -> None:
         self.outcomes[approval] = outcome
@@ -192,15 +214,18 @@ class Chat:
 
     async def _session(self) -> Finish:
         client = _Client(self.events.put, self._decided)
-        async with open_coordinator(
-            self._plan, self._settings, client, client, self._environment, self._zygote, self._prices
-        ) as coordinator:
-            self._token, self._coordinator = trio.lowlevel.current_trio_token(), coordinator
+        self._token = trio.lowlevel.current_trio_token()
+        with self._opening:
             self._started.set()
-            try:
-                return await coordinator.run()
-            finally:
-                self._coordinator = None
+            async with open_coordinator(
+                self._plan, self._settings, client, client, self._environment, self._zygote, self._prices
+            ) as coordinator:
+                self._coordinator, self._opened = coordinator, True
+                try:
+                    return await coordinator.run()
+                finally:
+                    self._coordinator = None
+        return Finish(128 + self._signalled, LossReport(), ("stopped", "ended before every worker was ready"))
 
 
 class _Client:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from services import start, wait_for
+from mcp_peers import descendants
+from services import start, wait_for, wait_gone
 from terminals import CTRL_A, CTRL_C, CTRL_D, CTRL_R, UP, Terminal, terminal
 from three_ways import FABRIC, environment, fabric
 
@@ -338,3 +339,20 @@ def test_a_used_up_budget_ends_the_conversation(here: Path):
     done = fabric("chat", "--budget-calls", "2", stdin=b"a\nb\nc\nd\n", cwd=here)
     assert (done.returncode, done.stdout) == (3, b"1: a\n3: b\n")
     assert "2 calls" in done.stderr.decode()
+
+
+def test_a_signal_before_it_is_ready_ends_it(here: Path):
+    """A server of its agents may not come up for long; exit code 143, and nothing is left."""
+    (here / "main.plumb").write_text(
+        'let main : !string -> !string = agent { provider: "eliza"\n'
+        '  mcp: [{ name: "slow" command: "sh" args: ["-c", "touch begun; exec sleep 1000"] }] }\n'
+    )
+    chatting = start(here, "chat", stdin=-1)
+    wait_for(here / "begun")
+    pids = descendants(chatting.pid)
+    chatting.terminate()
+    _, said = chatting.communicate(timeout=60)
+    assert chatting.returncode == 143
+    assert json.loads(said)["error"] == "ended before every worker was ready"
+    for pid in pids:
+        wait_gone(pid)
