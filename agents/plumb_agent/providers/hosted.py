@@ -82,7 +82,7 @@ class HostedProvider:
     async def complete(self, request: Request) -> Reply:
         """Answer the last message of the request, in one attempt.
 
-        A server that refuses a parameter which nobody asked for is asked without it from then on: that failure may pass.
+        A server that refuses a parameter which nobody asked for is asked without it from then on: the failure may pass.
 
         Raises:
             ProviderFailed: there is no reply.
