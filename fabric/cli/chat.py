@@ -17,10 +17,7 @@ import msgspec
 import typer
 
 from fabric.cli.chat_lines import Telling, printable
-from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent
-from fabric.cli.programs import PROGRAM, find_program
-from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color
-from fabric.cli.run import (
+from fabric.cli.flags import (
     ApprovalTimeout,
     AutoApprove,
     ColorChoice,
@@ -32,15 +29,13 @@ from fabric.cli.run import (
     Provider,
     ReadyTimeout,
     Restarts,
-    _approving,
-    _Asked,
-    _compile,
-    _prices,
-    _settings,
-    _zygote,
     check_level,
     choose,
 )
+from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent
+from fabric.cli.programs import PROGRAM, find_program
+from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color
+from fabric.cli.starting import Asked, compile_program, prices_of, settings_of, zygote_of
 from fabric.cli.terminal import LineInterrupted, Lines, Signals, history_file, open_lines
 from fabric.errors import ConfigError, OutputClosed, ValueRejected
 from fabric.graph.ir import End
@@ -107,17 +102,25 @@ def chat(
     level = check_level(log_level)
     project = read_settings(Path.cwd())
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
-    settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=False)
-    settings = _approving(settings, auto_approve, approval_timeout)
+    settings = settings_of(
+        project,
+        ready_timeout,
+        grace,
+        restarts,
+        limits=limits,
+        refusal_ends=False,
+        auto_approve=auto_approve,
+        approval_timeout_s=approval_timeout,
+    )
     if settings.approval == "ask" and not os.isatty(0):
         settings = msgspec.structs.replace(settings, approval="refuse")
-    asked = _Asked(provider, model, include, docroot, {"telemetry": ""})
+    asked = Asked(provider, model, include, docroot, {"telemetry": ""})
     with open_run_directory(os.environ) as directory:
-        plan = _compile(find_program(program, project), directory, asked, project, metered=limits.metered)
+        plan = compile_program(find_program(program, project), directory, asked, project, metered=limits.metered)
         _refuse_other_types(plan)
-        prices = _prices(plan, project, limits)
+        prices = prices_of(plan, project, limits)
         telling = Telling(color=use_color(), thinking=thinking, answering=_answering(plan), level=level)
-        with _zygote(plan, project) as zygote:
+        with zygote_of(plan, project) as zygote:
             from fabric.runtime.chat import Chat
 
             signals = Signals()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fabric.cli.flags import AutoApprove, LogLevel, Model, Provider, check_level
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, limits_of
 from fabric.cli.programs import search_path
 from fabric.cli.report import JsonReport, print_line
-from fabric.cli.run import AutoApprove, LogLevel, Model, Provider, check_level
 from fabric.errors import ConfigError
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.prices import Prices
