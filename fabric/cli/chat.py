@@ -41,6 +41,7 @@ from fabric.errors import ConfigError, OutputClosed, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, sinks_of
 from fabric.runtime.directory import open_run_directory
+from fabric.session.approvals import ANSWERS
 from fabric.session.events import Approval, DeadLetter, Heard, Note, Output, Refuse
 from fabric.settings import read_settings
 from fabric.wire.payload import STRING, decode_json, resolve, show_stream
@@ -51,10 +52,6 @@ if TYPE_CHECKING:
 PROMPT = "> "
 
 CHOICES = "[y]es/[n]o/[a]lways"
-
-ANSWERS = {"y": (True, False), "yes": (True, False), "n": (False, False), "no": (False, False)}
-ANSWERS |= {"a": (True, True), "always": (True, True)}
-"""Whether a call may be run, and whether that holds for all calls of this tool by this worker."""
 
 LATE_S = 0.05
 """How long after an answer a terminal's prompt waits for what is told of the work: that has no order with answers."""
@@ -269,9 +266,11 @@ class _Conversation:
         question = f"[{approval.worker}] allow {approval.tool}({approval.arguments})? {CHOICES} "
         granted, always = False, False
         with self._chat.asking(approval):
-            while approval.id not in self._chat.outcomes and self._chat.over is None:
+            while True:
                 try:
-                    with self._signals.raised():
+                    with self._signals.raised():  # from here on it is told when nobody waits for it any more
+                        if approval.id in self._chat.outcomes or self._chat.over is not None:
+                            break
                         said = self._lines.answer(question)
                 except LineInterrupted as interrupted:
                     self._end_prompt()
