@@ -6,7 +6,7 @@ the value will do. Nothing is filled in here but the only model that ``eliza`` h
 
 from __future__ import annotations
 
-__all__ = ["KEYS", "PROVIDERS", "check_config"]
+__all__ = ["DEFAULT_MAX_TOKENS", "KEYS", "PROVIDERS", "check_config"]
 
 import re
 from collections.abc import Callable
