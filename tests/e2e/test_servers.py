@@ -171,7 +171,8 @@ def test_a_server_that_dies_is_there_again_for_the_next_call(project: Path):
 def test_without_a_server_nothing_is_started(project: Path, server: Any, words: list[str]):
     """The session ends before its agents begin; the text says which server, and why."""
     write_program(project, server)
-    flags = ("--ready-timeout", "1") if "silent" in server.get("args", ()) else ()
+    waits_s = [seconds for mode, seconds in {"silent": 1, "rubbish": 4}.items() if mode in server.get("args", ())]
+    flags = [f"--ready-timeout={seconds}" for seconds in waits_s]
     done = fabric("run", *flags, "demo.plumb", stdin=b"1\n", cwd=project)
     assert (done.returncode, done.stdout) == (4, b"")
     error = json.loads(said(done).splitlines()[-1])
