@@ -219,7 +219,6 @@ def plan_compiled(
     resources: str = "",
     observed: Iterable[str] = (),
     docroot: Path | None = None,
-    auto_approve: bool = False,
 ) -> Plan:
     """Plan a program that was checked; nothing is started. Arguments as of :func:`compile_file`.
 

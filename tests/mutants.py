@@ -28,6 +28,11 @@ TIMEOUT_S = 120
 
 RUNS = "tests/simulation/test_runs.py::test_nothing_is_lost_doubled_or_reordered_by_crashes[0]"
 SESSION = "tests/session/test_session.py"
+BUDGET = "tests/session/test_budget.py"
+BUDGETS = "tests/session/test_budget_simulated.py"
+SPENDING = "tests/session/test_spending.py"
+NO_MORE = "test_no_more_calls_are_made_than_the_budget_has"
+NO_MORE_TOKENS = "test_tokens_are_never_more_than_the_budget_has"
 QUIESCENCE = "tests/session/test_quiescence.py"
 ROOMS = "tests/session/test_rooms.py"
 TRANSCRIPT = "tests/session/test_transcripts.py::test_a_session_answers_as_written"
@@ -52,6 +57,41 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    Mutant(
+        "an attempt that is under way is a call",
+        "fabric/session/budget.py",
+        "-1 if taken.calls >= calls",
+        "-1 if self._used.calls >= calls",
+        (f"{BUDGET}::test_a_call_that_is_under_way_does_not_come_back", f"{BUDGETS}::{NO_MORE}"),
+    ),
+    Mutant(
+        "what is reserved is not granted again",
+        "fabric/session/budget.py",
+        "now, then = self._room(asked, self._reserved),",
+        "now, then = self._room(asked, _Amount(self._reserved.calls, 0, 0)),",
+        (f"{BUDGET}::test_no_limit_is_exceeded_and_everybody_is_answered", f"{BUDGETS}::{NO_MORE_TOKENS}"),
+    ),
+    Mutant(
+        "who is gone has used all that it had reserved",
+        "fabric/session/session.py",
+        "        self._spending.gone(name)\n        worker.life",
+        "        worker.life",
+        (f"{SPENDING}::test_who_waits_is_answered_when_another_has_settled",),
+    ),
+    Mutant(
+        "who waits for the budget waits in one row",
+        "fabric/session/budget.py",
+        "        if behind:\n            return None\n",
+        "",
+        (f"{BUDGET}::test_a_small_one_does_not_overtake_a_large_one",),
+    ),
+    Mutant(
+        "what was declined is a dead letter once",
+        "fabric/session/session.py",
+        "cause.declined = reason_of(payload) or BUDGET_EXHAUSTED",
+        "self._traffic._unpaid(worker, cause)",
+        (f"{SPENDING}::test_what_was_declined_and_not_committed_goes_to_the_next_process",),
+    ),
     Mutant(
         "outputs are held until the marker is back",
         "fabric/session/session.py",

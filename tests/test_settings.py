@@ -42,7 +42,11 @@ def test_the_readmes_example_says_everything(tmp_path: Path):
     example = re.search(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
     assert example is not None
     path = write(tmp_path / "fabric.toml", example[1])
-    line = 1 + example[1].splitlines().index(next(line for line in example[1].splitlines() if "[workers" in line))
+    lines = example[1].splitlines()
+    workers, prices = (
+        1 + next(number for number, line in enumerate(lines) if line.startswith(f"[{table}."))
+        for table in ("workers", "prices")
+    )
     default = Settings()
     assert read_settings(tmp_path) == ProjectSettings(
         tmp_path / "main.plumb",
@@ -56,7 +60,11 @@ def test_the_readmes_example_says_everything(tmp_path: Path):
         stall_s=default.stall_s,
         queue=default.queue,
         policy=default.policy,
-        workers={"reviewer": ProjectWorker(f"{path}:{line}", 5, 90.0, "forget")},
+        approval_timeout_s=default.approval_timeout_s,
+        tool_timeout_s=default.tool_timeout_s,
+        workers={"reviewer": ProjectWorker(f"{path}:{workers}", 5, 90.0, "forget")},
+        limits=ProjectLimits(2.0, 500_000, 400, 1200.0),
+        prices={"my-model": ProjectPrice(f"{path}:{prices}", 1.0, 5.0, 0.1, 1.25)},
     )
 
 

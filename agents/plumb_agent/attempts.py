@@ -19,8 +19,8 @@ RETRY_AFTER_MAX_S = 60.0
 def retry_delay_s(failures: int, retry_after_s: float | None, chance: random.Random) -> float | None:
     """Return how long to wait before the next attempt of a call, or ``None`` if there should be none.
 
-    Full jitter, so that agents that were refused together do not come back together; but never earlier than the
-    provider asked for.
+    Half of it is chance, so that agents that were refused together do not come back together; it is never earlier than
+    the provider asked for.
 
     Args:
         failures: attempts that have failed for a reason that may pass.
@@ -31,4 +31,4 @@ def retry_delay_s(failures: int, retry_after_s: float | None, chance: random.Ran
     if failures >= ATTEMPTS_MAX or not wanted_s <= RETRY_AFTER_MAX_S:
         return None
     ceiling_s = min(DELAY_MAX_S, FIRST_DELAY_S * 2 ** (failures - 1))
-    return max(wanted_s, chance.uniform(0.0, ceiling_s))
+    return max(wanted_s, chance.uniform(ceiling_s / 2, ceiling_s))

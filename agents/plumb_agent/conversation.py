@@ -72,10 +72,17 @@ class Conversation:
         config: its configuration.
         chance: draws the delays between attempts.
         mcp_tools: of MCP servers, beside those of the spec.
+        transcript: whether somebody reads debug lines: every message, and what is known of every call.
     """
 
     def __init__(
-        self, spec: WorkerSpec, config: AgentConfig, chance: random.Random, mcp_tools: Sequence[McpTool] = ()
+        self,
+        spec: WorkerSpec,
+        config: AgentConfig,
+        chance: random.Random,
+        mcp_tools: Sequence[McpTool] = (),
+        *,
+        transcript: bool = True,
     ) -> None:
         self._spec = spec
         self._config = config
@@ -87,6 +94,7 @@ class Conversation:
             schema=json_schema(spec.output),
             tools=Toolbox(spec.tools, mcp_tools),
             chance=chance,
+            transcript=transcript,
         )
         self._input = validator(spec.input)
         self._mcp_tools = mcp_tools
@@ -124,23 +132,23 @@ class Conversation:
         if self._finished:
             return []
         match event:
-            case Started():
-                names = [*self._config.tools, *(tool.name for tool in self._mcp_tools)]
-                self._do(EmitTelemetry(_config_event(self._config, names)))
+            case ReplyArrived() | CallFailed() | Waited() | ToolAnswered() | ToolFailed() | ToolsEnded():
+                self._said(event, now_s)
+            case MarkerArrived() | InputEnded():
+                self._waiting.append(event)
             case InputArrived():
                 self._waiting.append(event)
                 self._inputs_waiting += 1
                 if self._inputs_waiting > INPUTS_WAITING_MAX:
                     self._fail(Failed("too_many_inputs", f"more than {INPUTS_WAITING_MAX} inputs wait"))
-            case MarkerArrived() | InputEnded():
-                self._waiting.append(event)
             case ControlArrived(payload):
                 self._control(read_control(payload))
             case ControlEnded():
                 self._control_ended = True
                 self._paused = False
-            case ReplyArrived() | CallFailed() | Waited() | ToolAnswered() | ToolFailed() | ToolsEnded():
-                self._said(event, now_s)
+            case Started():
+                names = [*self._config.tools, *(tool.name for tool in self._mcp_tools)]
+                self._do(EmitTelemetry(_config_event(self._config, names)))
         self._advance(now_s)
         return self._commands
 

@@ -145,17 +145,8 @@ class Driver:
         match command:
             case CallProvider(request):
                 self._nursery.start_soon(self._call, request)
-            case Wait(delay_s):
-                self._nursery.start_soon(self._wait, delay_s)
-            case CallTool():
-                self._outlet.ask(call_text(command))
-            case Settle():
-                self._outlet.ask(settle_text(command))
             case Emit(payload, origin):
                 self._outlet.emit(payload, origin)
-            case Decline(code, text):
-                self._logger.log("warning", "input_declined", {"code": code, "reason": text})
-                self._outlet.decline(code, text)
             case ForwardMarker(marker):
                 self._outlet.forward_marker(marker)
             case EmitTelemetry(event, origin):
@@ -164,6 +155,15 @@ class Driver:
                 self._outlet.respond(message)
             case Log(level, event_name, fields):
                 self._logger.log(level, event_name, fields)
+            case Wait(delay_s):
+                self._nursery.start_soon(self._wait, delay_s)
+            case CallTool():
+                self._outlet.ask(call_text(command))
+            case Settle():
+                self._outlet.ask(settle_text(command))
+            case Decline(code, text):
+                self._logger.log("warning", "input_declined", {"code": code, "reason": text})
+                self._outlet.decline(code, text)
             case EndOutput():
                 self._outlet.end_output()
             case Finish():

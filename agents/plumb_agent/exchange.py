@@ -75,6 +75,7 @@ class Agent(msgspec.Struct, frozen=True):
         output: checks replies; ``schema`` describes them to a model.
         tools: what it may call.
         chance: draws delays.
+        transcript: whether somebody reads debug lines.
     """
 
     spec: WorkerSpec
@@ -84,6 +85,7 @@ class Agent(msgspec.Struct, frozen=True):
     schema: dict[str, Any]
     tools: Toolbox
     chance: random.Random
+    transcript: bool = True
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -401,9 +403,12 @@ class Exchange:
         self._do(EmitTelemetry(event, self.origin))
 
     def _debug(self, event: str, **fields: Any) -> None:
-        self._do(Log("debug", event, fields))
+        if self._agent.transcript:
+            self._do(Log("debug", event, fields))
 
     def _log_message(self, message: Message, *, retry: bool = False) -> None:
+        if not self._agent.transcript:
+            return
         content = message.content if isinstance(message.content, str) else [to_plain(b) for b in message.content]
         self._debug("message", role=message.role, content=content, **({"retry": True} if retry else {}))
 

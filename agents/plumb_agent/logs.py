@@ -33,6 +33,11 @@ class Logger:
         self._secrets: tuple[bytes, ...] = ()
         self.hide(secrets)
 
+    @property
+    def debug(self) -> bool:
+        """Whether debug lines are written."""
+        return self._debug
+
     def hide(self, secrets: Iterable[str]) -> None:
         """Let no further line have these in it."""
         long = [secret for secret in secrets if len(secret) >= SECRET_CHARS_MIN]

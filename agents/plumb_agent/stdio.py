@@ -117,7 +117,8 @@ async def run_stdio(
         ConfigError: the configuration is wrong. Nothing was read or written.
     """
     provider = open_provider(spec, environment)
-    conversation = Conversation(spec, read_config(spec), chance or random.Random(), mcp_tools)
+    config = read_config(spec)
+    conversation = Conversation(spec, config, chance or random.Random(), mcp_tools, transcript=logger.debug)
 
     async def read(driver: Driver) -> None:
         lines = LineSplitter()

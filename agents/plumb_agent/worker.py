@@ -110,7 +110,9 @@ async def run_worker(
         ConfigError: the configuration is wrong. Nothing was written.
     """
     provider = open_provider(spec, environment)
-    conversation = Conversation(spec, read_config(spec), chance or random.Random(), mcp_tools)
+    logger = logger or stderr_logger(debug=False)
+    config = read_config(spec)
+    conversation = Conversation(spec, config, chance or random.Random(), mcp_tools, transcript=logger.debug)
     if (spec.tools or mcp_tools or spec.metered) and (ports.tool_req is None or ports.tool_resp is None):
         names = "PLUMB_ENDPOINT_TOOL_REQ and PLUMB_ENDPOINT_TOOL_RESP"
         raise ConfigError(f"agent {spec.name!r} has tools or a budget; on sockets it needs {names} to ask for them")
@@ -167,7 +169,7 @@ async def run_worker(
 
     watches = [watch(sender, port) for port, sender in outlet.senders.items()]
     sources = [until_error(read_input), until_error(read_control), until_error(read_tools), *watches]
-    status = await drive(conversation, provider, sources, outlet, logger or stderr_logger(debug=False), clock)
+    status = await drive(conversation, provider, sources, outlet, logger, clock)
     if status == 0:
         for sender in outlet.senders.values():
             await sender.wait_sent()

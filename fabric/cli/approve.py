@@ -50,6 +50,7 @@ def approve(
     """Decide about calls of tools with effects, which wait until somebody approves them; without an ID, list them.
 
     A decision is for exactly one call: its worker, its tool, its arguments. What nobody decides in time is refused.
+    Of an ID its number is enough.
 
     Examples: fabric approve; fabric approve 3-9f2c1a; fabric approve 3-9f2c1a --deny --reason "not that file"
 
@@ -66,6 +67,8 @@ def approve(
     if (deny or always) and not (ids or everything):
         raise ConfigError("which call? Give the ID of an approval, or --all; fabric approve lists what waits")
     service = find_service(Path.cwd(), state_directory(), spec=spec, project=project)
+    if any(id_.isdecimal() for id_ in ids):
+        ids = _whole(ids, trio.run(_pending, service))
     if not ids:
         found = trio.run(_pending, service)
         if not everything:
@@ -83,6 +86,12 @@ def approve(
         trio.run(listen, service, requests, decided.hear)
         decided.hung_up()
     raise typer.Exit(decided.exit_code)
+
+
+def _whole(ids: Iterable[str], approvals: tuple[PendingApproval, ...]) -> tuple[str, ...]:
+    """Return the ids as they are, for those of which only the number is given: it is unique within a session."""
+    known = {approval.id.partition("-")[0]: approval.id for approval in approvals}
+    return tuple(known.get(id_, id_) for id_ in ids)
 
 
 async def _pending(service: Record) -> tuple[PendingApproval, ...]:

@@ -21,6 +21,7 @@ from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, lim
 from fabric.cli.programs import PROGRAM, find_program
 from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color
 from fabric.cli.run import (
+    ApprovalTimeout,
     AutoApprove,
     ColorChoice,
     Docroot,
@@ -31,6 +32,7 @@ from fabric.cli.run import (
     Provider,
     ReadyTimeout,
     Restarts,
+    _approving,
     _Asked,
     _compile,
     _prices,
@@ -44,7 +46,7 @@ from fabric.errors import ConfigError, OutputClosed, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, sinks_of
 from fabric.runtime.directory import open_run_directory
-from fabric.session.events import DeadLetter, Heard, Note, Output, Refuse
+from fabric.session.events import Approval, DeadLetter, Heard, Note, Output, Refuse
 from fabric.settings import read_settings
 from fabric.wire.payload import STRING, decode_json, resolve, show_stream
 
@@ -52,6 +54,12 @@ if TYPE_CHECKING:
     from fabric.runtime.chat import Chat, ChatEvent, Done, Over, Ready
 
 PROMPT = "> "
+
+CHOICES = "[y]es/[n]o/[a]lways"
+
+ANSWERS = {"y": (True, False), "yes": (True, False), "n": (False, False), "no": (False, False)}
+ANSWERS |= {"a": (True, True), "always": (True, True)}
+"""Whether a call may be run, and whether that holds for all calls of this tool by this worker."""
 
 LATE_S = 0.05
 """How long after an answer a terminal's prompt waits for what is told of the work: that has no order with answers."""
@@ -77,6 +85,7 @@ def chat(
     budget_tokens: BudgetTokens = None,
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
+    approval_timeout: ApprovalTimeout = None,
     color: ColorChoice = "auto",
     log_level: LogLevel = "error",
 ) -> None:
@@ -85,7 +94,8 @@ def chat(
     Answers are on stdout; what agents do, and what they say to each other, is on stderr. On a terminal lines can be
     edited, and those of before come back; Ctrl-D ends. Ctrl-C clears the line; a second one ends. While an answer is
     awaited, the first Ctrl-C makes it the last one and the second ends the work on it. Every line is sent as it is,
-    but an empty one. A message that an agent cannot answer is left out of the conversation, which goes on.
+    but an empty one. A message that an agent cannot answer is left out of the conversation, which goes on. Calls of
+    tools with effects are asked for at the terminal; without one they are refused.
 
     Examples: fabric chat main.plumb; printf 'I feel sad\\nMy mother hates me\\n' | fabric chat main.plumb
 
@@ -98,18 +108,20 @@ def chat(
     project = read_settings(Path.cwd())
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
     settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=False)
-    settings = msgspec.structs.replace(settings, approval="grant" if auto_approve else "refuse")
+    settings = _approving(settings, auto_approve, approval_timeout)
+    if settings.approval == "ask" and not os.isatty(0):
+        settings = msgspec.structs.replace(settings, approval="refuse")
     asked = _Asked(provider, model, include, docroot, {"telemetry": ""})
     with open_run_directory(os.environ) as directory:
         plan = _compile(find_program(program, project), directory, asked, project, metered=limits.metered)
-        prices = _prices(plan, project, limits)
         _refuse_other_types(plan)
+        prices = _prices(plan, project, limits)
         telling = Telling(color=use_color(), thinking=thinking, answering=_answering(plan), level=level)
         with _zygote(plan, project) as zygote:
             from fabric.runtime.chat import Chat
 
             signals = Signals()
-            talking = Chat(plan, settings, os.environ, zygote, signals.wake, prices)
+            talking = Chat(plan, settings, os.environ, prices, zygote, signals.wake)
             with signals.obeyed(talking.interrupt), talking:
                 lines = open_lines(history_file(os.environ))
                 code = _Conversation(talking, telling, lines, signals).run()
@@ -226,7 +238,7 @@ class _Conversation:
                 self._show_one(self._chat.events.get(timeout=max(0.0, late_s - time.monotonic())))
 
     def _show_one(self, event: ChatEvent) -> None:
-        from fabric.runtime.chat import Interrupted, Over, Wrote
+        from fabric.runtime.chat import Interrupted, Over, Undecided, Wrote
 
         match event:
             case Output(payload=payload):
@@ -241,11 +253,36 @@ class _Conversation:
                 self._tell(self._telling.buried(event))
             case Refuse():
                 self._tell(self._telling.refused(event))
+            case Undecided(approval):
+                self._ask(approval)
             case Interrupted() if self._lines.typed and not self._ending:
                 self._ending = True
                 self._tell(["finishing the answer; Ctrl-C once more ends at once"])
             case Over():
                 self._over = event
+
+    def _ask(self, approval: Approval) -> None:
+        """Ask whether a call may be run. Ctrl-C, Ctrl-D and the end of the session say no."""
+        question = f"[{approval.worker}] allow {approval.tool}({approval.arguments})? {CHOICES} "
+        granted, always = False, False
+        with self._chat.asking(approval):
+            while approval.id not in self._chat.outcomes and self._chat.over is None:
+                try:
+                    with self._signals.raised():
+                        said = self._lines.answer(question)
+                except LineInterrupted as interrupted:
+                    self._end_prompt()
+                    if interrupted.number != signal.SIGINT:
+                        self._chat.interrupt(interrupted.number)
+                    break
+                except ValueRejected:
+                    continue
+                if said is None or said.strip().lower() in ANSWERS:
+                    granted, always = ANSWERS["n" if said is None else said.strip().lower()]
+                    break
+        if approval.id in self._chat.outcomes:
+            self._tell([f"not asked any more: {self._chat.outcomes[approval.id]}"])
+        self._chat.decide(approval, granted=granted, always=always)
 
     def _print(self, text: str) -> None:
         """Print an answer. Raises OutputClosed: nobody reads it."""

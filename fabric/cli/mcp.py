@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, limits_of
 from fabric.cli.programs import search_path
 from fabric.cli.report import JsonReport, print_line
 from fabric.cli.run import AutoApprove, LogLevel, Model, Provider, check_level
 from fabric.errors import ConfigError
 from fabric.runtime.directory import open_run_directory
+from fabric.runtime.prices import Prices
 from fabric.session.settings import Settings
+from fabric.settings import read_settings
 from fabric.wire.payload import encode_json
 
 if TYPE_CHECKING:
@@ -60,6 +63,9 @@ def mcp(
             help="Let programs run Python functions, workers and MCP servers, and name endpoints of providers.",
         ),
     ] = False,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    budget_calls: BudgetCalls = None,
     log_level: LogLevel = "error",
 ) -> None:
     """Serve two MCP tools: `check {source}` and `call {source, input}`, which runs a program once, up to its first
@@ -67,8 +73,8 @@ def mcp(
 
     Programs may come from anybody. They can use agents, with the keys that this server has; modules of PLUMB_PATH and
     of the library; and what lies in --docroot. They cannot start processes, write files, notify or choose where a key
-    is sent, unless --allow-processes or --auto-approve says so. Over HTTP only pages and programs of this machine are
-    answered, and only POST.
+    is sent, unless --allow-processes or --auto-approve says so. A budget is one of each call. Over HTTP only pages and
+    programs of this machine are answered, and only POST.
 
     Examples: fabric mcp --docroot notes --provider anthropic --model claude-haiku-4-5; fabric mcp --http 8321
 
@@ -82,21 +88,27 @@ def mcp(
         raise ConfigError(f"--docroot {docroot}: there is no such folder")
     from fabric.mcp_server.programs import Policy
 
+    project = read_settings(Path.cwd())
+    provider, model = project.choose_model(provider, model)
+    limits = limits_of(project, budget_usd, budget_tokens, budget_calls, None)
+    settings = Settings(refusal_ends=True, limits=limits, approval="grant" if auto_approve else "refuse")
     policy = Policy(
         docroot=None if docroot is None else docroot.resolve(),
         folders=tuple(folder.resolve() for folder in search_path(None)),
         resources=os.environ.get("PLUMB_RESOURCES", ""),
         allow_processes=allow_processes,
-        auto_approve=auto_approve,
+        metered=limits.metered,
         provider=provider,
         model=model,
         endpoint=os.environ.get("PLUMB_ENDPOINT"),
     )
     with open_run_directory(os.environ) as nowhere:
-        _serve(policy, Path(nowhere), http, JsonReport(level))
+        _serve(policy, settings, Prices(project.prices), Path(nowhere), http, JsonReport(level))
 
 
-def _serve(policy: Policy, nowhere: Path, port: int | None, report: JsonReport) -> None:
+def _serve(
+    policy: Policy, settings: Settings, prices: Prices, nowhere: Path, port: int | None, report: JsonReport
+) -> None:
     import trio
 
     from fabric.mcp_server.http import HOST, PATH, listen, serve_http
@@ -105,7 +117,7 @@ def _serve(policy: Policy, nowhere: Path, port: int | None, report: JsonReport) 
     from fabric.mcp_server.server import make_server
     from fabric.mcp_server.tools import Tools
 
-    tools = Tools(Programs(policy, nowhere), Settings(refusal_ends=True), os.environ, report)
+    tools = Tools(Programs(policy, nowhere), settings, prices, os.environ, report)
     server = make_server(tools)
 
     async def serve() -> None:

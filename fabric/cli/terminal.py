@@ -7,6 +7,7 @@ __all__ = ["LineInterrupted", "Lines", "Signals", "history_file", "open_lines"]
 import os
 import signal
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,11 @@ from fabric.wire.lines import LineSplitter
 HISTORY_LINES_MAX = 1_000
 
 CHUNK_BYTES = 64 * 1024
+
+
+TICK_S = 0.1
+"""How often who waits for a key looks whether a signal came. Python's line editing looks for one when its wait is
+interrupted; one that comes a moment before the wait would be noticed with the next key, and there may be none."""
 
 
 class LineInterrupted(Exception):
@@ -50,6 +56,7 @@ class Signals:
         """
         self._passed_on = passed_on
         before = {number: signal.signal(number, self._came) for number in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: None)
         try:
             yield
         finally:
@@ -60,9 +67,11 @@ class Signals:
     def raised(self) -> Iterator[None]:
         """Wait for a line within."""
         self._waiting = True
+        signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
         try:
             yield
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
             self._waiting = False
 
     def wake(self) -> None:
@@ -97,6 +106,10 @@ class Lines(Protocol):
         """
         ...
 
+    def answer(self, question: str) -> str | None:
+        """Return what is typed behind a question, not before it; it is kept nowhere. Otherwise as :meth:`read`."""
+        ...
+
 
 class _Piped:
     """Lines of a program or a file, or of a terminal that has no line editing for us: its own does."""
@@ -126,6 +139,12 @@ class _Piped:
         except UnicodeDecodeError as error:
             raise _not_text(error) from None
 
+    def answer(self, question: str) -> str | None:
+        if self.typed:
+            termios.tcflush(self._descriptor, termios.TCIFLUSH)
+        self._lines.clear()
+        return self.read(question)
+
 
 class _Edited:
     """Lines that are edited while they are typed, with those before to come back to: Python's readline."""
@@ -146,6 +165,16 @@ class _Edited:
         readline.set_auto_history(False)
 
     def read(self, prompt: str) -> str | None:
+        line = self._typed(prompt)
+        if line is not None:
+            self._keep(line)
+        return line
+
+    def answer(self, question: str) -> str | None:
+        termios.tcflush(0, termios.TCIFLUSH)
+        return self._typed(question)
+
+    def _typed(self, prompt: str) -> str | None:
         try:
             line = input(prompt)
             line.encode()
@@ -153,7 +182,6 @@ class _Edited:
             return None
         except UnicodeError as error:
             raise _not_text(error) from None
-        self._keep(line)
         return line
 
     def _keep(self, line: str) -> None:

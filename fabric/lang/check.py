@@ -373,6 +373,16 @@ class _Checker:
         outer = [name for name in streams if name not in inner]
         return f"give '{outer[0]}' the name 'main'" if len(outer) == 1 else "name one of them 'main'"
 
+    def _lowered(self) -> set[str]:
+        """Return the processes that tools are made of, by the names that the tools use."""
+        configs = (
+            decl.impl.config
+            for decl in self._decls.values()
+            if isinstance(decl.impl, syntax.ConfiguredImpl) and decl.impl.kind == "tool"
+        )
+        entries = (entry for config in configs for entry in config.entries if entry.key.text == "process")
+        return {entry.value.name.text for entry in entries if isinstance(entry.value, syntax.ConfigName)}
+
     def find_main(self) -> str | None:
         """Return the process that runs, or report that there is none."""
         if "main" in self.interfaces:
@@ -389,8 +399,9 @@ class _Checker:
         if "main" in self._decls or self._program.broken or "main" in self.unusable:
             return None
         streams = [name for name, interface in self.interfaces.items() if interface.is_stream]
-        if len(streams) == 1:
-            return streams[0]
+        runs = [name for name in streams if name not in self._lowered()]
+        if len(runs) == 1 or len(streams) == 1:
+            return (runs or streams)[0]
         end = self._file.source.end
         if not streams:
             self._report.add(

@@ -7,7 +7,7 @@ allowed by whoever starts the server:
 * files: what lies below ``--docroot``, and modules in the folders of PLUMB_PATH and in the library;
 * processes (``python``, ``worker``, MCP servers, scripts that are functions), and endpoints, to which the key of their
   provider would be sent: with ``--allow-processes``. A module from PLUMB_PATH or the library may always do so;
-* effects of the builtin tools: with ``--auto-approve``.
+* effects of the builtin tools: with ``--auto-approve``. The session sees to that.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Policy(msgspec.Struct, frozen=True):
         folders: where modules are looked for that may do anything, absolute.
         resources: folders of shared prompt files, separated by colons.
         allow_processes: whether they may run processes of their own.
-        auto_approve: whether builtin tools may have effects.
+        metered: whether agents have to ask for each call of a model, since there is a budget.
         provider, model, endpoint: for agents that do not say theirs.
     """
 
@@ -52,7 +52,7 @@ class Policy(msgspec.Struct, frozen=True):
     folders: tuple[Path, ...] = ()
     resources: str = ""
     allow_processes: bool = False
-    auto_approve: bool = False
+    metered: bool = False
     provider: str | None = None
     model: str | None = None
     endpoint: str | None = None
@@ -100,7 +100,7 @@ class Programs:
             endpoint=policy.endpoint,
             resources=policy.resources,
             docroot=self._root,
-            auto_approve=policy.auto_approve,
+            metered=policy.metered,
         )
 
     def shown(self, text: str) -> str:

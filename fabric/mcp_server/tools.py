@@ -18,6 +18,7 @@ from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Report
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.one_shot import call_once
+from fabric.runtime.prices import Prices, check_prices
 from fabric.session.settings import Settings
 from fabric.wire.lines import DATA, write_line
 from fabric.wire.payload import Type, decode_json, encode_json, validator
@@ -74,13 +75,17 @@ class Tools:
     Args:
         programs: says what may run.
         settings: how it is run.
+        prices: of models.
         environment: of the server.
         report: hears of what happens.
     """
 
-    def __init__(self, programs: Programs, settings: Settings, environment: Mapping[str, str], report: Report) -> None:
+    def __init__(
+        self, programs: Programs, settings: Settings, prices: Prices, environment: Mapping[str, str], report: Report
+    ) -> None:
         self._programs = programs
         self._settings = settings
+        self._prices = prices
         self._environment = environment
         self._report = report
         self._room = trio.CapacityLimiter(CALLS_MAX)
@@ -119,8 +124,10 @@ class Tools:
             async with self._room:
                 with open_run_directory(self._environment) as directory:
                     plan = self._programs.plan(compiled, directory)
+                    if self._settings.limits.usd is not None:
+                        check_prices(plan, self._prices)
                     payload = _payload(plan, value)
-                    came = await call_once(plan, self._settings, payload, self._report, self._environment)
+                    came = await call_once(plan, self._settings, self._prices, payload, self._report, self._environment)
             if came.output is None:
                 return Answer(f"{came.code}: {self._programs.shown(came.error)}", failed=True)
             port = DATA if len(plan.outputs) == 1 else came.output.port

@@ -7,12 +7,12 @@ which shows what happens in the order in which it does.
 
 from __future__ import annotations
 
-__all__ = ["Chat", "ChatEvent", "Done", "Interrupted", "Over", "Ready", "Wrote"]
+__all__ = ["Chat", "ChatEvent", "Done", "Interrupted", "Over", "Ready", "Undecided", "Wrote"]
 
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TypeAlias
@@ -25,7 +25,19 @@ from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.foreground import open_coordinator
 from fabric.runtime.prices import Prices
-from fabric.session.events import Answered, Approval, DeadLetter, Finish, Heard, Note, Outcome, Output, Refuse, Seen
+from fabric.session.events import (
+    Answered,
+    Approval,
+    DeadLetter,
+    Finish,
+    Heard,
+    LossReport,
+    Note,
+    Outcome,
+    Output,
+    Refuse,
+    Seen,
+)
 from fabric.session.settings import Settings
 from fabric.wire.payload import encode_json
 
@@ -48,6 +60,12 @@ class Wrote(msgspec.Struct, frozen=True):
     line: str
 
 
+class Undecided(msgspec.Struct, frozen=True):
+    """A call of a tool waits until somebody approves it: :meth:`Chat.decide`, unless ``Chat.outcomes`` has it."""
+
+    approval: Approval
+
+
 class Interrupted(msgspec.Struct, frozen=True):
     """The session was told of a signal."""
 
@@ -59,7 +77,9 @@ class Over(msgspec.Struct, frozen=True):
     error: BaseException | None = None
 
 
-ChatEvent: TypeAlias = Ready | Output | Heard | Refuse | DeadLetter | Note | Wrote | Done | Interrupted | Over
+ChatEvent: TypeAlias = (
+    Ready | Output | Heard | Refuse | DeadLetter | Note | Wrote | Undecided | Done | Interrupted | Over
+)
 
 
 class Chat:
@@ -68,14 +88,16 @@ class Chat:
     Attributes:
         events: what happens.
         over: how it ended, once it has.
+        outcomes: of approvals that do not wait any more, by id.
 
     Args:
         plan: of a program with one input and one output, both of them strings.
         settings: how it is run.
         environment: of the coordinator.
+        prices: of models; without them nobody knows.
         zygote: forks the workers that can be forked; without it each is spawned.
-        wake: called, in the session's thread, behind the last event. The main thread may wait for a line.
-        prices: of models.
+        wake: called, in the session's thread, when a line is waited for in vain: behind the last event, or when the
+            approval that is asked for does not wait any more.
     """
 
     def __init__(
@@ -83,23 +105,28 @@ class Chat:
         plan: Plan,
         settings: Settings,
         environment: Mapping[str, str],
+        prices: Prices | None,
         zygote: ZygoteProcess | None,
         wake: Callable[[], None],
-        prices: Prices | None = None,
     ) -> None:
-        self._prices = prices
         self.events: SimpleQueue[ChatEvent] = SimpleQueue()
         self.over: Over | None = None
+        self.outcomes: dict[str, Outcome] = {}
         self._plan = plan
         self._settings = settings
         self._environment = environment
+        self._prices = prices
         self._zygote = zygote
+        self._asking = ""
         self._wake = wake
         self._tickets = 0
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="session")
         self._token: trio.lowlevel.TrioToken | None = None
         self._coordinator: Coordinator | None = None
+        self._opening = trio.CancelScope()
+        self._opened = False
+        self._signalled = 0
 
     def __enter__(self) -> Chat:
         self._thread.start()
@@ -110,7 +137,7 @@ class Chat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for _ in range(INSISTING):  # nothing happens if it is over
-            self._soon(lambda at: at.interrupt(signal.SIGINT))
+            self._in_session(lambda: self._interrupt(signal.SIGINT))
         self._thread.join()
 
     # --- for the main thread ---
@@ -128,6 +155,19 @@ class Chat:
         self._tickets += 1
         self._soon(lambda at: at.submit(next(iter(self._plan.inputs)), [(self._tickets, encode_json(text))]))
 
+    @contextmanager
+    def asking(self, approval: Approval) -> Iterator[None]:
+        """Ask the user for an approval within; the asking is woken up when it does not wait any more."""
+        self._asking = approval.id
+        try:
+            yield
+        finally:
+            self._asking = ""
+
+    def decide(self, approval: Approval, *, granted: bool, always: bool) -> None:
+        """Say whether a call may be run; it does not matter if that was decided already."""
+        self._soon(lambda at: at.decide(approval.id, granted=granted, always=always))
+
     def close(self) -> None:
         """Give it no more: it drains, and ends."""
         self._soon(lambda at: at.close_input())
@@ -135,12 +175,16 @@ class Chat:
     def interrupt(self, number: int) -> None:
         """Tell it of a signal. May be called by a signal's handler."""
         self.events.put(Interrupted())
-        self._soon(lambda at: at.interrupt(number))
+        self._in_session(lambda: self._interrupt(number))
 
     def _soon(self, act: Callable[[Coordinator], None]) -> None:
+        """Do something with the session, if there is one."""
+        self._in_session(lambda: None if self._coordinator is None else act(self._coordinator))
+
+    def _in_session(self, act: Callable[[], None]) -> None:
         if self._token is not None:
             with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._act, act)
+                self._token.run_sync_soon(act)
 
     # --- the session's thread ---
 
@@ -156,27 +200,40 @@ class Chat:
         self._started.set()
         self._wake()
 
-    def _act(self, act: Callable[[Coordinator], None]) -> None:
+    def _interrupt(self, number: int) -> None:
         if self._coordinator is not None:
-            act(self._coordinator)
+            self._coordinator.interrupt(number)
+        elif not self._opened:  # the servers of its agents may take their time
+            self._signalled = number
+            self._opening.cancel()
+
+    def _decided(self, approval: str, outcome: Outcome) -> None:
+        self.outcomes[approval] = outcome
+        if self._asking == approval:
+            self._wake()
 
     async def _session(self) -> Finish:
-        plan, settings, client = self._plan, self._settings, _Client(self.events.put)
-        opened = open_coordinator(plan, settings, client, client, self._environment, self._zygote, self._prices)
-        async with opened as coordinator:
-            self._token, self._coordinator = trio.lowlevel.current_trio_token(), coordinator
+        client = _Client(self.events.put, self._decided)
+        self._token = trio.lowlevel.current_trio_token()
+        with self._opening:
             self._started.set()
-            try:
-                return await coordinator.run()
-            finally:
-                self._coordinator = None
+            async with open_coordinator(
+                self._plan, self._settings, client, client, self._environment, self._zygote, self._prices
+            ) as coordinator:
+                self._coordinator, self._opened = coordinator, True
+                try:
+                    return await coordinator.run()
+                finally:
+                    self._coordinator = None
+        return Finish(128 + self._signalled, LossReport(), ("stopped", "ended before every worker was ready"))
 
 
 class _Client:
     """Passes on what the session gives and what is reported."""
 
-    def __init__(self, put: Callable[[ChatEvent], None]) -> None:
+    def __init__(self, put: Callable[[ChatEvent], None], decided: Callable[[str, Outcome], None]) -> None:
         self._put = put
+        self._decided = decided
 
     def opened(self) -> None:
         self._put(Ready())
@@ -192,10 +249,10 @@ class _Client:
         """Nobody asks for anything here."""
 
     def asked(self, approval: Approval) -> None:
-        """Nobody is asked here."""
+        self._put(Undecided(approval))
 
     def asked_no_more(self, approval: str, outcome: Outcome) -> None:
-        """Nobody is asked here."""
+        self._decided(approval, outcome)
 
     def buried(self, letter: DeadLetter) -> None:
         self._put(letter)

@@ -14,6 +14,7 @@ from fabric.launch.preload import open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator, Report
 from fabric.runtime.foreground import open_coordinator
+from fabric.runtime.prices import Prices
 from fabric.session.events import Answered, Approval, DeadLetter, Heard, Outcome, Output, Refuse, Seen
 from fabric.session.settings import Settings
 
@@ -39,13 +40,14 @@ class Came(msgspec.Struct, frozen=True):
 
 
 async def call_once(
-    plan: Plan, settings: Settings, payload: bytes, report: Report, environment: Mapping[str, str]
+    plan: Plan, settings: Settings, prices: Prices, payload: bytes, report: Report, environment: Mapping[str, str]
 ) -> Came:
     """Run a program with one input on one message. Cancelled, it ends its workers by force.
 
     Args:
         plan: of the program.
-        settings: how it is run.
+        settings: how it is run; nobody is asked to approve anything.
+        prices: of models.
         payload: JSON text.
         report: hears of what happens.
         environment: of the coordinator.
@@ -53,7 +55,7 @@ async def call_once(
     client = _Client()
     with open_zygote(plan.workers) as zygote:
         async with (
-            open_coordinator(plan, settings, client, report, environment, zygote) as coordinator,
+            open_coordinator(plan, settings, client, report, environment, zygote, prices) as coordinator,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(_talk, coordinator, client, next(iter(plan.inputs)), payload)

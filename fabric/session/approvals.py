@@ -2,6 +2,7 @@
 
     asked       decided for good already: that; nobody to ask: denied; too many wait: refused; else: it waits
     decided     granted or denied, this call, or all of this tool by this worker from now on
+    hurry       the session is to end: from now on "in time" is soon
     late        nobody has decided in time: denied
     withdrawn   nobody waits for the call any more
 
@@ -154,6 +155,14 @@ class Approvals:
             by = "always" if always else "answer"
             verdicts.append(self._verdict(call, *who, granted=granted, reason=reason, by=by, id_=other))
         return verdicts
+
+    def hurry(self, timeout_s: float, now_s: float) -> None:
+        """The session is to end: nobody waits for decisions any longer than this."""
+        self._timeout_s = min(self._timeout_s, timeout_s)
+        for id_, (call, approval) in self._pending.items():
+            expires_s = min(approval.expires_s, now_s + timeout_s)
+            self._pending[id_] = call, msgspec.structs.replace(approval, expires_s=expires_s)
+        self._out.do(*self._deadlines.shorten(timeout_s, now_s))
 
     def timer(self, now_s: float) -> list[Verdict]:
         """The time asked for is over: what has waited for too long is denied."""

@@ -38,7 +38,7 @@ import msgspec
 from fabric.session.money import PICO, Rate, RateOf, Tokens, cost, cost_at_most, dollars, show_usd
 
 MAX_TOKENS_LEAST = 256
-"""A reply that may have fewer tokens, of one that wants more, is not worth its prompt."""
+"""An answer that may have fewer tokens, of one that wants more, is not worth its prompt."""
 
 RESERVATIONS_MAX = 64
 """Of one worker at a time: so many calls of a model nobody makes at once."""
@@ -74,6 +74,7 @@ class Reserve(msgspec.Struct, frozen=True):
         id: of the worker's choice; the answer repeats it.
         prompt_tokens: estimated, rather too high than too low.
         max_tokens: of the reply, at most.
+        thinking_tokens: of these, that are none of the answer.
     """
 
     worker: str
@@ -82,6 +83,12 @@ class Reserve(msgspec.Struct, frozen=True):
     model: str
     prompt_tokens: int
     max_tokens: int
+    thinking_tokens: int = 0
+
+    @property
+    def least(self) -> int:
+        """Fewer tokens of the reply than that are of no use."""
+        return min(self.thinking_tokens + MAX_TOKENS_LEAST, self.max_tokens)
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -267,9 +274,8 @@ class Budget:
         if self._closed:
             return Refused(asked.worker, asked.id, self.exhausted)
         now, then = self._room(asked, self._reserved), self._room(asked, _Amount(self._reserved.calls, 0, 0))
-        least = min(MAX_TOKENS_LEAST, asked.max_tokens)
-        if then is not None and then.tokens < least:
-            self.exhausted = self.exhausted or self._why(asked, then.kind, least)
+        if then is not None and then.tokens < asked.least:
+            self.exhausted = self.exhausted or self._why(asked, then.kind)
             return Refused(asked.worker, asked.id, self.exhausted)
         if behind:
             return None
@@ -327,7 +333,7 @@ class Budget:
 
     # --- words ---
 
-    def _why(self, asked: Reserve, kind: Kind, least: int) -> str:
+    def _why(self, asked: Reserve, kind: Kind) -> str:
         """Say which limit is reached, how much was used, by whom most, and what was asked for in vain."""
         used, limit = getattr(self._used, kind), self._limit[kind]
         by = {worker: getattr(amount, kind) for worker, amount in self._used_by.items()}
@@ -337,11 +343,11 @@ class Budget:
         if kind == "calls":
             out = self._reserved.calls
             return f"{budget} is used up: {used_words}" + (f", {out} under way" if out else "")
-        wanted = asked.prompt_tokens + least
+        wanted = asked.prompt_tokens + asked.least
         if kind == "usd":
             rate = self._rate(asked)
             assert rate is not None
-            wanted = cost_at_most(rate, asked.prompt_tokens, least)
+            wanted = cost_at_most(rate, asked.prompt_tokens, asked.least)
         return f"{budget} has no room for the next call: {used_words}; '{asked.worker}' asked for {_show(kind, wanted)}"
 
 

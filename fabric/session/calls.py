@@ -310,6 +310,10 @@ class Calls:
         self._judged(found)
         self._out.do(Answered(event.ticket))
 
+    def hurry(self, timeout_s: float) -> None:
+        """The session is to end: approvals are waited for so long at most."""
+        self._approvals.hurry(timeout_s, self.now_s)
+
     def timer(self, key: tuple[str, str]) -> None:
         """A time is over that was asked for here."""
         if key == APPROVAL_TIMER:

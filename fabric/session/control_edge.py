@@ -53,16 +53,18 @@ class _Request:
     Attributes:
         expected: kinds of replies that are to come.
         got: those that came.
+        late: whether its marker is back and its reply has to wait for the end of a message.
         told: whether who asked for no reply was told that it was sent.
     """
 
-    __slots__ = ("asker", "expected", "frame", "got", "number", "told")
+    __slots__ = ("asker", "expected", "frame", "got", "late", "number", "told")
 
     def __init__(self, frame: bytes, asker: Asker, expected: tuple[str, ...]) -> None:
         self.frame = frame
         self.asker: Asker = asker
         self.expected = list(expected)
         self.got: list[bytes] = []
+        self.late = False
         self.told = False
         self.number = 0
 
@@ -202,7 +204,8 @@ class ControlEdge:
 
         Args:
             marker: its id.
-            busy: whether the worker has a message; what it says of its memory comes behind that.
+            busy: whether the worker has a message, by what came on ctrl_out, since other ports may be ahead of it; what
+                it says of its memory comes behind that.
 
         Return the tickets of those who will get no reply: the worker understood nothing of what it was asked.
 
@@ -217,10 +220,18 @@ class ControlEdge:
         kept: deque[_Request] = deque()
         unanswered = []
         for request in self._asked:
-            late = busy and any(kind in REPLIES_LATE for kind in request.expected)
-            if request.number > self._returned or late:
+            back = request.number <= self._returned
+            request.late = back and busy and any(kind in REPLIES_LATE for kind in request.expected)
+            if request.late or not back:
                 kept.append(request)
             elif request.expected and isinstance(request.asker, int):
                 unanswered.append(request.asker)
         self._asked = kept
         return unanswered
+
+    def message_ended(self) -> list[int]:
+        """A message has ended, and what had to wait for its end was said before: return who will get no reply."""
+        unanswered = [request for request in self._asked if request.late and request.expected]
+        for request in unanswered:
+            self._asked.remove(request)
+        return [request.asker for request in unanswered if isinstance(request.asker, int)]

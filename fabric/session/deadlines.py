@@ -26,6 +26,13 @@ class Deadlines:
         self._due_s[number] = now_s + self._limit_s
         return self._arm()
 
+    def shorten(self, limit_s: float, now_s: float) -> list[SetTimer]:
+        """From now on nothing may take longer than this, also what has begun; return what follows."""
+        self._limit_s = min(self._limit_s, limit_s)
+        self._due_s = {number: min(due_s, now_s + limit_s) for number, due_s in self._due_s.items()}
+        self._armed = False
+        return self._arm()
+
     def done(self, number: int) -> None:
         """It is done; also if it never began, or was late."""
         self._due_s.pop(number, None)

@@ -231,6 +231,10 @@ class Delivery:
         """Whether markers return on this port."""
         return port in self._marked
 
+    def owes(self, port: str) -> bool:
+        """Whether the worker has a message whose marker is not back on this port, as far as what came on it tells."""
+        return self._seq > self._marked.get(port, self._seen.get(port, 0))
+
     def offer(self, message: Message) -> None:
         """Queue a message."""
         self.queue.append(message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["PICO", "Rate", "RateOf", "Tokens", "cost", "cost_at_most", "dollars", "no_rate", "pico", "show_usd"]
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import NamedTuple, TypeAlias
 
 PICO = 10**12
@@ -66,4 +67,6 @@ def dollars(picos: int) -> float:
 
 def show_usd(usd: float) -> str:
     """Write dollars: to the cent, and small amounts so that they are not zero."""
-    return f"${usd:.2f}" if usd == 0 or usd >= 1 else f"${usd:.4f}" if usd >= 0.0001 else f"${usd:.2g}"
+    if usd == 0 or usd >= 1:
+        return f"${usd:.2f}"
+    return f"${usd:.4f}" if usd >= 0.0001 else f"${Decimal(f'{usd:.2g}'):f}"

@@ -376,6 +376,7 @@ class Session:
         self._interrupts += 1
         if self._interrupts == 1 and self._failure is None:
             self._take_no_more()
+            self._calls.hurry(self._settings.grace_s)
             for worker in self._workers.values():
                 if worker.owes and not worker.starting and worker.state is not State.EXITED:
                     self._out.do(*worker.shutdown.asked(self._now_s))
@@ -607,16 +608,23 @@ class Session:
                 self._restore(worker)
         elif port == "ctrl_out" and worker.control.owns(marker):
             awaited = worker.control.awaited
-            unanswered = worker.control.returned(marker, busy=worker.delivery.oldest is not None)
-            for ticket in unanswered:
-                self._out.do(Answered(ticket, f"{name_of(worker.name)} gave no reply to that"))
-            if awaited and not worker.control.awaited:  # to ask again would go on for ever
-                text = f"{name_of(worker.name)} gave no reply about its memory or a pause, but the marker behind it"
-                raise ChannelBroken("unanswered", text)
+            unanswered = worker.control.returned(marker, busy=worker.delivery.owes("ctrl_out"))
+            self._unanswered(worker, unanswered, awaited=awaited)
             self._traffic.look_at(worker)
             self._traffic.feed(worker)  # it may have waited for what this was about
         else:
+            if port == "ctrl_out" and worker.delivery.owns(marker):
+                awaited = worker.control.awaited
+                self._unanswered(worker, worker.control.message_ended(), awaited=awaited)
             self._commit(worker, port, marker)
+
+    def _unanswered(self, worker: WorkerState, tickets: list[int], *, awaited: bool) -> None:
+        """The worker has passed over what it was asked; ``awaited``: whether the session waited for a reply itself."""
+        for ticket in tickets:
+            self._out.do(Answered(ticket, f"{name_of(worker.name)} gave no reply to that"))
+        if awaited and not worker.control.awaited:  # to ask again would go on for ever
+            text = f"{name_of(worker.name)} gave no reply about its memory or a pause, but the marker behind it"
+            raise ChannelBroken("unanswered", text)
 
     def _commit(self, worker: WorkerState, port: str, marker: str) -> None:
         """Pass on what the worker made of the messages whose markers are back."""

@@ -70,6 +70,7 @@ class Spending:
             worker.name: (str(worker.spec.config.get("provider", "")), str(worker.spec.config.get("model", "")))
             for worker in plan.workers
         }
+        self._thinking = {worker.name: worker.spec.config.get("thinking_budget", 0) for worker in plan.workers}
         self._told: set[str] = set()
         self._warned: set[str] = set()
 
@@ -142,7 +143,7 @@ class Spending:
         found = read_usage(payload)
         if found is not None:
             provider, model = self._models[worker]
-            self._tally.add(worker, provider, found[0] or model, found[1])
+            self._tally.add(worker, provider, found[0] or model, found[1], asked=model)
 
     def _reserve(self, worker: str, request: Request) -> None:
         try:
@@ -150,11 +151,8 @@ class Spending:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             self._send(worker, failed(request.id, f"this is no reservation: {error}"))
             return
-        self._answer(
-            self._budget.reserve(
-                Reserve(worker, request.id, asked.provider, asked.model, asked.prompt_tokens, asked.max_tokens)
-            )
-        )
+        call = (asked.provider, asked.model, asked.prompt_tokens, asked.max_tokens)
+        self._answer(self._budget.reserve(Reserve(worker, request.id, *call, self._thinking[worker])))
 
     def _settle(self, worker: str, request: Request) -> None:
         used: Tokens | Literal["all"] | None = "all"

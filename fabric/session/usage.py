@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MODELS_MAX", "USAGE", "Tally", "Usage", "read_usage"]
+__all__ = ["MODELS_MAX", "USAGE", "Tally", "Usage", "is_dated", "read_usage"]
 
 from typing import Annotated, Literal
 
@@ -18,6 +18,9 @@ MODELS_MAX = 100
 """Models of one worker that are counted apart. Their names are of its choice, and must not fill the memory."""
 
 REST = "(other models)"
+
+DATE_DIGITS = 4
+"""Of ``gpt-4-0613``; what has fewer is another version."""
 
 TOKENS_MAX = 10**12
 """Of one call: what says more than that is wrong."""
@@ -69,6 +72,13 @@ def read_usage(payload: bytes) -> tuple[str, Tokens] | None:
     )
 
 
+def is_dated(model: str, asked: str) -> bool:
+    """Whether a model is the one that was asked for, and says of when it is: its price is that of the other name."""
+    rest = model[len(asked) :]
+    digits = rest.replace("-", "")
+    return model.startswith(f"{asked}-") and len(digits) >= DATE_DIGITS and digits.isdecimal() and digits.isascii()
+
+
 class _Row:
     """One worker and model. ``usd``: picos; ``priced`` is false once a call had no price."""
 
@@ -91,8 +101,8 @@ class Tally:
         self._rows: dict[tuple[str, str, str], _Row] = {}
         self._models: dict[str, int] = {}
 
-    def add(self, worker: str, provider: str, model: str, tokens: Tokens) -> None:
-        """A call was answered."""
+    def add(self, worker: str, provider: str, model: str, tokens: Tokens, asked: str = "") -> None:
+        """A call was answered, by this model; ``asked``: the one of the program."""
         row = self._rows.get((worker, provider, model)) or self._begin(worker, provider, model)
         prompt, completion, read, created = tokens
         row.calls += 1
@@ -101,7 +111,8 @@ class Tally:
         row.read += read
         row.created += created
         if row.priced:
-            rate = self._rate_of(provider, model, prompt)
+            name = asked if asked and is_dated(model, asked) else model
+            rate = self._rate_of(provider, name, prompt)
             if rate is None:
                 row.priced = False
             elif rate.input or rate.output:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fabric.cli.cost import Cost, _remarks, render_cost
-from fabric.cli.limits import show_cost, show_limits, spent_fields, spent_words
+from fabric.cli.limits import limits_of, show_cost, show_limits, spent_fields, spent_words
+from fabric.errors import ConfigError
 from fabric.session.budget import BudgetStatus, Limits
 from fabric.session.usage import Usage
+from fabric.settings import ProjectLimits, ProjectSettings
 
 HAIKU = Usage("writer", "anthropic", "claude-haiku-4-5", 12, 10_418, 2_000, 4_000, 100, 0.0213)
 NEW = Usage("critic", "openai", "gpt-new", 2, 100, 20)
@@ -71,3 +73,23 @@ def test_limits_are_said_in_the_order_of_the_flags():
     """Nothing is said of none."""
     assert show_limits(Limits()) == ""
     assert show_limits(Limits(2.0, 500_000, 1, 1200.0)) == "budget $2.00 · 500 000 tokens · 1 call · 1200 s"
+
+
+@pytest.mark.parametrize("usd", [float("nan"), float("inf"), 0.0, -1.0, 1e9])
+def test_dollars_that_cannot_be_meant_are_refused(usd: float):
+    """With the name of the flag."""
+    with pytest.raises(ConfigError, match=r"^--budget-usd: expected dollars, more than 0 and at most 1000000, got "):
+        limits_of(ProjectSettings(), usd, None, None, None)
+
+
+@pytest.mark.parametrize("time", ["0", "-5s", "soon", ""])
+def test_a_time_that_cannot_be_meant_is_refused(time: str):
+    """Likewise."""
+    with pytest.raises(ConfigError, match=r"^--max-time: expected a duration of at least 0\.1 s"):
+        limits_of(ProjectSettings(), None, None, None, time)
+
+
+def test_what_a_flag_says_wins_over_the_project():
+    """Each by itself."""
+    project = ProjectSettings(limits=ProjectLimits(2.0, 100, None, 60.0))
+    assert limits_of(project, 1.0, None, 5, "2m") == Limits(1.0, 100, 5, 120.0)

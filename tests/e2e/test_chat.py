@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from services import start, wait_for
+from mcp_peers import descendants
+from services import start, wait_for, wait_gone
 from terminals import CTRL_A, CTRL_C, CTRL_D, CTRL_R, UP, Terminal, terminal
 from three_ways import FABRIC, environment, fabric
 
@@ -225,7 +226,7 @@ def test_a_session_that_fails_ends_the_prompt(here: Path):
     with chat(here, "--restarts", "0") as typing:
         typing.say("pid")
         typing.expect("\n")
-        pid = int(typing.expect("\r\n> ").splitlines()[-1])
+        (pid,) = [int(line) for line in typing.expect("> ").splitlines() if line.isdigit()]
         os.kill(pid, signal.SIGKILL)
         typing.expect("error: worker 'main' was killed by signal 9")
         assert typing.end() == 1
@@ -256,3 +257,102 @@ def test_sigterm_at_the_prompt_is_an_orderly_end(here: Path):
         typing.expect("> ")
         typing.process.terminate()
         assert typing.end() == 0
+
+
+WRITES = """
+use fs
+let main : !string -> !string = agent {
+  provider: "scripted" model: "m" script: "calls:answer" tools: [Fs.write]
+}
+"""
+
+CALLS = """
+import json
+from plumb_agent.providers.scripted import Call
+
+def answer(text, messages):
+    asked = messages[-1]["content"] == text
+    return Call("write", {"path": json.loads(text), "text": "x"}) if asked else "done"
+"""
+
+
+@pytest.fixture
+def writing(here: Path) -> Path:
+    (here / "main.plumb").write_text(WRITES)
+    (here / "calls.py").write_text(CALLS)
+    return here
+
+
+def test_a_call_with_effects_is_asked_for_in_the_chat(writing: Path):
+    """No, yes and always; what is asked shows what would be done. Who says no has what they want: exit code 0."""
+    with chat(writing, "--color", "never") as typing:
+        for name, answer, there in [("a", "n", False), ("b", "y", True), ("c", "a", True)]:
+            typing.say(name)
+            typing.expect(f'[main] allow Fs.write({{"path":"{name}","text":"x"}})? [y]es/[n]o/[a]lways ')
+            typing.type(f"{answer}\r")
+            typing.expect("done")
+            assert (writing / name).exists() == there
+        typing.say("d")
+        assert "allow" not in typing.expect("done")
+        assert (writing / "d").exists()
+        assert typing.leave() == 0
+
+
+def test_ctrl_c_at_the_question_refuses_the_call_and_nothing_else(writing: Path):
+    """The conversation goes on; what is no answer is asked again."""
+    with chat(writing) as typing:
+        typing.say("a")
+        typing.expect("[a]lways ")
+        typing.type("what?\r")
+        typing.expect("[a]lways ")
+        typing.type(CTRL_C)
+        typing.expect("done")
+        typing.say("b")
+        typing.expect("[a]lways ")
+        typing.type(CTRL_D)
+        typing.expect("done")
+        assert typing.leave() == 0
+    assert not (writing / "a").exists()
+    assert not (writing / "b").exists()
+
+
+def test_a_question_that_nobody_answers_in_time_is_taken_back(writing: Path):
+    """The call is refused, and the prompt is there again."""
+    with chat(writing, "--approval-timeout", "0.5") as typing:
+        typing.say("a")
+        typing.expect("[a]lways ")
+        typing.expect("not asked any more: expired")
+        typing.expect("done")
+        assert typing.leave() == 0
+
+
+def test_without_a_terminal_calls_with_effects_are_refused(writing: Path):
+    """Unless they were approved beforehand."""
+    done = fabric("chat", stdin=b"a\n", cwd=writing)
+    assert (done.returncode, done.stdout, (writing / "a").exists()) == (0, b"done\n", False)
+    done = fabric("chat", "--auto-approve", stdin=b"a\n", cwd=writing)
+    assert (done.returncode, done.stdout, (writing / "a").exists()) == (0, b"done\n", True)
+
+
+def test_a_used_up_budget_ends_the_conversation(here: Path):
+    """Exit code 3; it is said what was spent."""
+    done = fabric("chat", "--budget-calls", "2", stdin=b"a\nb\nc\nd\n", cwd=here)
+    assert (done.returncode, done.stdout) == (3, b"1: a\n3: b\n")
+    assert "2 calls" in done.stderr.decode()
+
+
+def test_a_signal_before_it_is_ready_ends_it(here: Path):
+    """A server of its agents may not come up for long; exit code 143, and nothing is left."""
+    (here / "main.plumb").write_text(
+        'let main : !string -> !string = agent { provider: "eliza"\n'
+        '  mcp: [{ name: "slow" command: "sh" args: ["-c", "touch begun; exec sleep 1000"] }] }\n'
+    )
+    chatting = start(here, "chat", stdin=-1)
+    wait_for(here / "begun")
+    pids = descendants(chatting.pid)
+    chatting.terminate()
+    _, said = chatting.communicate(timeout=60)
+    assert chatting.returncode == 143
+    assert json.loads(said)["error"] == "ended before every worker was ready"
+    for pid in pids:
+        wait_gone(pid)

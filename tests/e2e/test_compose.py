@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-from three_ways import run
+from three_ways import fabric, run
 
 COMPOSE = Path(__file__).parents[2] / "compose"
 
@@ -55,3 +56,17 @@ def test_memory_is_replaced_while_the_talk_goes_on(tmp_path: Path):
     watched.write_text(text.replace("said ; doctor ; answer", "said ; doctor\n  doctor@ctrl_out ; seen"))
     kinds = [reply["kind"] for reply in run(watched, said)]
     assert kinds == ["pause_ack", "memory", "memory_set", "resume_ack"] * max(1, len(kinds) // 4)
+
+
+def test_clerk_reads_by_itself_and_writes_what_somebody_approves(tmp_path: Path):
+    """Where nobody can be asked the agent is told so, and the run says it by its exit code."""
+    shutil.copytree(COMPOSE / "clerk", tmp_path, dirs_exist_ok=True)
+    program, note = tmp_path / "main.plumb", tmp_path / "notes" / "remembered.txt"
+    assert run(program, ["when are you open?"]) == [
+        "The notes say: Monday to Friday from nine to five.\nClosed in August."
+    ]
+    done = fabric("run", str(program), stdin=b'"remember the door"\n')
+    assert (done.returncode, note.exists()) == (6, False)
+    assert b"I could not do that: Fs.write has effects and was not approved" in done.stdout
+    done = fabric("run", "--auto-approve", str(program), stdin=b'"remember the door"\n')
+    assert (done.returncode, done.stdout, note.read_text()) == (0, b'"Noted."\n', "the door\n")

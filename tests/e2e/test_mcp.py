@@ -121,17 +121,35 @@ def test_a_failing_agent_is_told_and_the_server_goes_on(here: Path):
         assert b"no valid output after 0 retries" in client.process.stderr.read()
 
 
-def test_effects_are_refused_unless_approved(here: Path):
-    """A tool that writes is called in both cases."""
-    (here / "s.jsonl").write_text('{"reply": "done"}\n')
-    writes = (
-        'let write : { path: string, text: string } -> unit = tool { builtin: "fs.write" }\n'
-        'let calls : !string -> !string = agent { provider: "scripted" script: "./s.jsonl" tools: [write] }\n'
-        "let main : !string -> !string = plumb(i, o) { i ; calls ; o }"
-    )
-    with lines(here, "--docroot", ".") as client:
+@pytest.mark.parametrize("approved", [False, True])
+def test_effects_are_refused_unless_they_were_approved_beforehand(approved: bool, here: Path):
+    """There is nobody to ask. The agent goes on in both cases."""
+    (here / "s.jsonl").write_text('{"tool": "write", "arguments": {"path": "x", "text": "y"}}\n{"reply": "done"}\n')
+    writes = """
+        use fs
+        let main : !string -> !string = agent { provider: "scripted" script: "./s.jsonl" tools: [Fs.write] }
+    """
+    with lines(here, "--docroot", ".", *(["--auto-approve"] if approved else [])) as client:
         client.call(1, writes, input="x")
-        assert client.read()["result"]["content"][0]["text"] == '"done"'
+        result = client.read()["result"]
+        assert (result["isError"], result["content"][0]["text"]) == (False, '"done"')
+        assert (here / "x").exists() == approved
+        assert client.leave() == 0
+
+
+def test_a_budget_is_one_of_each_call(here: Path):
+    """A call may use it up, and the next one has its own."""
+    with lines(here, "--budget-calls", "1") as client:
+        twice = DOCTOR.replace("main", "one") + "\n" + DOCTOR.replace("main", "two")
+        twice += "\nlet main : !string -> !string = plumb(i, o) { i ; one ; two ; o }"
+        client.call(1, twice, input="I feel sad")
+        result = client.read()["result"]
+        assert result["isError"]
+        assert "budget" in result["content"][0]["text"]
+        for number in (2, 3):
+            client.call(number, DOCTOR, input="I feel sad")
+            assert not client.read()["result"]["isError"]
+        assert client.leave() == 0
 
 
 GARBAGE = b'garbage\n\n[]\n{"jsonrpc":"2.0","id":1.5,"method":"ping"}\n\xff\n' + b"x" * 5_000_000 + b"\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import control
 import cycles
 import hundred
 import kills
@@ -46,3 +47,8 @@ def test_forty_workers_start_work_and_stop():
 def test_five_hundred_workers_work_in_memory():
     """Without a process."""
     hundred.try_simulated(500, messages=3)
+
+
+def test_agents_under_control_lose_nothing():
+    """Each message is answered in its order, and whatever they are told has its reply."""
+    assert control.try_once(agents=4, messages=400, seed=1).told.total() > 0

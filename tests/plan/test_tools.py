@@ -82,10 +82,13 @@ def test_a_tool_of_another_file_may_be_called_by_its_last_name():
 def test_a_printed_plan_has_the_tools():
     """Who they are for, and the way of a call."""
     lines = [line.strip() for line in render_plan(PLAN, "text").splitlines()]
-    assert lines[lines.index("tools") + 1 :][:2] == ["chat  for w, lines", "write  for w"]
+    assert lines[lines.index("tools") + 1 :][:2] == ["chat  for w, lines", "write  for w, asks for approval"]
     at = lines.index("chat.call !string")
     assert lines[at + 1] == "-> worker chat.talk.input"
     assert "-> chat.result" in lines
     plan = json.loads(render_plan(PLAN, "json"))
-    assert plan["tools"] == [{"name": "chat", "callers": ["w", "lines"]}, {"name": "write", "callers": ["w"]}]
+    assert plan["tools"] == [
+        {"name": "chat", "callers": ["w", "lines"], "approval": False},
+        {"name": "write", "callers": ["w"], "approval": True},
+    ]
     assert {worker["name"]: worker["part_of"] for worker in plan["workers"]}["chat.talk"] == "chat"

@@ -431,16 +431,26 @@ def test_time_decides_when_nobody_does():
     assert sent(commands, "w", "tool_resp") == [{"id": 1, "error": error}]
 
 
-def test_a_session_that_is_asked_to_end_waits_for_the_decision():
-    """Silence is not its worker's fault; who insists ends it."""
+def test_a_session_that_is_asked_to_end_waits_for_decisions_no_longer_than_its_grace():
+    """Silence is not its worker's fault; but who ends a session will not wait for minutes."""
     run = Run(grace_s=1.0)
     run.call()
-    run(Interrupted(2), 0.0)
-    commands = run(TimerFired(("grace", "w")), 2.0)
-    assert [type(command) for command in commands] == [SetTimer]
     (id_,) = run.ids
-    commands = run(Interrupted(2), 3.0)
-    assert ApprovalOver(id_, "withdrawn") in commands
+    assert SetTimer(TIMER, 3.0) in run(Interrupted(2), 2.0)
+    assert [type(command) for command in run(TimerFired(("grace", "w")), 2.5)] == [SetTimer]
+    commands = run(TimerFired(TIMER), 3.0)
+    assert ApprovalOver(id_, "expired") in commands
+    error = "write has effects and was not approved: nobody decided within 1 s"
+    assert sent(commands, "w", "tool_resp") == [{"id": 1, "error": error}]
+
+
+def test_who_insists_on_the_end_waits_for_no_decision():
+    """One that comes afterwards meets a session that is ending."""
+    run = Run(grace_s=1.0)
+    run.call()
+    (id_,) = run.ids
+    run(Interrupted(2), 0.0)
+    assert ApprovalOver(id_, "withdrawn") in run(Interrupted(2), 0.5)
     assert run.decide(id_, granted=True) == [Answered(9, "the session is ending")]
 
 

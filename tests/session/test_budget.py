@@ -114,6 +114,14 @@ def test_a_reply_that_would_be_too_short_is_refused_and_ends_the_budget():
     assert refused(found.reserve(ask("c", prompt=1, reply=1))) == error == found.exhausted
 
 
+def test_who_thinks_needs_room_for_the_answer_behind_it():
+    """Else it would be granted what it cannot use, message after message, and the budget would never end."""
+    found = budget(tokens=2_000)
+    thinker = Reserve("a", b"1", "anthropic", "priced", 100, 4_000, thinking_tokens=1_700)
+    assert "'a' asked for 2 056 tokens" in refused(found.reserve(thinker))
+    assert budget(tokens=2_056).reserve(thinker) == [granted(reply=1_956)]
+
+
 def test_one_that_wants_little_gets_little():
     """The least reply is not more than was asked for."""
     found = budget(tokens=100)

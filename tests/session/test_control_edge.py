@@ -117,6 +117,21 @@ def test_a_worker_that_understood_nothing_gives_no_reply():
     assert control.returned("ctl/f/3/2", busy=False) == [7, 8]
 
 
+def test_what_was_not_said_when_a_message_ended_will_not_be():
+    """It had to come before the message's marker; of two requests for one place the second may have taken it."""
+    control = edge()
+    control.ask(b'{"get_memory":true}', 7)
+    control.ask(b'{"set_memory":[]}', 8)
+    control.take()
+    assert control.message_ended() == []  # of a message that ended before the agent got them
+    assert control.returned("ctl/f/3/2", busy=True) == []
+    assert control.heard(b'{"kind":"memory_set","old_messages":0,"new_messages":0}').asker == 8
+    assert control.message_ended() == [7]
+    control.ask(b'{"get_memory":true}', 9)
+    control.take()
+    assert control.heard(MEMORY).asker == 9
+
+
 def test_what_the_session_asks_stays_here():
     """And is not asked again of another process: that is restored in its own way."""
     control = edge()

@@ -18,6 +18,20 @@ def test_there_is_one_timer_for_the_one_that_is_due_first():
     assert deadlines.begin(-3, 20.0) == [SetTimer(KEY, 30.0)]
 
 
+def test_less_time_is_less_time_for_all():
+    """For what has begun, and for what begins later; never more."""
+    deadlines = Deadlines(KEY, 10.0)
+    deadlines.begin(-1, 0.0)
+    deadlines.begin(-2, 6.0)
+    assert deadlines.shorten(4.0, 7.0) == [SetTimer(KEY, 10.0)]
+    assert deadlines.timer(10.0) == ([-1], [SetTimer(KEY, 11.0)])
+    deadlines.begin(-3, 10.5)
+    assert deadlines.timer(11.0) == ([-2], [SetTimer(KEY, 14.5)])
+    assert deadlines.shorten(20.0, 12.0) == [SetTimer(KEY, 14.5)]
+    assert deadlines.timer(14.5) == ([-3], [])
+    assert deadlines.shorten(1.0, 20.0) == []
+
+
 def test_what_is_done_in_time_is_never_late():
     """A timer that finds nothing late waits for what began since."""
     deadlines = Deadlines(KEY, 10.0)

@@ -106,6 +106,25 @@ def test_it_is_asked_for_its_memory_when_that_was_replaced():
     assert told(run.up(2)) == [{"set_memory": memory}, "ctl/f/2/1"]
 
 
+def test_what_it_says_of_its_memory_may_come_behind_the_commit_of_its_message():
+    """The ports of a worker are read one after the other: whether it still has the message, ctrl_out itself tells."""
+    run = Agent(ONE).started()
+    run(entering("i", b"1", 1))
+    run(Told("f", b'{"get_memory":true}', 7))
+    run.frames(out(10), ack(1))
+    assert run.frames(Marker("f", "ctl/f/1/1"), port="ctrl_out") == []
+    assert Answered(7, reply=DUMP) in run.frames(Data("f", DUMP), ack(1), port="ctrl_out")
+
+
+def test_who_asked_for_what_it_refuses_is_told_so_when_its_message_ends():
+    """Not before, for the reply might come; and not only when somebody asks for something else."""
+    run = Agent(ONE).started()
+    run(entering("i", b"1", 1))
+    run(Told("f", b'{"get_memory":true,"set_temp":"hot"}', 7))
+    assert run.frames(Marker("f", "ctl/f/1/1"), port="ctrl_out") == []
+    assert Answered(7, "worker 'f' gave no reply to that") in run.frames(ack(1), port="ctrl_out")
+
+
 def test_it_is_asked_now_and_then():
     """After so many answers; the more it has said then, the later the next time."""
     known = Recollection()

@@ -36,7 +36,7 @@ def test_no_call_costs_more_than_the_bound(prices: tuple[int, ...], prompt: int,
 
 @pytest.mark.parametrize(
     ("usd", "shown"),
-    [(0.0, "$0.00"), (2.0, "$2.00"), (0.0213, "$0.0213"), (0.000012, "$1.2e-05"), (1.005e3, "$1005.00")],
+    [(0.0, "$0.00"), (2.0, "$2.00"), (0.0213, "$0.0213"), (0.000012, "$0.000012"), (1.005e3, "$1005.00")],
 )
 def test_small_amounts_are_not_shown_as_nothing(usd: float, shown: str):
     """Nor large ones to the hundredth of a cent."""

@@ -257,6 +257,13 @@ def test_nobody_is_answered_when_the_session_has_failed():
     assert (finish.budget.tokens, finish.budget.reserved_tokens) == (1_100, 0)
 
 
+def test_what_an_agent_thinks_is_known_from_its_program():
+    """It need not say it each time."""
+    text = ONE.replace('"eliza"', '"eliza", thinking_budget: 2000')
+    (response,) = Run(text, Limits(tokens=2_300)).ask(max_tokens=4_000)["a"]
+    assert "asked for 2 356 tokens" in response["error"]
+
+
 # --- exhausted ---
 
 

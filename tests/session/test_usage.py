@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fabric.session.money import Rate, Tokens
-from fabric.session.usage import MODELS_MAX, TOKENS_MAX, USAGE, Tally, Usage, read_usage
+from fabric.session.usage import MODELS_MAX, TOKENS_MAX, USAGE, Tally, Usage, is_dated, read_usage
 
 
 def rate_of(provider: str, model: str, prompt_tokens: int) -> Rate | None:
@@ -56,3 +56,28 @@ def test_the_models_of_a_worker_do_not_fill_the_memory():
         tally.add("a", "anthropic", f"m{number}", Tokens(1, 1))
     assert len(tally.rows) == MODELS_MAX + 1
     assert tally.rows[-1].calls == 50
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "dated"),
+    [
+        ("gpt-4o-2024-08-06", "gpt-4o", True),
+        ("claude-haiku-4-5-20251001", "claude-haiku-4-5", True),
+        ("gpt-4-0613", "gpt-4", True),
+        ("claude-haiku-4-5", "claude-haiku-4", False),
+        ("gpt-4o-mini", "gpt-4o", False),
+        ("gpt-4o", "gpt-4o", False),
+        ("gpt-4o-", "gpt-4o", False),
+    ],
+)
+def test_a_model_may_say_of_when_it_is(model: str, asked: str, dated: bool):
+    """Providers do, of the one that was asked for. Another version, or a smaller one, is another model."""
+    assert is_dated(model, asked) is dated
+
+
+def test_a_dated_model_costs_what_was_said_of_the_other_name():
+    """The budget has reckoned with that, too. What was set by hand has its own price."""
+    tally = Tally(lambda provider, model, prompt: Rate(0, 10**6, 0, 0) if model == "mine" else None)
+    tally.add("a", "openai", "mine-2026-01-01", Tokens(5, 5), asked="mine")
+    tally.add("a", "openai", "mine-mini", Tokens(5, 5), asked="mine")
+    assert [row.usd for row in tally.rows] == [0.000005, None]

@@ -77,22 +77,25 @@ class HostedProvider:
         self._key = key
         self._timeouts = timeouts
         self._endpoint: Endpoint | None = None
+        self._tried = [dialect]
 
     async def complete(self, request: Request) -> Reply:
         """Answer the last message of the request, in one attempt.
 
-        A server that refuses a parameter which nobody asked for is asked again without it, at once and from then on.
+        A server that refuses a parameter which nobody asked for is asked without it from then on: the failure may pass.
 
         Raises:
             ProviderFailed: there is no reply.
         """
         try:
             with trio.fail_after(self._timeouts.total_s):
-                reply = await self._attempt(request)
+                reply = await self._open().post(self._dialect, request)
         except trio.TooSlowError:
             text = f"{self._dialect.provider} did not finish its answer in {self._timeouts.total_s:g} s"
             raise ProviderFailed(text, code="provider_timeout", transient=True, usage="all") from None
         except ProviderFailed as failure:
+            if failure.details.get("status") in _REFUSING and self._concede(request, str(failure)):
+                failure.transient = True
             raise redact_failure(failure, self._key) from None
         return redact_reply(reply, self._key)
 
@@ -101,22 +104,14 @@ class HostedProvider:
         if self._endpoint is not None:
             await self._endpoint.aclose()
 
-    async def _attempt(self, request: Request) -> Reply:
-        dialect = self._dialect
-        tried = [dialect]
-        while True:
-            try:
-                reply = await self._open().post(dialect, request)
-            except ProviderFailed as failure:
-                refused = failure.details.get("status") in _REFUSING
-                other = dialect.without(request, str(failure)) if refused else None
-                if other is None or other in tried:
-                    raise
-                dialect = other
-                tried.append(other)
-            else:
-                self._dialect = dialect
-                return reply
+    def _concede(self, request: Request, refusal: str) -> bool:
+        """Do without what a server refuses, if it is something that can be done without and that was not tried yet."""
+        other = self._dialect.without(request, refusal)
+        if other is None or other in self._tried:
+            return False
+        self._tried.append(other)
+        self._dialect = other
+        return True
 
     def _open(self) -> Endpoint:
         """Return the server. It is met when it is first needed: a loop has to run, and no process forks any more."""

@@ -1,6 +1,7 @@
 """One attempt over HTTP, against a real server that plays bytes."""
 
 import gc
+import gzip
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -26,7 +27,7 @@ from llm_requests import DIALECTS, asked, assembled
 from fabric.errors import ConfigError
 from fabric.wire.payload import STRING
 from fabric.wire.spec import WorkerSpec
-from plumb_agent.messages import Reply
+from plumb_agent.messages import Reply, Request
 from plumb_agent.providers import ProviderFailed
 from plumb_agent.providers.dialect import Timeouts
 from plumb_agent.providers.hosted import HostedProvider, open_hosted
@@ -54,6 +55,16 @@ async def opened(name: str, url: str, timeouts: Timeouts = Timeouts()) -> AsyncI
 async def ask(name: str, url: str, timeouts: Timeouts = Timeouts(), **fields) -> Reply:  # noqa: B008
     async with opened(name, url, timeouts) as provider:
         return await provider.complete(asked(**fields))
+
+
+async def insist(provider: HostedProvider, request: Request) -> Reply:
+    """Ask as often as that may help."""
+    while True:
+        try:
+            return await provider.complete(request)
+        except ProviderFailed as failure:
+            if not failure.transient:
+                raise
 
 
 async def failure_of(name: str, *answers: Answer, timeouts: Timeouts = SHORT, **fields) -> ProviderFailed:
@@ -155,11 +166,11 @@ PARAMETER = {"anthropic": "output_config", "openai": "response_format"}
 @both
 @pytest.mark.parametrize("status", [400, 422])
 async def test_a_parameter_that_is_refused_is_left_out_from_then_on(name, status):
-    """Asked again at once, and never with it again."""
+    """The failure may pass: the next attempt is made without it, and so are all others."""
     with playing(json_answer(status, REFUSED[name]), stream(STREAMS[name]["plain"])) as server:
         async with opened(name, server.url) as provider:
-            for _ in range(2):
-                await provider.complete(asked(output_schema=SCHEMA))
+            await insist(provider, asked(output_schema=SCHEMA))
+            await provider.complete(asked(output_schema=SCHEMA))
     assert [PARAMETER[name] in request.json for request in server.requests] == [True, False, False]
 
 
@@ -167,8 +178,10 @@ async def test_a_parameter_that_is_refused_is_left_out_from_then_on(name, status
 async def test_a_server_that_refuses_whatever_it_is_asked_is_not_asked_for_ever(name):
     """Once without each parameter that it names."""
     words = "response_format output_config stream_options max_tokens max_completion_tokens"
-    with playing(json_answer(400, {"error": {"message": words}})) as server, pytest.raises(ProviderFailed):
-        await ask(name, server.url, output_schema=SCHEMA)
+    with playing(json_answer(400, {"error": {"message": words}})) as server:
+        async with opened(name, server.url) as provider:
+            with pytest.raises(ProviderFailed):
+                await insist(provider, asked(output_schema=SCHEMA))
     assert len(server.requests) == {"anthropic": 2, "openai": 4}[name]
 
 
@@ -176,7 +189,8 @@ async def test_the_limit_of_tokens_gets_its_other_name():
     """A server that knows the newer one only says so."""
     words = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
     with playing(json_answer(400, {"error": {"message": words}}), stream(OPENAI["plain"])) as server:
-        await ask("openai", server.url)
+        async with opened("openai", server.url) as provider:
+            await insist(provider, asked())
     first, second = (request.json for request in server.requests)
     assert ("max_tokens" in first, "max_tokens" in second) == (True, False)
     assert second["max_completion_tokens"] == 8192
@@ -196,6 +210,17 @@ async def test_the_words_of_a_refusal_have_a_bound(name):
     body = [b"x" * 65_536] * 4
     long = await failure_of(name, (head(400, {"content-type": "text/plain"}), *body, HANG), timeouts=Timeouts())
     assert len(str(long)) == 600
+
+
+@both
+async def test_what_is_compressed_is_not_read(name):
+    """Nobody asked for it. The status of a refusal counts all the same."""
+    packed = {"content-encoding": "gzip"}
+    refused = await failure_of(name, answer(400, "application/json", gzip.compress(b'{"error": "x"}'), packed))
+    assert str(refused) == f"{name} answered 400: no reason was given"
+    broken = await failure_of(name, answer(200, "application/json", gzip.compress(b"{}"), packed))
+    assert (broken.code, broken.transient) == ("stream_malformed", True)
+    assert "compressed, gzip" in str(broken)
 
 
 @both

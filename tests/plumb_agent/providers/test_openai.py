@@ -267,6 +267,8 @@ def test_a_call_that_the_limit_cut_is_no_call():
     """What was said before it is left."""
     chunks = completion({"content": "I look."}, call(0, "a", "look", '{"at'), reason="length")
     assert read(openai_text(chunks)).blocks == (TextBlock("I look."),)
+    just_begun = completion({"content": "I look."}, call(0, "a", "look"), reason="length")
+    assert read(openai_text(just_begun)).blocks == (TextBlock("I look."),)
 
 
 def test_a_completion_in_one_piece_is_a_reply():
