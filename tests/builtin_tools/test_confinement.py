@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def outside(folder: Path) -> dict[str, str]:
-    """Return all files beside the root, with what is in them. Nobody goes into the root: things may be swapped there."""
+    """Return all files beside the root, with what is in them. The root is not entered: things may be swapped there."""
     found = {}
     for parent, folders, names in os.walk(folder.parent):
         if parent == str(folder.parent):
