@@ -76,11 +76,13 @@ def test_a_duration_is_seconds_or_has_a_unit(written: str, seconds: float, tmp_p
     """Whichever key it stands at."""
     write(
         tmp_path / "fabric.toml",
-        f"run = {{ ready_timeout = {written}, grace = {written}, stall = {written} }}\n"
+        f"run = {{ ready_timeout = {written}, grace = {written}, stall = {written},"
+        f" approval_timeout = {written}, tool_timeout = {written} }}\n"
         f"[workers]\nw = {{ idle_timeout = {written} }}\n",
     )
     said = read_settings(tmp_path)
     assert {said.ready_timeout_s, said.grace_s, said.stall_s, said.workers["w"].idle_timeout_s} == {seconds}
+    assert {said.approval_timeout_s, said.tool_timeout_s} == {seconds}
 
 
 @pytest.mark.parametrize(

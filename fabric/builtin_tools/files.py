@@ -32,7 +32,11 @@ LINE_CHARS_MAX = 1_000
 """Of a line that was found; the rest of it is left out."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a pipe would wait for its writer
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""Opening a pipe would wait for its writer, and a terminal would become ours."""
+
+PATH_BYTES_MAX = 4096
+"""Of a path: what the system allows. Walked step by step, a longer one would work, and nobody else could use it."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -110,6 +114,8 @@ def _parts(path: str) -> list[str]:
     """Return the names of a path."""
     if "\0" in path:
         raise Refused("path: it has a zero byte")
+    if len(path.encode()) > PATH_BYTES_MAX:
+        raise Refused(f"path: it has {len(path.encode())} bytes; at most {PATH_BYTES_MAX}")
     if path.startswith("/"):
         raise Refused(f"path {path!r}: expected one relative to the folder of the tools, got an absolute one")
     parts = [part for part in path.split("/") if part not in ("", ".")]
@@ -139,7 +145,7 @@ def _make_folder(name: str, folder: int) -> None:
 
 
 def _read_file(folder: int, name: str, path: str, size_bytes_max: int) -> tuple[bytes, int]:
-    """Return what is in a regular file, and its mode."""
+    """Return what is in a regular file, and its permissions."""
     with _explained(path):
         fd = os.open(name, _FILE, dir_fd=folder)
     try:
@@ -152,7 +158,12 @@ def _read_file(folder: int, name: str, path: str, size_bytes_max: int) -> tuple[
         os.close(fd)
     if len(content) > size_bytes_max:
         raise Refused(f"{path}: it has more than {size_bytes_max} bytes")
-    return content, stat.S_IMODE(mode)
+    return content, _permissions(mode)
+
+
+def _permissions(mode: int) -> int:
+    """Return what a file that takes another's place keeps: not that it runs as its owner, whatever is in it now."""
+    return stat.S_IMODE(mode) & 0o777
 
 
 def _kind(mode: int) -> str:
@@ -224,7 +235,7 @@ def _mode_of(folder: int, name: str, path: str) -> int | None:
             return None
     if not stat.S_ISREG(mode):
         raise Refused(f"{path}: expected a file, got {_kind(mode)}")
-    return stat.S_IMODE(mode)
+    return _permissions(mode)
 
 
 def edit(root: Root, arguments: dict[str, Any]) -> None:
@@ -313,7 +324,21 @@ def _texts(root: Root, path: str) -> Iterator[tuple[str, str]]:
     yield from _texts_below(root, before)
 
 
-def _texts_below(root: Root, before: str) -> Iterator[tuple[str, str]]:
+def _texts_below(root: Root, top: str) -> Iterator[tuple[str, str]]:
+    """Yield the text files below a folder: those in it first, then those in the folders in it."""
+    below = [top]
+    while below:  # not by recursion: folders may be nested deeper than calls
+        before = below.pop()
+        try:
+            yield from _texts_in(root, before, below)
+        except Refused:
+            if before == top:
+                raise
+            continue  # it may not be read, or has gone
+
+
+def _texts_in(root: Root, before: str, below: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the text files in a folder, and put the folders in it where it is told; ``.git`` is left out."""
     with root.folder(before) as folder, _explained(before or "."):
         entries = _entries(folder)
         for name, is_folder, size in entries:
@@ -324,12 +349,8 @@ def _texts_below(root: Root, before: str) -> Iterator[tuple[str, str]]:
                     yield found, content.decode()
                 except (Refused, UnicodeDecodeError):  # it is no text, or has become something else
                     continue
-    for name, is_folder, _ in entries:
-        if is_folder and name != ".git":
-            try:
-                yield from _texts_below(root, f"{before}/{name}" if before else name)
-            except Refused:  # it may not be read, or has gone
-                continue
+    folders = [name for name, is_folder, _ in entries if is_folder and name != ".git"]
+    below += [f"{before}/{name}" if before else name for name in reversed(folders)]
 
 
 class _Late(Exception):

@@ -163,7 +163,6 @@ def test_a_server_that_dies_is_there_again_for_the_next_call(project: Path):
     [
         (ours("bad", "crash"), ["it ended with status 3", "  | cannot read my configuration", "  | giving up"]),
         (ours("bad", "silent"), ["it did not answer within 1 s"]),
-        (ours("bad", "rubbish"), ["<html>"]),
         ({"name": "bad", "command": "./none"}, ["none' cannot be started: No such file or directory"]),
         ({"name": "bad", "url": "http://127.0.0.1:9/mcp"}, ["(http://127.0.0.1:9/mcp) could not be opened: "]),
     ],
@@ -171,17 +170,23 @@ def test_a_server_that_dies_is_there_again_for_the_next_call(project: Path):
 def test_without_a_server_nothing_is_started(project: Path, server: Any, words: list[str]):
     """The session ends before its agents begin; the text says which server, and why."""
     write_program(project, server)
-    waits_s = [seconds for mode, seconds in {"silent": 1, "rubbish": 4}.items() if mode in server.get("args", ())]
-    flags = [f"--ready-timeout={seconds}" for seconds in waits_s]
+    flags = ("--ready-timeout", "1") if "silent" in server.get("args", ()) else ()
     done = fabric("run", *flags, "demo.plumb", stdin=b"1\n", cwd=project)
     assert (done.returncode, done.stdout) == (4, b"")
     error = json.loads(said(done).splitlines()[-1])
     assert error["code"] == "server_not_started"
     assert error["error"].startswith("MCP server 'bad' (")
     assert [word for word in words if word not in error["error"]] == []
-    up = fabric("up", "-d", *flags, "demo.plumb", cwd=project)
-    assert (up.returncode, "MCP server 'bad'" in said(up)) == (4, True)
     assert [pid for pid in pids(project) if alive(pid)] == []
+
+
+def test_a_service_without_its_server_does_not_come_up(project: Path):
+    """Whoever started it is told, although it was to be left running."""
+    write_program(project, ours("bad", "rubbish"))
+    up = fabric("up", "-d", "demo.plumb", cwd=project)
+    assert up.returncode == 4
+    assert "MCP server 'bad'" in said(up)
+    assert "(on its stdout, where only messages belong) <html>" in said(up)
 
 
 def test_nothing_of_it_outlives_a_killed_coordinator(project: Path):

@@ -174,6 +174,15 @@ def test_the_only_stream_binding_is_main():
     assert module_of("let f : int -> int = map(value)\nlet run : !int -> !int = id").main == "run"
 
 
+def test_what_tools_are_made_of_is_not_what_runs():
+    """Unless there is nothing else."""
+    count = 'let count : !string -> !int = python { call: "words:count" }\n'
+    words = "let words : string -> int = tool { process: count }\n"
+    bot = 'let bot : !string -> !string = agent { provider: "eliza" tools: [words] }\n'
+    assert module_of(count + words + bot).main == "bot"
+    assert module_of(count + words).main == "count"
+
+
 def test_a_misspelt_output_is_one_mistake():
     """Not also an output that nothing feeds."""
     text = "let main : !int -> !int = plumb(i, out) { i ; map(value) ; ouut }\n"

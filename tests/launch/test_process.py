@@ -187,6 +187,7 @@ async def test_a_worker_of_ours_reads_its_spec_from_a_descriptor(launcher: Proce
         "ports": [],
         "tools": [],
         "part_of": "",
+        "metered": False,
     }
 
 

@@ -2,9 +2,9 @@
 ours.
 
 Its arguments say how it behaves: ``silent`` answers nothing, ``crash`` ends at once, ``greets`` prints a line first
-that is no message, ``rubbish`` prints nothing else, ``many`` has 200 tools on pages of 30, ``stubborn`` ends for no
-signal but the last, ``hidden`` has a tool whose name a terminal obeys, ``child`` leaves a process behind that does not
-end by itself (its id is in the file ``child``).
+that is no message, ``rubbish`` prints nothing else and ends, ``many`` has 200 tools on pages of 30, ``stubborn`` ends
+for no signal but the last, ``hidden`` has a tool whose name a terminal obeys, ``child`` leaves a process behind that
+does not end by itself (its id is in the file ``child``).
 """
 
 import json
@@ -87,7 +87,7 @@ for line in sys.stdin:
         continue
     if "rubbish" in MODES:
         print("<html>", flush=True)
-        continue
+        break
     if request.get("method") == "notifications/cancelled":
         complain("a call was cancelled")
     if "id" not in request:
