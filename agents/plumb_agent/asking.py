@@ -7,6 +7,7 @@ __all__ = ["call_text", "read_response", "settle_text"]
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from fabric.errors import ValueRejected
 from fabric.wire.calls import SETTLE
 from fabric.wire.payload import decode_json, encode_json
 from plumb_agent.events import CallTool, Settle, ToolAnswered, ToolFailed
@@ -37,11 +38,14 @@ def read_response(payload: bytes) -> ToolAnswered | ToolFailed | None:
         response = _decode(payload)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    if (response.content is UNSET) == (response.error is UNSET):
+    content, error = response.content, response.error
+    if (content is UNSET) == (error is UNSET):
         return ToolFailed(response.id, "the tool's response has neither a content nor an error, or both")
-    if response.content is UNSET:
-        assert not isinstance(response.error, UnsetType)
-        error = decode_json(bytes(response.error))
-        return ToolFailed(response.id, error if isinstance(error, str) else encode_json(error).decode())
-    assert not isinstance(response.content, UnsetType)
-    return ToolAnswered(response.id, decode_json(bytes(response.content)))
+    try:
+        if not isinstance(content, UnsetType):
+            return ToolAnswered(response.id, decode_json(bytes(content)))
+        assert not isinstance(error, UnsetType)
+        said = decode_json(bytes(error))
+    except ValueRejected as refusal:  # a number that no computer has: the call failed, the agent has not
+        return ToolFailed(response.id, f"the tool's response cannot be read: {refusal}")
+    return ToolFailed(response.id, said if isinstance(said, str) else encode_json(said).decode())

@@ -99,7 +99,8 @@ class Toolbox:
 
     Args:
         tools: of the program.
-        mcp_tools: of MCP servers.
+        mcp_tools: of MCP servers. One with the name of a tool of the program is left out: whoever does the calls would
+            take it for that.
 
     Attributes:
         offered: as a model is told of them, with ``pin`` and ``unpin``. An agent without tools has those, too, as the
@@ -107,6 +108,8 @@ class Toolbox:
     """
 
     def __init__(self, tools: Sequence[ToolSpec], mcp_tools: Sequence[McpTool] = ()) -> None:
+        ours = {tool.name for tool in tools}
+        mcp_tools = [tool for tool in mcp_tools if tool.name not in ours]
         shown = _shown_names([*(tool.name for tool in tools), *(tool.name for tool in mcp_tools)])
         self._spelled = _spellings(
             [

@@ -1,13 +1,17 @@
 """The command ``fabric``: a command parses its arguments, calls one function, prints.
 
 ``check``, ``fmt``, ``diff`` and ``explain`` are commands about a program's text, ``write`` has those that show what it
-is, ``run`` those that run it, ``service`` those about a service that runs or ran, ``steer`` those that stop and start
-one worker of it, ``ctl`` the one that tells it something, ``dead`` those about dead letters, ``doctor`` the one that
-looks for what is wrong, ``cost`` the one that tells what models took, ``watch`` those that show it while it works,
-``lsp`` the one that editors start. ``programs`` finds the programs that are meant, ``report`` is how errors are
-printed, ``progress`` what `up` shows, ``log_lines`` one line of a log, ``listing`` the table of `ps`, ``letter_table``
-that of `dead list`, ``diagnosis`` what `doctor` prints; ``limits`` has the flags of budgets, ``app`` puts the commands
-together. This module loads nothing until it knows what is asked for.
+is, ``run`` those that run it, ``chat`` the one that talks to it, ``mcp`` the one that serves programs to models,
+``service`` those about a service that runs or ran, ``steer`` those that stop and start one worker of it, ``ctl`` the
+one that tells it something, ``approve`` the one that decides about calls of its tools, ``dead`` those about dead
+letters, ``doctor`` the one that looks for what is wrong, ``cost`` the one that tells what models took, ``watch`` those
+that show it while it works, ``lsp`` the one that editors start.
+
+``programs`` finds the programs that are meant, ``flags`` has the flags that commands share, ``limits`` those of
+budgets, ``starting`` what is done before a program is run. ``report`` is how errors are printed, ``progress`` what `up`
+shows, ``log_lines`` one line of a log, ``listing`` the table of `ps`, ``letter_table`` that of `dead list`,
+``diagnosis`` what `doctor` prints, ``chat_lines`` what `chat` tells; ``terminal`` is where its lines come from. ``app``
+puts the commands together. This module loads nothing until it knows what is asked for.
 """
 
 from __future__ import annotations

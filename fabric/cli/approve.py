@@ -13,9 +13,9 @@ from typing import Annotated
 import trio
 import typer
 
+from fabric.cli.flags import Project, state_directory
 from fabric.cli.listing import align, clip, duration
 from fabric.cli.report import print_error, print_line
-from fabric.cli.run import Project, state_directory
 from fabric.cli.service import out, sort_arguments
 from fabric.errors import ConfigError, UnknownName
 from fabric.runtime.service_client import ask, listen

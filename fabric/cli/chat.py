@@ -17,10 +17,7 @@ import msgspec
 import typer
 
 from fabric.cli.chat_lines import Telling, printable
-from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent
-from fabric.cli.programs import PROGRAM, find_program
-from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color
-from fabric.cli.run import (
+from fabric.cli.flags import (
     ApprovalTimeout,
     AutoApprove,
     ColorChoice,
@@ -32,20 +29,19 @@ from fabric.cli.run import (
     Provider,
     ReadyTimeout,
     Restarts,
-    _approving,
-    _Asked,
-    _compile,
-    _prices,
-    _settings,
-    _zygote,
     check_level,
     choose,
 )
+from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent
+from fabric.cli.programs import PROGRAM, find_program
+from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color
+from fabric.cli.starting import Asked, compile_program, prices_of, settings_of, zygote_of
 from fabric.cli.terminal import LineInterrupted, Lines, Signals, history_file, open_lines
 from fabric.errors import ConfigError, OutputClosed, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, sinks_of
 from fabric.runtime.directory import open_run_directory
+from fabric.session.approvals import ANSWERS
 from fabric.session.events import Approval, DeadLetter, Heard, Note, Output, Refuse
 from fabric.settings import read_settings
 from fabric.wire.payload import STRING, decode_json, resolve, show_stream
@@ -56,10 +52,6 @@ if TYPE_CHECKING:
 PROMPT = "> "
 
 CHOICES = "[y]es/[n]o/[a]lways"
-
-ANSWERS = {"y": (True, False), "yes": (True, False), "n": (False, False), "no": (False, False)}
-ANSWERS |= {"a": (True, True), "always": (True, True)}
-"""Whether a call may be run, and whether that holds for all calls of this tool by this worker."""
 
 LATE_S = 0.05
 """How long after an answer a terminal's prompt waits for what is told of the work: that has no order with answers."""
@@ -107,17 +99,25 @@ def chat(
     level = check_level(log_level)
     project = read_settings(Path.cwd())
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
-    settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=False)
-    settings = _approving(settings, auto_approve, approval_timeout)
+    settings = settings_of(
+        project,
+        ready_timeout,
+        grace,
+        restarts,
+        limits=limits,
+        refusal_ends=False,
+        auto_approve=auto_approve,
+        approval_timeout_s=approval_timeout,
+    )
     if settings.approval == "ask" and not os.isatty(0):
         settings = msgspec.structs.replace(settings, approval="refuse")
-    asked = _Asked(provider, model, include, docroot, {"telemetry": ""})
+    asked = Asked(provider, model, include, docroot, {"telemetry": ""})
     with open_run_directory(os.environ) as directory:
-        plan = _compile(find_program(program, project), directory, asked, project, metered=limits.metered)
+        plan = compile_program(find_program(program, project), directory, asked, project, metered=limits.metered)
         _refuse_other_types(plan)
-        prices = _prices(plan, project, limits)
+        prices = prices_of(plan, project, limits)
         telling = Telling(color=use_color(), thinking=thinking, answering=_answering(plan), level=level)
-        with _zygote(plan, project) as zygote:
+        with zygote_of(plan, project) as zygote:
             from fabric.runtime.chat import Chat
 
             signals = Signals()
@@ -266,9 +266,11 @@ class _Conversation:
         question = f"[{approval.worker}] allow {approval.tool}({approval.arguments})? {CHOICES} "
         granted, always = False, False
         with self._chat.asking(approval):
-            while approval.id not in self._chat.outcomes and self._chat.over is None:
+            while True:
                 try:
-                    with self._signals.raised():
+                    with self._signals.raised():  # from here on it is told when nobody waits for it any more
+                        if approval.id in self._chat.outcomes or self._chat.over is not None:
+                            break
                         said = self._lines.answer(question)
                 except LineInterrupted as interrupted:
                     self._end_prompt()

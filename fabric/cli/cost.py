@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Cost", "register", "render_cost", "totals"]
+__all__ = ["Cost", "register", "remarks", "render_cost", "totals"]
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +12,10 @@ import msgspec
 import trio
 import typer
 
+from fabric.cli.flags import Project, state_directory
 from fabric.cli.limits import count, show_limits, spent_fields
 from fabric.cli.listing import align
 from fabric.cli.report import print_line
-from fabric.cli.run import Project, state_directory
 from fabric.cli.service import SERVICE, killed, out
 from fabric.errors import ConfigError, NotRunning
 from fabric.runtime.ending import outcome_of
@@ -78,7 +78,7 @@ def cost(
         out(encode_json({"v": 1, "project": found.project, **to_plain(row)}).decode() + "\n" for row in found.usage)
     else:
         out(line + "\n" for line in render_cost(found))
-        for line in _remarks(found):
+        for line in remarks(found):
             print_line(line)
 
 
@@ -144,7 +144,7 @@ def _counts(row: Usage) -> tuple[str, ...]:
     return tuple(map(count, counts))
 
 
-def _remarks(found: Cost) -> list[str]:
+def remarks(found: Cost) -> list[str]:
     """Say how the budget stands, where the prices come from, and what can be done about those that are missing."""
     lines = []
     budget = found.budget

@@ -12,8 +12,8 @@ import msgspec
 import trio
 import typer
 
+from fabric.cli.flags import Project, state_directory
 from fabric.cli.report import print_error, print_line
-from fabric.cli.run import Project, state_directory
 from fabric.cli.service import check_workers, out, sort_arguments
 from fabric.errors import ConfigError, ValueRejected
 from fabric.runtime.service_client import listen

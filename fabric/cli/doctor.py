@@ -13,9 +13,9 @@ import trio
 import typer
 
 from fabric.cli.diagnosis import examine, render_chains, render_checks
+from fabric.cli.flags import ColorChoice, Project, choose, state_directory
 from fabric.cli.programs import search_path
 from fabric.cli.report import print_line, use_color
-from fabric.cli.run import ColorChoice, Project, choose, state_directory
 from fabric.cli.service import out
 from fabric.compiler import compile_file
 from fabric.errors import ConfigError

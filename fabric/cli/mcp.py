@@ -10,12 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
+from fabric.cli.flags import AutoApprove, LogLevel, Model, Provider, check_level
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, limits_of
 from fabric.cli.programs import search_path
 from fabric.cli.report import JsonReport, print_line
-from fabric.cli.run import AutoApprove, LogLevel, Model, Provider, check_level
+from fabric.cli.starting import settings_of
 from fabric.errors import ConfigError
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.prices import Prices
@@ -91,7 +93,10 @@ def mcp(
     project = read_settings(Path.cwd())
     provider, model = project.choose_model(provider, model)
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, None)
-    settings = Settings(refusal_ends=True, limits=limits, approval="grant" if auto_approve else "refuse")
+    settings = settings_of(project, None, None, None, limits=limits, refusal_ends=True, auto_approve=auto_approve)
+    settings = msgspec.structs.replace(settings, workers={})  # those are another program's
+    if settings.approval == "ask":  # nobody is here
+        settings = msgspec.structs.replace(settings, approval="refuse")
     policy = Policy(
         docroot=None if docroot is None else docroot.resolve(),
         folders=tuple(folder.resolve() for folder in search_path(None)),

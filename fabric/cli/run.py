@@ -5,55 +5,64 @@ The event loop and the sockets are imported where they are needed: while the zyg
 
 from __future__ import annotations
 
-__all__ = [
-    "ColorChoice",
-    "LogFormat",
-    "LogLevel",
-    "LogPrefix",
-    "NoAttach",
-    "Project",
-    "Timestamps",
-    "check_level",
-    "choose",
-    "register",
-    "state_directory",
-]
+__all__ = ["register"]
 
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 
+from fabric.cli.flags import (
+    ApprovalTimeout,
+    Attach,
+    AutoApprove,
+    ColorChoice,
+    Docroot,
+    Grace,
+    Include,
+    LogFormat,
+    LogLevel,
+    LogPrefix,
+    Model,
+    NoAttach,
+    Project,
+    Provider,
+    ReadyTimeout,
+    Restarts,
+    Timestamps,
+    check_level,
+    choose,
+    state_directory,
+)
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent, show_limits
 from fabric.cli.log_lines import LogLines
-from fabric.cli.programs import INCLUDE, PROGRAM, find_program, search_path
+from fabric.cli.programs import PROGRAM, find_program
 from fabric.cli.progress import PROGRESS, Screen, choose_progress
 from fabric.cli.report import (
     AnswerPrinter,
     JsonReport,
-    print_diagnostics,
     print_error,
     print_line,
     print_losses,
     use_color,
     use_json,
 )
-from fabric.compiler import compile_file
+from fabric.cli.starting import Asked, compile_program, prices_of, settings_of, zygote_of
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.graph.observe import SIDE_PORTS
-from fabric.launch.preload import ZygoteProcess, open_zygote
+from fabric.launch.preload import ZygoteProcess
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
-from fabric.runtime.prices import Prices, check_prices
+from fabric.runtime.prices import Prices
 from fabric.runtime.processes import identify
 from fabric.runtime.services import (
     STATE_DIRECTORY,
@@ -65,76 +74,11 @@ from fabric.runtime.services import (
     read_record,
     record_file,
 )
-from fabric.session.budget import Limits
 from fabric.session.events import Finish, Level
-from fabric.session.settings import Settings, WorkerSettings
-from fabric.settings import ProjectSettings, ProjectWorker, read_settings
+from fabric.session.settings import Settings
+from fabric.settings import ProjectSettings, read_settings
 from fabric.wire.lines import LineSplitter, one_line
 from fabric.wire.payload import decode_json
-
-Project = Annotated[str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")]
-Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
-Model = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")]
-DEFAULTS = Settings()
-Include = Annotated[list[Path] | None, INCLUDE]
-ReadyTimeout = Annotated[
-    float | None,
-    typer.Option(
-        help="Seconds until every worker has to be ready.",
-        envvar="FABRIC_READY_TIMEOUT",
-        min=0.1,
-        show_default=f"{DEFAULTS.ready_timeout_s:g}",
-    ),
-]
-Grace = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout",
-        "-t",
-        help="Seconds of silence before a worker that should end is ended.",
-        envvar="FABRIC_GRACE",
-        min=0.0,
-        show_default=f"{DEFAULTS.grace_s:g}",
-    ),
-]
-Restarts = Annotated[
-    int | None,
-    typer.Option(
-        help="How often a worker that crashed may be started again in a minute.",
-        envvar="FABRIC_RESTARTS",
-        min=0,
-        show_default=f"{DEFAULTS.restarts_max}",
-    ),
-]
-Docroot = Annotated[
-    Path | None, typer.Option(help="Folder of the file tools; else that of the program.", envvar="FABRIC_DOCROOT")
-]
-AutoApprove = Annotated[
-    bool,
-    typer.Option(
-        "--auto-approve",
-        help="Let tools write and delete files, run programs, notify, and call servers, without asking.",
-        envvar="FABRIC_AUTO_APPROVE",
-    ),
-]
-ApprovalTimeout = Annotated[
-    float | None,
-    typer.Option(
-        help="Seconds that a call of a tool with effects waits until somebody approves it.",
-        envvar="FABRIC_APPROVAL_TIMEOUT",
-        min=0.1,
-        show_default=f"{DEFAULTS.approval_timeout_s:g}",
-    ),
-]
-LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
-LogFormat = Annotated[
-    str, typer.Option(help="pretty, or json: every line on stderr is one JSON object.", envvar="FABRIC_LOG_FORMAT")
-]
-ColorChoice = Annotated[str, typer.Option("--color", help="auto, always or never.", envvar="FABRIC_COLOR")]
-Attach = Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Print only what this worker writes.")]
-NoAttach = Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Do not print what this worker writes.")]
-LogPrefix = Annotated[bool, typer.Option("--log-prefix/--no-log-prefix", help="The worker's name in each line.")]
-Timestamps = Annotated[bool, typer.Option("--timestamps", help="The time in each line.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -143,120 +87,6 @@ def register(app: typer.Typer) -> None:
     app.command()(call)
     app.command()(up)
     app.command()(send)
-
-
-def check_level(level: str) -> Level:
-    """Return what ``--log-level`` says. Raises ConfigError: there is no such level."""
-    match level:
-        case "debug" | "info" | "warning" | "error":
-            return level
-    raise ConfigError(f"--log-level {level}: expected debug, info, warning or error")
-
-
-def choose(color: str, log_format: str = "pretty") -> None:
-    """Let ``use_color`` and ``use_json`` know what the user wants.
-
-    Raises:
-        ConfigError: there is no such thing.
-    """
-    if color not in ("auto", "always", "never"):
-        raise ConfigError(f"--color {color}: expected auto, always or never")
-    if log_format not in ("pretty", "json"):
-        raise ConfigError(f"--log-format {log_format}: expected pretty or json")
-    os.environ |= {"FABRIC_COLOR": color, "FABRIC_LOG_FORMAT": log_format}
-
-
-def state_directory() -> Path | None:
-    """Return the state directory that the environment names."""
-    named = os.environ.get("FABRIC_STATE_DIR")
-    return Path(named) if named else None
-
-
-class _Asked(NamedTuple):
-    """What flags and variables say about how a program is compiled."""
-
-    provider: str | None
-    model: str | None
-    include: list[Path] | None
-    docroot: Path | None = None
-    extra_files: Mapping[str, str] = {}
-
-
-def _compile(program: Path, run_directory: str, asked: _Asked, project: ProjectSettings, *, metered: bool) -> Plan:
-    provider, model = project.choose_model(asked.provider, asked.model)
-    plan, compiled = compile_file(
-        program,
-        run_directory=run_directory,
-        provider=provider,
-        model=model,
-        endpoint=os.environ.get("PLUMB_ENDPOINT"),
-        resources=os.environ.get("PLUMB_RESOURCES", ""),
-        folders=search_path(asked.include),
-        observed=tuple(asked.extra_files),
-        docroot=asked.docroot,
-        metered=metered,
-    )
-    if compiled.warnings:
-        print_diagnostics(compiled.warnings)
-    project.check_workers([worker.name for worker in plan.workers])
-    return plan
-
-
-def _settings(
-    project: ProjectSettings,
-    ready_timeout_s: float | None,
-    grace_s: float | None,
-    restarts_max: int | None,
-    *,
-    limits: Limits,
-    refusal_ends: bool,
-) -> Settings:
-    """Return what was asked for: a flag or a variable, else what the project says, else the default."""
-    said = {
-        "ready_timeout_s": project.ready_timeout_s if ready_timeout_s is None else ready_timeout_s,
-        "grace_s": project.grace_s if grace_s is None else grace_s,
-        "restarts_max": project.restarts_max if restarts_max is None else restarts_max,
-        "redeliveries_max": project.redeliveries_max,
-        "stall_s": project.stall_s,
-        "queue": project.queue,
-        "policy": project.policy,
-        "approval_timeout_s": project.approval_timeout_s,
-        "tool_timeout_s": project.tool_timeout_s,
-    }
-    workers = {name: _worker_settings(worker) for name, worker in project.workers.items()}
-    return Settings(refusal_ends=refusal_ends, workers=workers, limits=limits, **_given(said))
-
-
-def _approving(settings: Settings, auto_approve: bool, timeout_s: float | None) -> Settings:
-    """Return the settings with what is said of approvals."""
-    said = {"approval": "grant" if auto_approve else None, "approval_timeout_s": timeout_s}
-    return msgspec.structs.replace(settings, **_given(said))
-
-
-def _worker_settings(said: ProjectWorker) -> WorkerSettings:
-    redeliveries_max = None if said.retries is None else said.retries + 1  # the first time is none
-    settings = {
-        "redeliveries_max": redeliveries_max,
-        "idle_timeout_s": said.idle_timeout_s,
-        "on_crash": said.on_crash,
-    }
-    return WorkerSettings(**_given(settings))
-
-
-def _given(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _prices(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
-    """Return what models cost. Raises ConfigError: the budget needs a price that nobody knows."""
-    prices = Prices(project.prices)
-    if limits.usd is not None:
-        check_prices(plan, prices)
-    return prices
-
-
-def _zygote(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:
-    return open_zygote(plan.workers if project.launch == "zygote" else ())
 
 
 def _end(finish: Finish) -> None:
@@ -307,16 +137,24 @@ def run(
     """
     project = read_settings(Path.cwd())
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
-    settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=True)
-    settings = _approving(settings, auto_approve, approval_timeout)
-    asked = _Asked(provider, model, include, docroot, _extras(extra or ()))
+    settings = settings_of(
+        project,
+        ready_timeout,
+        grace,
+        restarts,
+        limits=limits,
+        refusal_ends=True,
+        auto_approve=auto_approve,
+        approval_timeout_s=approval_timeout,
+    )
+    asked = Asked(provider, model, include, docroot, _extras(extra or ()))
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
 def _run_lines(
     program: Path,
     project: ProjectSettings,
-    asked: _Asked,
+    asked: Asked,
     settings: Settings,
     level: str,
     *,
@@ -324,8 +162,8 @@ def _run_lines(
 ) -> None:
     with open_run_directory(os.environ) as directory:
         files = asked.extra_files
-        plan = _compile(program, directory, asked, project, metered=settings.limits.metered)
-        prices = _prices(plan, project, settings.limits)
+        plan = compile_program(program, directory, asked, project, metered=settings.limits.metered)
+        prices = prices_of(plan, project, settings.limits)
         for label in files.keys() - set(plan.extras.values()):
             raise ConfigError(f"--extra {label}: no worker of the program has a port '{label}' that nobody reads")
         report, extras = JsonReport(level), None
@@ -334,7 +172,7 @@ def _run_lines(
                 from fabric.runtime.extras import open_extras
 
                 extras = stack.enter_context(open_extras(files, report.error))
-            zygote = stack.enter_context(_zygote(plan, project))
+            zygote = stack.enter_context(zygote_of(plan, project))
             import trio
 
             from fabric.runtime.foreground import run_lines
@@ -403,13 +241,21 @@ def call(
         raise ConfigError("the message is empty: give a JSON value")
     project = read_settings(Path.cwd())
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
-    settings = _settings(project, ready_timeout, grace, restarts, limits=limits, refusal_ends=True)
-    settings = _approving(settings, auto_approve, approval_timeout)
+    settings = settings_of(
+        project,
+        ready_timeout,
+        grace,
+        restarts,
+        limits=limits,
+        refusal_ends=True,
+        auto_approve=auto_approve,
+        approval_timeout_s=approval_timeout,
+    )
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
         program = find_program(program, project)
-        asked = _Asked(provider, model, include, docroot)
+        asked = Asked(provider, model, include, docroot)
         _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
@@ -461,8 +307,16 @@ def up(
     level = check_level(log_level)
     said = read_settings(Path.cwd())
     limits = limits_of(said, budget_usd, budget_tokens, budget_calls, max_time)
-    settings = _settings(said, ready_timeout, grace, restarts, limits=limits, refusal_ends=False)
-    settings = _approving(settings, auto_approve, approval_timeout)
+    settings = settings_of(
+        said,
+        ready_timeout,
+        grace,
+        restarts,
+        limits=limits,
+        refusal_ends=False,
+        auto_approve=auto_approve,
+        approval_timeout_s=approval_timeout,
+    )
     spec = find_program(program, said)
     # What depends on the terminal is decided here: a service that was left running has none.
     how = {"color": use_color(), "timestamps": timestamps, "prefix": log_prefix, "json": use_json()}
@@ -476,9 +330,9 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        asked = _Asked(provider, model, include, docroot)
-        plan = _compile(spec, directory, asked, said, metered=limits.metered)
-        prices = _prices(plan, said, limits)
+        asked = Asked(provider, model, include, docroot)
+        plan = compile_program(spec, directory, asked, said, metered=limits.metered)
+        prices = prices_of(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)
@@ -495,7 +349,7 @@ def up(
         )
         screen.begin(time.monotonic() - started_s)
         name = project or project_name(spec)
-        with _zygote(plan, said) as zygote:
+        with zygote_of(plan, said) as zygote:
             socket, at_terminal = f"{directory}/service.sock", child is None and os.isatty(0) and os.isatty(2)
             outcome = _serve(plan, name, socket, settings, screen, level, zygote, prices, at_terminal=at_terminal)
     if outcome.error is not None:

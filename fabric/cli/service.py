@@ -18,11 +18,7 @@ from typing import Annotated
 import trio
 import typer
 
-from fabric.cli.listing import describe, render_table, render_wires, words
-from fabric.cli.log_lines import LogLines
-from fabric.cli.progress import summary
-from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color, use_json
-from fabric.cli.run import (
+from fabric.cli.flags import (
     ColorChoice,
     LogFormat,
     LogLevel,
@@ -34,6 +30,10 @@ from fabric.cli.run import (
     choose,
     state_directory,
 )
+from fabric.cli.listing import describe, render_table, render_wires, words
+from fabric.cli.log_lines import LogLines
+from fabric.cli.progress import summary
+from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color, use_json
 from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed, UnknownName
 from fabric.runtime.dead_letters import DeadLetters, dead_directory
 from fabric.runtime.ending import drain, end_left, left_alive, outcome_of, remove_left, wait_ended

@@ -11,8 +11,8 @@ from typing import Annotated
 import trio
 import typer
 
+from fabric.cli.flags import Project, state_directory
 from fabric.cli.report import count_of, print_error, print_line
-from fabric.cli.run import Project, state_directory
 from fabric.cli.service import WORKERS, check_workers, sort_arguments
 from fabric.errors import ConfigError
 from fabric.runtime.service_client import listen

@@ -44,7 +44,7 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self._waiting = False
+        self._waiting = self._woken = False
         self.count = 0
 
     @contextmanager
@@ -56,7 +56,7 @@ class Signals:
         """
         self._passed_on = passed_on
         before = {number: signal.signal(number, self._came) for number in (signal.SIGINT, signal.SIGTERM)}
-        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: None)
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._ticked)
         try:
             yield
         finally:
@@ -66,19 +66,29 @@ class Signals:
     @contextmanager
     def raised(self) -> Iterator[None]:
         """Wait for a line within."""
+        self._woken = False
         self._waiting = True
         signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
             self._waiting = False
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def wake(self) -> None:
-        """Raise LineInterrupted in the main thread if it waits for a line. From another thread."""
+        """Raise LineInterrupted in the main thread if it waits for a line. From another thread.
+
+        By no signal that a user sends: the line may come at the same moment, and then nobody has interrupted anything.
+        """
         main = threading.main_thread().ident
         if self._waiting and main is not None:
-            signal.pthread_kill(main, signal.SIGINT)
+            self._woken = True
+            signal.pthread_kill(main, signal.SIGALRM)
+
+    def _ticked(self, _number: int, _frame: FrameType | None) -> None:
+        if self._waiting and self._woken:
+            self._waiting = False
+            raise LineInterrupted(signal.SIGINT)
 
     def _came(self, number: int, _frame: FrameType | None) -> None:
         if self._waiting:
@@ -141,7 +151,7 @@ class _Piped:
 
     def answer(self, question: str) -> str | None:
         if self.typed:
-            termios.tcflush(self._descriptor, termios.TCIFLUSH)
+            _throw_away(self._descriptor)
         self._lines.clear()
         return self.read(question)
 
@@ -171,7 +181,7 @@ class _Edited:
         return line
 
     def answer(self, question: str) -> str | None:
-        termios.tcflush(0, termios.TCIFLUSH)
+        _throw_away(0)
         return self._typed(question)
 
     def _typed(self, prompt: str) -> str | None:
@@ -192,6 +202,12 @@ class _Edited:
         if self._history is not None:
             with suppress(OSError):
                 self._readline.append_history_file(1, self._history)
+
+
+def _throw_away(terminal: int) -> None:
+    """Forget what was typed and not read."""
+    with suppress(termios.error):  # it has hung up: who reads then meets the end
+        termios.tcflush(terminal, termios.TCIFLUSH)
 
 
 def _not_text(error: UnicodeError) -> ValueRejected:

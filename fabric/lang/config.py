@@ -6,7 +6,7 @@ the value will do. Nothing is filled in here but the only model that ``eliza`` h
 
 from __future__ import annotations
 
-__all__ = ["KEYS", "PROVIDERS", "check_config"]
+__all__ = ["DEFAULT_MAX_TOKENS", "KEYS", "PROVIDERS", "check_config"]
 
 import re
 from collections.abc import Callable
@@ -16,9 +16,10 @@ from fabric.lang import syntax
 from fabric.lang.body import Scope
 from fabric.lang.diagnostic import Report
 from fabric.lang.source import Span
+from fabric.wire.calls import RESERVE
 
 PROVIDERS = ("anthropic", "openai", "eliza", "scripted")
-"""Known names; which of them can run is the launcher's to say."""
+"""Those that an agent can speak to."""
 
 DEFAULT_MAX_TOKENS = 8192
 
@@ -74,6 +75,10 @@ def _script(value: Any) -> str | None:
     return None if good else '"./file.jsonl" or "package.module:function"'
 
 
+_OURS = RESERVE.partition(".")[0]
+"""A tool ``reserve`` of a server with this name would be taken for a reservation, and get no answer."""
+
+
 def _servers(value: Any) -> str | None:
     wanted = 'a list of servers: { name: "time", command: "mcp-time" } or { name: "time", url: "http://..." }'
     if not isinstance(value, list):
@@ -88,6 +93,8 @@ def _servers(value: Any) -> str | None:
         if _strings(server.get("args", [])) or _variables(server.get("env", [])):
             return "a list of servers whose 'args' and 'env' are lists of strings"
     names = [server["name"] for server in value]
+    if _OURS in names:
+        return f"a list of servers with other names than {_OURS!r}, which the fabric's own calls begin with"
     return None if len(set(names)) == len(names) else "a list of servers with different names"
 
 

@@ -27,9 +27,9 @@ import msgspec
 
 from fabric.graph.analysis import callings
 from fabric.graph.ir import MONITORED, WORKERS, End
+from fabric.lang.config import DEFAULT_MAX_TOKENS
 from fabric.plan.plan import Component, Plan, WorkerPlan
 
-MAX_TOKENS = 8192
 MAX_RETRIES = 3
 """Of an agent that does not say it."""
 
@@ -122,7 +122,7 @@ def bound_of(plan: Plan) -> Bound:
                 str(config.get("model", "")),
                 messages,
                 calls or 0,
-                config.get("max_tokens", MAX_TOKENS),
+                config.get("max_tokens", DEFAULT_MAX_TOKENS),
             )
         )
     return Bound(tuple(agents), inputs=tuple(plan.inputs))

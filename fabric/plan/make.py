@@ -13,6 +13,7 @@ import msgspec
 
 from fabric.errors import ConfigError
 from fabric.graph.ir import WORKERS, Graph, Node
+from fabric.lang.config import PROVIDERS
 from fabric.lang.typed import Binding, Module
 from fabric.plan.endpoints import ipc_addresses
 from fabric.plan.fuse import fuse
@@ -23,9 +24,6 @@ from fabric.plan.tools import called_as, make_tools, tool_spec
 from fabric.wire.codec import TOPIC_BYTES_MAX
 from fabric.wire.payload import UNIT
 from fabric.wire.spec import Document, WorkerSpec
-
-PROVIDERS = ("anthropic", "openai", "eliza", "scripted")
-"""Providers that an agent can speak to."""
 
 WINDOW_STATELESS = 64
 WINDOW_AMNESIAC = 8

@@ -22,7 +22,7 @@ import trio
 
 from fabric.launch.preload import ZygoteProcess
 from fabric.plan.plan import Plan
-from fabric.runtime.coordinator import Coordinator
+from fabric.runtime.coordinator import INSISTING, Coordinator
 from fabric.runtime.foreground import open_coordinator
 from fabric.runtime.prices import Prices
 from fabric.session.events import (
@@ -40,9 +40,6 @@ from fabric.session.events import (
 )
 from fabric.session.settings import Settings
 from fabric.wire.payload import encode_json
-
-INSISTING = 3
-"""How often a session is interrupted that has to end whatever it does: drain, end the workers, kill them."""
 
 
 class Ready(msgspec.Struct, frozen=True):

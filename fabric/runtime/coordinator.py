@@ -5,7 +5,7 @@ Every event is handled in one synchronous step, so a session never sees two at a
 
 from __future__ import annotations
 
-__all__ = ["Client", "Coordinator", "Report", "Servers"]
+__all__ = ["INSISTING", "Client", "Coordinator", "Report", "Servers"]
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -75,6 +75,10 @@ from fabric.transport.ports import Transport
 
 STDERR_SETTLE_S = 1.0
 """How long after a worker's exit its stderr may stay open before we stop reading it."""
+
+
+INSISTING = 3
+"""How often a session is interrupted that has to end whatever it does: drain, end the workers, kill them."""
 
 
 class Client(Protocol):

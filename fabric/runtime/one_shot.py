@@ -12,7 +12,7 @@ import trio
 
 from fabric.launch.preload import open_zygote
 from fabric.plan.plan import Plan
-from fabric.runtime.coordinator import Coordinator, Report
+from fabric.runtime.coordinator import INSISTING, Coordinator, Report
 from fabric.runtime.foreground import open_coordinator
 from fabric.runtime.prices import Prices
 from fabric.session.events import Answered, Approval, DeadLetter, Heard, Outcome, Output, Refuse, Seen
@@ -20,9 +20,6 @@ from fabric.session.settings import Settings
 
 DRAIN_S = 2.0
 """How long a session may take to end in order once its caller has what it wants. Most have nothing left to do."""
-
-INSISTING = 3
-"""How often a session is interrupted that has to end whatever it does: drain, end the workers, kill them."""
 
 
 class Came(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import trio
 
-from fabric.session.approvals import describe
+from fabric.session.approvals import ANSWERS, describe
 from fabric.session.events import Approval, Outcome
 
 BACKGROUND_S = 0.2
@@ -26,9 +26,6 @@ BACKGROUND_S = 0.2
 ANSWER_BYTES_MAX = 1024
 
 CHOICES = "y: yes, once; n: no; a: always, for this tool of this worker"
-
-_ANSWERS = {"y": (True, False), "yes": (True, False), "n": (False, False), "no": (False, False)}
-_ANSWERS |= {"a": (True, True), "always": (True, True)}
 
 
 class Decides(Protocol):
@@ -92,12 +89,13 @@ class Questions:
 
     async def _ask_one(self, terminal: int, decides: Decides, approval: Approval) -> None:
         await _wait_foreground(terminal)
-        termios.tcflush(terminal, termios.TCIFLUSH)
+        with suppress(termios.error):  # it has hung up: what is read then says no
+            termios.tcflush(terminal, termios.TCIFLUSH)
         self._say(f"{describe(approval)}\n{CHOICES}")
         while True:
             said = (await _read_line(terminal)).strip().lower()
-            if said in _ANSWERS:
-                granted, always = _ANSWERS[said]
+            if said in ANSWERS:
+                granted, always = ANSWERS[said]
                 decides.decide(approval.id, granted=granted, always=always)
                 await trio.sleep_forever()  # until it is over, which is at once
             self._say(CHOICES)

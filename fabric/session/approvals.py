@@ -49,6 +49,10 @@ ARGUMENTS_CHARS_MAX = 2_000
 OUTCOMES_KEPT = 1_000
 """Decisions that are remembered, to tell a second answer from a wrong id."""
 
+ANSWERS = {"y": (True, False), "yes": (True, False), "n": (False, False), "no": (False, False)}
+ANSWERS |= {"a": (True, True), "always": (True, True)}
+"""What a person may say: whether a call may be run, and whether that holds for all calls of its tool by its worker."""
+
 TIMER = ("calls", "approval")
 
 

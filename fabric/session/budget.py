@@ -35,7 +35,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from fabric.session.money import PICO, Rate, RateOf, Tokens, cost, cost_at_most, dollars, show_usd
+from fabric.session.money import Rate, RateOf, Tokens, cost, cost_at_most, dollars, pico, show_usd
 
 MAX_TOKENS_LEAST = 256
 """An answer that may have fewer tokens, of one that wants more, is not worth its prompt."""
@@ -170,7 +170,7 @@ class Budget:
         self._limit = {
             "calls": limits.calls,
             "tokens": limits.tokens,
-            "usd": None if limits.usd is None else round(limits.usd * PICO),
+            "usd": None if limits.usd is None else pico(limits.usd),
         }
         self._rate_of = rate_of
         self._used = self._reserved = _NOTHING

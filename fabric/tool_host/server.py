@@ -212,7 +212,7 @@ async def _tools(client: Client) -> list[ToolListing]:
     """Return the tools of a server, on all pages of its list.
 
     Raises:
-        ToolFailed: there are too many.
+        ToolFailed: there are too many, or one has a name that nobody can be shown who is to approve its calls.
     """
     found: dict[str, ToolListing] = {}
     cursor: str | None = None
@@ -221,6 +221,8 @@ async def _tools(client: Client) -> list[ToolListing]:
         pages.add(cursor)
         page = await client.list_tools(cursor=cursor)
         for tool in page.tools:
+            if not tool.name.isprintable():
+                raise ToolFailed(f"it has a tool with the name {tool.name!r}, which cannot be shown as it is")
             schema = msgspec.Raw(encode_json(tool.input_schema))
             found[tool.name] = ToolListing(tool.name, tool.description or tool.title or "", schema)
         if len(found) > TOOLS_MAX or len(pages) > TOOLS_MAX:

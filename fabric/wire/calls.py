@@ -34,7 +34,7 @@ from fabric.wire.payload import encode_json
 
 RESERVE = "fabric.reserve"
 SETTLE = "fabric.settle"
-"""Names that no tool can have: there is no module ``fabric`` whose name begins with a small letter."""
+"""Names that no tool can have: a module's begins with a capital letter, and no MCP server may be called ``fabric``."""
 
 BUDGET_EXHAUSTED = "budget_exhausted"
 """The code with which a worker declines a message for which the budget has no call any more."""

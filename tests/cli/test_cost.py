@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.cli.cost import Cost, _remarks, render_cost
+from fabric.cli.cost import Cost, remarks, render_cost
 from fabric.cli.limits import limits_of, show_cost, show_limits, spent_fields, spent_words
 from fabric.errors import ConfigError
 from fabric.session.budget import BudgetStatus, Limits
@@ -35,7 +35,7 @@ def test_where_no_model_was_called_it_says_so():
 def test_beside_the_table_stand_the_budget_the_prices_and_what_to_do():
     """The source of the prices has a date."""
     budget = BudgetStatus(Limits(usd=2.0, calls=400), 14, 12_538, 0.03, reserved_calls=1)
-    assert _remarks(Cost("demo", True, (HAIKU, NEW), budget, "genai-prices 1 (changes up to 2026-11-01)")) == [
+    assert remarks(Cost("demo", True, (HAIKU, NEW), budget, "genai-prices 1 (changes up to 2026-11-01)")) == [
         "budget $2.00 · 400 calls: 14 calls, 12 538 tokens, $0.0300 used, 1 under way",
         "prices: genai-prices 1 (changes up to 2026-11-01)",
         "no price for gpt-new: pip install 'plumb-fabric[prices]', or say it under [prices.\"gpt-new\"] in fabric.toml",

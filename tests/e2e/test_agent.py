@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from three_ways import fabric, input_lines, read_lines, run, service
+from three_ways import FABRIC, environment, fabric, input_lines, read_lines, run, service
 
 pytestmark = pytest.mark.processes
 
@@ -27,6 +28,25 @@ MESSAGES = 40
 WORDS = 15_000
 
 
+def one_by_one(said: list[str], folder: Path) -> list[Any]:
+    """Say each when the one before is answered, as a person does; return all that came."""
+    command = [*FABRIC, "run", "--provider", "eliza", "main.plumb"]
+    seen: list[Any] = []
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, env=environment()) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text in said:
+            process.stdin.write(input_lines([text]))
+            process.stdin.flush()
+            seen.append(json.loads(process.stdout.readline()))
+            while not isinstance(seen[-1], str):
+                seen.append(json.loads(process.stdout.readline()))
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err.decode()) == (0, "")
+    return seen + read_lines(out)
+
+
 def test_a_long_talk_is_compacted_three_times(tmp_path: Path):
     """With the threshold of 150,000 tokens. Each answer comes, in its order, and each compaction is a whole one.
 
@@ -34,9 +54,7 @@ def test_a_long_talk_is_compacted_three_times(tmp_path: Path):
     """
     (tmp_path / "main.plumb").write_text(COMPACTED, encoding="utf-8")
     said = ["pebble " * WORDS + f". I want n{number}" for number in range(MESSAGES)]
-    done = fabric("run", "--provider", "eliza", "main.plumb", stdin=input_lines(said), cwd=tmp_path)
-    assert (done.returncode, done.stderr.decode()) == (0, "")
-    seen = read_lines(done.stdout)
+    seen = one_by_one(said, tmp_path)
     answers = [value for value in seen if isinstance(value, str)]
     numbers = [int(answer.rpartition(" N")[2].split()[0]) for answer in answers]
     assert numbers == list(range(MESSAGES))

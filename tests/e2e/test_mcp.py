@@ -237,6 +237,20 @@ def test_a_call_that_gives_nothing_ends_in_time(here: Path):
         assert running(descendants(client.process.pid)) == set()
 
 
+def test_the_project_says_how_programs_are_run(here: Path):
+    """Its time for calls of tools holds here, too."""
+    (here / "fabric.toml").write_text('[run]\ntool_timeout = "0.5s"\n')
+    (here / "s.jsonl").write_text('{"tool": "hang", "arguments": {"input": 1}}\n{"reply": "done"}\n')
+    calls = """
+        let hangs : !int -> !int = python { call: "hangs:hang" }
+        let hang : int -> int = tool { process: hangs }
+        let main : !int -> !string = agent { provider: "scripted" script: "./s.jsonl" tools: [hang] }
+    """
+    with lines(here, "--docroot", ".", "--allow-processes") as client:
+        client.call(1, calls, input=1, timeout_s=20)
+        assert client.read()["result"]["content"][0]["text"] == '"done"'
+
+
 # --- HTTP -------------------------------------------------------------------------------------------------------------
 
 

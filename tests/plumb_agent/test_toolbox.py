@@ -35,18 +35,22 @@ def test_a_tool_is_shown_by_its_last_part_where_that_is_enough():
     assert names("größe", mcp=("s." + "n" * 80,)) == ["gr__e", "n" * 64]
 
 
+def test_a_tool_of_the_program_goes_before_one_of_a_server_with_the_same_name():
+    """The coordinator takes the name for that one, too; and no provider takes a name twice."""
+    assert names("Time.now", "words", mcp=("Time.now", "Time.zone")) == ["now", "words", "zone"]
+
+
 tool_names = st.lists(st.text("aZ.ä_- ", min_size=1, max_size=70), unique=True, max_size=6)
 
 
 @given(tool_names, tool_names)
 def test_any_names_become_different_ones_that_providers_take(ours: list[str], foreign: list[str]):
     """And each is understood."""
-    foreign = [name for name in foreign if name not in ours]
     box = Toolbox([ToolSpec(name, JSON, JSON) for name in ours], [McpTool(name) for name in foreign])
     shown = [tool.name for tool in box.offered]
     assert len(set(shown)) == len(shown)
     assert all(re.fullmatch("[A-Za-z0-9_-]{1,64}", name) for name in shown)
-    for name, real in zip(shown, [*ours, *foreign], strict=False):
+    for name, real in zip(shown, [*ours, *(name for name in foreign if name not in ours)], strict=False):
         assert box.arguments(ToolUseBlock("x", name, {"input": 1}))[0] == real
 
 

@@ -228,7 +228,7 @@ async def test_a_server_that_ends_for_no_signal_and_what_it_left_behind_are_kill
 
 async def test_a_server_that_cannot_be_opened_is_told_with_its_last_words(tmp_path: Path):
     """Which, with what command, and why; one that does well does not help."""
-    plan = plan_with(tmp_path, good="", crashes="crash", rubbish="rubbish", silent="silent")
+    plan = plan_with(tmp_path, good="", crashes="crash", rubbish="rubbish", silent="silent", hidden="hidden")
     nowhere = ServerPlan("nowhere", "nowhere", ("./none",), directory=str(tmp_path))
     error = await refused(with_servers({**plan.servers, "nowhere": nowhere}), ready_timeout_s=3.0)
     assert error.exit_code == 4
@@ -240,6 +240,7 @@ async def test_a_server_that_cannot_be_opened_is_told_with_its_last_words(tmp_pa
     assert "it did not answer within 3 s" in text
     assert "\n  | (on its stdout, where only messages belong) <html>" in text
     assert "MCP server 'nowhere' (./none) could not be opened: './none' cannot be started: No such file" in text
+    assert "it has a tool with the name 'read\\x1b[2Kwrite', which cannot be shown as it is" in text
     assert "'good'" not in text
     assert [pid for pid in pids(tmp_path) if alive(pid)] == []
 

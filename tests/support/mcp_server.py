@@ -3,8 +3,8 @@ ours.
 
 Its arguments say how it behaves: ``silent`` answers nothing, ``crash`` ends at once, ``greets`` prints a line first
 that is no message, ``rubbish`` prints nothing else and ends, ``many`` has 200 tools on pages of 30, ``stubborn`` ends
-for no signal but the last, ``child`` leaves a process behind that does not end by itself (its id is in the file
-``child``).
+for no signal but the last, ``hidden`` has a tool whose name a terminal obeys, ``child`` leaves a process behind that
+does not end by itself (its id is in the file ``child``).
 """
 
 import json
@@ -18,6 +18,8 @@ MODES = sys.argv[1:]
 TOOLS = ["echo", "slow", "die", "wrong", "picture", "structured", "large", "process", "environment"]
 if "many" in MODES:
     TOOLS += [f"tool-{number}" for number in range(200 - len(TOOLS))]
+if "hidden" in MODES:
+    TOOLS.append("read\x1b[2Kwrite")
 PAGE = 30
 
 

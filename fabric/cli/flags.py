@@ -1,0 +1,129 @@
+"""The flags that commands share, and what they mean."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ApprovalTimeout",
+    "Attach",
+    "AutoApprove",
+    "ColorChoice",
+    "Docroot",
+    "Grace",
+    "Include",
+    "LogFormat",
+    "LogLevel",
+    "LogPrefix",
+    "Model",
+    "NoAttach",
+    "Project",
+    "Provider",
+    "ReadyTimeout",
+    "Restarts",
+    "Timestamps",
+    "check_level",
+    "choose",
+    "state_directory",
+]
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fabric.cli.programs import INCLUDE
+from fabric.errors import ConfigError
+from fabric.session.events import Level
+from fabric.session.settings import Settings
+
+DEFAULTS = Settings()
+
+Project = Annotated[str | None, typer.Option("--project", "-p", help="Name of the service.", envvar="FABRIC_PROJECT")]
+Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
+Model = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")]
+Include = Annotated[list[Path] | None, INCLUDE]
+ReadyTimeout = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds until every worker has to be ready.",
+        envvar="FABRIC_READY_TIMEOUT",
+        min=0.1,
+        show_default=f"{DEFAULTS.ready_timeout_s:g}",
+    ),
+]
+Grace = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        "-t",
+        help="Seconds of silence before a worker that should end is ended.",
+        envvar="FABRIC_GRACE",
+        min=0.0,
+        show_default=f"{DEFAULTS.grace_s:g}",
+    ),
+]
+Restarts = Annotated[
+    int | None,
+    typer.Option(
+        help="How often a worker that crashed may be started again in a minute.",
+        envvar="FABRIC_RESTARTS",
+        min=0,
+        show_default=f"{DEFAULTS.restarts_max}",
+    ),
+]
+Docroot = Annotated[
+    Path | None, typer.Option(help="Folder of the file tools; else that of the program.", envvar="FABRIC_DOCROOT")
+]
+AutoApprove = Annotated[
+    bool,
+    typer.Option(
+        "--auto-approve",
+        help="Let tools write and delete files, run programs, notify, and call servers, without asking.",
+        envvar="FABRIC_AUTO_APPROVE",
+    ),
+]
+ApprovalTimeout = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds that a call of a tool with effects waits until somebody approves it.",
+        envvar="FABRIC_APPROVAL_TIMEOUT",
+        min=0.1,
+        show_default=f"{DEFAULTS.approval_timeout_s:g}",
+    ),
+]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
+LogFormat = Annotated[
+    str, typer.Option(help="pretty, or json: every line on stderr is one JSON object.", envvar="FABRIC_LOG_FORMAT")
+]
+ColorChoice = Annotated[str, typer.Option("--color", help="auto, always or never.", envvar="FABRIC_COLOR")]
+Attach = Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Print only what this worker writes.")]
+NoAttach = Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Do not print what this worker writes.")]
+LogPrefix = Annotated[bool, typer.Option("--log-prefix/--no-log-prefix", help="The worker's name in each line.")]
+Timestamps = Annotated[bool, typer.Option("--timestamps", help="The time in each line.")]
+
+
+def check_level(level: str) -> Level:
+    """Return what ``--log-level`` says. Raises ConfigError: there is no such level."""
+    match level:
+        case "debug" | "info" | "warning" | "error":
+            return level
+    raise ConfigError(f"--log-level {level}: expected debug, info, warning or error")
+
+
+def choose(color: str, log_format: str = "pretty") -> None:
+    """Let ``use_color`` and ``use_json`` know what the user wants.
+
+    Raises:
+        ConfigError: there is no such thing.
+    """
+    if color not in ("auto", "always", "never"):
+        raise ConfigError(f"--color {color}: expected auto, always or never")
+    if log_format not in ("pretty", "json"):
+        raise ConfigError(f"--log-format {log_format}: expected pretty or json")
+    os.environ |= {"FABRIC_COLOR": color, "FABRIC_LOG_FORMAT": log_format}
+
+
+def state_directory() -> Path | None:
+    """Return the state directory that the environment names."""
+    named = os.environ.get("FABRIC_STATE_DIR")
+    return Path(named) if named else None
