@@ -51,6 +51,9 @@ class Errors:
     def worker_wrote(self, worker: str, line: str) -> None:
         pass
 
+    def say(self, text: str) -> None:
+        pass
+
 
 def by_port(messages: list[tuple[str, bytes]]) -> dict[str, list[str]]:
     found = defaultdict(list)
