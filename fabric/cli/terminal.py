@@ -192,6 +192,12 @@ class _Edited:
             return None
         except UnicodeError as error:
             raise _not_text(error) from None
+        except SystemError as error:
+            # input() runs the handlers of signals once more while it raises for one: a second signal, be it the clock's,
+            # then makes this of the exception.
+            if isinstance(error.__cause__, LineInterrupted):
+                raise error.__cause__ from None
+            raise
         return line
 
     def _keep(self, line: str) -> None:

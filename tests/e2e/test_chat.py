@@ -192,6 +192,17 @@ def test_what_was_said_before_comes_back(here: Path):
         assert typing.leave() == 0
 
 
+def test_two_signals_at_once_are_one_interruption(here: Path):
+    """Python meets the second while it raises for the first."""
+    with chat(here) as typing:
+        typing.expect("> ")
+        typing.process.send_signal(signal.SIGINT)
+        typing.process.send_signal(signal.SIGALRM)
+        typing.expect("Ctrl-C once more, or Ctrl-D, ends the conversation")
+        typing.say("a")
+        typing.expect("1: a")
+
+
 def test_ctrl_c_clears_the_line_and_a_second_one_ends(here: Path):
     """What was typed is not sent; a line in between counts anew."""
     with chat(here) as typing:
