@@ -193,8 +193,8 @@ class _Edited:
         except UnicodeError as error:
             raise _not_text(error) from None
         except SystemError as error:
-            # input() runs the handlers of signals once more while it raises for one: a second signal, be it the clock's,
-            # then makes this of the exception.
+            # input() runs the handlers of signals once more while it raises for one. A second signal, be it the
+            # clock's, then makes this of the exception.
             if isinstance(error.__cause__, LineInterrupted):
                 raise error.__cause__ from None
             raise
