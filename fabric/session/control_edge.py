@@ -176,6 +176,7 @@ class ControlEdge:
         requests = [*self._asked, *self._waiting]
         self._asked.clear()
         self._waiting.clear()
+        self._returned = self._sent  # markers that it owes do not come any more
         return lost, [request.asker for request in requests if isinstance(request.asker, int) and not request.answered]
 
     # --- from the worker ---

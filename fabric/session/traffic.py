@@ -567,6 +567,7 @@ class Traffic:
         """Nobody is there any more to be told something; return the tickets of who waits for a reply."""
         lost, tickets = worker.control.give_up()
         self.losses.dead_lettered += lost
+        self.look_at(worker)
         return tickets
 
     def retry(self, worker: WorkerState, payload: bytes, ticket: int) -> None:

@@ -684,3 +684,14 @@ def test_control_waits_for_a_worker_that_is_stopped_up_to_a_bound():
     run(Continue())
     losses = run(Interrupted(2))[-1].losses
     assert losses == LossReport(lost=2, dead_lettered=WAITING_MAX)
+
+
+def test_a_worker_that_leaves_before_it_has_returned_a_control_marker_owes_nothing():
+    """It was told to stop, and did so with the marker behind that unread: there is nothing to wait for."""
+    run = Run(ONE).started()
+    run(Told("f", b'{"stop":true}', 1))
+    run(InputClosed())
+    run.frames(Eof("f"))
+    run.frames(Eof("f"), port="ctrl_out")
+    run.frames(Eof("f"), port="telemetry")
+    assert run(Exited("f", 0))[-1] == Finish(0, LossReport())
