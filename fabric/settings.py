@@ -344,15 +344,15 @@ class _Reading:
             launch=file.launch or file.run.launch or "zygote",
             provider=file.defaults.provider,
             model=file.defaults.model,
-            ready_timeout_s=file.run.ready_timeout,
-            grace_s=file.run.grace,
+            ready_timeout_s=_plain(file.run.ready_timeout),
+            grace_s=_plain(file.run.grace),
             restarts_max=file.run.restarts,
             redeliveries_max=file.run.redeliveries,
-            stall_s=file.run.stall,
+            stall_s=_plain(file.run.stall),
             queue=file.edges.queue,
             policy=file.edges.policy,
-            approval_timeout_s=file.run.approval_timeout,
-            tool_timeout_s=file.run.tool_timeout,
+            approval_timeout_s=_plain(file.run.approval_timeout),
+            tool_timeout_s=_plain(file.run.tool_timeout),
             workers={name: self._worker(name, worker) for name, worker in file.workers.items()},
             limits=ProjectLimits(
                 _plain(file.limits.usd), file.limits.tokens, file.limits.calls, _plain(file.limits.wall)
@@ -363,7 +363,7 @@ class _Reading:
     def _worker(self, name: str, said: Any) -> ProjectWorker:
         table = f"workers.{name}"
         worker = self._convert(said, _Worker, f"{table}.")
-        return ProjectWorker(self._place(table), worker.retries, worker.idle_timeout, worker.on_crash)
+        return ProjectWorker(self._place(table), worker.retries, _plain(worker.idle_timeout), worker.on_crash)
 
     def _price(self, model: str, said: Any) -> ProjectPrice:
         table = f"prices.{model}"

@@ -32,6 +32,18 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def test_durations_are_plain_numbers_that_can_be_written_down(tmp_path: Path):
+    """They go into records, and to other processes."""
+    keys = ["ready_timeout", "grace", "stall", "approval_timeout", "tool_timeout"]
+    run = "".join(f'{key} = "3s"\n' for key in keys)
+    text = f'[run]\n{run}[limits]\nwall = 5\nusd = 1\n[workers.a]\nidle_timeout = "2s"\n'
+    write(tmp_path / "fabric.toml", text)
+    said = read_settings(tmp_path)
+    assert [getattr(said, f"{key}_s") for key in keys] == [3.0] * len(keys)
+    found = [*(getattr(said, f"{key}_s") for key in keys), said.limits.wall_s, said.limits.usd]
+    assert {type(value) for value in [*found, said.workers["a"].idle_timeout_s]} == {float}
+
+
 def test_without_a_file_nothing_is_said(tmp_path: Path):
     """And Python workers are forked."""
     assert read_settings(tmp_path) == ProjectSettings()

@@ -138,7 +138,7 @@ async def run_worker(
                 match decode(raw):
                     case Data(_, payload):
                         driver.feed(ControlArrived(payload))
-                    case Marker(_, marker):
+                    case Marker(_, marker) if driver.exit_code is None:  # behind a stop ctrl_out has ended
                         outlet.return_marker(marker)
                     case Eof():
                         driver.feed(ControlEnded())

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import trio
@@ -17,7 +18,10 @@ from fabric.builtin_tools.refused import Refused
 
 
 async def execute(root: Root, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Run a program in the document root, without a shell, with the environment of this worker."""
+    """Run a program in the document root, without a shell.
+
+    It gets the environment of this worker, but for what makes a worker of it: its sockets and descriptors.
+    """
     command = arguments["command"]
     if not command or not command[0]:
         raise Refused("command: expected the name of a program and its arguments")
@@ -34,7 +38,13 @@ async def _run(root: Root, command: list[str], stdin: bytes) -> dict[str, Any]:
     overfull = False
     pipe = subprocess.PIPE
     process = await trio.lowlevel.open_process(
-        command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=root.path, start_new_session=True
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        cwd=root.path,
+        env=_environment(os.environ),
+        start_new_session=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -76,6 +86,10 @@ async def _run(root: Root, command: list[str], stdin: bytes) -> dict[str, Any]:
         raise Refused(f"{command[0]} wrote more than {root.limits.output_bytes} bytes and was ended")
     texts = {name: bytes(output).decode(errors="replace") for name, output in outputs.items()}
     return {"status": process.returncode, **texts}
+
+
+def _environment(ours: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in ours.items() if not name.startswith(("PLUMB_ENDPOINT_", "FABRIC_"))}
 
 
 def _kill(process: trio.Process) -> None:

@@ -38,6 +38,16 @@ def test_a_root_that_is_no_folder_is_a_mistake_of_the_configuration(tmp_path: Pa
         builtin(config("fs.read", tmp_path / "none"))
 
 
+async def test_a_program_is_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It gets neither the sockets nor the descriptors of the worker that starts it."""
+    monkeypatch.setenv("PLUMB_ENDPOINT_INPUT", "ipc:///x")
+    monkeypatch.setenv("FABRIC_SPEC_FD", "5")
+    monkeypatch.setenv("PLUMB_MODEL", "m")
+    script = "import os; print(sorted(name for name in os.environ if name.startswith(('PLUMB', 'FABRIC'))))"
+    found = await machine.execute(Root(str(tmp_path)), {"command": [sys.executable, "-c", script]})
+    assert found["stdout"] == "['PLUMB_MODEL']\n"
+
+
 async def test_a_program_is_run_in_the_folder(tmp_path: Path):
     """Without a shell; what it says and its status are the result, also if it fails."""
     script = "import os, sys; print(os.getcwd(), sys.stdin.read()); sys.stderr.write('err'); sys.exit(3)"
