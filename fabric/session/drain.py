@@ -87,6 +87,10 @@ class Drain:
         """Whether a node's component has closed: it takes nothing any more."""
         return self._closed[self._number_of[node]]
 
+    def ended(self, target: End) -> bool:
+        """Whether the channel to an input port has ended."""
+        return target in self._ended_targets
+
     def begin(self) -> list[Ending]:
         """Close what has no entry and nothing to do: ``empty`` sources."""
         for number, component in enumerate(self._components):

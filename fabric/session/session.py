@@ -106,6 +106,7 @@ class Session:
         )
         self._drain = Drain(plan, lambda name: self._workers[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
+        self._resumed: set[str] = set()
         self._interrupts = 0
         self._limit: Failure | None = None
         self._open = False
@@ -178,6 +179,8 @@ class Session:
             self._end(self._drain.rested(node))
         for node in self._calls.take_ended():
             self._end(self._drain.input_closed(node))
+        if self._settings.refusal_ends and self._traffic.entrance.all_closed:
+            self._resume_for_good()
 
     def _tell(self) -> None:
         """Command what the event brought about for the workers and for the client."""
@@ -395,9 +398,20 @@ class Session:
             if worker.steering.stopped:
                 self._abandon(worker)
             if worker.paused and worker.state is State.RUNNING:  # what it has is to be finished
-                self._out.note("warning", "worker.resumed", worker=worker.name, reason="the session is ending")
-                for raw in worker.control.command(RESUME):
-                    self._out.do(Send(worker.name, "ctrl_in", raw))
+                self._resume(worker, "the session is ending")
+
+    def _resume_for_good(self) -> None:
+        """End each pause that nobody can end any more: no operator can be reached, and what told the worker is over."""
+        for worker in self._workers.values():
+            paused = worker.paused and worker.state is State.RUNNING and worker.name not in self._resumed
+            if paused and self._drain.ended(End(worker.name, "ctrl_in")):
+                self._resumed.add(worker.name)
+                self._resume(worker, "nobody can end its pause any more")
+
+    def _resume(self, worker: WorkerState, reason: str) -> None:
+        self._out.note("warning", "worker.resumed", worker=worker.name, reason=reason)
+        for raw in worker.control.command(RESUME):
+            self._out.do(Send(worker.name, "ctrl_in", raw))
 
     # --- limits ---
 

@@ -288,3 +288,14 @@ def test_an_extra_that_cannot_be_is_said_before_anything_starts(extra: list[str]
     done = fabric("run", *flags, HELLO, stdin=b'"I feel sad today"\n', cwd=tmp_path)
     assert (done.returncode, done.stdout, json.loads(done.stderr)["error"]) == (2, b"", message)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pause_that_nobody_can_end_any_more_ends_with_the_input(tmp_path: Path):
+    """What told the agent has ended, and a run has no operator."""
+    (tmp_path / "main.plumb").write_text(
+        'let a : (!string, !{ pause: bool }) -> !string = agent { provider: "eliza" }\n'
+        "let main : (!string, !{ pause: bool }) -> !string = plumb(i, c, o) {\n  i ; a ; o\n  c ; a@ctrl_in\n}\n"
+    )
+    said = b'{"__port":"c","msg":{"pause":true}}\n{"__port":"i","msg":"hello"}\n{"__port":"i","msg":"again"}\n'
+    done = fabric("run", tmp_path / "main.plumb", stdin=said)
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 2), done.stderr
