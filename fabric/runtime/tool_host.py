@@ -94,7 +94,8 @@ class ToolHost:
         self._under_way: dict[int, str] = {}
         self._needed = trio.Event()
         self._last_lines: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
-        # No more than a call for each that a worker may have under way, which is bounded there.
+        # The host takes what comes at once. One that hangs and does not die lets this grow, by a call and its
+        # cancellation for each that a worker gives up; how many of them may be under way is bounded there.
         self._to_write, self._written = trio.open_memory_channel[ToHost](math.inf)
 
     # --- see fabric.runtime.coordinator.Servers ---
