@@ -12,7 +12,80 @@ drained. To read the code, follow one program on its way:
 7. ``wire``                   what crosses a process boundary; ``wire/PROTOCOL.md`` says it for other languages
 8. ``worker``                 the worker that calls a Python function; the LLM worker is the package ``plumb_agent``
 
-``DESIGN.md`` holds the reasons. Importing this module imports nothing.
+9. ``client``                 a program called from Python; ``dsl``: one written in Python; ``types``, ``provider``,
+                              ``testing`` beside them
+
+``DESIGN.md`` holds the reasons. Importing this module imports nothing; a name of the client is loaded when it is used.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # type checkers know the name; ``typing`` is too large a module to be imported for it
+
+if TYPE_CHECKING:
+    from fabric.client import (
+        Binding,
+        CheckResult,
+        Event,
+        Output,
+        Pipeline,
+        ProtocolDecl,
+        Telemetry,
+        TypeDecl,
+        call,
+        call_sync,
+        check,
+        connect,
+        run,
+    )
+    from fabric.errors import (
+        BinaryNotFoundError,
+        CheckError,
+        FabricError,
+        PipelineError,
+        PlumbError,
+        PlumbingModelError,
+        RunError,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BinaryNotFoundError",
+    "Binding",
+    "CheckError",
+    "CheckResult",
+    "Event",
+    "FabricError",
+    "Output",
+    "Pipeline",
+    "PipelineError",
+    "PlumbError",
+    "PlumbingModelError",
+    "ProtocolDecl",
+    "RunError",
+    "Telemetry",
+    "TypeDecl",
+    "call",
+    "call_sync",
+    "check",
+    "connect",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'fabric' has no attribute {name!r}")
+    errors = import_module("fabric.errors")
+    value = getattr(errors if name in errors.__all__ else import_module("fabric.client"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Show them before they are loaded."""
+    return [*__all__, "__version__"]

@@ -29,12 +29,12 @@ from pathlib import Path
 
 import msgspec
 
-from fabric.errors import ConfigError, ProgramError
+from fabric.errors import ConfigError
 from fabric.graph import passes
 from fabric.graph.ir import Graph
 from fabric.lang import modules
 from fabric.lang.check import check_source
-from fabric.lang.diagnostic import Diagnostic
+from fabric.lang.diagnostic import Diagnostic, check_error
 from fabric.lang.modules import Found, Missing
 from fabric.lang.source import Source
 from fabric.lang.typed import Module
@@ -145,11 +145,11 @@ def check_file(path: str | Path, folders: Iterable[str | Path] = ()) -> Compiled
 
     Raises:
         ConfigError: the file cannot be read.
-        ProgramError: the program does not check; carries every diagnostic.
+        CheckError: the program does not check; carries every diagnostic.
     """
     compiled, diagnostics = check_program(read_source(path), Library(folders))
     if compiled is None:
-        raise ProgramError(diagnostics)
+        raise check_error(diagnostics)
     return compiled
 
 
@@ -191,7 +191,7 @@ def compile_file(
 
     Raises:
         ConfigError: a file cannot be read, an agent cannot be run.
-        ProgramError: the program does not check.
+        CheckError: the program does not check.
     """
     compiled = check_file(path, folders)
     plan = plan_compiled(

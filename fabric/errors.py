@@ -1,7 +1,7 @@
 """Every error that crosses a module boundary.
 
-    FabricError
-    ├── ProgramError            the author's text is wrong; carries diagnostics
+    FabricError                 called PlumbError, too
+    ├── CheckError              the author's text is wrong; carries diagnostics
     ├── ConfigError             a flag, a file, a key or a worker's configuration is wrong
     ├── ValueRejected           a value does not have the type that its channel declares
     ├── ProtocolError           somebody broke wire/PROTOCOL.md
@@ -15,7 +15,11 @@
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
     ├── UnknownName             no worker or channel of that name
-    └── NoAnswer                a service is there and does not answer
+    ├── NoAnswer                a service is there and does not answer
+    ├── RunError                a program that was called from Python could not be started
+    │   └── BinaryNotFoundError     for there is no Python to start workers with
+    ├── PipelineError           a program that was called from Python failed on its way, or refused a message
+    └── PlumbingModelError      a program cannot do as a model what an agent of Pydantic AI asks
 
 A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 """
@@ -23,16 +27,21 @@ A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 from __future__ import annotations
 
 __all__ = [
+    "BinaryNotFoundError",
     "ChannelBroken",
+    "CheckError",
     "ConfigError",
     "FabricError",
     "LocalProtocolError",
     "NoAnswer",
     "NotRunning",
     "OutputClosed",
-    "ProgramError",
+    "PipelineError",
+    "PlumbError",
+    "PlumbingModelError",
     "ProtocolError",
     "RemoteProtocolError",
+    "RunError",
     "ServerFailed",
     "Stranger",
     "TransportClosed",
@@ -53,15 +62,35 @@ class FabricError(Exception):
     exit_code = 1
 
 
-class ProgramError(FabricError):
-    """The program text does not check. ``diagnostics`` are values of ``fabric.lang.diagnostic``, errors first."""
+class CheckError(FabricError):
+    """The program text does not check. Its text is that of all diagnostics, with source lines and carets.
 
-    code = "program_error"
+    The other fields are those of the first one.
+
+    Args:
+        diagnostics: values of ``fabric.lang.diagnostic``, errors first; at least one. See
+            :func:`fabric.lang.diagnostic.check_error`.
+        text: how they are shown.
+
+    Attributes:
+        code: what is wrong, in a word: ``type_mismatch``.
+        category: ``parse``, ``name``, ``type``, ``wiring``, ``protocol`` or ``config``.
+        detail: what is wrong, in a line.
+        line, column: where, counted from 1, in characters.
+    """
+
     exit_code = 2
 
-    def __init__(self, diagnostics: Sequence[Any]) -> None:
-        super().__init__(f"{len(diagnostics)} problems in the program")
+    def __init__(self, diagnostics: Sequence[Any], text: str) -> None:
+        super().__init__(text)
+        first = diagnostics[0]
         self.diagnostics = tuple(diagnostics)
+        self.code = first.slug
+        self.category: str = first.category
+        self.detail: str = first.message
+        self.line: int
+        self.column: int
+        self.line, self.column = first.source.position(first.span.start)
 
 
 class ConfigError(FabricError):
@@ -160,6 +189,61 @@ class NoAnswer(FabricError):
     """A service is there, and does not answer: it was stopped, or its machine is overloaded."""
 
     code = "no_answer"
+
+
+class RunError(FabricError):
+    """A program could not be started: its file, its configuration, a key or a worker.
+
+    Attributes:
+        detail: what is wrong.
+        returncode: what a command would have ended with.
+    """
+
+    code = "run_error"
+
+    def __init__(self, detail: str, returncode: int = 2) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.returncode = self.exit_code = returncode
+
+
+class BinaryNotFoundError(RunError):
+    """There is no Python interpreter to start workers with: this one is part of another program."""
+
+    code = "binary_not_found"
+
+
+class PipelineError(FabricError):
+    """A program failed on its way, or refused a message.
+
+    Attributes:
+        detail: what is wrong.
+        returncode: what a command would have ended with; 0 where the program goes on.
+        stderr: what its workers wrote last, and what was told of it.
+        code: the same in a word, such as ``child_died`` or ``input_type_mismatch``.
+    """
+
+    def __init__(self, detail: str, returncode: int = 1, stderr: str = "", code: str = "pipeline_error") -> None:
+        super().__init__(f"{detail}\n{stderr}".rstrip())
+        self.detail = detail
+        self.returncode = self.exit_code = returncode
+        self.stderr = stderr
+        self.code = code
+
+
+class PlumbingModelError(FabricError):
+    """A program cannot do as a model what was asked of it. ``cause`` is the error behind it, if there is one."""
+
+    code = "model_error"
+
+    def __init__(self, detail: str, cause: BaseException | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.cause = cause
+
+
+PlumbError = FabricError
+"""What programs that were written for other implementations of the language call it."""
 
 
 def sole(error: BaseException) -> BaseException:

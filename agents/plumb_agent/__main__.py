@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from fabric.errors import ConfigError, FabricError, ProgramError, sole
+from fabric.errors import CheckError, ConfigError, FabricError, sole
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.memory import MemoryTransport
 from fabric.wire.codec import encode
@@ -81,7 +81,7 @@ def main() -> int:
         return _run(sys.argv[1:], environment, logger)
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as raised:  # noqa: BLE001 - all of them, as JSON
         match sole(raised):
-            case ProgramError() as error:
+            case CheckError() as error:
                 for diagnostic in error.diagnostics:
                     logger.diagnosed(diagnostic)
                 return error.exit_code

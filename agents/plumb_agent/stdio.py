@@ -63,7 +63,7 @@ def read_program(path: str, resources: str = "") -> WorkerSpec:
         resources: folders of shared prompt files, separated by colons.
 
     Raises:
-        ProgramError: the program does not check.
+        CheckError: the program does not check.
         ConfigError: it has no agent or several; a file cannot be read.
     """
     # The whole compiler, for this way of starting only; a worker that is launched gets its spec ready made.

@@ -18,7 +18,7 @@ from fabric import __version__
 from fabric.cli.programs import INCLUDE, find_program, programs_in, search_path
 from fabric.cli.report import count_of, print_error, print_line, use_color
 from fabric.compiler import INSTALLED, Library, read_source
-from fabric.errors import ConfigError, ProgramError
+from fabric.errors import CheckError, ConfigError
 from fabric.lang.check import Analysis, analyse
 from fabric.lang.diagnostic import Diagnostic, render_all, summary, to_json
 from fabric.lang.modules import Found, Missing
@@ -91,7 +91,7 @@ def check(
         case _:
             _print_text(checked, strict=strict, quiet=quiet)
     if not all(program.ok for program in checked):
-        raise typer.Exit(ProgramError.exit_code)
+        raise typer.Exit(CheckError.exit_code)
 
 
 def _files(named: Sequence[str]) -> Iterator[str]:

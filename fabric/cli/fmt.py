@@ -17,8 +17,8 @@ import typer
 
 from fabric.cli.programs import programs_in
 from fabric.cli.report import print_diagnostics, print_error
-from fabric.errors import ConfigError, ProgramError
-from fabric.lang.diagnostic import Diagnostic
+from fabric.errors import CheckError, ConfigError
+from fabric.lang.diagnostic import Diagnostic, check_error
 from fabric.lang.format import format_source
 from fabric.lang.source import Source
 
@@ -53,14 +53,14 @@ def format_files(
     for file in _find(files or [Path()]):
         try:
             changed |= _format_file(file, check, diff)
-        except ProgramError as error:
+        except CheckError as error:
             failed = True
             print_diagnostics(error.diagnostics)
         except ConfigError as error:
             failed = True
             print_error(str(error), error.code)
     if failed:
-        raise typer.Exit(ProgramError.exit_code)
+        raise typer.Exit(CheckError.exit_code)
     if check and changed:
         raise typer.Exit(WOULD_CHANGE)
 
@@ -77,13 +77,13 @@ def _format_file(file: Path, check: bool, diff: bool) -> bool:
     """Format one file; return whether that changes it.
 
     Raises:
-        ProgramError: it does not parse.
+        CheckError: it does not parse.
         ConfigError: it cannot be read or written.
     """
     raw = _read(file)
     text, mistakes = _format(file, raw)
     if text is None:
-        raise ProgramError(mistakes)
+        raise check_error(mistakes)
     new = text.encode()
     changed = new != raw
     if diff and changed:

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from fabric.errors import FabricError, OutputClosed, ProgramError, sole
+from fabric.errors import CheckError, FabricError, OutputClosed, sole
 from fabric.lang.diagnostic import Diagnostic, render_all, to_json
 from fabric.session.events import LossReport, Note
 from fabric.wire.lines import DATA, write_line
@@ -87,7 +87,7 @@ def exit_code_of(error: BaseException) -> int:
         case BrokenPipeError() | OSError(errno=errno.ENOSPC):
             print_error(f"cannot write the output: {found.strerror}", OutputClosed.code)
             return OutputClosed.exit_code
-        case ProgramError(diagnostics=diagnostics):
+        case CheckError(diagnostics=diagnostics):
             print_diagnostics(diagnostics)
             return found.exit_code
         case FabricError():

@@ -28,6 +28,7 @@ __all__ = [
     "Diagnostic",
     "Report",
     "Severity",
+    "check_error",
     "did_you_mean",
     "render_all",
     "render_text",
@@ -43,6 +44,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from fabric.errors import CheckError
 from fabric.lang.source import Source, Sources, Span
 
 Severity: TypeAlias = Literal["error", "warning"]
@@ -239,6 +241,11 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------------
+
+
+def check_error(diagnostics: Sequence[Diagnostic]) -> CheckError:
+    """Return what to raise because of these: errors first, and at least one."""
+    return CheckError(diagnostics, render_all(diagnostics))
 
 
 def _place(source: Source, span: Span) -> dict[str, Any]:

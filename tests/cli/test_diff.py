@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from fabric.cli.diff import diff
-from fabric.errors import ConfigError, ProgramError
+from fabric.errors import CheckError, ConfigError
 
 DOUBLE = "let main : !int -> !int = map(value * 2)\n"
 TRIPLE = "let main : !int -> !int = map(value * 3)\n"
@@ -52,7 +52,7 @@ def test_a_program_that_does_not_check_is_not_compared(pair):
     """Its diagnostics are shown instead, with exit code 2."""
     pair[0].write_text(DOUBLE)
     pair[1].write_text("let main : !int -> !string = map(value)\n")
-    with pytest.raises(ProgramError) as caught:
+    with pytest.raises(CheckError) as caught:
         diff(*pair)
     assert [diagnostic.code for diagnostic in caught.value.diagnostics] == ["E0412"]
     with pytest.raises(ConfigError, match="--format yaml: expected text or json"):

@@ -1,0 +1,1 @@
+"""A program as a model of Pydantic AI."""
