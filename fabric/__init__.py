@@ -76,14 +76,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Load a public name (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module 'fabric' has no attribute {name!r}")
-    errors = import_module("fabric.errors")
-    value = getattr(errors if name in errors.__all__ else import_module("fabric.client"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # they know what there is, and what there is not
+
+    def __getattr__(name: str) -> object:
+        """Load a public name (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module 'fabric' has no attribute {name!r}")
+        errors = import_module("fabric.errors")
+        value = getattr(errors if name in errors.__all__ else import_module("fabric.client"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
