@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from fabric.testing.models import ScriptedModel, UnscriptedRequest, scripted_model
     from fabric.testing.processes import Phase, Process, ProcessRecord, Runner
     from fabric.testing.seeded import run_seeded
-    from fabric.testing.simulator import Simulated, Watch, function_runner, python_runner, simulate
+    from fabric.testing.simulator import Decide, Decision, Simulated, Watch, function_runner, python_runner, simulate
     from fabric.testing.tapes import Cassette, CassetteMismatch, cassette
-    from fabric.testing.virtual import Decision, VirtualRun, run_virtual
+    from fabric.testing.virtual import VirtualOutput, VirtualRun, run_virtual
 
 _PLACES = {
     "answers": ("Answer", "Call", "Cut", "Failure", "ModelRequest", "Text", "Thinking"),
@@ -32,9 +32,9 @@ _PLACES = {
     "models": ("ScriptedModel", "UnscriptedRequest", "scripted_model"),
     "processes": ("Phase", "Process", "ProcessRecord", "Runner"),
     "seeded": ("run_seeded",),
-    "simulator": ("Simulated", "Watch", "function_runner", "python_runner", "simulate"),
+    "simulator": ("Decide", "Decision", "Simulated", "Watch", "function_runner", "python_runner", "simulate"),
     "tapes": ("Cassette", "CassetteMismatch", "cassette"),
-    "virtual": ("Decision", "VirtualRun", "run_virtual"),
+    "virtual": ("VirtualOutput", "VirtualRun", "run_virtual"),
 }
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "CassetteMismatch",
     "Crash",
     "Cut",
+    "Decide",
     "Decision",
     "Failure",
     "Faults",
@@ -60,6 +61,7 @@ __all__ = [
     "Text",
     "Thinking",
     "UnscriptedRequest",
+    "VirtualOutput",
     "VirtualRun",
     "Watch",
     "cassette",

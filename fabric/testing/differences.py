@@ -22,8 +22,8 @@ def differences(recorded: Any, got: Any, path: str = "$") -> Iterator[str]:
             yield from differences(recorded.get(key, MISSING), got.get(key, MISSING), f"{path}.{key}")
     elif isinstance(recorded, list) and isinstance(got, list):
         for index in range(max(len(recorded), len(got))):
-            pair = [items[index] if index < len(items) else MISSING for items in (recorded, got)]
-            yield from differences(*pair, f"{path}[{index}]")
+            first, second = (items[index] if index < len(items) else MISSING for items in (recorded, got))
+            yield from differences(first, second, f"{path}[{index}]")
     elif type(recorded) is not type(got) or recorded != got:
         yield f"{path}: recorded {_shown(recorded, got)}, got {_shown(got, recorded)}"
 
@@ -33,7 +33,9 @@ def _shown(value: Any, other: Any) -> str:
         return "nothing"
     start = 0
     if isinstance(value, str) and isinstance(other, str):
-        same = next((at for at, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), min(map(len, (value, other))))
+        same = next(
+            (at for at, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), min(map(len, (value, other)))
+        )
         start = max(0, same - CHARS_MAX // 2)
         value = value[start : start + 2 * CHARS_MAX]
     text = msgspec.json.encode(value).decode()

@@ -162,6 +162,12 @@ class ScriptedModel:
         if problems:
             raise UnscriptedRequest("\n".join(problems))
 
+    def note(self, error: BaseException) -> None:
+        """Add what there is to raise to an error that the test fails of anyway: most likely because of this."""
+        problems, self._problems = self._problems, []
+        for problem in problems:
+            error.add_note(problem)
+
     def __enter__(self) -> Self:
         self._server.start()
         return self
@@ -172,10 +178,8 @@ class ScriptedModel:
         self._server.stop()
         if error is None:
             self.check()
-            return
-        for problem in self._problems:  # the test fails of something else: most likely of this
-            error.add_note(problem)
-        self._problems = []
+        else:
+            self.note(error)
 
     async def _handle(self, exchange: Exchange) -> None:
         try:
@@ -185,14 +189,9 @@ class ScriptedModel:
             return
         self.requests.append(request)
         number = len(self.requests)
-        try:
-            reply = self._script.answer(request)
-        except Exception as error:  # noqa: BLE001 - the test's own function may raise anything
-            text = f"the script failed with {type(error).__name__} at request {number}: {error}"
-            await self._refuse(exchange, text)
-            return
-        if reply is None:
-            await self._refuse(exchange, f"request {number}: {self._script.refusal(request)}")
+        reply = self._script.answer(request)
+        if isinstance(reply, str):
+            await self._refuse(exchange, f"request {number}: {reply}")
             return
         written = answered(reply, request, number)
         await exchange.start(written.status, written.headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Rule", "Script", "shown"]
+__all__ = ["Rule", "Script", "names_of", "shown"]
 
 import re
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class Rule:
     def fits(self, request: ModelRequest) -> bool:
         """Whether it is for this request. One that is used up still is."""
         return (
-            (self._agent is None or self._agent in _names(request.agent))
+            (self._agent is None or self._agent in names_of(request.agent))
             and (self._model is None or self._model == request.model)
             and (self._prompt is None or self._prompt in request.prompt)
             and (self._system is None or self._system in request.system)
@@ -96,35 +96,31 @@ class Script:
         elif script is not None:
             self.rules = [Rule(script)]
 
-    def answer(self, request: ModelRequest) -> Reply | None:
-        """Return the answer to a request; ``None``: there is none.
-
-        Raises:
-            Exception: whatever a function of the script raises; ``TypeError`` for what is no answer.
-        """
+    def answer(self, request: ModelRequest) -> Reply | str:
+        """Return the answer to a request, or why there is none, in words."""
         for rule in self.rules:
-            if rule.fits(request) and not rule.used_up:
+            if not rule.fits(request) or rule.used_up:
+                continue
+            try:
                 answer = rule.answer(request)
                 if answer is not NotImplemented:
                     return read_answer(answer, request)
-        return None
+            except Exception as error:  # noqa: BLE001 - the test's own function may raise anything
+                return f"the script for {shown(request)} failed with {type(error).__name__}: {error}"
+        known = "; ".join(f"{rule}: {rule.why_not(request)}" for rule in self.rules) or "nothing"
+        return f"no answer is scripted for {shown(request)}. Scripted is: {known}"
 
     @property
     def unused(self) -> list[str]:
         """The rules whose lists have answers left, with how many."""
         return [f"{rule}: {rule.left} left" for rule in self.rules if rule.left]
 
-    def refusal(self, request: ModelRequest) -> str:
-        """Say why there is no answer to a request."""
-        known = "; ".join(f"{rule}: {rule.why_not(request)}" for rule in self.rules) or "nothing"
-        return f"no answer is scripted for {shown(request)}. Scripted is: {known}"
-
 
 _COPY = re.compile(r"@\d+|\.\d+$")
 """What tells the instances of one binding apart."""
 
 
-def _names(agent: str) -> set[str]:
+def names_of(agent: str) -> set[str]:
     """Return what an agent may be called: as a worker, without the number of an instance, as in its own file."""
     plain = _COPY.sub("", agent)
     return {agent, plain, plain.rpartition(".")[2]}

@@ -9,6 +9,7 @@ __all__ = ["Exchange", "Handler", "LocalServer"]
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -156,10 +157,8 @@ class LocalServer:
 
 
 def _set(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:
-    try:
+    with suppress(trio.RunFinishedError):  # it has ended by itself, and stop() says why
         token.run_sync_soon(event.set)
-    except trio.RunFinishedError:
-        pass  # it has ended by itself, and stop() says why
 
 
 class _Connection:

@@ -27,7 +27,17 @@ from fabric.errors import ConfigError
 from fabric.testing import openai_format
 from fabric.testing.answers import ModelRequest
 from fabric.testing.models import AGENT_HEADER, PLACEHOLDER_KEY, UNSCRIPTED_STATUS, format_of, read_exchange
-from fabric.testing.recordings import Matched, Recording, Tape, data_of, leaks, matched, read_tape, text_of, written_tape
+from fabric.testing.recordings import (
+    Matched,
+    Recording,
+    Tape,
+    data_of,
+    leaks,
+    matched,
+    read_tape,
+    text_of,
+    written_tape,
+)
 from fabric.testing.script import shown
 from fabric.testing.server import Exchange, LocalServer
 
@@ -109,6 +119,12 @@ class Cassette:
         if problems:
             raise CassetteMismatch("\n".join(problems))
 
+    def note(self, error: BaseException) -> None:
+        """Add what there is to raise to an error that the test fails of anyway: most likely because of this."""
+        problems, self._problems = self._problems, []
+        for problem in problems:
+            error.add_note(problem)
+
     def __enter__(self) -> Self:
         if self.mode == "replay" and self.path.exists():
             self._tape = Tape(read_tape(self.path.read_bytes(), str(self.path)), self._match, str(self.path))
@@ -123,10 +139,8 @@ class Cassette:
             self._write()
         if error is None:
             self.check()
-            return
-        for problem in self._problems:  # the test fails of something else: most likely of this
-            error.add_note(problem)
-        self._problems = []
+        else:
+            self.note(error)
 
     def _write(self) -> None:
         kept = []

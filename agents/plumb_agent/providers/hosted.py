@@ -86,9 +86,7 @@ class HostedProvider:
         agent: name of the worker that asks.
     """
 
-    def __init__(
-        self, dialect: Dialect, url: str, key: str, timeouts: Timeouts = _TIMEOUTS, agent: str = ""
-    ) -> None:
+    def __init__(self, dialect: Dialect, url: str, key: str, timeouts: Timeouts = _TIMEOUTS, agent: str = "") -> None:
         self._dialect = dialect
         self._url = url
         self._key = key
