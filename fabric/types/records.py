@@ -64,7 +64,7 @@ def _written(model: RecordModel, dump: Any) -> dict[str, Any]:
 class RecordModel(BaseModel):
     """What the models of records have in common. ``None`` as its name: the program gives the type none."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
     __plumb_name__: ClassVar[str | None] = None
 
     _written = model_serializer(mode="wrap")(lambda self, dump: _written(self, dump))
