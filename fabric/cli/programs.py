@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["INCLUDE", "PROGRAM", "find_program", "programs_in", "search_path"]
+__all__ = ["INCLUDE", "PROGRAM", "find_program", "programs_in"]
 
-import os
 from pathlib import Path
 
 import typer
 
-from fabric import compiler
 from fabric.errors import ConfigError
 from fabric.settings import ProjectSettings
 
@@ -44,11 +42,6 @@ def find_program(program: Path | None, project: ProjectSettings) -> Path:
         if found
         else "no program was named, and there is no *.plumb file here"
     )
-
-
-def search_path(include: list[Path] | None) -> tuple[Path, ...]:
-    """Return where modules are looked for: the folders of ``-I``, then those of ``PLUMB_PATH``, without empty ones."""
-    return compiler.search_path(include or (), os.environ)
 
 
 def programs_in(folder: Path) -> list[Path]:
