@@ -1,16 +1,11 @@
-"""Types of the language as Python types, and back.
-
-As data a type is a dict, as in a worker's spec: ``{"kind": "list", "item": {"kind": "prim", "name": "int"}}``;
-see :mod:`fabric.wire.payload`. Beside those there are streams, ``{"kind": "stream", "item": …}``.
-"""
+"""Types of the language as Python types."""
 
 from __future__ import annotations
 
-__all__ = ["TypeData", "from_python", "input_type", "map_type", "output_type"]
+__all__ = ["Checked", "TypeData", "input_type", "map_type", "output_type"]
 
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
-
-from fabric.wire.payload import Type
 
 TypeData: TypeAlias = dict[str, Any]
 
@@ -28,9 +23,14 @@ class Checked(Protocol):
     """What is needed of a result of ``fabric.check``."""
 
     @property
-    def main(self) -> str: ...
+    def main(self) -> str:
+        """The name of the binding that runs."""
+        ...
+
     @property
-    def bindings(self) -> list[Any]: ...
+    def bindings(self) -> Sequence[_Binding]:
+        """What the program declares."""
+        ...
 
 
 def map_type(data: TypeData) -> Any:
@@ -45,15 +45,4 @@ def input_type(result: Checked) -> Any:
 
 def output_type(result: Checked) -> Any:
     """Return the Python type of a message that the program's main binding gives."""
-    raise NotImplementedError
-
-
-def from_python(python_type: Any) -> Type:
-    """Return the type of the language for a Python type.
-
-    A pydantic model, a dataclass, a msgspec struct or a TypedDict becomes an ``Alias`` with the class's name.
-
-    Raises:
-        ConfigError: the language has no such type; says which part of it.
-    """
     raise NotImplementedError
