@@ -326,7 +326,9 @@ class _Answer:
 def _hint(error: BaseException) -> str:
     """Say what to do about asyncio under trio."""
     text = str(error)
-    asks_for_loop = isinstance(error, RuntimeError) and ("no running event loop" in text or "current event loop" in text)
+    asks_for_loop = isinstance(error, RuntimeError) and (
+        "no running event loop" in text or "current event loop" in text
+    )
     if asks_for_loop or (isinstance(error, TypeError) and "unrecognized yield message" in text):
         return (
             ". This is asyncio, and async functions of a worker run under trio: use trio.sleep and the like, or make it"
