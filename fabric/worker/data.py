@@ -8,8 +8,8 @@ import inspect
 import os
 import time
 import traceback
-from contextlib import suppress
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -147,22 +147,20 @@ class _Remarks:
         self._outbox = BatchWriter(name, span ^ 1 << 63)
 
     @property
-    def work(self) -> Work:
-        """Make what the function's remarks go by."""
-        return Work(None if self._port is None else self._report)
+    def wanted(self) -> bool:
+        """Whether there is a port for them."""
+        return self._port is not None
 
-    def _report(self, question: Question, payload: bytes) -> None:
+    def report(self, question: Question, payload: bytes) -> None:
+        """Send a remark about a message."""
         self._outbox.answer(question, payload)
         raw = self._outbox.take()
-        assert raw is not None and self._port is not None
+        assert raw is not None
+        assert self._port is not None
         self._port.send_nowait(raw)
 
-    @property
-    def return_marker(self) -> Callable[[bytes], None] | None:
-        """Forwards a marker's payload; ``None``: it need not be forwarded."""
-        return self._return_marker if self._port is not None else None
-
-    def _return_marker(self, marker: bytes) -> None:
+    def return_marker(self, marker: bytes) -> None:
+        """Forward a marker's payload, behind the remarks before it."""
         assert self._port is not None
         frame = Marker(self._name, marker[1:].decode())
         self._port.send_nowait(encode(frame))
@@ -187,8 +185,9 @@ class _Answer:
         self._function = function.call
         self._read = function.read
         self._close = function.close
-        self._work = remarks.work
-        self._return_marker = remarks.return_marker
+        self._remarks = remarks
+        self._remarks_wanted = remarks.wanted
+        self._work = Work(self._report if remarks.wanted else None)
         self._sink = sink
         self._outbox = BatchWriter(spec.name, span)
         self._output = validator(spec.output)
@@ -202,10 +201,14 @@ class _Answer:
         if raw is not None:
             self._sink.send_nowait(raw)
 
+    def _report(self, question: Question, payload: bytes) -> None:
+        self.flush()  # on one stream what is said behind an answer belongs to the next message
+        self._remarks.report(question, payload)
+
     def return_marker(self, marker: bytes) -> None:
         """Send a marker's payload back, with the answers before it; not yet if the next answer will come at once."""
-        if self._return_marker is not None:
-            self._return_marker(marker)
+        if self._remarks_wanted:
+            self._remarks.return_marker(marker)
         self._outbox.write(marker)
         if self._fast_calls < 0 or self._outbox.full:
             self.flush()

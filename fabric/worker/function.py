@@ -89,6 +89,8 @@ def make_function(found: Callable[[Any], Any], spec: WorkerSpec, owner: object =
     """
     if isinstance(found, type) and any("__call__" in vars(class_) for class_ in found.__mro__):
         found = owner = _instance(found, spec)
+    elif owner is None and not inspect.isroutine(found):
+        owner = found
     read = argument_reader(found, spec)
     check_result(found, spec)
     close = getattr(owner, "close", None)
