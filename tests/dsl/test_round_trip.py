@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import random
-
-import pytest
-from any_text import NESTS, PROGRAMS, nested, same_tree, texts
-from generated import programs
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from programs import chunks
+from any_text import same_tree
 
 from fabric.dsl import read
 from fabric.lang.diagnostic import Report
