@@ -199,7 +199,13 @@ class Program:
 
     # --- what is done with it ---
 
-    def check(self, search_path: Iterable[str | Path] | None = None) -> CheckResult:
+    def check(
+        self,
+        search_path: Iterable[str | Path] | None = None,
+        binary: str | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+    ) -> CheckResult:
         """Check the program; nothing is started.
 
         Raises:
@@ -210,7 +216,7 @@ class Program:
         tree = self.tree
         source = Source(self._path, self._render(tree))
         with _traced(tree, source):
-            result = check(source, search_path)
+            result = check(source, search_path, binary, env=env)
         return msgspec.structs.replace(result, warnings=traced(result.warnings, tree, source)[0])
 
     def call_sync(
@@ -266,11 +272,9 @@ class Program:
     def _repr_svg_(self) -> str | None:
         """Show its graph in a notebook; nothing if it does not check yet."""
         try:
-            result: Any = self.check()
+            return self.check()._repr_svg_()
         except (CheckError, ConfigError):
             return None
-        svg: str | None = result._repr_svg_()
-        return svg
 
 
 @contextmanager
