@@ -25,13 +25,14 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from fabric.client import CheckResult, Pipeline, check, run
+from fabric.client.approving import Approve
 from fabric.client.results import Spec
 from fabric.errors import PipelineError, PlumbingModelError
 from fabric.lang.source import Source
@@ -51,6 +52,7 @@ try:
     )
     from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
     from pydantic_ai.settings import ModelSettings
+    from pydantic_ai.usage import RequestUsage
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "pydantic_ai":
         raise
@@ -79,10 +81,8 @@ class PlumbingModel(Model[Any]):
         program: as for :func:`fabric.run`.
         pass_history: send the whole conversation with every turn, instead of the last message. A program that takes
             ``string`` gets a transcript; one that takes ``[{ role: string, content: string }]`` or ``json`` gets that.
-        auto_approve, search_path, binary, env: as for :func:`fabric.run`.
+        auto_approve, search_path, binary, env, approve: as for :func:`fabric.run`.
     """
-
-    _announces_lookalike_notes: ClassVar[bool] = False  # they would be a system prompt
 
     def __init__(
         self,
@@ -92,6 +92,8 @@ class PlumbingModel(Model[Any]):
         search_path: Iterable[str | Path] | None = None,
         binary: str | None = None,
         env: Mapping[str, str] | None = None,
+        *,
+        approve: Approve | None = None,
     ) -> None:
         super().__init__()
         self._program = program
@@ -100,6 +102,7 @@ class PlumbingModel(Model[Any]):
         self._search_path = search_path if search_path is None else tuple(search_path)
         self._binary = binary
         self._env = env
+        self._approve = approve
         self._opened = 0
         self._pipeline: Pipeline | None = None
         self._turns: anyio.Lock
@@ -138,6 +141,7 @@ class PlumbingModel(Model[Any]):
                 search_path=self._search_path,
                 binary=self._binary,
                 env=self._env,
+                approve=self._approve,
             )
         except BaseException:
             self._opened -= 1
@@ -155,6 +159,12 @@ class PlumbingModel(Model[Any]):
 
     # --- what Pydantic AI asks ---
 
+    def prepare_messages(
+        self, messages: list[ModelMessage], model_request_parameters: ModelRequestParameters | None = None
+    ) -> list[ModelMessage]:
+        """Leave them as they are: what is explained to models there would be words of the user to a program."""
+        return messages
+
     async def request(
         self,
         messages: list[ModelMessage],
@@ -163,7 +173,9 @@ class PlumbingModel(Model[Any]):
     ) -> ModelResponse:
         """Send a turn, and return the answer. Several outputs are paragraphs of it."""
         text = await self._answer(messages, model_settings, model_request_parameters)
-        return ModelResponse([TextPart(text)], model_name=self.model_name, provider_name=self.system)
+        return ModelResponse(
+            [TextPart(text)], usage=_unmeasured(), model_name=self.model_name, provider_name=self.system
+        )
 
     @asynccontextmanager
     async def request_stream(
@@ -239,6 +251,14 @@ def _takes_a_list(result: CheckResult, pass_history: bool) -> bool:
         return False
     wanted = f"string, {show(CONVERSATION)} or json" if pass_history else "string"
     raise PlumbingModelError(f"a model has to take {wanted}; {has}")
+
+
+def _unmeasured() -> RequestUsage:
+    """Return the usage of a request of which it is not known: agents tell theirs a little later, or not at all."""
+    usage = RequestUsage()
+    if hasattr(usage, "unmeasured_requests"):  # older ones do not count them
+        usage.unmeasured_requests = 1
+    return usage
 
 
 # --- what cannot be asked -----------------------------------------------------------------------------------------
@@ -330,6 +350,7 @@ class _Answer(StreamedResponse):
     at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # noqa: UP017
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
+        self._usage = _unmeasured()
         yield self._parts_manager.handle_part(vendor_part_id=None, part=TextPart(self.text))
 
     @property
