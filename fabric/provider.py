@@ -99,7 +99,7 @@ class PlumbingModel(Model[Any]):
         self._program = program
         self._pass_history = pass_history
         self._auto_approve = auto_approve
-        self._search_path = search_path if search_path is None else tuple(search_path)
+        self._folders = [search_path] if isinstance(search_path, str | Path) else list(search_path or ())
         self._binary = binary
         self._env = env
         self._approve = approve
@@ -131,14 +131,14 @@ class PlumbingModel(Model[Any]):
         if self._opened > 1:  # by an agent that is itself opened
             return self
         try:
-            checked = partial(check, self._program, self._search_path, env=self._env)
+            checked = partial(check, self._program, self._folders, env=self._env)
             self._as_list = _takes_a_list(await anyio.to_thread.run_sync(checked), self._pass_history)
             self._turns = anyio.Lock()
             self._pipeline = await run(
                 self._program,
                 auto_approve=self._auto_approve,
                 verbose=False,
-                search_path=self._search_path,
+                search_path=self._folders,
                 binary=self._binary,
                 env=self._env,
                 approve=self._approve,
@@ -265,18 +265,17 @@ def _unmeasured() -> RequestUsage:
 
 
 def _refuse_parameters(parameters: ModelRequestParameters) -> None:
-    tools = getattr(parameters, "native_tools", None) or getattr(parameters, "builtin_tools", None) or ()
     if parameters.output_tools or parameters.output_mode != "text" or not parameters.allow_text_output:
         raise PlumbingModelError(
             "an agent on a program answers with text: leave out output_type, or call the program itself, with"
             " fabric.types.output_type for its outputs"
         )
-    if parameters.function_tools or tools:
-        names = ", ".join(
-            [*(tool.name for tool in parameters.function_tools), *(type(tool).__name__ for tool in tools)]
+    tools = [*(tool.name for tool in parameters.function_tools), *(tool.kind for tool in parameters.native_tools)]
+    if tools:
+        raise PlumbingModelError(
+            f"the program says what its agents may call; these tools would not be: {', '.join(tools)}"
         )
-        raise PlumbingModelError(f"the program says what its agents may call; these tools would not be: {names}")
-    if getattr(parameters, "instruction_parts", None):
+    if parameters.instruction_parts:
         raise _system_prompt()
 
 
