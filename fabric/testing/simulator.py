@@ -38,8 +38,12 @@ from fabric.session.session import Session, Settings
 from fabric.testing.faults import Faults, Restart
 from fabric.testing.processes import Process, ProcessRecord, Runner
 from fabric.transport.memory import MemoryTransport
+from fabric.wire.codec import encode
+from fabric.wire.frame import Eof
 from fabric.wire.spec import WorkerSpec
-from fabric.worker import Control, load_function, run_control, run_data
+from fabric.worker.control import Control, run_control
+from fabric.worker.data import run_data
+from fabric.worker.function import Function, load_function
 
 Watch: TypeAlias = Callable[[float, Event, list[Command]], None]
 """Takes the session's time, an event, and the commands that follow."""
@@ -102,16 +106,15 @@ def function_runner(functions: Mapping[str, Callable[[Any], Any]]) -> Runner:
     """Return a runner of ``python`` workers that imports nothing: what they call is looked up here."""
 
     async def run(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
-        return await run_function(functions[spec.config["call"]], spec, process, endpoints)
+        return await run_function(Function(functions[spec.config["call"]]), spec, process, endpoints)
 
     return run
 
 
-async def run_function(
-    function: Callable[[Any], Any], spec: WorkerSpec, process: Process, endpoints: dict[str, str]
-) -> int:
+async def run_function(function: Function, spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
     """Run a worker that calls this function, whatever its spec says."""
-    control = Control()
+    telemetry = process.sender(endpoints["telemetry"], bind=True) if "telemetry" in endpoints else None
+    control = Control(marks_all=telemetry is not None)
     source = process.receiver(endpoints["input"], bind=False)
     sink = process.sender(endpoints["output"], bind=True)
     ctrl_in = process.receiver(endpoints["ctrl_in"], bind=False)
@@ -120,7 +123,11 @@ async def run_function(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_control, ctrl_in, ctrl_out, spec.name, control)
-            await run_data(spec, function, source, sink, control, clock=trio.current_time, span=span)
+            await run_data(
+                spec, function, source, sink, control, telemetry=telemetry, clock=trio.current_time, span=span
+            )
+            if telemetry is not None:
+                telemetry.send_nowait(encode(Eof(spec.name)))
     except BaseExceptionGroup as raised:
         raise sole(raised) from None
     return 0

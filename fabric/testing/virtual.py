@@ -38,6 +38,7 @@ from fabric.testing.seeded import run_seeded
 from fabric.testing.simulator import Decide, Simulated, python_runner, run_function, simulate
 from fabric.wire.payload import decode_json, encode_json
 from fabric.wire.spec import WorkerSpec
+from fabric.worker.function import make_function
 
 _PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
 
@@ -187,7 +188,7 @@ class _StandIns:
         """Run a worker of any kind."""
         function = next((self._functions[name] for name in names_of(spec.name) if name in self._functions), None)
         if function is not None and spec.kind != "agent":
-            return await run_function(function, spec, process, endpoints)
+            return await run_function(make_function(function, spec), spec, process, endpoints)
         if spec.kind == "agent":
             return await self._run_agent(spec, process, endpoints)
         if spec.kind == "python":

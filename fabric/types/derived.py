@@ -23,9 +23,9 @@ from typing import Any
 import msgspec
 
 from fabric.errors import ConfigError
-from fabric.lang.lexer import RESERVED
-from fabric.lang.types import is_too_large, join
+from fabric.lang.words import RESERVED
 from fabric.wire.payload import BOOL, INT, JSON, NUMBER, STRING, UNIT, Alias, Field, ListOf, Product, Record, Type, show
+from fabric.wire.relations import is_too_large, join
 
 _PLAIN: dict[Any, Type] = {
     str: STRING,
