@@ -15,9 +15,9 @@ import msgspec
 import typer
 
 from fabric import __version__
-from fabric.cli.programs import INCLUDE, find_program, programs_in, project_settings, search_path
+from fabric.cli.programs import INCLUDE, find_program, programs_in, project_settings
 from fabric.cli.report import count_of, print_error, print_line, use_color
-from fabric.compiler import INSTALLED, Library, read_source
+from fabric.compiler import INSTALLED, Library, read_source, search_path
 from fabric.errors import CheckError, ConfigError
 from fabric.lang.check import Analysis, analyse
 from fabric.lang.diagnostic import Diagnostic, render_all, summary, to_json

@@ -10,8 +10,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from fabric.cli.programs import INCLUDE, search_path
-from fabric.compiler import check_file
+from fabric.cli.programs import INCLUDE
+from fabric.compiler import check_file, search_path
 from fabric.errors import ConfigError
 from fabric.graph.diff import compare
 from fabric.wire.payload import encode_json

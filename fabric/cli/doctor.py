@@ -14,10 +14,9 @@ import typer
 
 from fabric.cli.diagnosis import examine, render_chains, render_checks
 from fabric.cli.flags import ColorChoice, Project, choose, state_directory
-from fabric.cli.programs import search_path
 from fabric.cli.report import print_line, use_color
 from fabric.cli.service import out
-from fabric.compiler import compile_file
+from fabric.compiler import compile_file, search_path
 from fabric.errors import ConfigError
 from fabric.runtime.checkup import check_host
 from fabric.runtime.processes import process_state

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from fabric.cli.programs import INCLUDE, search_path
+from fabric.cli.programs import INCLUDE
+from fabric.compiler import search_path
 from fabric.errors import ConfigError
 
 

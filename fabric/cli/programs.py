@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["INCLUDE", "PROGRAM", "find_program", "programs_in", "project_settings", "search_path"]
+__all__ = ["INCLUDE", "PROGRAM", "find_program", "programs_in", "project_settings"]
 
 import os
 from pathlib import Path
@@ -49,12 +49,6 @@ def find_program(program: Path | None, project: ProjectSettings) -> Path:
         if found
         else "no program was named, and there is no *.plumb file here"
     )
-
-
-def search_path(include: list[Path] | None) -> tuple[Path, ...]:
-    """Return where modules are looked for: the folders of ``-I``, then those of ``PLUMB_PATH``, without empty ones."""
-    listed = os.environ.get("PLUMB_PATH", "").split(os.pathsep)
-    return (*(include or ()), *(Path(folder) for folder in listed if folder))
 
 
 def programs_in(folder: Path) -> list[Path]:

@@ -10,9 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fabric.cli.programs import search_path
 from fabric.cli.report import print_diagnostics
-from fabric.compiler import compile_file
+from fabric.compiler import compile_file, search_path
 from fabric.launch.preload import ZygoteProcess, open_zygote
 from fabric.plan.plan import Plan
 from fabric.runtime.prices import Prices, check_prices

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from fabric.cli.programs import INCLUDE, PROGRAM, find_program, project_settings, search_path
-from fabric.compiler import Compiled, check_file, compile_file
+from fabric.cli.programs import INCLUDE, PROGRAM, find_program, project_settings
+from fabric.compiler import Compiled, check_file, compile_file, search_path
 from fabric.errors import ConfigError, UnknownName
 from fabric.graph.answer import reach_json, reach_text
 from fabric.graph.reach import Reach, find_place

@@ -46,6 +46,7 @@ class FileAnalysis(msgspec.Struct, frozen=True):
     Attributes:
         uses: namespace to path, of the files that could be had.
         types: those it declares, by name.
+        table: reads types as they are written in it.
         processes: what it may name, those of other files behind their namespaces.
         bindings: its own that were read, by name; a body has what could be wired of it.
     """
@@ -54,6 +55,7 @@ class FileAnalysis(msgspec.Struct, frozen=True):
     program: syntax.Program
     uses: Mapping[str, str]
     types: Mapping[str, Type]
+    table: TypeTable
     processes: Mapping[str, Interface]
     bindings: Mapping[str, typed.Binding]
 
@@ -162,8 +164,8 @@ class _Checker:
 
     def analysis(self) -> FileAnalysis:
         """Return what was found, for those who look into one file."""
-        file = self._file
-        return FileAnalysis(file.source, file.program, file.uses, self.types.types, self._known, self._bindings)
+        file, table = self._file, self.types
+        return FileAnalysis(file.source, file.program, file.uses, table.types, table, self._known, self._bindings)
 
     def typed_bindings(self) -> list[typed.Binding]:
         """Return the file's bindings in the order of the text."""
