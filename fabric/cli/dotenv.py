@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fabric.errors import ConfigError
-from fabric.settings import Variable, project_file, read_dotenv
+from fabric.settings import Variable, find_variables
 
 UNCONCERNED = frozenset({"completion", "explain", "fmt", "lsp", "new", "version"})
 """Commands that look at no settings: a mistake in ``.env`` does not keep them from working."""
@@ -31,15 +30,9 @@ def set_variables(command: str | None, env_file: Path | None, no_dotenv: bool) -
     Raises:
         ConfigError: the file is wrong, or was named and is not there.
     """
-    if command in UNCONCERNED or (no_dotenv and env_file is None):
+    if command in UNCONCERNED:
         return {}
-    if no_dotenv:
-        raise ConfigError("--env-file names a file, --no-dotenv wants none: give one of them")
-    if env_file is not None and not env_file.is_file():
-        raise ConfigError(f"--env-file {env_file}: there is no such file")
-    settings = project_file(Path.cwd())
-    beside = settings.parent if settings is not None else Path()
-    found = read_dotenv(env_file if env_file is not None else beside / ".env")
-    fresh = {name: variable for name, variable in found.items() if name not in os.environ}
-    os.environ.update({name: variable.value for name, variable in fresh.items()})
-    return fresh
+    flags = {"FABRIC_ENV_FILE": str(env_file or ""), "FABRIC_NO_DOTENV": "1" if no_dotenv else ""}
+    found = find_variables(Path.cwd(), {**os.environ, **flags})
+    os.environ.update({name: variable.value for name, variable in found.items()})
+    return found

@@ -20,6 +20,7 @@ from fabric.lang import VERSION, syntax
 from fabric.lang.check import FileAnalysis, analyse
 from fabric.lang.diagnostic import Diagnostic, check_error
 from fabric.lang.source import Source
+from fabric.settings import find_variables
 from fabric.wire.payload import Type, show, show_stream, to_plain
 
 Spec: TypeAlias = str | Path | Source
@@ -123,7 +124,9 @@ def check(
     except ConfigError as error:
         raise RunError(str(error)) from error
     folders = [search_path] if isinstance(search_path, str | Path) else search_path or ()
-    analysis = analyse(source, Library(compiler.search_path(folders, {**os.environ, **(env or {})})))
+    environment = {**os.environ, **(env or {})}
+    dotenv = {name: variable.value for name, variable in find_variables(Path.cwd(), environment).items()}
+    analysis = analyse(source, Library(compiler.search_path(folders, {**dotenv, **environment})))
     if analysis.module is None:
         raise check_error(analysis.diagnostics)
     compiled = Compiled(analysis.module, passes.build(analysis.module), analysis.diagnostics)

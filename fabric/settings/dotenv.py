@@ -7,13 +7,15 @@ quotes may have several lines. Nothing is expanded: a ``$`` is a ``$``.
 
 from __future__ import annotations
 
-__all__ = ["Variable", "parse_dotenv", "read_dotenv"]
+__all__ = ["Variable", "find_variables", "parse_dotenv", "read_dotenv"]
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from fabric.errors import ConfigError
+from fabric.settings.project import project_file
 
 _LINE = re.compile(
     r"""
@@ -25,6 +27,7 @@ _LINE = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
+_OFF = ("", "0", "false", "f", "no", "n", "off")
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "$": "$"}
 
 
@@ -33,6 +36,27 @@ class Variable(NamedTuple):
 
     value: str
     place: str
+
+
+def find_variables(here: Path, environment: Mapping[str, str]) -> dict[str, Variable]:
+    """Return the variables that hold in a directory and that its environment does not have, by name.
+
+    They come from the file that ``FABRIC_ENV_FILE`` names, or from ``.env`` beside the settings of the project; if it
+    has none, in the directory itself. With ``FABRIC_NO_DOTENV`` there are no variables.
+
+    Raises:
+        ConfigError: the file is wrong, or was named and is not there.
+    """
+    named = environment.get("FABRIC_ENV_FILE")
+    if environment.get("FABRIC_NO_DOTENV", "").lower() not in _OFF:
+        if named:
+            raise ConfigError("--env-file names a file, --no-dotenv wants none: give one of them")
+        return {}
+    if named and not (here / named).is_file():
+        raise ConfigError(f"--env-file {named}: there is no such file")
+    settings = None if named else project_file(here)
+    path = here / named if named else (settings.parent if settings is not None else here) / ".env"
+    return {name: variable for name, variable in read_dotenv(path).items() if name not in environment}
 
 
 def read_dotenv(path: Path) -> dict[str, Variable]:
