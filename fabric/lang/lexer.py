@@ -21,27 +21,7 @@ import msgspec
 
 from fabric.lang.diagnostic import Report
 from fabric.lang.source import Source, Span
-
-RESERVED = frozenset(
-    [
-        "type",
-        "let",
-        "protocol",
-        "use",
-        "plumb",
-        "spawn",
-        "channel",
-        "agent",
-        "tool",
-        "true",
-        "false",
-        "send",
-        "recv",
-        "end",
-        "loop",
-    ]
-)
-"""Words that are never names. All other words of the language are names wherever a name may stand."""
+from fabric.lang.words import RESERVED
 
 NUMBER_DIGITS_MAX = 4_000
 """CPython refuses to read integers of more than 4,300 digits."""

@@ -150,10 +150,8 @@ class ProcessLauncher:
         with _temporary_file(worker) as spec:
             spec.write(msgspec.json.encode(worker.spec))
             spec.seek(0)
-            descriptors = [self._liveness_fd]
-            if worker.ours:
-                environment[SPEC_FD_VARIABLE] = str(spec.fileno())
-                descriptors.append(spec.fileno())
+            environment[SPEC_FD_VARIABLE] = str(spec.fileno())
+            descriptors = [self._liveness_fd, spec.fileno()]
             try:
                 process = await trio.lowlevel.open_process(
                     worker.command,

@@ -146,7 +146,7 @@ async def test_it_runs_as_its_module(launcher: ProcessLauncher, tmp_path: Path):
         "[os.path.basename(sys.argv[0]), len(sys.argv), sys.modules['__main__'].__spec__.name, os.getcwd(),"
         " sys.flags.safe_path, __import__('gc').isenabled(), len(__import__('threading').enumerate())]"
     )
-    expected = ["worker.py", 1, "fabric.worker", os.getcwd(), True, True, 1]
+    expected = ["__main__.py", 1, "fabric.worker.__main__", os.getcwd(), True, True, 1]
     assert await said(launcher, expression, tmp_path) == expected
 
 

@@ -1,0 +1,133 @@
+"""The control side of a worker, in a thread of its own."""
+
+from __future__ import annotations
+
+__all__ = ["Control", "obey_control", "run_control", "start_control"]
+
+import os
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+
+from fabric.errors import FabricError, sole
+from fabric.transport.ports import Receiver, Sender, fail_on_stranger
+from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
+from fabric.wire.codec import decode, encode
+from fabric.wire.control import BATCHES, MARK_ALL_PORTS, NUMBERED, ready
+from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.payload import decode_json, encode_json
+from fabric.worker.failure import FunctionFailed, tell
+
+
+class Control:
+    """What the control side and the data side tell each other. Each is set from one thread, and read from another.
+
+    Args:
+        marks_all: whether markers are to be forwarded on ctrl_out, too.
+
+    Attributes:
+        paused, stopping: what was asked for.
+        changed: called by the control side when it was asked for something.
+    """
+
+    def __init__(self, *, marks_all: bool = False) -> None:
+        self.paused = False
+        self.stopping = False
+        self.marks_all = marks_all
+        self.changed: Callable[[], None] = lambda: None
+        self._markers = deque[str]()
+        self._poke: Callable[[], None] = lambda: None
+
+    def forward(self, marker: str) -> None:
+        """Let a marker of the data side be sent on ctrl_out. From the thread of the data side."""
+        self._markers.append(marker)
+        if len(self._markers) == 1:  # else it is on its way already
+            self._poke()
+
+    def forward_to(self, ctrl_out: Sender, name: str) -> Callable[[], None]:
+        """Return a function of the control side's thread that sends what is to be forwarded."""
+        token = trio.lowlevel.current_trio_token()
+
+        def forward() -> None:
+            while self._markers:
+                ctrl_out.send_nowait(encode(Marker(name, self._markers.popleft())))
+
+        self._poke = lambda: token.run_sync_soon(forward)
+        return forward
+
+
+async def run_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: Control) -> None:
+    """Announce the worker; obey and acknowledge control messages until their end; end ctrl_out."""
+    features = (BATCHES, NUMBERED, MARK_ALL_PORTS) if control.marks_all else (BATCHES, NUMBERED)
+    control.forward_to(ctrl_out, name)  # now: who hears that we are ready may send a marker
+    ctrl_out.send_nowait(encode(Data(name, ready(*features))))
+    await obey_control(ctrl_in, ctrl_out, name, control)
+
+
+async def obey_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: Control) -> None:
+    """Obey and acknowledge control messages until their end; end ctrl_out."""
+    forward = control.forward_to(ctrl_out, name)
+
+    def say(message: dict[str, Any]) -> None:
+        ctrl_out.send_nowait(encode(Data(name, encode_json(message))))
+
+    while True:
+        for raw in await ctrl_in.receive():
+            match decode(raw):
+                case Data(_, payload):
+                    _obey(decode_json(payload), control, say)
+                case Marker(_, marker):
+                    ctrl_out.send_nowait(encode(Marker(name, marker)))
+                case Eof():
+                    control.paused = False  # nobody could end the pause any more
+                    control.changed()
+                    forward()  # all are there: what ended this channel has read the end of ours
+                    ctrl_out.send_nowait(encode(Eof(name)))
+                    return
+
+
+def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None]) -> None:
+    if not isinstance(message, dict):
+        return
+    if message.get("pause") is True:
+        control.paused = True
+        say({"kind": "pause_ack"})
+    if message.get("resume") is True:
+        control.paused = False
+        say({"kind": "resume_ack"})
+    if message.get("stop") is True:
+        control.stopping = True
+    control.changed()
+
+
+def start_control(endpoints: Mapping[str, str], name: str, control: Control) -> threading.Thread:
+    """Serve control on its sockets; the thread ends with its channels."""
+    thread = threading.Thread(target=_run, args=(endpoints, name, control), name="control", daemon=True)
+    thread.start()
+    return thread
+
+
+def _run(endpoints: Mapping[str, str], name: str, control: Control) -> None:
+    """Serve control; without it the worker cannot be ended in order, so a failure here is the worker's."""
+    try:
+        trio.run(_serve, endpoints, name, control)
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last place of this thread
+        found = sole(error)
+        if not isinstance(found, FabricError):
+            traceback.print_exc()
+            found = FunctionFailed(f"worker '{name}': control failed: {found}")
+        os._exit(tell(found))
+
+
+async def _serve(endpoints: Mapping[str, str], name: str, control: Control) -> None:
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
+        ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False)
+        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
+            await run_control(ctrl_in, ctrl_out, name, control)
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,124 @@
+"""A worker as a program: what the environment says, sockets or lines, exit status."""
+
+from __future__ import annotations
+
+__all__ = ["main", "serve_function"]
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from fabric.errors import ConfigError, FabricError, sole
+from fabric.transport.liveness import die_with_parent
+from fabric.transport.ports import Sender, fail_on_stranger
+from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
+from fabric.wire.codec import encode
+from fabric.wire.frame import Eof
+from fabric.wire.payload import JSON
+from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
+from fabric.worker.control import Control, start_control
+from fabric.worker.data import run_data
+from fabric.worker.failure import FunctionFailed, tell
+from fabric.worker.function import Function, load_function, make_function
+from fabric.worker.lines import serve_lines
+
+
+def main() -> int:
+    """Run the worker that the environment describes; return its exit status."""
+    environment = os.environ
+
+    def run() -> None:
+        for variable in (PARENT_FD_VARIABLE, SPEC_FD_VARIABLE):
+            if variable not in environment:
+                raise ConfigError(f"{variable} is not set: this program is started by a fabric")
+        die_with_parent(int(environment[PARENT_FD_VARIABLE]))
+        spec = _read_spec(int(environment[SPEC_FD_VARIABLE]))
+        trio.run(_serve, spec, load_function(spec), _endpoints(environment))
+
+    return _status(run)
+
+
+def serve_function(found: Callable[[Any], Any]) -> int:
+    """Run a worker that is this program; return its exit status. See :func:`fabric.worker.serve`."""
+    environment = os.environ
+
+    def run() -> None:
+        if PARENT_FD_VARIABLE in environment:
+            die_with_parent(int(environment[PARENT_FD_VARIABLE]))
+        spec = WorkerSpec("worker", "worker", JSON, JSON)
+        if SPEC_FD_VARIABLE in environment:
+            spec = _read_spec(int(environment[SPEC_FD_VARIABLE]))
+        spec = msgspec.structs.replace(spec, config=spec.config | {"call": _name_of(found)})
+        function = make_function(found, spec)
+        endpoints = _endpoints(environment)
+        if "input" in endpoints:
+            trio.run(_serve, spec, function, endpoints)
+        else:
+            trio.run(serve_lines, spec, function, SPEC_FD_VARIABLE in environment)
+
+    try:
+        return _status(run)
+    except (KeyboardInterrupt, BaseExceptionGroup) as raised:  # by hand: Ctrl-C is how one leaves
+        if not isinstance(sole(raised), KeyboardInterrupt):
+            raise
+        return 130
+
+
+def _read_spec(descriptor: int) -> WorkerSpec:
+    with open(descriptor, "rb") as file:
+        return decode_spec(file.read())
+
+
+def _name_of(found: Callable[[Any], Any]) -> str:
+    """Return how messages call a function: its file and its name."""
+    file = Path(sys.argv[0]).name if sys.argv[0] else "python"
+    return f"{file}:{getattr(found, '__qualname__', type(found).__name__)}"
+
+
+def _endpoints(environment: Mapping[str, str]) -> dict[str, str]:
+    return {port: environment[name] for port, name in ENDPOINT_VARIABLES.items() if environment.get(name)}
+
+
+def _status(run: Callable[[], None]) -> int:
+    try:
+        run()
+    except (FabricError, BaseExceptionGroup) as raised:
+        found = sole(raised)
+        if not isinstance(found, FabricError):
+            raise
+        return tell(found)
+    return 0
+
+
+async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, str]) -> None:
+    """Serve on sockets."""
+    control = Control(marks_all="telemetry" in endpoints)
+    failure: FunctionFailed | None = None
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
+        source = transport.receiver(endpoints["input"], bind=False)
+        sink = transport.sender(endpoints["output"], bind=True, watch=True)
+        telemetry: Sender | None = None
+        if "telemetry" in endpoints:
+            telemetry = transport.sender(endpoints["telemetry"], bind=True, watch=True)
+        thread = start_control(endpoints, spec.name, control)  # it announces us: the data sockets are open
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
+            if telemetry is not None:
+                nursery.start_soon(fail_on_stranger, telemetry, spec.name, "telemetry")
+            try:
+                await run_data(spec, function, source, sink, control, telemetry=telemetry)
+            except FunctionFailed as error:
+                failure = error
+            else:
+                # Its end proves that the end of our output has arrived.
+                await trio.to_thread.run_sync(thread.join, abandon_on_cancel=True)
+                if telemetry is not None:
+                    telemetry.send_nowait(encode(Eof(spec.name)))
+            nursery.cancel_scope.cancel()
+    if failure is not None:  # only now: what was answered before has arrived
+        raise failure
