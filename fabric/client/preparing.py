@@ -25,7 +25,7 @@ from fabric.plan.plan import Plan
 from fabric.runtime.prices import Prices
 from fabric.runtime.starting import Variables, limits_of, prices_of, read_variables, settings_of
 from fabric.session.settings import Settings
-from fabric.settings import ProjectSettings, find_variables, read_settings, user_file
+from fabric.settings import ProjectSettings, read_settings, user_file, with_dotenv
 from fabric.wire.payload import Type, validator
 
 
@@ -154,8 +154,7 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
         CheckError: the program does not check.
     """
     here = Path(asked.directory)
-    dotenv = {name: variable.value for name, variable in find_variables(here, asked.environment).items()}
-    environment = {**dotenv, **asked.environment}
+    environment = with_dotenv(here, asked.environment)
     project = read_settings(here, user_file(environment))
     variables = read_variables(environment)
     source = asked.spec if isinstance(asked.spec, Source) else read_source(asked.spec)

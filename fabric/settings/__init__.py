@@ -4,7 +4,7 @@ A flag wins over an environment variable, that over ``.env``, that over the proj
 that over the default. ``project`` reads the files of settings and lays one over the other, ``dotenv`` reads variables.
 """
 
-from fabric.settings.dotenv import Variable, find_variables, parse_dotenv, read_dotenv
+from fabric.settings.dotenv import Variable, find_variables, parse_dotenv, read_dotenv, with_dotenv
 from fabric.settings.project import (
     AMOUNT_MAX,
     USD_MAX,
@@ -37,4 +37,5 @@ __all__ = [
     "read_duration",
     "read_settings",
     "user_file",
+    "with_dotenv",
 ]

@@ -7,7 +7,7 @@ quotes may have several lines. Nothing is expanded: a ``$`` is a ``$``.
 
 from __future__ import annotations
 
-__all__ = ["Variable", "find_variables", "parse_dotenv", "read_dotenv"]
+__all__ = ["Variable", "find_variables", "parse_dotenv", "read_dotenv", "with_dotenv"]
 
 import re
 from collections.abc import Mapping
@@ -57,6 +57,11 @@ def find_variables(here: Path, environment: Mapping[str, str]) -> dict[str, Vari
     settings = None if named else project_file(here)
     path = here / named if named else (settings.parent if settings is not None else here) / ".env"
     return {name: variable for name, variable in read_dotenv(path).items() if name not in environment}
+
+
+def with_dotenv(here: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment, and below it the variables that hold in a directory; see :func:`find_variables`."""
+    return {name: variable.value for name, variable in find_variables(here, environment).items()} | {**environment}
 
 
 def read_dotenv(path: Path) -> dict[str, Variable]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,6 +80,31 @@ def test_the_templates_are_listed():
     """A line each."""
     lines = fabric("new", "--list").stdout.decode().splitlines()
     assert [line.split()[0] for line in lines] == list(TEMPLATES)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_tests_of_a_project_pass(template: str, tmp_path: Path):
+    """Without a key, in a pytest of its own."""
+    project = made(template, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--confcutdir", project, "-o", "addopts="],
+        cwd=project,
+        env=environment(),
+        capture_output=True,
+        timeout=120,
+    )
+    assert (done.returncode, b" passed" in done.stdout) == (0, True), done.stdout.decode()
+
+
+def test_the_program_in_python_is_the_one_of_the_file(tmp_path: Path):
+    """Comments aside."""
+    project = made("python", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=project, env=environment(), capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    rendered = done.stdout.decode().rpartition("\n[")[0]
+    assert rendered.strip() == (project / "words.plumb").read_text().split("*)\n", 1)[1].strip()
 
 
 def test_settings_are_shown_with_their_origin(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The program, run as a whole."""
+"""The program, run as a whole. ``fabric_run`` comes with the fabric; no process may be left behind it."""
 
 from pathlib import Path
 
@@ -12,7 +12,6 @@ def test_the_program_checks():
     assert fabric.check(PROGRAM).warnings == ()
 
 
-def test_the_doctor_listens():
+def test_the_doctor_listens(fabric_run):
     """One answer to a message."""
-    (answer,) = fabric.call_sync(PROGRAM, "I feel sad today")
-    assert "sad" in answer.lower()
+    assert fabric_run(PROGRAM, "I feel sad today") == ["TELL ME MORE ABOUT SUCH FEELINGS"]

@@ -1,13 +1,12 @@
-"""The functions by themselves, and the program as a whole."""
+"""The functions by themselves, and the program as a whole. ``fabric_run`` comes with the fabric."""
 
 import sys
 from pathlib import Path
 
-import fabric
-
 PROJECT = Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT))
 
+from program import build  # noqa: E402
 from words import split  # noqa: E402
 
 
@@ -16,7 +15,11 @@ def test_a_sentence_is_split():
     assert list(split("The rain")) == ["the", "rain"]
 
 
-def test_what_comes_again_is_counted():
-    """The two of them, wired, in processes of their own."""
-    counts = fabric.call_sync(PROJECT / "words.plumb", "the rain and the sun")
-    assert counts == [{"word": "the", "seen": 2}]
+def test_what_comes_again_is_counted(fabric_run):
+    """The two of them, wired, in processes of their own, of which none is left."""
+    assert fabric_run(PROJECT / "words.plumb", "the rain and the sun") == [{"word": "the", "seen": 2}]
+
+
+def test_the_program_in_python_does_the_same(fabric_run):
+    """It is the same program."""
+    assert fabric_run(build().source, "the rain and the sun") == [{"word": "the", "seen": 2}]
