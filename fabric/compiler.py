@@ -18,10 +18,12 @@ __all__ = [
     "read_documents",
     "read_source",
     "read_text",
+    "search_path",
     "tools_of",
 ]
 
 import errno
+import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -129,6 +131,12 @@ class Library:
 
     def _searched(self, importer: str) -> tuple[Path, ...]:
         return (Path(importer).parent, *self._folders, INSTALLED)
+
+
+def search_path(folders: Iterable[str | Path], environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where modules are looked for: these folders, then those of ``PLUMB_PATH``, without empty ones."""
+    listed = environment.get("PLUMB_PATH", "").split(os.pathsep)
+    return (*map(Path, folders), *(Path(folder) for folder in listed if folder))
 
 
 def check_text(source: Source, folders: Iterable[str | Path] = ()) -> tuple[Module | None, tuple[Diagnostic, ...]]:

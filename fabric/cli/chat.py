@@ -32,15 +32,16 @@ from fabric.cli.flags import (
     check_level,
     choose,
 )
-from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent
+from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, print_spent
 from fabric.cli.programs import PROGRAM, find_program
 from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color
-from fabric.cli.starting import Asked, compile_program, prices_of, settings_of, zygote_of
+from fabric.cli.starting import Asked, compile_program, zygote_of
 from fabric.cli.terminal import LineInterrupted, Lines, Signals, history_file, open_lines
 from fabric.errors import ConfigError, OutputClosed, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, sinks_of
 from fabric.runtime.directory import open_run_directory
+from fabric.runtime.starting import limits_of, prices_of, settings_of
 from fabric.session.approvals import ANSWERS
 from fabric.session.events import Approval, DeadLetter, Heard, Note, Output, Refuse
 from fabric.settings import read_settings

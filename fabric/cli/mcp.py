@@ -14,13 +14,13 @@ import msgspec
 import typer
 
 from fabric.cli.flags import AutoApprove, LogLevel, Model, Provider, check_level
-from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, limits_of
+from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd
 from fabric.cli.programs import search_path
 from fabric.cli.report import JsonReport, print_line
-from fabric.cli.starting import settings_of
 from fabric.errors import ConfigError
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.prices import Prices
+from fabric.runtime.starting import limits_of, settings_of
 from fabric.session.settings import Settings
 from fabric.settings import read_settings
 from fabric.wire.payload import encode_json

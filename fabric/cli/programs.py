@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from fabric import compiler
 from fabric.errors import ConfigError
 from fabric.settings import ProjectSettings
 
@@ -47,8 +48,7 @@ def find_program(program: Path | None, project: ProjectSettings) -> Path:
 
 def search_path(include: list[Path] | None) -> tuple[Path, ...]:
     """Return where modules are looked for: the folders of ``-I``, then those of ``PLUMB_PATH``, without empty ones."""
-    listed = os.environ.get("PLUMB_PATH", "").split(os.pathsep)
-    return (*(include or ()), *(Path(folder) for folder in listed if folder))
+    return compiler.search_path(include or (), os.environ)
 
 
 def programs_in(folder: Path) -> list[Path]:

@@ -42,7 +42,7 @@ from fabric.cli.flags import (
     choose,
     state_directory,
 )
-from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, limits_of, print_spent, show_limits
+from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, print_spent, show_limits
 from fabric.cli.log_lines import LogLines
 from fabric.cli.programs import PROGRAM, find_program
 from fabric.cli.progress import PROGRESS, Screen, choose_progress
@@ -55,7 +55,7 @@ from fabric.cli.report import (
     use_color,
     use_json,
 )
-from fabric.cli.starting import Asked, compile_program, prices_of, settings_of, zygote_of
+from fabric.cli.starting import Asked, compile_program, zygote_of
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.graph.observe import SIDE_PORTS
 from fabric.launch.preload import ZygoteProcess
@@ -74,6 +74,7 @@ from fabric.runtime.services import (
     read_record,
     record_file,
 )
+from fabric.runtime.starting import limits_of, prices_of, settings_of
 from fabric.session.events import Finish, Level
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings, read_settings
