@@ -111,6 +111,7 @@ async def run_function(
     function: Callable[[Any], Any], spec: WorkerSpec, process: Process, endpoints: dict[str, str]
 ) -> int:
     """Run a worker that calls this function, whatever its spec says."""
+    spec = msgspec.structs.replace(spec, config={"call": spec.name, **spec.config})  # messages name what is called
     control = Control()
     source = process.receiver(endpoints["input"], bind=False)
     sink = process.sender(endpoints["output"], bind=True)

@@ -163,12 +163,14 @@ def test_a_cut_answer_ends_in_the_middle(path: str, stream: bool, events: int | 
     body = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": "x"}]}
     with scripted_model([Cut(Text(LONG), events), Text(LONG)]) as model:
         data = bytearray()
+
+        def read(response: httpx2.Response) -> None:
+            for piece in response.iter_raw():
+                data.extend(piece)
+
         with httpx2.Client() as client:
-            with client.stream("POST", model.url + path, json=body) as response:
-                pieces = response.iter_raw()
-                with pytest.raises(httpx2.RemoteProtocolError):
-                    for piece in pieces:
-                        data += piece
+            with client.stream("POST", model.url + path, json=body) as cut, pytest.raises(httpx2.RemoteProtocolError):
+                read(cut)
             whole = client.post(model.url + path, json=body).content
     assert 0 < len(data) < len(whole)
     if events is not None:

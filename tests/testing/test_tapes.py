@@ -70,7 +70,7 @@ def test_what_was_recorded_is_replayed_without_the_server(tmp_path: Path):
     for _ in range(2):
         with cassette(path) as tape:
             assert len(tape.unused) == 5
-            assert tape.env["ANTHROPIC_API_KEY"] == tape.env["OPENAI_API_KEY"] == "scripted"
+            assert tape.env["ANTHROPIC_API_KEY"] == tape.env["OPENAI_API_KEY"] != ""
             assert ask(tape.url, "another key") == recorded
             assert tape.unused == []
     assert path.read_bytes() == before
