@@ -19,7 +19,7 @@ from fabric.lang.parser import parse
 from fabric.lang.source import Source
 from fabric.lang.token_cursor import NESTING_MAX
 
-INPUTS = 1_500
+INPUTS = 800
 
 
 def examine(text: str) -> bool:
