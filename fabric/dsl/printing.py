@@ -213,9 +213,9 @@ class Printer:
     def _unary(self, node: syntax.UnaryExpr, level: int) -> str:
         if node.op == "-":
             return f"-{self.expression(node.of, UNARY_LEVEL)}"
-        of = self.expression(node.of, NOT_LEVEL if level <= NOT_LEVEL else UNARY_LEVEL)
-        bracketed = isinstance(node.of, syntax.BinaryExpr) and not self._terse and not of.startswith("(")
-        return f"!({of})" if bracketed else f"!{of}"
+        if isinstance(node.of, syntax.BinaryExpr) and not self._terse:
+            return f"!({self.expression(node.of)})"
+        return f"!{self.expression(node.of, NOT_LEVEL if level <= NOT_LEVEL else UNARY_LEVEL)}"
 
     def _primary(self, node: syntax.Expression) -> str:
         match node:

@@ -81,7 +81,7 @@ def test_what_is_nested_as_deep_as_the_parser_takes_it_is_built(nest):
 @pytest.mark.parametrize("count", range(20, 28))
 def test_brackets_that_only_readers_need_are_left_out_where_they_would_be_too_deep(count):
     """Each level here would have one more."""
-    text = f"let main : !json -> !json = map({'!1 = (' * count}true{')' * count})"
+    text = f"let main : !json -> !json = map({'[!1 = ' * count}true{']' * count})"
     assert examine(text) == (count < 27)
 
 
