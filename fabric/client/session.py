@@ -18,7 +18,7 @@ from fabric.client.approving import Approver
 from fabric.client.engine import Engine
 from fabric.client.exchange import Ending, Exchange
 from fabric.client.hearing import Hearing
-from fabric.client.preparing import Asked, Program, prepare
+from fabric.client.preparing import Asked, Program, prepare, run_error
 from fabric.errors import CheckError, FabricError, PipelineError, RunError, sole
 from fabric.lang.diagnostic import Diagnostic, render_text
 from fabric.launch.process import Workplace
@@ -212,9 +212,7 @@ def _ending_of(error: BaseException, *, started: bool) -> Ending:
         case FabricError() if started:
             return Ending(error.exit_code, (str(error), error.code))
         case FabricError():
-            failed = RunError(str(error), error.exit_code)
-            failed.code = error.code
-            return Ending(error.exit_code, None, "", failed)
+            return Ending(error.exit_code, None, "", run_error(error))
         case OSError() if not started:
             return Ending(2, None, "", RunError(f"the program cannot be started: {error}"))
     return Ending(70, None, "", error)

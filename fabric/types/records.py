@@ -17,11 +17,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     Strict,
-    WrapValidator,
     create_model,
     model_serializer,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from fabric.wire import payload
 from fabric.wire.payload import EXACT_FLOAT_MAX, Alias, ListOf, Prim, Product, Record, Sum, Type
@@ -33,15 +36,23 @@ def _whole(value: Any) -> Any:
     return int(value) if is_whole else value
 
 
-def _number(value: Any, convert: Any) -> Any:
-    """Let integers keep their digits; Python takes them for a ``float`` anyway."""
-    return value if type(value) is int else convert(value)
+class _Number:
+    """Marks a ``float`` of which integers keep their digits; Python takes them for one anyway."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        real = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        return core_schema.union_schema([core_schema.int_schema(strict=True), real])
+
+    @staticmethod
+    def __get_pydantic_json_schema__(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "number"}
 
 
 _MARKED: dict[str, Any] = {
     "string": Annotated[str, Strict()],
     "int": Annotated[int, Strict(), BeforeValidator(_whole)],
-    "number": Annotated[float, Strict(), Field(allow_inf_nan=False), WrapValidator(_number)],
+    "number": Annotated[float, _Number],
     "bool": Annotated[bool, Strict()],
     "unit": None,
     "json": Any,
@@ -49,8 +60,10 @@ _MARKED: dict[str, Any] = {
 _BARE: dict[str, Any] = {"string": str, "int": int, "number": float, "bool": bool, "unit": type(None), "json": Any}
 
 
-def _written(model: RecordModel, dump: Any) -> dict[str, Any]:
+def _written(model: RecordModel | None, dump: Any) -> dict[str, Any] | None:
     """Return a record's fields by their names in the program, without those that are absent."""
+    if model is None:  # it is itself absent, which whoever dumps it sees to
+        return None
     dumped = dump(model)
     found = {}
     for attribute, field in type(model).model_fields.items():
