@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["call", "call_sync", "connect", "run"]
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from typing import Any
 from fabric.client.approving import Approve, Approver
 from fabric.client.engine import Engine, engine
 from fabric.client.exchange import Exchange
+from fabric.client.joined import ServiceSession
 from fabric.client.pipeline import Output, Pipeline
-from fabric.client.preparing import Program, asked
+from fabric.client.preparing import Program, asked, run_error
 from fabric.client.results import Spec
 from fabric.client.session import ProgramSession
 from fabric.client.waiting import wait_gone, wait_gone_sync
-from fabric.errors import PipelineError, RunError
+from fabric.errors import ConfigError, NotRunning, PipelineError, RunError
+from fabric.runtime.services import find_service
 from fabric.wire.payload import decode_json
 
 
@@ -241,5 +244,39 @@ class _ProgramLink:
 
 
 async def connect(project: str | None = None) -> Pipeline:
-    """Join a running service."""
-    raise NotImplementedError
+    """Join a service that was started with ``fabric up``, as ``fabric send`` does.
+
+    What comes of its messages is given to whoever sent them. There is no telemetry. The service checks messages: one
+    that it refuses is told of by a :class:`fabric.PipelineError` to whoever reads, and it goes on. The end of the
+    pipeline leaves the service; it runs on.
+
+    Args:
+        project: its name; left out: ``FABRIC_PROJECT``, or the only one that runs from this directory or above.
+
+    Raises:
+        RunError: there is none, several are meant, or it does not answer.
+    """
+    environment = os.environ
+    state = environment.get("FABRIC_STATE_DIR")
+    try:
+        record = find_service(
+            Path.cwd(),
+            Path(state) if state else None,
+            spec=None,
+            project=project or environment.get("FABRIC_PROJECT") or None,
+        )
+    except (NotRunning, ConfigError) as error:
+        raise run_error(error) from None
+    exchange = Exchange(bounded=True)
+    session = ServiceSession(record, exchange)
+    runs = _engine()
+    try:
+        session.start(runs)
+        await exchange.bell.wait(lambda: exchange.opened or exchange.ending)
+    except BaseException:
+        runs.stop(session)
+        await wait_gone(exchange)
+        raise
+    if not exchange.opened:
+        exchange.raise_failure()
+    return Pipeline(exchange, session)

@@ -5,17 +5,17 @@ This reads files, and so is done in a thread.
 
 from __future__ import annotations
 
-__all__ = ["Asked", "Program", "asked", "prepare"]
+__all__ = ["Asked", "Program", "as_json", "asked", "choose_port", "prepare", "read_input", "run_error"]
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from fabric.compiler import Compiled, Library, check_program, plan_compiled, read_source, search_path
-from fabric.errors import ConfigError, PipelineError, RunError, ValueRejected
+from fabric.errors import ConfigError, FabricError, PipelineError, RunError, ValueRejected
 from fabric.graph import passes
 from fabric.graph.ir import WORKERS, Graph
 from fabric.graph.observe import SIDE_PORTS
@@ -26,7 +26,7 @@ from fabric.runtime.prices import Prices
 from fabric.runtime.starting import Variables, limits_of, prices_of, read_variables, settings_of
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings, read_settings
-from fabric.wire.payload import Type, validator
+from fabric.wire.payload import JSON, Type, validator
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -205,21 +205,46 @@ def read_input(inputs: Mapping[str, Type], value: Any, port: str | None) -> tupl
     Raises:
         PipelineError: there is no such input, or the message is not of its type. The program goes on.
     """
-    known = ", ".join(inputs)
+    name, value = choose_port(inputs, value, port)
+    try:
+        return name, validator(inputs[name]).encode(_plain(value))
+    except ValueRejected as error:
+        raise _mismatch(f"{name}: {error}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _mismatch(f"{name}: JSON cannot say that: {error}") from None
+
+
+def choose_port(inputs: Collection[str], value: Any, port: str | None) -> tuple[str, Any]:
+    """Return the input that a message is for, and the message; arguments as of :func:`read_input`.
+
+    Raises:
+        PipelineError: there is no such input.
+    """
     if port is None and len(inputs) > 1 and isinstance(value, dict) and value.keys() == {"__port", "msg"}:
         port, value = value["__port"], value["msg"]
     if port is None and len(inputs) == 1:
         port = next(iter(inputs))
     if port is None or port not in inputs:
+        known = ", ".join(inputs)
         if not inputs:
             raise _mismatch("the program has no input")
         raise _mismatch(f"there is no input {port!r}; the inputs are: {known}" if port else f"say which input: {known}")
+    return port, value
+
+
+def as_json(port: str, value: Any) -> bytes:
+    """Return the JSON text of a message whose type is not known here. Raises PipelineError: JSON cannot say it."""
     try:
-        return port, validator(inputs[port]).encode(_plain(value))
-    except ValueRejected as error:
-        raise _mismatch(f"{port}: {error}") from None
-    except (TypeError, ValueError, RecursionError) as error:
+        return validator(JSON).encode(_plain(value))
+    except (ValueRejected, TypeError, ValueError, RecursionError) as error:
         raise _mismatch(f"{port}: JSON cannot say that: {error}") from None
+
+
+def run_error(error: FabricError) -> RunError:
+    """Return an error from before a program runs as what its caller is told."""
+    failed = RunError(str(error), error.exit_code)
+    failed.code = error.code
+    return failed
 
 
 def _mismatch(detail: str) -> PipelineError:
