@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
+from zlib import crc32
 
 import pytest
 
@@ -131,8 +132,11 @@ def cassette(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cassette]
 
 def _path_of(request: pytest.FixtureRequest) -> str:
     """Return where the cassette of a test is: its name, with what a file's name cannot have replaced."""
-    owner = [] if request.cls is None else [request.cls.__name__]
-    name = ".".join([*owner, re.sub(r"[^\w.=-]+", "-", request.node.name).strip("-")])
+    owner = "" if request.cls is None else f"{request.cls.__name__}."
+    plain = owner + request.node.name.replace("[", "-", 1).removesuffix("]")
+    name = re.sub(r"[^\w.=-]+", "-", plain)
+    if name != plain:  # two tests must not have one file
+        name += f"-{crc32(plain.encode()):08x}"
     return str(request.path.parent / "cassettes" / f"{name}.jsonl")
 
 
