@@ -22,7 +22,6 @@ from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import decode_json, encode_json
 from fabric.worker.failure import FunctionFailed, tell
 
-
 _ASKED = ("pause", "resume", "stop")
 
 
