@@ -133,10 +133,10 @@ class Library:
         return (Path(importer).parent, *self._folders, INSTALLED)
 
 
-def search_path(folders: Iterable[str | Path] | None, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+def search_path(folders: Iterable[str | Path] | None, environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
     """Return where modules are looked for: these folders, then those of ``PLUMB_PATH``, without empty ones."""
-    listed = environ.get("PLUMB_PATH", "").split(os.pathsep)
-    return (*(Path(folder) for folder in folders or ()), *(Path(folder) for folder in listed if folder))
+    listed = environment.get("PLUMB_PATH", "").split(os.pathsep)
+    return (*map(Path, folders or ()), *(Path(folder) for folder in listed if folder))
 
 
 def check_text(source: Source, folders: Iterable[str | Path] = ()) -> tuple[Module | None, tuple[Diagnostic, ...]]:

@@ -52,14 +52,17 @@ __all__ = [
 ]
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fabric.lang.diagnostic import Diagnostic
 
 
 class FabricError(Exception):
     """The root. ``code`` is a stable word for programs, ``exit_code`` what a command ends with."""
 
-    code = "error"
-    exit_code = 1
+    code: str = "error"
+    exit_code: int = 1
 
 
 class CheckError(FabricError):
@@ -68,8 +71,7 @@ class CheckError(FabricError):
     The other fields are those of the first one.
 
     Args:
-        diagnostics: values of ``fabric.lang.diagnostic``, errors first; at least one. See
-            :func:`fabric.lang.diagnostic.check_error`.
+        diagnostics: errors first; at least one. See :func:`fabric.lang.diagnostic.check_error`.
         text: how they are shown.
 
     Attributes:
@@ -81,10 +83,10 @@ class CheckError(FabricError):
 
     exit_code = 2
 
-    def __init__(self, diagnostics: Sequence[Any], text: str) -> None:
+    def __init__(self, diagnostics: Sequence[Diagnostic], text: str) -> None:
         super().__init__(text)
         first = diagnostics[0]
-        self.diagnostics = tuple(diagnostics)
+        self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
         self.code = first.slug
         self.category: str = first.category
         self.detail: str = first.message

@@ -26,7 +26,7 @@ from plumb_agent.conversation import Conversation
 from plumb_agent.driver import Driver, drive
 from plumb_agent.events import ControlArrived, ControlEnded, InputArrived, InputEnded, MarkerArrived, ToolsEnded
 from plumb_agent.logs import Logger, stderr_logger
-from plumb_agent.providers import open_provider
+from plumb_agent.providers import Provider, open_provider
 from plumb_agent.toolbox import McpTool
 
 
@@ -91,6 +91,7 @@ async def run_worker(
     chance: random.Random | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
     mcp_tools: Sequence[McpTool] = (),
+    provider: Provider | None = None,
 ) -> int:
     """Run the worker on open ports until it has nothing more to do, and return its exit status.
 
@@ -105,11 +106,12 @@ async def run_worker(
         chance: draws the delays between attempts of a call; seeded by the system if not given.
         environment: where the provider's key is.
         mcp_tools: of MCP servers, beside those of the spec.
+        provider: asked instead of the one that the spec names.
 
     Raises:
         ConfigError: the configuration is wrong. Nothing was written.
     """
-    provider = open_provider(spec, environment)
+    provider = provider or open_provider(spec, environment)
     logger = logger or stderr_logger(debug=False)
     config = read_config(spec)
     conversation = Conversation(spec, config, chance or random.Random(), mcp_tools, transcript=logger.debug)

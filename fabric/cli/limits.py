@@ -8,7 +8,6 @@ __all__ = [
     "BudgetUsd",
     "MaxTime",
     "count",
-    "limits_of",
     "print_spent",
     "show_cost",
     "show_limits",
@@ -22,12 +21,11 @@ from typing import Annotated
 import typer
 
 from fabric.cli.report import print_line, use_json
-from fabric.errors import ConfigError
 from fabric.runtime.prices import HOSTED
 from fabric.session.budget import BudgetStatus, Limits
 from fabric.session.money import show_usd
 from fabric.session.usage import Usage
-from fabric.settings import AMOUNT_MAX, ProjectSettings, check_usd, read_duration
+from fabric.settings import AMOUNT_MAX
 from fabric.wire.payload import encode_json
 
 BudgetUsd = Annotated[
@@ -57,37 +55,6 @@ MaxTime = Annotated[
         envvar="FABRIC_MAX_TIME",
     ),
 ]
-
-
-def limits_of(
-    project: ProjectSettings, usd: float | None, tokens: int | None, calls: int | None, max_time: str | None
-) -> Limits:
-    """Return what a session may use: what flags and variables say, else the project.
-
-    Raises:
-        ConfigError: one says what cannot be meant.
-    """
-    said = project.limits
-    return Limits(
-        said.usd if usd is None else _usd(usd),
-        said.tokens if tokens is None else tokens,
-        said.calls if calls is None else calls,
-        said.wall_s if max_time is None else _seconds(max_time),
-    )
-
-
-def _usd(said: float) -> float:
-    try:
-        return check_usd(said)
-    except ValueError as error:
-        raise ConfigError(f"--budget-usd: {error}") from None
-
-
-def _seconds(said: str) -> float:
-    try:
-        return read_duration(said)
-    except ValueError as error:
-        raise ConfigError(f"--max-time: {error}") from None
 
 
 # --- words ----------------------------------------------------------------------------------------------------------

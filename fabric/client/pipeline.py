@@ -4,11 +4,26 @@ from __future__ import annotations
 
 __all__ = ["Event", "Output", "Pipeline", "Telemetry"]
 
-from collections.abc import AsyncIterator
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+import anyio
 import msgspec
+
+from fabric.client.exchange import Exchange, Side, Ticket
+from fabric.client.waiting import wait_gone
+from fabric.errors import PipelineError
+from fabric.session import events
+from fabric.session.events import Heard
+from fabric.wire.payload import decode_json
+
+GRACE_S = 10.0
+"""How long the end of an ``async with`` waits for a program to finish what it has."""
+
+_log = logging.getLogger("fabric.session")
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -38,40 +53,187 @@ class Telemetry(msgspec.Struct, frozen=True):
 Event: TypeAlias = Output | Telemetry
 
 
+class Link(Protocol):
+    """What a pipeline has behind it. Called from any thread."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs; none: nobody knows."""
+        ...
+
+    def read(self, message: Any, port: str | None) -> tuple[str, bytes]:
+        """Return the input that a message is for, and its JSON text.
+
+        Raises:
+            PipelineError: it is not of the input's type, or there is no such input.
+        """
+        ...
+
+    def force(self) -> None:
+        """End it by force, and tell what was lost."""
+        ...
+
+    def stop(self) -> None:
+        """End it by force at once."""
+        ...
+
+
 class Pipeline:
-    """Made by :func:`fabric.run` or :func:`fabric.connect`; ``async with`` it. Under asyncio and trio alike."""
+    """Made by :func:`fabric.run` or :func:`fabric.connect`; ``async with`` it. Under asyncio and trio alike.
+
+    Several tasks may use it at once. A method that is cancelled has done nothing: no message is lost, and none is sent
+    twice. At the end of the ``async with`` the program finishes what it has, or is ended by force if an exception is on
+    its way.
+
+    A program that fails is told of by a :class:`fabric.PipelineError` to each reader, behind what came before, and to
+    each sender.
+    """
+
+    def __init__(self, exchange: Exchange, link: Link) -> None:
+        self._exchange = exchange
+        self._link = link
+        self._pid = os.getpid()
+
+    # --- in ---
 
     async def send(self, message: Any, port: str | None = None) -> None:
-        """Give it a message; waits while it has more than it can take."""
-        raise NotImplementedError
+        """Give it a message; waits while it has more than it can take, or outputs that nobody reads.
+
+        Args:
+            message: of the input's type: plain values, a dataclass, a pydantic model.
+            port: the input, where there are several; or ``{"__port": NAME, "msg": VALUE}`` as the message.
+
+        Raises:
+            PipelineError: it is not of the input's type (the program goes on), or no more is taken.
+        """
+        self._check()
+        name, payload = self._link.read(message, port)
+        await self._exchange.bell.wait(lambda: self._exchange.send(name, payload))
 
     async def call(self, message: Any, port: str | None = None) -> list[Any]:
-        """Give it a message, and return all that comes of it."""
-        raise NotImplementedError
+        """Give it a message, and return all that comes of it; :meth:`recv` does not give that.
 
-    async def recv(self) -> Any | None:
-        """Return the next output, or ``None`` behind the last one. Telemetry stays for :meth:`recv_telemetry`."""
-        raise NotImplementedError
+        Returns:
+            values; :class:`Output` where the program has several outputs.
 
-    async def recv_event(self) -> Event | None:
-        """Return the next output or telemetry, in the order in which they came; ``None`` behind the last."""
-        raise NotImplementedError
+        Raises:
+            PipelineError: it was refused, or something that came of it was, or the program failed.
+        """
+        self._check()
+        name, payload = self._link.read(message, port)
+        ticket = Ticket()
+        await self._exchange.bell.wait(lambda: self._exchange.send(name, payload, ticket))
+        try:
+            await self._exchange.bell.wait(lambda: self._settled(ticket))
+        except BaseException:
+            with self._exchange.bell.lock:
+                self._exchange.forget(ticket)
+            raise
+        if ticket.failure is not None:
+            raise ticket.failure
+        if len(self._link.outputs) > 1:
+            return [Output(decode_json(output.payload), output.port) for output in ticket.outputs]
+        return [decode_json(output.payload) for output in ticket.outputs]
 
-    async def recv_telemetry(self) -> Telemetry | None:
-        """Return the next telemetry. Outputs stay for :meth:`recv`."""
-        raise NotImplementedError
-
-    def extra(self, name: str) -> AsyncIterator[tuple[str, Any]]:
-        """Give what workers say on an observed port: worker and message."""
-        raise NotImplementedError
+    def _settled(self, ticket: Ticket) -> bool | None:
+        if ticket.settled:
+            return True
+        if self._exchange.ending is not None:
+            if ticket.failure is not None:
+                return True
+            self._exchange.raise_failure()
+            raise PipelineError("the program ended before all that comes of the message had come", 0, code="ended")
+        return None
 
     async def close_input(self) -> None:
         """Send no more; the program finishes what it has. Does nothing the second time."""
-        raise NotImplementedError
+        self._check()
+        await anyio.lowlevel.checkpoint()
+        with self._exchange.bell.lock:
+            self._exchange.close_input()
 
-    async def shutdown(self, timeout: float = 10.0) -> int:  # as the page has it
-        """Close the input, let it finish for so many seconds, then end it; return its exit code."""
-        raise NotImplementedError
+    # --- out ---
+
+    async def recv(self) -> Any | None:
+        """Return the next output, or ``None`` behind the last one. Telemetry stays for :meth:`recv_telemetry`.
+
+        Raises:
+            PipelineError: the program failed; what came before was given.
+        """
+        found = await self._next(self._exchange.take_output)
+        return None if found is None else decode_json(found.payload)
+
+    async def recv_event(self) -> Event | None:
+        """Return the next output or telemetry, in the order in which they came; ``None`` behind the last."""
+        found = await self._next(self._exchange.take_event)
+        return None if found is None else _event(found)
+
+    async def recv_telemetry(self) -> Telemetry | None:
+        """Return the next telemetry, ``None`` behind the last. Outputs stay for :meth:`recv`.
+
+        The newest are kept if nobody reads it: see :attr:`dropped`.
+        """
+        if self._exchange.telemetry is None:
+            raise PipelineError(NO_TELEMETRY, 0, code="no_telemetry")
+        found = await self._next(self._exchange.take_telemetry)
+        return None if found is None else Telemetry(found.topic, decode_json(found.payload))
+
+    def extra(self, name: str) -> AsyncIterator[tuple[str, Any]]:
+        """Give what workers say on an observed port: worker and message. Ask for it with ``run(…, extra=(name,))``."""
+        side = self._exchange.extras.get(name)
+        if side is None:
+            observed = ", ".join(map(repr, self._exchange.extras)) or "none"
+            raise PipelineError(f"port {name!r} is not observed; {observed} is: run(…, extra=({name!r},))", 0)
+        return _Extra(self, side)
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """How much telemetry, and of each observed port, was dropped because nobody read it."""
+        sides = {} if self._exchange.telemetry is None else {"telemetry": self._exchange.telemetry}
+        return {name: side.dropped for name, side in (sides | self._exchange.extras).items()}
+
+    async def _next(self, take: Callable[[], Any | None]) -> Any | None:
+        """Wait for something, or for the end; raise if that was a failure."""
+        self._check()
+        ended = object()
+
+        def look() -> Any | None:
+            found = take()
+            if found is not None or self._exchange.ending is None:
+                return found
+            self._exchange.raise_failure()
+            return ended
+
+        found = await self._exchange.bell.wait(look)
+        return None if found is ended else found
+
+    # --- its end ---
+
+    async def shutdown(self, timeout: float = GRACE_S) -> int:
+        """Close the input, let it finish for so many seconds, then end it; return its exit code.
+
+        Nothing of it is left then: no process, no socket. Whoever has the code knows of a failure: nothing is raised.
+        """
+        self._check()
+        exchange = self._exchange
+        with exchange.bell.lock:
+            exchange.close_input()
+            exchange.let_drain()
+        try:
+            with anyio.move_on_after(timeout):
+                await exchange.bell.wait(exchange.look_for_end)
+            if exchange.ending is None:
+                self._link.force()
+            ending = await exchange.bell.wait(exchange.look_for_end)
+        except BaseException:
+            await self._end_by_force()
+            raise
+        exchange.told = True
+        return ending.exit_code
+
+    async def _end_by_force(self) -> None:
+        self._link.stop()
+        await wait_gone(self._exchange)
 
     async def __aenter__(self) -> Pipeline:
         return self
@@ -79,7 +241,56 @@ class Pipeline:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        if kind is not None:
+            await self._end_by_force()
+            return
+        told = self._exchange.told
+        await self.shutdown()
+        if self._exchange.unread:
+            _log.info("pipeline.unread: nobody has read %d outputs", self._exchange.unread)
+        if not told:
+            self._exchange.raise_failure()
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        raise NotImplementedError
+        return _Events(self)
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise PipelineError(
+                "the program belongs to the process that this one was forked of", 0, code="other_process"
+            )
+
+
+class _Events(AsyncIterator[Event]):
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def __anext__(self) -> Event:
+        event = await self._pipeline.recv_event()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+
+class _Extra(AsyncIterator[tuple[str, Any]]):
+    def __init__(self, pipeline: Pipeline, side: Side) -> None:
+        self._pipeline = pipeline
+        self._side = side
+
+    async def __anext__(self) -> tuple[str, Any]:
+        found = await self._pipeline._next(self._take)
+        if found is None:
+            raise StopAsyncIteration
+        return found.topic, decode_json(found.payload)
+
+    def _take(self) -> Heard | None:
+        return self._side.heard.popleft()[1] if self._side.heard else None
+
+
+NO_TELEMETRY = "there is no telemetry: the program was started with verbose=False, or is a service, which gives none"
+
+
+def _event(found: events.Output | Heard) -> Event:
+    if isinstance(found, Heard):
+        return Telemetry(found.topic, decode_json(found.payload))
+    return Output(decode_json(found.payload), found.port)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["Binding", "CheckResult", "ProtocolDecl", "Spec", "TypeDecl", "check"]
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ from fabric.lang import VERSION, syntax
 from fabric.lang.check import FileAnalysis, analyse
 from fabric.lang.diagnostic import Diagnostic, check_error
 from fabric.lang.source import Source
+from fabric.settings import with_dotenv
 from fabric.wire.payload import Type, show, show_stream, to_plain
 
 Spec: TypeAlias = str | Path | Source
@@ -33,7 +35,7 @@ class Binding(msgspec.Struct, frozen=True):
         input, output: its types, as in the program: ``!string``, ``(!string, !json)``.
         input_type, output_type: the same as data, see :mod:`fabric.types`.
         impl: ``agent``, ``tool``, ``python``, ``worker``, ``pipeline`` (a body or a chain), or a morphism: ``map`` …
-        attrs: its configuration as written, plain JSON values; defaults are not filled in.
+        attrs: its configuration, plain JSON values; defaults are not filled in, but for the model of ``eliza``.
     """
 
     name: str
@@ -97,7 +99,13 @@ class CheckResult(msgspec.Struct, frozen=True):
         return draw_svg(self.compiled.graph)
 
 
-def check(spec: Spec, search_path: Iterable[str | Path] | None = None, binary: str | None = None) -> CheckResult:
+def check(
+    spec: Spec,
+    search_path: Iterable[str | Path] | None = None,
+    binary: str | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+) -> CheckResult:
     """Check a program.
 
     Args:
@@ -105,16 +113,19 @@ def check(spec: Spec, search_path: Iterable[str | Path] | None = None, binary: s
         search_path: where to look for the files that it uses, beside its own folder, ``PLUMB_PATH`` and the installed
             library.
         binary: not used; see :mod:`fabric.client.calls`.
+        env: variables that are to differ from those of this process: ``PLUMB_PATH``.
 
     Raises:
         CheckError: it does not check.
-        RunError: its file cannot be read.
+        RunError: its file, or ``.env``, cannot be read.
     """
     try:
         source = spec if isinstance(spec, Source) else read_source(spec)
+        environment = with_dotenv(Path.cwd(), {**os.environ, **(env or {})})
     except ConfigError as error:
         raise RunError(str(error)) from error
-    analysis = analyse(source, Library(compiler.search_path(search_path)))
+    folders = [search_path] if isinstance(search_path, str | Path) else search_path or ()
+    analysis = analyse(source, Library(compiler.search_path(folders, environment)))
     if analysis.module is None:
         raise check_error(analysis.diagnostics)
     compiled = Compiled(analysis.module, passes.build(analysis.module), analysis.diagnostics)

@@ -5,7 +5,7 @@ Source: Pratt, Top down operator precedence, 1973.
 
 from __future__ import annotations
 
-__all__ = ["ExpressionParser"]
+__all__ = ["COMPARE_LEVEL", "LEVELS", "NOT_LEVEL", "UNARY_LEVEL", "ExpressionParser"]
 
 from typing import cast
 
@@ -15,9 +15,11 @@ from fabric.lang.lexer import Token
 from fabric.lang.syntax import Name
 from fabric.lang.token_cursor import NESTING_MAX, Refused, TokenCursor
 
-_LEVELS = {"||": 1, "&&": 2} | dict.fromkeys(["=", "==", "!=", "<", "<=", ">", ">="], 4)
-_LEVELS |= dict.fromkeys(["+", "-"], 5) | dict.fromkeys(["*", "/", "%"], 6)
-_NOT_LEVEL, _COMPARE_LEVEL, _UNARY_LEVEL = 3, 4, 7
+LEVELS = {"||": 1, "&&": 2} | dict.fromkeys(["=", "==", "!=", "<", "<=", ">", ">="], 4)
+LEVELS |= dict.fromkeys(["+", "-"], 5) | dict.fromkeys(["*", "/", "%"], 6)
+"""How tightly the operators between two operands bind."""
+
+NOT_LEVEL, COMPARE_LEVEL, UNARY_LEVEL = 3, 4, 7
 
 
 class ExpressionParser(TokenCursor):
@@ -40,7 +42,7 @@ class ExpressionParser(TokenCursor):
         left = self._expect_operand(level)
         while True:
             operator = self._token
-            own_level = _LEVELS.get(operator.kind)
+            own_level = LEVELS.get(operator.kind)
             if own_level is None or own_level < level:
                 return left
             height = self._height
@@ -49,7 +51,7 @@ class ExpressionParser(TokenCursor):
             self._grow(height, self._height)
             op = cast("syntax.BinaryOp", "=" if operator.kind == "==" else operator.kind)
             left = syntax.BinaryExpr(op, left, right, operator.span, self._since(start))
-            if own_level == _COMPARE_LEVEL and _LEVELS.get(self._token.kind) == _COMPARE_LEVEL:
+            if own_level == COMPARE_LEVEL and LEVELS.get(self._token.kind) == COMPARE_LEVEL:
                 self._report.add(
                     "E0101",
                     self._token.span,
@@ -62,12 +64,12 @@ class ExpressionParser(TokenCursor):
         token = self._token
         if token.kind == "!" or self._is_word("not"):
             self._next()
-            of = self._expect_expr(_NOT_LEVEL if level <= _NOT_LEVEL else _UNARY_LEVEL)
+            of = self._expect_expr(NOT_LEVEL if level <= NOT_LEVEL else UNARY_LEVEL)
             self._grow(self._height)
             return syntax.UnaryExpr("!", of, self._since(token.span))
         if token.kind == "-":
             self._next()
-            of = self._expect_expr(_UNARY_LEVEL)
+            of = self._expect_expr(UNARY_LEVEL)
             self._grow(self._height)
             return syntax.UnaryExpr("-", of, self._since(token.span))
         left = self._expect_primary()

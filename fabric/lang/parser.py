@@ -11,9 +11,10 @@ expressions by the height of the tree: those who walk it later recurse.
 
 from __future__ import annotations
 
-__all__ = ["parse", "read"]
+__all__ = ["Part", "parse", "read", "read_part"]
 
-from typing import Any, cast, get_args
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from fabric.lang import syntax
 from fabric.lang.diagnostic import Report
@@ -47,6 +48,19 @@ def read(source: Source, report: Report) -> tuple[syntax.Program, Lexed]:
     return program, lexed
 
 
+Part: TypeAlias = Literal["type", "expression", "implementation", "chain", "statement", "value", "protocol"]
+"""What a text may be that is no whole program; several in a row only of statements."""
+
+
+def read_part(source: Source, part: Part, report: Report) -> tuple[Any, ...]:
+    """Return the nodes of a text that is a part of a program and nothing else; none if it cannot be read."""
+    try:
+        nodes = _Parser(tokenize(source, report).tokens, report).part(part)
+    except Refused:
+        return ()
+    return () if report.has_errors else nodes
+
+
 class _Parser(ExpressionParser):
     def __init__(self, tokens: tuple[Token, ...], report: Report) -> None:
         super().__init__(tokens, report)
@@ -74,6 +88,24 @@ class _Parser(ExpressionParser):
                 while not self._is("eof") and not self._at_declaration():
                     self._next()
         return syntax.Program(tuple(declarations), frozenset(broken))
+
+    def part(self, part: Part) -> tuple[Any, ...]:
+        """Read all there is as one part of a program, or as statements."""
+        rules: dict[Part, Callable[[], Any]] = {
+            "type": self._expect_type,
+            "expression": self._expect_expr,
+            "implementation": self._expect_impl,
+            "chain": self._expect_chain,
+            "statement": self._expect_statement,
+            "value": self._expect_config_value,
+            "protocol": self._expect_session,
+        }
+        nodes = [rules[part]()]
+        while part == "statement" and not self._is("eof"):
+            nodes.append(self._expect_statement())
+        if not self._is("eof"):
+            raise self._refuse("nothing more", f"behind this {part}")
+        return tuple(nodes)
 
     def _at_declaration(self) -> bool:
         """Say whether a declaration seems to start here; ``let`` may also start a channel."""

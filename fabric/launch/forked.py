@@ -1,4 +1,4 @@
-"""The launcher's side of the zygote: workers that are forked instead of spawned."""
+"""The launchers' side of the zygote: workers that are forked instead of spawned. Several launchers may share one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import array
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Literal
 
@@ -35,6 +35,7 @@ class ForkedWorker:
         self._forker = forker
         self._number = number
         self._output = output
+        self._read = False
         self._status = 0
         self._gone = trio.Event()
         self.pid: int | None = None
@@ -60,8 +61,16 @@ class ForkedWorker:
         self._gone.set()
 
     async def close(self) -> None:
-        """Give its output up, of which nobody has heard yet."""
-        await self._output.aclose()
+        """Give its output up, unless somebody reads it."""
+        if not self._read:
+            await self._output.aclose()
+
+    async def end(self) -> None:
+        """Kill it, if it is left of a session that was broken off, and wait until it is gone."""
+        await self.answered.wait()
+        self.signal("KILL")
+        await self.wait()
+        await self.close()
 
     # --- see fabric.launch.launcher.Worker ---
 
@@ -77,6 +86,7 @@ class ForkedWorker:
 
     async def stderr_lines(self) -> AsyncIterator[str]:
         """Give the lines of its stdout and stderr; a last one if it fell with the zygote."""
+        self._read = True
         async for line in read_lines(self._output):
             yield line
         await self._gone.wait()
@@ -97,7 +107,7 @@ class ForkedWorker:
 
 
 class Forker:
-    """Has workers forked, and hears of their ends. Used while :meth:`run` runs.
+    """Has workers forked, and hears of their ends. Used while :meth:`run` runs, by any number of launchers.
 
     Attributes:
         obituary: how the zygote ended, if it did. Its workers ended with it, and it forks no others.
@@ -107,6 +117,7 @@ class Forker:
         self._zygote = zygote
         self._nursery = nursery
         self._channel = trio.socket.from_stdlib_socket(zygote.channel)
+        self._saying = trio.Lock()  # one task at a time may wait until there is room
         self._workers: dict[int, ForkedWorker] = {}
         self._forks = 0
         self.obituary: str | None = None
@@ -139,28 +150,41 @@ class Forker:
                 worker.refused(self.obituary)
         self._workers.clear()
 
-    async def fork(self, name: str, module: str, environment_bytes: int, spec_fd: int) -> ForkedWorker:
+    async def fork(
+        self, name: str, module: str, header_bytes: int, spec_fd: int, owned: Callable[[ForkedWorker], None]
+    ) -> ForkedWorker:
         """Start a worker; see :class:`fabric.launch.zygote.Fork`.
 
         Args:
             spec_fd: its file; stays ours.
+            owned: given the worker before it is asked for: it may be a process even if the caller is cancelled, and
+                whoever owns it ends it (:meth:`ForkedWorker.end`).
 
         Raises:
             WorkerFailed: the system refused, or the zygote is gone.
         """
         self._forks += 1
         number = self._forks
-        reading_fd, writing_fd = os.pipe()
+        try:
+            reading_fd, writing_fd = os.pipe()
+        except OSError as error:  # no descriptor is left
+            raise WorkerFailed(f"{module}: {error.strerror}") from None
         worker = self._workers[number] = ForkedWorker(self, number, trio.lowlevel.FdStream(reading_fd))
-        self._expect(worker.answered)
+        owned(worker)
+        if self.obituary is not None:  # nobody hears any more
+            self._workers.pop(number).refused(self.obituary)
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [spec_fd, writing_fd]))
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # run() hears of it
-                packet = encode(Fork(number, name, module, environment_bytes))
-                await self._channel.sendmsg([packet], [rights])
+            async with self._saying:
+                self._expect(worker.answered)
+                with suppress(BrokenPipeError, ConnectionResetError):  # run() hears of it
+                    packet = encode(Fork(number, name, module, header_bytes))
+                    await self._channel.sendmsg([packet], [rights])
         except trio.Cancelled:
-            self._workers.pop(number).refused("it was not asked for")
+            self._refuse(number, "it was not asked for")
             raise
+        except OSError as error:  # too many descriptors are on their way
+            self._refuse(number, error.strerror or str(error))
         finally:
             os.close(writing_fd)
         await worker.answered.wait()
@@ -168,6 +192,11 @@ class Forker:
             await worker.close()
             raise WorkerFailed(f"{module}: {worker.refusal}")
         return worker
+
+    def _refuse(self, number: int, reason: str) -> None:
+        worker = self._workers.pop(number, None)
+        if worker is not None:  # it may have fallen with the zygote
+            worker.refused(reason)
 
     def signal(self, number: int, name: Literal["TERM", "KILL"], gone: trio.Event) -> None:
         """Have a worker signalled. The zygote knows one that is gone, whatever has its process id by now."""
@@ -180,13 +209,6 @@ class Forker:
                     self._zygote.kill()
         if name == "KILL":
             self._expect(gone)
-
-    async def close(self) -> None:
-        """Kill what is left: workers of a session that was broken off."""
-        for worker in tuple(self._workers.values()):
-            await worker.answered.wait()
-            worker.signal("KILL")
-            await worker.wait()
 
     def _expect(self, answer: trio.Event) -> None:
         """Kill the zygote if it does not answer."""

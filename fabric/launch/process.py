@@ -7,15 +7,15 @@ for programs that do not know of it a guard process does (:mod:`fabric.launch.gu
 
 from __future__ import annotations
 
-__all__ = ["ProcessLauncher", "open_launcher"]
+__all__ = ["ProcessLauncher", "Workplace", "open_launcher"]
 
 import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import Literal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from typing import IO, Literal, NamedTuple
 
 import msgspec
 import trio
@@ -24,12 +24,26 @@ from fabric.errors import TransportClosed, WorkerFailed
 from fabric.launch.environment import worker_environment
 from fabric.launch.forked import ForkedWorker, Forker
 from fabric.launch.guarding import Guard, open_guard
+from fabric.launch.inherited import kept_from_forks
 from fabric.launch.launcher import Worker
 from fabric.launch.preload import ZygoteProcess, module_to_fork
 from fabric.launch.stderr import read_lines
+from fabric.launch.zygote import Header, encode
 from fabric.plan.plan import WorkerPlan
 from fabric.wire.lines import LineSplitter
 from fabric.wire.spec import PARENT_FD_VARIABLE, SPEC_FD_VARIABLE
+
+
+class Workplace(NamedTuple):
+    """Where workers come to be, in a process that has several sessions.
+
+    Attributes:
+        forker: forks those that can be forked; it serves others, too, and outlives the launcher.
+        directory: where they work; empty: where we do.
+    """
+
+    forker: Forker | None = None
+    directory: str = ""
 
 
 class _ProcessWorker:
@@ -95,13 +109,15 @@ class _ProcessWorker:
 class ProcessLauncher:
     """Starts programs. Made by :func:`open_launcher`."""
 
-    def __init__(self, environment: Mapping[str, str], liveness_fd: int, forker: Forker | None) -> None:
+    def __init__(self, environment: Mapping[str, str], liveness_fd: int, workplace: Workplace) -> None:
         self._environment = environment
+        self._directory = workplace.directory
         self._liveness_fd = liveness_fd
-        self._forker = forker
+        self._forker = workplace.forker
         self._guard: Guard | None = None
         self._guard_lock = trio.Lock()
         self._workers: list[_ProcessWorker] = []
+        self._forked: list[ForkedWorker] = []
 
     async def launch(self, worker: WorkerPlan) -> Worker:
         """Start one; see :class:`fabric.launch.launcher.Launcher`."""
@@ -115,19 +131,23 @@ class ProcessLauncher:
     async def _fork(
         self, forker: Forker, worker: WorkerPlan, module: str, environment: Mapping[str, str]
     ) -> ForkedWorker:
-        variables = msgspec.msgpack.encode({os.fsencode(name): os.fsencode(environment[name]) for name in environment})
-        with tempfile.TemporaryFile() as file:
-            file.write(variables + msgspec.json.encode(worker.spec))
+        variables = {os.fsencode(name): os.fsencode(environment[name]) for name in environment}
+        header = encode(Header(variables, os.fsencode(self._directory)))
+        with _temporary_file(worker) as file:
+            file.write(header + msgspec.json.encode(worker.spec))
             file.seek(0)
-            return await forker.fork(worker.name, module, len(variables), file.fileno())
+            return await forker.fork(worker.name, module, len(header), file.fileno(), self._forked.append)
 
     async def _spawn(self, worker: WorkerPlan, environment: dict[str, str]) -> _ProcessWorker:
         watcher = None if worker.ours else await self._open_guard()
         environment[PARENT_FD_VARIABLE] = str(self._liveness_fd)
         lines = subprocess.PIPE if worker.transport == "stdio" else None
-        reading_fd, writing_fd = os.pipe()
+        try:
+            reading_fd, writing_fd = os.pipe()
+        except OSError as error:  # no descriptor is left
+            raise WorkerFailed(f"{worker.command[0]!r}: {error.strerror}") from None
         output = trio.lowlevel.FdStream(reading_fd)
-        with tempfile.TemporaryFile() as spec:
+        with _temporary_file(worker) as spec:
             spec.write(msgspec.json.encode(worker.spec))
             spec.seek(0)
             environment[SPEC_FD_VARIABLE] = str(spec.fileno())
@@ -141,6 +161,7 @@ class ProcessLauncher:
                     env=environment,
                     pass_fds=descriptors,
                     start_new_session=True,
+                    cwd=self._directory or None,
                 )
             except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument or a variable
                 await output.aclose()
@@ -161,8 +182,11 @@ class ProcessLauncher:
 
     async def close(self) -> None:
         """End what is left: workers of a session that was broken off, and the guard."""
-        if self._forker is not None:
-            await self._forker.close()
+        for forked in self._forked:
+            if forked.answered.is_set():
+                forked.signal("KILL")
+        for forked in self._forked:
+            await forked.end()
         for worker in self._workers:
             worker.signal("KILL")
             await worker.wait()
@@ -172,27 +196,50 @@ class ProcessLauncher:
 
 @asynccontextmanager
 async def open_launcher(
-    environment: Mapping[str, str], zygote: ZygoteProcess | None = None
+    environment: Mapping[str, str], zygote: ZygoteProcess | None = None, *, workplace: Workplace | None = None
 ) -> AsyncIterator[ProcessLauncher]:
     """Give a launcher; at its end, or with this process, the pipe ends that keeps workers alive.
 
     Args:
         environment: the coordinator's; workers get the part of it that they need.
         zygote: forks the workers that can be forked; without it every worker is spawned.
+        workplace: what is shared with other launchers, instead of a zygote of its own.
     """
-    liveness_fd, keep_alive_fd = os.pipe()
-    async with trio.open_nursery() as nursery:
-        forker = None if zygote is None else Forker(zygote, nursery)
-        launcher = ProcessLauncher(environment, liveness_fd, forker)
-        hearing = trio.CancelScope(shield=True)  # it has to hear of the ends that close() waits for
-        if forker is not None:
-            nursery.start_soon(forker.run, hearing)
+    async with AsyncExitStack() as stack:
+        if workplace is None:
+            workplace = Workplace(None if zygote is None else await stack.enter_async_context(_hear(zygote)))
+        liveness_fd, keep_alive_fd = os.pipe()
+        launcher = ProcessLauncher(environment, liveness_fd, workplace)
         try:
-            yield launcher
+            with kept_from_forks(keep_alive_fd):
+                yield launcher
         finally:
             os.close(keep_alive_fd)
             os.close(liveness_fd)
             with trio.CancelScope(shield=True):
                 await launcher.close()
+
+
+@contextmanager
+def _temporary_file(worker: WorkerPlan) -> Iterator[IO[bytes]]:
+    """Give a file for a worker's spec. Raises WorkerFailed: there can be none."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile())
+        except OSError as error:
+            raise WorkerFailed(f"worker '{worker.name}': no temporary file: {error.strerror}") from None
+        yield file
+
+
+@asynccontextmanager
+async def _hear(zygote: ZygoteProcess) -> AsyncIterator[Forker]:
+    """Give a forker that hears what its zygote says until the body has ended, cancelled or not."""
+    async with trio.open_nursery() as nursery:
+        forker = Forker(zygote, nursery)
+        hearing = trio.CancelScope(shield=True)  # it has to hear of the ends that are waited for
+        nursery.start_soon(forker.run, hearing)
+        try:
+            yield forker
+        finally:
             hearing.cancel()
             nursery.cancel_scope.cancel()

@@ -7,12 +7,12 @@ __all__ = ["try_to_fork"]
 import os
 import tempfile
 
-import msgspec
 import trio
 
 from fabric.errors import WorkerFailed
 from fabric.launch.forked import Forker
 from fabric.launch.preload import ZygoteProcess
+from fabric.launch.zygote import Header, encode
 
 MODULE = "fabric.launch.guard"
 """What is forked: with nothing on its stdin it ends at once, with status 0."""
@@ -26,15 +26,13 @@ def try_to_fork() -> str | None:
     if not hasattr(os, "pidfd_open"):
         return "there is no pidfd_open(2) here: each worker is started by itself, which is slower"
     try:
-        zygote = ZygoteProcess(())
+        zygote = ZygoteProcess({})
     except OSError as error:
         return f"the process that forks workers cannot be started: {error.strerror}"
     try:
         return trio.run(_try, zygote)
     finally:
-        zygote.channel.close()
-        zygote.kill()
-        zygote.wait()
+        zygote.end()
 
 
 async def _try(zygote: ZygoteProcess) -> str | None:
@@ -43,11 +41,11 @@ async def _try(zygote: ZygoteProcess) -> str | None:
         forker, hearing = Forker(zygote, nursery), trio.CancelScope()
         nursery.start_soon(forker.run, hearing)
         with trio.move_on_after(ANSWER_S), tempfile.TemporaryFile() as file:
-            variables = msgspec.msgpack.encode({})
-            file.write(variables)
+            header = encode(Header({}))
+            file.write(header)
             file.seek(0)
             try:
-                worker = await forker.fork("trial", MODULE, len(variables), file.fileno())
+                worker = await forker.fork("trial", MODULE, len(header), file.fileno(), lambda worker: None)
                 written = [line async for line in worker.stderr_lines()]
                 status = await worker.wait()
                 said = None if status == 0 else f"a forked process ended with status {status}: {' '.join(written)}"

@@ -22,6 +22,7 @@ __all__ = [
     "ForkFailed",
     "Forked",
     "FromZygote",
+    "Header",
     "Signal",
     "ToZygote",
     "decode_from_zygote",
@@ -61,14 +62,25 @@ class Fork(msgspec.Struct, frozen=True, tag=True):
         worker: its number.
         name: for ``ps``.
         module: what it runs.
-        environment_bytes: size of its variables at the beginning of its file, as a msgpack map of byte strings. The
-            rest is its spec.
+        header_bytes: size of its :class:`Header`, in msgpack, at the beginning of its file. The rest is its spec.
     """
 
     worker: int
     name: str
     module: str
-    environment_bytes: int
+    header_bytes: int
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker is to be before it runs.
+
+    Attributes:
+        variables: its environment.
+        directory: where it works; empty: where the zygote does.
+    """
+
+    variables: dict[bytes, bytes]
+    directory: bytes = b""
 
 
 class Signal(msgspec.Struct, frozen=True, tag=True):
@@ -110,7 +122,7 @@ FromZygote: TypeAlias = Forked | ForkFailed | Exited
 encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 decode_to_zygote = msgspec.msgpack.Decoder(ToZygote).decode
 decode_from_zygote = msgspec.msgpack.Decoder(FromZygote).decode
-_decode_environment = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
+_decode_header = msgspec.msgpack.Decoder(Header).decode
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -297,8 +309,10 @@ def _become(begin: Begin) -> None:
     os.dup2(begin.output_fd, STDOUT_FD)
     os.dup2(begin.output_fd, STDERR_FD)
     os.close(begin.output_fd)
-    environment = _decode_environment(os.read(begin.spec_fd, fork.environment_bytes))
-    for name, value in environment.items():
+    header = _decode_header(os.read(begin.spec_fd, fork.header_bytes))
+    if header.directory:
+        os.chdir(header.directory)
+    for name, value in header.variables.items():
         os.environb[name] = value
     os.environ[SPEC_FD_VARIABLE] = str(begin.spec_fd)
     os.environ[PARENT_FD_VARIABLE] = str(begin.lifeline_fd)

@@ -21,7 +21,7 @@ import trio
 
 from fabric.errors import ConfigError
 from fabric.launch.preload import ZygoteProcess
-from fabric.launch.process import open_launcher
+from fabric.launch.process import Workplace, open_launcher
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Client, Coordinator, Report
 from fabric.runtime.extras import FLUSH_S, Extras
@@ -65,8 +65,14 @@ async def open_coordinator(
     environment: Mapping[str, str],
     zygote: ZygoteProcess | None,
     prices: Prices | None = None,
+    *,
+    workplace: Workplace | None = None,
 ) -> AsyncIterator[Coordinator]:
-    """Give a coordinator with all that it needs. What is left of its session at the end is ended by force."""
+    """Give a coordinator with all that it needs. What is left of its session at the end is ended by force.
+
+    Args:
+        workplace: of its workers, instead of a zygote, where there are several sessions.
+    """
     _raise_descriptor_limit(len(plan.workers))
     async with AsyncExitStack() as stack:
         servers = None
@@ -76,7 +82,7 @@ async def open_coordinator(
             )
             plan = servers.plan
         session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
-        launcher = await stack.enter_async_context(open_launcher(environment, zygote))
+        launcher = await stack.enter_async_context(open_launcher(environment, zygote, workplace=workplace))
         transport = await stack.enter_async_context(open_sockets())
         yield Coordinator(session, transport, launcher, client, report, servers)
 

@@ -25,6 +25,7 @@ import trio
 
 from fabric.errors import ConfigError, ServerFailed, ValueRejected
 from fabric.launch.environment import server_environment
+from fabric.launch.inherited import kept_from_forks
 from fabric.launch.stderr import read_lines
 from fabric.plan.make import MODULE
 from fabric.plan.plan import Plan, ServerPlan
@@ -296,12 +297,13 @@ async def open_tool_host(
         raise ConfigError(MISSING)
     liveness_fd, keep_alive_fd = os.pipe()
     try:
-        async with trio.open_nursery() as nursery:
-            host = ToolHost(plan, environment, report, ready_timeout_s, liveness_fd)
-            nursery.start_soon(host.run)
-            await host.opened()
-            yield host
-            nursery.cancel_scope.cancel()
+        with kept_from_forks(keep_alive_fd):
+            async with trio.open_nursery() as nursery:
+                host = ToolHost(plan, environment, report, ready_timeout_s, liveness_fd)
+                nursery.start_soon(host.run)
+                await host.opened()
+                yield host
+                nursery.cancel_scope.cancel()
     finally:
         os.close(keep_alive_fd)
         os.close(liveness_fd)

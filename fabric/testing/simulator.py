@@ -6,7 +6,7 @@ timer takes real time.
 
 from __future__ import annotations
 
-__all__ = ["Simulated", "Watch", "function_runner", "python_runner", "simulate"]
+__all__ = ["Decide", "Decision", "Simulated", "Watch", "function_runner", "python_runner", "run_function", "simulate"]
 
 import random
 from collections import Counter, defaultdict
@@ -49,6 +49,26 @@ Watch: TypeAlias = Callable[[float, Event, list[Command]], None]
 """Takes the session's time, an event, and the commands that follow."""
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """What somebody decides about a call that waits for approval.
+
+    Attributes:
+        granted: whether it may be run.
+        after_s: how long they think.
+        always: whether that holds for all calls of its tool by its worker.
+        reason: in words, for the caller.
+    """
+
+    granted: bool
+    after_s: float = 0.0
+    always: bool = False
+    reason: str = ""
+
+
+Decide: TypeAlias = Callable[[Approval], Decision | None]
+"""Takes a call that waits for approval; ``None``: nobody decides."""
+
+
 class Simulated(msgspec.Struct, frozen=True):
     """What a simulated session did.
 
@@ -61,6 +81,8 @@ class Simulated(msgspec.Struct, frozen=True):
         letters: messages that are dead letters, in order.
         settled: tickets of the inputs of which nothing is left, in order; an input's ticket is its number, from 1.
         processes: what became of each, in the order of their starts.
+        output_times_s: when each output came.
+        approvals: calls that waited for approval, in order, and how that ended; ``None``: the session ended before.
     """
 
     outputs: tuple[tuple[str, bytes], ...]
@@ -71,23 +93,26 @@ class Simulated(msgspec.Struct, frozen=True):
     letters: tuple[DeadLetter, ...] = ()
     settled: tuple[int, ...] = ()
     processes: tuple[ProcessRecord, ...] = ()
+    output_times_s: tuple[float, ...] = ()
+    approvals: tuple[tuple[Approval, Outcome | None], ...] = ()
 
 
 async def python_runner(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
     """Run a ``python`` worker."""
-    return await _call(load_function(spec), spec, process, endpoints)
+    return await run_function(load_function(spec), spec, process, endpoints)
 
 
 def function_runner(functions: Mapping[str, Callable[[Any], Any]]) -> Runner:
     """Return a runner of ``python`` workers that imports nothing: what they call is looked up here."""
 
     async def run(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
-        return await _call(Function(functions[spec.config["call"]]), spec, process, endpoints)
+        return await run_function(Function(functions[spec.config["call"]]), spec, process, endpoints)
 
     return run
 
 
-async def _call(function: Function, spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
+async def run_function(function: Function, spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
+    """Run a worker that calls this function, whatever its spec says."""
     telemetry = process.sender(endpoints["telemetry"], bind=True) if "telemetry" in endpoints else None
     control = Control(marks_all=telemetry is not None)
     source = process.receiver(endpoints["input"], bind=False)
@@ -117,6 +142,7 @@ async def simulate(
     seed: int = 0,
     faults: Faults | None = None,
     watch: Watch | None = None,
+    decide: Decide | None = None,
 ) -> Simulated:
     """Run a plan on these inputs until it has drained.
 
@@ -128,6 +154,7 @@ async def simulate(
         seed: of the ids.
         faults: what goes wrong.
         watch: called with each event, its time, and the commands that the session answers with.
+        decide: called with each call that waits for approval.
     """
     faults = faults or Faults()
     rng = random.Random(faults.seed)
@@ -158,6 +185,16 @@ async def simulate(
                 await trio.sleep(again_s)  # it did not come up
                 wish, again_s = "start", 2 * again_s
 
+        async def answer(approval: Approval, decision: Decision) -> None:
+            await trio.sleep(decision.after_s)
+            coordinator.decide(approval.id, granted=decision.granted, always=decision.always, reason=decision.reason)
+
+        def asked(approval: Approval) -> None:
+            decision = None if decide is None else decide(approval)
+            if decision is not None:
+                nursery.start_soon(answer, approval, decision)
+
+        client.when_asked = asked
         nursery.start_soon(feed)
         for ticket, restart in enumerate(faults.restarts):
             nursery.start_soon(ask, restart, ticket)
@@ -172,6 +209,8 @@ async def simulate(
         tuple(client.letters),
         tuple(client.settled_tickets),
         tuple(record for process in launcher.processes if (record := process.record) is not None),
+        tuple(client.output_times_s),
+        tuple((approval, client.outcomes.get(approval.id)) for approval in client.approvals),
     )
 
 
@@ -202,6 +241,10 @@ class _Recorder:
         self.heard: list[Heard] = []
         self.letters: list[DeadLetter] = []
         self.settled_tickets: list[int] = []
+        self.output_times_s: list[float] = []
+        self.approvals: list[Approval] = []
+        self.outcomes: dict[str, Outcome] = {}
+        self.when_asked: Callable[[Approval], None] | None = None
         self._answers = defaultdict[int, _Answers](lambda: trio.open_memory_channel[str | None](1))
 
     def opened(self) -> None:
@@ -209,6 +252,7 @@ class _Recorder:
 
     def delivered(self, outputs: Sequence[Output]) -> None:
         self.outputs += [(output.port, output.payload) for output in outputs]
+        self.output_times_s += [trio.current_time()] * len(outputs)
 
     def refused(self, refusal: Refuse) -> None:
         self.refusals.append(refusal)
@@ -221,10 +265,12 @@ class _Recorder:
         return await self._answers[ticket][1].receive()
 
     def asked(self, approval: Approval) -> None:
-        pass
+        self.approvals.append(approval)
+        if self.when_asked is not None:
+            self.when_asked(approval)
 
     def asked_no_more(self, approval: str, outcome: Outcome) -> None:
-        pass
+        self.outcomes[approval] = outcome
 
     def buried(self, letter: DeadLetter) -> None:
         self.letters.append(letter)

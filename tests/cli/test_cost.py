@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fabric.cli.cost import Cost, remarks, render_cost
-from fabric.cli.limits import limits_of, show_cost, show_limits, spent_fields, spent_words
+from fabric.cli.limits import show_cost, show_limits, spent_fields, spent_words
 from fabric.errors import ConfigError
+from fabric.runtime.starting import limits_of
 from fabric.session.budget import BudgetStatus, Limits
 from fabric.session.usage import Usage
 from fabric.settings import ProjectLimits, ProjectSettings

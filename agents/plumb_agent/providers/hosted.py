@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["HostedProvider", "open_hosted"]
+__all__ = ["AGENT_HEADER", "HostedProvider", "is_local", "open_hosted"]
 
+import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote, urlsplit
 
 import trio
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 _REFUSING = ("400", "422")
 """Statuses with which servers refuse a parameter that they do not know."""
 
+AGENT_HEADER = "x-plumb-agent"
+"""Says which agent asks, to a server on this machine: one that is scripted answers each agent in its own way. The names
+in a program are nobody else's business."""
 
 _TIMEOUTS = Timeouts()
 
@@ -58,7 +63,16 @@ def open_hosted(
         variable = "OPENAI_API_KEY"
         url = locate(endpoint or HOME, "/chat/completions", path_is_base=True)
         dialect = dialect_for(url)
-    return HostedProvider(dialect, url, read_key(environment, variable, spec.name), timeouts)
+    return HostedProvider(dialect, url, read_key(environment, variable, spec.name), timeouts, spec.name)
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class HostedProvider:
@@ -69,15 +83,17 @@ class HostedProvider:
         url: where.
         key: who asks. It goes into the headers of requests to ``url`` and nowhere else.
         timeouts: of each attempt.
+        agent: name of the worker that asks.
     """
 
-    def __init__(self, dialect: Dialect, url: str, key: str, timeouts: Timeouts = _TIMEOUTS) -> None:
+    def __init__(self, dialect: Dialect, url: str, key: str, timeouts: Timeouts = _TIMEOUTS, agent: str = "") -> None:
         self._dialect = dialect
         self._url = url
         self._key = key
         self._timeouts = timeouts
         self._endpoint: Endpoint | None = None
         self._tried = [dialect]
+        self._named = {AGENT_HEADER: quote(agent)} if agent and is_local(url) else {}
 
     async def complete(self, request: Request) -> Reply:
         """Answer the last message of the request, in one attempt.
@@ -118,5 +134,5 @@ class HostedProvider:
         if self._endpoint is None:
             from plumb_agent.providers.http import Endpoint
 
-            self._endpoint = Endpoint(self._url, self._dialect.headers(self._key), self._timeouts)
+            self._endpoint = Endpoint(self._url, self._dialect.headers(self._key) | self._named, self._timeouts)
         return self._endpoint

@@ -1,0 +1,153 @@
+"""What a session tells: to its callers by an exchange, and to whoever keeps logs by :mod:`logging`.
+
+Lines of workers go to ``fabric.workers`` as ``INFO``, notes to ``fabric.session`` at their level. What a failure is
+made of is kept for the error that is raised.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Hearing"]
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from fabric.client.exchange import Ending, Exchange
+from fabric.errors import PipelineError, RunError
+from fabric.session.events import Answered, Approval, DeadLetter, Finish, Heard, Note, Outcome, Output, Refuse, Seen
+from fabric.wire.payload import encode_json
+
+LINES_KEPT = 50
+"""Of its workers and of what was told, the last: for the error."""
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+_workers = logging.getLogger("fabric.workers")
+_session = logging.getLogger("fabric.session")
+
+
+class Hearing:
+    """Client and report of one session; see :mod:`fabric.runtime.coordinator`.
+
+    Args:
+        exchange: where callers are.
+        ask: takes calls that wait for approval.
+        ask_no_more: takes the ids of those that do not any more.
+    """
+
+    def __init__(self, exchange: Exchange, ask: Callable[[Approval], None], ask_no_more: Callable[[str], None]) -> None:
+        self._exchange = exchange
+        self._ask = ask
+        self._ask_no_more = ask_no_more
+        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._first: tuple[str, str] | None = None
+        self._denied = ""
+        self._dropped = 0
+
+    # --- the client ---
+
+    def opened(self) -> None:
+        """Let callers in."""
+        self._exchange.open()
+
+    def delivered(self, outputs: Sequence[Output]) -> None:
+        """Pass them on."""
+        self._exchange.deliver(outputs)
+
+    def refused(self, refusal: Refuse) -> None:
+        """Tell whoever waits for it. The first is what the program failed of, if it does."""
+        where = f" (at {refusal.node})" if refusal.node else ""
+        self._refused(refusal, refusal.detail + where, refusal.code)
+
+    def buried(self, letter: DeadLetter) -> None:
+        """Do the same: nobody keeps it here."""
+        self._refused(letter, f"worker '{letter.worker}': a dead letter: {letter.detail}", "dead_lettered")
+
+    def _refused(self, refusal: Refuse | DeadLetter, detail: str, code: str) -> None:
+        if self._first is None and code != "input_closed":
+            self._first = detail, code
+        self._exchange.refuse(refusal, PipelineError(detail, stderr=self.stderr, code=code))
+
+    def answered(self, answer: Answered) -> None:
+        """What was decided of an approval counts, or comes too late."""
+
+    def asked(self, approval: Approval) -> None:
+        """Pass it on."""
+        self._ask(approval)
+
+    def asked_no_more(self, approval: str, outcome: Outcome) -> None:
+        """Pass it on."""
+        self._ask_no_more(approval)
+
+    def tapped(self, messages: Sequence[Seen]) -> None:
+        """Nobody looks at channels here."""
+
+    def observed(self, heard: Sequence[Heard]) -> None:
+        """Pass it on, as far as there is room."""
+        dropped = self._exchange.hear(heard)
+        if dropped and not self._dropped:
+            _session.warning("side.dropped: nobody reads what workers tell of their work; the oldest is dropped")
+        self._dropped += dropped
+
+    def settled(self, tickets: Sequence[int]) -> None:
+        """Pass it on."""
+        self._exchange.settle(tickets)
+
+    # --- the report ---
+
+    def noted(self, note: Note) -> None:
+        """Log it."""
+        if note.event == "tool.denied" and not self._denied:
+            self._denied = str(note.fields.get("reason") or note.fields.get("tool") or "")
+        level = LEVELS[note.level]
+        if note.event == "session.failed":  # the error that is raised says so
+            level = logging.DEBUG
+        elif note.level == "error":
+            self._lines.append(_words(note))
+        if _session.isEnabledFor(level):
+            _session.log(level, "%s", _words(note))
+
+    def worker_wrote(self, worker: str, line: str) -> None:
+        """Log it."""
+        self._lines.append(line)
+        _workers.info("%s: %s", worker, line)
+
+    # --- the end ---
+
+    @property
+    def stderr(self) -> str:
+        """The last lines."""
+        return "\n".join(self._lines)
+
+    def ending(self, finish: Finish) -> Ending:
+        """Return how it ended, for its callers."""
+        code = finish.exit_code
+        if self._dropped:
+            _session.warning("side.dropped: %d in all", self._dropped)
+        if code == 0:
+            return Ending(0)
+        failure = self._failure(finish)
+        if not self._exchange.opened:
+            error = RunError(failure[0], code)
+            error.code = failure[1]
+            return Ending(code, failure, self.stderr, error)
+        return Ending(code, failure, self.stderr)
+
+    def _failure(self, finish: Finish) -> tuple[str, str]:
+        if finish.error is not None:
+            word, message = finish.error
+            return message, word
+        if self._first is not None and finish.exit_code != 6:
+            return self._first
+        if finish.exit_code == 6:
+            why = f": {self._denied}" if self._denied else ""
+            return f"a call of a tool was not approved{why}", "not_approved"
+        lost, dead = finish.losses.lost, finish.losses.dead_lettered
+        return f"not everything came out: {lost} messages lost, {dead} dead letters", "lost"
+
+
+def _words(note: Note) -> str:
+    fields = {
+        key: value.decode(errors="replace") if isinstance(value, bytes) else value for key, value in note.fields.items()
+    }
+    return f"{note.event} {encode_json(fields).decode()}" if fields else note.event

@@ -1,0 +1,218 @@
+"""A program of ours in the engine: prepared, started, fed, seen to its end. Decides nothing about messages."""
+
+from __future__ import annotations
+
+__all__ = ["ProgramSession"]
+
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, ExitStack
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+
+import trio
+
+from fabric.client.approving import Approver
+from fabric.client.engine import Engine
+from fabric.client.exchange import Ending, Exchange
+from fabric.client.hearing import Hearing
+from fabric.client.preparing import Asked, Program, prepare, run_error
+from fabric.errors import CheckError, FabricError, PipelineError, RunError, sole
+from fabric.lang.diagnostic import Diagnostic, render_text
+from fabric.launch.process import Workplace
+from fabric.runtime.coordinator import INSISTING, Coordinator
+from fabric.runtime.directory import open_run_directory
+from fabric.runtime.foreground import open_coordinator
+from fabric.session.events import Approval
+
+MESSAGES_AT_ONCE = 64
+"""Submitted in one step: as many as ``fabric run`` does."""
+
+FORCE_S = 5.0
+"""How long a session that was told to end its workers may take: they are killed. Beyond that it is broken off."""
+
+_log = logging.getLogger("fabric")
+
+
+class ProgramSession:
+    """One program that runs.
+
+    Args:
+        asked: which, and how.
+        exchange: where its callers are.
+        approver: asked for calls of tools.
+        is_call: whether it ends by itself, and so may wait for its turn.
+        begin: called in a thread when the program is known, before anything is started: what it raises is the end.
+
+    Attributes:
+        program: once it is known.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        exchange: Exchange,
+        approver: Approver | None,
+        *,
+        is_call: bool,
+        begin: Callable[[Program], None] = lambda program: None,
+    ) -> None:
+        self.program: Program | None = None
+        self.exchange = exchange
+        self._asked = asked
+        self._approver = approver
+        self._is_call = is_call
+        self._begin = begin
+        self._scope = trio.CancelScope()
+        self._stirred: trio.Event
+        self._coordinator: Coordinator | None = None
+        self._nursery: trio.Nursery
+        self._asking: dict[str, trio.CancelScope] = {}
+        self._forcing = False
+
+    # --- what callers ask for, in the engine's loop ---
+
+    def cancel(self) -> None:
+        """End it by force, without a word."""
+        self._scope.cancel()
+
+    def force(self) -> None:
+        """End it by force, and say what was lost."""
+        if self._coordinator is None:
+            self._scope.cancel()
+        elif not self._forcing:
+            self._forcing = True
+            for _ in range(INSISTING):
+                self._coordinator.interrupt(signal.SIGTERM)
+            self._nursery.start_soon(self._break_off)
+
+    async def _break_off(self) -> None:
+        await trio.sleep(FORCE_S)  # its end cancels this
+        self._scope.cancel()
+
+    # --- see fabric.client.engine.Session ---
+
+    def refuse(self, error: Exception) -> None:
+        """It will never run."""
+        self.exchange.end(Ending(2, None, "", error))
+
+    async def run(self, engine: Engine) -> None:
+        """Run to the end; nothing of it is left then, and the callers know."""
+        ending = CLOSED
+        try:
+            with self._scope:
+                ending = await self._run(engine)
+        except BaseExceptionGroup as group:
+            ending = _ending_of(sole(group), started=self.exchange.opened)
+            cancelled, _ = group.split(trio.Cancelled)
+            if cancelled is not None:
+                raise cancelled from None
+        except Exception as error:  # noqa: BLE001 - whoever waits for it is told
+            ending = _ending_of(error, started=self.exchange.opened)
+        finally:
+            self.exchange.end(ending)
+
+    async def _run(self, engine: Engine) -> Ending:
+        self._stirred = trio.Event()
+        self.exchange.stir = partial(engine.soon, self._stir)
+        program = self.program = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
+        async with self._place(engine, program.workers):
+            return await self._run_program(engine, program)
+
+    def _prepare(self) -> Program:
+        program = prepare(self._asked, _warn)
+        self._begin(program)
+        return program
+
+    def _place(self, engine: Engine, workers: int) -> AbstractAsyncContextManager[None]:
+        return engine.admission.call(workers) if self._is_call else engine.admission.pipeline(workers)
+
+    async def _run_program(self, engine: Engine, program: Program) -> Ending:
+        asked = self._asked
+        hearing = Hearing(self.exchange, self._ask, self._ask_no_more)
+        with ExitStack() as stack:
+            directory = stack.enter_context(open_run_directory(program.environment))
+            planning = partial(program.plan, asked, directory)
+            plan, prices = await trio.to_thread.run_sync(planning, abandon_on_cancel=True)
+            forker = stack.enter_context(engine.zygotes.use(plan.workers if program.forks else ()))
+            async with (
+                open_coordinator(
+                    plan,
+                    program.settings,
+                    hearing,
+                    hearing,
+                    program.environment,
+                    None,
+                    prices,
+                    workplace=Workplace(forker, asked.directory),
+                ) as coordinator,
+                trio.open_nursery() as self._nursery,
+            ):
+                self._coordinator = coordinator
+                self._nursery.start_soon(self._feed, coordinator)
+                try:
+                    finish = await coordinator.run()
+                finally:
+                    self._coordinator = None
+                self._nursery.cancel_scope.cancel()
+        return hearing.ending(finish)
+
+    # --- messages ---
+
+    def _stir(self) -> None:
+        self._stirred.set()
+
+    async def _feed(self, coordinator: Coordinator) -> None:
+        """Submit what callers send as there is room for it, and close the input behind the last."""
+        while True:
+            while not self.exchange.has_sent():
+                await self._stirred.wait()
+                self._stirred = trio.Event()
+            if not await coordinator.wait_for_room():
+                break
+            messages = self.exchange.take_sent(MESSAGES_AT_ONCE)
+            if messages is None:
+                break
+            for port, batch in groupby(messages, attrgetter("port")):
+                coordinator.submit(port, [(message.ticket, message.payload) for message in batch])
+        coordinator.close_input()
+
+    # --- approvals ---
+
+    def _ask(self, approval: Approval) -> None:
+        if self._approver is not None:
+            self._nursery.start_soon(self._decide, self._approver, approval)
+
+    def _ask_no_more(self, approval: str) -> None:
+        if approval in self._asking:
+            self._asking[approval].cancel()
+
+    async def _decide(self, approver: Approver, approval: Approval) -> None:
+        with trio.CancelScope() as self._asking[approval.id]:
+            granted, why = await approver.ask(approval)
+            if self._coordinator is not None:
+                self._coordinator.decide(approval.id, granted=granted, reason=why)
+        del self._asking[approval.id]
+
+
+CLOSED = Ending(143, ("the program was ended by force before everything was done", "stopped"))
+
+
+def _warn(diagnostic: Diagnostic) -> None:
+    _log.warning("%s", render_text(diagnostic))
+
+
+def _ending_of(error: BaseException, *, started: bool) -> Ending:
+    """Return what an error means for those who wait."""
+    match error:
+        case CheckError() | RunError() | PipelineError():
+            return Ending(error.exit_code, None, "", error)
+        case FabricError() if started:
+            return Ending(error.exit_code, (str(error), error.code))
+        case FabricError():
+            return Ending(error.exit_code, None, "", run_error(error))
+        case OSError() if not started:
+            return Ending(2, None, "", RunError(f"the program cannot be started: {error}"))
+    return Ending(70, None, "", error)

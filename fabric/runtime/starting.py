@@ -1,0 +1,142 @@
+"""How a program is run that a project speaks of: what flags and variables say, else the project, else as by default.
+
+Commands have flags for it, which variables stand in for; the Python client has the variables alone.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Variables", "limits_of", "prices_of", "read_variables", "settings_of"]
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from fabric.errors import ConfigError
+from fabric.plan.plan import Plan
+from fabric.runtime.prices import Prices, check_prices
+from fabric.session.budget import Limits
+from fabric.session.settings import Settings, WorkerSettings
+from fabric.settings import AMOUNT_MAX, ProjectSettings, ProjectWorker, check_usd, read_duration
+
+
+class Variables(msgspec.Struct, frozen=True):
+    """What ``FABRIC_…`` variables say of how a program is run, where there is no flag; ``None``: nothing.
+
+    The names are those of the variables, in small letters.
+    """
+
+    ready_timeout: Annotated[float, Meta(ge=0.1)] | None = None
+    grace: Annotated[float, Meta(ge=0.0)] | None = None
+    restarts: Annotated[int, Meta(ge=0)] | None = None
+    docroot: str | None = None
+    auto_approve: bool = False
+    approval_timeout: Annotated[float, Meta(ge=0.1)] | None = None
+    budget_usd: float | None = None
+    budget_tokens: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
+    budget_calls: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
+    max_time: str | None = None
+
+
+def read_variables(environment: Mapping[str, str]) -> Variables:
+    """Return what the variables say. An empty one says nothing.
+
+    Raises:
+        ConfigError: one says what cannot be meant.
+    """
+    said = {}
+    for field in Variables.__struct_fields__:
+        name = f"FABRIC_{field.upper()}"
+        text = environment.get(name, "")
+        if text:
+            said[field] = text.lower() if field == "auto_approve" else text
+    try:
+        return msgspec.convert(said, Variables, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$.")
+        name = f"FABRIC_{where.rstrip('`').upper()}"
+        text = environment.get(name, "")
+        expected = message.replace("Expected", "expected").replace(" | null", "").replace("`", "")
+        raise ConfigError(f"{name}={text!r}: {expected.partition(', got')[0]}") from None
+
+
+def limits_of(
+    project: ProjectSettings, usd: float | None, tokens: int | None, calls: int | None, max_time: str | None
+) -> Limits:
+    """Return what a session may use: what flags and variables say, else the project.
+
+    Raises:
+        ConfigError: one says what cannot be meant.
+    """
+    said = project.limits
+    return Limits(
+        said.usd if usd is None else _usd(usd),
+        said.tokens if tokens is None else tokens,
+        said.calls if calls is None else calls,
+        said.wall_s if max_time is None else _seconds(max_time),
+    )
+
+
+def _usd(said: float) -> float:
+    try:
+        return check_usd(said)
+    except ValueError as error:
+        raise ConfigError(f"--budget-usd: {error}") from None
+
+
+def _seconds(said: str) -> float:
+    try:
+        return read_duration(said)
+    except ValueError as error:
+        raise ConfigError(f"--max-time: {error}") from None
+
+
+def settings_of(
+    project: ProjectSettings,
+    ready_timeout_s: float | None,
+    grace_s: float | None,
+    restarts_max: int | None,
+    *,
+    limits: Limits,
+    refusal_ends: bool,
+    auto_approve: bool = False,
+    approval_timeout_s: float | None = None,
+) -> Settings:
+    """Return how a program is run: as a flag or a variable says, else the project, else as by default."""
+    said = {
+        "ready_timeout_s": project.ready_timeout_s if ready_timeout_s is None else ready_timeout_s,
+        "grace_s": project.grace_s if grace_s is None else grace_s,
+        "restarts_max": project.restarts_max if restarts_max is None else restarts_max,
+        "redeliveries_max": project.redeliveries_max,
+        "stall_s": project.stall_s,
+        "queue": project.queue,
+        "policy": project.policy,
+        "approval": "grant" if auto_approve else None,
+        "approval_timeout_s": project.approval_timeout_s if approval_timeout_s is None else approval_timeout_s,
+        "tool_timeout_s": project.tool_timeout_s,
+    }
+    workers = {name: _worker_settings(worker) for name, worker in project.workers.items()}
+    return Settings(refusal_ends=refusal_ends, workers=workers, limits=limits, **_given(said))
+
+
+def _worker_settings(said: ProjectWorker) -> WorkerSettings:
+    redeliveries_max = None if said.retries is None else said.retries + 1  # the first time is none
+    settings = {
+        "redeliveries_max": redeliveries_max,
+        "idle_timeout_s": said.idle_timeout_s,
+        "on_crash": said.on_crash,
+    }
+    return WorkerSettings(**_given(settings))
+
+
+def _given(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def prices_of(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
+    """Return what models cost. Raises ConfigError: the budget needs a price that nobody knows."""
+    prices = Prices(project.prices)
+    if limits.usd is not None:
+        check_prices(plan, prices)
+    return prices
