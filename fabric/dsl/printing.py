@@ -165,17 +165,22 @@ class Printer:
 
     def session(self, session: syntax.Session) -> str:
         """Write what a protocol says."""
-        if (text := _verbatim(session)) is not None:
+        return "".join([*map(self._step, session.steps), self._tail(session.tail)])
+
+    def _step(self, step: syntax.SessionStep) -> str:
+        text = _verbatim(step)
+        return f"{step.direction} {self.type(step.type, tight=True)} . " if text is None else text
+
+    def _tail(self, tail: syntax.SessionEnd | syntax.SessionName | syntax.Choice) -> str:
+        if (text := _verbatim(tail)) is not None:
             return text
-        steps = [f"{step.direction} {self.type(step.type, tight=True)} . " for step in session.steps]
-        match session.tail:
+        match tail:
             case syntax.SessionEnd(word):
-                tail: str = word
+                return word
             case syntax.SessionName(name):
-                tail = name.full
+                return name.full
             case syntax.Choice(word, branches):
-                tail = f"{word} {_braced(f'{label.text}: {self.session(branch)}' for label, branch in branches)}"
-        return "".join([*steps, tail])
+                return f"{word} {_braced(f'{label.text}: {self.session(branch)}' for label, branch in branches)}"
 
     # --- expressions ---
 
