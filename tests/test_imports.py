@@ -28,7 +28,7 @@ def loaded(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["fabric.worker", "plumb_agent.__main__, fabric.transport.sockets"])
+@pytest.mark.parametrize("module", ["fabric.worker.__main__", "plumb_agent.__main__, fabric.transport.sockets"])
 def test_a_worker_loads_no_framework(module: str):
     """Nor the compiler, the session or the coordinator."""
     found = loaded(f"import {module}")
