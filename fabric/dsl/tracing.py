@@ -50,6 +50,8 @@ def traced(
         tree: what was built.
         source: the text that was made of it.
     """
+    if not diagnostics:
+        return (), ()
     places = list(_places(tree, parse(source, Report(source)), NOWHERE))
     noted: list[Diagnostic] = []
     found: list[Place | None] = []
