@@ -36,7 +36,7 @@ class BuiltCheckError(CheckError):
 
     def __init__(self, diagnostics: Sequence[Diagnostic], origins: Sequence[Place | None]) -> None:
         super().__init__(diagnostics, render_all(diagnostics))
-        self.origins = tuple(origins)
+        self.origins: tuple[Place | None, ...] = tuple(origins)
 
 
 def traced(
