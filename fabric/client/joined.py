@@ -87,9 +87,10 @@ class ServiceSession:
                 await self._run(engine)
             ending = self._ending(left=self._scope.cancelled_caught)
         except BaseExceptionGroup as group:
-            ending = _ending_of(sole(group))
-            cancelled, _ = group.split(trio.Cancelled)
-            if cancelled is not None:
+            cancelled, failure = group.split(trio.Cancelled)
+            if failure is not None:
+                ending = _ending_of(sole(failure))
+            if cancelled is not None:  # the engine ends
                 raise cancelled from None
         except Exception as error:  # noqa: BLE001 - whoever waits for it is told
             ending = _ending_of(error)
