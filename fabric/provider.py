@@ -36,8 +36,8 @@ from fabric.client.approving import Approve
 from fabric.client.results import Spec
 from fabric.errors import PipelineError, PlumbingModelError
 from fabric.lang.source import Source
-from fabric.lang.types import is_subtype
 from fabric.wire.payload import STRING, Field, ListOf, Record, show
+from fabric.wire.relations import is_subtype
 
 try:
     from pydantic_ai import RunContext

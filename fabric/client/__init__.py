@@ -4,6 +4,7 @@ Read ``results`` for what a check gives, ``calls`` for the functions, ``pipeline
 """
 
 from fabric.client.calls import call, call_sync, connect, run
+from fabric.client.engine import close
 from fabric.client.pipeline import Event, Output, Pipeline, Telemetry
 from fabric.client.results import Binding, CheckResult, ProtocolDecl, TypeDecl, check
 
@@ -19,6 +20,7 @@ __all__ = [
     "call",
     "call_sync",
     "check",
+    "close",
     "connect",
     "run",
 ]

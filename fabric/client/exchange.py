@@ -26,6 +26,9 @@ OUTPUTS_UNREAD_MAX = 1_000
 OUTPUT_BYTES_UNREAD_MAX = 4 * 1024 * 1024
 """Outputs that nobody reads, beyond which the program gets no more messages. As much as ``fabric run`` keeps."""
 
+COLLECTED_BYTES_MAX = 256 * 1024 * 1024
+"""Of the outputs of a call, which are all returned at its end. A program that never stops must not fill the memory."""
+
 SIDE_MAX = 10_000
 """Of telemetry, and of each observed port, that nobody reads: the newest are kept."""
 
@@ -126,6 +129,7 @@ class Exchange:
         self.telemetry = Side() if telemetry else None
         self.extras = {name: Side() for name in extra}
         self._bounded = bounded
+        self._draining = False
         self._sent: deque[Message] = deque()
         self._outputs: deque[tuple[int, events.Output | FabricError]] = deque()
         self._unread_bytes = 0
@@ -140,8 +144,11 @@ class Exchange:
             self.opened = True
             self.bell.ring()
 
-    def deliver(self, outputs: Sequence[events.Output]) -> None:
-        """Messages left the graph. One goes to those who wait for it, else to whoever reads."""
+    def deliver(self, outputs: Sequence[events.Output]) -> bool:
+        """Messages left the graph. One goes to those who wait for it, else to whoever reads.
+
+        Returns whether all is well: a call whose outputs are too many has to end.
+        """
         with self.bell.lock:
             for output in outputs:
                 owners = [self._tickets[number] for number in output.tickets if number in self._tickets]
@@ -151,6 +158,7 @@ class Exchange:
                     self._put(output)
                     self._unread_bytes += len(output.payload)
             self.bell.ring()
+            return self._bounded or self._draining or self._unread_bytes <= COLLECTED_BYTES_MAX
 
     def hear(self, heard: Sequence[Heard]) -> int:
         """Workers said something on observed ports; return how much was dropped."""
@@ -213,8 +221,9 @@ class Exchange:
         self._outputs.append((self._number, what))
 
     def _full(self) -> bool:
-        full = len(self._outputs) >= OUTPUTS_UNREAD_MAX or self._unread_bytes >= OUTPUT_BYTES_UNREAD_MAX
-        return self._bounded and full
+        if self._draining or not self._bounded:
+            return False
+        return len(self._outputs) >= OUTPUTS_UNREAD_MAX or self._unread_bytes >= OUTPUT_BYTES_UNREAD_MAX
 
     # --- the callers' side; with the lock held: for Bell.wait ---
 
@@ -228,7 +237,7 @@ class Exchange:
             raise self._end_error() or PipelineError("the program has ended", 0, code="input_closed")
         if self.input_closed:
             raise PipelineError("the input is closed", 0, code="input_closed")
-        if len(self._sent) >= SENT_MAX or (self._bounded and self._full()):
+        if len(self._sent) >= SENT_MAX or self._full():
             return None
         self._number += 1
         if ticket is not None:
@@ -277,9 +286,8 @@ class Exchange:
 
     def let_drain(self) -> None:
         """Let the program finish what it has, whether or not somebody reads what comes of it."""
-        if self._bounded:
-            self._bounded = False
-            self.stir()
+        self._draining = True
+        self.stir()
 
     @property
     def unread(self) -> int:

@@ -33,12 +33,20 @@ class Hearing:
         exchange: where callers are.
         ask: takes calls that wait for approval.
         ask_no_more: takes the ids of those that do not any more.
+        overflow: called when more came out than can be kept.
     """
 
-    def __init__(self, exchange: Exchange, ask: Callable[[Approval], None], ask_no_more: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        ask: Callable[[Approval], None],
+        ask_no_more: Callable[[str], None],
+        overflow: Callable[[], None],
+    ) -> None:
         self._exchange = exchange
         self._ask = ask
         self._ask_no_more = ask_no_more
+        self._overflow = overflow
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._first: tuple[str, str] | None = None
         self._denied = ""
@@ -52,7 +60,8 @@ class Hearing:
 
     def delivered(self, outputs: Sequence[Output]) -> None:
         """Pass them on."""
-        self._exchange.deliver(outputs)
+        if not self._exchange.deliver(outputs):
+            self._overflow()
 
     def refused(self, refusal: Refuse) -> None:
         """Tell whoever waits for it. The first is what the program failed of, if it does."""

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fabric import compiler
+from fabric.client.picture import as_html
 from fabric.compiler import Compiled, Library, read_source
 from fabric.errors import ConfigError, RunError
 from fabric.graph import passes
@@ -97,6 +98,9 @@ class CheckResult(msgspec.Struct, frozen=True):
 
     def _repr_svg_(self) -> str:
         return draw_svg(self.compiled.graph)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.compiled.graph, self.warnings)
 
 
 def check(

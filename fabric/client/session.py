@@ -16,7 +16,7 @@ import trio
 
 from fabric.client.approving import Approver
 from fabric.client.engine import Engine
-from fabric.client.exchange import Ending, Exchange
+from fabric.client.exchange import COLLECTED_BYTES_MAX, Ending, Exchange
 from fabric.client.hearing import Hearing
 from fabric.client.preparing import Asked, Program, prepare, run_error
 from fabric.errors import CheckError, FabricError, PipelineError, RunError, sole
@@ -71,6 +71,7 @@ class ProgramSession:
         self._nursery: trio.Nursery
         self._asking: dict[str, trio.CancelScope] = {}
         self._forcing = False
+        self._too_much = False
 
     # --- what callers ask for, in the engine's loop ---
 
@@ -104,6 +105,8 @@ class ProgramSession:
         try:
             with self._scope:
                 ending = await self._run(engine)
+            if self._too_much:
+                ending = TOO_MUCH
         except BaseExceptionGroup as group:
             ending = _ending_of(sole(group), started=self.exchange.opened)
             cancelled, _ = group.split(trio.Cancelled)
@@ -131,7 +134,7 @@ class ProgramSession:
 
     async def _run_program(self, engine: Engine, program: Program) -> Ending:
         asked = self._asked
-        hearing = Hearing(self.exchange, self._ask, self._ask_no_more)
+        hearing = Hearing(self.exchange, self._ask, self._ask_no_more, self._overflow)
         with ExitStack() as stack:
             directory = stack.enter_context(open_run_directory(program.environment))
             planning = partial(program.plan, asked, directory)
@@ -160,6 +163,10 @@ class ProgramSession:
         return hearing.ending(finish)
 
     # --- messages ---
+
+    def _overflow(self) -> None:
+        self._too_much = True
+        self._scope.cancel()
 
     def _stir(self) -> None:
         self._stirred.set()
@@ -198,6 +205,9 @@ class ProgramSession:
 
 
 CLOSED = Ending(143, ("the program was ended by force before everything was done", "stopped"))
+TOO_MUCH = Ending(
+    1, (f"more than {COLLECTED_BYTES_MAX} bytes came out of one call; run() gives outputs as they come", "too_much")
+)
 
 
 def _warn(diagnostic: Diagnostic) -> None:

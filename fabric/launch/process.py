@@ -52,6 +52,7 @@ class _ProcessWorker:
         self._output = output
         self._guard = guard
         self._over = False
+        self._unread = {stream for stream in (output, process.stdout) if stream is not None}
 
     @property
     def pid(self) -> int:
@@ -79,13 +80,16 @@ class _ProcessWorker:
         with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
             os.killpg(self.pid, getattr(signal, f"SIG{name}"))
 
-    def stderr_lines(self) -> AsyncIterator[str]:
-        return read_lines(self._output)
+    async def stderr_lines(self) -> AsyncIterator[str]:
+        self._unread.discard(self._output)
+        async for line in read_lines(self._output):
+            yield line
 
     async def stdout_lines(self) -> AsyncIterator[bytes]:
         stream = self._process.stdout
         assert stream is not None
         splitter = LineSplitter()
+        self._unread.discard(stream)
         async with stream:
             more = True
             while more:
@@ -104,6 +108,13 @@ class _ProcessWorker:
     async def close_stdin(self) -> None:
         assert self._process.stdin is not None
         await self._process.stdin.aclose()
+
+    async def end(self) -> None:
+        """Kill it, if it is left of a session that was broken off, and close what nobody has begun to read."""
+        self.signal("KILL")
+        await self.wait()
+        for stream in self._unread:
+            await stream.aclose()
 
 
 class ProcessLauncher:
@@ -163,8 +174,11 @@ class ProcessLauncher:
                     start_new_session=True,
                     cwd=self._directory or None,
                 )
+            except trio.Cancelled:
+                output.close()
+                raise
             except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument or a variable
-                await output.aclose()
+                output.close()
                 why = error.strerror if isinstance(error, OSError) else error
                 raise WorkerFailed(f"{worker.command[0]!r}: {why}") from None
             finally:
@@ -185,11 +199,12 @@ class ProcessLauncher:
         for forked in self._forked:
             if forked.answered.is_set():
                 forked.signal("KILL")
+        for worker in self._workers:
+            worker.signal("KILL")
         for forked in self._forked:
             await forked.end()
         for worker in self._workers:
-            worker.signal("KILL")
-            await worker.wait()
+            await worker.end()
         if self._guard is not None:
             await self._guard.close()
 

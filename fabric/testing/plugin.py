@@ -35,6 +35,7 @@ class _Checked(Protocol):
 
 
 _CHECKED = pytest.StashKey[list[_Checked]]()
+_RUN = pytest.StashKey["FabricRun"]()
 _LIVE_IS_THEIRS = pytest.StashKey[bool]()
 
 
@@ -82,9 +83,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail the test, and not its teardown, of what its fixtures found."""
+    run = item.stash.get(_RUN, None)
+    if run is not None:
+        run.begin()
     try:
         result = yield
-    except Exception as error:
+    except BaseException as error:  # also those by which pytest fails and skips
         for checked in item.stash.get(_CHECKED, []):
             checked.note(error)
         raise
@@ -147,6 +151,7 @@ def fabric_run(request: pytest.FixtureRequest) -> FabricRun:
 
     runs = FabricRun()
     _watch(request, runs)
+    request.node.stash[_RUN] = runs
     return runs
 
 

@@ -25,6 +25,10 @@ class FabricRun:
     """
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Take what runs now for the business of others: of fixtures, which end it themselves."""
         self._before = [process.pid for process in leftovers()]
 
     def __call__(self, spec: str | Path | Source, message: Any, **how: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -147,7 +148,7 @@ def test_modules_are_found_as_the_command_finds_them(tmp_path: Path, monkeypatch
 
 def test_warnings_are_there_to_read():
     """They do not stop a program."""
-    (warning,) = checked("let main : string -> string = agent { provider: 'e' }".replace("'e'", '"eliza"')).warnings
+    (warning,) = checked('let main : string -> string = agent { provider: "eliza" }').warnings
     assert warning.slug == "legacy_form"
 
 
@@ -156,3 +157,15 @@ def test_a_notebook_shows_the_wiring():
     picture = ElementTree.fromstring(checked(PROGRAM)._repr_svg_())
     assert picture.tag == "{http://www.w3.org/2000/svg}svg"
     assert "writer" in "".join(picture.itertext())
+
+
+def test_a_notebook_shows_an_image_whose_style_stays_inside():
+    """And below it what the checker remarked."""
+    result = checked('let main : string -> string = agent { provider: "eliza" }')
+    found = result._repr_html_()
+    image, _, below = found.partition(">")
+    assert below.startswith("<pre>warning[W0112]: the signature of &#x27;main&#x27; without")
+    start = 'src="data:image/svg+xml;base64,'
+    svg = b64decode(image[image.index(start) + len(start) : -1]).decode()
+    assert svg == result._repr_svg_()
+    assert checked("let main : !int -> !int = id")._repr_html_().endswith(">")

@@ -103,7 +103,20 @@ def test_processes_that_are_left_fail_the_test(suite: pytest.Pytester):
     """They are ended; the next test begins without them."""
     suite.makepyfile(
         """
-        import anyio, subprocess, sys
+        import anyio, pytest, subprocess, sys
+
+        @pytest.fixture
+        def of_a_fixture():
+            with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+                yield process
+
+        def test_what_a_fixture_has_is_its_own(fabric_run, of_a_fixture):
+            pass
+
+        def test_fails_anyway(fabric_run, scripted_model):
+            model = scripted_model()
+            anyio.run(lambda: fabric_run.start("poet.plumb", env=model.env))
+            pytest.fail("of something else")
 
         def test_leaves(fabric_run, scripted_model):
             model = scripted_model()
@@ -120,7 +133,8 @@ def test_processes_that_are_left_fail_the_test(suite: pytest.Pytester):
             assert fabric_run("poet.plumb", "hi", env=model.env) == ["An ode"]
         """
     )
-    result = run(suite, "-W", "default", failed=2, passed=1)
+    result = run(suite, "-W", "default", failed=3, passed=2)
+    result.stdout.fnmatch_lines(["E * of something else", "E * the test left 1 processes running, which were ended: *"])
     result.stdout.fnmatch_lines(["*ProcessesLeft: the test left 1 processes running, which were ended: *"] * 2)
 
 
@@ -148,7 +162,9 @@ def test_a_cassette_lies_beside_its_test(suite: pytest.Pytester, monkeypatch: py
     assert [json.loads(line)["agent"] for line in file.read_text().splitlines()] == ["poet"]
     suite.makepyfile(test_poet=text.replace("sea / shore", "sea - shore"))
     result = run(suite, failed=1)
-    result.stdout.fnmatch_lines(["*CassetteMismatch*", '*recorded "\\"sea / shore\\"", got "\\"sea - shore\\""*'])
+    result.stdout.fnmatch_lines(
+        ["E *recorded*sea / shore*, got *sea - shore*", "E *record it with FABRIC_CASSETTE=record"]
+    )
 
 
 # --- The marker -------------------------------------------------------------------------------------------------------

@@ -12,8 +12,20 @@ from peers import aimock
 
 import fabric
 from fabric.errors import PipelineError
-from fabric.testing import Answer, Call, Cut, Failure, Text, Thinking, UnscriptedRequest, cassette, scripted_model
-from fabric.testing.runs import FabricRun
+from fabric.testing import (
+    Answer,
+    Call,
+    Cut,
+    FabricRun,
+    Failure,
+    ProcessesLeft,
+    Text,
+    Thinking,
+    UnscriptedRequest,
+    cassette,
+    scripted_model,
+)
+from fabric.testing.leftovers import leftovers
 
 pytestmark = pytest.mark.processes
 
@@ -127,9 +139,6 @@ def test_a_cassette_is_recorded_from_a_server_of_others(
 
 def test_a_pipeline_that_is_left_running_is_ended_and_told(program: Path):
     """Its processes are named; nothing of them is there afterwards."""
-    from fabric.testing.leftovers import leftovers
-    from fabric.testing.runs import ProcessesLeft
-
     runs = FabricRun()
     before = [process.pid for process in leftovers()]
 

@@ -10,6 +10,11 @@ import fabric
 PROJECT = Path(__file__).parents[1]
 
 
+def copy_of_project(folder: Path) -> Path:
+    """Without what somebody has told it before."""
+    return Path(shutil.copytree(PROJECT, folder / "copy", ignore=shutil.ignore_patterns(".*", "remembered.txt")))
+
+
 def test_it_reads_and_counts(fabric_run):
     """By itself."""
     assert fabric_run(PROJECT / "tools.plumb", "when are you open?") == ["Monday to Friday from nine to five."]
@@ -18,7 +23,7 @@ def test_it_reads_and_counts(fabric_run):
 
 def test_it_writes_what_somebody_approves(fabric_run, tmp_path):
     """In a copy, for it really does. Whoever approves is told what it wants to do."""
-    copy = Path(shutil.copytree(PROJECT, tmp_path / "copy"))
+    copy = copy_of_project(tmp_path)
     asked = []
 
     def approve(call):
@@ -32,7 +37,7 @@ def test_it_writes_what_somebody_approves(fabric_run, tmp_path):
 
 def test_without_an_approval_nothing_is_written(fabric_run, tmp_path):
     """The agent is told so, and so is whoever called."""
-    copy = Path(shutil.copytree(PROJECT, tmp_path / "copy"))
+    copy = copy_of_project(tmp_path)
     with pytest.raises(fabric.PipelineError, match="was not approved"):
         fabric_run(copy / "tools.plumb", "remember the door")
     assert not (copy / "notes" / "remembered.txt").exists()
