@@ -25,18 +25,19 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from fabric.client import CheckResult, Pipeline, check, run
+from fabric.client.approving import Approve
 from fabric.client.results import Spec
 from fabric.errors import PipelineError, PlumbingModelError
 from fabric.lang.source import Source
-from fabric.lang.types import is_subtype
 from fabric.wire.payload import STRING, Field, ListOf, Record, show
+from fabric.wire.relations import is_subtype
 
 try:
     from pydantic_ai import RunContext
@@ -51,8 +52,9 @@ try:
     )
     from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
     from pydantic_ai.settings import ModelSettings
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] != "pydantic_ai":
+    from pydantic_ai.usage import RequestUsage
+except ModuleNotFoundError as _error:
+    if _error.name is None or _error.name.partition(".")[0] != "pydantic_ai":
         raise
     raise ModuleNotFoundError(
         "fabric.provider needs Pydantic AI: pip install 'plumb-fabric[pydantic-ai]'", name="pydantic_ai"
@@ -79,10 +81,8 @@ class PlumbingModel(Model[Any]):
         program: as for :func:`fabric.run`.
         pass_history: send the whole conversation with every turn, instead of the last message. A program that takes
             ``string`` gets a transcript; one that takes ``[{ role: string, content: string }]`` or ``json`` gets that.
-        auto_approve, search_path, binary, env: as for :func:`fabric.run`.
+        auto_approve, search_path, binary, env, approve: as for :func:`fabric.run`.
     """
-
-    _announces_lookalike_notes: ClassVar[bool] = False  # they would be a system prompt
 
     def __init__(
         self,
@@ -92,14 +92,17 @@ class PlumbingModel(Model[Any]):
         search_path: Iterable[str | Path] | None = None,
         binary: str | None = None,
         env: Mapping[str, str] | None = None,
+        *,
+        approve: Approve | None = None,
     ) -> None:
         super().__init__()
         self._program = program
         self._pass_history = pass_history
         self._auto_approve = auto_approve
-        self._search_path = search_path if search_path is None else tuple(search_path)
+        self._folders = [search_path] if isinstance(search_path, str | Path) else list(search_path or ())
         self._binary = binary
         self._env = env
+        self._approve = approve
         self._opened = 0
         self._pipeline: Pipeline | None = None
         self._turns: anyio.Lock
@@ -128,16 +131,17 @@ class PlumbingModel(Model[Any]):
         if self._opened > 1:  # by an agent that is itself opened
             return self
         try:
-            checked = partial(check, self._program, self._search_path, env=self._env)
+            checked = partial(check, self._program, self._folders, env=self._env)
             self._as_list = _takes_a_list(await anyio.to_thread.run_sync(checked), self._pass_history)
             self._turns = anyio.Lock()
             self._pipeline = await run(
                 self._program,
                 auto_approve=self._auto_approve,
                 verbose=False,
-                search_path=self._search_path,
+                search_path=self._folders,
                 binary=self._binary,
                 env=self._env,
+                approve=self._approve,
             )
         except BaseException:
             self._opened -= 1
@@ -155,6 +159,12 @@ class PlumbingModel(Model[Any]):
 
     # --- what Pydantic AI asks ---
 
+    def prepare_messages(
+        self, messages: list[ModelMessage], model_request_parameters: ModelRequestParameters | None = None
+    ) -> list[ModelMessage]:
+        """Leave them as they are: what is explained to models there would be words of the user to a program."""
+        return messages
+
     async def request(
         self,
         messages: list[ModelMessage],
@@ -163,7 +173,9 @@ class PlumbingModel(Model[Any]):
     ) -> ModelResponse:
         """Send a turn, and return the answer. Several outputs are paragraphs of it."""
         text = await self._answer(messages, model_settings, model_request_parameters)
-        return ModelResponse([TextPart(text)], model_name=self.model_name, provider_name=self.system)
+        return ModelResponse(
+            [TextPart(text)], usage=_unmeasured(), model_name=self.model_name, provider_name=self.system
+        )
 
     @asynccontextmanager
     async def request_stream(
@@ -241,22 +253,29 @@ def _takes_a_list(result: CheckResult, pass_history: bool) -> bool:
     raise PlumbingModelError(f"a model has to take {wanted}; {has}")
 
 
+def _unmeasured() -> RequestUsage:
+    """Return the usage of a request of which it is not known: agents tell theirs a little later, or not at all."""
+    usage = RequestUsage()
+    if hasattr(usage, "unmeasured_requests"):  # older ones do not count them
+        usage.unmeasured_requests = 1
+    return usage
+
+
 # --- what cannot be asked -----------------------------------------------------------------------------------------
 
 
 def _refuse_parameters(parameters: ModelRequestParameters) -> None:
-    tools = getattr(parameters, "native_tools", None) or getattr(parameters, "builtin_tools", None) or ()
     if parameters.output_tools or parameters.output_mode != "text" or not parameters.allow_text_output:
         raise PlumbingModelError(
             "an agent on a program answers with text: leave out output_type, or call the program itself, with"
             " fabric.types.output_type for its outputs"
         )
-    if parameters.function_tools or tools:
-        names = ", ".join(
-            [*(tool.name for tool in parameters.function_tools), *(type(tool).__name__ for tool in tools)]
+    tools = [*(tool.name for tool in parameters.function_tools), *(tool.kind for tool in parameters.native_tools)]
+    if tools:
+        raise PlumbingModelError(
+            f"the program says what its agents may call; these tools would not be: {', '.join(tools)}"
         )
-        raise PlumbingModelError(f"the program says what its agents may call; these tools would not be: {names}")
-    if getattr(parameters, "instruction_parts", None):
+    if parameters.instruction_parts:
         raise _system_prompt()
 
 
@@ -330,6 +349,7 @@ class _Answer(StreamedResponse):
     at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # noqa: UP017
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
+        self._usage = _unmeasured()
         yield self._parts_manager.handle_part(vendor_part_id=None, part=TextPart(self.text))
 
     @property

@@ -1,7 +1,12 @@
 """Settings of all tests."""
 
+import os
+
 from hypothesis import settings
 
 # Machines differ, and a slow one is no failure. The same examples every time: tests/fuzz looks further.
 settings.register_profile("fabric", deadline=None, derandomize=True)
 settings.load_profile("fabric")
+
+# What the user of this machine has set is not what is tested.
+os.environ["XDG_CONFIG_HOME"] = "/nowhere"

@@ -28,7 +28,7 @@ def loaded(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["fabric.worker", "plumb_agent.__main__, fabric.transport.sockets"])
+@pytest.mark.parametrize("module", ["fabric.worker.__main__", "plumb_agent.__main__, fabric.transport.sockets"])
 def test_a_worker_loads_no_framework(module: str):
     """Nor the compiler, the session or the coordinator."""
     found = loaded(f"import {module}")
@@ -57,3 +57,9 @@ def test_commands_that_start_nothing_load_neither_loop_nor_sockets(command: str)
 def test_the_zygote_is_started_before_the_loop_and_the_sockets_are_loaded():
     """Both import at the same time then."""
     assert loaded("from fabric.cli.app import make_app\nmake_app('run')") & LOOP_AND_SOCKETS == set()
+
+
+def test_a_program_is_built_and_rendered_without_loop_and_sockets():
+    """They are loaded when it is run; pydantic when there is a class of it."""
+    code = "from fabric.dsl import ID, Program\nprogram = Program()\nprogram.let('a', str, int, ID)\nprogram.render()"
+    assert loaded(code) & (FRAMEWORKS | LOOP_AND_SOCKETS) == set()

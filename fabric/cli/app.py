@@ -10,12 +10,16 @@ from typing import Annotated
 import typer
 
 from fabric import __version__
+from fabric.cli.dotenv import EnvFile, NoDotenv, set_variables
 
 GROUPS = {
     "fabric.cli.check": ("check",),
+    "fabric.cli.completion": ("completion",),
+    "fabric.cli.config": ("config",),
     "fabric.cli.diff": ("diff",),
     "fabric.cli.explain": ("explain",),
     "fabric.cli.fmt": ("fmt",),
+    "fabric.cli.new": ("new",),
     "fabric.cli.write": ("plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),
     "fabric.cli.chat": ("chat",),
@@ -47,7 +51,12 @@ def make_app(command: str | None) -> typer.Typer:
     for module in named or GROUPS:
         import_module(module).register(app)
     app.command()(version)
+    app.callback()(_before)
     return app
+
+
+def _before(context: typer.Context, env_file: EnvFile = None, no_dotenv: NoDotenv = False) -> None:
+    context.obj = set_variables(context.invoked_subcommand, env_file, no_dotenv)
 
 
 def version(

@@ -33,7 +33,7 @@ from fabric.cli.flags import (
     choose,
 )
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, print_spent
-from fabric.cli.programs import PROGRAM, find_program
+from fabric.cli.programs import PROGRAM, find_program, project_settings
 from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color
 from fabric.cli.starting import Asked, compile_program, zygote_of
 from fabric.cli.terminal import LineInterrupted, Lines, Signals, history_file, open_lines
@@ -44,7 +44,6 @@ from fabric.runtime.directory import open_run_directory
 from fabric.runtime.starting import limits_of, prices_of, settings_of
 from fabric.session.approvals import ANSWERS
 from fabric.session.events import Approval, DeadLetter, Heard, Note, Output, Refuse
-from fabric.settings import read_settings
 from fabric.wire.payload import STRING, decode_json, resolve, show_stream
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def chat(
     """
     choose(color)
     level = check_level(log_level)
-    project = read_settings(Path.cwd())
+    project = project_settings()
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
     settings = settings_of(
         project,

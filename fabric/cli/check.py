@@ -15,7 +15,7 @@ import msgspec
 import typer
 
 from fabric import __version__
-from fabric.cli.programs import INCLUDE, find_program, programs_in
+from fabric.cli.programs import INCLUDE, find_program, programs_in, project_settings
 from fabric.cli.report import count_of, print_error, print_line, use_color
 from fabric.compiler import INSTALLED, Library, read_source, search_path
 from fabric.errors import CheckError, ConfigError
@@ -25,7 +25,6 @@ from fabric.lang.modules import Found, Missing
 from fabric.lang.sarif import to_sarif
 from fabric.lang.source import Source
 from fabric.lang.syntax import ProtocolDecl
-from fabric.settings import read_settings
 from fabric.wire.payload import encode_json
 
 STDIN = "<stdin>"
@@ -79,7 +78,7 @@ def check(
     """
     if output not in ("text", "json", "sarif"):
         raise ConfigError(f"--format {output}: expected text, json or sarif")
-    settings = read_settings(Path.cwd())  # to be checked as well
+    settings = project_settings()  # to be checked as well
     named = programs or [str(find_program(None, settings))]
     sources, checked = _read_all(_files(named))
     checked += _check_all(sources, search_path(include), strict)

@@ -15,6 +15,7 @@ import typer
 
 from fabric.cli.flags import AutoApprove, LogLevel, Model, Provider, check_level
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd
+from fabric.cli.programs import project_settings
 from fabric.cli.report import JsonReport, print_line
 from fabric.compiler import search_path
 from fabric.errors import ConfigError
@@ -22,7 +23,6 @@ from fabric.runtime.directory import open_run_directory
 from fabric.runtime.prices import Prices
 from fabric.runtime.starting import limits_of, settings_of
 from fabric.session.settings import Settings
-from fabric.settings import read_settings
 from fabric.wire.payload import encode_json
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def mcp(
         raise ConfigError(f"--docroot {docroot}: there is no such folder")
     from fabric.mcp_server.programs import Policy
 
-    project = read_settings(Path.cwd())
+    project = project_settings()
     provider, model = project.choose_model(provider, model)
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, None)
     settings = settings_of(project, None, None, None, limits=limits, refusal_ends=True, auto_approve=auto_approve)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["INCLUDE", "PROGRAM", "find_program", "programs_in"]
+__all__ = ["INCLUDE", "PROGRAM", "find_program", "programs_in", "project_settings"]
 
+import os
 from pathlib import Path
 
 import typer
 
 from fabric.errors import ConfigError
-from fabric.settings import ProjectSettings
+from fabric.settings import ProjectSettings, read_settings, user_file
 
 PROGRAM = typer.Argument(
     help="The program's file; left out: that of fabric.toml, or the only *.plumb file here.", show_default=False
@@ -20,6 +21,11 @@ INCLUDE = typer.Option(
     help="A folder where modules are looked for, before those of PLUMB_PATH. May be repeated.",
     show_default=False,
 )
+
+
+def project_settings() -> ProjectSettings:
+    """Return the settings that hold in the working directory. Raises ConfigError."""
+    return read_settings(Path.cwd(), user_file(os.environ))
 
 
 def find_program(program: Path | None, project: ProjectSettings) -> Path:
@@ -33,7 +39,8 @@ def find_program(program: Path | None, project: ProjectSettings) -> Path:
             raise ConfigError(f"{program} is a directory; name a program, such as {program / 'main.plumb'}")
         return program
     if project.spec is not None:
-        return project.spec
+        here = Path.cwd()
+        return project.spec.relative_to(here) if project.spec.is_relative_to(here) else project.spec
     found = sorted(Path().glob("*.plumb"))
     if len(found) == 1:
         return found[0]

@@ -44,7 +44,7 @@ from fabric.cli.flags import (
 )
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, print_spent, show_limits
 from fabric.cli.log_lines import LogLines
-from fabric.cli.programs import PROGRAM, find_program
+from fabric.cli.programs import PROGRAM, find_program, project_settings
 from fabric.cli.progress import PROGRESS, Screen, choose_progress
 from fabric.cli.report import (
     AnswerPrinter,
@@ -77,7 +77,7 @@ from fabric.runtime.services import (
 from fabric.runtime.starting import limits_of, prices_of, settings_of
 from fabric.session.events import Finish, Level
 from fabric.session.settings import Settings
-from fabric.settings import ProjectSettings, read_settings
+from fabric.settings import ProjectSettings
 from fabric.wire.lines import LineSplitter, one_line
 from fabric.wire.payload import decode_json
 
@@ -136,7 +136,7 @@ def run(
     up or the time is over, and what came out until then was delivered, 4 a worker did not start, 5 not everything was
     delivered, 6 a call was not approved, 130 or 143 ended by a second signal.
     """
-    project = read_settings(Path.cwd())
+    project = project_settings()
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
     settings = settings_of(
         project,
@@ -240,7 +240,7 @@ def call(
     """
     if message is not None and not message.strip():
         raise ConfigError("the message is empty: give a JSON value")
-    project = read_settings(Path.cwd())
+    project = project_settings()
     limits = limits_of(project, budget_usd, budget_tokens, budget_calls, max_time)
     settings = settings_of(
         project,
@@ -306,7 +306,7 @@ def up(
     if progress not in PROGRESS:
         raise ConfigError(f"--progress {progress}: expected {', '.join(PROGRESS)}")
     level = check_level(log_level)
-    said = read_settings(Path.cwd())
+    said = project_settings()
     limits = limits_of(said, budget_usd, budget_tokens, budget_calls, max_time)
     settings = settings_of(
         said,

@@ -52,4 +52,4 @@ def compile_program(
 
 def zygote_of(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:
     """Start the zygote of a program, unless the project wants none."""
-    return open_zygote(plan.workers if project.launch == "zygote" else ())
+    return open_zygote(() if project.launch == "spawn" else plan.workers)

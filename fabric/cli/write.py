@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from fabric.cli.programs import INCLUDE, PROGRAM, find_program
+from fabric.cli.programs import INCLUDE, PROGRAM, find_program, project_settings
 from fabric.compiler import Compiled, check_file, compile_file, search_path
 from fabric.errors import ConfigError, UnknownName
 from fabric.graph.answer import reach_json, reach_text
@@ -24,7 +24,6 @@ from fabric.plan.plan import Plan
 from fabric.plan.render import render_plan
 from fabric.runtime.prices import Prices
 from fabric.session.money import PICO
-from fabric.settings import read_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +50,7 @@ def plan(
     """
     if output not in ("text", "json"):
         raise ConfigError(f"--format {output}: expected text or json")
-    project = read_settings(Path.cwd())
+    project = project_settings()
     provider, model = project.choose_model(provider, model)
     made, _ = compile_file(
         find_program(program, project),
@@ -120,7 +119,7 @@ def graph(
         raise ConfigError(f"--live colors a picture: expected --format svg, got {chosen}")
     if live and reach is not None:
         raise ConfigError("--live colors the whole graph, --reach tells of a part of it: give one of them")
-    spec = find_program(program, read_settings(Path.cwd()))
+    spec = find_program(program, project_settings())
     compiled = check_file(spec, search_path(include))
     graph = compiled.graph
     found = None if reach is None else _reach(compiled, reach)

@@ -33,11 +33,13 @@ class ServiceSession:
 
     Attributes:
         inputs, outputs: names of its ports, once it has said so.
+        graph: nobody has told it.
     """
 
     def __init__(self, record: Record, exchange: Exchange) -> None:
         self.inputs: tuple[str, ...] = ()
         self.outputs: tuple[str, ...] = ()
+        self.graph = None
         self._record = record
         self._exchange = exchange
         self._scope = trio.CancelScope()

@@ -25,7 +25,7 @@ from fabric.plan.plan import Plan
 from fabric.runtime.prices import Prices
 from fabric.runtime.starting import Variables, limits_of, prices_of, read_variables, settings_of
 from fabric.session.settings import Settings
-from fabric.settings import ProjectSettings, read_settings
+from fabric.settings import ProjectSettings, read_settings, user_file, with_dotenv
 from fabric.wire.payload import JSON, Type, validator
 
 
@@ -97,6 +97,7 @@ class Program(msgspec.Struct, frozen=True):
         outputs: names of its outputs.
         workers: how many there are.
         forks: whether they may be forked.
+        environment: the caller's, and below it the variables of ``.env``.
     """
 
     compiled: Compiled
@@ -108,6 +109,7 @@ class Program(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...]
     workers: int
     forks: bool
+    environment: Mapping[str, str]
 
     def read_input(self, value: Any, port: str | None) -> tuple[str, bytes]:
         """Return the input that a message is for, and its JSON text; see :func:`read_input`."""
@@ -119,7 +121,7 @@ class Program(msgspec.Struct, frozen=True):
         Raises:
             ConfigError: it cannot be run.
         """
-        environment = asked.environment
+        environment = self.environment
         provider, model = self.project.choose_model(
             environment.get("PLUMB_PROVIDER") or None, environment.get("PLUMB_MODEL") or None
         )
@@ -151,10 +153,12 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
         ConfigError: a file cannot be read, or a setting is wrong.
         CheckError: the program does not check.
     """
-    project = read_settings(Path(asked.directory))
-    variables = read_variables(asked.environment)
+    here = Path(asked.directory)
+    environment = with_dotenv(here, asked.environment)
+    project = read_settings(here, user_file(environment))
+    variables = read_variables(environment)
     source = asked.spec if isinstance(asked.spec, Source) else read_source(asked.spec)
-    compiled, diagnostics = check_program(source, Library(search_path(asked.folders, asked.environment)))
+    compiled, diagnostics = check_program(source, Library(search_path(asked.folders, environment)))
     if compiled is None:
         raise check_error(diagnostics)
     for diagnostic in compiled.warnings:
@@ -170,7 +174,8 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
         {node.outputs[0].name: node.outputs[0].type for node in nodes if node.kind == "input"},
         tuple(node.inputs[0].name for node in nodes if node.kind == "output" and not node.extra),
         sum(node.kind in WORKERS for node in nodes),
-        project.launch == "zygote",
+        project.launch != "spawn",
+        environment,
     )
 
 

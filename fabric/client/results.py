@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fabric import compiler
+from fabric.client.picture import as_html
 from fabric.compiler import Compiled, Library, read_source
 from fabric.errors import ConfigError, RunError
 from fabric.graph import passes
@@ -20,6 +21,7 @@ from fabric.lang import VERSION, syntax
 from fabric.lang.check import FileAnalysis, analyse
 from fabric.lang.diagnostic import Diagnostic, check_error
 from fabric.lang.source import Source
+from fabric.settings import with_dotenv
 from fabric.wire.payload import Type, show, show_stream, to_plain
 
 Spec: TypeAlias = str | Path | Source
@@ -97,6 +99,9 @@ class CheckResult(msgspec.Struct, frozen=True):
     def _repr_svg_(self) -> str:
         return draw_svg(self.compiled.graph)
 
+    def _repr_html_(self) -> str:
+        return as_html(self.compiled.graph, self.warnings)
+
 
 def check(
     spec: Spec,
@@ -116,14 +121,15 @@ def check(
 
     Raises:
         CheckError: it does not check.
-        RunError: its file cannot be read.
+        RunError: its file, or ``.env``, cannot be read.
     """
     try:
         source = spec if isinstance(spec, Source) else read_source(spec)
+        environment = with_dotenv(Path.cwd(), {**os.environ, **(env or {})})
     except ConfigError as error:
         raise RunError(str(error)) from error
     folders = [search_path] if isinstance(search_path, str | Path) else search_path or ()
-    analysis = analyse(source, Library(compiler.search_path(folders, {**os.environ, **(env or {})})))
+    analysis = analyse(source, Library(compiler.search_path(folders, environment)))
     if analysis.module is None:
         raise check_error(analysis.diagnostics)
     compiled = Compiled(analysis.module, passes.build(analysis.module), analysis.diagnostics)

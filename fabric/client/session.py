@@ -137,7 +137,7 @@ class ProgramSession:
         asked = self._asked
         hearing = Hearing(self.exchange, self._ask, self._ask_no_more, self._overflow)
         with ExitStack() as stack:
-            directory = stack.enter_context(open_run_directory(asked.environment))
+            directory = stack.enter_context(open_run_directory(program.environment))
             planning = partial(program.plan, asked, directory)
             plan, prices = await trio.to_thread.run_sync(planning, abandon_on_cancel=True)
             forker = stack.enter_context(engine.zygotes.use(plan.workers if program.forks else ()))
@@ -147,7 +147,7 @@ class ProgramSession:
                     program.settings,
                     hearing,
                     hearing,
-                    asked.environment,
+                    program.environment,
                     None,
                     prices,
                     workplace=Workplace(forker, asked.directory),

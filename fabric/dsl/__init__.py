@@ -13,8 +13,8 @@ Elements cannot be changed once they are made. Each knows the line of Python tha
 that the parser would make of its text, so ``program`` and what :func:`read` gives of its text are the same.
 
 To read the code: ``origin`` (what a built tree has for spans), ``types``, ``expressions``, ``elements``,
-``implementations``, ``protocols``, ``body``, ``program``; ``printing`` makes a text of a tree, ``tracing`` finds the
-line of Python for a place in that text, ``reading`` builds the program of a text.
+``implementations``, ``protocols``, ``body``, ``declarations``, ``program``; ``printing`` makes a text of a tree,
+``tracing`` finds the line of Python for a place in that text, ``reading`` builds the program of a text.
 """
 
 from fabric.dsl.body import PlumbBody, WireEnd

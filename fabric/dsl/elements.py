@@ -32,13 +32,11 @@ __all__ = [
 
 from typing import ClassVar, Self
 
-import msgspec
-
 from fabric.dsl.expressions import Expr, expr_of, fields_of
 from fabric.dsl.names import name_at, qname_at, split_ref
 from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, Origin, here
 from fabric.dsl.printing import Printer
-from fabric.dsl.raw import Raw, nodes_of
+from fabric.dsl.raw import Raw, nodes_of, spoken_by_first
 from fabric.errors import ConfigError
 from fabric.lang import syntax
 from fabric.lang.syntax import Name
@@ -103,12 +101,7 @@ def element_of(given: object) -> Element:
         return given
     if isinstance(given, Raw):
         (chain,) = nodes_of(given, "chain")
-        assert isinstance(chain, syntax.Chain)
-        first, *others = chain.elements
-        text = chain.span
-        silent = msgspec.structs.replace(given.origin, verbatim="")
-        elements = (_moved(first, text), *(_moved(other, silent) for other in others))
-        return Element(syntax.Chain(elements, given.origin))
+        return Element(syntax.Chain(spoken_by_first(chain.elements, chain.span), given.origin))
     if not isinstance(given, str):
         raise TypeError(
             f"a chain is made of names and elements such as Filter, got {type(given).__name__}; an agent, a tool or a"
@@ -120,10 +113,6 @@ def element_of(given: object) -> Element:
             f"{given!r} is no name of a process: write Filter(...) or Map(...), or Raw({given!r}) for text as it is"
         )
     return _ref_element(*ref, at)
-
-
-def _moved(element: syntax.Element, span: object) -> syntax.Element:
-    return msgspec.structs.replace(element, span=span)
 
 
 def _ref_element(name: Name, port: Name | None, fields: tuple[Name, ...], at: Origin) -> Element:

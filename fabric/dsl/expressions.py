@@ -18,9 +18,10 @@ from fabric.lang.lexer import NUMBER_DIGITS_MAX
 
 _NO_TRUTH = (
     "{what} has no truth value in Python: it is known when a message comes. Write & | ~ for and, or, not,"
-    " with each comparison in parentheses, as in (F.score > 0) & (F.score < 10)"
+    " with each comparison in parentheses: 0 < F.x < 9 is (F.x > 0) & (F.x < 9)"
 )
 _SHOWN_MAX = 80
+_TOO_LARGE = 10**NUMBER_DIGITS_MAX
 
 
 class Expr(Immutable):
@@ -212,7 +213,7 @@ def scalar_of(value: object) -> str | int | float | bool | None:
         case str():
             return str.__str__(value)
         case int():
-            if abs(value) >= 10**NUMBER_DIGITS_MAX:
+            if abs(value) >= _TOO_LARGE:
                 raise ConfigError(f"a number has at most {NUMBER_DIGITS_MAX} digits")
             return int(value)
         case float():

@@ -46,7 +46,8 @@ def qname_at(text: object, what: str, at: Origin) -> Name:
     if not dot:
         return name_at(text, what, at)
     if not module[:1].isupper():
-        raise ConfigError(f"{text!r} cannot be {what}: a module's name begins with a capital, as in 'Mem.{last}'")
+        hint = f"{module[:1].upper()}{module[1:]}.{last}"
+        raise ConfigError(f"{text!r} cannot be {what}: a module's name begins with a capital, as in {hint!r}")
     return Name(name_at(last, what, at).text, at, name_at(module, "the name of a module", at).text)
 
 

@@ -165,28 +165,31 @@ class Printer:
 
     def session(self, session: syntax.Session) -> str:
         """Write what a protocol says."""
-        if (text := _verbatim(session)) is not None:
+        return "".join([*map(self._step, session.steps), self._tail(session.tail)])
+
+    def _step(self, step: syntax.SessionStep) -> str:
+        text = _verbatim(step)
+        return f"{step.direction} {self.type(step.type, tight=True)} . " if text is None else text
+
+    def _tail(self, tail: syntax.SessionEnd | syntax.SessionName | syntax.Choice) -> str:
+        if (text := _verbatim(tail)) is not None:
             return text
-        steps = [f"{step.direction} {self.type(step.type, tight=True)} . " for step in session.steps]
-        match session.tail:
+        match tail:
             case syntax.SessionEnd(word):
-                tail: str = word
+                return word
             case syntax.SessionName(name):
-                tail = name.full
+                return name.full
             case syntax.Choice(word, branches):
-                tail = f"{word} {_braced(f'{label.text}: {self.session(branch)}' for label, branch in branches)}"
-        return "".join([*steps, tail])
+                return f"{word} {_braced(f'{label.text}: {self.session(branch)}' for label, branch in branches)}"
 
     # --- expressions ---
 
     def expression(self, node: syntax.Expression, level: int = 1) -> str:
         """Write an expression where the parser expects one whose operators bind as tightly as ``level`` at least."""
-        inner = level
         text = _verbatim(node)
         if isinstance(node, syntax.BinaryExpr):
-            is_loose = LEVELS[node.op] < level or (text is not None and level > 1)
-            inner = 1 if is_loose else level
-            text = text or self._binary(node, inner)
+            is_loose = LEVELS[node.op] < level
+            text = text or self._binary(node, 1 if is_loose else level)
             return f"({text})" if is_loose else text
         if isinstance(node, syntax.UnaryExpr):
             text = f"({text})" if text and level > 1 else text
@@ -200,18 +203,19 @@ class Printer:
 
     def _left(self, node: syntax.Expression, level: int, own: int) -> str:
         """Write what has to end before an operator of level ``own``. Only comparisons cannot be chained."""
-        if isinstance(node, syntax.BinaryExpr) and _verbatim(node) is None:
+        if isinstance(node, syntax.BinaryExpr):
             ends = LEVELS[node.op] >= own + (own == COMPARE_LEVEL)
-            return self._binary(node, level) if ends else f"({self._binary(node, 1)})"
+            text = _verbatim(node) or self._binary(node, level if ends else 1)
+            return text if ends else f"({text})"
         swallows = isinstance(node, syntax.UnaryExpr) and node.op == "!" and level <= NOT_LEVEL < own
         return f"({self.expression(node)})" if swallows else self.expression(node, max(level, own))
 
     def _unary(self, node: syntax.UnaryExpr, level: int) -> str:
         if node.op == "-":
             return f"-{self.expression(node.of, UNARY_LEVEL)}"
-        of = self.expression(node.of, NOT_LEVEL if level <= NOT_LEVEL else UNARY_LEVEL)
-        bracketed = isinstance(node.of, syntax.BinaryExpr) and not self._terse and not of.startswith("(")
-        return f"!({of})" if bracketed else f"!{of}"
+        if isinstance(node.of, syntax.BinaryExpr) and not self._terse:
+            return f"!({self.expression(node.of)})"
+        return f"!{self.expression(node.of, NOT_LEVEL if level <= NOT_LEVEL else UNARY_LEVEL)}"
 
     def _primary(self, node: syntax.Expression) -> str:
         match node:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from fabric.dsl.names import name_at, qname_at
 from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, here
 from fabric.dsl.printing import Printer
-from fabric.dsl.raw import Raw, nodes_of
+from fabric.dsl.raw import Raw, nodes_of, spoken_by_first
 from fabric.dsl.types import type_of
 from fabric.errors import ConfigError
 from fabric.lang import syntax
@@ -147,7 +147,8 @@ def _part(given: object) -> Session:
     match given:
         case Raw():
             (node,) = nodes_of(given, "protocol")
-            made._fill(node.steps, node.tail, (), 1)
+            *steps, tail = spoken_by_first((*node.steps, node.tail), node.span)
+            made._fill(tuple(steps), tail, (), 1)
         case str():
             made._fill((), syntax.SessionName(qname_at(given, "the name of a protocol", at), at), (), 1)
         case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Raw", "nodes_of"]
+__all__ = ["Raw", "nodes_of", "spoken_by_first"]
 
 from typing import Any
 
@@ -54,12 +54,15 @@ def nodes_of(raw: Raw, part: Part | None) -> tuple[Any, ...]:
         report.add("E0101", source.end, "expected a declaration, found none", help="comments alone cannot be kept")
     if report.has_errors:
         raise check_error(report.diagnostics())
-    built = [built_within(node, raw.origin) for node in nodes]
+    built = tuple(built_within(node, raw.origin) for node in nodes)
     text = _without_first_bar(source) if part == "type" else raw.text
-    return tuple(
-        msgspec.structs.replace(node, span=msgspec.structs.replace(raw.origin, verbatim=text if i == 0 else ""))
-        for i, node in enumerate(built)
-    )
+    return spoken_by_first(built, msgspec.structs.replace(raw.origin, verbatim=text))
+
+
+def spoken_by_first(nodes: tuple[Any, ...], origin: Origin) -> tuple[Any, ...]:
+    """Return nodes of one text, of which the first has that text and the others have none."""
+    silent = msgspec.structs.replace(origin, verbatim="")
+    return tuple(msgspec.structs.replace(node, span=silent if i else origin) for i, node in enumerate(nodes))
 
 
 def _without_first_bar(source: Source) -> str:

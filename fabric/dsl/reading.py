@@ -11,11 +11,12 @@ from typing import Any
 
 from fabric.dsl import elements
 from fabric.dsl.body import PlumbBody, WireEnd
+from fabric.dsl.declarations import Implementation
 from fabric.dsl.elements import Element, Filter, Map, Mux, Pipe, PortRef, Project, Tensor
 from fabric.dsl.expressions import Expr, F, constant, expr_of, record_of
 from fabric.dsl.implementations import Agent, Config, Name, Python, Text, Tool, Worker
 from fabric.dsl.origin import Origin, reading_at
-from fabric.dsl.program import Implementation, Program
+from fabric.dsl.program import Program
 from fabric.dsl.protocols import END, LOOP, Offer, Recv, Select, Send, Session
 from fabric.dsl.types import Bare, ListType, NamedType, ProductType, Record, StreamType, SumType, Type
 from fabric.lang import syntax

@@ -31,8 +31,6 @@ from fabric.lang.syntax import Name
 from fabric.types import from_python
 from fabric.wire import payload
 
-_PRIMITIVES = {str: "string", int: "int", float: "number", bool: "bool", dict: "json", type(None): "unit"}
-
 
 class Type(Immutable):
     """A type of the language.
@@ -129,9 +127,11 @@ class ProductType(Type):
 
 
 class SumType(Type):
-    """``A | B``: one of them. A sum of one is that one."""
+    """``A | B``: one of them. A sum of one is that one. Of types that were built, ``A | B | C`` is a sum of three."""
 
-    __slots__ = ()
+    __slots__ = ("variants",)
+
+    variants: tuple[Type, ...]
 
     def __init__(self, variants: Iterable[object]) -> None:
         parts = [type_of(variant) for variant in variants]
@@ -139,6 +139,10 @@ class SumType(Type):
             raise ConfigError("a sum has at least one variant, got none")
         nodes = tuple(part.node for part in parts)
         super().__init__(nodes[0] if len(nodes) == 1 else syntax.SumType(nodes, here()), parts)
+        self._set(variants=tuple(parts))
+
+    def __or__(self, other: object) -> SumType:
+        return SumType([*self.variants, other])
 
 
 class Bare(Type):
@@ -167,17 +171,24 @@ def type_of(given: object) -> Type:
         return Type(nodes_of(given, "type")[0])
     if isinstance(given, str):
         return NamedType(given)
-    given = type(None) if given is None else given
-    if isinstance(given, type) and given in _PRIMITIVES:
-        return NamedType(_PRIMITIVES[given])
-    origin, arguments = typing.get_origin(given), typing.get_args(given)
-    if origin is list and len(arguments) == 1:
-        return ListType(arguments[0])
-    if origin is tuple and len(arguments) > 1 and Ellipsis not in arguments:
-        return ProductType(arguments)
-    if origin in (typing.Union, types.UnionType):
-        return SumType(arguments)
+    if _has_parts_of_ours(given):
+        origin, arguments = typing.get_origin(given), typing.get_args(given)
+        if origin is list:
+            return ListType(*arguments)
+        if origin is tuple and Ellipsis not in arguments:
+            return ProductType(arguments)
+        if origin in (typing.Union, types.UnionType):
+            return SumType(arguments)
     return _from_payload(from_python(given), here())
+
+
+def _has_parts_of_ours(given: object) -> bool:
+    """Say whether it is a type of Python with ours in it, as ``list[Record(...)]``."""
+    return any(
+        isinstance(part, Type | Raw | str) or _has_parts_of_ours(part)
+        for part in typing.get_args(given)
+        if typing.get_origin(given) is not typing.Literal
+    )
 
 
 def _from_payload(type_: payload.Type, at: Origin) -> Type:

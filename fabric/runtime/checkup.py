@@ -7,8 +7,10 @@ __all__ = [
     "check_host",
     "check_keys",
     "check_libraries",
+    "check_libzmq",
     "check_open_files",
     "check_package",
+    "check_program",
     "check_run_directory",
     "check_services",
     "check_state",
@@ -34,7 +36,7 @@ from fabric.plan.endpoints import ipc_addresses
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.foreground import DESCRIPTORS_BESIDES_WORKERS, DESCRIPTORS_PER_WORKER
 from fabric.runtime.services import Record
-from fabric.transport.sockets import libzmq_version, open_sockets
+from fabric.transport.sockets import libzmq_can, libzmq_version, open_sockets
 
 DISTRIBUTION = "plumb-fabric"
 
@@ -88,7 +90,7 @@ def check_host(
     yield Check("python", is_version(python, PYTHON_MIN), python, f"fabric needs {PYTHON_MIN} or later")
     yield check_libraries(metadata.requires(DISTRIBUTION) or (), _installed)
     libzmq = libzmq_version()
-    yield Check("libzmq", is_version(libzmq, LIBZMQ_MIN), libzmq, f"pip install -U pyzmq: it brings {LIBZMQ_MIN} along")
+    yield check_libzmq(libzmq, libzmq_can())
     yield check_package(metadata.distributions())
     yield check_run_directory(environment)
     yield check_state(state)
@@ -97,8 +99,9 @@ def check_host(
     hint = 'launch = "spawn" in fabric.toml starts each worker by itself'
     yield Check("forking", trouble is None, trouble or "workers can be forked", hint if trouble else "")
     yield check_services(services)
-    docker = shutil.which("docker")
-    yield Check("docker", True if docker else None, docker or "not found; nothing needs it")
+    yield check_program("docker", "nothing needs it", shutil.which)
+    yield check_program("node", "only MCP servers that are written for it need one", shutil.which)
+    yield check_program("npm", "only MCP servers that it fetches need one", shutil.which)
     yield check_keys(environment)
 
 
@@ -126,6 +129,31 @@ def check_libraries(requirements: Iterable[str], installed: Callable[[str], str 
         if version is None or not is_version(version, named[2]):
             bad.append(f"'{named[1]}>={named[2]}'")
     return Check("libraries", not bad, ", ".join(found), f"pip install -U {' '.join(bad)}" if bad else "")
+
+
+def check_libzmq(version: str, can: Mapping[str, bool]) -> Check:
+    """Look whether the library of sockets is new enough, and has what we use.
+
+    Args:
+        version: of it.
+        can: what it has been built with.
+    """
+    has = ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in can.items())
+    ok = is_version(version, LIBZMQ_MIN) and can["ipc"]
+    hint = "" if ok else f"pip install -U pyzmq: it brings {LIBZMQ_MIN} with ipc along"
+    return Check("libzmq", ok, f"{version}, {has}", hint)
+
+
+def check_program(name: str, why: str, find: Callable[[str], str | None]) -> Check:
+    """Look for a program that is of use to some.
+
+    Args:
+        name: of it.
+        why: what of it, if it is not there.
+        find: returns its path, or ``None``.
+    """
+    path = find(name)
+    return Check(name, True if path else None, path or f"not found; {why}")
 
 
 def check_package(distributions: Iterable[metadata.Distribution]) -> Check:

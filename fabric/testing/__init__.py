@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fabric.testing.faults import Crash, Faults, Restart, Slow, Stall, draw_faults
     from fabric.testing.models import ScriptedModel, UnscriptedRequest, scripted_model
     from fabric.testing.processes import Phase, Process, ProcessRecord, Runner
+    from fabric.testing.runs import FabricRun, ProcessesLeft
     from fabric.testing.seeded import run_seeded
     from fabric.testing.simulator import Decide, Decision, Simulated, Watch, function_runner, python_runner, simulate
     from fabric.testing.tapes import Cassette, CassetteMismatch, cassette
@@ -31,6 +32,7 @@ _PLACES = {
     "faults": ("Crash", "Faults", "Restart", "Slow", "Stall", "draw_faults"),
     "models": ("ScriptedModel", "UnscriptedRequest", "scripted_model"),
     "processes": ("Phase", "Process", "ProcessRecord", "Runner"),
+    "runs": ("FabricRun", "ProcessesLeft"),
     "seeded": ("run_seeded",),
     "simulator": ("Decide", "Decision", "Simulated", "Watch", "function_runner", "python_runner", "simulate"),
     "tapes": ("Cassette", "CassetteMismatch", "cassette"),
@@ -46,12 +48,14 @@ __all__ = [
     "Cut",
     "Decide",
     "Decision",
+    "FabricRun",
     "Failure",
     "Faults",
     "ModelRequest",
     "Phase",
     "Process",
     "ProcessRecord",
+    "ProcessesLeft",
     "Restart",
     "Runner",
     "ScriptedModel",

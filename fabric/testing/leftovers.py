@@ -14,8 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-KEPT_WARM = "fabric.launch.zygote"
-"""In the command of the process that workers are forked from; it stays from one call to the next."""
+KEPT_WARM = ("fabric.launch.zygote", "multiprocessing.resource_tracker", "multiprocessing.forkserver")
+"""In the commands of children that stay for as long as this process: the one that workers are forked from, which serves
+all calls, and those that Python keeps for itself."""
 
 PROC = Path("/proc")
 
@@ -50,7 +51,7 @@ def leftovers(known: Iterable[int] = ()) -> list[Leftover]:
             if child.pid in skipped:
                 continue
             waiting.append(child.pid)
-            if parent != os.getpid() or KEPT_WARM not in child.command:
+            if parent != os.getpid() or not any(name in child.command for name in KEPT_WARM):
                 found.append(child)
     return sorted(found, key=lambda process: process.pid)
 

@@ -24,8 +24,8 @@ from fabric.testing.answers import Failure, ModelRequest, Reply, Turn
 from fabric.testing.script import Rule, Script
 from fabric.testing.server import Exchange, LocalServer
 
-PLACEHOLDER_KEY = "scripted"
-"""What stands for a key: it opens nothing."""
+PLACEHOLDER_KEY = "placeholder-key-of-fabric-testing"
+"""What stands for a key. It is no word of any answer, since agents take their key out of all that they say."""
 
 AGENT_HEADER = "x-plumb-agent"
 """In which our agents say their name to a server of this machine, and to no other."""

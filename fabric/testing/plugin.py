@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
+from zlib import crc32
 
 import pytest
 
@@ -34,6 +35,7 @@ class _Checked(Protocol):
 
 
 _CHECKED = pytest.StashKey[list[_Checked]]()
+_RUN = pytest.StashKey["FabricRun"]()
 _LIVE_IS_THEIRS = pytest.StashKey[bool]()
 
 
@@ -81,9 +83,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail the test, and not its teardown, of what its fixtures found."""
+    run = item.stash.get(_RUN, None)
+    if run is not None:
+        run.begin()
     try:
         result = yield
-    except Exception as error:
+    except BaseException as error:  # also those by which pytest fails and skips
         for checked in item.stash.get(_CHECKED, []):
             checked.note(error)
         raise
@@ -131,8 +136,11 @@ def cassette(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cassette]
 
 def _path_of(request: pytest.FixtureRequest) -> str:
     """Return where the cassette of a test is: its name, with what a file's name cannot have replaced."""
-    owner = [] if request.cls is None else [request.cls.__name__]
-    name = ".".join([*owner, re.sub(r"[^\w.=-]+", "-", request.node.name).strip("-")])
+    owner = "" if request.cls is None else f"{request.cls.__name__}."
+    plain = owner + request.node.name.replace("[", "-", 1).removesuffix("]")
+    name = re.sub(r"[^\w.=-]+", "-", plain)
+    if name != plain:  # two tests must not have one file
+        name += f"-{crc32(plain.encode()):08x}"
     return str(request.path.parent / "cassettes" / f"{name}.jsonl")
 
 
@@ -143,6 +151,7 @@ def fabric_run(request: pytest.FixtureRequest) -> FabricRun:
 
     runs = FabricRun()
     _watch(request, runs)
+    request.node.stash[_RUN] = runs
     return runs
 
 

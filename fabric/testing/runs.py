@@ -4,12 +4,12 @@ from __future__ import annotations
 
 __all__ = ["FabricRun", "ProcessesLeft"]
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import fabric
 from fabric.client import Pipeline
+from fabric.client.engine import close
 from fabric.lang.source import Source
 from fabric.testing.leftovers import Leftover, end, leftovers
 
@@ -25,6 +25,10 @@ class FabricRun:
     """
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Take what runs now for the business of others: of fixtures, which end it themselves."""
         self._before = [process.pid for process in leftovers()]
 
     def __call__(self, spec: str | Path | Source, message: Any, **how: Any) -> list[Any]:
@@ -54,7 +58,7 @@ class FabricRun:
     def _end(self) -> list[Leftover]:
         left = leftovers(self._before)
         if left:
-            import_module("fabric.client.engine").close()  # sessions first: they know best how to end their workers
+            close()  # sessions first: they know best how to end their workers
             end(leftovers(self._before))
         return left
 

@@ -65,7 +65,7 @@ class Rule:
         """Say why it has no answer to a request."""
         if not self.fits(request):
             return "does not fit"
-        return f"all {self._used} answers are used up" if self.used_up else "leaves it to others"
+        return "its list is used up" if self.used_up else "leaves it to others"
 
     def answer(self, request: ModelRequest) -> Any:
         """Return the answer to a request, or ``NotImplemented``."""

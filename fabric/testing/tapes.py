@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ["Cassette", "CassetteMismatch", "Mode", "cassette", "locate"]
 
+import ipaddress
 import os
 import tempfile
 from collections.abc import Mapping
@@ -195,6 +196,8 @@ class Cassette:
         url = locate(self._endpoints[request.provider], exchange.path)
         headers = {name: value for name, value in exchange.headers.items() if name not in _NOT_FORWARDED}
         headers["accept-encoding"] = "identity"
+        if AGENT_HEADER in exchange.headers and _is_local(url):  # as the agent itself does
+            headers[AGENT_HEADER] = exchange.headers[AGENT_HEADER]
         try:
             async with self._open().stream("POST", url, content=exchange.body, headers=headers) as response:
                 await _pass_on(response, exchange, recording)
@@ -258,6 +261,15 @@ def locate(endpoint: str, path: str) -> str:
     if prefix.endswith("/v1") or (prefix and end == "/chat/completions"):
         return base + end
     return base + path
+
+
+def _is_local(url: str) -> bool:
+    """Whether a URL is of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -23,7 +23,7 @@ import msgspec
 import trio
 
 from fabric.compiler import Library, check_program, plan_compiled, read_source
-from fabric.errors import ConfigError, WorkerFailed
+from fabric.errors import ConfigError, sole
 from fabric.lang.diagnostic import check_error
 from fabric.lang.source import Source
 from fabric.plan.plan import Plan
@@ -99,6 +99,7 @@ def run_virtual(
     approve: Decide | None = None,
     faults: Faults | None = None,
     seed: int = 0,
+    search_path: Iterable[str | Path] = (),
     **settings: Any,
 ) -> VirtualRun:
     """Run a program on these messages until it has drained. Not from within a loop.
@@ -111,14 +112,16 @@ def run_virtual(
         approve: called when a call waits for approval; returns what somebody decides and when, ``None`` for nobody.
         faults: what goes wrong.
         seed: of the order in which those go on that can.
+        search_path: where to look for the files that it uses, beside its own folder.
         settings: fields of :class:`fabric.session.settings.Settings`: ``approval_timeout_s=60.0``.
 
     Raises:
         ConfigError, CheckError: the program cannot be read, does not check, or cannot be planned.
         UnscriptedRequest: a model was asked what is not scripted.
     """
-    plan = _plan(program)
+    plan = _plan(program, search_path)
     stand_ins = _StandIns(Script(models), workers or {})
+    stand_ins.check(plan)
     messages = [(port, encode_json(value)) for port, value in _inputs(plan, inputs)]
 
     async def run() -> tuple[Simulated, float]:
@@ -133,7 +136,10 @@ def run_virtual(
         )
         return done, trio.current_time()
 
-    done, ended_s = run_seeded(run, seed)
+    try:
+        done, ended_s = run_seeded(run, seed)
+    except BaseExceptionGroup as raised:
+        raise sole(raised) from None  # of a function of the test: it was called in many nurseries
     if stand_ins.problems:
         raise UnscriptedRequest("\n".join(stand_ins.problems))
     at = zip(done.outputs, done.output_times_s, strict=True)
@@ -152,9 +158,9 @@ def run_virtual(
     )
 
 
-def _plan(program: str | Path | Source) -> Plan:
+def _plan(program: str | Path | Source, search_path: Iterable[str | Path]) -> Plan:
     source = program if isinstance(program, Source) else read_source(program)
-    compiled, diagnostics = check_program(source, Library())
+    compiled, diagnostics = check_program(source, Library(search_path))
     if compiled is None:
         raise check_error(diagnostics)
     plan = plan_compiled(compiled, run_directory="memory", provider="anthropic", model="scripted")
@@ -184,16 +190,31 @@ class _StandIns:
         self.requests: list[ModelRequest] = []
         self.problems: list[str] = []
 
+    def check(self, plan: Plan) -> None:
+        """See that there is a function for whoever needs one."""
+        for worker in plan.workers:
+            if worker.spec.kind == "worker" and self._function(worker.spec) is None:
+                text = (
+                    f"worker {worker.name!r} is a program of its own: give a function that stands for it in 'workers'"
+                )
+                raise ConfigError(text)
+
+    def _function(self, spec: WorkerSpec) -> Callable[[Any], Any] | None:
+        if spec.kind == "agent":
+            return None
+        return next((self._functions[name] for name in names_of(spec.name) if name in self._functions), None)
+
     async def run(self, spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
         """Run a worker of any kind."""
-        function = next((self._functions[name] for name in names_of(spec.name) if name in self._functions), None)
-        if function is not None and spec.kind != "agent":
-            return await run_function(make_function(function, spec), spec, process, endpoints)
+        function = self._function(spec)
+        if function is not None:
+            named = msgspec.structs.replace(
+                spec, config={"call": spec.name, **spec.config}
+            )  # messages name what is called
+            return await run_function(make_function(function, named), named, process, endpoints)
         if spec.kind == "agent":
             return await self._run_agent(spec, process, endpoints)
-        if spec.kind == "python":
-            return await python_runner(spec, process, endpoints)
-        raise WorkerFailed(f"worker {spec.name!r} is a program of its own: give a function that stands for it")
+        return await python_runner(spec, process, endpoints)
 
     async def _run_agent(self, spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
         # By name, as the zygote finds it: the fabric does not import the agent.

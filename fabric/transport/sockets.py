@@ -16,7 +16,7 @@ Measured: 1 KiB relay over ipc, this rule with batches 336k frames a second, one
 
 from __future__ import annotations
 
-__all__ = ["SOCKETS_OF_A_WORKER_MAX", "ZmqTransport", "libzmq_version", "open_sockets"]
+__all__ = ["SOCKETS_OF_A_WORKER_MAX", "ZmqTransport", "libzmq_can", "libzmq_version", "open_sockets"]
 
 import time
 from collections import deque
@@ -294,6 +294,11 @@ async def open_sockets(*, linger_ms: int = 0, sockets_max: int = SOCKETS_MAX) ->
                 await trio.to_thread.run_sync(context.term)
             else:
                 context.destroy(0)
+
+
+def libzmq_can() -> dict[str, bool]:
+    """Return whether the library that is loaded was built with what is not in every build of it."""
+    return {name: bool(zmq.has(name)) for name in ("ipc", "curve")}
 
 
 def libzmq_version() -> str:

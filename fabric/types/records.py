@@ -17,11 +17,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     Strict,
-    WrapValidator,
     create_model,
     model_serializer,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from fabric.wire import payload
 from fabric.wire.payload import EXACT_FLOAT_MAX, Alias, ListOf, Prim, Product, Record, Sum, Type
@@ -33,15 +36,23 @@ def _whole(value: Any) -> Any:
     return int(value) if is_whole else value
 
 
-def _number(value: Any, convert: Any) -> Any:
-    """Let integers keep their digits; Python takes them for a ``float`` anyway."""
-    return value if type(value) is int else convert(value)
+class _Number:
+    """Marks a ``float`` of which integers keep their digits; Python takes them for one anyway."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        real = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        return core_schema.union_schema([core_schema.int_schema(strict=True), real])
+
+    @staticmethod
+    def __get_pydantic_json_schema__(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "number"}
 
 
 _MARKED: dict[str, Any] = {
     "string": Annotated[str, Strict()],
     "int": Annotated[int, Strict(), BeforeValidator(_whole)],
-    "number": Annotated[float, Strict(), Field(allow_inf_nan=False), WrapValidator(_number)],
+    "number": Annotated[float, _Number],
     "bool": Annotated[bool, Strict()],
     "unit": None,
     "json": Any,
@@ -49,8 +60,10 @@ _MARKED: dict[str, Any] = {
 _BARE: dict[str, Any] = {"string": str, "int": int, "number": float, "bool": bool, "unit": type(None), "json": Any}
 
 
-def _written(model: RecordModel, dump: Any) -> dict[str, Any]:
+def _written(model: RecordModel | None, dump: Any) -> dict[str, Any] | None:
     """Return a record's fields by their names in the program, without those that are absent."""
+    if model is None:  # it is itself absent, which whoever dumps it sees to
+        return None
     dumped = dump(model)
     found = {}
     for attribute, field in type(model).model_fields.items():
@@ -72,7 +85,7 @@ class RecordModel(BaseModel):
 
 @lru_cache(maxsize=4096)
 def python_type(type_: Type, strict: bool) -> Any:
-    """Return the Python type of a payload type; the same object for equal ones, so that models are the same class."""
+    """Return the Python type of a payload type."""
     match type_:
         case Alias(_, Alias() as inner):  # that of another file
             return python_type(inner, strict)
@@ -92,7 +105,9 @@ def python_type(type_: Type, strict: bool) -> Any:
             return Union[tuple(python_type(variant, strict) for variant in variants)]  # noqa: UP007
 
 
+@lru_cache(maxsize=4096)
 def _model(name: str | None, record: Record) -> type[RecordModel]:
+    """Return the model of a record; the same class for equal ones, wherever they stand."""
     taken = {field.name for field in record.fields}
     fields: dict[str, Any] = {}
     for field in record.fields:

@@ -7,7 +7,7 @@ function starts inherit the context.
 
 from __future__ import annotations
 
-__all__ = ["Message", "MessageFailed", "Work", "enter", "fail", "log", "message", "telemetry"]
+__all__ = ["NO_MESSAGE", "Message", "MessageFailed", "Work", "enter", "fail", "log", "message", "telemetry"]
 
 import contextlib
 import os
@@ -24,6 +24,10 @@ from fabric.wire.payload import encode_json
 
 _STDERR = 2
 _TRACE_AT = 1  # in what an answer repeats of a message; flags are before it
+
+
+NO_MESSAGE = Question(b"", b"", b"")
+"""What a worker is at before the first, and behind the last."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -54,13 +58,13 @@ class Work:
         report: sends telemetry of a message; ``None``: the worker has no port for it.
 
     Attributes:
-        question: the message, the last one between two.
+        question: the message; between two the last one.
     """
 
     __slots__ = ("_thread", "question", "report")
 
     def __init__(self, report: Callable[[Question, bytes], None] | None = None) -> None:
-        self.question = Question(b"", b"", b"")
+        self.question = NO_MESSAGE
         self.report = report
         self._thread = threading.get_ident()
 

@@ -22,6 +22,8 @@ from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import decode_json, encode_json
 from fabric.worker.failure import FunctionFailed, tell
 
+_ASKED = ("pause", "resume", "stop")
+
 
 class Control:
     """What the control side and the data side tell each other. Each is set from one thread, and read from another.
@@ -91,7 +93,8 @@ async def obey_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: 
 
 
 def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None]) -> None:
-    if not isinstance(message, dict):
+    """Do what an object asks for; all of it, or, if a field has not the type that it should have, nothing."""
+    if not isinstance(message, dict) or not all(type(message.get(name, False)) is bool for name in _ASKED):
         return
     if message.get("pause") is True:
         control.paused = True

@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 from fabric.builtin_tools import Refused
-from fabric.errors import ValueRejected
+from fabric.errors import FabricError, ValueRejected
 from fabric.transport.ports import Receiver, Sender
 from fabric.wire.calls import decline
 from fabric.wire.codec import (
@@ -34,7 +34,7 @@ from fabric.wire.codec import (
 from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.payload import UNIT, resolve, validator
 from fabric.wire.spec import WorkerSpec
-from fabric.worker.context import MessageFailed, Work, enter
+from fabric.worker.context import NO_MESSAGE, MessageFailed, Work, enter
 from fabric.worker.control import Control
 from fabric.worker.failure import FunctionFailed
 from fabric.worker.function import Function, to_plain
@@ -281,19 +281,22 @@ class _Answer:
                     self.flush()
             elif result is not None or self._gives_unit:
                 self._send(result, question)
-        except FunctionFailed:
+        except (Refused, MessageFailed) as error:
+            raise self._failed(error, question) from error
+        except FabricError:  # ours
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # as above
             raise self._failed(error, question) from error
 
     async def close(self) -> None:
         """Let the function give up what it holds. Raises FunctionFailed: it could not, and was printed."""
+        self._work.question = NO_MESSAGE
         try:
             closing = self._close()
             if inspect.isawaitable(closing):
                 await closing
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # as above
-            raise self._failed(error, Question(b"", b"", b""), "close()") from error
+            raise self._failed(error, NO_MESSAGE, "close()") from error
 
     def _failed(self, error: BaseException, question: Question, where: str = "") -> FunctionFailed:
         if isinstance(error, Refused | MessageFailed):  # it says itself what is wrong, and is no mistake of a program
@@ -334,7 +337,7 @@ def _hint(error: BaseException) -> str:
     )
     if asks_for_loop or (isinstance(error, TypeError) and "unrecognized yield message" in text):
         return (
-            ". This is asyncio, and async functions of a worker run under trio: use trio.sleep and the like, or make it"
-            " a plain function that calls asyncio.run()"
+            " (this is asyncio, and async functions of a worker run under trio: use trio.sleep and the like, or make it"
+            " a plain function that calls asyncio.run())"
         )
     return ""

@@ -184,24 +184,33 @@ class _Outputs(_Port):
         self.marked = False
 
     def send_nowait(self, raw: bytes) -> None:
-        lines = []
-        miscounted = None
-        for part in split(raw):
-            match decode(part):
-                case Data(_, payload):
-                    self._answers += 1
-                    lines.append(write_line(DATA, payload))
-                case Decline(_, payload):
-                    lines.append(write_line(DECLINE, payload))
-                case Marker(_, marker) if marker == _LINE_DONE and not self.marked:
-                    if self._strict and self._answers != 1 and miscounted is None:
-                        miscounted = self._answers
-                    self._answers = 0
-                case Marker(_, marker):
-                    lines.append(write_line(MARKER, encode_json(marker)))
-        self._writer.write(b"".join(lines))
-        if miscounted is not None:
+        lines: list[bytes] = []
+        try:
+            for part in split(raw):
+                self._write(part, lines)
+        finally:
+            self._writer.write(b"".join(lines))
+
+    def _write(self, frame: bytes, lines: list[bytes]) -> None:
+        match decode(frame):
+            case Data(_, payload):
+                self._answers += 1
+                self._check(self._answers <= 1)
+                lines.append(write_line(DATA, payload))
+            case Decline(_, payload):
+                self._answers += 1
+                lines.append(write_line(DECLINE, payload))
+            case Marker(_, marker) if marker == _LINE_DONE and not self.marked:
+                self._check(self._answers == 1)
+                self._answers = 0
+            case Marker(_, marker):
+                self._answers = 0
+                lines.append(write_line(MARKER, encode_json(marker)))
+
+    def _check(self, is_one: bool) -> None:
+        if self._strict and not self.marked and not is_one:
+            how_many = "several answers" if self._answers else "no answer"
             raise FunctionFailed(
-                f"worker '{self._writer.worker}': a line was given {miscounted} answers, and without markers it is one"
-                ' for each: add  markers: true  to the binding, or leave out  transport: "stdio"'
+                f"worker '{self._writer.worker}': a line was given {how_many}, and without markers it is one for each:"
+                ' add  markers: true  to the binding, or leave out  transport: "stdio"'
             )

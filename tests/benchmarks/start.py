@@ -284,7 +284,7 @@ def main() -> None:
         "spawn": lambda: measured("spawn", count),
         "bare": lambda: timed(BARE),
         "version": lambda: timed([FABRIC, "version"]),
-        "python worker": lambda: timed(importing("fabric.worker")),
+        "python worker": lambda: timed(importing("fabric.worker.__main__")),
         "agent worker": lambda: timed(importing("plumb_agent.__main__", "fabric.transport.sockets")),
         "call": lambda: timed([FABRIC, "call", str(HELLO), '"I feel sad today"']),
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from pathlib import Path
 from xml.etree import ElementTree
 
+import anyio
 import pytest
 
 import fabric
+from fabric.dsl import F, Map, Program
 from fabric.lang.source import Source
 from fabric.wire.payload import INT, STRING, to_plain
 
@@ -28,6 +31,7 @@ let main : (!string, !json) -> !Draft = plumb(topic, steer, draft) {
 }
 """
 
+SVG = "{http://www.w3.org/2000/svg}svg"
 STREAM_OF_STRINGS = {"kind": "stream", "item": to_plain(STRING)}
 
 
@@ -147,12 +151,41 @@ def test_modules_are_found_as_the_command_finds_them(tmp_path: Path, monkeypatch
 
 def test_warnings_are_there_to_read():
     """They do not stop a program."""
-    (warning,) = checked("let main : string -> string = agent { provider: 'e' }".replace("'e'", '"eliza"')).warnings
+    (warning,) = checked('let main : string -> string = agent { provider: "eliza" }').warnings
     assert warning.slug == "legacy_form"
 
 
 def test_a_notebook_shows_the_wiring():
     """As ``fabric graph --format svg`` draws it."""
     picture = ElementTree.fromstring(checked(PROGRAM)._repr_svg_())
-    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    assert picture.tag == SVG
     assert "writer" in "".join(picture.itertext())
+
+
+def test_a_notebook_shows_an_image_whose_style_stays_inside():
+    """And below it what the checker remarked."""
+    result = checked('let main : string -> string = agent { provider: "eliza" }')
+    found = result._repr_html_()
+    image, _, below = found.partition(">")
+    assert below.startswith("<pre>warning[W0112]: the signature of &#x27;main&#x27; without")
+    start = 'src="data:image/svg+xml;base64,'
+    svg = b64decode(image[image.index(start) + len(start) : -1]).decode()
+    assert svg == result._repr_svg_()
+    assert checked("let main : !int -> !int = id")._repr_html_().endswith(">")
+
+
+def test_a_notebook_shows_a_program_that_runs_and_one_that_is_built():
+    """As it shows one that was checked."""
+    source = Source("main.plumb", "let main : !int -> !int = map(value + 1)\n")
+    svg, html = fabric.check(source)._repr_svg_(), fabric.check(source)._repr_html_()
+    built = Program()
+    built.let("main", input=int, output=int, impl=Map(F.value + 1))
+    assert Program()._repr_html_() is None
+    assert (Program()._repr_svg_(), ElementTree.fromstring(built._repr_svg_() or "").tag) == (None, SVG)
+    assert (built._repr_html_() or "").startswith("<img ")
+
+    async def main() -> None:
+        async with await fabric.run(source) as pipeline:
+            assert (pipeline._repr_svg_(), pipeline._repr_html_()) == (svg, html)
+
+    anyio.run(main)

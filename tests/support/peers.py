@@ -7,6 +7,7 @@ skipped, and says why; with ``FABRIC_PEERS_REQUIRED=1``, as in CI, it fails.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -57,6 +58,19 @@ def python_peer(requirement: str) -> Path:
     return folder / "bin"
 
 
+def c_peer(source: Path) -> Path:
+    """Return the program that this file of C makes, with libzmq; compiled once for each text of it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        unavailable(f"{source.name} needs a C compiler (apt-get install gcc libc6-dev)")
+    with _place(f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}") as (folder, missing):
+        program = folder / source.stem
+        if missing:
+            flags = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
+            _install([compiler, *flags, "-o", str(program), str(source), "-lzmq"], folder, source.name)
+    return program
+
+
 @contextmanager
 def _place(name: str) -> Iterator[tuple[Path, bool]]:
     """Give the folder of a peer and whether it has to be installed; nobody else looks at it meanwhile."""
@@ -76,7 +90,7 @@ def _install(command: list[str], folder: Path, name: str) -> None:
     except subprocess.TimeoutExpired:
         unavailable(f"{name} could not be installed in {INSTALL_S} s")
     if done.returncode != 0:
-        unavailable(f"{name} could not be installed: {done.stderr.strip()[-300:]}")
+        unavailable(f"{name} could not be made: {done.stderr.strip()[-300:]}")
     (folder / ".installed").touch()
 
 

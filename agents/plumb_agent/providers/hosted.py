@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AGENT_HEADER", "HostedProvider", "open_hosted"]
+__all__ = ["AGENT_HEADER", "HostedProvider", "is_local", "open_hosted"]
 
 import ipaddress
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ def open_hosted(
     return HostedProvider(dialect, url, read_key(environment, variable, spec.name), timeouts, spec.name)
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
     """Whether a URL is of this machine."""
     host = urlsplit(url).hostname or ""
     try:
@@ -93,7 +93,7 @@ class HostedProvider:
         self._timeouts = timeouts
         self._endpoint: Endpoint | None = None
         self._tried = [dialect]
-        self._named = {AGENT_HEADER: quote(agent)} if agent and _is_local(url) else {}
+        self._named = {AGENT_HEADER: quote(agent)} if agent and is_local(url) else {}
 
     async def complete(self, request: Request) -> Reply:
         """Answer the last message of the request, in one attempt.

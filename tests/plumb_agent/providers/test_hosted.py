@@ -30,7 +30,7 @@ from fabric.wire.spec import WorkerSpec
 from plumb_agent.messages import Reply, Request
 from plumb_agent.providers import ProviderFailed
 from plumb_agent.providers.dialect import Timeouts
-from plumb_agent.providers.hosted import HostedProvider, open_hosted
+from plumb_agent.providers.hosted import AGENT_HEADER, HostedProvider, is_local, open_hosted
 
 KEY = 'sk-test-Zx9+/="0123456789abcdef'
 HEX = "".join(f"%{byte:02x}" for byte in KEY.encode())
@@ -479,3 +479,27 @@ def test_an_endpoint_is_checked_at_the_start(endpoint):
     spec = WorkerSpec("bot", "agent", STRING, STRING, {"provider": "openai", "model": "m", "endpoint": endpoint})
     with pytest.raises(ConfigError, match="'endpoint'"):
         open_hosted("openai", spec, {"OPENAI_API_KEY": KEY})
+
+
+@both
+async def test_a_server_of_this_machine_is_told_which_agent_asks(name: str):
+    """One that is scripted answers each agent in its own way."""
+    with playing(stream(STREAMS[name]["plain"])) as server:
+        await ask(name, server.url)
+    assert server.requests[0].headers[AGENT_HEADER] == "bot"
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://localhost:8000/v1/messages", True),
+        ("http://127.0.0.2/v1", True),
+        ("http://[::1]:80/v1", True),
+        ("https://api.anthropic.com/v1/messages", False),
+        ("https://127.0.0.1.example.com/v1", False),
+        ("http://10.0.0.1/v1", False),
+    ],
+)
+def test_no_other_server_is(url: str, local: bool):
+    """The names in a program are nobody else's business."""
+    assert is_local(url) is local

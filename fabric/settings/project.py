@@ -1,6 +1,7 @@
-"""A project's settings: ``fabric.toml``, or ``[tool.fabric]`` in ``pyproject.toml``.
+"""A project's settings: ``fabric.toml``, or ``[tool.fabric]`` in ``pyproject.toml``; below them the user's own.
 
-What a flag or an environment variable says wins over them, and they win over the defaults.
+What a flag or an environment variable says wins over them, and they win over the defaults. The user's file,
+``~/.config/fabric/config.toml``, has the same keys, but for those that only a project can mean.
 
 ``[prices."MODEL"]`` is what a model costs, in dollars for a million tokens. It wins over the table of ``genai-prices``,
 and is needed for a model that the table does not have:
@@ -22,15 +23,18 @@ __all__ = [
     "ProjectSettings",
     "ProjectWorker",
     "check_usd",
+    "locate_keys",
+    "project_file",
     "read_duration",
     "read_settings",
+    "user_file",
 ]
 
 import difflib
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -90,7 +94,8 @@ class ProjectSettings(msgspec.Struct, frozen=True):
 
     Attributes:
         spec: its program.
-        launch: how Python workers are started: forked from a preloaded process (``zygote``), or one by one (``spawn``).
+        launch: how Python workers are started: forked from a preloaded process (``zygote``, the default), or one by one
+            (``spawn``).
         provider, model: for agents that do not say theirs.
         ready_timeout_s: until every worker has to be ready.
         grace_s: of silence, before a worker that should end is ended.
@@ -107,7 +112,7 @@ class ProjectSettings(msgspec.Struct, frozen=True):
     """
 
     spec: Path | None = None
-    launch: Launch = "zygote"
+    launch: Launch | None = None
     provider: str | None = None
     model: str | None = None
     ready_timeout_s: float | None = None
@@ -257,7 +262,7 @@ class _Worker(msgspec.Struct):
     on_crash: OnCrash | None = None
 
 
-class _File(msgspec.Struct):
+class _Keys(msgspec.Struct):
     """The keys, as written. Each of ``workers`` and ``prices`` is looked at by itself: a complaint can name it then."""
 
     spec: Annotated[str, Meta(min_length=1)] | None = None
@@ -271,7 +276,7 @@ class _File(msgspec.Struct):
 
 
 _TABLES: dict[str, type[msgspec.Struct]] = {
-    "": _File,
+    "": _Keys,
     "defaults": _Defaults,
     "limits": _Limits,
     "run": _Run,
@@ -285,63 +290,126 @@ _CHOICES = {"launch": get_args(Launch), "policy": get_args(Policy), "on_crash": 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
-def read_settings(here: Path) -> ProjectSettings:
+def read_settings(here: Path, user: Path | None = None) -> ProjectSettings:
     """Return the settings of the project that a directory belongs to: of the nearest file in it or above it.
 
     In one directory ``fabric.toml`` wins over ``pyproject.toml``.
 
+    Args:
+        here: the directory.
+        user: the user's own file, see :func:`user_file`; it says what the project's does not.
+
     Raises:
-        ConfigError: the file cannot be read, or says what cannot be meant.
+        ConfigError: a file cannot be read, or says what cannot be meant.
     """
+    path = project_file(here)
+    file = _open(path) if path is not None else None
+    said = file.settings() if file is not None else ProjectSettings()
+    of_user = _open(user) if user is not None else None
+    return said if of_user is None else _lay_over(said, of_user.settings_of_user())
+
+
+def project_file(here: Path) -> Path | None:
+    """Return the file that has the settings of a directory: the nearest that speaks of us, whatever it says."""
     for directory in (here, *here.parents):
-        for name in ("fabric.toml", "pyproject.toml"):
-            found = _read(directory / name)
-            if found is not None:
-                return found
-    return ProjectSettings()
+        if (directory / "fabric.toml").exists():
+            return directory / "fabric.toml"
+        if _speaks_of_us(directory / "pyproject.toml"):
+            return directory / "pyproject.toml"
+    return None
 
 
-def _read(path: Path) -> ProjectSettings | None:
-    """Return what a file says; ``None`` if there is none, or it is a ``pyproject.toml`` that does not speak of us."""
+def _speaks_of_us(path: Path) -> bool:
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # other tools complain of it
+        return False
+    tool = said.get("tool")
+    return "fabric" in tool if isinstance(tool, dict) else tool is not None
+
+
+def user_file(environment: Mapping[str, str]) -> Path | None:
+    """Return where the user's own settings are looked for."""
+    folder = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if (home := environment.get("HOME")) else "")
+    return Path(folder) / "fabric" / "config.toml" if folder.startswith("/") else None
+
+
+def _lay_over(said: ProjectSettings, below: ProjectSettings) -> ProjectSettings:
+    """Return what a project says, and the user where it says nothing."""
+    provider, model = below.choose_model(said.provider, said.model)
+    fields = _said(said) | {"prices": below.prices | said.prices, "provider": provider, "model": model}
+    limits = msgspec.structs.replace(below.limits, **_said(said.limits))
+    return msgspec.structs.replace(below, **fields | {"limits": limits})
+
+
+def _said(struct: msgspec.Struct) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(struct).items() if value is not None}
+
+
+def locate_keys(path: Path) -> dict[str, str]:
+    """Return the keys that a file of settings has, dotted, each with file and line.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    file = _open(path)
+    return {} if file is None else dict(file.places())
+
+
+def _open(path: Path) -> _File | None:
+    """Return a file; ``None`` if there is none.
+
+    Raises:
+        ConfigError: it cannot be read, or is no TOML, or our part of it is no table.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         said: Any = tomllib.loads(text)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # ValueError: it is no UTF-8, or no TOML
-        if path.name == "pyproject.toml":  # other tools complain of it
-            return None
         raise ConfigError(_complaint(path, error)) from None
     prefix = ""
     if path.name == "pyproject.toml":
         prefix = "tool.fabric."
         for key in ("tool", "tool.fabric"):
-            said = said.get(key.removeprefix("tool."))
-            if said is None:
-                return None
+            said = said[key.removeprefix("tool.")]
             if not isinstance(said, dict):
                 raise ConfigError(f"{_place(path, text, key)}: {key}: expected object, got {type(said).__name__}")
-    return _Reading(path, text, prefix).settings(said)
+    return _File(path, text, prefix, said)
 
 
-class _Reading:
-    """One file that is being read. ``prefix`` is where our keys stand in it."""
+class _File:
+    """One file: its text, what our table in it says, and ``prefix``, where that stands."""
 
-    def __init__(self, path: Path, text: str, prefix: str) -> None:
+    def __init__(self, path: Path, text: str, prefix: str, said: dict[str, Any]) -> None:
         self._path = path
         self._text = text
         self._prefix = prefix
+        self._said = said
 
-    def settings(self, said: dict[str, Any]) -> ProjectSettings:
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Yield each key, dotted, and where it stands."""
+        for key in _dotted(self._said):
+            yield key, self._place(key)
+
+    def settings_of_user(self) -> ProjectSettings:
+        """Return what a file says that is no project's. Raises ConfigError."""
+        for key in ("spec", "workers"):
+            if key in self._said:
+                raise ConfigError(f"{self._place(key)}: {key}: it is a project's, and belongs into its fabric.toml")
+        return self.settings()
+
+    def settings(self) -> ProjectSettings:
         """Return what our table says. Raises ConfigError."""
-        for key, message in _unknown(said):
+        for key, message in _unknown(self._said):
             raise ConfigError(f"{self._place(key)}: {message}")
-        file = self._convert(said, _File)
+        file = self._convert(self._said, _Keys)
         if file.launch is not None and file.run.launch is not None:
             raise ConfigError(f"{self._place('run.launch')}: launch is given twice, here and at the top")
         return ProjectSettings(
             spec=self._path.parent / file.spec if file.spec is not None else None,
-            launch=file.launch or file.run.launch or "zygote",
+            launch=file.launch or file.run.launch,
             provider=file.defaults.provider,
             model=file.defaults.model,
             ready_timeout_s=_plain(file.run.ready_timeout),
@@ -399,6 +467,14 @@ def _complaint(path: Path, error: OSError | ValueError) -> str:
         case UnicodeDecodeError():
             return f"cannot read {path}: it is not UTF-8 text (byte {error.start})"
     return f"{path}: {error}"
+
+
+def _dotted(said: dict[str, Any], table: str = "") -> Iterator[str]:
+    for key, value in said.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{table}{key}.")
+        else:
+            yield f"{table}{key}"
 
 
 def _unknown(said: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -16,11 +16,14 @@ from fabric.settings import (
     ProjectPrice,
     ProjectSettings,
     ProjectWorker,
+    locate_keys,
+    project_file,
     read_duration,
     read_settings,
+    user_file,
 )
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 DOLLARS = "expected dollars, more than 0 and at most 1000000"
 PRICE = "expected dollars for a million tokens, 0 or more"
 DURATION = 'such as 90, "90s", "5m" or "500ms"'
@@ -388,3 +391,60 @@ def test_times_come_from_the_file_unless_something_wins(tmp_path: Path):
     assert limit().endswith("within 0.3 s")
     assert limit(env={"FABRIC_READY_TIMEOUT": "0.4"}).endswith("within 0.4 s")
     assert limit("--ready-timeout", "0.5", env={"FABRIC_READY_TIMEOUT": "0.4"}).endswith("within 0.5 s")
+
+
+def test_what_the_project_does_not_say_the_user_does(tmp_path: Path):
+    """Key by key, and prices by model; the workers are the project's alone."""
+    user = write(
+        tmp_path / "config" / "config.toml",
+        '[run]\ngrace = 3\nstall = "5s"\nlaunch = "spawn"\n[limits]\nusd = 5\ncalls = 7\n'
+        '[prices."a"]\ninput = 1\noutput = 1\n[prices."b"]\ninput = 1\noutput = 1\n',
+    )
+    project = tmp_path / "project"
+    write(
+        project / "fabric.toml",
+        "[run]\ngrace = 4\n[limits]\nusd = 1\n[workers.w]\nretries = 1\n[prices.b]\ninput = 2\noutput = 2\n",
+    )
+    said = read_settings(project, user)
+    assert (said.grace_s, said.stall_s, said.launch) == (4.0, 5.0, "spawn")
+    assert said.limits == ProjectLimits(usd=1.0, calls=7)
+    assert {model: price.input for model, price in said.prices.items()} == {"a": 1.0, "b": 2.0}
+    assert list(said.workers) == ["w"]
+    assert read_settings(project) != said
+
+
+@pytest.mark.parametrize(
+    ("project", "chosen"),
+    [("", ("eliza", "doctor")), ('provider = "openai"', ("openai", None)), ('model = "m"', ("eliza", "m")),
+     ('provider = "eliza"', ("eliza", "doctor"))],
+)  # fmt: skip
+def test_the_users_model_belongs_to_the_users_provider(tmp_path: Path, project: str, chosen: tuple[str, str | None]):
+    """It is not combined with another's."""
+    user = write(tmp_path / "config.toml", '[defaults]\nprovider = "eliza"\nmodel = "doctor"\n')
+    write(tmp_path / "p" / "fabric.toml", f"[defaults]\n{project}\n")
+    said = read_settings(tmp_path / "p", user)
+    assert (said.provider, said.model) == chosen
+
+
+@pytest.mark.parametrize("text", ['spec = "main.plumb"', "[workers.w]\nretries = 1"])
+def test_what_only_a_project_can_mean_the_user_cannot_say(tmp_path: Path, text: str):
+    """It is told where it belongs."""
+    user = write(tmp_path / "config.toml", text)
+    with pytest.raises(ConfigError, match=r"config.toml:\d: \w+: it is a project's, and belongs into its fabric.toml"):
+        read_settings(tmp_path / "project", user)
+
+
+def test_where_the_users_file_is():
+    """As the XDG base directories say; a relative one counts as none, and so does no home."""
+    assert user_file({"XDG_CONFIG_HOME": "/c", "HOME": "/h"}) == Path("/c/fabric/config.toml")
+    assert user_file({"HOME": "/h"}) == Path("/h/.config/fabric/config.toml")
+    assert user_file({"XDG_CONFIG_HOME": "c"}) is None
+    assert user_file({}) is None
+
+
+def test_every_key_has_its_place(tmp_path: Path):
+    """In a ``pyproject.toml`` as well."""
+    text = '[project]\nname = "x"\n[tool.fabric]\nspec = "a"\n[tool.fabric.run]\ngrace = 1\n'
+    path = write(tmp_path / "pyproject.toml", text)
+    assert project_file(tmp_path) == path
+    assert locate_keys(path) == {"spec": f"{path}:4", "run.grace": f"{path}:6"}

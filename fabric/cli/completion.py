@@ -1,0 +1,114 @@
+"""The command that prints what a shell needs to complete our commands.
+
+What there is to complete is put into the script when it is printed, so that a key press starts nothing. Only the names
+of workers are asked for: by ``fabric completion workers``, which reads the records of services and opens no socket.
+"""
+
+from __future__ import annotations
+
+__all__ = ["register"]
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from fabric.cli.completion_scripts import SHELLS, Flag, Verb, bash, fish, zsh
+from fabric.cli.flags import state_directory
+from fabric.cli.progress import PROGRESS
+from fabric.cli.service import out
+from fabric.cli.template import template_names
+from fabric.errors import ConfigError
+from fabric.lang.config import PROVIDERS
+from fabric.lang.diagnostic import CODES, did_you_mean
+from fabric.runtime.services import find_records
+
+_WORKERS = ("attach", "ctl", "logs", "restart", "start", "stop")
+_PROGRAMS = frozenset(
+    {*_WORKERS, "approve", "call", "chat", "check", "cost", "diff", "doctor", "down", "fmt", "graph", "plan"}
+    | {"ps", "run", "send", "tail", "top", "up", "wait"}
+)
+_CHOICES = {
+    "--color": ("auto", "always", "never"),
+    "--log-format": ("pretty", "json"),
+    "--log-level": ("debug", "info", "warning", "error"),
+    "--progress": PROGRESS,
+    "--provider": tuple(PROVIDERS),
+}
+_OF_WORKERS = ("--attach", "--no-attach", "--worker")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(completion)
+
+
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell.", show_default=False)],
+) -> None:
+    """Print a script by which a shell completes commands, flags, programs and the workers of services that run here.
+
+    Examples: eval "$(fabric completion bash)"; fabric completion zsh > "${fpath[1]}/_fabric";
+    fabric completion fish > ~/.config/fish/completions/fabric.fish
+
+    Exit codes: 0; 2 there is no such shell.
+    """
+    match shell:
+        case "workers":  # for the scripts
+            out(f"{name}\n" for name in _workers())
+        case "bash":
+            out([bash(_verbs())])
+        case "zsh":
+            out([zsh(_verbs())])
+        case "fish":
+            out([fish(_verbs())])
+        case _:
+            hint = did_you_mean(shell, SHELLS)
+            raise ConfigError(f"no script for {shell!r}; {hint or 'expected bash, zsh or fish'}")
+
+
+def _workers() -> list[str]:
+    _, services = find_records(Path.cwd(), state_directory(), spec=None, project=None)
+    return sorted({worker.name for service in services if service.alive for worker in service.workers})
+
+
+def _verbs() -> list[Verb]:
+    from fabric.cli.app import make_app
+
+    app: Any = get_command(make_app(None))
+    commands: dict[str, Any] = dict(sorted(app.commands.items()))
+    verbs = [Verb("", "", _flags(app), tuple(commands), takes_program=False, takes_worker=False)]
+    for name, command in commands.items():
+        inner = sorted(getattr(command, "commands", {}).items())
+        verbs.append(_verb(name, command, tuple(part for part, _ in inner)))
+        verbs += [_verb(f"{name} {part}", one, ()) for part, one in inner]
+    return verbs
+
+
+def _verb(name: str, command: Any, inner: tuple[str, ...]) -> Verb:
+    words = {"completion": SHELLS, "explain": tuple(CODES), "new": template_names()}.get(name, inner)
+    program = name in _PROGRAMS or name.startswith("dead ")
+    return Verb(name, _first_sentence(command.help), _flags(command), words, program, name in _WORKERS)
+
+
+def _flags(command: Any) -> tuple[Flag, ...]:
+    flags = [_flag(option) for option in command.params if option.param_type_name == "option"]
+    return (*flags, Flag(("-h", "--help"), "Show what it does, and how"))
+
+
+def _flag(option: Any) -> Flag:
+    names = tuple(sorted((*option.opts, *option.secondary_opts), key=len))
+    says = _first_sentence(option.help)
+    if option.is_flag:
+        return Flag(names, says)
+    choices = _CHOICES.get(names[-1], ())
+    if "--format" in names:  # its help lists them: "text, json or sarif."
+        choices = tuple(re.findall(r"[a-z]+", re.sub(r"^.*:|\bor\b|\..*", "", option.help)))
+    return Flag(names, says, takes_value=True, choices=choices, is_worker=names[-1] in _OF_WORKERS)
+
+
+def _first_sentence(text: str) -> str:
+    line = " ".join(text.split("\n\n")[0].split())
+    return line.split(". ")[0].rstrip(".")

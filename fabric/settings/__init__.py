@@ -1,0 +1,41 @@
+"""What is set outside of a program: a project's ``fabric.toml``, its ``.env``, the user's ``config.toml``.
+
+A flag wins over an environment variable, that over ``.env``, that over the project's file, that over the user's, and
+that over the default. ``project`` reads the files of settings and lays one over the other, ``dotenv`` reads variables.
+"""
+
+from fabric.settings.dotenv import Variable, find_variables, parse_dotenv, read_dotenv, with_dotenv
+from fabric.settings.project import (
+    AMOUNT_MAX,
+    USD_MAX,
+    ProjectLimits,
+    ProjectPrice,
+    ProjectSettings,
+    ProjectWorker,
+    check_usd,
+    locate_keys,
+    project_file,
+    read_duration,
+    read_settings,
+    user_file,
+)
+
+__all__ = [
+    "AMOUNT_MAX",
+    "USD_MAX",
+    "ProjectLimits",
+    "ProjectPrice",
+    "ProjectSettings",
+    "ProjectWorker",
+    "Variable",
+    "check_usd",
+    "find_variables",
+    "locate_keys",
+    "parse_dotenv",
+    "project_file",
+    "read_dotenv",
+    "read_duration",
+    "read_settings",
+    "user_file",
+    "with_dotenv",
+]
