@@ -111,10 +111,6 @@ class Program(msgspec.Struct, frozen=True):
     forks: bool
     environment: Mapping[str, str]
 
-    def read_input(self, value: Any, port: str | None) -> tuple[str, bytes]:
-        """Return the input that a message is for, and its JSON text; see :func:`read_input`."""
-        return read_input(self.inputs, value, port)
-
     def plan(self, asked: Asked, run_directory: str) -> tuple[Plan, Prices]:
         """Plan it.
 
