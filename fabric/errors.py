@@ -87,7 +87,7 @@ class CheckError(FabricError):
         super().__init__(text)
         first = diagnostics[0]
         self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
-        self.code = first.slug
+        self.code: str = first.slug
         self.category: str = first.category
         self.detail: str = first.message
         self.line: int
@@ -206,7 +206,8 @@ class RunError(FabricError):
     def __init__(self, detail: str, returncode: int = 2) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.returncode = self.exit_code = returncode
+        self.returncode: int = returncode
+        self.exit_code: int = returncode
 
 
 class BinaryNotFoundError(RunError):
@@ -228,9 +229,10 @@ class PipelineError(FabricError):
     def __init__(self, detail: str, returncode: int = 1, stderr: str = "", code: str = "pipeline_error") -> None:
         super().__init__(f"{detail}\n{stderr}".rstrip())
         self.detail = detail
-        self.returncode = self.exit_code = returncode
+        self.returncode: int = returncode
+        self.exit_code: int = returncode
         self.stderr = stderr
-        self.code = code
+        self.code: str = code
 
 
 class PlumbingModelError(FabricError):

@@ -53,8 +53,8 @@ try:
     from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
     from pydantic_ai.settings import ModelSettings
     from pydantic_ai.usage import RequestUsage
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] != "pydantic_ai":
+except ModuleNotFoundError as _error:
+    if _error.name is None or _error.name.partition(".")[0] != "pydantic_ai":
         raise
     raise ModuleNotFoundError(
         "fabric.provider needs Pydantic AI: pip install 'plumb-fabric[pydantic-ai]'", name="pydantic_ai"

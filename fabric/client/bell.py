@@ -44,7 +44,7 @@ class Bell:
     """A lock, and what rings when something has changed under it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         self._sleepers: dict[object, Callable[[], None]] = {}
 
     def ring(self) -> None:

@@ -23,6 +23,7 @@ from fabric.client.results import Spec
 from fabric.client.session import ProgramSession
 from fabric.client.waiting import wait_gone, wait_gone_sync
 from fabric.errors import ConfigError, NotRunning, PipelineError, RunError
+from fabric.graph.ir import Graph
 from fabric.runtime.services import find_service
 from fabric.wire.payload import decode_json
 
@@ -231,6 +232,10 @@ class _ProgramLink:
     @property
     def outputs(self) -> tuple[str, ...]:
         return self._program.outputs
+
+    @property
+    def graph(self) -> Graph:
+        return self._program.graph
 
     def read(self, message: Any, port: str | None) -> tuple[str, bytes]:
         return self._program.read_input(message, port)

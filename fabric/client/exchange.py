@@ -65,7 +65,7 @@ class Side:
 
     def __init__(self) -> None:
         self.heard: deque[tuple[int, Heard]] = deque(maxlen=SIDE_MAX)
-        self.dropped = 0
+        self.dropped: int = 0
 
     def put(self, number: int, heard: Heard) -> bool:
         """Keep it; return whether something else was dropped for that."""
@@ -120,14 +120,14 @@ class Exchange:
     """
 
     def __init__(self, *, bounded: bool, telemetry: bool = False, extra: Iterable[str] = ()) -> None:
-        self.bell = Bell()
+        self.bell: Bell = Bell()
         self.stir: Callable[[], object] = lambda: None
-        self.opened = False
+        self.opened: bool = False
         self.ending: Ending | None = None
-        self.told = False
-        self.input_closed = False
-        self.telemetry = Side() if telemetry else None
-        self.extras = {name: Side() for name in extra}
+        self.told: bool = False
+        self.input_closed: bool = False
+        self.telemetry: Side | None = Side() if telemetry else None
+        self.extras: dict[str, Side] = {name: Side() for name in extra}
         self._bounded = bounded
         self._draining = False
         self._sent: deque[Message] = deque()

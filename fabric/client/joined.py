@@ -33,11 +33,13 @@ class ServiceSession:
 
     Attributes:
         inputs, outputs: names of its ports, once it has said so.
+        graph: nobody has told it.
     """
 
     def __init__(self, record: Record, exchange: Exchange) -> None:
         self.inputs: tuple[str, ...] = ()
         self.outputs: tuple[str, ...] = ()
+        self.graph = None
         self._record = record
         self._exchange = exchange
         self._scope = trio.CancelScope()
@@ -85,9 +87,10 @@ class ServiceSession:
                 await self._run(engine)
             ending = self._ending(left=self._scope.cancelled_caught)
         except BaseExceptionGroup as group:
-            ending = _ending_of(sole(group))
-            cancelled, _ = group.split(trio.Cancelled)
-            if cancelled is not None:
+            cancelled, failure = group.split(trio.Cancelled)
+            if failure is not None:
+                ending = _ending_of(sole(failure))
+            if cancelled is not None:  # the engine ends
                 raise cancelled from None
         except Exception as error:  # noqa: BLE001 - whoever waits for it is told
             ending = _ending_of(error)

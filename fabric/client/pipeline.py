@@ -14,8 +14,11 @@ import anyio
 import msgspec
 
 from fabric.client.exchange import Exchange, Side, Ticket
+from fabric.client.picture import as_html
 from fabric.client.waiting import wait_gone
 from fabric.errors import PipelineError
+from fabric.graph.ir import Graph
+from fabric.graph.svg import draw_svg
 from fabric.session import events
 from fabric.session.events import Heard
 from fabric.wire.payload import decode_json
@@ -59,6 +62,11 @@ class Link(Protocol):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs; none: nobody knows."""
+        ...
+
+    @property
+    def graph(self) -> Graph | None:
+        """The wiring; none: nobody knows."""
         ...
 
     def read(self, message: Any, port: str | None) -> tuple[str, bytes]:
@@ -253,6 +261,14 @@ class Pipeline:
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return _Events(self)
+
+    def _repr_svg_(self) -> str | None:
+        graph = self._link.graph
+        return None if graph is None else draw_svg(graph)
+
+    def _repr_html_(self) -> str | None:
+        graph = self._link.graph
+        return None if graph is None else as_html(graph)
 
     def _check(self) -> None:
         if os.getpid() != self._pid:

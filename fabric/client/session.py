@@ -108,9 +108,10 @@ class ProgramSession:
             if self._too_much:
                 ending = TOO_MUCH
         except BaseExceptionGroup as group:
-            ending = _ending_of(sole(group), started=self.exchange.opened)
-            cancelled, _ = group.split(trio.Cancelled)
-            if cancelled is not None:
+            cancelled, failure = group.split(trio.Cancelled)
+            if failure is not None:
+                ending = _ending_of(sole(failure), started=self.exchange.opened)
+            if cancelled is not None:  # the engine ends
                 raise cancelled from None
         except Exception as error:  # noqa: BLE001 - whoever waits for it is told
             ending = _ending_of(error, started=self.exchange.opened)

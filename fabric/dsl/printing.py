@@ -186,12 +186,10 @@ class Printer:
 
     def expression(self, node: syntax.Expression, level: int = 1) -> str:
         """Write an expression where the parser expects one whose operators bind as tightly as ``level`` at least."""
-        inner = level
         text = _verbatim(node)
         if isinstance(node, syntax.BinaryExpr):
-            is_loose = LEVELS[node.op] < level or (text is not None and level > 1)
-            inner = 1 if is_loose else level
-            text = text or self._binary(node, inner)
+            is_loose = LEVELS[node.op] < level
+            text = text or self._binary(node, 1 if is_loose else level)
             return f"({text})" if is_loose else text
         if isinstance(node, syntax.UnaryExpr):
             text = f"({text})" if text and level > 1 else text
@@ -205,18 +203,19 @@ class Printer:
 
     def _left(self, node: syntax.Expression, level: int, own: int) -> str:
         """Write what has to end before an operator of level ``own``. Only comparisons cannot be chained."""
-        if isinstance(node, syntax.BinaryExpr) and _verbatim(node) is None:
+        if isinstance(node, syntax.BinaryExpr):
             ends = LEVELS[node.op] >= own + (own == COMPARE_LEVEL)
-            return self._binary(node, level) if ends else f"({self._binary(node, 1)})"
+            text = _verbatim(node) or self._binary(node, level if ends else 1)
+            return text if ends else f"({text})"
         swallows = isinstance(node, syntax.UnaryExpr) and node.op == "!" and level <= NOT_LEVEL < own
         return f"({self.expression(node)})" if swallows else self.expression(node, max(level, own))
 
     def _unary(self, node: syntax.UnaryExpr, level: int) -> str:
         if node.op == "-":
             return f"-{self.expression(node.of, UNARY_LEVEL)}"
-        of = self.expression(node.of, NOT_LEVEL if level <= NOT_LEVEL else UNARY_LEVEL)
-        bracketed = isinstance(node.of, syntax.BinaryExpr) and not self._terse and not of.startswith("(")
-        return f"!({of})" if bracketed else f"!{of}"
+        if isinstance(node.of, syntax.BinaryExpr) and not self._terse:
+            return f"!({self.expression(node.of)})"
+        return f"!{self.expression(node.of, NOT_LEVEL if level <= NOT_LEVEL else UNARY_LEVEL)}"
 
     def _primary(self, node: syntax.Expression) -> str:
         match node:

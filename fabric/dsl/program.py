@@ -108,8 +108,17 @@ class Program(Declarations):
 
     def _repr_svg_(self) -> str | None:
         """Show its graph in a notebook; nothing if it does not check yet."""
+        result = self._sound()
+        return None if result is None else result._repr_svg_()
+
+    def _repr_html_(self) -> str | None:
+        """Show it as an image, with what the checker remarked."""
+        result = self._sound()
+        return None if result is None else result._repr_html_()
+
+    def _sound(self) -> CheckResult | None:
         try:
-            return self.check()._repr_svg_()
+            return self.check()
         except (CheckError, ConfigError):
             return None
 

@@ -36,7 +36,7 @@ class BuiltCheckError(CheckError):
 
     def __init__(self, diagnostics: Sequence[Diagnostic], origins: Sequence[Place | None]) -> None:
         super().__init__(diagnostics, render_all(diagnostics))
-        self.origins = tuple(origins)
+        self.origins: tuple[Place | None, ...] = tuple(origins)
 
 
 def traced(
@@ -44,15 +44,19 @@ def traced(
 ) -> tuple[tuple[Diagnostic, ...], tuple[Place | None, ...]]:
     """Return the diagnostics with a note each that says where in Python it was built, and these places.
 
+    Files of one program share a space of offsets: no place of another file is one of the tree's.
+
     Args:
         tree: what was built.
         source: the text that was made of it.
     """
+    if not diagnostics:
+        return (), ()
     places = list(_places(tree, parse(source, Report(source)), NOWHERE))
     noted: list[Diagnostic] = []
     found: list[Place | None] = []
     for diagnostic in diagnostics:
-        origin = _innermost(places, diagnostic.span) if diagnostic.source.path == source.path else NOWHERE
+        origin = _innermost(places, diagnostic.span)
         if origin.path:
             diagnostic = msgspec.structs.replace(diagnostic, notes=(*diagnostic.notes, f"built at {shown(origin)}"))
         noted.append(diagnostic)

@@ -71,7 +71,7 @@ class Interface(msgspec.Struct, frozen=True, gc=False):
 
     def main_outputs(self) -> tuple[PortDecl, ...]:
         """Return the ports that a chain reads."""
-        return self.outputs[:1] if self.kind in ("agent", "worker") else self.outputs
+        return self.outputs[:1] if self.kind in ("agent", "worker", "python") else self.outputs
 
 
 def _kind_of(impl: syntax.Impl) -> Kind:
@@ -252,6 +252,11 @@ class _Reader:
             case "empty":
                 self._count(outs, 1, 1, "output")
                 inputs, outputs = (), _numbered("output", outs[:1])
+            case "python" if len(outs) > 1:
+                self._count(ins, 1, 1, "input")
+                self._check_telemetry("a python", outs)
+                inputs = _numbered("input", ins[:1])
+                outputs = (PortDecl("output", *outs[0]), PortDecl("telemetry", JSON, outs[1][1]))
             case _:
                 self._count(ins, 1, 1, "input")
                 self._count(outs, 1, 1, "output")
@@ -276,6 +281,16 @@ class _Reader:
                 span=ins[2][1],
                 help="merge messages of several types on one input: !(A | B)",
             )
+        self._check_telemetry(article, outs)
+        inputs = tuple(PortDecl(name, *part) for name, part in zip(("input", "ctrl_in"), ins, strict=False))
+        outputs = [PortDecl("output", *outs[0])]
+        name_span = self._decl.name.span
+        if len(inputs) > 1:
+            outputs.append(PortDecl("ctrl_out", JSON, name_span))
+        outputs.append(PortDecl("telemetry", JSON, outs[1][1] if len(outs) > 1 else name_span))
+        return inputs, tuple(outputs), ("output", "telemetry") if len(outs) > 1 else ("output",)
+
+    def _check_telemetry(self, article: str, outs: tuple[tuple[Type, Span], ...]) -> None:
         if len(outs) > 2:
             self._bad(
                 f"{article} has at most two declared outputs, output and telemetry; this signature has {len(outs)}",
@@ -287,13 +302,6 @@ class _Reader:
                 span=outs[1][1],
                 help="write (!A, !json)",
             )
-        inputs = tuple(PortDecl(name, *part) for name, part in zip(("input", "ctrl_in"), ins, strict=False))
-        outputs = [PortDecl("output", *outs[0])]
-        name_span = self._decl.name.span
-        if len(inputs) > 1:
-            outputs.append(PortDecl("ctrl_out", JSON, name_span))
-        outputs.append(PortDecl("telemetry", JSON, outs[1][1] if len(outs) > 1 else name_span))
-        return inputs, tuple(outputs), ("output", "telemetry") if len(outs) > 1 else ("output",)
 
     def _header_ports(
         self, impl: syntax.PlumbImpl, ins: tuple[tuple[Type, Span], ...], outs: tuple[tuple[Type, Span], ...]

@@ -105,7 +105,8 @@ def _worker(
     config = binding.config
     directory = surroundings.directories.get(binding.name, surroundings.directory)
     transport = config.get("transport", "zmq")
-    ports = ("input", "output", "ctrl_in", "ctrl_out", *(("telemetry",) if node.kind != "python" else ()))
+    tells = node.kind != "python" or any(port.name == "telemetry" for port in node.outputs)
+    ports = ("input", "output", "ctrl_in", "ctrl_out", *(("telemetry",) if tells else ()))
     metered = surroundings.metered and node.kind == "agent"
     calls = bool(node.tools or config.get("mcp") or metered)
     ports += ("tool_req", "tool_resp") if calls else ()

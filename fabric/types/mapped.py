@@ -57,7 +57,7 @@ def map_type(data: TypeData, *, strict: bool = False) -> Any:
     match data:
         case {"kind": "stream", "item": item}:
             return map_type(item, strict=strict)
-        case {"kind": "product", "items": [*items]} if any(part.get("kind") == "stream" for part in items):
+        case {"kind": "product", "items": [{"kind": "stream"}, *_] as items}:
             return tuple[tuple(map_type(part, strict=strict) for part in items)]  # type: ignore[misc]
     try:
         type_ = msgspec.convert(data, Type)

@@ -85,7 +85,7 @@ class RecordModel(BaseModel):
 
 @lru_cache(maxsize=4096)
 def python_type(type_: Type, strict: bool) -> Any:
-    """Return the Python type of a payload type; the same object for equal ones, so that models are the same class."""
+    """Return the Python type of a payload type."""
     match type_:
         case Alias(_, Alias() as inner):  # that of another file
             return python_type(inner, strict)
@@ -105,7 +105,9 @@ def python_type(type_: Type, strict: bool) -> Any:
             return Union[tuple(python_type(variant, strict) for variant in variants)]  # noqa: UP007
 
 
+@lru_cache(maxsize=4096)
 def _model(name: str | None, record: Record) -> type[RecordModel]:
+    """Return the model of a record; the same class for equal ones, wherever they stand."""
     taken = {field.name for field in record.fields}
     fields: dict[str, Any] = {}
     for field in record.fields:

@@ -6,9 +6,11 @@ from base64 import b64decode
 from pathlib import Path
 from xml.etree import ElementTree
 
+import anyio
 import pytest
 
 import fabric
+from fabric.dsl import F, Map, Program
 from fabric.lang.source import Source
 from fabric.wire.payload import INT, STRING, to_plain
 
@@ -29,6 +31,7 @@ let main : (!string, !json) -> !Draft = plumb(topic, steer, draft) {
 }
 """
 
+SVG = "{http://www.w3.org/2000/svg}svg"
 STREAM_OF_STRINGS = {"kind": "stream", "item": to_plain(STRING)}
 
 
@@ -155,7 +158,7 @@ def test_warnings_are_there_to_read():
 def test_a_notebook_shows_the_wiring():
     """As ``fabric graph --format svg`` draws it."""
     picture = ElementTree.fromstring(checked(PROGRAM)._repr_svg_())
-    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    assert picture.tag == SVG
     assert "writer" in "".join(picture.itertext())
 
 
@@ -169,3 +172,20 @@ def test_a_notebook_shows_an_image_whose_style_stays_inside():
     svg = b64decode(image[image.index(start) + len(start) : -1]).decode()
     assert svg == result._repr_svg_()
     assert checked("let main : !int -> !int = id")._repr_html_().endswith(">")
+
+
+def test_a_notebook_shows_a_program_that_runs_and_one_that_is_built():
+    """As it shows one that was checked."""
+    source = Source("main.plumb", "let main : !int -> !int = map(value + 1)\n")
+    svg, html = fabric.check(source)._repr_svg_(), fabric.check(source)._repr_html_()
+    built = Program()
+    built.let("main", input=int, output=int, impl=Map(F.value + 1))
+    assert Program()._repr_html_() is None
+    assert (Program()._repr_svg_(), ElementTree.fromstring(built._repr_svg_() or "").tag) == (None, SVG)
+    assert (built._repr_html_() or "").startswith("<img ")
+
+    async def main() -> None:
+        async with await fabric.run(source) as pipeline:
+            assert (pipeline._repr_svg_(), pipeline._repr_html_()) == (svg, html)
+
+    anyio.run(main)

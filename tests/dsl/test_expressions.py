@@ -43,6 +43,10 @@ def text(expr) -> str:
         (constant('é\n"\\\u2028'), '"é\\n\\"\\\\\u2028"'),
         (record_of(["a", ("b", F.c)]), "{ a: a, b: c }"),
         (F.a + Raw("b || c"), "a + (b || c)"),
+        (~(F.a + 1 == Raw("2 (* two *) + b") - F.c), "!(a + 1 = 2 (* two *) + b - c)"),
+        (~((F.a + 1) * 2 == 3), "!((a + 1) * 2 = 3)"),
+        (Raw("a || b") * F.c, "(a || b) * c"),
+        (1 + Raw("!a = b") * F.c, "1 + (!a = b) * c"),
         (Raw("a (* why *)"), "a (* why *)"),
     ],
 )

@@ -157,6 +157,8 @@ def test_an_implementation(impl, text):
         (Raw("int | string"), "!(int | string)"),
         (Raw("| int | string"), "!(int | string)"),
         (Raw("!int"), "!int"),
+        (SumType([str, Raw("(* c *) | int")]), "!(string | (* c *) int)"),
+        (SumType([SumType([str, int]), bool]), "!((string | int) | bool)"),
         (str, "!string"),
         (int, "!int"),
         (float, "!number"),

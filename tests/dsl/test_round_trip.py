@@ -78,6 +78,13 @@ def test_what_is_nested_as_deep_as_the_parser_takes_it_is_built(nest):
     assert deepest
 
 
+@pytest.mark.parametrize("count", range(20, 28))
+def test_brackets_that_only_readers_need_are_left_out_where_they_would_be_too_deep(count):
+    """Each level here would have one more."""
+    text = f"let main : !json -> !json = map({'[!1 = ' * count}true{']' * count})"
+    assert examine(text) == (count < 27)
+
+
 @given(st.integers(0, 2**32).map(random.Random))
 @settings(max_examples=40, deadline=None)
 def test_other_nesting_is_built_or_refused_by_the_parser(rng):

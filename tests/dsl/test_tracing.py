@@ -6,7 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from fabric.dsl import COPY, ID, Agent, BuiltCheckError, F, Filter, Map, PlumbBody, Program, Raw, Record, Tensor, read
+from fabric.dsl import (
+    COPY,
+    ID,
+    Agent,
+    BuiltCheckError,
+    F,
+    Filter,
+    Map,
+    PlumbBody,
+    PortRef,
+    Program,
+    Raw,
+    Record,
+    Tensor,
+    read,
+)
 from fabric.errors import CheckError
 from fabric.lang.source import Source
 
@@ -59,6 +74,16 @@ def test_each_mistake_has_its_line():
     assert {origin.path for origin in error.origins if origin} == {str(HERE)}
     assert f"= built at tests/dsl/test_tracing.py:{marked('field')}: Map(a=F.txt),  # field" in str(error)
     assert (error.code, error.diagnostics[0].source.text) == (error.diagnostics[0].slug, broken().render())
+
+
+def test_of_what_covers_the_same_text_the_innermost_counts():
+    """A chain of one name is as long as the name."""
+    nobody = PortRef("nobody")  # innermost
+    program = Program()
+    program.let("main", str, str, nobody)
+    with pytest.raises(BuiltCheckError) as caught:
+        program.check()
+    assert [origin and origin.line for origin in caught.value.origins] == [marked("innermost")]
 
 
 def test_a_warning_has_its_line():

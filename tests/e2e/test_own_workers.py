@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from three_ways import fabric, input_lines, read_lines, run, service, simulated, up_and_send
 
+from fabric.compiler import compile_file
+
 pytestmark = pytest.mark.processes
 
 MINE = '''
@@ -138,14 +140,14 @@ def test_a_message_that_is_given_up_is_a_dead_letter(way: str, tmp_path: Path):
         assert "no such order" in json.dumps(letter)
 
 
-@pytest.mark.parametrize("way", ["sockets", "lines", "marked lines"])
+@pytest.mark.parametrize("way", ["python", "sockets", "lines", "marked lines"])
 def test_what_it_tells_comes_out_of_its_port(way: str, tmp_path: Path):
     """In the order of its messages, each before the worker is done with it."""
     path = program(tmp_path, ways("total")[way])
     path.write_text(
-        path.read_text().replace(
-            "-> !Total = f", "-> (!Total, !json) = plumb(i, o, told) {\n  i ; f ; o\n  f@telemetry ; told\n}"
-        )
+        path.read_text()
+        .replace("-> !Total = python", "-> (!Total, !json) = python")  # the others have that port anyway
+        .replace("-> !Total = f", "-> (!Total, !json) = plumb(i, o, told) {\n  i ; f ; o\n  f@telemetry ; told\n}")
     )
     done = fabric("run", path, stdin=input_lines(ORDERS * 50), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -153,3 +155,38 @@ def test_what_it_tells_comes_out_of_its_port(way: str, tmp_path: Path):
     told = [line["msg"] for line in lines if line["__port"] == "told"]
     assert told == [{"kind": "order", "id": number} for number in (1, 2)] * 50
     assert len(lines) == 200
+
+
+@pytest.mark.parametrize("kind", ["python", "worker"])
+def test_a_loop_through_its_telemetry_ends(kind: str, tmp_path: Path):
+    """Its markers come behind what it told, on that port too: nothing is left when the loop is ended."""
+    (tmp_path / "up.py").write_text(
+        "from fabric.worker import serve, telemetry\n"
+        "def up(value: int) -> int:\n"
+        "    telemetry('up', value=value + 1)\n"
+        "    return value + 1\n"
+        "if __name__ == '__main__':\n"
+        "    serve(up)\n"
+    )
+    ways = {"python": 'python { call: "up:up" }', "worker": f'worker {{ command: ["{sys.executable}", "up.py"] }}'}
+    path = tmp_path / "program.plumb"
+    path.write_text(
+        f"let up : !int -> (!int, !json) = {ways[kind]}\n"
+        "let told : !json -> !int = map(value.value)\n"
+        "let main : !int -> !int = plumb(i, o) {\n"
+        "  i ; up\n  up@telemetry ; told ; filter(value < 20) ; up\n  up ; filter(value >= 20) ; o\n}\n"
+    )
+    values = [*range(30)] * 10
+    expected = sorted(max(value + 1, 20) for value in values)
+    assert sorted(run(path, values)) == expected
+    if kind == "python":
+        assert sorted(simulated(path, values)) == expected
+
+
+def test_a_function_without_that_port_has_no_socket_for_it(tmp_path: Path):
+    """Most tell nothing."""
+    plain, told = program(tmp_path, ways("total")["python"]), tmp_path / "told.plumb"
+    told.write_text(plain.read_text().replace("-> !Total = python", "-> (!Total, !json) = python"))
+    for path, ports in ((plain, 4), (told, 5)):
+        (worker,) = compile_file(path, run_directory="memory")[0].workers
+        assert len(worker.endpoints) == ports

@@ -83,6 +83,8 @@ def test_a_record_is_a_model_of_its_name():
     assert map_type(data(ListOf(DRAFT))) == list[draft]
     assert map_type(data(DRAFT)) is draft
     assert map_type(data(Alias("Mod.Draft", DRAFT))) is draft
+    assert map_type(data(DRAFT), strict=True) is draft
+    assert map_type(data(record(of=DRAFT))).model_fields["of"].annotation is draft
 
 
 def test_several_ports_are_a_tuple():
@@ -166,7 +168,9 @@ def test_the_json_schema_of_a_model_is_that_of_its_record():
         assert schema["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("wrong", [{}, {"kind": "nothing"}, {"kind": "prim", "name": "date"}, {"kind": "list"}])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"kind": "nothing"}, {"kind": "prim", "name": "date"}, {"kind": "list"}, {"kind": "stream"}]
+)
 def test_what_is_no_type_is_said_to_be_none(wrong: dict[str, Any]):
     """Instead of an error of the decoder."""
     with pytest.raises(ConfigError, match="this is no type of the language"):
@@ -189,6 +193,21 @@ def test_pydantic_is_loaded_when_a_type_is_mapped():
     """It takes longer to load than a small program to check."""
     code = "import sys, fabric.types as t; t.from_python(list[int]); print('pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
+
+
+@pytest.mark.processes
+def test_a_model_is_a_message_and_a_message_is_a_model():
+    """What a program takes and gives, in the types that it says."""
+    text = """
+        type Draft = { title: string, mark?: int }
+        let main : !Draft -> !{ class: string, of: [Draft] } = map({ class: title, of: [value] })
+    """
+    program = Source("main.plumb", text)
+    result = fabric.check(program)
+    draft = input_type(result)(title="a")
+    (answer,) = fabric.call_sync(program, draft)
+    found = output_type(result).model_validate(answer)
+    assert (found.class_, found.of) == ("a", [draft])
 
 
 # --- Properties ---------------------------------------------------------------------------------------------------
