@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import control
 import cycles
 import hundred
@@ -52,3 +56,12 @@ def test_five_hundred_workers_work_in_memory():
 def test_agents_under_control_lose_nothing():
     """Each message is answered in its order, and whatever they are told has its reply."""
     assert control.try_once(agents=4, messages=400, seed=1).told.total() > 0
+
+
+def test_calls_and_pipelines_leave_nothing():
+    """Under asyncio and trio; in a process of its own, whose descriptors are counted."""
+    trial = Path(__file__).parent.parent / "trials" / "calls.py"
+    command = [sys.executable, str(trial), "--calls", "16", "--pipelines", "10"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    assert result.stdout.count("nothing is left") == 4

@@ -1,0 +1,149 @@
+"""What a program and its callers give each other, without either."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.client import exchange as module
+from fabric.client.exchange import (
+    OUTPUT_BYTES_UNREAD_MAX,
+    OUTPUTS_UNREAD_MAX,
+    SENT_MAX,
+    SIDE_MAX,
+    Ending,
+    Exchange,
+    Ticket,
+)
+from fabric.errors import PipelineError
+from fabric.session.events import Heard, Output, Refuse
+
+
+def output(number: int, *tickets: int, payload: bytes = b"") -> Output:
+    return Output("output", payload or str(number).encode(), tickets)
+
+
+def heard(number: int, label: str = "telemetry") -> Heard:
+    return Heard(label, "worker", str(number).encode())
+
+
+def test_messages_wait_until_there_is_room():
+    """So many, and no more."""
+    exchange = Exchange(bounded=True)
+    assert [exchange.send("input", b"1") for _ in range(SENT_MAX + 1)] == [True] * SENT_MAX + [None]
+    taken = exchange.take_sent(2)
+    assert taken is not None
+    assert [message.payload for message in taken] == [b"1", b"1"]
+    assert exchange.send("input", b"2")
+
+
+def test_the_end_of_the_input_is_behind_what_was_sent():
+    """The program is told when it has all of it."""
+    exchange = Exchange(bounded=True)
+    exchange.send("input", b"1")
+    exchange.close_input()
+    assert len(exchange.take_sent(64) or ()) == 1
+    assert exchange.take_sent(64) is None
+    with pytest.raises(PipelineError, match="the input is closed"):
+        exchange.send("input", b"2")
+
+
+@pytest.mark.parametrize(
+    "outputs", [[output(1)] * OUTPUTS_UNREAD_MAX, [output(1, payload=b"x" * OUTPUT_BYTES_UNREAD_MAX)]]
+)
+def test_outputs_that_nobody_reads_hold_back_messages(outputs: list[Output]):
+    """By number, and by size; reading one lets them go on, and so does the end of all interest."""
+    exchange = Exchange(bounded=True)
+    exchange.send("input", b"1")
+    exchange.deliver(outputs)
+    assert (exchange.send("input", b"2"), exchange.take_sent(1), exchange.has_sent()) == (None, [], False)
+    stirred: list[bool] = []
+    exchange.stir = lambda: stirred.append(True)
+    assert exchange.take_output() is outputs[0]
+    assert (exchange.send("input", b"2"), exchange.has_sent(), stirred[:1]) == (True, True, [True])
+    exchange.deliver(outputs)
+    exchange.let_drain()
+    assert exchange.has_sent()
+
+
+def test_a_call_is_not_held_back_but_bounded(monkeypatch: pytest.MonkeyPatch):
+    """It reads all at its end, and has to end when that is too much."""
+    monkeypatch.setattr(module, "COLLECTED_BYTES_MAX", 100)
+    exchange = Exchange(bounded=False)
+    assert exchange.deliver([output(1)] * 100)
+    assert not exchange.deliver([output(1)])
+    assert len(exchange.take_all()) == 101
+
+
+def test_an_output_goes_to_those_who_wait_for_it():
+    """To all of them; and to who reads, if it comes of something else as well."""
+    exchange = Exchange(bounded=True)
+    tickets = [Ticket(), Ticket(), None]
+    for ticket in tickets:
+        exchange.send("input", b"1", ticket)
+    first, second, third = (message.ticket for message in exchange.take_sent(3) or ())
+    outputs = [output(1, first), output(2, first, second), output(3, second, third), output(4)]
+    exchange.deliver(outputs)
+    exchange.settle([first])
+    assert tickets[0] is not None
+    assert tickets[1] is not None
+    assert (tickets[0].outputs, tickets[0].settled) == (outputs[:2], True)
+    assert (tickets[1].outputs, tickets[1].settled) == (outputs[1:3], False)
+    assert [exchange.take_output(), exchange.take_output(), exchange.take_output()] == [*outputs[2:], None]
+
+
+def test_a_refusal_is_told_to_those_who_wait_or_in_its_place():
+    """Never to nobody, where somebody wants to hear of each."""
+    exchange = Exchange(bounded=True)
+    ticket = Ticket()
+    exchange.send("input", b"1", ticket)
+    (message,) = exchange.take_sent(1) or ()
+    error = PipelineError("no")
+    exchange.refuse(Refuse("x", "no", "", (message.ticket,)), error, tell=True)
+    assert ticket.failure is error
+    exchange.deliver([output(1)])
+    exchange.refuse(Refuse("x", "no", "", (99,)), error, tell=True)
+    exchange.deliver([output(2)])
+    assert exchange.take_output() == output(1)
+    with pytest.raises(PipelineError, match="no"):
+        exchange.take_output()
+    assert exchange.take_output() == output(2)
+
+
+def test_events_come_in_the_order_in_which_they_came():
+    """Of both kinds; who reads one kind leaves the other."""
+    exchange = Exchange(bounded=True, telemetry=True)
+    exchange.hear([heard(1)])
+    exchange.deliver([output(2)])
+    exchange.hear([heard(3), heard(4)])
+    exchange.deliver([output(5)])
+    assert exchange.take_telemetry() == heard(1)
+    found = [exchange.take_event() for _ in range(5)]
+    assert found == [output(2), heard(3), heard(4), output(5), None]
+
+
+def test_the_newest_telemetry_is_kept_and_the_rest_counted():
+    """Each observed port by itself; what nobody asked for is not kept at all."""
+    exchange = Exchange(bounded=True, telemetry=True, extra=["ctrl_out"])
+    dropped = exchange.hear([heard(number) for number in range(SIDE_MAX + 5)])
+    exchange.hear([heard(1, "ctrl_out"), heard(2, "other")])
+    assert exchange.telemetry is not None
+    assert (dropped, exchange.telemetry.dropped, exchange.extras["ctrl_out"].dropped) == (5, 5, 0)
+    assert exchange.take_telemetry() == heard(5)
+    assert [one for _, one in exchange.extras["ctrl_out"].heard] == [heard(1, "ctrl_out")]
+
+
+def test_each_is_told_of_a_failure_with_an_error_of_his_own():
+    """Tracebacks of one do not grow in that of another. The first end is the one that counts."""
+    exchange = Exchange(bounded=True)
+    exchange.end(Ending(3, ("too much", "budget_exhausted"), "last words"))
+    exchange.end(Ending(0))
+    errors = []
+    for _ in range(2):
+        with pytest.raises(PipelineError) as caught:
+            exchange.raise_failure()
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+    assert [(error.detail, error.code, error.returncode, error.stderr) for error in errors] == [
+        ("too much", "budget_exhausted", 3, "last words")
+    ] * 2
+    assert exchange.told
