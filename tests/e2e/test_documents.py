@@ -8,9 +8,11 @@
 ``console``               ``$ command`` gives the lines that stand below it; numbers may be others, ``...`` is any text
 ``text``                  a diagnostic, which ``fabric check`` prints of the program that it names, broken in that way
 ``toml``                  is read as ``fabric.toml``
-``python``                runs in a copy of the examples
+``python``                runs in a copy of the examples; one that begins with ``# test_NAME.py`` is run by pytest
 
-A block of another kind fails. ``SCENES`` has what a block takes for granted, ``PATIENT`` what a line has to wait for.
+The blocks of ``compose/README.md``, the first five minutes, are run one after the other in one empty folder and one
+shell; those of the other documents each by itself. A block of another kind fails. ``SCENES`` has what a block takes for
+granted, ``PATIENT`` what a line has to wait for.
 """
 
 from __future__ import annotations
@@ -36,12 +38,15 @@ from fabric.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+GUIDE = ROOT / "fabric/PYTHON.md"
 DOCUMENTS = [
     README,
     ROOT / "fabric/lang/LANGUAGE.md",
+    GUIDE,
     *sorted(ROOT.glob("compose/*/README.md")),
     *sorted(ROOT.glob("fabric/templates/*/README.md")),
 ]
+TUTORIAL = ROOT / "compose/README.md"
 BLOCKS = [pytest.param(block, id=block.name) for path in DOCUMENTS for block in blocks_of(path)]
 
 INSTALLS = "python3 -m venv .venv && .venv/bin/pip install -q "
@@ -119,7 +124,18 @@ def stuck(folder: Path) -> dict[str, str]:
     return {}
 
 
+def orders(folder: Path) -> dict[str, str]:
+    """The files that stand before it."""
+    for block in blocks_of(GUIDE):
+        if block.first == "# orders.py":
+            (folder / "orders.py").write_text(block.text)
+        elif block.language == "plumb":
+            (folder / "orders.plumb").write_text(block.text)
+    return {}
+
+
 SCENES = {
+    "PYTHON:fabric check orders.plumb": orders,
     "README:export ANTHROPIC_API_KEY=...": a_model,
     "README:fabric ps": trouble,
     "README:$ fabric doctor --stuck": stuck,
@@ -159,6 +175,13 @@ def steps_of(block: Block) -> Iterator[tuple[str, str]]:
         elif block.path.parent.name == "clerk":
             line = PATIENT.get(line, line)
         yield line.removeprefix(f"{INSTALLS}. && "), code
+
+
+def shown_by(block: Block) -> list[tuple[str, str]]:
+    """Return the commands of a block and what each prints."""
+    parts = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE)
+    assert "".join(f"$ {command}\n{shown}" for command, shown in parts) == block.text
+    return parts
 
 
 def run_steps(block: Block, folder: Path) -> None:
@@ -222,10 +245,15 @@ def test_commands_run(block: Block, folder: Path):
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.values[0].language == "python"])
 def test_python_runs(block: Block, folder: Path):
     """Without a complaint."""
+    (folder / "block.py").write_text(block.text)
+    if block.first.startswith("# test_"):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "block.py"]
+    else:
+        command = [sys.executable, "block.py"]
     done = subprocess.run(
-        [sys.executable, "-c", block.text], cwd=folder, env=variables({}), capture_output=True, timeout=LIMIT_S
+        command, cwd=folder, env=variables({}), stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, b""), done.stdout.decode()
 
 
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -245,9 +273,7 @@ def test_commands_print_what_is_shown(block: Block, folder: Path):
     """Numbers aside: times, and numbers of processes."""
     scene = SCENES.get(f"{block.path.stem}:{block.first}")
     more = scene(folder) if scene is not None else {}
-    parts = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE)
-    assert "".join(f"$ {command}\n{shown}" for command, shown in parts) == block.text
-    for command, shown in parts:
+    for command, shown in shown_by(block):
         done = subprocess.run(
             ["bash", "-c", f"{command} 2>&1"],
             cwd=folder,
@@ -271,6 +297,48 @@ def test_a_diagnostic_is_what_is_printed(block: Block, folder: Path):
     assert (done.returncode, done.stderr.decode().strip()) == (2, block.text.strip())
 
 
+@pytest.mark.processes
+def test_the_first_five_minutes_are_as_they_are_told(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    """From an empty folder to a project that was broken and mended, served and called: every block, in order."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("rt")))
+    state = home / "shell"
+    state.write_text(f"cd {tmp_path / 'empty'}\n")
+    (tmp_path / "empty").mkdir()
+
+    def typed(command: str) -> tuple[int, str]:
+        script = f'. {state}; {command}\ncode=$?; {{ export -p; echo cd "$PWD"; }} > {state}; exit $code'
+        with (home / "said").open("wb") as said:
+            done = subprocess.run(
+                ["bash", "-c", script],
+                env=variables({"HOME": str(home)}),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                timeout=LIMIT_S,
+            )
+        return done.returncode, (home / "said").read_text()
+
+    for block in blocks_of(TUTORIAL):
+        match block.language:
+            case "sh":
+                for line in block.lines:
+                    assert (line, *typed(line))[:2] == (line, 0), (home / "said").read_text()
+            case "console":
+                for command, shown in shown_by(block):
+                    code, said = typed(command)
+                    assert (said, code) == (shown, 2 if shown.startswith("error[") else 0)
+            case "python":
+                (home / "cell.py").write_text(block.text)
+                code, said = typed(f"PYTHONPATH=. python {home / 'cell.py'}")
+                assert (code, "TELL ME MORE ABOUT" in said) == (0, True), said
+            case other:
+                pytest.fail(f"line {block.line}: {other}")
+
+
 def test_every_block_is_of_a_kind_that_is_run():
     """What nobody runs is no example."""
     languages = {"plumb", "toml", "sh", "python", "console", "text"}
@@ -280,7 +348,7 @@ def test_every_block_is_of_a_kind_that_is_run():
     assert len(BLOCKS) >= 50
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*DOCUMENTS, TUTORIAL], ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_code_stands_outside_of_blocks(path: Path):
     """It would not be run."""
     assert stray_code(path) == []

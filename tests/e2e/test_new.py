@@ -165,6 +165,24 @@ def test_a_key_in_env_comes_to_the_agent_that_needs_it(tmp_path: Path):
     assert (tried.returncode, b"OPENAI_API_KEY" in tried.stderr) == (69, False)
 
 
+def test_variables_of_env_are_those_of_flags_and_of_python(tmp_path: Path):
+    """A flag takes its variable from there; so does a program that is called from Python, and its check."""
+    project = made("hello", tmp_path)
+    program = (project / "hello.plumb").read_text().replace('provider: "eliza", model: "doctor"', "")
+    (project / "hello.plumb").write_text(f"use far\n{program}")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "far.plumb").write_text("type Far = string\n")
+    variables = f"PLUMB_PROVIDER=eliza\nPLUMB_PATH={tmp_path / 'lib'}\n"
+    (project / ".env").write_text(variables)
+    assert fabric("run", cwd=project, stdin=b'"hi"\n').returncode == 0
+    text = "import fabric; fabric.check('hello.plumb'); print(len(fabric.call_sync('hello.plumb', 'hi')))"
+    done = subprocess.run([sys.executable, "-c", text], cwd=project, env=environment(), capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"1\n"), done.stderr
+    (project / ".env").write_text(f"{variables}FABRIC_GRACE=soon\n")
+    wrong = fabric("run", cwd=project)
+    assert (wrong.returncode, b"FABRIC_GRACE" in wrong.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("flags", [[], ["--env-file", ".env"]])
 def test_a_mistake_in_env_is_told_where_it_is(tmp_path: Path, flags: list[str]):
     """Commands that look at no settings go on; so does one that is told not to read it."""
