@@ -252,7 +252,7 @@ def test_an_error_in_the_block_ends_it_by_force(backend: str, folder: Path):
     async def talk() -> list[Any]:
         with pytest.raises(LookupError, match="mine"):
             await fail()
-        return [*called.leftovers(), *called.run_directories(folder.parent / "r")]
+        return [*called.leftovers(), *called.run_directories()]
 
     assert run(backend, talk) == []
 
@@ -302,7 +302,7 @@ def test_who_sends_waits_for_those_who_read(backend: str, folder: Path):
         return sent, found
 
     sent, found = run(backend, talk)
-    assert OUTPUTS_UNREAD_MAX <= sent < 2 * OUTPUTS_UNREAD_MAX
+    assert OUTPUTS_UNREAD_MAX <= sent < OUTPUTS_UNREAD_MAX + 2_000  # a queue of the graph takes 1,000
     assert found == list(range(1, sent + 1))
 
 
