@@ -8,8 +8,8 @@ letters, ``doctor`` the one that looks for what is wrong, ``cost`` the one that 
 that show it while it works, ``lsp`` the one that editors start. ``new`` makes a project, ``config`` shows what is set,
 ``completion`` is for shells.
 
-``dotenv`` sets variables from ``.env`` before any of them. ``programs`` finds the programs that are meant, ``flags`` has
-the flags that commands share, ``limits`` those of budgets, ``starting`` what is done before a program is run.
+``dotenv`` sets variables from ``.env`` before any of them. ``programs`` finds the programs that are meant, ``flags``
+has the flags that commands share, ``limits`` those of budgets, ``starting`` what is done before a program is run.
 ``report`` is how errors are printed, ``progress`` what `up` shows, ``log_lines`` one line of a log, ``listing`` the
 table of `ps`, ``letter_table`` that of `dead list`, ``diagnosis`` what `doctor` prints, ``config_table`` what `config
 show` does, ``template`` what `new` writes, ``completion_scripts`` what `completion` prints, ``chat_lines`` what `chat`

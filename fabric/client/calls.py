@@ -25,6 +25,7 @@ from fabric.client.waiting import wait_gone, wait_gone_sync
 from fabric.errors import ConfigError, NotRunning, PipelineError, RunError
 from fabric.graph.ir import Graph
 from fabric.runtime.services import find_service
+from fabric.settings import with_dotenv
 from fabric.wire.payload import decode_json
 
 
@@ -261,9 +262,9 @@ async def connect(project: str | None = None) -> Pipeline:
     Raises:
         RunError: there is none, several are meant, or it does not answer.
     """
-    environment = os.environ
-    state = environment.get("FABRIC_STATE_DIR")
     try:
+        environment = with_dotenv(Path.cwd(), os.environ)
+        state = environment.get("FABRIC_STATE_DIR")
         record = find_service(
             Path.cwd(),
             Path(state) if state else None,
