@@ -8,7 +8,7 @@
 ``console``               ``$ command`` gives the lines that stand below it; numbers may be others, ``...`` is any text
 ``text``                  a diagnostic, which ``fabric check`` prints of the program that it names, broken in that way
 ``toml``                  is read as ``fabric.toml``
-``python``                runs in a copy of the examples
+``python``                runs in a copy of the examples; one that begins with ``# test_NAME.py`` is run by pytest
 
 The blocks of ``compose/README.md``, the first five minutes, are run one after the other in one empty folder and one
 shell; those of the other documents each by itself. A block of another kind fails. ``SCENES`` has what a block takes for
@@ -38,9 +38,11 @@ from fabric.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+GUIDE = ROOT / "fabric/PYTHON.md"
 DOCUMENTS = [
     README,
     ROOT / "fabric/lang/LANGUAGE.md",
+    GUIDE,
     *sorted(ROOT.glob("compose/*/README.md")),
     *sorted(ROOT.glob("fabric/templates/*/README.md")),
 ]
@@ -122,7 +124,18 @@ def stuck(folder: Path) -> dict[str, str]:
     return {}
 
 
+def orders(folder: Path) -> dict[str, str]:
+    """The files that stand before it."""
+    for block in blocks_of(GUIDE):
+        if block.first == "# orders.py":
+            (folder / "orders.py").write_text(block.text)
+        elif block.language == "plumb":
+            (folder / "orders.plumb").write_text(block.text)
+    return {}
+
+
 SCENES = {
+    "PYTHON:fabric check orders.plumb": orders,
     "README:export ANTHROPIC_API_KEY=...": a_model,
     "README:fabric ps": trouble,
     "README:$ fabric doctor --stuck": stuck,
@@ -232,10 +245,15 @@ def test_commands_run(block: Block, folder: Path):
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.values[0].language == "python"])
 def test_python_runs(block: Block, folder: Path):
     """Without a complaint."""
+    (folder / "block.py").write_text(block.text)
+    if block.first.startswith("# test_"):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "block.py"]
+    else:
+        command = [sys.executable, "block.py"]
     done = subprocess.run(
-        [sys.executable, "-c", block.text], cwd=folder, env=variables({}), capture_output=True, timeout=LIMIT_S
+        command, cwd=folder, env=variables({}), stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, b""), done.stdout.decode()
 
 
 _NUMBER = r"\d+(?:\.\d+)?"
