@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from fabric.errors import RunError
-from fabric.runtime.foreground import DESCRIPTORS_BESIDES_WORKERS, DESCRIPTORS_PER_WORKER
+from fabric.runtime.descriptors import DESCRIPTORS_BESIDES_WORKERS, DESCRIPTORS_PER_WORKER
 
 WORKERS_PER_CORE = 16
 """Of calls that run at the same time. Most of them wait for a model; each has some 5 MiB of its own."""

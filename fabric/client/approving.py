@@ -8,7 +8,6 @@ from __future__ import annotations
 
 __all__ = ["Approve", "Approver"]
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -69,14 +68,12 @@ class Approver:
         token, done = trio.lowlevel.current_trio_token(), trio.Event()
         answers: list[object] = []
         errors: list[Exception] = []
-        asking = anyio.CancelScope
-
         scopes: list[anyio.CancelScope] = []
         tasks: list[object] = []  # asyncio forgets a task that nobody holds
 
         async def run() -> None:
             try:
-                with asking() as scope:
+                with anyio.CancelScope() as scope:
                     scopes.append(scope)
                     answers.append(await function(approval))
             except Exception as error:  # noqa: BLE001 - raised below
@@ -88,6 +85,8 @@ class Approver:
             if trio.lowlevel.in_trio_run():
                 tasks.append(trio.lowlevel.spawn_system_task(run))
             else:
+                import asyncio
+
                 tasks.append(asyncio.get_running_loop().create_task(run()))
 
         def give_up() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 __all__ = ["Bell", "wake_up"]
 
-import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,6 +30,8 @@ def wake_up() -> Callable[[Callable[[], object]], None]:
                 token.run_sync_soon(act)
 
         return in_trio
+    import asyncio  # 30 ms, for those who have loaded it already
+
     loop = asyncio.get_running_loop()
 
     def in_asyncio(act: Callable[[], object]) -> None:

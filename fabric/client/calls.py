@@ -16,16 +16,13 @@ from typing import Any
 from fabric.client.approving import Approve, Approver
 from fabric.client.engine import Engine, engine
 from fabric.client.exchange import Exchange
-from fabric.client.joined import ServiceSession
 from fabric.client.pipeline import Output, Pipeline
-from fabric.client.preparing import Program, asked, run_error
+from fabric.client.preparing import Program, asked, read_input, run_error
 from fabric.client.results import Spec
 from fabric.client.session import ProgramSession
 from fabric.client.waiting import wait_gone, wait_gone_sync
 from fabric.errors import ConfigError, NotRunning, PipelineError, RunError
 from fabric.graph.ir import Graph
-from fabric.runtime.services import find_service
-from fabric.settings import with_dotenv
 from fabric.wire.payload import decode_json
 
 
@@ -144,7 +141,7 @@ class _Calling:
         message = None
         if program.inputs or self._value is not None:
             try:
-                message = program.read_input(self._value, self._port)
+                message = read_input(program.inputs, self._value, self._port)
             except PipelineError as error:
                 raise PipelineError(error.detail, 1, code=error.code) from None
         with exchange.bell.lock:
@@ -239,7 +236,7 @@ class _ProgramLink:
         return self._program.graph
 
     def read(self, message: Any, port: str | None) -> tuple[str, bytes]:
-        return self._program.read_input(message, port)
+        return read_input(self._program.inputs, message, port)
 
     def force(self) -> None:
         if not self._engine.soon(self._session.force):
@@ -262,6 +259,10 @@ async def connect(project: str | None = None) -> Pipeline:
     Raises:
         RunError: there is none, several are meant, or it does not answer.
     """
+    from fabric.client.joined import ServiceSession
+    from fabric.runtime.services import find_service
+    from fabric.settings import with_dotenv
+
     try:
         environment = with_dotenv(Path.cwd(), os.environ)
         state = environment.get("FABRIC_STATE_DIR")

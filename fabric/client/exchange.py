@@ -54,6 +54,7 @@ class Ticket:
         self.outputs: list[events.Output] = []
         self.failure: PipelineError | None = None
         self.settled = False
+        self.wanted = True
 
 
 class Side:
@@ -153,7 +154,8 @@ class Exchange:
             for output in outputs:
                 owners = [self._tickets[number] for number in output.tickets if number in self._tickets]
                 for owner in owners:
-                    owner.outputs.append(output)
+                    if owner.wanted:
+                        owner.outputs.append(output)
                 if len(owners) < len(output.tickets) or not owners:
                     self._put(output)
                     self._unread_bytes += len(output.payload)
@@ -255,6 +257,7 @@ class Exchange:
 
     def forget(self, ticket: Ticket) -> None:
         """Nobody waits for it any more; what comes of it goes to nobody."""
+        ticket.wanted = False
         ticket.outputs.clear()
 
     def take_output(self) -> events.Output | None:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from fabric.client.exchange import Exchange, Side, Ticket
@@ -89,9 +90,9 @@ class Link(Protocol):
 class Pipeline:
     """Made by :func:`fabric.run` or :func:`fabric.connect`; ``async with`` it. Under asyncio and trio alike.
 
-    Several tasks may use it at once. A method that is cancelled has done nothing: no message is lost, and none is sent
-    twice. At the end of the ``async with`` the program finishes what it has, or is ended by force if an exception is on
-    its way.
+    Several tasks may use it at once. Who is cancelled while he sends has not sent, and who is cancelled while he
+    receives has taken nothing; of a :meth:`call` whose message is on its way, what comes of it goes to nobody. At the
+    end of the ``async with`` the program finishes what it has, or is ended by force if an exception is on its way.
 
     A program that fails is told of by a :class:`fabric.PipelineError` to each reader, behind what came before, and to
     each sender.

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["Asked", "Program", "as_json", "asked", "choose_port", "prepare", "read_input", "run_error"]
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from fabric.compiler import Compiled, Library, check_program, plan_compiled, read_source, search_path
-from fabric.errors import ConfigError, FabricError, PipelineError, RunError, ValueRejected
+from fabric.errors import BinaryNotFoundError, ConfigError, FabricError, PipelineError, RunError, ValueRejected
 from fabric.graph import passes
 from fabric.graph.ir import WORKERS, Graph
 from fabric.graph.observe import SIDE_PORTS
@@ -67,7 +68,10 @@ def asked(
 
     Raises:
         RunError: it cannot be meant.
+        BinaryNotFoundError: there is nothing to start workers with.
     """
+    if not sys.executable:
+        raise BinaryNotFoundError("there is no Python interpreter to start workers with: sys.executable is empty")
     folders = [search_path] if isinstance(search_path, str | Path) else search_path or ()
     labels = [extra] if isinstance(extra, str) else list(extra)
     for label in labels:
@@ -110,10 +114,6 @@ class Program(msgspec.Struct, frozen=True):
     workers: int
     forks: bool
     environment: Mapping[str, str]
-
-    def read_input(self, value: Any, port: str | None) -> tuple[str, bytes]:
-        """Return the input that a message is for, and its JSON text; see :func:`read_input`."""
-        return read_input(self.inputs, value, port)
 
     def plan(self, asked: Asked, run_directory: str) -> tuple[Plan, Prices]:
         """Plan it.

@@ -11,21 +11,22 @@ from contextlib import AbstractAsyncContextManager, ExitStack
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import trio
 
 from fabric.client.approving import Approver
 from fabric.client.engine import Engine
 from fabric.client.exchange import COLLECTED_BYTES_MAX, Ending, Exchange
-from fabric.client.hearing import Hearing
 from fabric.client.preparing import Asked, Program, prepare, run_error
 from fabric.errors import CheckError, FabricError, PipelineError, RunError, sole
 from fabric.lang.diagnostic import Diagnostic, render_text
 from fabric.launch.process import Workplace
-from fabric.runtime.coordinator import INSISTING, Coordinator
 from fabric.runtime.directory import open_run_directory
-from fabric.runtime.foreground import open_coordinator
 from fabric.session.events import Approval
+
+if TYPE_CHECKING:
+    from fabric.runtime.coordinator import Coordinator
 
 MESSAGES_AT_ONCE = 64
 """Submitted in one step: as many as ``fabric run`` does."""
@@ -84,6 +85,8 @@ class ProgramSession:
         if self._coordinator is None:
             self._scope.cancel()
         elif not self._forcing:
+            from fabric.runtime.coordinator import INSISTING
+
             self._forcing = True
             for _ in range(INSISTING):
                 self._coordinator.interrupt(signal.SIGTERM)
@@ -135,12 +138,16 @@ class ProgramSession:
 
     async def _run_program(self, engine: Engine, program: Program) -> Ending:
         asked = self._asked
-        hearing = Hearing(self.exchange, self._ask, self._ask_no_more, self._overflow)
         with ExitStack() as stack:
             directory = stack.enter_context(open_run_directory(program.environment))
             planning = partial(program.plan, asked, directory)
             plan, prices = await trio.to_thread.run_sync(planning, abandon_on_cancel=True)
             forker = stack.enter_context(engine.zygotes.use(plan.workers if program.forks else ()))
+            # The first of them has yet to import what its workers need, and so have we.
+            from fabric.client.hearing import Hearing
+            from fabric.runtime.foreground import open_coordinator
+
+            hearing = Hearing(self.exchange, self._ask, self._ask_no_more, self._overflow)
             async with (
                 open_coordinator(
                     plan,

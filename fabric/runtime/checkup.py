@@ -33,8 +33,8 @@ import trio
 from fabric.errors import ConfigError, FabricError
 from fabric.launch.trial import try_to_fork
 from fabric.plan.endpoints import ipc_addresses
+from fabric.runtime.descriptors import DESCRIPTORS_BESIDES_WORKERS, DESCRIPTORS_PER_WORKER
 from fabric.runtime.directory import open_run_directory
-from fabric.runtime.foreground import DESCRIPTORS_BESIDES_WORKERS, DESCRIPTORS_PER_WORKER
 from fabric.runtime.services import Record
 from fabric.transport.sockets import libzmq_can, libzmq_version, open_sockets
 

@@ -9,7 +9,6 @@ __all__ = ["ErrorReport", "ServiceReport", "open_coordinator", "run_lines", "run
 
 import os
 import random
-import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,6 +23,7 @@ from fabric.launch.preload import ZygoteProcess
 from fabric.launch.process import Workplace, open_launcher
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Client, Coordinator, Report
+from fabric.runtime.descriptors import raise_limit
 from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
@@ -37,11 +37,6 @@ from fabric.session.events import Approval, Finish, Note
 from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
 from fabric.transport.sockets import open_sockets
-
-DESCRIPTORS_PER_WORKER = 24
-"""Measured: 21 for its sockets, 4 of them to notice strangers, and its stderr, stdin and stdout."""
-
-DESCRIPTORS_BESIDES_WORKERS = 128
 
 
 class ErrorReport(Report, Protocol):
@@ -73,7 +68,7 @@ async def open_coordinator(
     Args:
         workplace: of its workers, instead of a zygote, where there are several sessions.
     """
-    _raise_descriptor_limit(len(plan.workers))
+    raise_limit(len(plan.workers))
     async with AsyncExitStack() as stack:
         servers = None
         if plan.servers:  # what tools they have is told to the agents when these are started
@@ -85,20 +80,6 @@ async def open_coordinator(
         launcher = await stack.enter_async_context(open_launcher(environment, zygote, workplace=workplace))
         transport = await stack.enter_async_context(open_sockets())
         yield Coordinator(session, transport, launcher, client, report, servers)
-
-
-def _raise_descriptor_limit(workers: int) -> None:
-    """Raise the soft limit of open files to what the workers need.
-
-    Raises:
-        ConfigError: the hard limit is too low.
-    """
-    needed = DESCRIPTORS_BESIDES_WORKERS + workers * DESCRIPTORS_PER_WORKER
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        raise ConfigError(f"{workers} workers need {needed} open files; the limit is {hard}. Raise it with ulimit -Hn")
-    if soft != resource.RLIM_INFINITY and needed > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], object]) -> None:

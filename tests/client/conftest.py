@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,13 +26,12 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def folder(warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project that a test is in, with a place for sockets of its own; clean afterwards."""
-    runtime = tmp_path / "r"
-    runtime.mkdir()
     project = tmp_path / "project"
     project.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    monkeypatch.chdir(project)
-    gc.collect()
-    before = called.descriptors()
-    yield project
-    called.wait_clean(runtime, before)
+    with tempfile.TemporaryDirectory(prefix="fabric-") as runtime:  # short: the path of a socket is
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        monkeypatch.chdir(project)
+        gc.collect()
+        before = called.descriptors()
+        yield project
+        called.wait_clean(before)

@@ -8,7 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from fabric.client.admission import DESCRIPTORS_PER_SESSION, Admission
 from fabric.errors import RunError
-from fabric.runtime.foreground import DESCRIPTORS_PER_WORKER
+from fabric.runtime.descriptors import DESCRIPTORS_PER_WORKER
 
 ONE = DESCRIPTORS_PER_SESSION + DESCRIPTORS_PER_WORKER
 

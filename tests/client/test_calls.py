@@ -361,7 +361,7 @@ def test_a_call_that_is_cancelled_leaves_nothing(delay_s: float, backend: str, f
         with anyio.move_on_after(delay_s) as scope:
             await fabric.call(program, 1)
         assert scope.cancelled_caught
-        return [*called.leftovers(), *called.run_directories(folder.parent / "r")]
+        return [*called.leftovers(), *called.run_directories()]
 
     assert run(backend, cancelled) == []
 
@@ -379,7 +379,7 @@ def test_a_task_of_asyncio_that_is_cancelled_twice_leaves_nothing(folder: Path):
         task.cancel("second")
         with pytest.raises(asyncio.CancelledError):
             await task
-        return [*called.leftovers(), *called.run_directories(folder.parent / "r")]
+        return [*called.leftovers(), *called.run_directories()]
 
     assert asyncio.run(cancelled()) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def here(service: Path, warm: None, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.chdir(service)
     before = called.descriptors()
     yield service
-    called.wait_clean(service, before)
+    with tempfile.TemporaryDirectory() as nowhere:  # the service has its directory as long as it runs
+        monkeypatch.setenv("XDG_RUNTIME_DIR", nowhere)
+        called.wait_clean(before)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

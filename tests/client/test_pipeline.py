@@ -252,7 +252,7 @@ def test_an_error_in_the_block_ends_it_by_force(backend: str, folder: Path):
     async def talk() -> list[Any]:
         with pytest.raises(LookupError, match="mine"):
             await fail()
-        return [*called.leftovers(), *called.run_directories(folder.parent / "r")]
+        return [*called.leftovers(), *called.run_directories()]
 
     assert run(backend, talk) == []
 

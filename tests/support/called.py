@@ -89,16 +89,16 @@ def descriptors() -> dict[str, str]:
     return found
 
 
-def run_directories(runtime: Path) -> list[str]:
-    """Return the directories of sessions."""
-    return [str(path) for path in runtime.glob("fabric-*/s*")]
+def run_directories() -> list[str]:
+    """Return the directories of sessions, where they are now."""
+    return [str(path) for path in Path(os.environ["XDG_RUNTIME_DIR"]).glob("fabric-*/s*")]
 
 
-def wait_clean(runtime: Path, before: dict[str, str]) -> None:
+def wait_clean(before: dict[str, str]) -> None:
     """Return when nothing is left. Fails if that takes long: the library closes sockets in threads of its own."""
     until_s = time.monotonic() + PATIENCE_S / 4
     while True:
-        left, now, places = leftovers(), descriptors(), run_directories(runtime)
+        left, now, places = leftovers(), descriptors(), run_directories()
         if not left and len(now) <= len(before) and not places:
             return
         assert time.monotonic() < until_s, f"left: {left}, {places}, {set(now.items()) - set(before.items())}"
