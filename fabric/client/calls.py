@@ -261,10 +261,11 @@ async def connect(project: str | None = None) -> Pipeline:
     """
     from fabric.client.joined import ServiceSession
     from fabric.runtime.services import find_service
+    from fabric.settings import with_dotenv
 
-    environment = os.environ
-    state = environment.get("FABRIC_STATE_DIR")
     try:
+        environment = with_dotenv(Path.cwd(), os.environ)
+        state = environment.get("FABRIC_STATE_DIR")
         record = find_service(
             Path.cwd(),
             Path(state) if state else None,

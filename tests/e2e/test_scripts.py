@@ -15,26 +15,31 @@ from fabric.compiler import check_file
 COMPOSE = Path(__file__).parents[2] / "compose"
 
 SAID = {
-    "hello": "main takes str and gives str\nTELL ME MORE ABOUT SUCH FEELINGS\nTELL ME MORE ABOUT YOUR FAMILY\n",
-    "review": "".join(f"{topic}: Those who tried {topic} liked it.\n" for topic in ("tea", "the new bridge", "rain")),
-    "essay": (
+    "hello/run.py": "main takes str and gives str\nTELL ME MORE ABOUT SUCH FEELINGS\nTELL ME MORE ABOUT YOUR FAMILY\n",
+    "hello/join.py": "2 answers\n",
+    "review/run.py": "".join(
+        f"{topic}: Those who tried {topic} liked it.\n" for topic in ("tea", "the new bridge", "rain")
+    ),
+    "essay/run.py": (
         "essay: the bridge is old, as the archive says\n"
         "essay: tea is old, as the archive says, and people still like it\n"
         "tokens: grade 39, verify 49, writer 34\n"
     ),
-    "debate": (
+    "debate/run.py": (
         "Should tea be served cold? Round 1 goes to those in favour.\n"
         "Is a bridge better than a tunnel? Round 1 goes to those against.\n"
         "picture: 14 nodes, 15 channels, 1 of them leading back\n"
     ),
-    "heat": (
+    "heat/run.py": (
         "after 3 rounds: yes to tea in the afternoon, once more, once more\n"
         "seen: con config, con output, con usage, pro config, pro output, pro usage,"
         " referee config, referee output, referee usage\n"
     ),
-    "memory": "TELL ME MORE ABOUT YOUR FAMILY\nYOU DON'T SEEM QUITE CERTAIN\n",
-    "shelf": ('stored tea\ntea: {"grams": 50}\nthere is no milk\nrefused: input_type_mismatch\nclosed\nexit code: 0\n'),
-    "clerk": "clerk wants Fs.write: granted\nNoted.\nwritten: the door\nexit code: 6\n",
+    "memory/run.py": "TELL ME MORE ABOUT YOUR FAMILY\nYOU DON'T SEEM QUITE CERTAIN\n",
+    "shelf/run.py": (
+        'stored tea\ntea: {"grams": 50}\nthere is no milk\nrefused: input_type_mismatch\nclosed\nexit code: 0\n'
+    ),
+    "clerk/run.py": "clerk wants Fs.write: granted\nNoted.\nwritten: the door\nexit code: 6\n",
 }
 
 
@@ -53,18 +58,22 @@ def run(script: Path, folder: Path) -> tuple[int, str, str]:
 
 def test_every_example_has_a_script():
     """And every script is run here."""
-    assert {path.parent.name for path in COMPOSE.glob("*/main.plumb")} == set(SAID)
-    assert {path.parent.name for path in COMPOSE.glob("*/run.py")} == set(SAID)
+    folders = [path.parent.name for path in COMPOSE.glob("*/main.plumb")]
+    scripts = {
+        path.relative_to(COMPOSE).as_posix() for path in COMPOSE.glob("*/*.py") if "import fabric\n" in path.read_text()
+    }
+    assert {f"{folder}/run.py" for folder in folders} <= set(SAID)
+    assert scripts <= set(SAID)
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("example", SAID)
-def test_a_script_says_what_came_of_it(example: str, tmp_path: Path):
+@pytest.mark.parametrize("script", SAID)
+def test_a_script_says_what_came_of_it(script: str, tmp_path: Path):
     """Wherever it is started, and without a complaint; of what is denied there is a warning."""
-    code, said, complained = run(COMPOSE / example / "run.py", tmp_path)
-    assert (code, said) == (0, SAID[example]), complained
+    code, said, complained = run(COMPOSE / script, tmp_path)
+    assert (code, said) == (0, SAID[script]), complained
     warnings = [line.split(" ")[0] for line in complained.splitlines()]
-    assert warnings == (["tool.denied", "tool.failed"] if example == "clerk" else [])
+    assert warnings == (["tool.denied", "tool.failed"] if script == "clerk/run.py" else [])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,8 +11,10 @@ from fabric.launch.trial import try_to_fork
 from fabric.runtime.checkup import (
     check_keys,
     check_libraries,
+    check_libzmq,
     check_open_files,
     check_package,
+    check_program,
     check_run_directory,
     check_services,
     check_state,
@@ -40,6 +42,26 @@ def test_a_library_that_is_too_old_or_missing_is_told_with_what_mends_it():
     assert (found.ok, found.says) == (False, "trio 0.30, pyzmq 27.3.0, msgspec missing")
     assert found.help == "pip install -U 'trio>=0.31' 'msgspec>=0.21'"
     assert check_libraries(["pyzmq>=27.1"], installed.get).ok
+
+
+@pytest.mark.parametrize(
+    ("version", "ipc", "curve", "ok"),
+    [("4.3.5", True, True, True), ("4.3.5", True, False, True), ("4.3.5", False, True, False),
+     ("4.3.4", True, True, False)],
+)  # fmt: skip
+def test_the_library_of_sockets_is_new_enough_and_has_ipc(version: str, ipc: bool, curve: bool, ok: bool):
+    """Whether it could encrypt is told, and nothing needs it yet."""
+    found = check_libzmq(version, {"ipc": ipc, "curve": curve})
+    assert (found.ok, bool(found.help)) == (ok, not ok)
+    assert found.says == f"{version}, ipc {'yes' if ipc else 'no'}, curve {'yes' if curve else 'no'}"
+
+
+def test_a_program_that_only_some_need_is_no_mistake():
+    """Where it is, or who would need it."""
+    found = check_program("node", "few need one", {"node": "/usr/bin/node"}.get)
+    assert (found.ok, found.says) == (True, "/usr/bin/node")
+    missing = check_program("node", "few need one", {}.get)
+    assert (missing.ok, missing.says) == (None, "not found; few need one")
 
 
 class Distribution:
