@@ -16,14 +16,10 @@ import typer
 from typer.main import get_command
 
 from fabric.cli.completion_scripts import SHELLS, Flag, Verb, bash, fish, zsh
-from fabric.cli.flags import state_directory
-from fabric.cli.progress import PROGRESS
-from fabric.cli.service import out
 from fabric.cli.template import template_names
 from fabric.errors import ConfigError
 from fabric.lang.config import PROVIDERS
 from fabric.lang.diagnostic import CODES, did_you_mean
-from fabric.runtime.services import find_records
 
 _WORKERS = ("attach", "ctl", "logs", "restart", "start", "stop")
 _PROGRAMS = frozenset(
@@ -34,7 +30,7 @@ _CHOICES = {
     "--color": ("auto", "always", "never"),
     "--log-format": ("pretty", "json"),
     "--log-level": ("debug", "info", "warning", "error"),
-    "--progress": PROGRESS,
+    "--progress": ("auto", "tty", "plain", "json", "quiet"),
     "--provider": tuple(PROVIDERS),
 }
 _OF_WORKERS = ("--attach", "--no-attach", "--worker")
@@ -57,19 +53,22 @@ def completion(
     """
     match shell:
         case "workers":  # for the scripts
-            out(f"{name}\n" for name in _workers())
+            typer.echo("".join(f"{name}\n" for name in _workers()), nl=False)
         case "bash":
-            out([bash(_verbs())])
+            typer.echo(bash(_verbs()), nl=False)
         case "zsh":
-            out([zsh(_verbs())])
+            typer.echo(zsh(_verbs()), nl=False)
         case "fish":
-            out([fish(_verbs())])
+            typer.echo(fish(_verbs()), nl=False)
         case _:
             hint = did_you_mean(shell, SHELLS)
             raise ConfigError(f"no script for {shell!r}; {hint or 'expected bash, zsh or fish'}")
 
 
 def _workers() -> list[str]:
+    from fabric.cli.flags import state_directory
+    from fabric.runtime.services import find_records  # only here: a key press waits for what is imported
+
     _, services = find_records(Path.cwd(), state_directory(), spec=None, project=None)
     return sorted({worker.name for service in services if service.alive for worker in service.workers})
 

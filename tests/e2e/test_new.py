@@ -204,6 +204,16 @@ def test_an_env_file_that_is_not_there_is_an_error(tmp_path: Path):
     assert (both.returncode, error(both).startswith("--env-file names a file, --no-dotenv wants none")) == (2, True)
 
 
+def test_the_workers_of_services_that_run_are_known(project: Path):
+    """For completion; none where nothing runs."""
+    made("hello", project)
+    assert fabric("completion", "workers", cwd=project / "made").stdout == b""
+    state = {"FABRIC_STATE_DIR": str(project / ".fabric")}  # where the fixture looks for what is left
+    assert fabric("up", "-d", cwd=project / "made", env=state).returncode == 0
+    assert fabric("completion", "workers", cwd=project / "made", env=state).stdout == b"doctor\n"
+    assert fabric("down", cwd=project / "made", env=state).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("shell", "start"),
     [
