@@ -1,4 +1,4 @@
-"""Descriptors that a process forked of ours must not hold.
+"""Descriptors that a process forked of ours must not hold: ends of pipes, and locks.
 
 Workers, the zygote and the guard live as long as we hold one end of a pipe or socket. Somebody who calls us may fork
 (``os.fork``, ``multiprocessing``): that process would keep them alive behind our back. Programs that are executed are

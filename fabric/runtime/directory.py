@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fabric.errors import ConfigError
+from fabric.launch.inherited import kept_from_forks
 
 
 @contextmanager
@@ -40,7 +41,8 @@ def open_run_directory(environment: Mapping[str, str]) -> Iterator[str]:
         raise ConfigError(f"cannot make a directory for sockets in {base}: {error.strerror}") from None
     assert lock is not None
     try:
-        yield str(directory)
+        with kept_from_forks(lock):
+            yield str(directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)

@@ -203,9 +203,9 @@ os.kill(os.getpid(), 9)
         assert status == -signal.SIGKILL
         expect_gone(folder)
         os.kill(int(output), 0)
+        fabric.call_sync(write(folder, function("more")), 1)  # it does not hold the directory, which is cleared away
     finally:
         os.kill(int(output), signal.SIGKILL)
-    fabric.call_sync(write(folder, function("more")), 1)  # clears the directory away
 
 
 def test_multiprocessing_may_fork_while_calls_run(folder: Path):
