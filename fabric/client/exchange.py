@@ -266,12 +266,13 @@ class Exchange:
             return None
         was_full = self._full()
         _, output = self._outputs.popleft()
-        if isinstance(output, FabricError):
-            raise output
-        self._unread_bytes -= len(output.payload)
+        if not isinstance(output, FabricError):
+            self._unread_bytes -= len(output.payload)
         if was_full and not self._full():
             self.stir()
             self.bell.ring()  # those who wait for room
+        if isinstance(output, FabricError):
+            raise output
         return output
 
     def take_telemetry(self) -> Heard | None:
