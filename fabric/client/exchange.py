@@ -296,7 +296,12 @@ class Exchange:
     @property
     def unread(self) -> int:
         """Outputs that nobody has read."""
-        return len(self._outputs)
+        return sum(isinstance(output, events.Output) for _, output in self._outputs)
+
+    @property
+    def unread_refusals(self) -> list[FabricError]:
+        """What was refused, as far as nobody has read of it."""
+        return [output for _, output in self._outputs if isinstance(output, FabricError)]
 
     def take_all(self) -> list[events.Output]:
         """Return every output that nobody has read."""
