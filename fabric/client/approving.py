@@ -39,7 +39,7 @@ class Approver:
         self._function = function
         self._soon = wake_up() if in_loop else None
         # Who is asked may think for minutes, or call a program himself: he must not take the engine's usual threads
-        # from those that start programs. The program bounds how many calls wait.
+        # from those that start programs. The session bounds how many calls wait.
         self._limiter = trio.CapacityLimiter(math.inf)
 
     async def ask(self, approval: Approval) -> tuple[bool, str]:
