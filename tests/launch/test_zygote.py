@@ -346,6 +346,24 @@ async def test_a_worker_whose_module_is_missing_fails_as_it_does_when_spawned(tm
             assert await said(launcher, "1", tmp_path) == 1
 
 
+async def test_what_the_host_does_with_signals_is_not_handed_down(tmp_path: Path):
+    """One that ignores the ends of its children, and blocks signals: the zygote reaps, and its workers are fresh."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
+    with ExitStack() as stack:
+        try:
+            zygote = stack.enter_context(open_zygote([plan("", tmp_path)]))
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        async with open_launcher(ENVIRONMENT, zygote) as launcher:
+            with trio.fail_after(50):
+                text = "import os\nos._exit(3)"
+                assert await finish(await launcher.launch(plan(text, tmp_path, "first"))) == (3, [])
+                expression = "(lambda s: [s.getsignal(s.SIGCHLD) == s.SIG_DFL, list(s.pthread_sigmask(s.SIG_BLOCK, []))])"
+                assert await said(launcher, f"{expression}(__import__('signal'))", tmp_path) == [True, []]
+
+
 async def test_the_zygote_may_open_more_files_than_it_was_started_with_and_its_workers_may_not(tmp_path: Path):
     """It needs one for each of them, and theirs are for them to use."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
