@@ -360,7 +360,9 @@ async def test_what_the_host_does_with_signals_is_not_handed_down(tmp_path: Path
             with trio.fail_after(50):
                 text = "import os\nos._exit(3)"
                 assert await finish(await launcher.launch(plan(text, tmp_path, "first"))) == (3, [])
-                expression = "(lambda s: [s.getsignal(s.SIGCHLD) == s.SIG_DFL, list(s.pthread_sigmask(s.SIG_BLOCK, []))])"
+                expression = (
+                    "(lambda s: [s.getsignal(s.SIGCHLD) == s.SIG_DFL, list(s.pthread_sigmask(s.SIG_BLOCK, []))])"
+                )
                 assert await said(launcher, f"{expression}(__import__('signal'))", tmp_path) == [True, []]
 
 
