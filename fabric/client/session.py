@@ -215,7 +215,8 @@ class ProgramSession:
 
 CLOSED = Ending(143, ("the program was ended by force before everything was done", "stopped"))
 TOO_MUCH = Ending(
-    1, (f"more than {COLLECTED_BYTES_MAX} bytes came out of one call; run() gives outputs as they come", "too_much")
+    1,
+    (f"the outputs of one call take more than {COLLECTED_BYTES_MAX} bytes; run() gives them as they come", "too_much"),
 )
 
 
