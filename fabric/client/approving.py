@@ -6,7 +6,7 @@ of the caller; where there is none, under trio. Only ``True`` approves.
 
 from __future__ import annotations
 
-__all__ = ["Approve", "Approver"]
+__all__ = ["Approve", "Approver", "Asking"]
 
 import inspect
 import logging
@@ -116,6 +116,40 @@ class Approver:
         if errors:
             raise errors[0]
         return answers[0] if answers else False
+
+
+class Asking:
+    """The calls of one session that somebody is asked for, in the engine's loop.
+
+    Args:
+        approver: who.
+        nursery: where he is asked.
+        decide: takes the id of an approval, whether it is granted, and if not, why.
+    """
+
+    def __init__(self, approver: Approver, nursery: trio.Nursery, decide: Callable[[str, bool, str], None]) -> None:
+        self._approver = approver
+        self._nursery = nursery
+        self._decide = decide
+        self._scopes: dict[str, trio.CancelScope] = {}
+
+    def begin(self, approval: Approval) -> None:
+        """Ask for a call."""
+        self._scopes[approval.id] = trio.CancelScope()
+        self._nursery.start_soon(self._ask, approval)
+
+    def end(self, approval: str) -> None:
+        """Ask for it no more, whether or not he has begun to think; nothing, if it is decided."""
+        if approval in self._scopes:
+            self._scopes[approval].cancel()
+
+    async def _ask(self, approval: Approval) -> None:
+        try:
+            with self._scopes[approval.id]:
+                granted, why = await self._approver.ask(approval)
+                self._decide(approval.id, granted, why)
+        finally:
+            del self._scopes[approval.id]
 
 
 async def _given(answer: Awaitable[object], approval: Approval) -> object:

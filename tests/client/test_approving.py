@@ -6,11 +6,12 @@ import threading
 from functools import partial
 
 import anyio
+import msgspec
 import pytest
 import trio
 from called import BACKENDS, PATIENCE_S, run
 
-from fabric.client.approving import Approve, Approver
+from fabric.client.approving import Approve, Approver, Asking
 from fabric.session.events import Approval
 
 APPROVAL = Approval("1", "worker", "Fs.write", "{}", 2, "", 0.0, 60.0)
@@ -89,3 +90,21 @@ def test_who_wants_to_leave_instead_has_not_approved(backend: str | None, approv
     """Neither the caller's loop nor the engine's ends of that."""
     answer = ask(approve) if backend is None else ask_from(backend, approve)
     assert answer == (False, "nobody could be asked: SystemExit: 3")
+
+
+@pytest.mark.parametrize("approve", [agree, lambda approval: True])
+def test_a_call_that_is_taken_back_at_once_is_not_asked_for(approve: Approve):
+    """In the same step, before anybody could begin to think. Others are."""
+    decided: list[tuple[str, bool, str]] = []
+
+    async def work() -> None:
+        approver = Approver(approve, in_loop=False)
+        async with trio.open_nursery() as nursery:
+            asking = Asking(approver, nursery, lambda *answer: decided.append(answer))
+            asking.begin(APPROVAL)
+            asking.begin(msgspec.structs.replace(APPROVAL, id="2"))
+            asking.end(APPROVAL.id)
+            asking.end("never heard of")
+
+    trio.run(work)
+    assert decided == [("2", True, "")]
