@@ -29,6 +29,9 @@ OUTPUT_BYTES_UNREAD_MAX = 4 * 1024 * 1024
 COLLECTED_BYTES_MAX = 256 * 1024 * 1024
 """Of the outputs of a call, which are all returned at its end. A program that never stops must not fill the memory."""
 
+OUTPUT_COSTS_BYTES = 256
+"""Beside its payload, with its place in the queue. Measured with CPython 3.11."""
+
 SIDE_MAX = 10_000
 """Of telemetry, and of each observed port, that nobody reads: the newest are kept."""
 
@@ -158,7 +161,7 @@ class Exchange:
                         owner.outputs.append(output)
                 if len(owners) < len(output.tickets) or not owners:
                     self._put(output)
-                    self._unread_bytes += len(output.payload)
+                    self._unread_bytes += _size(output)
             self.bell.ring()
             return self._bounded or self._draining or self._unread_bytes <= COLLECTED_BYTES_MAX
 
@@ -267,7 +270,7 @@ class Exchange:
         was_full = self._full()
         _, output = self._outputs.popleft()
         if not isinstance(output, FabricError):
-            self._unread_bytes -= len(output.payload)
+            self._unread_bytes -= _size(output)
         if was_full and not self._full():
             self.stir()
             self.bell.ring()  # those who wait for room
@@ -324,3 +327,7 @@ class Exchange:
         error = None if self.ending is None else self.ending.raised()
         self.told |= error is not None
         return error
+
+
+def _size(output: events.Output) -> int:
+    return len(output.payload) + OUTPUT_COSTS_BYTES
