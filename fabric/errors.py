@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fabric.lang.diagnostic import Diagnostic
@@ -63,6 +63,14 @@ class FabricError(Exception):
 
     code: str = "error"
     exit_code: int = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy it by what it holds: its text is not what it was made of."""
+        return _remake, (type(self), self.args), self.__dict__
+
+
+def _remake(kind: type[FabricError], arguments: tuple[Any, ...]) -> FabricError:
+    return kind.__new__(kind, *arguments)
 
 
 class CheckError(FabricError):

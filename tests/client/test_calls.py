@@ -128,6 +128,8 @@ def test_the_project_counts(folder: Path):
         fabric.call_sync(program, "hello", env={"PLUMB_PROVIDER": "nobody"})
     with pytest.raises(fabric.RunError, match="FABRIC_GRACE='soon'"):
         fabric.call_sync(program, "hello", env={"FABRIC_GRACE": "soon"})
+    with pytest.raises(fabric.RunError, match="FABRIC_AUTO_APPROVE='perhaps': expected 1 or 0"):
+        fabric.call_sync(program, "hello", env={"FABRIC_AUTO_APPROVE": "perhaps"})
 
 
 # --- Failures --------------------------------------------------------------------------------------------------------
@@ -297,8 +299,12 @@ def test_only_true_approves(approve: Any, why: str, folder: Path, caplog: pytest
 
 
 def test_what_is_approved_in_advance_is_not_asked_for(folder: Path):
-    """``auto_approve``."""
-    fabric.call_sync(write(folder, TOOLS), CALLS, auto_approve=True, approve=raise_)
+    """``auto_approve``, or its variable in any words that the flag takes; only where nobody is there to ask."""
+    program = write(folder, TOOLS)
+    fabric.call_sync(program, CALLS, auto_approve=True, approve=raise_)
+    assert (folder / "x").exists()
+    (folder / "x").unlink()
+    fabric.call_sync(program, CALLS, env={"FABRIC_AUTO_APPROVE": "yes"})
     assert (folder / "x").exists()
 
 
