@@ -16,14 +16,13 @@ from typing import Any
 from fabric.client.approving import Approve, Approver
 from fabric.client.engine import Engine, engine
 from fabric.client.exchange import Exchange
-from fabric.client.pipeline import Output, Pipeline
+from fabric.client.pipeline import Pipeline, values
 from fabric.client.preparing import Program, asked, read_input, run_error
 from fabric.client.results import Spec
 from fabric.client.session import ProgramSession
 from fabric.client.waiting import wait_gone, wait_gone_sync
 from fabric.errors import ConfigError, NotRunning, PipelineError, RunError
 from fabric.graph.ir import Graph
-from fabric.wire.payload import decode_json
 
 
 async def call(
@@ -50,7 +49,9 @@ async def call(
         env: variables that are different for this call and its workers.
         port: the input, where there are several; or ``{"__port": NAME, "msg": VALUE}`` as ``input``.
         approve: asked for each call of a tool that needs approval, and answers ``True`` or ``False``: an async function
-            in the caller's event loop, a plain one in a thread of its own. Without it such calls are refused.
+            in the caller's event loop, a plain one in a thread of its own. What it denies is no failure of the program.
+            What it raises denies, and is the cause of the PipelineError that the program ends with. Without it such
+            calls are refused, which is a failure.
 
     Returns:
         values, in the order in which they left the program; :class:`Output` where it has several outputs.
@@ -150,12 +151,14 @@ class _Calling:
             exchange.close_input()
 
     def result(self) -> list[Any]:
-        self.exchange.raise_failure()
-        outputs = self.exchange.take_all()
-        assert self._session.program is not None
-        if len(self._session.program.outputs) > 1:
-            return [Output(decode_json(output.payload), output.port) for output in outputs]
-        return [decode_json(output.payload) for output in outputs]
+        program = self._session.program
+        outputs = values(self.exchange.take_all(), program.outputs if program is not None else ())
+        try:
+            self.exchange.raise_failure()
+        except PipelineError as error:
+            error.outputs = outputs
+            raise
+        return outputs
 
 
 def _engine() -> Engine:

@@ -72,6 +72,8 @@ def asked(
     """
     if not sys.executable:
         raise BinaryNotFoundError("there is no Python interpreter to start workers with: sys.executable is empty")
+    if auto_approve and approves:
+        raise RunError("auto_approve=True and approve=… contradict each other: give one of the two")
     folders = [search_path] if isinstance(search_path, str | Path) else search_path or ()
     labels = [extra] if isinstance(extra, str) else list(extra)
     for label in labels:

@@ -285,23 +285,48 @@ def raise_(approval: Approval) -> bool:
     ("approve", "why"),
     [
         (None, "there is nobody to approve it"),
-        (lambda approval: False, "it was denied"),
-        (lambda approval: "yes", "it was denied"),
         (raise_, "LookupError: nobody is here"),
     ],
 )
-def test_only_true_approves(approve: Any, why: str, folder: Path, caplog: pytest.LogCaptureFixture):
-    """Nobody, False, something else and an error do not: the call is refused, and the program has failed."""
+def test_where_nobody_could_be_asked_the_program_fails(
+    approve: Any, why: str, folder: Path, caplog: pytest.LogCaptureFixture
+):
+    """What the function raised is the cause, and what came out is there."""
     with pytest.raises(fabric.PipelineError, match=why) as caught:
         fabric.call_sync(write(folder, TOOLS), CALLS, approve=approve)
     assert (caught.value.code, caught.value.returncode) == ("not_approved", 6)
+    assert isinstance(caught.value.__cause__, LookupError) == (approve is raise_)
+    assert "Fs.write has effects and was not approved" in caught.value.outputs[0][0]["error"]
     assert not (folder / "x").exists()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("answer", [False, "yes", None])
+def test_what_the_caller_denies_is_no_failure(answer: Any, backend: str, folder: Path):
+    """Only ``True`` approves. The worker is told, and its answer is returned."""
+    program = write(folder, TOOLS)
+
+    async def talk() -> list[Any]:
+        async with await fabric.run(program, approve=lambda approval: answer) as pipeline:
+            await pipeline.send(CALLS)
+            return [await pipeline.recv()]
+
+    called = run(backend, partial(fabric.call, approve=lambda approval: answer), program, CALLS)
+    assert called == run(backend, talk)
+    assert called[0][0]["error"] == "Fs.write has effects and was not approved: it was denied"
+    assert not (folder / "x").exists()
+
+
+def test_approving_all_and_asking_is_one_too_much(folder: Path):
+    """Neither is silently the one that counts."""
+    with pytest.raises(fabric.RunError, match="give one of the two"):
+        fabric.call_sync(write(folder, TOOLS), CALLS, auto_approve=True, approve=lambda approval: False)
 
 
 def test_what_is_approved_in_advance_is_not_asked_for(folder: Path):
     """``auto_approve``, or its variable in any words that the flag takes; only where nobody is there to ask."""
     program = write(folder, TOOLS)
-    fabric.call_sync(program, CALLS, auto_approve=True, approve=raise_)
+    fabric.call_sync(program, CALLS, auto_approve=True)
     assert (folder / "x").exists()
     (folder / "x").unlink()
     fabric.call_sync(program, CALLS, env={"FABRIC_AUTO_APPROVE": "yes"})
