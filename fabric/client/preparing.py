@@ -258,23 +258,13 @@ def _mismatch(detail: str) -> PipelineError:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with its pydantic models as plain values. What JSON knows is as it was."""
+    """Return a value as plain values: what msgspec knows is its matter, models are ours."""
     if isinstance(value, str | int | float | None):
         return value
-    return msgspec.to_builtins(value, builtin_types=(), enc_hook=_of_model) if _has_model(value) else value
-
-
-def _has_model(value: Any) -> bool:
-    left = [value]  # no recursion: it may be nested deeper than Python calls may be
-    while left:
-        one = left.pop()
-        if hasattr(type(one), "model_dump"):
-            return True
-        if isinstance(one, dict):
-            left += one.values()
-        elif isinstance(one, list | tuple):
-            left += one
-    return False
+    try:
+        return msgspec.to_builtins(value, builtin_types=(), enc_hook=_of_model)
+    except RecursionError:
+        raise ValueError("it is nested too deeply, or contains itself") from None
 
 
 def _of_model(value: Any) -> Any:
