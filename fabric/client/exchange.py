@@ -137,7 +137,7 @@ class Exchange:
         self.telemetry: Side | None = Side() if telemetry else None
         self.extras: dict[str, Side] = {name: Side() for name in extra}
         self._bounded = bounded
-        self._draining = False
+        self._unread_ignored = False
         self._sent: deque[Message] = deque()
         self._outputs: deque[tuple[int, events.Output | FabricError]] = deque()
         self._unread_bytes = 0
@@ -169,7 +169,7 @@ class Exchange:
                     self._put(output)
                     self._unread_bytes += _size(output)
             self.bell.ring()
-            return self._bounded or self._draining or self._unread_bytes <= COLLECTED_BYTES_MAX
+            return self._bounded or self._unread_ignored or self._unread_bytes <= COLLECTED_BYTES_MAX
 
     def hear(self, heard: Sequence[Heard]) -> int:
         """Workers said something on observed ports; return how much was dropped."""
@@ -237,7 +237,7 @@ class Exchange:
         self._outputs.append((self._number, what))
 
     def _full(self) -> bool:
-        if self._draining or not self._bounded:
+        if self._unread_ignored or not self._bounded:
             return False
         return len(self._outputs) >= OUTPUTS_UNREAD_MAX or self._unread_bytes >= OUTPUT_BYTES_UNREAD_MAX
 
@@ -311,9 +311,9 @@ class Exchange:
             return self.take_telemetry()
         return self.take_output()
 
-    def let_drain(self) -> None:
+    def ignore_unread(self) -> None:
         """Let the program finish what it has, whether or not somebody reads what comes of it."""
-        self._draining = True
+        self._unread_ignored = True
         self.stir()
 
     @property

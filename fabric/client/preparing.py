@@ -137,6 +137,7 @@ class Program(msgspec.Struct, frozen=True):
             resources=environment.get("PLUMB_RESOURCES", ""),
             observed=asked.observed,
             docroot=None if self.variables.docroot is None else Path(self.variables.docroot),
+            here=Path(asked.directory),
         )
         self.project.check_workers([worker.name for worker in plan.workers])
         for label in sorted(asked.needed - set(plan.extras.values())):
@@ -159,8 +160,8 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
     environment = with_dotenv(here, asked.environment)
     project = read_settings(here, user_file(environment))
     variables = read_variables(environment)
-    source = asked.spec if isinstance(asked.spec, Source) else read_source(asked.spec)
-    compiled, diagnostics = check_program(source, Library(search_path(asked.folders, environment)))
+    source = asked.spec if isinstance(asked.spec, Source) else read_source(asked.spec, here)
+    compiled, diagnostics = check_program(source, Library(search_path(asked.folders, environment), here=here))
     if compiled is None:
         raise check_error(diagnostics)
     for diagnostic in compiled.warnings:
@@ -259,23 +260,13 @@ def _mismatch(detail: str) -> PipelineError:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with its pydantic models as plain values. What JSON knows is as it was."""
+    """Return a value as plain values: what msgspec knows is its matter, models are ours."""
     if isinstance(value, str | int | float | None):
         return value
-    return msgspec.to_builtins(value, builtin_types=(), enc_hook=_of_model) if _has_model(value) else value
-
-
-def _has_model(value: Any) -> bool:
-    left = [value]  # no recursion: it may be nested deeper than Python calls may be
-    while left:
-        one = left.pop()
-        if hasattr(type(one), "model_dump"):
-            return True
-        if isinstance(one, dict):
-            left += one.values()
-        elif isinstance(one, list | tuple):
-            left += one
-    return False
+    try:
+        return msgspec.to_builtins(value, builtin_types=(), enc_hook=_of_model)
+    except RecursionError:
+        raise ValueError("it is nested too deeply, or contains itself") from None
 
 
 def _of_model(value: Any) -> Any:
