@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from fabric.client.arguments import environment_of, folders_of, labels_of
+from fabric.client.plain import plain
 from fabric.compiler import Compiled, Library, check_program, plan_compiled, read_source, search_path
 from fabric.errors import BinaryNotFoundError, ConfigError, FabricError, PipelineError, RunError, ValueRejected
 from fabric.graph import passes
@@ -221,7 +222,7 @@ def read_input(inputs: Mapping[str, Type], value: Any, port: str | None) -> tupl
     """
     name, value = choose_port(inputs, value, port)
     try:
-        return name, validator(inputs[name]).encode(_plain(value))
+        return name, validator(inputs[name]).encode(plain(value))
     except ValueRejected as error:
         raise _mismatch(f"{name}: {error}") from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -249,7 +250,7 @@ def choose_port(inputs: Collection[str], value: Any, port: str | None) -> tuple[
 def as_json(port: str, value: Any) -> bytes:
     """Return the JSON text of a message whose type is not known here. Raises PipelineError: JSON cannot say it."""
     try:
-        return validator(JSON).encode(_plain(value))
+        return validator(JSON).encode(plain(value))
     except (ValueRejected, TypeError, ValueError, RecursionError) as error:
         raise _mismatch(f"{port}: JSON cannot say that: {error}") from None
 
@@ -263,29 +264,3 @@ def run_error(error: FabricError) -> RunError:
 
 def _mismatch(detail: str) -> PipelineError:
     return PipelineError(detail, returncode=0, code="input_type_mismatch")
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with its pydantic models as plain values. What JSON knows is as it was."""
-    if isinstance(value, str | int | float | None):
-        return value
-    return msgspec.to_builtins(value, builtin_types=(), enc_hook=_of_model) if _has_model(value) else value
-
-
-def _has_model(value: Any) -> bool:
-    left = [value]  # no recursion: it may be nested deeper than Python calls may be
-    while left:
-        one = left.pop()
-        if hasattr(type(one), "model_dump"):
-            return True
-        if isinstance(one, dict):
-            left += one.values()
-        elif isinstance(one, list | tuple):
-            left += one
-    return False
-
-
-def _of_model(value: Any) -> Any:
-    if hasattr(type(value), "model_dump"):
-        return value.model_dump(mode="json", by_alias=True)
-    raise TypeError(f"{type(value).__name__} is no JSON")
