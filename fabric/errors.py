@@ -48,11 +48,15 @@ __all__ = [
     "UnknownName",
     "ValueRejected",
     "WorkerFailed",
+    "own_copy",
     "sole",
 ]
 
+import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+_ErrorT = TypeVar("_ErrorT", bound=BaseException)
 
 if TYPE_CHECKING:
     from fabric.lang.diagnostic import Diagnostic
@@ -258,6 +262,20 @@ class PlumbingModelError(FabricError):
 
 PlumbError = FabricError
 """What programs that were written for other implementations of the language call it."""
+
+
+def own_copy(error: _ErrorT) -> _ErrorT:
+    """Return a copy for one of several who are told: each raises his own, with the traceback that it has so far.
+
+    One that cannot be copied is itself.
+    """
+    try:
+        copied = copy.copy(error)
+    except TypeError:  # a class that is made of something else than its text
+        return error
+    copied.__cause__, copied.__context__ = error.__cause__, error.__context__
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied.with_traceback(error.__traceback__)
 
 
 def sole(error: BaseException) -> BaseException:

@@ -6,7 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import click
 import pytest
 import three_ways
 
@@ -456,14 +455,12 @@ def test_every_key_has_its_place(tmp_path: Path):
 def test_a_switch_that_is_on(text: str):
     """The words that a flag of the command line takes, in any letters."""
     assert read_switch(text) is True
-    assert click.BOOL.convert(text, None, None) is True
 
 
 @pytest.mark.parametrize("text", ["0", "False", "f", "no", "n", "OFF"])
 def test_a_switch_that_is_off(text: str):
     """Likewise."""
     assert read_switch(text) is False
-    assert click.BOOL.convert(text, None, None) is False
 
 
 @pytest.mark.parametrize("text", ["", "perhaps", "2", "oui"])
