@@ -319,6 +319,10 @@ class Exchange:
         if error is not None:
             raise error
 
+    def look_for_start(self) -> bool | None:
+        """Say whether every worker is ready, or it has ended; ``None``: not yet."""
+        return True if self.opened or self.ending is not None else None
+
     def look_for_end(self) -> Ending | None:
         """Return how it ended, if it has."""
         return self.ending
