@@ -10,6 +10,7 @@ __all__ = ["call", "call_sync", "connect", "run"]
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fabric.client.pipeline import Pipeline, values
 from fabric.client.preparing import Program, asked, read_input, run_error
 from fabric.client.results import Spec
 from fabric.client.session import ProgramSession
-from fabric.client.waiting import wait_gone, wait_gone_sync
+from fabric.client.waiting import start_and_wait, wait_gone_sync
 from fabric.errors import ConfigError, NotRunning, PipelineError, RunError
 from fabric.graph.ir import Graph
 
@@ -65,13 +66,8 @@ async def call(
     """
     approver = None if approve is None else Approver(approve, in_loop=True)
     calling = _Calling(spec, input, port, auto_approve, search_path, env, approver)
-    try:
-        calling.start()
-        await calling.exchange.bell.wait(calling.exchange.look_for_end)
-    except BaseException:
-        if calling.stop():
-            await wait_gone(calling.exchange)
-        raise
+    runs, exchange, session = _engine(), calling.exchange, calling.session
+    await start_and_wait(exchange, exchange.look_for_end, partial(runs.start, session), partial(runs.stop, session))
     return calling.result()
 
 
@@ -92,12 +88,13 @@ def call_sync(
     """
     approver = None if approve is None else Approver(approve, in_loop=False)
     calling = _Calling(spec, input, port, auto_approve, search_path, env, approver)
+    runs, exchange = _engine(), calling.exchange
     try:
-        calling.start()
-        calling.exchange.bell.wait_sync(calling.exchange.look_for_end)
+        runs.start(calling.session)
+        exchange.bell.wait_sync(exchange.look_for_end)
     except BaseException:
-        if calling.stop():
-            wait_gone_sync(calling.exchange)
+        runs.stop(calling.session)
+        wait_gone_sync(exchange)
         raise
     return calling.result()
 
@@ -118,24 +115,13 @@ class _Calling:
         self.exchange = Exchange(bounded=False)
         self._value = value
         self._port = port
-        self._engine: Engine | None = None
-        self._session = ProgramSession(
+        self.session = ProgramSession(
             asked(spec, auto_approve=auto_approve, search_path=search_path, env=env, approves=approver is not None),
             self.exchange,
             approver,
             is_call=True,
             begin=self._begin,
         )
-
-    def start(self) -> None:
-        self._engine = _engine()
-        self._engine.start(self._session)
-
-    def stop(self) -> bool:
-        """End it by force, if it was started; return whether it was."""
-        if self._engine is not None:
-            self._engine.stop(self._session)
-        return self._engine is not None
 
     def _begin(self, program: Program) -> None:
         """Send the message, before anything is started."""
@@ -152,7 +138,7 @@ class _Calling:
             exchange.close_input()
 
     def result(self) -> list[Any]:
-        program = self._session.program
+        program = self.session.program
         outputs = values(self.exchange.take_all(), program.outputs if program is not None else ())
         try:
             self.exchange.raise_failure()
@@ -210,13 +196,7 @@ async def run(
         is_call=False,
     )
     runs = _engine()
-    try:
-        runs.start(session)
-        await exchange.bell.wait(lambda: exchange.opened or exchange.ending)
-    except BaseException:
-        runs.stop(session)
-        await wait_gone(exchange)
-        raise
+    await start_and_wait(exchange, exchange.look_for_start, partial(runs.start, session), partial(runs.stop, session))
     if not exchange.opened:
         exchange.raise_failure()
     return Pipeline(exchange, _ProgramLink(runs, session))
@@ -254,8 +234,8 @@ async def connect(project: str | None = None) -> Pipeline:
     """Join a service that was started with ``fabric up``, as ``fabric send`` does.
 
     What comes of its messages is given to whoever sent them. There is no telemetry. The service checks messages: one
-    that it refuses is told of by a :class:`fabric.PipelineError` to whoever reads, and it goes on. The end of the
-    pipeline leaves the service; it runs on.
+    that it refuses is told of by a :class:`fabric.PipelineError` to whoever reads, or else at the end of the pipeline,
+    and it goes on. The end of the pipeline leaves the service; it runs on.
 
     Args:
         project: its name; left out: ``FABRIC_PROJECT``, or the only one that runs from this directory or above.
@@ -281,13 +261,7 @@ async def connect(project: str | None = None) -> Pipeline:
     exchange = Exchange(bounded=True)
     session = ServiceSession(record, exchange)
     runs = _engine()
-    try:
-        session.start(runs)
-        await exchange.bell.wait(lambda: exchange.opened or exchange.ending)
-    except BaseException:
-        runs.stop(session)
-        await wait_gone(exchange)
-        raise
+    await start_and_wait(exchange, exchange.look_for_start, partial(session.start, runs), partial(runs.stop, session))
     if not exchange.opened:
         exchange.raise_failure()
     return Pipeline(exchange, session)

@@ -347,6 +347,10 @@ class Exchange:
         if self.unread_refusals:
             raise self.unread_refusals[0]
 
+    def look_for_start(self) -> bool | None:
+        """Say whether every worker is ready, or it has ended; ``None``: not yet."""
+        return True if self.opened or self.ending is not None else None
+
     def look_for_end(self) -> Ending | None:
         """Return how it ended, if it has."""
         return self.ending

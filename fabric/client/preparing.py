@@ -29,6 +29,7 @@ from fabric.runtime.prices import Prices
 from fabric.runtime.starting import Variables, limits_of, prices_of, read_variables, settings_of
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings, read_settings, user_file, with_dotenv
+from fabric.wire.absent import encode_object
 from fabric.wire.payload import JSON, Type, validator
 
 
@@ -225,7 +226,7 @@ def read_input(inputs: Mapping[str, Type], value: Any, port: str | None) -> tupl
     """
     name, value = choose_port(inputs, value, port)
     try:
-        return name, validator(inputs[name]).encode(plain(value))
+        return name, encode_object(validator(inputs[name]), plain(value), value)
     except ValueRejected as error:
         raise _mismatch(f"{name}: {error}") from None
     except (TypeError, ValueError, RecursionError) as error:
