@@ -292,6 +292,8 @@ def _written_field(
         and (wanted is not None and wanted.optional)
         and not takes_null(wanted.type)
     ):
+        from fabric.wire.relations import make_sum
+
         type_, optional = make_sum([part for part in inner.variants if part != UNIT]), True
     return Field(field.name, _written(type_, left_out, wanted.type if wanted else JSON), optional)
 

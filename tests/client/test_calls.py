@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -245,6 +246,31 @@ def test_an_extra_that_is_none_is_told_as_such(folder: Path):
         run("trio", start, "output")
     with pytest.raises(fabric.RunError, match="no worker of the program has a port 'telemetry'"):
         run("trio", start, "telemetry")
+
+
+@dataclasses.dataclass
+class Order:
+    """As the guide has it."""
+
+    item: str
+    note: str | None = None
+
+
+def test_none_of_a_class_is_a_field_that_is_absent(folder: Path):
+    """As an input, and as what a worker gives, with an annotation or without."""
+    lines = ["from dataclasses import dataclass", "", "@dataclass", "class Order:"]
+    lines += ["    item: str", "    note: str | None = None", "", "def same(order: Order) -> Order:"]
+    lines += ["    return order", "", "def bare(order):", "    return Order(order['item'])"]
+    (folder / "orders.py").write_text("\n".join(lines))
+    for name in ("same", "bare"):
+        program = folder / f"{name}.plumb"
+        program.write_text(f"""type Order = {{ item: string, note?: string }}
+let f : !Order -> !Order = python {{ call: "orders:{name}" }}
+let main : !Order -> !Order = plumb(input, output) {{ input ; f ; output }}
+""")
+        assert fabric.call_sync(program, Order("tea")) == [{"item": "tea"}]
+    with pytest.raises(fabric.PipelineError, match="expected string, got null"):
+        fabric.call_sync(program, {"item": "tea", "note": None})
 
 
 # --- Approval --------------------------------------------------------------------------------------------------------

@@ -71,6 +71,21 @@ class Noted:
     note: str | None = None
 
 
+class NotedStruct(msgspec.Struct):
+    id: int
+    note: str | None = None
+
+
+class NotedModel(pydantic.BaseModel):
+    id: int
+    note: str | None = None
+
+
+class NulledDict(TypedDict):
+    id: int
+    note: NotRequired[str | None]
+
+
 class NotedDict(TypedDict):
     id: int
     note: NotRequired[str]
@@ -299,10 +314,21 @@ def test_results_that_fit(annotation: Any, declared: Type):
     make_function(giving(annotation), spec(output=declared))
 
 
-def test_what_absent_is_in_python_is_null_in_json_and_is_refused():
-    """A dataclass writes ``null`` where the program wants nothing."""
-    assert refusal(giving(Noted), output=NOTED).endswith("field 'note' is string | unit, expected string")
+@pytest.mark.parametrize("class_", [Noted, NotedStruct, NotedModel])
+def test_none_of_a_class_fits_a_field_that_may_be_absent(class_: Any):
+    """It is left out; so at any depth, and beside other classes. As an argument it is what is absent."""
+    make_function(giving(class_), spec(output=NOTED))
+    make_function(giving(list[class_]), spec(output=ListOf(NOTED)))
+    make_function(giving(class_ | int), spec(output=Sum((NOTED, INT))))
+    make_function(taking(class_), spec(input=NOTED))
+    required = Record(tuple(Field(field.name, field.type) for field in NOTED.fields))
+    assert refusal(giving(class_), output=required).endswith("field 'note' is string | unit, expected string")
+
+
+def test_none_of_a_typed_dict_is_null():
+    """It is written as it is."""
     make_function(giving(NotedDict), spec(output=NOTED))
+    assert refusal(giving(NulledDict), output=NOTED).endswith("field 'note' is string | unit, expected string")
 
 
 class PartDict(TypedDict, total=False):
