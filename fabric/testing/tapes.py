@@ -4,8 +4,9 @@
         outputs = fabric.call_sync("review.plumb", "draft", env=tape.env)
 
 With ``FABRIC_CASSETTE=record`` in the environment the requests go to the real providers, with the keys that are there,
-and the file is written anew. A request that was not recorded is answered with an error that shows the nearest one, and
-fails the test at the end. Keys, headers that say who asks, and cookies are never written.
+and the file is written anew. It stays as it was if nothing was answered, a key was refused, or the test interrupted. A
+request that was not recorded is answered with an error that shows the nearest one, and fails the test at the end. Keys,
+headers that say who asks, and cookies are never written.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError
+from fabric.settings import with_dotenv
 from fabric.testing import openai_format
 from fabric.testing.answers import ModelRequest
 from fabric.testing.models import AGENT_HEADER, PLACEHOLDER_KEY, UNSCRIPTED_STATUS, format_of, read_exchange
@@ -66,6 +68,10 @@ _KEPT = ("content-type", "retry-after", "retry-after-ms")
 """Of the headers of a response. Others name an account, or change each time."""
 
 
+_KEY_REFUSED = (401, 403)
+"""No answer of a model. Replayed, it would say for ever that a key is wrong which nobody needs."""
+
+
 class CassetteMismatch(AssertionError):
     """A request was not recorded, or could not be. Raised when the test ends."""
 
@@ -90,6 +96,8 @@ class Cassette:
         self._tape = Tape([], match, str(path))
         self._recordings: list[Recording] = []
         self._secrets: set[str] = set()
+        self._refused_keys: set[str] = set()
+        self._interrupted = False
         self._problems: list[str] = []
         self._server = LocalServer(self._handle, FINISH_S if self.mode == "record" else 0.0)
         self._client: httpx2.AsyncClient | None = None
@@ -122,6 +130,7 @@ class Cassette:
 
     def note(self, error: BaseException) -> None:
         """Add what there is to raise to an error that the test fails of anyway: most likely because of this."""
+        self._interrupted = self._interrupted or _interrupts(error)
         problems, self._problems = self._problems, []
         for problem in problems:
             error.add_note(problem)
@@ -136,6 +145,7 @@ class Cassette:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.stop()
+        self._interrupted = self._interrupted or (error is not None and _interrupts(error))
         if self.mode == "record":  # also of a test that failed: what was recorded was paid for
             self._write()
         if error is None:
@@ -144,13 +154,17 @@ class Cassette:
             self.note(error)
 
     def _write(self) -> None:
+        """Write what was recorded, unless it is worth less than what is there."""
+        if self._interrupted or self._refused_keys:
+            return
         kept = []
         for recording in self._recordings:
             if leaks(recording, self._secrets):
                 self._problems.append(f"an answer to {recording.path} says the key; it was not written")
             elif recording.status:
                 kept.append(recording)
-        _write(self.path, written_tape(kept, self._secrets))
+        if kept:
+            _write(self.path, written_tape(kept, self._secrets))
 
     async def _handle(self, exchange: Exchange) -> None:
         try:
@@ -206,6 +220,11 @@ class Cassette:
                 return
             what = f"{request.provider} cannot be reached at {url}: {error or type(error).__name__}"
             await self._refuse(exchange, what, 502)
+        finally:
+            if recording.status in _KEY_REFUSED and request.provider not in self._refused_keys:
+                self._refused_keys.add(request.provider)
+                what = f"{request.provider} refused the key (status {recording.status}); nothing is written"
+                self._problems.append(f"{what} to {self.path}")
 
     def _open(self) -> httpx2.AsyncClient:
         """Return the client. It is made in the loop that uses it."""
@@ -215,6 +234,13 @@ class Cassette:
             self._client = httpx2.AsyncClient(timeout=httpx2.Timeout(ANSWER_S), follow_redirects=False)
             self._server.at_end(self._client.aclose)
         return self._client
+
+
+def _interrupts(error: BaseException) -> bool:
+    """Whether somebody ended the test before its end. What pytest fails and skips by is no interruption."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_interrupts, error.exceptions))
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
 
 
 async def _pass_on(response: httpx2.Response, exchange: Exchange, recording: Recording) -> None:
@@ -293,11 +319,12 @@ def cassette(
     Args:
         path: of its file, lines of JSON.
         mode: what it does, unless ``FABRIC_CASSETTE`` says something else.
-        endpoints: where the providers are, by name, to record from; ``PLUMB_ENDPOINT`` or their own if not given.
+        endpoints: where the providers are, by name, to record from; if not given ``PLUMB_ENDPOINT``, which may be in
+            ``.env`` as for a program, or their own.
         match: takes the body of a request and returns what of it has to be the same; by default all but who asks.
 
     Raises:
-        ConfigError: there is no such mode, or no such provider.
+        ConfigError: there is no such mode, or no such provider; ``.env`` is wrong.
     """
     said = os.environ.get(MODE_VARIABLE) or mode
     if said not in get_args(Mode):
@@ -305,7 +332,7 @@ def cassette(
     unknown = sorted((endpoints or {}).keys() - HOMES.keys())
     if unknown:
         raise ConfigError(f"there is no provider {unknown[0]!r} to record from; there are {' and '.join(HOMES)}")
-    given = os.environ.get("PLUMB_ENDPOINT")
+    given = with_dotenv(Path.cwd(), os.environ).get("PLUMB_ENDPOINT")
     homes = {name: given or home for name, home in HOMES.items()} | dict(endpoints or {})
     chosen: Any = said
     return Cassette(Path(path), chosen, homes, match)
