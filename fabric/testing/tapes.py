@@ -18,18 +18,15 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, get_args
 from urllib.parse import urlsplit
 
-import msgspec
 import trio
 
 from fabric.errors import ConfigError
 from fabric.settings import with_dotenv
-from fabric.testing import openai_format
 from fabric.testing.answers import ModelRequest
-from fabric.testing.models import AGENT_HEADER, PLACEHOLDER_KEY, UNSCRIPTED_STATUS, format_of, read_exchange
+from fabric.testing.endpoint import AGENT_HEADER, PLACEHOLDER_KEYS, ModelServer
 from fabric.testing.recordings import (
     Matched,
     Recording,
@@ -42,7 +39,7 @@ from fabric.testing.recordings import (
     written_tape,
 )
 from fabric.testing.script import shown
-from fabric.testing.server import Exchange, LocalServer
+from fabric.testing.server import Exchange
 
 if TYPE_CHECKING:
     import httpx2
@@ -76,7 +73,7 @@ class CassetteMismatch(AssertionError):
     """A request was not recorded, or could not be. Raised when the test ends."""
 
 
-class Cassette:
+class Cassette(ModelServer):
     """Made by :func:`cassette`; runs inside of its ``with`` block.
 
     Attributes:
@@ -85,12 +82,14 @@ class Cassette:
         requests: those that it got and could read, in the order in which they came.
     """
 
+    failure: ClassVar[type[AssertionError]] = CassetteMismatch
+
     def __init__(self, path: Path, mode: Mode, endpoints: Mapping[str, str], match: Matched) -> None:
         self.path = path
         self.mode: Literal["replay", "record"] = (
             "record" if mode == "record" or (mode == "once" and not path.exists()) else "replay"
         )
-        self.requests: list[ModelRequest] = []
+        super().__init__(FINISH_S if self.mode == "record" else 0.0)
         self._endpoints = endpoints
         self._match = match
         self._tape = Tape([], match, str(path))
@@ -98,60 +97,33 @@ class Cassette:
         self._secrets: set[str] = set()
         self._refused_keys: set[str] = set()
         self._interrupted = False
-        self._problems: list[str] = []
-        self._server = LocalServer(self._handle, FINISH_S if self.mode == "record" else 0.0)
         self._client: httpx2.AsyncClient | None = None
-
-    @property
-    def url(self) -> str:
-        """Where it is: base URL of a client of Anthropic's; ``url + "/v1"`` is that of OpenAI's."""
-        return self._server.url
 
     @property
     def env(self) -> dict[str, str]:
         """What a program has to find in its environment. To record, it needs its keys besides."""
-        keys = {"ANTHROPIC_API_KEY": PLACEHOLDER_KEY, "OPENAI_API_KEY": PLACEHOLDER_KEY}
-        return {"PLUMB_ENDPOINT": self.url} | (keys if self.mode == "replay" else {})
+        found = super().env
+        return {name: found[name] for name in found if self.mode == "replay" or name not in PLACEHOLDER_KEYS}
 
     @property
     def unused(self) -> list[str]:
         """Which lines have answered nothing so far. Nobody minds, unless a test does: ``assert tape.unused == []``."""
         return self._tape.unused
 
-    def check(self) -> None:
-        """Raise what there is to raise, once; the end of the ``with`` block does it, too.
-
-        Raises:
-            CassetteMismatch: a request had no answer.
-        """
-        problems, self._problems = self._problems, []
-        if problems:
-            raise CassetteMismatch("\n".join(problems))
-
     def note(self, error: BaseException) -> None:
-        """Add what there is to raise to an error that the test fails of anyway: most likely because of this."""
+        """Add what there is to raise to an error; one by which the test was interrupted has nothing written."""
         self._interrupted = self._interrupted or _interrupts(error)
-        problems, self._problems = self._problems, []
-        for problem in problems:
-            error.add_note(problem)
+        super().note(error)
 
     def __enter__(self) -> Self:
         if self.mode == "replay" and self.path.exists():
             self._tape = Tape(read_tape(self.path.read_bytes(), str(self.path)), self._match, str(self.path))
-        self._server.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stop()
+    def _stopped(self, error: BaseException | None) -> None:
         self._interrupted = self._interrupted or (error is not None and _interrupts(error))
         if self.mode == "record":  # also of a test that failed: what was recorded was paid for
             self._write()
-        if error is None:
-            self.check()
-        else:
-            self.note(error)
 
     def _write(self) -> None:
         """Write what was recorded, unless it is worth less than what is there."""
@@ -166,20 +138,8 @@ class Cassette:
         if kept:
             _write(self.path, written_tape(kept, self._secrets))
 
-    async def _handle(self, exchange: Exchange) -> None:
-        try:
-            request = read_exchange(exchange.path, exchange.headers, exchange.body)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            await self._refuse(exchange, f"a request that cannot be read: {exchange.method} {exchange.path}: {error}")
-            return
-        self.requests.append(request)
+    async def _answer(self, exchange: Exchange, request: ModelRequest) -> None:
         await (self._record if self.mode == "record" else self._replay)(exchange, request)
-
-    async def _refuse(self, exchange: Exchange, problem: str, status: int = UNSCRIPTED_STATUS) -> None:
-        self._problems.append(problem)
-        dialect = format_of(exchange.path) or openai_format
-        body = msgspec.json.encode(dialect.error_body(status, f"fabric.testing: {problem}"))
-        await exchange.respond(status, "application/json", body)
 
     # --- replay ---
 
@@ -272,7 +232,7 @@ async def _sent(exchange: Exchange, piece: bytes) -> bool:
     return True
 
 
-def locate(endpoint: str, path: str) -> str:
+def locate(endpoint: str, path: str) -> str:  # twice: the fabric does not import the agent, which has the rules
     """Return the URL of a request at a provider's endpoint, as an agent would find it.
 
     Args:
@@ -289,7 +249,7 @@ def locate(endpoint: str, path: str) -> str:
     return base + path
 
 
-def _is_local(url: str) -> bool:
+def _is_local(url: str) -> bool:  # as above
     """Whether a URL is of this machine."""
     host = urlsplit(url).hostname or ""
     try:

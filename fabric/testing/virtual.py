@@ -32,8 +32,9 @@ from fabric.plan.plan import Plan
 from fabric.session.events import Approval, DeadLetter, Finish, Outcome, Refuse
 from fabric.session.settings import Settings
 from fabric.testing.answers import ModelRequest
+from fabric.testing.endpoint import AGENT_HEADER, read_exchange
 from fabric.testing.faults import Faults
-from fabric.testing.models import AGENT_HEADER, UnscriptedRequest, answered, read_exchange
+from fabric.testing.models import UnscriptedRequest, answered
 from fabric.testing.processes import Process
 from fabric.testing.script import Script, names_of
 from fabric.testing.seeded import run_seeded
