@@ -55,6 +55,17 @@ def read_exchange(path: str, headers: dict[str, str], body: bytes) -> ModelReque
     return request
 
 
+_DETOUR = "/for/"
+
+
+def _without_detour(path: str) -> tuple[str, str]:
+    """Return the path of a request as it is at home, and the agent's own endpoint; see ``detoured`` of the plan."""
+    if not path.startswith(_DETOUR):
+        return path, ""
+    home, _, rest = path.removeprefix(_DETOUR).partition("/")
+    return "/v1/" + rest.removeprefix("v1/"), unquote(home)
+
+
 class ModelServer:
     """A server that runs inside of a ``with`` block. Whoever inherits it says what it answers.
 
@@ -81,7 +92,7 @@ class ModelServer:
     @property
     def env(self) -> dict[str, str]:
         """What a program has to find in its environment to ask this server."""
-        return {"PLUMB_ENDPOINT": self.url, **PLACEHOLDER_KEYS}
+        return {"PLUMB_ENDPOINT": self.url, "FABRIC_TEST_ENDPOINT": self.url, **PLACEHOLDER_KEYS}
 
     def check(self) -> None:
         """Raise what there is to raise, once; the end of the ``with`` block does it, too.
@@ -117,16 +128,23 @@ class ModelServer:
         """Do what is to be done when nobody asks any more."""
 
     async def _handle(self, exchange: Exchange) -> None:
+        exchange.path, home = _without_detour(exchange.path)
         try:
             request = read_exchange(exchange.path, exchange.headers, exchange.body)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             await self._refuse(exchange, f"a request that cannot be read: {exchange.method} {exchange.path}: {error}")
             return
         self.requests.append(request)
-        await self._answer(exchange, request)
+        await self._answer(exchange, request, home)
 
-    async def _answer(self, exchange: Exchange, request: ModelRequest) -> None:
-        """Answer a request. It is the last one of ``requests``, as long as nothing was waited for."""
+    async def _answer(self, exchange: Exchange, request: ModelRequest, home: str) -> None:
+        """Answer a request. It is the last one of ``requests``, as long as nothing was waited for.
+
+        Args:
+            exchange: with it.
+            request: what it asks.
+            home: the endpoint that the program itself says for the agent; empty: none.
+        """
         raise NotImplementedError
 
     async def _refuse(self, exchange: Exchange, problem: str, status: int = UNKNOWN_STATUS) -> None:

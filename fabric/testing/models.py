@@ -101,7 +101,7 @@ class ScriptedModel(ModelServer):
         mine = Rule(None, agent)
         return [request for request in self.requests if mine.fits(request)]
 
-    async def _answer(self, exchange: Exchange, request: ModelRequest) -> None:
+    async def _answer(self, exchange: Exchange, request: ModelRequest, home: str) -> None:
         number = len(self.requests)
         reply = self._script.answer(request)
         if isinstance(reply, str):

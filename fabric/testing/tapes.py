@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, get_args
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import trio
 
@@ -138,8 +138,11 @@ class Cassette(ModelServer):
         if kept:
             _write(self.path, written_tape(kept, self._secrets))
 
-    async def _answer(self, exchange: Exchange, request: ModelRequest) -> None:
-        await (self._record if self.mode == "record" else self._replay)(exchange, request)
+    async def _answer(self, exchange: Exchange, request: ModelRequest, home: str) -> None:
+        if self.mode == "record":
+            await self._record(exchange, request, home)
+        else:
+            await self._replay(exchange, request)
 
     # --- replay ---
 
@@ -160,14 +163,14 @@ class Cassette(ModelServer):
 
     # --- record ---
 
-    async def _record(self, exchange: Exchange, request: ModelRequest) -> None:
+    async def _record(self, exchange: Exchange, request: ModelRequest, home: str) -> None:
         import httpx2
 
         secrets = (exchange.headers.get(name, "") for name in _SECRET_HEADERS)
         self._secrets.update(word for secret in secrets for word in secret.split())
         recording = Recording(request.agent, exchange.path, request.body)
         self._recordings.append(recording)
-        url = locate(self._endpoints[request.provider], exchange.path)
+        url = locate(home or self._endpoints[request.provider], exchange.path)
         headers = {name: value for name, value in exchange.headers.items() if name not in _NOT_FORWARDED}
         headers["accept-encoding"] = "identity"
         if AGENT_HEADER in exchange.headers and _is_local(url):  # as the agent itself does
@@ -239,14 +242,12 @@ def locate(endpoint: str, path: str) -> str:  # twice: the fabric does not impor
         endpoint: base URL, with or without ``/v1``, or the whole URL.
         path: of the request: ``/v1/messages`` or ``/v1/chat/completions``.
     """
-    base = endpoint.rstrip("/")
-    prefix = urlsplit(base).path
-    end = path.removeprefix("/v1")
-    if prefix.endswith(end):
-        return base
-    if prefix.endswith("/v1") or (prefix and end == "/chat/completions"):
-        return base + end
-    return base + path
+    url = urlsplit(endpoint)
+    base, end = url.path.rstrip("/"), path.removeprefix("/v1")
+    if not base.endswith(end):
+        based = base.endswith("/v1") or (base and end == "/chat/completions")
+        base += end if based else path
+    return urlunsplit((url.scheme, url.netloc, base, url.query, ""))
 
 
 def _is_local(url: str) -> bool:  # as above
@@ -280,7 +281,7 @@ def cassette(
         path: of its file, lines of JSON.
         mode: what it does, unless ``FABRIC_CASSETTE`` says something else.
         endpoints: where the providers are, by name, to record from; if not given ``PLUMB_ENDPOINT``, which may be in
-            ``.env`` as for a program, or their own.
+            ``.env`` as for a program, or their own. An agent whose endpoint the program says is recorded from there.
         match: takes the body of a request and returns what of it has to be the same; by default all but who asks.
 
     Raises:

@@ -64,7 +64,9 @@ def test_what_was_recorded_is_replayed_without_the_server(tmp_path: Path):
     path = tmp_path / "cassettes" / "all.jsonl"
     with scripted_model(SCRIPT) as model, recording(path, model) as tape:
         recorded = ask(tape.url)
-        assert tape.env == {"PLUMB_ENDPOINT": tape.url}  # the keys are those that are there
+        assert tape.env == dict.fromkeys(
+            ["PLUMB_ENDPOINT", "FABRIC_TEST_ENDPOINT"], tape.url
+        )  # the keys are those that are there
     assert len(path.read_text().splitlines()) == 5
     before = path.read_bytes()
     for _ in range(2):
@@ -357,6 +359,7 @@ def test_an_unknown_provider_and_a_broken_file_are_refused(tmp_path: Path):
         ("https://h/openai/v1/", "/v1/chat/completions", "https://h/openai/v1/chat/completions"),
         ("https://h/beta/openai", "/v1/chat/completions", "https://h/beta/openai/chat/completions"),
         ("https://h/claude", "/v1/messages", "https://h/claude/v1/messages"),
+        ("https://h/x?version=2", "/v1/chat/completions", "https://h/x/chat/completions?version=2"),
         ("https://h/x/messages", "/v1/messages", "https://h/x/messages"),
         ("https://h/x/chat/completions", "/v1/chat/completions", "https://h/x/chat/completions"),
     ],
