@@ -1,7 +1,7 @@
 """What pytest loads by itself where the fabric is installed: fixtures, and the marker ``live``.
 
-It imports nothing but pytest until a fixture is used. The marker is ours only in a suite that says ``fabric_live = true``:
-others have markers and options of that name, too.
+It imports nothing but pytest until a fixture is used. The marker is ours only in a suite whose settings say
+``fabric_live = true``: others have markers and options of that name, too.
 """
 
 from __future__ import annotations
