@@ -170,6 +170,7 @@ SETTINGS = (
         read=_one_of("auto", "tty", "plain", "json", "quiet"),
     ),
     Setting("FABRIC_ENV_FILE", "FABRIC_ENV_FILE"),
+    Setting("FABRIC_TEST_ENDPOINT", "FABRIC_TEST_ENDPOINT", read=_without_password),
     Setting("FABRIC_NO_DOTENV", "FABRIC_NO_DOTENV", default=False, read=_switch),
     Setting("ANTHROPIC_API_KEY", "ANTHROPIC_API_KEY", secret=True),
     Setting("ANTHROPIC_API_KEY_FILE", "ANTHROPIC_API_KEY_FILE"),
