@@ -218,7 +218,8 @@ def _from_files(name: str, value: object, sources: Sources) -> Row:
     spellings = ("launch", "run.launch") if name == "launch" else (name,)
     places: list[tuple[From, Mapping[str, str]]] = [("project", sources.project), ("user", sources.user)]
     source, place = next((source, keys[key]) for source, keys in places for key in spellings if key in keys)
-    return Row(name, value, source, place)
+    plain = float(value) if isinstance(value, float) else value  # not of a kind of ours, which JSON does not know
+    return Row(name, plain, source, place)
 
 
 def _named(settings: ProjectSettings) -> Iterator[tuple[str, str, object]]:
