@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from fabric.dsl.names import name_at
+from fabric.dsl.names import is_unicode, name_at
 from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, fill, here
 from fabric.dsl.printing import Printer
 from fabric.dsl.raw import Raw, nodes_of
@@ -221,6 +221,8 @@ def scalar_of(value: object) -> str | int | float | bool | None:
         case None | bool():
             return value
         case str():
+            if not is_unicode(value):
+                raise ConfigError(f"{value!r} has half of a surrogate pair, which no text of JSON or of a file has")
             return str.__str__(value)
         case int():
             if abs(value) >= _TOO_LARGE:
@@ -261,18 +263,24 @@ def refuse_answer(given: object) -> None:
 
 def fields_of(fields: tuple[object, ...], named: Mapping[str, object]) -> Expr:
     """Return the record of what ``Map`` was given: fields by their own names, then the others."""
-    pairs: list[tuple[str, object] | str] = []
+    pairs: list[tuple[str, object]] = []
     for field in fields:
         match field.__node__ if isinstance(field, Expr) else None:
-            case syntax.NameExpr(name) if field is not F:
-                pairs.append((name.text, field))
-            case syntax.SelectExpr(_, name):
-                pairs.append((name.text, field))
+            case syntax.NameExpr(of) if field is not F:
+                pairs.append((of.text, field))
+            case syntax.SelectExpr(_, of):
+                pairs.append((of.text, field))
             case _:
                 raise ConfigError(
                     f"this has no name to be a field by: {_text(field)}; give it one, as in Map(total=F.a + F.b)"
                 )
-    return record_of([*pairs, *named.items()])
+    pairs += named.items()
+    taken: set[str] = set()
+    for name, _ in pairs:
+        if name in taken:
+            raise ConfigError(f"two fields are called {name!r}: give one another name, as in Map(F.a.x, other=F.b.x)")
+        taken.add(name)
+    return record_of(pairs)
 
 
 def _binary(op: syntax.BinaryOp, left: object, right: object) -> Expr:

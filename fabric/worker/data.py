@@ -35,7 +35,7 @@ from fabric.wire.codec import (
 from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.payload import UNIT, resolve, validator
 from fabric.wire.spec import WorkerSpec
-from fabric.worker.context import NO_MESSAGE, MessageFailed, Work, enter
+from fabric.worker.context import NO_MESSAGE, MessageFailed, Work, at_work
 from fabric.worker.control import Control
 from fabric.worker.failure import FunctionFailed
 from fabric.worker.function import Function, to_plain
@@ -83,40 +83,41 @@ async def run_data(
 
     control.changed = changed_soon
     first_span = int.from_bytes(os.urandom(8)) if span is None else span
-    answer = _Answer(spec, function, sink, _Remarks(spec.name, telemetry, control, first_span), clock, first_span)
-    try:
-        while not control.stopping:
-            frames: list[bytes] = []
-            reading = trio.CancelScope()
-            with reading:
-                frames = await source.receive()
-            for raw in frames:
-                rest = BATCH_START
-                if is_batch(raw):
-                    rest = await answer.to_all(raw, control)
-                for part in split(raw, rest):
-                    while control.paused and not control.stopping:
-                        answer.flush()
-                        await pauses.park()
-                    match decode(part):
-                        case Data():
-                            if control.stopping:
-                                break  # it is left behind; the coordinator counts it, for its marker never returns
-                            unfinished = answer.to(read_question(part))
-                            if unfinished is not None:
-                                await unfinished
-                        case Marker():
-                            answer.return_marker(payload_of(part))
-                        case Eof():
-                            control.stopping = True
-            answer.flush()
-    except FunctionFailed:
-        answer.flush()  # what was answered before it
-        with suppress(FunctionFailed):  # that was printed, and the first one counts
-            await answer.close()
-        raise
-    await answer.close()
-    sink.send_nowait(encode(Eof(spec.name)))
+    caller = _Caller(spec, function, sink, _Remarks(spec.name, telemetry, control, first_span), clock, first_span)
+    with at_work(caller.work):
+        try:
+            while not control.stopping:
+                frames: list[bytes] = []
+                reading = trio.CancelScope()
+                with reading:
+                    frames = await source.receive()
+                for raw in frames:
+                    rest = BATCH_START
+                    if is_batch(raw):
+                        rest = await caller.answer_batch(raw, control)
+                    for part in split(raw, rest):
+                        while control.paused and not control.stopping:
+                            caller.flush()
+                            await pauses.park()
+                        match decode(part):
+                            case Data():
+                                if control.stopping:
+                                    break  # it is left behind; the coordinator counts it, for its marker never returns
+                                unfinished = caller.answer(read_question(part))
+                                if unfinished is not None:
+                                    await unfinished
+                            case Marker():
+                                caller.return_marker(payload_of(part))
+                            case Eof():
+                                control.stopping = True
+                caller.flush()
+        except FunctionFailed:
+            caller.flush()  # what was answered before it
+            with suppress(FunctionFailed):  # that was printed, and the first one counts
+                await caller.close()
+            raise
+        await caller.close()
+        sink.send_nowait(encode(Eof(spec.name)))
 
 
 FAST_CALL_S = 500e-6
@@ -179,8 +180,12 @@ class _Remarks:
             self._control.forward(frame.id)
 
 
-class _Answer:
-    """Calls the function and sends what comes of it."""
+class _Caller:
+    """Calls the function and sends what comes of it.
+
+    Attributes:
+        work: what it is at.
+    """
 
     def __init__(
         self,
@@ -198,13 +203,12 @@ class _Answer:
         self._close = function.close
         self._remarks = remarks
         self._remarks_wanted = remarks.wanted
-        self._work = Work(self._report if remarks.wanted else None)
+        self.work = Work(self._report if remarks.wanted else None)
         self._sink = sink
         self._outbox = BatchWriter(spec.name, span)
         self._output = validator(spec.output)
         self._gives_unit = resolve(spec.output) == UNIT
         self._fast_calls = -FAST_CALLS
-        enter(self._work)
 
     def flush(self) -> None:
         """Send what there is."""
@@ -224,37 +228,37 @@ class _Answer:
         if self._fast_calls < 0 or self._outbox.full:
             self.flush()
 
-    async def to_all(self, batch: bytes, control: Control) -> int:
+    async def answer_batch(self, batch: bytes, control: Control) -> int:
         """Answer the messages of a batch until something else is in it or asked for; return the offset of the rest."""
         behind = BATCH_START
         for question in read_questions(batch):
             if control.paused or control.stopping:
                 break
-            unfinished = self.to(question)
+            unfinished = self.answer(question)
             if unfinished is not None:
                 await unfinished
             self.return_marker(question.marker)
             behind = question.behind
         return behind
 
-    def to(self, question: Question) -> Awaitable[None] | None:
+    def answer(self, question: Question) -> Awaitable[None] | None:
         """Answer a message; return what is still to be awaited, if anything."""
         if self._spec.part_of:
-            return self._to_call(question)
-        return self._to(question)
+            return self._answer_call(question)
+        return self._answer(question)
 
-    async def _to_call(self, question: Question) -> None:
+    async def _answer_call(self, question: Question) -> None:
         """Answer a message of a call: a failure is the call's."""
         try:
-            unfinished = self._to(question)
+            unfinished = self._answer(question)
             if unfinished is not None:
                 await unfinished
         except (FunctionFailed, Refused) as error:
             self._outbox.write(payload_of(encode(Decline("", decline(error.code, str(error))))))
 
-    def _to(self, question: Question) -> Awaitable[None] | None:
+    def _answer(self, question: Question) -> Awaitable[None] | None:
         started_s = self._clock()
-        self._work.question = question
+        self.work.question = question
         try:
             value = self._read(question.payload)  # it was validated where it came from
         except ValueRejected as error:
@@ -303,7 +307,7 @@ class _Answer:
 
     async def close(self) -> None:
         """Let the function give up what it holds. Raises FunctionFailed: it could not, and was printed."""
-        self._work.question = NO_MESSAGE
+        self.work.question = NO_MESSAGE
         try:
             closing = self._close()
             if inspect.isawaitable(closing):

@@ -6,6 +6,8 @@ import dataclasses
 import enum
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, ClassVar, cast
 
 import msgspec
@@ -188,6 +190,24 @@ async def test_telemetry_from_another_thread_is_refused_and_from_it_through_trio
 
     done = await ran(f, [1])
     assert (done.values(), done.values("telemetry")) == ([1], [{"kind": "step"}])
+
+
+@pytest.mark.parametrize("with_telemetry", [True, False])
+async def test_a_thread_that_does_not_know_the_message_may_not_speak_of_it(with_telemetry: bool):
+    """It would be a remark of nothing, lost without a word. One that is given the context knows."""
+
+    def f(value):
+        with ThreadPoolExecutor(1) as threads:
+            with pytest.raises(RuntimeError, match=r"does not know the message: start it with trio.to_thread"):
+                threads.submit(telemetry, "step").result()
+            assert threads.submit(message).result() == Message()
+            assert threads.submit(copy_context().run, message).result() == message()
+        return message().span_id
+
+    done = await ran(f, [1], with_telemetry=with_telemetry)
+    assert (done.values(), done.error) == ([f"{1:016x}"], None)
+    telemetry("step")  # no worker is there any more
+    assert message() == Message()
 
 
 async def test_a_log_line_says_of_which_trace_it_is(capfd: pytest.CaptureFixture[str]):
