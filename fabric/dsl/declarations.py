@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from fabric.dsl.body import PlumbBody
 from fabric.dsl.elements import Element, PortRef, chain_of
 from fabric.dsl.implementations import Configured, Tool
-from fabric.dsl.names import is_name, name_at
+from fabric.dsl.names import is_name, is_unicode, name_at
 from fabric.dsl.origin import Origin, here, shown
 from fabric.dsl.printing import Printer
 from fabric.dsl.protocols import session_of
@@ -29,6 +29,9 @@ Implementation: TypeAlias = Configured | PlumbBody | Element | Raw | str
 """What ``let`` binds a name to; a text is the name of another process."""
 
 _Class: TypeAlias = type[Any]
+
+_UNSAID = object()
+"""An argument that was left out where None means something."""
 
 _FILE = "program.plumb"
 """What the text of a program is called, in diagnostics."""
@@ -75,9 +78,13 @@ class Declarations:
         self._parts.append(lambda: (syntax.BindingDecl(named, taken.node, given.node, node(), at),))
         return PortRef(name)
 
-    def type(self, name: str | _Class, of: object = None) -> NamedType:
+    def type(self, name: str | _Class, of: object = _UNSAID) -> NamedType:
         """Declare a type: ``type name = of``; or that of a class, by its own name. Return it by its name."""
         at = here()
+        if of is _UNSAID and isinstance(name, str):
+            raise ConfigError(f"it is not said what {name!r} is: write type({name!r}, str), or None for unit")
+        if of is not _UNSAID and not isinstance(name, str):
+            raise ConfigError(f"a class has its own type: write type({name!r}), or type('Name', {name!r})")
         if not isinstance(name, str):
             made = type_of(name)
             if not isinstance(made.node, syntax.NamedType) or not made.classes:
@@ -113,6 +120,8 @@ class Declarations:
         path = not is_name(name) if is_path is None else is_path
         if not path:
             name_at(name, "the name of a module", at)
+        if not is_unicode(name):
+            raise ConfigError(f"{name!r} is no path that a program can name: it is not Unicode")
         self._parts.append(lambda: (syntax.UseDecl(name, path, at),))
 
     def raw(self, text: str) -> None:

@@ -9,7 +9,9 @@ __all__ = [
     "EMPTY",
     "ID",
     "MERGE",
+    "MERGE_ALL",
     "MERGE_ANY",
+    "WORDS",
     "Barrier",
     "Copy",
     "Discard",
@@ -32,25 +34,14 @@ __all__ = [
 
 from typing import ClassVar, Self
 
-from fabric.dsl.expressions import Expr, expr_of, fields_of
+from fabric.dsl.expressions import Expr, expr_of, fields_of, refuse_answer
 from fabric.dsl.names import name_at, qname_at, split_ref
-from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, Origin, here
+from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, Origin, fill, here
 from fabric.dsl.printing import Printer
 from fabric.dsl.raw import Raw, nodes_of, spoken_by_first
 from fabric.errors import ConfigError
 from fabric.lang import syntax
 from fabric.lang.syntax import Name
-
-_BARE: tuple[syntax.InlineKind, ...] = (
-    "id",
-    "copy",
-    "merge",
-    "merge_all",
-    "merge_any",
-    "discard",
-    "empty",
-    "barrier",
-)
 
 
 class Element(Immutable):
@@ -71,7 +62,7 @@ class Element(Immutable):
             raise ConfigError(
                 f"this is nested more than {HEIGHT_MAX} levels deep: give the inner part a name with let()"
             )
-        self._set(chain=chain, height=height)
+        fill(self, chain=chain, height=height)
 
     def __rshift__(self, other: object) -> Pipe:
         return Pipe(self, other)
@@ -117,14 +108,23 @@ def element_of(given: object) -> Element:
 
 def _ref_element(name: Name, port: Name | None, fields: tuple[Name, ...], at: Origin) -> Element:
     """Return what the parser makes of a name: some are words, unless a port or a field is behind them."""
-    if port is None and not fields and name.module is None and name.text in _BARE:
-        return _bare(name.text, at)
+    made = WORDS.get(name.full) if port is None and not fields else None
+    if made is not None:
+        return Element(_inline(made.kind, at))
     return Element(syntax.Chain((syntax.Ref(name, at, port, fields),), at))
 
 
-def _bare(word: str, at: Origin) -> Element:
-    kind = next(kind for kind in _BARE if kind == word)
-    return Element(syntax.Chain((syntax.Inline(kind, Name(word, at), at),), at))
+def _inline(
+    kind: syntax.InlineKind,
+    at: Origin,
+    *,
+    expr: syntax.Expression | None = None,
+    fields: tuple[Name, ...] = (),
+    index: int | str | None = None,
+    source: Name | None = None,
+) -> syntax.Chain:
+    inline = syntax.Inline(kind, Name(kind, at), at, expr=expr, fields=fields, index=index, source=source)
+    return syntax.Chain((inline,), at)
 
 
 def chain_of(parts: tuple[object, ...]) -> Element:
@@ -143,7 +143,7 @@ class Pipe(Element):
 
     def __init__(self, *parts: object) -> None:
         whole = chain_of(parts)
-        self._set(chain=whole.chain, height=whole.height - 1)
+        fill(self, chain=whole.chain, height=whole.height - 1)
 
 
 class Tensor(Element):
@@ -160,7 +160,7 @@ class Tensor(Element):
             raise ConfigError("a tensor has at least one branch, got none")
         group = syntax.Group(tuple(part.chain for part in parts), at)
         super().__init__(syntax.Chain((group,), at), *parts)
-        self._set(branches=parts)
+        fill(self, branches=parts)
 
     def __mul__(self, other: object) -> Tensor:
         return Tensor(*self.branches, other)
@@ -202,70 +202,77 @@ class PortRef(Element):
         return element.name.full if isinstance(element, syntax.Ref) else element.kind
 
 
-class _Inline(Element):
+class _Word(Element):
+    """An element that is nothing but its word."""
+
     __slots__ = ()
 
-    _kind: ClassVar[syntax.InlineKind]
+    kind: ClassVar[syntax.InlineKind]
 
     def __init__(self) -> None:
-        at = here()
-        super().__init__(syntax.Chain((syntax.Inline(self._kind, Name(self._kind, at), at),), at))
+        super().__init__(_inline(self.kind, here()))
 
 
-class Id(_Inline):
+class Id(_Word):
     """``id``: gives what it takes."""
 
     __slots__ = ()
-    _kind = "id"
+    kind = "id"
 
 
-class Copy(_Inline):
+class Copy(_Word):
     """``copy``: gives what it takes, twice."""
 
     __slots__ = ()
-    _kind = "copy"
+    kind = "copy"
 
 
-class Merge(_Inline):
+class Merge(_Word):
     """``merge``: gives what comes on either side, and ends when both have."""
 
     __slots__ = ()
-    _kind = "merge"
+    kind = "merge"
 
 
-class MergeAll(_Inline):
+class MergeAll(_Word):
     """``merge_all``: the same as ``merge``."""
 
     __slots__ = ()
-    _kind = "merge_all"
+    kind = "merge_all"
 
 
-class MergeAny(_Inline):
+class MergeAny(_Word):
     """``merge_any``: ends with the first of its inputs."""
 
     __slots__ = ()
-    _kind = "merge_any"
+    kind = "merge_any"
 
 
-class Discard(_Inline):
+class Discard(_Word):
     """``discard``: takes everything and gives nothing."""
 
     __slots__ = ()
-    _kind = "discard"
+    kind = "discard"
 
 
-class Empty(_Inline):
+class Empty(_Word):
     """``empty``: gives nothing and ends at once."""
 
     __slots__ = ()
-    _kind = "empty"
+    kind = "empty"
 
 
-class Barrier(_Inline):
+class Barrier(_Word):
     """``barrier``: makes tuples of what comes side by side."""
 
     __slots__ = ()
-    _kind = "barrier"
+    kind = "barrier"
+
+
+WORDS: dict[str, type[_Word]] = {
+    word.kind: word for word in (Id, Copy, Merge, MergeAll, MergeAny, Discard, Empty, Barrier)
+}
+"""Elements that are nothing but a word, by that word."""
 
 
 class _Computing(Element):
@@ -280,9 +287,8 @@ class _Computing(Element):
     def _make(self, expr: Expr, fields: tuple[str, ...]) -> None:
         at = here()
         names = tuple(name_at(field, "the name of a field", at) for field in fields)
-        inline = syntax.Inline(self._kind, Name(self._kind, at), at, expr=expr.__node__, fields=names)
-        Element.__init__(self, syntax.Chain((inline,), at))
-        self._set(_expr=expr, _fields=fields)
+        Element.__init__(self, _inline(self._kind, at, expr=expr.__node__, fields=names))
+        fill(self, _expr=expr, _fields=fields)
 
     def project(self, *fields: str) -> Self:
         """Select a field of what passes; several are fields of fields."""
@@ -298,9 +304,10 @@ class Filter(_Computing):
     _kind = "filter"
 
     def __init__(self, condition: object) -> None:
-        if isinstance(condition, str):
+        refuse_answer(condition)
+        if not isinstance(condition, (Expr, Raw)):
             raise ConfigError(
-                f"a text is no condition: {condition!r}; write it with F, as in Filter(F.score >= 85), or as Raw"
+                f"{condition!r} is no condition: write one with F, as in Filter(F.score >= 85), or as Raw"
             )
         self._make(expr_of(condition), ())
 
@@ -308,14 +315,14 @@ class Filter(_Computing):
 class Map(_Computing):
     """``map({ x: x, quality: score })``: makes a record of fields, by their own names or by others.
 
-    A dict, a list, an arithmetic expression or a constant alone is what it gives: ``Map(F.score + 1)``. So is whatever
-    stands in :meth:`to`.
+    A dict, a list, an arithmetic expression or a number alone is what it gives: ``Map(F.score + 1)``. So is whatever
+    stands in :meth:`to`, a text too, which alone could be meant as the name of a field.
     """
 
     __slots__ = ()
     _kind = "map"
 
-    def __init__(self, *fields: object, **named: object) -> None:
+    def __init__(self, /, *fields: object, **named: object) -> None:
         self._make(_what_map_gives(fields, named), ())
 
     @classmethod
@@ -328,6 +335,12 @@ class Map(_Computing):
 
 def _what_map_gives(fields: tuple[object, ...], named: dict[str, object]) -> Expr:
     if len(fields) == 1 and not named:
+        refuse_answer(fields[0])
+        if isinstance(fields[0], str):
+            given = repr(fields[0])
+            raise ConfigError(
+                f"{given} is a text, and no field: a field is Map(F.x); to give that text is Map.to({given})"
+            )
         only = expr_of(fields[0])
         if not isinstance(only.__node__, (syntax.NameExpr, syntax.SelectExpr)) or not isinstance(fields[0], Expr):
             return only
@@ -345,7 +358,7 @@ class Project(Element):
         at = here()
         if isinstance(index, bool) or not isinstance(index, (int, str)) or (isinstance(index, int) and index < 0):
             raise TypeError(f"project takes a position, counted from 0, or the name of a field; got {index!r}")
-        super().__init__(syntax.Chain((syntax.Inline("project", Name("project", at), at, index=index),), at))
+        super().__init__(_inline("project", at, index=index))
 
 
 class Mux(Element):
@@ -356,17 +369,9 @@ class Mux(Element):
     def __init__(self, source: str | PortRef) -> None:
         at = here()
         name = qname_at(source.name if isinstance(source, PortRef) else source, "the name of a process", at)
-        super().__init__(syntax.Chain((syntax.Inline("mux", Name("mux", at), at, source=name),), at))
+        super().__init__(_inline("mux", at, source=name))
 
 
-def _constant(word: syntax.InlineKind) -> Element:
-    return _bare(word, NOWHERE)
-
-
-ID = _constant("id")
-COPY = _constant("copy")
-MERGE = _constant("merge")
-MERGE_ANY = _constant("merge_any")
-DISCARD = _constant("discard")
-EMPTY = _constant("empty")
-BARRIER = _constant("barrier")
+ID, COPY, MERGE, MERGE_ALL, MERGE_ANY, DISCARD, EMPTY, BARRIER = (
+    Element(_inline(word.kind, NOWHERE)) for word in WORDS.values()
+)

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Literal
 from fabric.dsl.elements import PortRef
 from fabric.dsl.expressions import scalar_of
 from fabric.dsl.names import qname_at
-from fabric.dsl.origin import HEIGHT_MAX, Immutable, Origin, here
+from fabric.dsl.origin import HEIGHT_MAX, Immutable, fill, here
 from fabric.dsl.printing import Printer
 from fabric.dsl.raw import Raw, nodes_of
 from fabric.errors import ConfigError
 from fabric.lang import syntax
 from fabric.lang.lexer import RESERVED
+from fabric.lang.source import Span
 
 _OF_NAMES = frozenset({"process", "tools"})
 """Keys whose texts are names of bindings."""
@@ -33,7 +34,7 @@ class Name(Immutable):
         if name == "null":
             raise ConfigError("'null' cannot be the name of a binding here: write None")
         qname_at(name, "the name of a binding", here())
-        self._set(name=name)
+        fill(self, name=name)
 
     def __repr__(self) -> str:
         return f"Name({self.name!r})"
@@ -47,7 +48,7 @@ class Text(Immutable):
     text: str
 
     def __init__(self, text: str) -> None:
-        self._set(text=text)
+        fill(self, text=text)
 
     def __repr__(self) -> str:
         return f"Text({self.text!r})"
@@ -57,24 +58,47 @@ class Config(Immutable):
     """``{ key: value }``, from pairs or a dict, which values may be as well.
 
     A value is a text, a number, a bool, None, a list, a dict, a path, ``Name`` or ``Raw``. Under ``process`` and
-    ``tools`` a text is the name of a binding.
+    ``tools`` of a binding itself a text is the name of a binding; further inside it is a text.
+
+    Attributes:
+        pairs: what it was made of.
+        node: what the parser would make of it inside of another.
     """
 
-    __slots__ = ("node",)
+    __slots__ = ("node", "pairs")
 
+    pairs: tuple[tuple[str, object], ...]
     node: syntax.Config
 
-    def __init__(self, entries: Mapping[str, object] | Iterable[tuple[str, object]] = (), **more: object) -> None:
+    def __init__(self, entries: Mapping[str, object] | Iterable[tuple[str, object]] = (), /, **more: object) -> None:
         at = here()
-        pairs = [*(entries.items() if isinstance(entries, Mapping) else entries), *more.items()]
-        made = tuple(syntax.ConfigEntry(_key(key, at), _value(key, value, at, 1)) for key, value in pairs)
-        self._set(node=syntax.Config(made, at))
+        first = tuple(entries.items() if isinstance(entries, Mapping) else entries)
+        _refuse_twice(first, more)
+        pairs = tuple((key, tuple(of) if isinstance(of, list) else of) for key, of in (*first, *more.items()))
+        fill(self, pairs=pairs, node=syntax.Config(_entries(pairs, at, 1), at))
+
+    def of_binding(self) -> tuple[syntax.ConfigEntry, ...]:
+        """Return its entries as those of a binding itself."""
+        return _entries(self.pairs, self.node.span, 1, of_names=_OF_NAMES)
 
     def __repr__(self) -> str:
         return f"<Config {Printer().value(self.node)}>"
 
 
-def _key(key: object, at: Origin) -> syntax.Name:
+def _refuse_twice(first: Iterable[tuple[str, object]], more: Mapping[str, object]) -> None:
+    """Refuse a key that is given as an argument and before it. Of one that stands twice in a text the checker tells."""
+    for key, _ in first:
+        if key in more:
+            raise ConfigError(f"{key!r} is given twice, and nothing says which one counts: leave one out")
+
+
+def _entries(
+    pairs: Iterable[tuple[str, object]], at: Span, depth: int, of_names: frozenset[str] = frozenset()
+) -> tuple[syntax.ConfigEntry, ...]:
+    return tuple(syntax.ConfigEntry(_key(key, at), _value(key, of, at, depth, key in of_names)) for key, of in pairs)
+
+
+def _key(key: object, at: Span) -> syntax.Name:
     if isinstance(key, str) and key in RESERVED:  # which may be keys
         return syntax.Name(key, at)
     name = qname_at(key, "a key", at)
@@ -83,7 +107,7 @@ def _key(key: object, at: Origin) -> syntax.Name:
     return name
 
 
-def _value(key: str, value: object, at: Origin, depth: int) -> syntax.ConfigValue:
+def _value(key: str, value: object, at: Span, depth: int, is_name: bool) -> syntax.ConfigValue:
     if depth > HEIGHT_MAX:
         raise ConfigError(f"the configuration is nested more than {HEIGHT_MAX} levels deep")
     match value:
@@ -94,19 +118,15 @@ def _value(key: str, value: object, at: Origin, depth: int) -> syntax.ConfigValu
             return node
         case Name() | PortRef():
             return syntax.ConfigName(qname_at(value.name, "the name of a binding", at), at)
-        case Text():
-            return syntax.ConfigScalar(value.text, at)
-        case str() if key in _OF_NAMES:
+        case str() if is_name:
             return syntax.ConfigName(qname_at(value, f"the name of a binding, which '{key}' takes", at), at)
         case list() | tuple():
-            return syntax.ConfigList(tuple(_value(key, item, at, depth + 1) for item in value), at)
+            return syntax.ConfigList(tuple(_value(key, item, at, depth + 1, is_name) for item in value), at)
         case Mapping():
-            entries = (syntax.ConfigEntry(_key(k, at), _value(k, v, at, depth + 1)) for k, v in value.items())
-            return syntax.Config(tuple(entries), at)
-        case os.PathLike():
-            return syntax.ConfigScalar(os.fspath(value), at)
+            return syntax.Config(_entries(value.items(), at, depth + 1), at)
+    plain = value.text if isinstance(value, Text) else os.fspath(value) if isinstance(value, os.PathLike) else value
     try:
-        return syntax.ConfigScalar(scalar_of(value), at)
+        return syntax.ConfigScalar(scalar_of(plain), at)
     except TypeError:
         raise TypeError(f"'{key}' cannot be {type(value).__name__}: {value!r}") from None
 
@@ -129,8 +149,9 @@ class Configured(Immutable):
     ) -> None:
         at = here()
         first = entries if isinstance(entries, Config) else Config(entries)
-        node = syntax.Config((*first.node.entries, *Config(config).node.entries), at)
-        self._set(node=syntax.ConfiguredImpl(self._kind, node, at))
+        _refuse_twice(first.pairs, config)
+        node = syntax.Config((*first.of_binding(), *Config(config).of_binding()), at)
+        fill(self, node=syntax.ConfiguredImpl(self._kind, node, at))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {Printer().implementation(self.node)}>"

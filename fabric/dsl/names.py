@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["is_name", "name_at", "qname_at", "split_ref"]
+__all__ = ["is_name", "is_unicode", "name_at", "qname_at", "split_ref"]
 
 import re
 
-from fabric.dsl.origin import Origin
 from fabric.errors import ConfigError
 from fabric.lang.lexer import RESERVED
+from fabric.lang.source import Span
 from fabric.lang.syntax import Name
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -20,7 +20,16 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and text not in RESERVED
 
 
-def name_at(text: object, what: str, at: Origin) -> Name:
+def is_unicode(text: str) -> bool:
+    """Say whether a text can be written: Python's may have halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def name_at(text: object, what: str, at: Span) -> Name:
     """Return a name.
 
     Args:
@@ -40,7 +49,7 @@ def name_at(text: object, what: str, at: Origin) -> Name:
     return Name(text, at)
 
 
-def qname_at(text: object, what: str, at: Origin) -> Name:
+def qname_at(text: object, what: str, at: Span) -> Name:
     """Return a name, which may be one of another module: ``Mem.compact``."""
     module, dot, last = text.partition(".") if isinstance(text, str) else ("", "", "")
     if not dot:
@@ -51,7 +60,7 @@ def qname_at(text: object, what: str, at: Origin) -> Name:
     return Name(name_at(last, what, at).text, at, name_at(module, "the name of a module", at).text)
 
 
-def split_ref(text: str, at: Origin) -> tuple[Name, Name | None, tuple[Name, ...]] | None:
+def split_ref(text: str, at: Span) -> tuple[Name, Name | None, tuple[Name, ...]] | None:
     """Take ``Mem.writer@port.field`` apart: name, port, fields. None if it looks like something else."""
     found = _REF.fullmatch(text)
     if found is None:
@@ -63,5 +72,5 @@ def split_ref(text: str, at: Origin) -> tuple[Name, Name | None, tuple[Name, ...
     return qname_at(name, "the name of a process", at), port, _fields(fields, at)
 
 
-def _fields(fields: list[str], at: Origin) -> tuple[Name, ...]:
+def _fields(fields: list[str], at: Span) -> tuple[Name, ...]:
     return tuple(name_at(field, "the name of a field", at) for field in fields)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fabric.dsl import elements
 from fabric.dsl.body import PlumbBody, WireEnd
 from fabric.dsl.declarations import Implementation
-from fabric.dsl.elements import Element, Filter, Map, Mux, Pipe, PortRef, Project, Tensor
+from fabric.dsl.elements import WORDS, Element, Filter, Map, Mux, Pipe, PortRef, Project, Tensor
 from fabric.dsl.expressions import Expr, F, constant, expr_of, record_of
 from fabric.dsl.implementations import Agent, Config, Name, Python, Text, Tool, Worker
 from fabric.dsl.origin import Origin, reading_at
@@ -39,16 +38,6 @@ _OPERATORS: dict[syntax.BinaryOp, Callable[[Expr, Expr], Expr]] = {
     "*": operator.mul,
     "/": operator.truediv,
     "%": operator.mod,
-}
-_BARE = {
-    "id": elements.Id,
-    "copy": elements.Copy,
-    "merge": elements.Merge,
-    "merge_all": elements.MergeAll,
-    "merge_any": elements.MergeAny,
-    "discard": elements.Discard,
-    "empty": elements.Empty,
-    "barrier": elements.Barrier,
 }
 
 
@@ -191,7 +180,7 @@ def _inline(inline: syntax.Inline) -> Element:
         return (Filter(expr) if inline.kind == "filter" else Map.to(expr)).project(*fields)
     if inline.index is not None:
         return Project(inline.index)
-    return Mux(inline.source.full) if inline.source is not None else _BARE[inline.kind]()
+    return Mux(inline.source.full) if inline.source is not None else WORDS[inline.kind]()
 
 
 def _expr(node: syntax.Expression) -> Expr:

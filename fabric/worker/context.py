@@ -1,18 +1,19 @@
 """What a user's function may say of the message that it is at.
 
 A worker does one message at a time, so there is one place that knows which: :class:`Work`. Its worker puts it into the
-context of its task once, and only changes what is in it, since that costs a message nothing. Tasks and threads that the
-function starts inherit the context.
+context of its task once, and only changes what is in it, since that costs a message nothing. Tasks that the function
+starts inherit the context, and so do threads of ``trio.to_thread``. Other threads do not, such as those of
+``threading`` and ``concurrent.futures``, unless they are given it with ``contextvars.copy_context().run``.
 """
 
 from __future__ import annotations
 
-__all__ = ["NO_MESSAGE", "Message", "MessageFailed", "Work", "enter", "fail", "log", "message", "telemetry"]
+__all__ = ["NO_MESSAGE", "Message", "MessageFailed", "Work", "at_work", "fail", "log", "message", "telemetry"]
 
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Literal, NoReturn
 
@@ -76,15 +77,24 @@ class Work:
 
 _work: ContextVar[Work] = ContextVar("work")
 _nowhere = Work()
+_at_work: set[Work] = set()
+"""What the workers of this process are at: with any of them, who does not know of one is in a thread of its own."""
 
 
-def enter(work: Work) -> None:
-    """Let the functions below speak of this work, in this task and in what it starts."""
-    _work.set(work)
+@contextlib.contextmanager
+def at_work(work: Work) -> Iterator[None]:
+    """Let the functions below speak of this work in here, and in what is started here."""
+    token = _work.set(work)
+    _at_work.add(work)
+    try:
+        yield
+    finally:
+        _at_work.discard(work)
+        _work.reset(token)
 
 
 def message() -> Message:
-    """Return which message this is."""
+    """Return which message this is: an empty one in a thread that does not know, see above."""
     question = _work.get(_nowhere).question
     return Message(question.origin[_TRACE_AT:].hex(), question.span_id.hex())
 
@@ -96,10 +106,16 @@ def telemetry(kind: str, **fields: Any) -> None:
     the program does not use that port it is a log line of level debug.
 
     Raises:
-        RuntimeError: in a thread that the function started; there ``trio.from_thread.run_sync`` calls it.
+        RuntimeError: in a thread that the function started. In one of ``trio.to_thread`` call it with
+            ``trio.from_thread.run_sync``; any other does not know of which message it speaks.
         TypeError: JSON cannot say the fields.
     """
     work = _work.get(_nowhere)
+    if work is _nowhere and _at_work:
+        raise RuntimeError(
+            "telemetry() was called in a thread that does not know the message: start it with"
+            " trio.to_thread.run_sync(...), and there use trio.from_thread.run_sync(telemetry, ...)"
+        )
     if work.report is None:
         log("telemetry", "debug", kind=kind, **fields)
         return

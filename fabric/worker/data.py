@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["run_data"]
+__all__ = ["FAST_CALLS", "run_data"]
 
 import inspect
 import os
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import trio
@@ -34,7 +35,7 @@ from fabric.wire.codec import (
 from fabric.wire.frame import Data, Decline, Eof, Marker
 from fabric.wire.payload import UNIT, resolve, validator
 from fabric.wire.spec import WorkerSpec
-from fabric.worker.context import NO_MESSAGE, MessageFailed, Work, enter
+from fabric.worker.context import NO_MESSAGE, MessageFailed, Work, at_work
 from fabric.worker.control import Control
 from fabric.worker.failure import FunctionFailed
 from fabric.worker.function import Function, to_plain
@@ -76,42 +77,47 @@ async def run_data(
         if control.stopping:
             reading.cancel()
 
-    control.changed = lambda: token.run_sync_soon(changed)
+    def changed_soon() -> None:
+        with suppress(trio.RunFinishedError):  # everything was answered: there is nothing to pause or to stop
+            token.run_sync_soon(changed)
+
+    control.changed = changed_soon
     first_span = int.from_bytes(os.urandom(8)) if span is None else span
-    answer = _Answer(spec, function, sink, _Remarks(spec.name, telemetry, control, first_span), clock, first_span)
-    try:
-        while not control.stopping:
-            frames: list[bytes] = []
-            reading = trio.CancelScope()
-            with reading:
-                frames = await source.receive()
-            for raw in frames:
-                rest = BATCH_START
-                if is_batch(raw):
-                    rest = await answer.to_all(raw, control)
-                for part in split(raw, rest):
-                    while control.paused and not control.stopping:
-                        answer.flush()
-                        await pauses.park()
-                    match decode(part):
-                        case Data():
-                            if control.stopping:
-                                break  # it is left behind; the coordinator counts it, for its marker never returns
-                            unfinished = answer.to(read_question(part))
-                            if unfinished is not None:
-                                await unfinished
-                        case Marker():
-                            answer.return_marker(payload_of(part))
-                        case Eof():
-                            control.stopping = True
-            answer.flush()
-    except FunctionFailed:
-        answer.flush()  # what was answered before it
-        with suppress(FunctionFailed):  # that was printed, and the first one counts
-            await answer.close()
-        raise
-    await answer.close()
-    sink.send_nowait(encode(Eof(spec.name)))
+    caller = _Caller(spec, function, sink, _Remarks(spec.name, telemetry, control, first_span), clock, first_span)
+    with at_work(caller.work):
+        try:
+            while not control.stopping:
+                frames: list[bytes] = []
+                reading = trio.CancelScope()
+                with reading:
+                    frames = await source.receive()
+                for raw in frames:
+                    rest = BATCH_START
+                    if is_batch(raw):
+                        rest = await caller.answer_batch(raw, control)
+                    for part in split(raw, rest):
+                        while control.paused and not control.stopping:
+                            caller.flush()
+                            await pauses.park()
+                        match decode(part):
+                            case Data():
+                                if control.stopping:
+                                    break  # it is left behind; the coordinator counts it, for its marker never returns
+                                unfinished = caller.answer(read_question(part))
+                                if unfinished is not None:
+                                    await unfinished
+                            case Marker():
+                                caller.return_marker(payload_of(part))
+                            case Eof():
+                                control.stopping = True
+                caller.flush()
+        except FunctionFailed:
+            caller.flush()  # what was answered before it
+            with suppress(FunctionFailed):  # that was printed, and the first one counts
+                await caller.close()
+            raise
+        await caller.close()
+        sink.send_nowait(encode(Eof(spec.name)))
 
 
 FAST_CALL_S = 500e-6
@@ -127,7 +133,13 @@ FAST_CALLS_PER_SLOW_S = 500_000
 """So many it takes after a call that was slow, for each second of it: what is slow at times delays others once only."""
 
 
-_VALUES = frozenset({dict, list, str, int, float, bool})
+@lru_cache(maxsize=256)
+def _comes_later(kind: type) -> bool:
+    """Say whether a result of this class is no output itself: what is awaited for it, or what gives some in turn.
+
+    An iterator is as good as a generator: who says ``-> Iterator[T]`` may return ``map(...)``.
+    """
+    return issubclass(kind, Awaitable | Iterator | AsyncIterator)
 
 
 class _Remarks:
@@ -168,8 +180,12 @@ class _Remarks:
             self._control.forward(frame.id)
 
 
-class _Answer:
-    """Calls the function and sends what comes of it."""
+class _Caller:
+    """Calls the function and sends what comes of it.
+
+    Attributes:
+        work: what it is at.
+    """
 
     def __init__(
         self,
@@ -187,13 +203,12 @@ class _Answer:
         self._close = function.close
         self._remarks = remarks
         self._remarks_wanted = remarks.wanted
-        self._work = Work(self._report if remarks.wanted else None)
+        self.work = Work(self._report if remarks.wanted else None)
         self._sink = sink
         self._outbox = BatchWriter(spec.name, span)
         self._output = validator(spec.output)
         self._gives_unit = resolve(spec.output) == UNIT
         self._fast_calls = -FAST_CALLS
-        enter(self._work)
 
     def flush(self) -> None:
         """Send what there is."""
@@ -213,37 +228,37 @@ class _Answer:
         if self._fast_calls < 0 or self._outbox.full:
             self.flush()
 
-    async def to_all(self, batch: bytes, control: Control) -> int:
+    async def answer_batch(self, batch: bytes, control: Control) -> int:
         """Answer the messages of a batch until something else is in it or asked for; return the offset of the rest."""
         behind = BATCH_START
         for question in read_questions(batch):
             if control.paused or control.stopping:
                 break
-            unfinished = self.to(question)
+            unfinished = self.answer(question)
             if unfinished is not None:
                 await unfinished
             self.return_marker(question.marker)
             behind = question.behind
         return behind
 
-    def to(self, question: Question) -> Awaitable[None] | None:
+    def answer(self, question: Question) -> Awaitable[None] | None:
         """Answer a message; return what is still to be awaited, if anything."""
         if self._spec.part_of:
-            return self._to_call(question)
-        return self._to(question)
+            return self._answer_call(question)
+        return self._answer(question)
 
-    async def _to_call(self, question: Question) -> None:
+    async def _answer_call(self, question: Question) -> None:
         """Answer a message of a call: a failure is the call's."""
         try:
-            unfinished = self._to(question)
+            unfinished = self._answer(question)
             if unfinished is not None:
                 await unfinished
         except (FunctionFailed, Refused) as error:
             self._outbox.write(payload_of(encode(Decline("", decline(error.code, str(error))))))
 
-    def _to(self, question: Question) -> Awaitable[None] | None:
+    def _answer(self, question: Question) -> Awaitable[None] | None:
         started_s = self._clock()
-        self._work.question = question
+        self.work.question = question
         try:
             value = self._read(question.payload)  # it was validated where it came from
         except ValueRejected as error:
@@ -252,9 +267,11 @@ class _Answer:
             result = self._function(value)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's function may raise anything
             raise self._failed(error, question) from error
-        if type(result) not in _VALUES:
+        kind: Any = type(result)
+        if _comes_later(kind):
             return self._finish(result, question)
-        self._send(result, question)
+        if result is not None or self._gives_unit:
+            self._send(result, question)
         took_s = self._clock() - started_s
         if took_s < FAST_CALL_S:
             self._fast_calls += 1
@@ -271,11 +288,11 @@ class _Answer:
             self.flush()  # this may take long
             if inspect.isawaitable(result):
                 result = await result
-            if inspect.isgenerator(result):
+            if isinstance(result, Iterator):
                 for value in result:
                     self._send(value, question)
                     self.flush()
-            elif inspect.isasyncgen(result):
+            elif isinstance(result, AsyncIterator):
                 async for value in result:
                     self._send(value, question)
                     self.flush()
@@ -290,7 +307,7 @@ class _Answer:
 
     async def close(self) -> None:
         """Let the function give up what it holds. Raises FunctionFailed: it could not, and was printed."""
-        self._work.question = NO_MESSAGE
+        self.work.question = NO_MESSAGE
         try:
             closing = self._close()
             if inspect.isawaitable(closing):
@@ -318,6 +335,8 @@ class _Answer:
         except (TypeError, ValueError, RecursionError) as error:
             said = f"{self._spec.config['call']} returned what JSON cannot say: {error}"
             raise FunctionFailed(f"worker '{self._spec.name}': {said}", question.span_id) from None
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # a model's serializers are the user's
+            raise self._failed(error, question) from error
         if self._outbox.size_bytes + len(payload) > BATCH_BYTES_MAX:
             self.flush()  # a frame has a limit, and a large answer is not to wait for a small one
         self._outbox.answer(question, payload)

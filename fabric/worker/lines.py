@@ -58,15 +58,20 @@ async def serve_lines(spec: WorkerSpec, function: Function, asked_by_fabric: boo
     stdout = os.dup(_STDOUT)
     sys.stdout.flush()
     os.dup2(_STDERR, _STDOUT)  # a print() of the function's would be taken for an answer
-    writer = _Writer(stdout, spec.name)
-    data_in, ctrl_in = _Reader(), _Reader()
-    control = Control()
-    outputs = _Outputs(writer, strict=asked_by_fabric)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_read, data_in, ctrl_in, outputs)
-        nursery.start_soon(obey_control, ctrl_in, _Port(writer, "ctrl_out"), spec.name, control)
-        await run_data(spec, function, data_in, outputs, control, telemetry=_Port(writer, "telemetry"))
-        nursery.cancel_scope.cancel()
+    try:
+        writer = _Writer(stdout, spec.name)
+        data_in, ctrl_in = _Reader(), _Reader()
+        control = Control()
+        outputs = _Outputs(writer, strict=asked_by_fabric)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_read, data_in, ctrl_in, outputs)
+            nursery.start_soon(obey_control, ctrl_in, _Port(writer, "ctrl_out"), spec.name, control)
+            await run_data(spec, function, data_in, outputs, control, telemetry=_Port(writer, "telemetry"))
+            nursery.cancel_scope.cancel()
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, _STDOUT)  # whoever called serve() may go on
+        os.close(stdout)
 
 
 class _Reader:

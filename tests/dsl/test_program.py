@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -205,6 +206,31 @@ def test_configurations_of_odd_keys():
     assert repr(impl) == "<Worker worker { let: 1, a: null, b: 2, c: { type: [true] } }>"
 
 
+def test_a_text_is_a_name_only_where_the_binding_names_others():
+    """Further inside, ``tools`` are whatever the configuration there takes; a name is one that says so."""
+    inside = {"name": "time", "tools": ["now", Name("later")], "process": "p"}
+    expected = '[{ name: "time", tools: ["now", later], process: "p" }]'
+    for given in (inside, Config(inside), Config(**inside)):
+        impl = Agent(tools=["a", ("b",)], mcp=[given])
+        assert repr(impl) == f"<Agent agent {{ tools: [a, [b]], mcp: {expected} }}>"
+        assert repr(Agent(Config(tools=["a", ("b",)], mcp=[given]))) == repr(impl)
+
+
+def test_a_configuration_stays_as_it_was_made():
+    """Whatever becomes of the list that it was given."""
+    tools = ["a"]
+    config = Config(tools=tools)
+    tools.append("b")
+    assert repr(Agent(config)) == "<Agent agent { tools: [a] }>"
+
+
+def test_a_type_of_nothing_is_unit():
+    """If that is said."""
+    program = Program()
+    program.type("Nothing", None)
+    assert program.render() == "type Nothing = unit\n"
+
+
 @pytest.mark.parametrize(
     ("slip", "words"),
     [
@@ -235,6 +261,15 @@ def test_configurations_of_odd_keys():
         (lambda: Agent(tools=["fs.read"]), "as in 'Fs.read'"),
         (lambda: Tool(process="a b"), "which 'process' takes"),
         (lambda: Name("null"), "write None"),
+        (lambda: Program().type("X"), r"not said what 'X' is: write type\('X', str\), or None for unit"),
+        (lambda: Program().type(Asked, str), "has its own type"),
+        (lambda: Program().use("./\udcff.plumb"), "not Unicode"),
+        (lambda: Agent({"model": "a"}, model="b"), "'model' is given twice"),
+        (lambda: Agent(Config(model="a"), model="b"), "'model' is given twice"),
+        (lambda: Config([("a", 1)], a=2), "'a' is given twice"),
+        (lambda: Agent(prompt="\ud800"), "half of a surrogate pair"),
+        (lambda: Agent(prompt=Text("\ud800")), "half of a surrogate pair"),
+        (lambda: Agent(prompt=Path("\udcff")), "half of a surrogate pair"),
     ],
 )
 def test_what_the_language_cannot_say_is_refused(slip, words):

@@ -4,6 +4,7 @@
  *     cc -O2 -std=c11 -o bare bare.c -lzmq
  */
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
@@ -11,8 +12,11 @@
 static void *port(void *context, const char *variable, int type) {
     void *socket = zmq_socket(context, type);
     zmq_setsockopt(socket, ZMQ_SNDHWM, &(int){0}, sizeof(int));
-    (type == ZMQ_PULL ? zmq_connect : zmq_bind)(socket, getenv(variable));
-    return socket;
+    const char *endpoint = getenv(variable);
+    if (endpoint && !(type == ZMQ_PULL ? zmq_connect : zmq_bind)(socket, endpoint)) return socket;
+    fprintf(stderr, "{\"error\":\"%s is %s\",\"code\":\"configuration\"}\n", variable,
+            endpoint ? "no endpoint that can be used" : "not set: this program is started by a fabric");
+    exit(1);
 }
 
 static size_t read_frame(void *socket, zmq_msg_t *frame) { /* returns the size of its payload: 0 is the end */

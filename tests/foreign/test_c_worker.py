@@ -181,8 +181,18 @@ def objects(stderr: bytes) -> list[Any]:
     return [json.loads(line) for line in stderr.splitlines() if line.startswith(b"{")]
 
 
-def test_started_by_hand_it_says_what_it_needs(worker: str):
+@pytest.mark.parametrize("kind", ["worker", "bare"])
+def test_started_by_hand_it_says_what_it_needs(kind: str, worker: str, bare: str):
     """The variables are not set: an error line, status 1."""
-    done = subprocess.run([worker], env={}, capture_output=True, check=False)
+    done = subprocess.run(
+        [{"worker": worker, "bare": bare}[kind]], env={}, capture_output=True, check=False, timeout=20
+    )
     (said,) = objects(done.stderr)
     assert (done.returncode, said["code"]) == (1, "configuration")
+    assert "PLUMB_ENDPOINT_INPUT" in said["error"]
+
+
+def test_with_an_endpoint_that_is_none_it_does_not_wait(bare: str):
+    """It says which variable is wrong."""
+    done = subprocess.run([bare], env={"PLUMB_ENDPOINT_INPUT": "ipc"}, capture_output=True, check=False, timeout=20)
+    assert (done.returncode, [said["code"] for said in objects(done.stderr)]) == (1, ["configuration"])

@@ -314,6 +314,7 @@ static bool take_data(void) { /* one frame, of the batch or the socket; whether 
         zmq_msg_close(&message);
         batch = (Bytes){(const uint8_t *)zmq_msg_data(&batch_message) + 5, zmq_msg_size(&batch_message) - 5};
         batch_frames = 0;
+        if (!batch.size) zmq_msg_close(&batch_message); /* nothing is in it */
         return false;
     }
     if (on_data(payload_of(next_of_batch()))) fail("malformed", "an end inside of a batch");

@@ -178,3 +178,15 @@ def test_ctrl_c_ends_it_without_a_traceback(script: Path):
     _, errors = worker.process.communicate(timeout=60)
     assert worker.process.returncode == 130
     assert errors == b""
+
+
+def test_behind_it_stdout_is_the_programs_own_again(tmp_path: Path):
+    """What was printed meanwhile went to stderr, all of it."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from fabric.worker import serve\n"
+        "def f(value):\n    print('within')\n    return value\n"
+        "serve(f)\nprint('behind')\n"
+    )
+    done = subprocess.run([sys.executable, str(path)], input=b"1\n", capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"1\nbehind\n", b"within\n")
