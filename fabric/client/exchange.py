@@ -266,12 +266,13 @@ class Exchange:
             return None
         was_full = self._full()
         _, output = self._outputs.popleft()
-        if isinstance(output, FabricError):
-            raise output
-        self._unread_bytes -= len(output.payload)
+        if not isinstance(output, FabricError):
+            self._unread_bytes -= len(output.payload)
         if was_full and not self._full():
             self.stir()
             self.bell.ring()  # those who wait for room
+        if isinstance(output, FabricError):
+            raise output
         return output
 
     def take_telemetry(self) -> Heard | None:
@@ -295,7 +296,12 @@ class Exchange:
     @property
     def unread(self) -> int:
         """Outputs that nobody has read."""
-        return len(self._outputs)
+        return sum(isinstance(output, events.Output) for _, output in self._outputs)
+
+    @property
+    def unread_refusals(self) -> list[FabricError]:
+        """What was refused, as far as nobody has read of it."""
+        return [output for _, output in self._outputs if isinstance(output, FabricError)]
 
     def take_all(self) -> list[events.Output]:
         """Return every output that nobody has read."""

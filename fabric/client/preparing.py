@@ -129,6 +129,7 @@ class Program(msgspec.Struct, frozen=True):
             provider=provider,
             model=model,
             endpoint=environment.get("PLUMB_ENDPOINT"),
+            detour=environment.get("FABRIC_TEST_ENDPOINT"),
             metered=self.settings.limits.metered,
             resources=environment.get("PLUMB_RESOURCES", ""),
             observed=asked.observed,

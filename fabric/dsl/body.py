@@ -9,7 +9,7 @@ from typing import Self
 
 from fabric.dsl.elements import Element, PortRef, chain_of, element_of
 from fabric.dsl.names import name_at, qname_at
-from fabric.dsl.origin import Immutable, Origin, here
+from fabric.dsl.origin import Immutable, Origin, fill, here
 from fabric.dsl.printing import Printer
 from fabric.dsl.raw import Raw, nodes_of
 from fabric.dsl.types import stream_of
@@ -30,7 +30,7 @@ class WireEnd(Immutable):
     def __init__(self, process: str, *ports: str) -> None:
         at = here()
         names = tuple(name_at(port, "the name of a port", at) for port in ports)
-        self._set(node=syntax.WireEnd(qname_at(process, "the name of a process", at), names, at))
+        fill(self, node=syntax.WireEnd(qname_at(process, "the name of a process", at), names, at))
 
     def __repr__(self) -> str:
         ports = "".join(f", {port.text!r}" for port in self.node.ports)

@@ -32,9 +32,9 @@ __all__ = [
 
 from typing import ClassVar, Self
 
-from fabric.dsl.expressions import Expr, expr_of, fields_of
+from fabric.dsl.expressions import Expr, expr_of, fields_of, refuse_answer
 from fabric.dsl.names import name_at, qname_at, split_ref
-from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, Origin, here
+from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, Origin, fill, here
 from fabric.dsl.printing import Printer
 from fabric.dsl.raw import Raw, nodes_of, spoken_by_first
 from fabric.errors import ConfigError
@@ -71,7 +71,7 @@ class Element(Immutable):
             raise ConfigError(
                 f"this is nested more than {HEIGHT_MAX} levels deep: give the inner part a name with let()"
             )
-        self._set(chain=chain, height=height)
+        fill(self, chain=chain, height=height)
 
     def __rshift__(self, other: object) -> Pipe:
         return Pipe(self, other)
@@ -143,7 +143,7 @@ class Pipe(Element):
 
     def __init__(self, *parts: object) -> None:
         whole = chain_of(parts)
-        self._set(chain=whole.chain, height=whole.height - 1)
+        fill(self, chain=whole.chain, height=whole.height - 1)
 
 
 class Tensor(Element):
@@ -160,7 +160,7 @@ class Tensor(Element):
             raise ConfigError("a tensor has at least one branch, got none")
         group = syntax.Group(tuple(part.chain for part in parts), at)
         super().__init__(syntax.Chain((group,), at), *parts)
-        self._set(branches=parts)
+        fill(self, branches=parts)
 
     def __mul__(self, other: object) -> Tensor:
         return Tensor(*self.branches, other)
@@ -282,7 +282,7 @@ class _Computing(Element):
         names = tuple(name_at(field, "the name of a field", at) for field in fields)
         inline = syntax.Inline(self._kind, Name(self._kind, at), at, expr=expr.__node__, fields=names)
         Element.__init__(self, syntax.Chain((inline,), at))
-        self._set(_expr=expr, _fields=fields)
+        fill(self, _expr=expr, _fields=fields)
 
     def project(self, *fields: str) -> Self:
         """Select a field of what passes; several are fields of fields."""
@@ -298,9 +298,10 @@ class Filter(_Computing):
     _kind = "filter"
 
     def __init__(self, condition: object) -> None:
-        if isinstance(condition, str):
+        refuse_answer(condition)
+        if not isinstance(condition, (Expr, Raw)):
             raise ConfigError(
-                f"a text is no condition: {condition!r}; write it with F, as in Filter(F.score >= 85), or as Raw"
+                f"{condition!r} is no condition: write one with F, as in Filter(F.score >= 85), or as Raw"
             )
         self._make(expr_of(condition), ())
 
@@ -308,14 +309,14 @@ class Filter(_Computing):
 class Map(_Computing):
     """``map({ x: x, quality: score })``: makes a record of fields, by their own names or by others.
 
-    A dict, a list, an arithmetic expression or a constant alone is what it gives: ``Map(F.score + 1)``. So is whatever
-    stands in :meth:`to`.
+    A dict, a list, an arithmetic expression or a number alone is what it gives: ``Map(F.score + 1)``. So is whatever
+    stands in :meth:`to`, a text too, which alone could be meant as the name of a field.
     """
 
     __slots__ = ()
     _kind = "map"
 
-    def __init__(self, *fields: object, **named: object) -> None:
+    def __init__(self, /, *fields: object, **named: object) -> None:
         self._make(_what_map_gives(fields, named), ())
 
     @classmethod
@@ -328,6 +329,12 @@ class Map(_Computing):
 
 def _what_map_gives(fields: tuple[object, ...], named: dict[str, object]) -> Expr:
     if len(fields) == 1 and not named:
+        refuse_answer(fields[0])
+        if isinstance(fields[0], str):
+            given = repr(fields[0])
+            raise ConfigError(
+                f"{given} is a text, and no field: a field is Map(F.x); to give that text is Map.to({given})"
+            )
         only = expr_of(fields[0])
         if not isinstance(only.__node__, (syntax.NameExpr, syntax.SelectExpr)) or not isinstance(fields[0], Expr):
             return only

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Expr", "F", "constant", "expr_of", "fields_of", "record_of"]
+__all__ = ["Expr", "F", "constant", "expr_of", "fields_of", "record_of", "refuse_answer"]
 
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from fabric.dsl.names import name_at
-from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, here
+from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, fill, here
 from fabric.dsl.printing import Printer
 from fabric.dsl.raw import Raw, nodes_of
 from fabric.errors import ConfigError
@@ -19,6 +19,10 @@ from fabric.lang.lexer import NUMBER_DIGITS_MAX
 _NO_TRUTH = (
     "{what} has no truth value in Python: it is known when a message comes. Write & | ~ for and, or, not,"
     " with each comparison in parentheses: 0 < F.x < 9 is (F.x > 0) & (F.x < 9)"
+)
+_NO_TEXT = (
+    "{what} is no text yet: it is known when a message comes. Put texts together with +, as in"
+    ' "hello " + F.name; repr() shows the expression'
 )
 _SHOWN_MAX = 80
 _TOO_LARGE = 10**NUMBER_DIGITS_MAX
@@ -42,7 +46,7 @@ class Expr(Immutable):
             raise ConfigError(
                 f"this expression is nested more than {HEIGHT_MAX} levels deep: use two, one behind the other"
             )
-        self._set(__node__=node, __height__=height)
+        fill(self, __node__=node, __height__=height)
 
     def __getattr__(self, name: str) -> Expr:
         if name.endswith("_") and name.startswith("_"):  # Python and notebooks ask for these
@@ -140,6 +144,12 @@ class Expr(Immutable):
     def __hash__(self) -> NoReturn:
         raise TypeError("an expression cannot be a key or in a set: '==' makes another expression of it")
 
+    def __str__(self) -> NoReturn:
+        raise TypeError(_NO_TEXT.format(what=_shown(self)))
+
+    def __format__(self, spec: str) -> NoReturn:
+        raise TypeError(_NO_TEXT.format(what=_shown(self)))
+
     def __repr__(self) -> str:
         return f"<Expr {_shown(self)}>"
 
@@ -236,6 +246,19 @@ def record_of(fields: Iterable[tuple[str, object] | str]) -> Expr:
     return Expr(syntax.RecordExpr(tuple(nodes), at), *parts)
 
 
+def refuse_answer(given: object) -> None:
+    """Refuse what Python makes of ``F.x is True``, which it does not ask the expression.
+
+    Raises:
+        ConfigError: it is a bool.
+    """
+    if isinstance(given, bool):
+        raise ConfigError(
+            f"{given} was said before any message: 'is' and 'is not' are answered by Python. Write F.x == True, F.x,"
+            f" ~F.x or F.x == None; a constant is constant({given})"
+        )
+
+
 def fields_of(fields: tuple[object, ...], named: Mapping[str, object]) -> Expr:
     """Return the record of what ``Map`` was given: fields by their own names, then the others."""
     pairs: list[tuple[str, object] | str] = []
@@ -259,12 +282,12 @@ def _binary(op: syntax.BinaryOp, left: object, right: object) -> Expr:
 
 
 def _condition(given: object) -> object:
-    """Refuse what comes of missing parentheses: ``F.a > 0 & F.b`` is ``F.a > (0 & F.b)`` to Python."""
-    if isinstance(given, (Expr, Raw, bool)):
+    """Refuse what comes of missing parentheses: ``F.a == True & F.b`` is ``F.a == (True & F.b)`` to Python."""
+    if isinstance(given, (Expr, Raw)):
         return given
     raise TypeError(
         f"& and | join conditions, got {given!r}: they bind more tightly than comparisons in Python, so write each in"
-        " parentheses, as in (F.a > 0) & (F.b < 10)"
+        " parentheses, as in (F.a > 0) & (F.b < 10); a constant is constant(True)"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from fabric.dsl.elements import PortRef
 from fabric.dsl.expressions import scalar_of
 from fabric.dsl.names import qname_at
-from fabric.dsl.origin import HEIGHT_MAX, Immutable, Origin, here
+from fabric.dsl.origin import HEIGHT_MAX, Immutable, Origin, fill, here
 from fabric.dsl.printing import Printer
 from fabric.dsl.raw import Raw, nodes_of
 from fabric.errors import ConfigError
@@ -33,7 +33,7 @@ class Name(Immutable):
         if name == "null":
             raise ConfigError("'null' cannot be the name of a binding here: write None")
         qname_at(name, "the name of a binding", here())
-        self._set(name=name)
+        fill(self, name=name)
 
     def __repr__(self) -> str:
         return f"Name({self.name!r})"
@@ -47,7 +47,7 @@ class Text(Immutable):
     text: str
 
     def __init__(self, text: str) -> None:
-        self._set(text=text)
+        fill(self, text=text)
 
     def __repr__(self) -> str:
         return f"Text({self.text!r})"
@@ -64,11 +64,11 @@ class Config(Immutable):
 
     node: syntax.Config
 
-    def __init__(self, entries: Mapping[str, object] | Iterable[tuple[str, object]] = (), **more: object) -> None:
+    def __init__(self, entries: Mapping[str, object] | Iterable[tuple[str, object]] = (), /, **more: object) -> None:
         at = here()
         pairs = [*(entries.items() if isinstance(entries, Mapping) else entries), *more.items()]
         made = tuple(syntax.ConfigEntry(_key(key, at), _value(key, value, at, 1)) for key, value in pairs)
-        self._set(node=syntax.Config(made, at))
+        fill(self, node=syntax.Config(made, at))
 
     def __repr__(self) -> str:
         return f"<Config {Printer().value(self.node)}>"
@@ -130,7 +130,7 @@ class Configured(Immutable):
         at = here()
         first = entries if isinstance(entries, Config) else Config(entries)
         node = syntax.Config((*first.node.entries, *Config(config).node.entries), at)
-        self._set(node=syntax.ConfiguredImpl(self._kind, node, at))
+        fill(self, node=syntax.ConfiguredImpl(self._kind, node, at))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {Printer().implementation(self.node)}>"

@@ -7,7 +7,7 @@ the line that built it, by walking the two side by side.
 
 from __future__ import annotations
 
-__all__ = ["HEIGHT_MAX", "NOWHERE", "Immutable", "Origin", "built_within", "here", "reading_at", "shown"]
+__all__ = ["HEIGHT_MAX", "NOWHERE", "Immutable", "Origin", "built_within", "fill", "here", "reading_at", "shown"]
 
 import linecache
 import os
@@ -99,13 +99,12 @@ def built_within(node: _T, origin: Origin) -> _T:
 
 
 class Immutable:
-    """What is built stays as it is: one element may stand in several places."""
+    """What is built stays as it is: one element may stand in several places. What makes it fills it, with :func:`fill`.
+
+    It has no attribute of a name that a field of a message may have: those of an expression are such fields.
+    """
 
     __slots__ = ()
-
-    def _set(self, **values: object) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} cannot be changed: make another one")
@@ -118,3 +117,9 @@ class Immutable:
 
     def __deepcopy__(self: _T, memo: object) -> _T:
         return self
+
+
+def fill(made: Immutable, **values: object) -> None:
+    """Set the attributes of what is being made."""
+    for name, value in values.items():
+        object.__setattr__(made, name, value)

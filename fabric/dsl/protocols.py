@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from fabric.dsl.names import name_at, qname_at
-from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, here
+from fabric.dsl.origin import HEIGHT_MAX, NOWHERE, Immutable, fill, here
 from fabric.dsl.printing import Printer
 from fabric.dsl.raw import Raw, nodes_of, spoken_by_first
 from fabric.dsl.types import type_of
@@ -49,7 +49,7 @@ class Session(Immutable):
     ) -> None:
         if height > HEIGHT_MAX:
             raise ConfigError(f"this protocol is nested more than {HEIGHT_MAX} levels deep: give the inner part a name")
-        self._set(_steps=steps, _tail=tail, classes=classes, height=height)
+        fill(self, _steps=steps, _tail=tail, classes=classes, height=height)
 
     @property
     def node(self) -> syntax.Session:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fabric.dsl.origin import Immutable, Origin, built_within, here, shown
+from fabric.dsl.origin import Immutable, Origin, built_within, fill, here, shown
 from fabric.lang.diagnostic import Report, check_error
 from fabric.lang.lexer import tokenize
 from fabric.lang.parser import Part, parse, read_part
@@ -32,7 +32,7 @@ class Raw(Immutable):
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
             raise TypeError(f"Raw takes a str, got {type(text).__name__}")
-        self._set(text=text, origin=here())
+        fill(self, text=text, origin=here())
 
     def __repr__(self) -> str:
         return f"Raw({self.text!r})"

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fabric.dsl.names import name_at, qname_at
-from fabric.dsl.origin import HEIGHT_MAX, Immutable, Origin, here
+from fabric.dsl.origin import HEIGHT_MAX, Immutable, Origin, fill, here
 from fabric.dsl.printing import Printer
 from fabric.dsl.raw import Raw, nodes_of
 from fabric.errors import ConfigError
@@ -52,7 +52,7 @@ class Type(Immutable):
         height = 1 + max((part.height for part in parts), default=0)
         if height > HEIGHT_MAX:
             raise ConfigError(f"this type is nested more than {HEIGHT_MAX} levels deep: give the inner part a name")
-        self._set(node=node, classes=classes, height=height)
+        fill(self, node=node, classes=classes, height=height)
 
     def __or__(self, other: object) -> SumType:
         return SumType([self, other])
@@ -139,7 +139,7 @@ class SumType(Type):
             raise ConfigError("a sum has at least one variant, got none")
         nodes = tuple(part.node for part in parts)
         super().__init__(nodes[0] if len(nodes) == 1 else syntax.SumType(nodes, here()), parts)
-        self._set(variants=tuple(parts))
+        fill(self, variants=tuple(parts))
 
     def __or__(self, other: object) -> SumType:
         return SumType([*self.variants, other])
@@ -195,7 +195,7 @@ def _from_payload(type_: payload.Type, at: Origin) -> Type:
     """Return the type as it is written: a class by its name, with what it stands for beside it."""
     node = _node(type_, at)
     made = Type(node)
-    made._set(classes=tuple(_aliases(type_)))
+    fill(made, classes=tuple(_aliases(type_)))
     return made
 
 

@@ -16,7 +16,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import msgspec
@@ -45,7 +45,7 @@ from fabric.wire.spec import WorkerSpec
 
 Read: TypeAlias = Callable[[bytes], Any]
 
-_PLAIN = frozenset({str, int, bool, None, type(None), Any, object, dict, list})
+_PLAIN = frozenset({str, int, bool, None, type(None), Any, object, list})
 """What values are without an annotation."""
 
 _WORDS: dict[Any, Type] = {
@@ -57,8 +57,11 @@ _WORDS: dict[Any, Type] = {
     type(None): UNIT,
     Any: JSON,
     object: JSON,
-    dict: JSON,
 }
+
+_MAPPINGS = frozenset({dict, collections.abc.Mapping})
+_NO_OBJECT = Alias("dict", Record(()))
+"""What a dict is where no object is declared."""
 
 _STREAMS = frozenset(
     {collections.abc.Iterator, collections.abc.Generator, collections.abc.AsyncIterator, collections.abc.AsyncGenerator}
@@ -86,7 +89,7 @@ def argument_reader(function: Callable[[Any], Any], spec: WorkerSpec) -> Read:
     annotation = signature.parameters[name].annotation
     if annotation is inspect.Parameter.empty:
         return decode_json
-    type_ = _type_of(annotation, f"parameter '{name}'", spec)
+    type_ = _type_of(annotation, spec.input, f"parameter '{name}'", spec)
     _compare(spec.input, type_, spec.input, type_, f"parameter '{name}'", spec)
     return _reader(annotation, type_, spec)
 
@@ -108,8 +111,10 @@ def check_result(function: Callable[[Any], Any], spec: WorkerSpec) -> None:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType) and not _takes_null(spec.output):
         parts = [part for part in typing.get_args(annotation) if part is not type(None)]
         annotation = typing.Union[tuple(parts)]  # noqa: UP007 - of as many as there are
-    type_ = _type_of(annotation, "its result", spec)
-    _compare(_present(type_), spec.output, spec.output, type_, "its result", spec)
+    type_ = _type_of(annotation, spec.output, "its result", spec)
+    _compare(
+        _written(type_, frozenset(_left_out(annotation, set()))), spec.output, spec.output, type_, "its result", spec
+    )
 
 
 def pydantic_hook(value: Any) -> Any:
@@ -125,12 +130,17 @@ def pydantic_hook(value: Any) -> Any:
 
 def _signature(function: Callable[[Any], Any], spec: WorkerSpec) -> inspect.Signature | None:
     try:
-        return inspect.signature(function, eval_str=True)
-    except NameError as error:
-        text = f"an annotation cannot be read: {error}; it has to be known when the program runs, not to a checker only"
-        raise ConfigError(f"worker '{spec.name}': {spec.config['call']}: {text}") from None
+        inspect.signature(function)
     except (ValueError, TypeError):  # a function that is not written in Python need not have one
         return None
+    try:
+        return inspect.signature(function, eval_str=True)
+    except Exception as error:  # noqa: BLE001 - a text of the user's was run
+        text = (
+            f"an annotation cannot be read: {type(error).__name__}: {error}; what it names has to be there when the"
+            " program runs, not for a checker only, and a name in quotes stands alone: 'A | B', not A | 'B'"
+        )
+        raise ConfigError(f"worker '{spec.name}': {spec.config['call']}: {text}") from None
 
 
 def _result_of(function: Callable[[Any], Any], annotation: Any) -> Any:
@@ -145,30 +155,79 @@ def _result_of(function: Callable[[Any], Any], annotation: Any) -> Any:
     return annotation
 
 
-def _type_of(annotation: Any, what: str, spec: WorkerSpec) -> Type:
+def _type_of(annotation: Any, declared: Type, what: str, spec: WorkerSpec) -> Type:
     try:
         if annotation in _WORDS:
             return _WORDS[annotation]
     except TypeError:  # it cannot be hashed
         pass
-    from fabric.types import from_python  # 8 ms and 1 MiB, for workers with classes in their annotations
-
     try:
-        return from_python(_widened(annotation))
+        return _read_type(annotation, declared)
     except ConfigError as error:
         raise ConfigError(f"worker '{spec.name}': {spec.config['call']}: {what}: {error}") from None
 
 
-def _widened(annotation: Any) -> Any:
-    """Return the annotation with ``dict`` for each ``dict[str, T]``, which the language calls json."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (dict, collections.abc.Mapping) and arguments[0] is str:
-        return dict
-    if origin in (list, tuple):
-        return types.GenericAlias(origin, tuple(map(_widened, arguments)))
-    if origin in (typing.Union, types.UnionType):
-        return typing.Union[tuple(map(_widened, arguments))]  # noqa: UP007 - of as many as there are
-    return annotation
+def _read_type(annotation: Any, declared: Type) -> Type:
+    """Return the type of an annotation. A dict in it is any object that is declared where it stands.
+
+    The language has no type of all objects: as json a dict would be a text, too.
+    """
+    from fabric.types import from_python  # 8 ms and 1 MiB, for workers with classes in their annotations
+    from fabric.wire.relations import join
+
+    origin, arguments = _taken_apart(annotation)
+    if not _has_dict(annotation):
+        return from_python(origin if origin in (list, tuple) and not arguments else annotation)
+    if _is_dict(annotation):
+        return _objects(declared)
+    if origin is list or (origin is tuple and arguments[-1] is Ellipsis):
+        return ListOf(_read_type(arguments[0], _item(declared)))
+    if origin is tuple:
+        return Product(tuple(_read_type(part, _item(declared, i)) for i, part in enumerate(arguments)))
+    return join([_read_type(part, declared) for part in arguments]) or JSON
+
+
+def _taken_apart(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return what is before the brackets and what is in them. ``typing.Dict`` has none, and is as good as ``dict``."""
+    return typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+
+
+def _is_dict(annotation: Any) -> bool:
+    origin, arguments = _taken_apart(annotation)
+    try:
+        return origin in _MAPPINGS and (not arguments or arguments[0] is str)
+    except TypeError:  # it cannot be hashed
+        return False
+
+
+def _has_dict(annotation: Any) -> bool:
+    """Say whether there is a dict in it, not counting those in classes."""
+    origin, arguments = _taken_apart(annotation)
+    around = origin in (list, tuple, typing.Union, types.UnionType)
+    return _is_dict(annotation) or (around and any(map(_has_dict, arguments)))
+
+
+def _objects(declared: Type) -> Type:
+    """Return what objects may be where that is declared."""
+    inner = resolve(declared)
+    if inner == JSON or isinstance(inner, Record):
+        return declared
+    variants = tuple(v for v in inner.variants if isinstance(resolve(v), Record)) if isinstance(inner, Sum) else ()
+    if len(variants) > 1:
+        return Sum(variants)
+    return variants[0] if variants else _NO_OBJECT
+
+
+def _item(declared: Type, index: int | None = None) -> Type:
+    """Return what is declared of the items of a list, or of an item of a tuple; json if it says nothing of them."""
+    inner = resolve(declared)
+    for variant in inner.variants if isinstance(inner, Sum) else (inner,):
+        match resolve(variant):
+            case ListOf(item) if index is None:
+                return item
+            case Product(items) if index is not None and index < len(items):
+                return items[index]
+    return JSON
 
 
 def _compare(a: Type, b: Type, declared: Type, annotated: Type, what: str, spec: WorkerSpec) -> None:
@@ -192,20 +251,46 @@ def _takes_null(type_: Type) -> bool:
     return inner == UNIT or (isinstance(inner, Sum) and any(map(_takes_null, inner.variants)))
 
 
-def _present(type_: Type) -> Type:
-    """Return the type with fields that are all there."""
+def _written(type_: Type, left_out: frozenset[tuple[str, str]], name: str = "") -> Type:
+    """Return the type of what is written: with all fields, but for those that may be left out."""
     match type_:
         case Alias(name, inner):
-            return Alias(name, _present(inner))
+            return Alias(name, _written(inner, left_out, name))
         case Record(fields):
-            return Record(tuple(Field(field.name, _present(field.type)) for field in fields))
+            return Record(
+                tuple(
+                    Field(field.name, _written(field.type, left_out), field.optional and (name, field.name) in left_out)
+                    for field in fields
+                )
+            )
         case ListOf(item):
-            return ListOf(_present(item))
+            return ListOf(_written(item, left_out))
         case Product(items):
-            return Product(tuple(map(_present, items)))
+            return Product(tuple(_written(item, left_out) for item in items))
         case Sum(variants):
-            return Sum(tuple(map(_present, variants)))
+            return Sum(tuple(_written(variant, left_out) for variant in variants))
     return type_
+
+
+def _left_out(annotation: Any, seen: set[Any]) -> Iterator[tuple[str, str]]:
+    """Give class and field for each that need not be written: of a TypedDict, and of a struct that leaves out some."""
+    for part in typing.get_args(annotation):
+        yield from _left_out(part, seen)
+    if not isinstance(annotation, type) or annotation in seen:
+        return
+    seen.add(annotation)
+    hints: dict[str, Any] = {}
+    if hasattr(annotation, "__annotations__"):
+        hints = typing.get_type_hints(annotation, include_extras=True)
+    if issubclass(annotation, msgspec.Struct):
+        for field in msgspec.structs.fields(annotation):
+            if annotation.__struct_config__.omit_defaults or field.default is msgspec.UNSET:
+                yield annotation.__name__, field.encode_name
+    elif hasattr(annotation, "__required_keys__"):
+        for key in hints:
+            yield annotation.__name__, key
+    for hint in hints.values():
+        yield from _left_out(hint, seen)
 
 
 # --- Values -------------------------------------------------------------------------------------------------------
@@ -215,10 +300,11 @@ def _reader(annotation: Any, type_: Type, spec: WorkerSpec) -> Read:
     from fabric.wire.relations import is_subtype
 
     known = is_subtype(spec.input, type_)  # else json is declared somewhere: what comes is to be looked at
-    if known and _is_plain(annotation):
+    plain = _is_plain(annotation, spec.input)
+    if known and plain:
         return decode_json
     check = validator(type_).check
-    make = decode_json if _is_plain(annotation) else _maker(annotation, spec)
+    make = decode_json if plain else _maker(annotation, spec)
     name = show(type_)
 
     def read(payload: bytes) -> Any:
@@ -234,20 +320,20 @@ def _reader(annotation: Any, type_: Type, spec: WorkerSpec) -> Read:
     return read
 
 
-def _is_plain(annotation: Any) -> bool:
+def _is_plain(annotation: Any, declared: Type) -> bool:
     """Say whether values without a type are what the annotation wants."""
     try:
         if annotation in _PLAIN:
             return True
     except TypeError:  # it cannot be hashed
         return False
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    origin, arguments = _taken_apart(annotation)
     if origin in (typing.Union, types.UnionType):
         numbers = {int, float} <= set(arguments)
-        return all((part is float and numbers) or _is_plain(part) for part in arguments)
-    if origin is dict:  # no type says what is in it, so somebody has to look
-        return arguments[0] is str and arguments[1] in (Any, object)
-    return origin is list and all(map(_is_plain, arguments))
+        return all((part is float and numbers) or _is_plain(part, declared) for part in arguments)
+    if origin is dict:  # where json is declared, or no type says what is in it, somebody has to look
+        return _objects(declared) != JSON and (not arguments or (arguments[0] is str and arguments[1] in (Any, object)))
+    return origin is list and all(_is_plain(part, _item(declared)) for part in arguments)
 
 
 def _maker(annotation: Any, spec: WorkerSpec) -> Read:

@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -58,7 +59,11 @@ class Control:
             while self._markers:
                 ctrl_out.send_nowait(encode(Marker(name, self._markers.popleft())))
 
-        self._poke = lambda: token.run_sync_soon(forward)
+        def poke() -> None:
+            with suppress(trio.RunFinishedError):  # the control side has ended: nobody reads them
+                token.run_sync_soon(forward)
+
+        self._poke = poke
         return forward
 
 

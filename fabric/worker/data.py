@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["run_data"]
+__all__ = ["FAST_CALLS", "run_data"]
 
 import inspect
 import os
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import trio
@@ -76,7 +77,11 @@ async def run_data(
         if control.stopping:
             reading.cancel()
 
-    control.changed = lambda: token.run_sync_soon(changed)
+    def changed_soon() -> None:
+        with suppress(trio.RunFinishedError):  # everything was answered: there is nothing to pause or to stop
+            token.run_sync_soon(changed)
+
+    control.changed = changed_soon
     first_span = int.from_bytes(os.urandom(8)) if span is None else span
     answer = _Answer(spec, function, sink, _Remarks(spec.name, telemetry, control, first_span), clock, first_span)
     try:
@@ -127,7 +132,13 @@ FAST_CALLS_PER_SLOW_S = 500_000
 """So many it takes after a call that was slow, for each second of it: what is slow at times delays others once only."""
 
 
-_VALUES = frozenset({dict, list, str, int, float, bool})
+@lru_cache(maxsize=256)
+def _comes_later(kind: type) -> bool:
+    """Say whether a result of this class is no output itself: what is awaited for it, or what gives some in turn.
+
+    An iterator is as good as a generator: who says ``-> Iterator[T]`` may return ``map(...)``.
+    """
+    return issubclass(kind, Awaitable | Iterator | AsyncIterator)
 
 
 class _Remarks:
@@ -252,9 +263,11 @@ class _Answer:
             result = self._function(value)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's function may raise anything
             raise self._failed(error, question) from error
-        if type(result) not in _VALUES:
+        kind: Any = type(result)
+        if _comes_later(kind):
             return self._finish(result, question)
-        self._send(result, question)
+        if result is not None or self._gives_unit:
+            self._send(result, question)
         took_s = self._clock() - started_s
         if took_s < FAST_CALL_S:
             self._fast_calls += 1
@@ -271,11 +284,11 @@ class _Answer:
             self.flush()  # this may take long
             if inspect.isawaitable(result):
                 result = await result
-            if inspect.isgenerator(result):
+            if isinstance(result, Iterator):
                 for value in result:
                     self._send(value, question)
                     self.flush()
-            elif inspect.isasyncgen(result):
+            elif isinstance(result, AsyncIterator):
                 async for value in result:
                     self._send(value, question)
                     self.flush()
@@ -318,6 +331,8 @@ class _Answer:
         except (TypeError, ValueError, RecursionError) as error:
             said = f"{self._spec.config['call']} returned what JSON cannot say: {error}"
             raise FunctionFailed(f"worker '{self._spec.name}': {said}", question.span_id) from None
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # a model's serializers are the user's
+            raise self._failed(error, question) from error
         if self._outbox.size_bytes + len(payload) > BATCH_BYTES_MAX:
             self.flush()  # a frame has a limit, and a large answer is not to wait for a small one
         self._outbox.answer(question, payload)

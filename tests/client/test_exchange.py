@@ -111,6 +111,20 @@ def test_a_refusal_is_told_to_those_who_wait_or_in_its_place():
     assert exchange.take_output() == output(2)
 
 
+def test_a_refusal_that_is_read_makes_room():
+    """As an output does: who waits for it is woken up."""
+    exchange = Exchange(bounded=True)
+    exchange.refuse(Refuse("x", "no", "", (99,)), PipelineError("no"), tell=True)
+    exchange.deliver([output(1)] * (OUTPUTS_UNREAD_MAX - 1))
+    stirred: list[bool] = []
+    exchange.stir = lambda: stirred.append(True)
+    assert exchange.send("input", b"1") is None
+    with pytest.raises(PipelineError, match="no"):
+        exchange.take_output()
+    assert stirred == [True]
+    assert exchange.send("input", b"1")
+
+
 def test_events_come_in_the_order_in_which_they_came():
     """Of both kinds; who reads one kind leaves the other."""
     exchange = Exchange(bounded=True, telemetry=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from fabric.dsl import F, Filter, Map, Raw, constant, record_of
 from fabric.errors import CheckError, ConfigError
+from fabric.lang.lexer import RESERVED
 
 
 def text(expr) -> str:
@@ -30,8 +33,8 @@ def text(expr) -> str:
         ((F.a < 1) | (F.b <= 2) & ~F.c, "a < 1 || b <= 2 && !c"),
         (((F.a < 1) | (F.b > 2)) & F.c, "(a < 1 || b > 2) && c"),
         (~(F.a == 1), "!(a = 1)"),
-        (True & F.a, "true && a"),
-        (False | F.a, "false || a"),
+        (constant(True) & F.a, "true && a"),
+        (Raw("false") | F.a, "false || a"),
         (1 + F.a - 2 * F.b / 3 % 4, "1 + a - 2 * b / 3 % 4"),
         (10 - (F.a - 1), "10 - (a - 1)"),
         (1 / F.a, "1 / a"),
@@ -65,6 +68,9 @@ def test_what_can_be_said(expr, expected):
         lambda: 0 < F.x < 10,
         lambda: F.a > 0 & F.b < 10,
         lambda: (F.a == 1) & 3,
+        lambda: F.a == True & F.b,
+        lambda: F.a & True == F.b,
+        lambda: (F.a is None) | F.b,
         lambda: F.x in [1, 2],
         lambda: 1 in F.x,
         lambda: list(F.x),
@@ -92,6 +98,12 @@ def test_what_python_would_decide_itself_is_refused(slip):
         (lambda: Map(F[0], a=1), "no name"),
         (lambda: Map(let=1), "reserved word"),
         (lambda: Filter("score >= 85"), "no condition"),
+        (lambda: Filter(None), "no condition"),
+        (lambda: Filter({"a": F.a}), "no condition"),
+        (lambda: Filter(F.verdict is True), r"F.x == True, F.x, ~F.x .* constant\(False\)"),
+        (lambda: Filter(F.x is not None), r"F.x == None; a constant is constant\(True\)"),
+        (lambda: Map(F.x is None), "answered by Python"),
+        (lambda: Map("draft"), r"Map\(F.x\); to give that text is Map.to\('draft'\)"),
     ],
 )
 def test_what_the_language_cannot_say_is_refused(slip, words):
@@ -105,6 +117,39 @@ def test_what_is_no_constant_is_refused(value):
     """By its Python type."""
     with pytest.raises(TypeError, match=f"got {type(value).__name__}"):
         Filter(F.x == value)
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [lambda: f"hello {F.name}", lambda: str(F.name), lambda: f"{F:>5}", lambda: "%s" % F.x],  # noqa: UP031
+)
+def test_a_text_of_an_expression_is_refused(slip):
+    """Its value is not there yet; the way out is told."""
+    with pytest.raises(TypeError, match=r'is no text yet: .* "hello " \+ F.name'):
+        slip()
+
+
+def test_a_constant_condition_is_said_to_be_one():
+    """And then it is one."""
+    assert repr(Filter(constant(True))) == "<Filter filter(true)>"
+
+
+@given(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True))
+@example("_set")
+@example("self")
+@example("fields")
+@example("to")
+def test_a_field_may_have_any_name(name):
+    """Of an expression every name is a field, and of a map every one may be given."""
+    assume(name not in {*RESERVED, "null", "not"} and not (name.startswith("_") and name.endswith("_")))
+    assert text(getattr(F, name)) == name
+    assert text(getattr(F.a, name)) == f"a.{name}"
+    assert repr(Map(**{name: F.a})) == f"<Map map({{ {name}: a }})>"
+
+
+def test_an_expression_has_no_attribute_of_a_field_s_name():
+    """Whatever it inherits."""
+    assert [name for name in dir(F) if not (name.startswith("__") and name.endswith("__"))] == []
 
 
 @pytest.mark.parametrize("key", [-1, True, 1.5])

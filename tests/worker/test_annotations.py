@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import enum
 import json
+import typing
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
@@ -160,6 +162,16 @@ def refusal(function: Any, input_: Type = JSON, output: Type = JSON) -> str:
         (LINE, dict[str, int | str], '{"sku":"a","count":2}', {"sku": "a", "count": 2}),
         (ListOf(JSON), list[dict[str, Line]], '[{"a":{"sku":"a","count":2}}]', [{"a": Line("a", 2)}]),
         (JSON, Colour, '"red"', Colour.RED),
+        (LINE, typing.Dict, '{"sku":"a","count":2}', {"sku": "a", "count": 2}),  # noqa: UP006
+        (JSON, typing.Mapping, '{"a":1}', {"a": 1}),
+        (LINE, collections.abc.Mapping, '{"sku":"a","count":2}', {"sku": "a", "count": 2}),
+        (ListOf(INT), typing.List, "[1]", [1]),  # noqa: UP006
+        (ListOf(LINE), list[dict], '[{"sku":"a","count":2}]', [{"sku": "a", "count": 2}]),
+        (Product((INT, LINE)), tuple[int, dict], '[1,{"sku":"a","count":2}]', (1, {"sku": "a", "count": 2})),
+        (ListOf(LINE), tuple[dict, ...], '[{"sku":"a","count":2}]', ({"sku": "a", "count": 2},)),
+        (Sum((STRING, LINE)), str | dict, '{"sku":"a","count":2}', {"sku": "a", "count": 2}),
+        (Sum((STRING, LINE)), str | dict, '"x"', "x"),
+        (REDO, dict, '{"fix":"x"}', {"fix": "x"}),
         (JSON, Literal["a", "b"], '"a"', "a"),
     ],
 )
@@ -173,7 +185,7 @@ def test_an_argument_is_what_its_annotation_says(declared: Type, annotation: Any
 def test_plain_annotations_cost_nothing(annotation: Any):
     """What is declared is read as it always was."""
     declared = {str: STRING, int: INT, list[int]: ListOf(INT), list: ListOf(INT), int | str: Sum((INT, STRING))}
-    declared |= {bool: Alias("B", make_bool())}
+    declared |= {bool: Alias("B", make_bool()), dict: LINE, dict[str, Any]: LINE}
     assert make_function(taking(annotation), spec(declared.get(annotation, JSON))).read is decode_json
 
 
@@ -201,6 +213,8 @@ def test_without_an_annotation_values_are_plain():
         ),
         (JSON, list[int], '[1,"x"]', 'expected int, got string "x" at $[1]'),
         (JSON, str, "1", "expected string, got integer 1"),
+        (JSON, dict, '"x"', "expected json, got what its annotation refuses: Expected `object`, got `str`"),
+        (JSON, list[dict[str, Any]], "[1]", "expected [json], got what its annotation refuses: Expected `object`"),
         (STRING, Colour, '"blue"', "expected string, got what its annotation refuses: "),
         (
             JSON,
@@ -233,6 +247,18 @@ def test_a_parameter_of_another_type_is_refused():
     assert refusal(taking(int), STRING) == (
         "parameter 'value': expected string, as the program declares, got int, as it is annotated"
     )
+
+
+@pytest.mark.parametrize("annotation", [dict, dict[str, int], typing.Dict, collections.abc.Mapping])  # noqa: UP006
+def test_a_dict_is_an_object(annotation: Any):
+    """Wherever something else is declared it is refused at the start."""
+    said = "expected {}, as the program declares, got {}, as it is annotated"
+    assert said.format("string", "dict") in refusal(taking(annotation), STRING)
+    assert said.format("string", "dict") in refusal(giving(annotation), output=STRING)
+    assert said.format("[string]", "[dict]") in refusal(taking(list[annotation]), ListOf(STRING))
+    assert said.format("string | int", "dict") in refusal(giving(annotation), output=Sum((STRING, INT)))
+    assert "expected string | Line" in refusal(taking(annotation), Sum((STRING, LINE)))
+    make_function(giving(annotation), spec(output=Sum((STRING, LINE))))
 
 
 def test_two_types_of_one_name_are_shown_as_what_they_are():
@@ -277,6 +303,52 @@ def test_what_absent_is_in_python_is_null_in_json_and_is_refused():
     """A dataclass writes ``null`` where the program wants nothing."""
     assert refusal(giving(Noted), output=NOTED).endswith("field 'note' is string | unit, expected string")
     make_function(giving(NotedDict), spec(output=NOTED))
+
+
+class PartDict(TypedDict, total=False):
+    sku: str
+    count: int
+
+
+class PartStruct(msgspec.Struct, omit_defaults=True):
+    sku: str
+    count: int = 0
+
+
+class PartUnset(msgspec.Struct):
+    sku: str
+    count: int | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclasses.dataclass
+class Around:
+    inner: PartStruct
+    mark: int = 0
+
+
+class DefaultStruct(msgspec.Struct):
+    sku: str
+    count: int = 0
+
+
+@pytest.mark.parametrize("class_", [PartDict, PartStruct, PartUnset])
+def test_a_field_that_may_be_left_out_is_no_required_one(class_: Any):
+    """Some classes do not write all that they have."""
+    words = "field 'count' may be absent, but Line requires it"
+    assert words in refusal(giving(class_), output=LINE)
+    assert words in refusal(giving(list[class_]), output=ListOf(LINE))
+    optional = Record((Field("sku", STRING, optional=class_ is PartDict), Field("count", INT, optional=True)))
+    make_function(giving(class_), spec(output=optional))
+    make_function(giving(DefaultStruct), spec(output=LINE))
+
+
+def test_so_it_is_in_a_class_within_a_class():
+    """The outer one writes its own."""
+    inner = Record((Field("sku", STRING), Field("count", INT)))
+    said = refusal(giving(Around), output=Record((Field("inner", inner), Field("mark", INT))))
+    assert "field 'inner' is PartStruct, expected { sku: string, count: int }" in said
+    lax = Record((Field("sku", STRING), Field("count", INT, optional=True)))
+    make_function(giving(Around), spec(output=Record((Field("inner", lax), Field("mark", INT)))))
 
 
 async def numbers_later(value) -> AsyncIterator[int]:
@@ -324,6 +396,20 @@ def test_a_type_that_only_a_checker_knows_is_refused():
         return value
 
     assert "name 'Unknown' is not defined" in refusal(f)
+
+
+def test_an_annotation_that_cannot_be_read_is_refused():
+    """With what Python says of it."""
+
+    def attribute(value: list[json.Missing]):  # type: ignore[name-defined]
+        return value
+
+    def quoted(value: int | "Line"):  # noqa: UP037
+        return value
+
+    assert "AttributeError: module 'json' has no attribute 'Missing'" in refusal(attribute)
+    assert "TypeError: unsupported operand" in refusal(quoted)
+    assert "SyntaxError" in refusal(taking("a b"))
 
 
 # --- results ------------------------------------------------------------------------------------------------------

@@ -82,3 +82,10 @@ async def test_markers_of_the_data_side_come_before_the_end():
     while not frames or not isinstance(frames[-1], Eof):
         frames += map(decode, await receiver.receive())
     assert [f.id for f in frames if isinstance(f, Marker)] == [f"ack/f/1/{number}" for number in range(100)]
+
+
+def test_who_forwards_behind_the_end_of_control_is_not_hurt():
+    """A failure of one side is not to hide what the other has to say."""
+    control = Control(marks_all=True)
+    trio.run(lambda: said(control=control))
+    control.forward("ack/f/1/1")

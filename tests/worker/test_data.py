@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import json
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, cast
 
+import msgspec
+import pydantic
 import pytest
 import trio
 import trio.testing
 
 from fabric.errors import FabricError
 from fabric.transport.memory import MemoryTransport
-from fabric.wire.codec import decode, encode, split
+from fabric.transport.ports import Receiver, Sender
+from fabric.wire.codec import BatchWriter, Question, decode, encode, payload_of, split
 from fabric.wire.frame import Data, Decline, Eof, Frame, Marker, Provenance
 from fabric.wire.payload import INT, JSON, Type
 from fabric.wire.spec import WorkerSpec
 from fabric.worker import Message, fail, log, message, telemetry
 from fabric.worker.control import Control, run_control
-from fabric.worker.data import run_data
+from fabric.worker.data import FAST_CALLS, run_data
 from fabric.worker.failure import FunctionFailed
 from fabric.worker.function import Function, make_function
 
 TRACE = bytes(range(16))
+
+
+class Colour(enum.Enum):
+    RED = "red"
 
 
 class Ran:
@@ -197,6 +206,106 @@ async def test_a_log_line_says_of_which_trace_it_is(capfd: pytest.CaptureFixture
     }
 
 
+@dataclasses.dataclass
+class Seen:
+    value: int
+
+
+class SeenStruct(msgspec.Struct):
+    value: int
+
+
+class SeenModel(pydantic.BaseModel):
+    value: int
+
+
+class Batches:
+    """A source of all at once, and a sink that counts."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self.sent: list[bytes] = []
+        self._writer = BatchWriter("main", 0)
+        for number, value in enumerate(values, 1):
+            self._writer.answer(Question(b"\0" + TRACE, number.to_bytes(8), b""), json.dumps(value).encode())
+            self._writer.write(payload_of(encode(Marker("fabric", f"ack/f/1/{number}"))))
+
+    async def receive(self) -> list[bytes]:
+        batch = self._writer.take()
+        return [batch if batch is not None else encode(Eof("fabric"))]
+
+    def send_nowait(self, raw: bytes) -> None:
+        self.sent.append(raw)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda value: {"value": value},
+        Seen,
+        lambda value: SeenStruct(value),
+        lambda value: SeenModel(value=value),
+        lambda value: (value, value),
+        lambda value: Colour.RED,
+        lambda value: None,
+    ],
+    ids=["dict", "dataclass", "struct", "model", "tuple", "enum", "nothing"],
+)
+async def test_answers_of_any_kind_leave_together(made: Callable[[int], Any]):
+    """Those of a fast function: one frame for many, whatever its results are made of."""
+    port = Batches(list(range(20)))
+    spec = WorkerSpec("f", "python", JSON, JSON, config={"call": "mine:f"})
+    source, sink = cast("Receiver", port), cast("Sender", port)
+    await run_data(spec, Function(made), source, sink, Control(), clock=lambda: 0.0)
+    assert len(port.sent) <= FAST_CALLS + 2
+    assert len([part for raw in port.sent for part in split(raw) if isinstance(decode(part), Marker)]) == 20
+
+
+class Ticks:
+    """An async iterator that is no generator."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def __aiter__(self) -> Ticks:
+        return self
+
+    async def __anext__(self) -> int:
+        await trio.lowlevel.checkpoint()
+        if not self.left:
+            raise StopAsyncIteration
+        self.left -= 1
+        return self.left
+
+
+async def later(value: int) -> Iterator[int]:
+    return iter(range(value))
+
+
+@pytest.mark.parametrize("f", [lambda n: iter(range(n)), lambda n: map(int, range(n)), later])
+async def test_an_iterator_gives_its_items(f: Callable[[int], Any]):
+    """As a generator does; of an async function, too."""
+    assert (await ran(f, [2, 0, 1])).values() == [0, 1, 0]
+
+
+async def test_an_async_iterator_gives_its_items():
+    """As an async generator does."""
+    assert (await ran(Ticks, [2, 0, 1])).values() == [1, 0, 0]
+
+
+class Sour(pydantic.BaseModel):
+    value: int
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        raise KeyError("no")
+
+
+async def test_a_result_that_fails_to_be_written_is_the_functions_failure(capfd: pytest.CaptureFixture[str]):
+    """How a model writes itself is the user's."""
+    done = await ran(lambda value: Sour(value=value), [1])
+    assert str(done.error) == "worker 'f': mine:f raised KeyError: 'no'"
+    assert "in model_dump" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["plain", "async", "generator"])
 async def test_a_message_that_is_given_up_ends_the_worker_with_its_span(kind: str, capfd: pytest.CaptureFixture[str]):
     """What was answered before it is sent; no traceback: it is no mistake."""
@@ -215,6 +324,16 @@ async def test_a_message_that_is_given_up_ends_the_worker_with_its_span(kind: st
     assert isinstance(done.error, FunctionFailed)
     assert (str(done.error), done.error.code, done.error.span_id) == ("no twos", "message_failed", (2).to_bytes(8))
     assert capfd.readouterr().err == ""
+
+
+def test_who_asks_something_of_a_worker_at_its_end_is_not_hurt():
+    """The control side has a loop of its own, and may be asked to stop while the data side has just ended."""
+    control = Control()
+    spec = WorkerSpec("f", "python", JSON, JSON, config={"call": "mine:f"})
+    port = Batches([1])
+    trio.run(run_data, spec, Function(lambda value: value), port, port, control)
+    control.changed()
+    assert isinstance(decode(port.sent[-1]), Eof)
 
 
 async def test_in_a_tool_it_is_declined_and_the_next_one_is_answered():
