@@ -33,6 +33,7 @@ import msgspec
 
 from fabric.client import CheckResult, Pipeline, check, run
 from fabric.client.approving import Approve
+from fabric.client.arguments import folders_of
 from fabric.client.results import Spec
 from fabric.errors import PipelineError, PlumbingModelError
 from fabric.lang.source import Source
@@ -99,7 +100,7 @@ class PlumbingModel(Model[Any]):
         self._program = program
         self._pass_history = pass_history
         self._auto_approve = auto_approve
-        self._folders = [search_path] if isinstance(search_path, str | Path) else list(search_path or ())
+        self._folders = folders_of(search_path)
         self._binary = binary
         self._env = env
         self._approve = approve

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from fabric.client.bell import Bell
-from fabric.errors import FabricError, PipelineError
+from fabric.errors import FabricError, PipelineError, own_copy
 from fabric.session import events
 from fabric.session.events import DeadLetter, Heard, Refuse
 
@@ -98,7 +98,7 @@ class Ending(msgspec.Struct, frozen=True):
     def raised(self) -> BaseException | None:
         """Return what whoever waits for something is told; ``None``: nothing more comes. Each gets his own."""
         if self.error is not None:
-            return self.error
+            return own_copy(self.error)
         if self.failure is None:
             return None
         detail, code = self.failure
@@ -183,7 +183,7 @@ class Exchange:
         with self.bell.lock:
             owners = [self._tickets[number] for number in refusal.tickets if number in self._tickets]
             for owner in owners:
-                owner.failure = owner.failure or error
+                owner.failure = owner.failure or own_copy(error)
             if tell and not owners:
                 self._put(error)
             self.bell.ring()

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from fabric.client.arguments import environment_of, folders_of, labels_of
+from fabric.client.plain import plain
 from fabric.compiler import Compiled, Library, check_program, plan_compiled, read_source, search_path
 from fabric.errors import BinaryNotFoundError, ConfigError, FabricError, PipelineError, RunError, ValueRejected
 from fabric.graph import passes
@@ -68,12 +70,8 @@ def asked(
 
     Raises:
         RunError: it cannot be meant.
-        BinaryNotFoundError: there is nothing to start workers with.
     """
-    if not sys.executable:
-        raise BinaryNotFoundError("there is no Python interpreter to start workers with: sys.executable is empty")
-    folders = [search_path] if isinstance(search_path, str | Path) else search_path or ()
-    labels = [extra] if isinstance(extra, str) else list(extra)
+    labels = labels_of(extra)
     for label in labels:
         if label not in SIDE_PORTS:
             raise RunError(f"extra: expected {' or '.join(map(repr, SIDE_PORTS))}, got {label!r}")
@@ -84,8 +82,8 @@ def asked(
     return Asked(
         spec if isinstance(spec, Source) else Path(spec),
         directory,
-        {**os.environ, **(env or {})},
-        tuple(map(Path, folders)),
+        environment_of(env),
+        folders_of(search_path),
         auto_approve,
         approves,
         tuple(dict.fromkeys([*(["telemetry"] if verbose else []), *labels])),
@@ -154,6 +152,7 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
     Raises:
         ConfigError: a file cannot be read, or a setting is wrong.
         CheckError: the program does not check.
+        BinaryNotFoundError: there is nothing to start its workers with.
     """
     here = Path(asked.directory)
     environment = with_dotenv(here, asked.environment)
@@ -167,6 +166,9 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
         warn(diagnostic)
     graph = passes.build(compiled.module, asked.observed) if asked.observed else compiled.graph
     nodes = graph.nodes.values()
+    workers = sum(node.kind in WORKERS for node in nodes)
+    if workers:  # those that are no Python need some, too: a guard watches them
+        _expect_python()
     return Program(
         compiled,
         graph,
@@ -175,10 +177,18 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
         variables,
         {node.outputs[0].name: node.outputs[0].type for node in nodes if node.kind == "input"},
         tuple(node.inputs[0].name for node in nodes if node.kind == "output" and not node.extra),
-        sum(node.kind in WORKERS for node in nodes),
+        workers,
         project.launch != "spawn",
         environment,
     )
+
+
+def _expect_python() -> None:
+    if not os.access(sys.executable, os.X_OK):
+        raise BinaryNotFoundError(
+            "there is no Python interpreter to start workers with: sys.executable is"
+            f" {sys.executable or 'empty'}. Set it to one that has fabric"
+        )
 
 
 def _settings(asked: Asked, project: ProjectSettings, variables: Variables) -> Settings:
@@ -259,16 +269,10 @@ def _mismatch(detail: str) -> PipelineError:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as plain values: what msgspec knows is its matter, models are ours."""
+    """Return a value of any kind as lists, dicts and what else JSON has, so that all of it is checked."""
     if isinstance(value, str | int | float | None):
         return value
     try:
-        return msgspec.to_builtins(value, builtin_types=(), enc_hook=_of_model)
+        return msgspec.to_builtins(plain(value), builtin_types=())
     except RecursionError:
         raise ValueError("it is nested too deeply, or contains itself") from None
-
-
-def _of_model(value: Any) -> Any:
-    if hasattr(type(value), "model_dump"):
-        return value.model_dump(mode="json", by_alias=True)
-    raise TypeError(f"{type(value).__name__} is no JSON")
