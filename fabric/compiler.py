@@ -192,6 +192,7 @@ def compile_file(
     folders: Iterable[str | Path] = (),
     observed: Iterable[str] = (),
     docroot: Path | None = None,
+    detour: str | None = None,
 ) -> tuple[Plan, Compiled]:
     """Read, check and plan a program; nothing is started.
 
@@ -204,6 +205,7 @@ def compile_file(
         folders: see :func:`check_file`.
         observed: side ports that get an extra output.
         docroot: folder of the file tools; ``None``: that of the program.
+        detour: of a test: where agents that say their endpoint are sent instead.
 
     Raises:
         ConfigError: a file cannot be read, an agent cannot be run.
@@ -220,6 +222,7 @@ def compile_file(
         resources=resources,
         observed=observed,
         docroot=docroot,
+        detour=detour,
     )
     return plan, compiled
 
@@ -235,13 +238,15 @@ def plan_compiled(
     resources: str = "",
     observed: Iterable[str] = (),
     docroot: Path | None = None,
+    detour: str | None = None,
     here: Path = HERE,
 ) -> Plan:
     """Plan a program that was checked; nothing is started.
 
     Args:
         compiled: the program.
-        run_directory, provider, model, endpoint, metered, resources, observed, docroot: as of :func:`compile_file`.
+        run_directory, provider, model, endpoint, metered, resources, observed, docroot, detour: as of
+            :func:`compile_file`.
         here: what paths are relative to, those of the program as well.
 
     Raises:
@@ -259,6 +264,7 @@ def plan_compiled(
         directories=directories,
         documents=read_documents(compiled.module, directories, resources, here),
         docroot=None if docroot is None else _folder(here, docroot),
+        detour=detour or None,
     )
     graph = passes.build(compiled.module, observed) if observed else compiled.graph
     return make_plan(compiled.module, graph, surroundings)

@@ -162,6 +162,7 @@ SETTINGS = (
         read=_one_of("auto", "tty", "plain", "json", "quiet"),
     ),
     Setting("FABRIC_ENV_FILE", "FABRIC_ENV_FILE"),
+    Setting("FABRIC_TEST_ENDPOINT", "FABRIC_TEST_ENDPOINT", read=_without_password),
     Setting("FABRIC_NO_DOTENV", "FABRIC_NO_DOTENV", default=False, read=read_switch),
     Setting("ANTHROPIC_API_KEY", "ANTHROPIC_API_KEY", secret=True),
     Setting("ANTHROPIC_API_KEY_FILE", "ANTHROPIC_API_KEY_FILE"),
@@ -209,7 +210,8 @@ def _from_files(name: str, value: object, sources: Sources) -> Row:
     spellings = ("launch", "run.launch") if name == "launch" else (name,)
     places: list[tuple[From, Mapping[str, str]]] = [("project", sources.project), ("user", sources.user)]
     source, place = next((source, keys[key]) for source, keys in places for key in spellings if key in keys)
-    return Row(name, value, source, place)
+    plain = float(value) if isinstance(value, float) else value  # not of a kind of ours, which JSON does not know
+    return Row(name, plain, source, place)
 
 
 def _named(settings: ProjectSettings) -> Iterator[tuple[str, str, object]]:

@@ -212,6 +212,10 @@ class _ProgramLink:
         self._program = session.program
 
     @property
+    def name(self) -> str:
+        return self._program.compiled.module.source.path
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         return self._program.outputs
 

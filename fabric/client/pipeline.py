@@ -6,6 +6,7 @@ __all__ = ["Event", "Output", "Pipeline", "Telemetry", "values"]
 
 import logging
 import os
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias
@@ -59,6 +60,11 @@ Event: TypeAlias = Output | Telemetry
 
 class Link(Protocol):
     """What a pipeline has behind it. Called from any thread."""
+
+    @property
+    def name(self) -> str:
+        """What it is called, for messages."""
+        ...
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -276,6 +282,11 @@ class Pipeline:
             _log.info("pipeline.unread: nobody has read %d outputs", self._exchange.unread)
         if not told:
             self._exchange.raise_untold()
+
+    def __del__(self) -> None:
+        if self._exchange.ending is None and self._pid == os.getpid():
+            text = f"nobody holds the pipeline of {self._link.name} any more, and it was not ended: use `async with`"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return _Events(self)

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fabric.client.arguments import environment_of, folders_of, labels_of
+from fabric.client.arguments import environment_of, folders_of, labels_of, refuse_text
 from fabric.client.plain import plain
 from fabric.compiler import Compiled, Library, check_program, plan_compiled, read_source, search_path
 from fabric.errors import BinaryNotFoundError, ConfigError, FabricError, PipelineError, RunError, ValueRejected
@@ -72,6 +72,7 @@ def asked(
     Raises:
         RunError: it cannot be meant.
     """
+    refuse_text(spec)
     if auto_approve and approves:
         raise RunError("auto_approve=True and approve=… contradict each other: give one of the two")
     labels = labels_of(extra)
@@ -132,6 +133,7 @@ class Program(msgspec.Struct, frozen=True):
             provider=provider,
             model=model,
             endpoint=environment.get("PLUMB_ENDPOINT"),
+            detour=environment.get("FABRIC_TEST_ENDPOINT"),
             metered=self.settings.limits.metered,
             resources=environment.get("PLUMB_RESOURCES", ""),
             observed=asked.observed,
@@ -226,7 +228,7 @@ def read_input(inputs: Mapping[str, Type], value: Any, port: str | None) -> tupl
     """
     name, value = choose_port(inputs, value, port)
     try:
-        return name, encode_object(validator(inputs[name]), plain(value), value)
+        return name, encode_object(validator(inputs[name]), _plain(value), value)
     except ValueRejected as error:
         raise _mismatch(f"{name}: {error}") from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -246,15 +248,16 @@ def choose_port(inputs: Collection[str], value: Any, port: str | None) -> tuple[
     if port is None or port not in inputs:
         known = ", ".join(inputs)
         if not inputs:
-            raise _mismatch("the program has no input")
-        raise _mismatch(f"there is no input {port!r}; the inputs are: {known}" if port else f"say which input: {known}")
+            raise _mismatch("the program has no input", "unknown_port")
+        said = f"there is no input {port!r}; the inputs are: {known}" if port else f"say which input: {known}"
+        raise _mismatch(said, "unknown_port")
     return port, value
 
 
 def as_json(port: str, value: Any) -> bytes:
     """Return the JSON text of a message whose type is not known here. Raises PipelineError: JSON cannot say it."""
     try:
-        return validator(JSON).encode(plain(value))
+        return validator(JSON).encode(_plain(value))
     except (ValueRejected, TypeError, ValueError, RecursionError) as error:
         raise _mismatch(f"{port}: JSON cannot say that: {error}") from None
 
@@ -266,5 +269,15 @@ def run_error(error: FabricError) -> RunError:
     return failed
 
 
-def _mismatch(detail: str) -> PipelineError:
-    return PipelineError(detail, returncode=0, code="input_type_mismatch")
+def _mismatch(detail: str, code: str = "input_type_mismatch") -> PipelineError:
+    return PipelineError(detail, returncode=0, code=code)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of any kind as lists, dicts and what else JSON has, so that all of it is checked."""
+    if isinstance(value, str | int | float | None):
+        return value
+    try:
+        return msgspec.to_builtins(plain(value), builtin_types=())
+    except RecursionError:
+        raise ValueError("it is nested too deeply, or contains itself") from None

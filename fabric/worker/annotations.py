@@ -85,6 +85,8 @@ def argument_reader(function: Callable[[Any], Any], spec: WorkerSpec) -> Read:
         bound = signature.bind(None)
     except TypeError:
         text = f"it takes {signature}, and is called with one value, the message"
+        if isinstance(function, type):
+            text += f"; a class that is a worker has a method __call__, and {function.__name__} has none"
         raise ConfigError(f"worker '{spec.name}': {spec.config['call']}: {text}") from None
     name = next(iter(bound.arguments))
     annotation = signature.parameters[name].annotation

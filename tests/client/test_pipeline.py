@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -261,6 +262,24 @@ def test_a_refusal_that_was_told_is_not_raised_again(backend: str, folder: Path)
             return caught.value.returncode
 
     assert run(backend, talk) == 1
+
+
+def test_a_pipeline_that_nobody_holds_any_more_is_told_of(backend: str, folder: Path):
+    """With the name of its program; the engine ends it with the rest."""
+    program = write(folder, DOCTOR)
+
+    async def forget() -> None:
+        pipeline = await fabric.run(program)
+        link = pipeline._link
+        with pytest.warns(ResourceWarning, match=f"pipeline of {program}"):
+            del pipeline
+        link.stop()
+        async with await fabric.run(program) as kept:
+            await kept.shutdown()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        run(backend, forget)
 
 
 # --- Its end ---------------------------------------------------------------------------------------------------------

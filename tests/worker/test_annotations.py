@@ -71,6 +71,13 @@ class Noted:
     note: str | None = None
 
 
+class Forgotten:
+    """Has no method to be called by."""
+
+    def __init__(self) -> None:
+        self.sum = 0
+
+
 class NotedStruct(msgspec.Struct):
     id: int
     note: str | None = None
@@ -320,7 +327,7 @@ def test_none_of_a_class_fits_a_field_that_may_be_absent(class_: Any):
     make_function(giving(class_), spec(output=NOTED))
     make_function(giving(list[class_]), spec(output=ListOf(NOTED)))
     make_function(giving(class_ | int), spec(output=Sum((NOTED, INT))))
-    make_function(taking(class_), spec(input=NOTED))
+    make_function(taking(class_), spec(input_=NOTED))
     required = Record(tuple(Field(field.name, field.type) for field in NOTED.fields))
     assert refusal(giving(class_), output=required).endswith("field 'note' is string | unit, expected string")
 
@@ -406,6 +413,7 @@ def test_what_is_yielded_or_awaited_is_compared(function: Any):
     [
         (lambda: None, "it takes (), and is called with one value, the message"),
         (lambda a, b: None, "it takes (a, b), and is called with one value, the message"),
+        (Forgotten, "it takes () -> None, and is called with one value, the message; a class that is a worker has"),
         (taking(set[int]), "parameter 'value': "),
         (giving(complex), "its result: "),
     ],
