@@ -49,6 +49,10 @@ INSTALLED = Path(__file__).parent / "library"
 """The modules that come with us."""
 
 
+HERE = Path()
+"""The working directory, as it is when something is looked at. Who may have another by then says which he means."""
+
+
 class Compiled(msgspec.Struct, frozen=True):
     """A program that checks.
 
@@ -63,14 +67,14 @@ class Compiled(msgspec.Struct, frozen=True):
     warnings: tuple[Diagnostic, ...]
 
 
-def read_source(path: str | Path) -> Source:
-    """Read a program's file.
+def read_source(path: str | Path, here: Path = HERE) -> Source:
+    """Read a program's file; ``here``: the folder that its path is relative to. It is shown as it is written.
 
     Raises:
         ConfigError: there is none, or it is not text.
     """
     try:
-        return Source(str(path), Path(path).read_text(encoding="utf-8"))
+        return Source(str(path), (here / path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -99,9 +103,13 @@ class Library:
     Args:
         folders: the search path.
         read: returns a file's text; raises what :func:`read_text` does. An editor has texts that are not on disk yet.
+        here: what paths are relative to. They are shown as they are written.
     """
 
-    def __init__(self, folders: Iterable[str | Path] = (), read: Callable[[Path], str] = read_text) -> None:
+    def __init__(
+        self, folders: Iterable[str | Path] = (), read: Callable[[Path], str] = read_text, here: Path = HERE
+    ) -> None:
+        self._here = here
         self._folders = [Path(folder) for folder in folders]
         self._read = read
 
@@ -113,7 +121,7 @@ class Library:
             places = [folder / f"{name}.plumb" for folder in self._searched(importer)]
         for place in places:
             try:
-                return Found(str(place), self._read(place))
+                return Found(str(place), self._read(self._here / place))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -127,7 +135,7 @@ class Library:
 
     def names(self, importer: str) -> tuple[str, ...]:
         """Return the names that can be found from a file."""
-        return tuple(file.stem for folder in self._searched(importer) for file in folder.glob("*.plumb"))
+        return tuple(file.stem for folder in self._searched(importer) for file in (self._here / folder).glob("*.plumb"))
 
     def _searched(self, importer: str) -> tuple[Path, ...]:
         return (Path(importer).parent, *self._folders, INSTALLED)
@@ -230,41 +238,48 @@ def plan_compiled(
     resources: str = "",
     observed: Iterable[str] = (),
     docroot: Path | None = None,
+    here: Path = HERE,
     detour: str | None = None,
 ) -> Plan:
-    """Plan a program that was checked; nothing is started. Arguments as of :func:`compile_file`.
+    """Plan a program that was checked; nothing is started.
+
+    Args:
+        compiled: the program.
+        run_directory, provider, model, endpoint, metered, resources, observed, docroot, detour: as of
+                :func:`compile_file`.
+        here: what paths are relative to, those of the program as well.
 
     Raises:
         ConfigError: a file cannot be read, an agent cannot be run.
     """
-    directories = directories_of(compiled.module)
+    directories = directories_of(compiled.module, here)
     surroundings = Surroundings(
         python=sys.executable,
         run_directory=run_directory,
-        directory=str(Path(compiled.module.source.path).resolve().parent),
+        directory=str((here / compiled.module.source.path).resolve().parent),
         provider=provider,
         model=model,
         endpoint=endpoint,
         metered=metered,
         directories=directories,
-        documents=read_documents(compiled.module, directories, resources),
-        docroot=None if docroot is None else _folder(docroot),
+        documents=read_documents(compiled.module, directories, resources, here),
+        docroot=None if docroot is None else _folder(here, docroot),
         detour=detour or None,
     )
     graph = passes.build(compiled.module, observed) if observed else compiled.graph
     return make_plan(compiled.module, graph, surroundings)
 
 
-def _folder(path: Path) -> str:
-    if not path.is_dir():
+def _folder(here: Path, path: Path) -> str:
+    if not (here / path).is_dir():
         raise ConfigError(f"--docroot {path}: there is no such folder")
-    return str(path.resolve())
+    return str((here / path).resolve())
 
 
-def directories_of(module: Module) -> dict[str, str]:
+def directories_of(module: Module, here: Path = HERE) -> dict[str, str]:
     """Return the folder of the file that declares each binding, absolute: what a binding names is relative to it."""
     return {
-        binding.name: str(Path(module.sources.at(binding.span).path).resolve().parent)
+        binding.name: str((here / module.sources.at(binding.span).path).resolve().parent)
         for binding in module.bindings.values()
     }
 
@@ -274,17 +289,19 @@ def tools_of(module: Module, agent: str) -> tuple[ToolSpec, ...]:
     return tuple(tool_spec(module, tool, tool) for tool in module.bindings[agent].config.get("tools", ()))
 
 
-def read_documents(module: Module, directories: Mapping[str, str], resources: str) -> dict[tuple[str, str], Document]:
+def read_documents(
+    module: Module, directories: Mapping[str, str], resources: str, here: Path = HERE
+) -> dict[tuple[str, str], Document]:
     """Read the prompt files that agents name, by binding and name.
 
     A name with a slash is relative to the folder of the binding (``directories``); a bare one is looked up in the
-    folders of ``resources`` (separated by colons) and then in the installed ones.
+    folders of ``resources`` (separated by colons; relative to ``here``) and then in the installed ones.
 
     Raises:
         ConfigError: one cannot be found or read.
     """
     installed = Path(__file__).parent / "resources"
-    folders = [Path(folder) for folder in resources.split(":") if folder] + [installed]
+    folders = [here / folder for folder in resources.split(":") if folder] + [installed]
     documents = {}
     for binding in module.bindings.values():
         for name in binding.config.get("prompts", ()):

@@ -6,7 +6,7 @@ of the caller; where there is none, under trio. Only ``True`` approves.
 
 from __future__ import annotations
 
-__all__ = ["Approve", "Approver"]
+__all__ = ["Approve", "Approver", "Asking"]
 
 import inspect
 import logging
@@ -46,7 +46,9 @@ class Approver:
         """Return whether the call may be run, and if not, why, in the engine's loop. Cancelled, it asks no more."""
         try:
             answer = await self._ask(approval)
-        except Exception as error:  # noqa: BLE001 - the user's function may raise anything, and that approves nothing
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it approves nothing
             _log.exception("approve: the function that was asked for %s failed", approval.tool)
             return False, f"nobody could be asked: {type(error).__name__}: {error}"
         return answer is True, "" if answer is True else "it was denied"
@@ -54,7 +56,11 @@ class Approver:
     async def _ask(self, approval: Approval) -> object:
         function: Callable[[Approval], Any] = self._function
         if not inspect.iscoroutinefunction(function):
-            answer = await trio.to_thread.run_sync(function, approval, abandon_on_cancel=True, limiter=self._limiter)
+
+            def calling() -> list[Any]:
+                return [self._function(approval)]  # trio takes a coroutine that comes out of a thread for a mistake
+
+            (answer,) = await trio.to_thread.run_sync(calling, abandon_on_cancel=True, limiter=self._limiter)
             if not inspect.isawaitable(answer):
                 return answer
             function = partial(_given, answer)
@@ -73,7 +79,7 @@ class Approver:
         """Run an async function in the caller's loop."""
         token, done = trio.lowlevel.current_trio_token(), trio.Event()
         answers: list[object] = []
-        errors: list[Exception] = []
+        errors: list[BaseException] = []
         scopes: list[anyio.CancelScope] = []
         tasks: list[object] = []  # asyncio forgets a task that nobody holds
 
@@ -82,7 +88,9 @@ class Approver:
                 with anyio.CancelScope() as scope:
                     scopes.append(scope)
                     answers.append(await function(approval))
-            except Exception as error:  # noqa: BLE001 - raised below
+            except anyio.get_cancelled_exc_class():  # the loop ends
+                raise
+            except BaseException as error:  # noqa: BLE001 - raised below, not in a loop of others
                 errors.append(error)
             finally:
                 token.run_sync_soon(done.set)
@@ -108,6 +116,40 @@ class Approver:
         if errors:
             raise errors[0]
         return answers[0] if answers else False
+
+
+class Asking:
+    """The calls of one session that somebody is asked for, in the engine's loop.
+
+    Args:
+        approver: who.
+        nursery: where he is asked.
+        decide: takes the id of an approval, whether it is granted, and if not, why.
+    """
+
+    def __init__(self, approver: Approver, nursery: trio.Nursery, decide: Callable[[str, bool, str], None]) -> None:
+        self._approver = approver
+        self._nursery = nursery
+        self._decide = decide
+        self._scopes: dict[str, trio.CancelScope] = {}
+
+    def begin(self, approval: Approval) -> None:
+        """Ask for a call."""
+        self._scopes[approval.id] = trio.CancelScope()
+        self._nursery.start_soon(self._ask, approval)
+
+    def end(self, approval: str) -> None:
+        """Ask for it no more, whether or not he has begun to think; nothing, if it is decided."""
+        if approval in self._scopes:
+            self._scopes[approval].cancel()
+
+    async def _ask(self, approval: Approval) -> None:
+        try:
+            with self._scopes[approval.id]:
+                granted, why = await self._approver.ask(approval)
+                self._decide(approval.id, granted, why)
+        finally:
+            del self._scopes[approval.id]
 
 
 async def _given(answer: Awaitable[object], approval: Approval) -> object:

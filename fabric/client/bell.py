@@ -79,8 +79,8 @@ class Bell:
             finally:  # without the lock: the collector may come here, in a thread that holds it
                 self._sleepers.pop(key, None)
 
-    def wait_sync(self, look: Callable[[], _T | None], timeout_s: float | None = None) -> _T | None:
-        """Do the same in a thread; ``None``: the time is over."""
+    def wait_sync(self, look: Callable[[], _T | None]) -> _T:
+        """Do the same in a thread."""
         while True:
             changed, key = threading.Event(), object()
             with self.lock:
@@ -89,7 +89,6 @@ class Bell:
                     return found
                 self._sleepers[key] = changed.set
             try:
-                if not changed.wait(timeout_s):
-                    return None
+                changed.wait()
             finally:
                 self._sleepers.pop(key, None)

@@ -10,6 +10,7 @@ __all__ = ["call", "call_sync", "connect", "run"]
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fabric.client.pipeline import Output, Pipeline
 from fabric.client.preparing import Program, asked, read_input, run_error
 from fabric.client.results import Spec
 from fabric.client.session import ProgramSession
-from fabric.client.waiting import wait_gone, wait_gone_sync
+from fabric.client.waiting import start_and_wait, wait_gone_sync
 from fabric.errors import ConfigError, NotRunning, PipelineError, RunError
 from fabric.graph.ir import Graph
 from fabric.wire.payload import decode_json
@@ -64,13 +65,8 @@ async def call(
     """
     approver = None if approve is None else Approver(approve, in_loop=True)
     calling = _Calling(spec, input, port, auto_approve, search_path, env, approver)
-    try:
-        calling.start()
-        await calling.exchange.bell.wait(calling.exchange.look_for_end)
-    except BaseException:
-        if calling.stop():
-            await wait_gone(calling.exchange)
-        raise
+    runs, exchange, session = _engine(), calling.exchange, calling.session
+    await start_and_wait(exchange, exchange.look_for_end, partial(runs.start, session), partial(runs.stop, session))
     return calling.result()
 
 
@@ -91,12 +87,13 @@ def call_sync(
     """
     approver = None if approve is None else Approver(approve, in_loop=False)
     calling = _Calling(spec, input, port, auto_approve, search_path, env, approver)
+    runs, exchange = _engine(), calling.exchange
     try:
-        calling.start()
-        calling.exchange.bell.wait_sync(calling.exchange.look_for_end)
+        runs.start(calling.session)
+        exchange.bell.wait_sync(exchange.look_for_end)
     except BaseException:
-        if calling.stop():
-            wait_gone_sync(calling.exchange)
+        runs.stop(calling.session)
+        wait_gone_sync(exchange)
         raise
     return calling.result()
 
@@ -117,24 +114,13 @@ class _Calling:
         self.exchange = Exchange(bounded=False)
         self._value = value
         self._port = port
-        self._engine: Engine | None = None
-        self._session = ProgramSession(
+        self.session = ProgramSession(
             asked(spec, auto_approve=auto_approve, search_path=search_path, env=env, approves=approver is not None),
             self.exchange,
             approver,
             is_call=True,
             begin=self._begin,
         )
-
-    def start(self) -> None:
-        self._engine = _engine()
-        self._engine.start(self._session)
-
-    def stop(self) -> bool:
-        """End it by force, if it was started; return whether it was."""
-        if self._engine is not None:
-            self._engine.stop(self._session)
-        return self._engine is not None
 
     def _begin(self, program: Program) -> None:
         """Send the message, before anything is started."""
@@ -153,8 +139,8 @@ class _Calling:
     def result(self) -> list[Any]:
         self.exchange.raise_failure()
         outputs = self.exchange.take_all()
-        assert self._session.program is not None
-        if len(self._session.program.outputs) > 1:
+        assert self.session.program is not None
+        if len(self.session.program.outputs) > 1:
             return [Output(decode_json(output.payload), output.port) for output in outputs]
         return [decode_json(output.payload) for output in outputs]
 
@@ -207,13 +193,7 @@ async def run(
         is_call=False,
     )
     runs = _engine()
-    try:
-        runs.start(session)
-        await exchange.bell.wait(lambda: exchange.opened or exchange.ending)
-    except BaseException:
-        runs.stop(session)
-        await wait_gone(exchange)
-        raise
+    await start_and_wait(exchange, exchange.look_for_start, partial(runs.start, session), partial(runs.stop, session))
     if not exchange.opened:
         exchange.raise_failure()
     return Pipeline(exchange, _ProgramLink(runs, session))
@@ -251,8 +231,8 @@ async def connect(project: str | None = None) -> Pipeline:
     """Join a service that was started with ``fabric up``, as ``fabric send`` does.
 
     What comes of its messages is given to whoever sent them. There is no telemetry. The service checks messages: one
-    that it refuses is told of by a :class:`fabric.PipelineError` to whoever reads, and it goes on. The end of the
-    pipeline leaves the service; it runs on.
+    that it refuses is told of by a :class:`fabric.PipelineError` to whoever reads, or else at the end of the pipeline,
+    and it goes on. The end of the pipeline leaves the service; it runs on.
 
     Args:
         project: its name; left out: ``FABRIC_PROJECT``, or the only one that runs from this directory or above.
@@ -278,13 +258,7 @@ async def connect(project: str | None = None) -> Pipeline:
     exchange = Exchange(bounded=True)
     session = ServiceSession(record, exchange)
     runs = _engine()
-    try:
-        session.start(runs)
-        await exchange.bell.wait(lambda: exchange.opened or exchange.ending)
-    except BaseException:
-        runs.stop(session)
-        await wait_gone(exchange)
-        raise
+    await start_and_wait(exchange, exchange.look_for_start, partial(session.start, runs), partial(runs.stop, session))
     if not exchange.opened:
         exchange.raise_failure()
     return Pipeline(exchange, session)

@@ -59,7 +59,7 @@ class Hearing:
         self._exchange.open()
 
     def delivered(self, outputs: Sequence[Output]) -> None:
-        """Pass them on."""
+        """Give them to those who wait for them, or who read."""
         if not self._exchange.deliver(outputs):
             self._overflow()
 
@@ -81,25 +81,25 @@ class Hearing:
         """What was decided of an approval counts, or comes too late."""
 
     def asked(self, approval: Approval) -> None:
-        """Pass it on."""
+        """Ask whoever approves."""
         self._ask(approval)
 
     def asked_no_more(self, approval: str, outcome: Outcome) -> None:
-        """Pass it on."""
+        """Whoever approves need not answer any more."""
         self._ask_no_more(approval)
 
     def tapped(self, messages: Sequence[Seen]) -> None:
         """Nobody looks at channels here."""
 
     def observed(self, heard: Sequence[Heard]) -> None:
-        """Pass it on, as far as there is room."""
+        """Keep it for those who want to hear it, as far as there is room."""
         dropped = self._exchange.hear(heard)
         if dropped and not self._dropped:
             _session.warning("side.dropped: nobody reads what workers tell of their work; the oldest is dropped")
         self._dropped += dropped
 
     def settled(self, tickets: Sequence[int]) -> None:
-        """Pass it on."""
+        """Those who wait for all that comes of a message have it."""
         self._exchange.settle(tickets)
 
     # --- the report ---

@@ -229,7 +229,7 @@ class Pipeline:
         exchange = self._exchange
         with exchange.bell.lock:
             exchange.close_input()
-            exchange.let_drain()
+            exchange.ignore_unread()
         try:
             with anyio.move_on_after(timeout):
                 await exchange.bell.wait(exchange.look_for_end)

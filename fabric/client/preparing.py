@@ -134,6 +134,7 @@ class Program(msgspec.Struct, frozen=True):
             resources=environment.get("PLUMB_RESOURCES", ""),
             observed=asked.observed,
             docroot=None if self.variables.docroot is None else Path(self.variables.docroot),
+            here=Path(asked.directory),
         )
         self.project.check_workers([worker.name for worker in plan.workers])
         for label in sorted(asked.needed - set(plan.extras.values())):
@@ -157,8 +158,8 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
     environment = with_dotenv(here, asked.environment)
     project = read_settings(here, user_file(environment))
     variables = read_variables(environment)
-    source = asked.spec if isinstance(asked.spec, Source) else read_source(asked.spec)
-    compiled, diagnostics = check_program(source, Library(search_path(asked.folders, environment)))
+    source = asked.spec if isinstance(asked.spec, Source) else read_source(asked.spec, here)
+    compiled, diagnostics = check_program(source, Library(search_path(asked.folders, environment), here=here))
     if compiled is None:
         raise check_error(diagnostics)
     for diagnostic in compiled.warnings:

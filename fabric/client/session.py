@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fabric.client.approving import Approver
+from fabric.client.approving import Approver, Asking
 from fabric.client.engine import Engine
 from fabric.client.exchange import COLLECTED_BYTES_MAX, Ending, Exchange
 from fabric.client.preparing import Asked, Program, prepare, run_error
@@ -70,7 +70,7 @@ class ProgramSession:
         self._stirred: trio.Event
         self._coordinator: Coordinator | None = None
         self._nursery: trio.Nursery
-        self._asking: dict[str, trio.CancelScope] = {}
+        self._asking: Asking
         self._forcing = False
         self._too_much = False
 
@@ -163,6 +163,8 @@ class ProgramSession:
                 trio.open_nursery() as self._nursery,
             ):
                 self._coordinator = coordinator
+                if self._approver is not None:
+                    self._asking = Asking(self._approver, self._nursery, self._decide)
                 self._nursery.start_soon(self._feed, coordinator)
                 try:
                     finish = await coordinator.run()
@@ -199,23 +201,21 @@ class ProgramSession:
 
     def _ask(self, approval: Approval) -> None:
         if self._approver is not None:
-            self._nursery.start_soon(self._decide, self._approver, approval)
+            self._asking.begin(approval)
 
     def _ask_no_more(self, approval: str) -> None:
-        if approval in self._asking:
-            self._asking[approval].cancel()
+        if self._approver is not None:
+            self._asking.end(approval)
 
-    async def _decide(self, approver: Approver, approval: Approval) -> None:
-        with trio.CancelScope() as self._asking[approval.id]:
-            granted, why = await approver.ask(approval)
-            if self._coordinator is not None:
-                self._coordinator.decide(approval.id, granted=granted, reason=why)
-        del self._asking[approval.id]
+    def _decide(self, approval: str, granted: bool, why: str) -> None:
+        if self._coordinator is not None:
+            self._coordinator.decide(approval, granted=granted, reason=why)
 
 
 CLOSED = Ending(143, ("the program was ended by force before everything was done", "stopped"))
 TOO_MUCH = Ending(
-    1, (f"more than {COLLECTED_BYTES_MAX} bytes came out of one call; run() gives outputs as they come", "too_much")
+    1,
+    (f"the outputs of one call take more than {COLLECTED_BYTES_MAX} bytes; run() gives them as they come", "too_much"),
 )
 
 

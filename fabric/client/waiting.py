@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["wait_gone", "wait_gone_sync"]
+__all__ = ["start_and_wait", "wait_gone", "wait_gone_sync"]
+
+from collections.abc import Callable
 
 import anyio
 
 from fabric.client.exchange import Exchange
+
+
+async def start_and_wait(
+    exchange: Exchange, look: Callable[[], object | None], start: Callable[[], object], stop: Callable[[], object]
+) -> None:
+    """Start a program and wait for something; interrupted, end it, and go on when nothing is left of it.
+
+    Args:
+        exchange: where it is met.
+        look: see :meth:`fabric.client.bell.Bell.wait`.
+        start, stop: do so soon, and wait for nothing. To stop what was not started yet keeps it from being started.
+    """
+    try:
+        start()
+        await exchange.bell.wait(look)
+    except BaseException:
+        stop()
+        await wait_gone(exchange)
+        raise
 
 
 async def wait_gone(exchange: Exchange) -> None:

@@ -395,10 +395,15 @@ def test_a_call_that_is_cancelled_leaves_nothing(delay_s: float, backend: str, f
 def test_a_task_of_asyncio_that_is_cancelled_twice_leaves_nothing(folder: Path):
     """asyncio knows no shields; the first cancellation is what the caller sees."""
     program = write(folder, function("wait"))
+    (folder / "functions.py").write_text(
+        "import time\ndef wait(value):\n    open('waiting', 'w').close()\n    time.sleep(600)\n"
+    )
 
     async def cancelled() -> list[object]:
         task = asyncio.create_task(fabric.call(program, 1))
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(called.PATIENCE_S):
+            while not (folder / "waiting").exists():
+                await asyncio.sleep(0.01)  # the worker tells by a file
         task.cancel("first")
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import tracemalloc
 
 import pytest
 
@@ -63,17 +64,37 @@ def test_outputs_that_nobody_reads_hold_back_messages(outputs: list[Output]):
     assert exchange.take_output() is outputs[0]
     assert (exchange.send("input", b"2"), exchange.has_sent(), stirred[:1]) == (True, True, [True])
     exchange.deliver(outputs)
-    exchange.let_drain()
+    exchange.ignore_unread()
     assert exchange.has_sent()
 
 
-def test_a_call_is_not_held_back_but_bounded(monkeypatch: pytest.MonkeyPatch):
-    """It reads all at its end, and has to end when that is too much."""
-    monkeypatch.setattr(module, "COLLECTED_BYTES_MAX", 100)
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_a_call_is_not_held_back_but_bounded(size: int, monkeypatch: pytest.MonkeyPatch):
+    """It reads all at its end, and has to end when that is too much: by the memory that it takes, not its payload."""
+    monkeypatch.setattr(module, "COLLECTED_BYTES_MAX", most := 1_000_000)
     exchange = Exchange(bounded=False)
-    assert exchange.deliver([output(1)] * 100)
-    assert not exchange.deliver([output(1)])
-    assert len(exchange.take_all()) == 101
+    tracemalloc.start()
+    try:
+        number = 1_000
+        while exchange.deliver([output(number, number, payload=b"x" * (size - 1) + b"%d" % (number % 10))]):
+            number += 1
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most * 0.6 < taken < most * 1.2
+    assert len(exchange.take_all()) == number - 999
+
+
+def test_what_comes_for_somebody_who_has_gone_is_kept_by_nobody():
+    """Neither for him, though his message is not settled yet, nor for those who read."""
+    exchange = Exchange(bounded=True)
+    ticket = Ticket()
+    exchange.send("input", b"1", ticket)
+    (message,) = exchange.take_sent(1) or ()
+    exchange.deliver([output(1, message.ticket)])
+    exchange.forget(ticket)
+    exchange.deliver([output(2, message.ticket)])
+    assert (ticket.outputs, exchange.take_output()) == ([], None)
 
 
 def test_an_output_goes_to_those_who_wait_for_it():
