@@ -26,6 +26,7 @@ TYPE_CHECKING = False  # type checkers know the name; ``typing`` is too large a 
 
 if TYPE_CHECKING:
     from fabric.client import (
+        Approval,
         Binding,
         CheckResult,
         Event,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Approval",
     "BinaryNotFoundError",
     "Binding",
     "CheckError",

@@ -184,6 +184,7 @@ def compile_file(
     folders: Iterable[str | Path] = (),
     observed: Iterable[str] = (),
     docroot: Path | None = None,
+    detour: str | None = None,
 ) -> tuple[Plan, Compiled]:
     """Read, check and plan a program; nothing is started.
 
@@ -196,6 +197,7 @@ def compile_file(
         folders: see :func:`check_file`.
         observed: side ports that get an extra output.
         docroot: folder of the file tools; ``None``: that of the program.
+        detour: of a test: where agents that say their endpoint are sent instead.
 
     Raises:
         ConfigError: a file cannot be read, an agent cannot be run.
@@ -212,6 +214,7 @@ def compile_file(
         resources=resources,
         observed=observed,
         docroot=docroot,
+        detour=detour,
     )
     return plan, compiled
 
@@ -227,6 +230,7 @@ def plan_compiled(
     resources: str = "",
     observed: Iterable[str] = (),
     docroot: Path | None = None,
+    detour: str | None = None,
 ) -> Plan:
     """Plan a program that was checked; nothing is started. Arguments as of :func:`compile_file`.
 
@@ -245,6 +249,7 @@ def plan_compiled(
         directories=directories,
         documents=read_documents(compiled.module, directories, resources),
         docroot=None if docroot is None else _folder(docroot),
+        detour=detour or None,
     )
     graph = passes.build(compiled.module, observed) if observed else compiled.graph
     return make_plan(compiled.module, graph, surroundings)

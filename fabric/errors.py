@@ -48,11 +48,15 @@ __all__ = [
     "UnknownName",
     "ValueRejected",
     "WorkerFailed",
+    "own_copy",
     "sole",
 ]
 
+import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+_ErrorT = TypeVar("_ErrorT", bound=BaseException)
 
 if TYPE_CHECKING:
     from fabric.lang.diagnostic import Diagnostic
@@ -63,6 +67,14 @@ class FabricError(Exception):
 
     code: str = "error"
     exit_code: int = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy it by what it holds: its text is not what it was made of."""
+        return _remake, (type(self), self.args), self.__dict__
+
+
+def _remake(kind: type[FabricError], arguments: tuple[Any, ...]) -> FabricError:
+    return kind.__new__(kind, *arguments)
 
 
 class CheckError(FabricError):
@@ -248,6 +260,20 @@ class PlumbingModelError(FabricError):
 
 PlumbError = FabricError
 """What programs that were written for other implementations of the language call it."""
+
+
+def own_copy(error: _ErrorT) -> _ErrorT:
+    """Return a copy for one of several who are told: each raises his own, with the traceback that it has so far.
+
+    One that cannot be copied is itself.
+    """
+    try:
+        copied = copy.copy(error)
+    except TypeError:  # a class that is made of something else than its text
+        return error
+    copied.__cause__, copied.__context__ = error.__cause__, error.__context__
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied.with_traceback(error.__traceback__)
 
 
 def sole(error: BaseException) -> BaseException:

@@ -33,6 +33,7 @@ import msgspec
 
 from fabric.client import CheckResult, Pipeline, check, run
 from fabric.client.approving import Approve
+from fabric.client.arguments import folders_of
 from fabric.client.results import Spec
 from fabric.errors import PipelineError, PlumbingModelError
 from fabric.lang.source import Source
@@ -99,11 +100,12 @@ class PlumbingModel(Model[Any]):
         self._program = program
         self._pass_history = pass_history
         self._auto_approve = auto_approve
-        self._folders = [search_path] if isinstance(search_path, str | Path) else list(search_path or ())
+        self._folders = folders_of(search_path)
         self._binary = binary
         self._env = env
         self._approve = approve
         self._opened = 0
+        self._opening = anyio.Lock()
         self._pipeline: Pipeline | None = None
         self._turns: anyio.Lock
         self._as_list = False
@@ -127,26 +129,25 @@ class PlumbingModel(Model[Any]):
             CheckError, RunError: it cannot be started.
             PlumbingModelError: it does not take and give text.
         """
-        self._opened += 1
-        if self._opened > 1:  # by an agent that is itself opened
-            return self
-        try:
-            checked = partial(check, self._program, self._folders, env=self._env)
-            self._as_list = _takes_a_list(await anyio.to_thread.run_sync(checked), self._pass_history)
-            self._turns = anyio.Lock()
-            self._pipeline = await run(
-                self._program,
-                auto_approve=self._auto_approve,
-                verbose=False,
-                search_path=self._folders,
-                binary=self._binary,
-                env=self._env,
-                approve=self._approve,
-            )
-        except BaseException:
-            self._opened -= 1
-            raise
+        async with self._opening:  # whoever comes second waits until the program runs, or starts it himself
+            if not self._opened:  # else it is an agent's that is itself opened
+                await self._start()
+            self._opened += 1
         return self
+
+    async def _start(self) -> None:
+        checked = partial(check, self._program, self._folders, env=self._env)
+        self._as_list = _takes_a_list(await anyio.to_thread.run_sync(checked), self._pass_history)
+        self._turns = anyio.Lock()
+        self._pipeline = await run(
+            self._program,
+            auto_approve=self._auto_approve,
+            verbose=False,
+            search_path=self._folders,
+            binary=self._binary,
+            env=self._env,
+            approve=self._approve,
+        )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -105,6 +105,24 @@ def test_an_agent_talks_to_eliza_for_two_turns(program: Callable[[str], Path]):
     run(main)
 
 
+def test_a_model_that_is_opened_twice_at_once_runs_for_both(program: Callable[[str], Path]):
+    """Whoever comes second waits until the program runs; it ends behind the last."""
+    model = PlumbingModel(program(calling("count")))
+    outputs: list[str] = []
+
+    async def ask() -> None:
+        async with model:
+            outputs.append((await Agent(model).run("one")).output)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            group.start_soon(ask)
+
+    run(main)
+    assert sorted(outputs) == ["1: one", "2: one"]
+
+
 def test_the_program_goes_on_between_turns_and_gets_the_last_message_alone(program: Callable[[str], Path]):
     """Whatever the text looks like: nobody explains it to a model."""
 

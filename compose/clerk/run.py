@@ -6,14 +6,13 @@ python compose/clerk/run.py
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import fabric
 
 FOLDER = Path(__file__).parent
 
 
-def approve(call: Any) -> bool:
+def approve(call: fabric.Approval) -> bool:
     """Let it write notes, and nothing else. It may be ``async``, or ask a person: the program waits."""
     allowed = call.tool == "Fs.write" and "notes/remembered.txt" in call.arguments
     print(f"{call.worker} wants {call.tool}: {'granted' if allowed else 'denied'}")

@@ -12,7 +12,7 @@ import msgspec
 
 from fabric.cli.listing import align
 from fabric.session.settings import Settings
-from fabric.settings import ProjectSettings, Variable, check_usd, read_duration
+from fabric.settings import ProjectSettings, Variable, check_usd, read_duration, read_switch
 
 From: TypeAlias = Literal["environment", "dotenv", "project", "user", "default"]
 
@@ -104,14 +104,6 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
-def _switch(text: str) -> bool:
-    if text.lower() in ("1", "true", "t", "yes", "y", "on"):
-        return True
-    if text.lower() in ("0", "false", "f", "no", "n", "off"):
-        return False
-    raise ValueError(f"expected 1 or 0, got {text!r}")
-
-
 def _without_password(text: str) -> str:
     return re.sub(r"(?<=://)[^/]*@", "[password]@", text)
 
@@ -155,7 +147,7 @@ SETTINGS = (
     Setting("FABRIC_PROJECT", "FABRIC_PROJECT"),
     Setting("FABRIC_STATE_DIR", "FABRIC_STATE_DIR", default=".fabric"),
     Setting("FABRIC_DOCROOT", "FABRIC_DOCROOT"),
-    Setting("FABRIC_AUTO_APPROVE", "FABRIC_AUTO_APPROVE", default=False, read=_switch),
+    Setting("FABRIC_AUTO_APPROVE", "FABRIC_AUTO_APPROVE", default=False, read=read_switch),
     Setting(
         "FABRIC_LOG_LEVEL",
         "FABRIC_LOG_LEVEL",
@@ -170,7 +162,8 @@ SETTINGS = (
         read=_one_of("auto", "tty", "plain", "json", "quiet"),
     ),
     Setting("FABRIC_ENV_FILE", "FABRIC_ENV_FILE"),
-    Setting("FABRIC_NO_DOTENV", "FABRIC_NO_DOTENV", default=False, read=_switch),
+    Setting("FABRIC_TEST_ENDPOINT", "FABRIC_TEST_ENDPOINT", read=_without_password),
+    Setting("FABRIC_NO_DOTENV", "FABRIC_NO_DOTENV", default=False, read=read_switch),
     Setting("ANTHROPIC_API_KEY", "ANTHROPIC_API_KEY", secret=True),
     Setting("ANTHROPIC_API_KEY_FILE", "ANTHROPIC_API_KEY_FILE"),
     Setting("OPENAI_API_KEY", "OPENAI_API_KEY", secret=True),
@@ -217,7 +210,8 @@ def _from_files(name: str, value: object, sources: Sources) -> Row:
     spellings = ("launch", "run.launch") if name == "launch" else (name,)
     places: list[tuple[From, Mapping[str, str]]] = [("project", sources.project), ("user", sources.user)]
     source, place = next((source, keys[key]) for source, keys in places for key in spellings if key in keys)
-    return Row(name, value, source, place)
+    plain = float(value) if isinstance(value, float) else value  # not of a kind of ours, which JSON does not know
+    return Row(name, plain, source, place)
 
 
 def _named(settings: ProjectSettings) -> Iterator[tuple[str, str, object]]:

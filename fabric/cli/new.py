@@ -48,9 +48,10 @@ def new(
     folder = folder if folder is not None else Path(template)
     files = template_files(template, folder.resolve().name)
     _check(folder, files)
-    typer.echo("\n".join(str(folder / name) for name in files))
     if not dry_run:
         _write(folder, files)
+    typer.echo("\n".join(str(folder / name) for name in files))
+    if not dry_run:
         print_line(f"made {folder}; next: {_next(folder)}")
 
 

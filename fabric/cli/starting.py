@@ -38,6 +38,7 @@ def compile_program(
         provider=provider,
         model=model,
         endpoint=os.environ.get("PLUMB_ENDPOINT"),
+        detour=os.environ.get("FABRIC_TEST_ENDPOINT"),
         resources=os.environ.get("PLUMB_RESOURCES", ""),
         folders=search_path(asked.include),
         observed=tuple(asked.extra_files),

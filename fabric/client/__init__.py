@@ -7,8 +7,10 @@ from fabric.client.calls import call, call_sync, connect, run
 from fabric.client.engine import close
 from fabric.client.pipeline import Event, Output, Pipeline, Telemetry
 from fabric.client.results import Binding, CheckResult, ProtocolDecl, TypeDecl, check
+from fabric.session.events import Approval
 
 __all__ = [
+    "Approval",
     "Binding",
     "CheckResult",
     "Event",

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from fabric.errors import RunError
-from fabric.runtime.descriptors import DESCRIPTORS_BESIDES_WORKERS, DESCRIPTORS_PER_WORKER
+from fabric.runtime.descriptors import DESCRIPTORS_BESIDES_WORKERS, DESCRIPTORS_PER_WORKER, raise_soft_limit
 
 WORKERS_PER_CORE = 16
 """Of calls that run at the same time. Most of them wait for a model; each has some 5 MiB of its own."""
@@ -80,7 +80,7 @@ class Admission:
                 f" {self._descriptors} of {self._descriptors_max}. End some, or raise the limit with ulimit -Hn"
             )
         self._descriptors += needed
-        _raise_limit(self._descriptors)
+        raise_soft_limit(self._descriptors)
         try:
             yield
         finally:
@@ -98,7 +98,7 @@ class Admission:
         self._calls += 1
         self._workers += workers
         self._descriptors += _needed(workers)
-        _raise_limit(self._descriptors)
+        raise_soft_limit(self._descriptors)
 
     def _leave(self, workers: int) -> None:
         self._calls -= 1
@@ -124,13 +124,3 @@ def _descriptors() -> int:
     """Return how many descriptors there may be for sessions."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(0, (DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else hard) - DESCRIPTORS_BESIDES_WORKERS)
-
-
-def _raise_limit(descriptors: int) -> None:
-    """Raise the soft limit of open files to what sessions may need, as far as it goes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = DESCRIPTORS_BESIDES_WORKERS + descriptors
-    if hard != resource.RLIM_INFINITY:
-        needed = min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

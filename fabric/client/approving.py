@@ -10,6 +10,7 @@ __all__ = ["Approve", "Approver"]
 
 import inspect
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -37,6 +38,9 @@ class Approver:
     def __init__(self, function: Approve, *, in_loop: bool) -> None:
         self._function = function
         self._soon = wake_up() if in_loop else None
+        # Who is asked may think for minutes, or call a program himself: he must not take the engine's usual threads
+        # from those that start programs. The session bounds how many calls wait.
+        self._limiter = trio.CapacityLimiter(math.inf)
 
     async def ask(self, approval: Approval) -> tuple[bool, str]:
         """Return whether the call may be run, and if not, why, in the engine's loop. Cancelled, it asks no more."""
@@ -50,12 +54,14 @@ class Approver:
     async def _ask(self, approval: Approval) -> object:
         function: Callable[[Approval], Any] = self._function
         if not inspect.iscoroutinefunction(function):
-            answer = await trio.to_thread.run_sync(function, approval, abandon_on_cancel=True)
+            answer = await trio.to_thread.run_sync(function, approval, abandon_on_cancel=True, limiter=self._limiter)
             if not inspect.isawaitable(answer):
                 return answer
             function = partial(_given, answer)
         if self._soon is None:
-            return await trio.to_thread.run_sync(trio.run, function, approval, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(
+                trio.run, function, approval, abandon_on_cancel=True, limiter=self._limiter
+            )
         return await self._in_loop(self._soon, function, approval)
 
     async def _in_loop(

@@ -48,10 +48,15 @@ class Bell:
         self.lock: threading.Lock = threading.Lock()
         self._sleepers: dict[object, Callable[[], None]] = {}
 
+    @property
+    def sleepers(self) -> int:
+        """How many wait."""
+        return len(self._sleepers)
+
     def ring(self) -> None:
         """Let all who wait look again. With the lock held."""
         sleepers, self._sleepers = self._sleepers, {}
-        for wake in sleepers.values():
+        for wake in tuple(sleepers.values()):  # who gives up this moment may still take himself out of them
             wake()
 
     async def wait(self, look: Callable[[], _T | None]) -> _T:
@@ -71,9 +76,8 @@ class Bell:
                 self._sleepers[key] = lambda: soon(changed.set)  # noqa: B023 - called before the next turn, or never
             try:
                 await changed.wait()
-            finally:
-                with self.lock:
-                    self._sleepers.pop(key, None)
+            finally:  # without the lock: the collector may come here, in a thread that holds it
+                self._sleepers.pop(key, None)
 
     def wait_sync(self, look: Callable[[], _T | None], timeout_s: float | None = None) -> _T | None:
         """Do the same in a thread; ``None``: the time is over."""
@@ -88,5 +92,4 @@ class Bell:
                 if not changed.wait(timeout_s):
                     return None
             finally:
-                with self.lock:
-                    self._sleepers.pop(key, None)
+                self._sleepers.pop(key, None)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.client.approving import Approve, Approver
+from fabric.client.arguments import labels_of
 from fabric.client.engine import Engine, engine
 from fabric.client.exchange import Exchange
 from fabric.client.pipeline import Output, Pipeline
@@ -188,7 +189,7 @@ async def run(
         CheckError: the program does not check.
         RunError: it could not be started.
     """
-    labels = [extra] if isinstance(extra, str) else list(extra)
+    labels = labels_of(extra)
     approver = None if approve is None else Approver(approve, in_loop=True)
     exchange = Exchange(bounded=True, telemetry=verbose, extra=labels)
     session = ProgramSession(

@@ -18,7 +18,7 @@ from typing import Protocol
 import trio
 
 from fabric.client.admission import Admission
-from fabric.errors import RunError
+from fabric.errors import RunError, sole
 from fabric.launch.zygotes import Zygotes, open_zygotes
 
 
@@ -53,7 +53,7 @@ class Engine:
         self.admission: Admission
         self._sessions: trio.Nursery
         self._running: set[Session] = set()
-        self._token: trio.lowlevel.TrioToken
+        self._token: trio.lowlevel.TrioToken | None = None
         self._started = threading.Event()
         self._ending = False
         self._end: trio.Event
@@ -64,13 +64,16 @@ class Engine:
         """Start it.
 
         Raises:
-            RunError: there can be no thread.
+            RunError: there can be no thread, or no loop in it.
         """
         try:
             self._thread.start()
         except RuntimeError as error:  # also: the interpreter ends
+            self._started.set()
             raise RunError(f"the thread that runs programs cannot be started: {error}") from None
         self._started.wait()
+        if self._crash is not None:  # no descriptor is left
+            raise RunError(f"the thread that runs programs cannot be started: {sole(self._crash)}") from None
 
     @property
     def is_here(self) -> bool:
@@ -81,6 +84,11 @@ class Engine:
     def alive(self) -> bool:
         """Whether it takes sessions."""
         return self._thread.is_alive() and not self._ending and self._crash is None
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it is left."""
+        return self._started.is_set() and not self._thread.is_alive()
 
     # --- for other threads ---
 
@@ -111,7 +119,7 @@ class Engine:
 
     def soon(self, act: Callable[[], object]) -> bool:
         """Have a function called in the loop; return whether it will be."""
-        if self.pid != os.getpid():
+        if self._token is None or self.pid != os.getpid():
             return False
         try:
             self._token.run_sync_soon(act)
@@ -120,12 +128,14 @@ class Engine:
         return True
 
     def close(self) -> None:
-        """End every session by force, and the zygotes; return when nothing of them is left."""
+        """End every session by force, and the zygotes; return when nothing of them is left. Idempotent."""
         self._ending = True
-        self.soon(lambda: self._end.set())
-        if threading.current_thread() is not self._thread:
-            while self._thread.is_alive():
-                self._thread.join()
+        if self.is_here:
+            self._end.set()
+        while self._thread.is_alive() and not self.is_here:
+            self._started.wait()
+            self.soon(lambda: self._end.set())
+            self._thread.join()
 
     # --- its thread ---
 
@@ -146,6 +156,8 @@ class Engine:
         self.admission = Admission()
         async with open_zygotes() as self.zygotes, trio.open_nursery() as self._sessions:
             self._started.set()
+            if self._ending:  # its start was broken off
+                self._end.set()
             await self._end.wait()
             self._ending = True
             self._sessions.cancel_scope.cancel()
@@ -161,6 +173,8 @@ ENDED = "the thread that runs programs has ended"
 
 _lock = threading.Lock()
 _engine: Engine | None = None
+_begun: list[Engine] = []
+"""Those of which something may be left: also one whose start or end was broken off, by Ctrl-C."""
 
 
 def engine() -> Engine:
@@ -172,7 +186,9 @@ def engine() -> Engine:
     global _engine
     with _lock:
         if _engine is None or not _engine.alive:
+            _begun[:] = [one for one in _begun if not one.gone]
             started = Engine()
+            _begun.append(started)
             started.open()
             _engine = started
         return _engine
@@ -185,9 +201,10 @@ def close() -> None:
     """
     global _engine
     with _lock:
-        ending, _engine = _engine, None
-    if ending is not None and ending.pid == os.getpid():
-        ending.close()
+        _engine = None
+        ending = tuple(_begun)
+    for one in ending:  # whoever comes second waits for the same threads
+        one.close()
 
 
 def _begin_anew() -> None:
@@ -195,6 +212,7 @@ def _begin_anew() -> None:
     global _engine, _lock
     _lock = threading.Lock()
     _engine = None
+    _begun.clear()
 
 
 atexit.register(close)

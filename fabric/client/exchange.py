@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from fabric.client.bell import Bell
-from fabric.errors import FabricError, PipelineError
+from fabric.errors import FabricError, PipelineError, own_copy
 from fabric.session import events
 from fabric.session.events import DeadLetter, Heard, Refuse
 
@@ -95,7 +95,7 @@ class Ending(msgspec.Struct, frozen=True):
     def raised(self) -> BaseException | None:
         """Return what whoever waits for something is told; ``None``: nothing more comes. Each gets his own."""
         if self.error is not None:
-            return self.error
+            return own_copy(self.error)
         if self.failure is None:
             return None
         detail, code = self.failure
@@ -180,7 +180,7 @@ class Exchange:
         with self.bell.lock:
             owners = [self._tickets[number] for number in refusal.tickets if number in self._tickets]
             for owner in owners:
-                owner.failure = owner.failure or error
+                owner.failure = owner.failure or own_copy(error)
             if tell and not owners:
                 self._put(error)
             self.bell.ring()
@@ -266,12 +266,13 @@ class Exchange:
             return None
         was_full = self._full()
         _, output = self._outputs.popleft()
-        if isinstance(output, FabricError):
-            raise output
-        self._unread_bytes -= len(output.payload)
+        if not isinstance(output, FabricError):
+            self._unread_bytes -= len(output.payload)
         if was_full and not self._full():
             self.stir()
             self.bell.ring()  # those who wait for room
+        if isinstance(output, FabricError):
+            raise output
         return output
 
     def take_telemetry(self) -> Heard | None:
@@ -295,7 +296,12 @@ class Exchange:
     @property
     def unread(self) -> int:
         """Outputs that nobody has read."""
-        return len(self._outputs)
+        return sum(isinstance(output, events.Output) for _, output in self._outputs)
+
+    @property
+    def unread_refusals(self) -> list[FabricError]:
+        """What was refused, as far as nobody has read of it."""
+        return [output for _, output in self._outputs if isinstance(output, FabricError)]
 
     def take_all(self) -> list[events.Output]:
         """Return every output that nobody has read."""

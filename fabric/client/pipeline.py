@@ -95,7 +95,8 @@ class Pipeline:
     end of the ``async with`` the program finishes what it has, or is ended by force if an exception is on its way.
 
     A program that fails is told of by a :class:`fabric.PipelineError` to each reader, behind what came before, and to
-    each sender.
+    each sender. The end of the ``async with`` raises it if nobody was told, and the first refusal of a joined service
+    that nobody has read.
     """
 
     def __init__(self, exchange: Exchange, link: Link) -> None:
@@ -222,6 +223,7 @@ class Pipeline:
         """Close the input, let it finish for so many seconds, then end it; return its exit code.
 
         Nothing of it is left then: no process, no socket. Whoever has the code knows of a failure: nothing is raised.
+        It is 1 also where a joined service has refused a message and nobody has read of that.
         """
         self._check()
         exchange = self._exchange
@@ -238,7 +240,13 @@ class Pipeline:
             await self._end_by_force()
             raise
         exchange.told = True
-        return ending.exit_code
+        self._log_refusals()
+        return ending.exit_code or int(bool(exchange.unread_refusals))
+
+    def _log_refusals(self) -> None:
+        refusals = self._exchange.unread_refusals
+        if refusals:
+            _log.warning("pipeline.refused: %d, and nobody has read of it; the first: %s", len(refusals), refusals[0])
 
     async def _end_by_force(self) -> None:
         self._link.stop()
@@ -252,6 +260,7 @@ class Pipeline:
     ) -> None:
         if kind is not None:
             await self._end_by_force()
+            self._log_refusals()
             return
         told = self._exchange.told
         await self.shutdown()
@@ -259,6 +268,9 @@ class Pipeline:
             _log.info("pipeline.unread: nobody has read %d outputs", self._exchange.unread)
         if not told:
             self._exchange.raise_failure()
+            refusals = self._exchange.unread_refusals
+            if refusals:
+                raise refusals[0]
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return _Events(self)

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from fabric.client.arguments import environment_of, folders_of, labels_of
+from fabric.client.plain import plain
 from fabric.compiler import Compiled, Library, check_program, plan_compiled, read_source, search_path
 from fabric.errors import BinaryNotFoundError, ConfigError, FabricError, PipelineError, RunError, ValueRejected
 from fabric.graph import passes
@@ -68,12 +70,8 @@ def asked(
 
     Raises:
         RunError: it cannot be meant.
-        BinaryNotFoundError: there is nothing to start workers with.
     """
-    if not sys.executable:
-        raise BinaryNotFoundError("there is no Python interpreter to start workers with: sys.executable is empty")
-    folders = [search_path] if isinstance(search_path, str | Path) else search_path or ()
-    labels = [extra] if isinstance(extra, str) else list(extra)
+    labels = labels_of(extra)
     for label in labels:
         if label not in SIDE_PORTS:
             raise RunError(f"extra: expected {' or '.join(map(repr, SIDE_PORTS))}, got {label!r}")
@@ -84,8 +82,8 @@ def asked(
     return Asked(
         spec if isinstance(spec, Source) else Path(spec),
         directory,
-        {**os.environ, **(env or {})},
-        tuple(map(Path, folders)),
+        environment_of(env),
+        folders_of(search_path),
         auto_approve,
         approves,
         tuple(dict.fromkeys([*(["telemetry"] if verbose else []), *labels])),
@@ -131,6 +129,7 @@ class Program(msgspec.Struct, frozen=True):
             provider=provider,
             model=model,
             endpoint=environment.get("PLUMB_ENDPOINT"),
+            detour=environment.get("FABRIC_TEST_ENDPOINT"),
             metered=self.settings.limits.metered,
             resources=environment.get("PLUMB_RESOURCES", ""),
             observed=asked.observed,
@@ -152,6 +151,7 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
     Raises:
         ConfigError: a file cannot be read, or a setting is wrong.
         CheckError: the program does not check.
+        BinaryNotFoundError: there is nothing to start its workers with.
     """
     here = Path(asked.directory)
     environment = with_dotenv(here, asked.environment)
@@ -165,6 +165,9 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
         warn(diagnostic)
     graph = passes.build(compiled.module, asked.observed) if asked.observed else compiled.graph
     nodes = graph.nodes.values()
+    workers = sum(node.kind in WORKERS for node in nodes)
+    if workers:  # those that are no Python need some, too: a guard watches them
+        _expect_python()
     return Program(
         compiled,
         graph,
@@ -173,10 +176,18 @@ def prepare(asked: Asked, warn: Callable[[Diagnostic], None]) -> Program:
         variables,
         {node.outputs[0].name: node.outputs[0].type for node in nodes if node.kind == "input"},
         tuple(node.inputs[0].name for node in nodes if node.kind == "output" and not node.extra),
-        sum(node.kind in WORKERS for node in nodes),
+        workers,
         project.launch != "spawn",
         environment,
     )
+
+
+def _expect_python() -> None:
+    if not os.access(sys.executable, os.X_OK):
+        raise BinaryNotFoundError(
+            "there is no Python interpreter to start workers with: sys.executable is"
+            f" {sys.executable or 'empty'}. Set it to one that has fabric"
+        )
 
 
 def _settings(asked: Asked, project: ProjectSettings, variables: Variables) -> Settings:
@@ -212,7 +223,7 @@ def read_input(inputs: Mapping[str, Type], value: Any, port: str | None) -> tupl
     """
     name, value = choose_port(inputs, value, port)
     try:
-        return name, validator(inputs[name]).encode(_plain(value))
+        return name, validator(inputs[name]).encode(plain(value))
     except ValueRejected as error:
         raise _mismatch(f"{name}: {error}") from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -240,7 +251,7 @@ def choose_port(inputs: Collection[str], value: Any, port: str | None) -> tuple[
 def as_json(port: str, value: Any) -> bytes:
     """Return the JSON text of a message whose type is not known here. Raises PipelineError: JSON cannot say it."""
     try:
-        return validator(JSON).encode(_plain(value))
+        return validator(JSON).encode(plain(value))
     except (ValueRejected, TypeError, ValueError, RecursionError) as error:
         raise _mismatch(f"{port}: JSON cannot say that: {error}") from None
 
@@ -254,29 +265,3 @@ def run_error(error: FabricError) -> RunError:
 
 def _mismatch(detail: str) -> PipelineError:
     return PipelineError(detail, returncode=0, code="input_type_mismatch")
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with its pydantic models as plain values. What JSON knows is as it was."""
-    if isinstance(value, str | int | float | None):
-        return value
-    return msgspec.to_builtins(value, builtin_types=(), enc_hook=_of_model) if _has_model(value) else value
-
-
-def _has_model(value: Any) -> bool:
-    left = [value]  # no recursion: it may be nested deeper than Python calls may be
-    while left:
-        one = left.pop()
-        if hasattr(type(one), "model_dump"):
-            return True
-        if isinstance(one, dict):
-            left += one.values()
-        elif isinstance(one, list | tuple):
-            left += one
-    return False
-
-
-def _of_model(value: Any) -> Any:
-    if hasattr(type(value), "model_dump"):
-        return value.model_dump(mode="json", by_alias=True)
-    raise TypeError(f"{type(value).__name__} is no JSON")

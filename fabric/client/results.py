@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Binding", "CheckResult", "ProtocolDecl", "Spec", "TypeDecl", "check"]
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fabric import compiler
+from fabric.client.arguments import environment_of, folders_of
 from fabric.client.picture import as_html
 from fabric.compiler import Compiled, Library, read_source
 from fabric.errors import ConfigError, RunError
@@ -125,11 +125,10 @@ def check(
     """
     try:
         source = spec if isinstance(spec, Source) else read_source(spec)
-        environment = with_dotenv(Path.cwd(), {**os.environ, **(env or {})})
+        environment = with_dotenv(Path.cwd(), environment_of(env))
     except ConfigError as error:
         raise RunError(str(error)) from error
-    folders = [search_path] if isinstance(search_path, str | Path) else search_path or ()
-    analysis = analyse(source, Library(compiler.search_path(folders, environment)))
+    analysis = analyse(source, Library(compiler.search_path(folders_of(search_path), environment)))
     if analysis.module is None:
         raise check_error(analysis.diagnostics)
     compiled = Compiled(analysis.module, passes.build(analysis.module), analysis.diagnostics)

@@ -139,7 +139,8 @@ class ProgramSession:
     async def _run_program(self, engine: Engine, program: Program) -> Ending:
         asked = self._asked
         with ExitStack() as stack:
-            directory = stack.enter_context(open_run_directory(program.environment))
+            opening = open_run_directory(program.environment)  # it may have much to remove that others left
+            directory = await trio.to_thread.run_sync(stack.enter_context, opening)
             planning = partial(program.plan, asked, directory)
             plan, prices = await trio.to_thread.run_sync(planning, abandon_on_cancel=True)
             forker = stack.enter_context(engine.zygotes.use(plan.workers if program.forks else ()))

@@ -136,7 +136,11 @@ class ProcessLauncher:
         module = module_to_fork(worker)
         # A zygote that has died is not started again: whoever is launched then is spawned, which is only slower.
         if self._forker is not None and self._forker.obituary is None and module is not None:
-            return await self._fork(self._forker, worker, module, environment)
+            try:
+                return await self._fork(self._forker, worker, module, environment)
+            except WorkerFailed:
+                if self._forker.obituary is None:  # else it has died of something that is not this worker's
+                    raise
         return await self._spawn(worker, environment)
 
     async def _fork(

@@ -146,6 +146,9 @@ def main() -> int:
 
     The children leave :func:`_serve` before they do anything, so nothing of the zygote is on their stack.
     """
+    # A host that ignores SIGCHLD, or blocks signals, hands that down through exec. Children would reap themselves then.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.environ.clear()  # of what Python itself puts there if it starts without a locale
     gc.disable()  # a collection would write into memory that is to be shared
     files_max, hard_max = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -285,7 +288,8 @@ def _signal(child: Child, name: Literal["TERM", "KILL"]) -> None:
         try:
             os.killpg(child.pid, number)
         except ProcessLookupError:  # it was forked this moment, and does not lead a group yet
-            os.kill(child.pid, number)
+            with suppress(ProcessLookupError):  # somebody else has reaped it
+                os.kill(child.pid, number)
         except PermissionError:
             pass  # it runs as another user by now: as with a spawned one, there is nothing to be done
 

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -51,6 +52,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         endpoint: where the providers are, for agents that do not say it.
         metered: whether agents have to ask for each call of a model.
         docroot: folder of the file tools, absolute; ``None``: that of the program's main file.
+        detour: of a test: where agents that do say their endpoint are sent instead; see :func:`detoured`.
         documents: the prompt files that agents name, by binding and name as written.
     """
 
@@ -64,6 +66,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     metered: bool = False
     documents: dict[tuple[str, str], Document] = {}
     docroot: str | None = None
+    detour: str | None = None
 
 
 def make_plan(module: Module, graph: Graph, surroundings: Surroundings) -> Plan:
@@ -192,6 +195,14 @@ def _agent_config(binding: Binding, surroundings: Surroundings) -> dict[str, Any
             f"agent '{binding.name}' has no model: add model: \"...\" to it, or give --model or PLUMB_MODEL"
         )
     filled = {"provider": provider, "model": model}
-    if surroundings.endpoint and provider in _PROVIDER_KEYS:
-        filled["endpoint"] = binding.config.get("endpoint") or surroundings.endpoint
+    endpoint = binding.config.get("endpoint")
+    if endpoint and surroundings.detour:
+        endpoint = detoured(endpoint, surroundings.detour)
+    if provider in _PROVIDER_KEYS and (endpoint or surroundings.endpoint):
+        filled["endpoint"] = endpoint or surroundings.endpoint
     return binding.config | filled
+
+
+def detoured(endpoint: str, detour: str) -> str:
+    """Return where an agent asks instead of at its own endpoint. The server there learns from the path which it is."""
+    return f"{detour.rstrip('/')}/for/{quote(endpoint, safe='')}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DESCRIPTORS_BESIDES_WORKERS", "DESCRIPTORS_PER_WORKER", "raise_limit"]
+__all__ = ["DESCRIPTORS_BESIDES_WORKERS", "DESCRIPTORS_PER_WORKER", "raise_limit", "raise_soft_limit"]
 
 import resource
 
@@ -20,9 +20,19 @@ def raise_limit(workers: int) -> None:
     Raises:
         ConfigError: the hard limit is too low.
     """
-    needed = DESCRIPTORS_BESIDES_WORKERS + workers * DESCRIPTORS_PER_WORKER
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptors = workers * DESCRIPTORS_PER_WORKER
+    needed = DESCRIPTORS_BESIDES_WORKERS + descriptors
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ConfigError(f"{workers} workers need {needed} open files; the limit is {hard}. Raise it with ulimit -Hn")
-    if soft != resource.RLIM_INFINITY and needed > soft:
+    raise_soft_limit(descriptors)
+
+
+def raise_soft_limit(descriptors: int) -> None:
+    """Raise the soft limit of open files, as far as it goes, so that there is room for that many of sessions."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = DESCRIPTORS_BESIDES_WORKERS + descriptors
+    if hard != resource.RLIM_INFINITY:
+        needed = min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

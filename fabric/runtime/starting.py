@@ -18,7 +18,7 @@ from fabric.plan.plan import Plan
 from fabric.runtime.prices import Prices, check_prices
 from fabric.session.budget import Limits
 from fabric.session.settings import Settings, WorkerSettings
-from fabric.settings import AMOUNT_MAX, ProjectSettings, ProjectWorker, check_usd, read_duration
+from fabric.settings import AMOUNT_MAX, ProjectSettings, ProjectWorker, check_usd, read_duration, read_switch
 
 
 class Variables(msgspec.Struct, frozen=True):
@@ -45,12 +45,12 @@ def read_variables(environment: Mapping[str, str]) -> Variables:
     Raises:
         ConfigError: one says what cannot be meant.
     """
-    said = {}
+    said: dict[str, str | bool] = {}
     for field in Variables.__struct_fields__:
         name = f"FABRIC_{field.upper()}"
         text = environment.get(name, "")
         if text:
-            said[field] = text.lower() if field == "auto_approve" else text
+            said[field] = _switch(name, text) if field == "auto_approve" else text
     try:
         return msgspec.convert(said, Variables, strict=False)
     except msgspec.ValidationError as error:
@@ -59,6 +59,13 @@ def read_variables(environment: Mapping[str, str]) -> Variables:
         text = environment.get(name, "")
         expected = message.replace("Expected", "expected").replace(" | null", "").replace("`", "")
         raise ConfigError(f"{name}={text!r}: {expected.partition(', got')[0]}") from None
+
+
+def _switch(name: str, text: str) -> bool:
+    try:
+        return read_switch(text)
+    except ValueError:
+        raise ConfigError(f"{name}={text!r}: expected 1 or 0") from None
 
 
 def limits_of(

@@ -17,6 +17,7 @@ from fabric.settings.project import (
     project_file,
     read_duration,
     read_settings,
+    read_switch,
     user_file,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "read_dotenv",
     "read_duration",
     "read_settings",
+    "read_switch",
     "user_file",
     "with_dotenv",
 ]

@@ -27,6 +27,7 @@ __all__ = [
     "project_file",
     "read_duration",
     "read_settings",
+    "read_switch",
     "user_file",
 ]
 
@@ -203,6 +204,20 @@ def check_usd(said: object) -> float:
     if isinstance(said, int | float) and not isinstance(said, bool) and 0 < said <= USD_MAX:
         return float(said)
     raise ValueError(f"expected dollars, more than 0 and at most {USD_MAX:.0f}, got {said!r}")
+
+
+def read_switch(text: str) -> bool:
+    """Return what a variable says that is on or off; the words are those that a flag takes.
+
+    Raises:
+        ValueError: it says neither.
+    """
+    said = text.strip().lower()
+    if said in ("1", "true", "t", "yes", "y", "on"):
+        return True
+    if said in ("0", "false", "f", "no", "n", "off"):
+        return False
+    raise ValueError(f"expected 1 or 0, got {text!r}")
 
 
 def read_duration(text: str) -> float:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fabric.testing.seeded import run_seeded
     from fabric.testing.simulator import Decide, Decision, Simulated, Watch, function_runner, python_runner, simulate
     from fabric.testing.tapes import Cassette, CassetteMismatch, cassette
-    from fabric.testing.virtual import VirtualOutput, VirtualRun, run_virtual
+    from fabric.testing.virtual import NoStandIn, VirtualOutput, VirtualRun, run_virtual
 
 _PLACES = {
     "answers": ("Answer", "Call", "Cut", "Failure", "ModelRequest", "Text", "Thinking"),
@@ -36,7 +36,7 @@ _PLACES = {
     "seeded": ("run_seeded",),
     "simulator": ("Decide", "Decision", "Simulated", "Watch", "function_runner", "python_runner", "simulate"),
     "tapes": ("Cassette", "CassetteMismatch", "cassette"),
-    "virtual": ("VirtualOutput", "VirtualRun", "run_virtual"),
+    "virtual": ("NoStandIn", "VirtualOutput", "VirtualRun", "run_virtual"),
 }
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "Failure",
     "Faults",
     "ModelRequest",
+    "NoStandIn",
     "Phase",
     "Process",
     "ProcessRecord",

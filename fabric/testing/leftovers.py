@@ -1,4 +1,4 @@
-"""Processes that this one has started, directly or not, and that still run."""
+"""Processes that the fabric has started in this one, and what they started, that still run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-KEPT_WARM = ("fabric.launch.zygote", "multiprocessing.resource_tracker", "multiprocessing.forkserver")
-"""In the commands of children that stay for as long as this process: the one that workers are forked from, which serves
-all calls, and those that Python keeps for itself."""
+from fabric.wire.spec import PARENT_FD_VARIABLE
+
+KEPT_WARM = "fabric.launch.zygote"
+"""In the command of the child that workers are forked from. It serves all calls, for as long as this process runs."""
+
+_GUARD = "/fabric/launch/guard.py"
 
 PROC = Path("/proc")
 
@@ -25,20 +28,22 @@ GONE_S = 5.0
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """A process that runs."""
+    """A process that runs; ``ours`` says whether it looks as if the fabric had started it."""
 
     pid: int
     parent: int
     command: str
+    ours: bool
 
     def __str__(self) -> str:
         return f"{self.pid} {self.command}".rstrip()
 
 
 def leftovers(known: Iterable[int] = ()) -> list[Leftover]:
-    """Return the descendants of this process, but for those that are known or kept warm, by their ids.
+    """Return what the fabric has started in this process, with all descendants, but for what is kept warm.
 
-    Those of a process that is known are not looked at, either.
+    A child that somebody else has started is not looked at, and neither is one that is known by its id; nor are their
+    descendants. Where there is no ``/proc`` nobody can tell whose a child is: there all are looked at.
     """
     children: dict[int, list[Leftover]] = {}
     for process in _processes():
@@ -48,10 +53,11 @@ def leftovers(known: Iterable[int] = ()) -> list[Leftover]:
     while waiting:
         parent = waiting.pop()
         for child in children.get(parent, ()):
-            if child.pid in skipped:
+            is_child = parent == os.getpid()
+            if child.pid in skipped or (is_child and not child.ours):
                 continue
             waiting.append(child.pid)
-            if parent != os.getpid() or not any(name in child.command for name in KEPT_WARM):
+            if not (is_child and KEPT_WARM in child.command):
                 found.append(child)
     return sorted(found, key=lambda process: process.pid)
 
@@ -76,10 +82,21 @@ def _processes() -> Iterable[Leftover]:
                     state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                     if state not in "ZX":
-                        yield Leftover(int(folder.name), int(parent), command)
+                        yield Leftover(int(folder.name), int(parent), command, _is_ours(folder, command))
         return
     listing = ["ps", "-A", "-o", "pid=,ppid=,stat=,args="]
     for line in subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines():
         number, above, status, *rest = line.split(None, 3)
         if not status.startswith("Z") and rest != [" ".join(listing)]:
-            yield Leftover(int(number), int(above), *rest)
+            yield Leftover(int(number), int(above), " ".join(rest), ours=True)
+
+
+def _is_ours(folder: Path, command: str) -> bool:
+    """Whether a process is one of those that the fabric starts: all but two get the end of a pipe, to end with it."""
+    if KEPT_WARM in command or _GUARD in command:
+        return True
+    try:
+        variables = (folder / "environ").read_bytes().split(b"\0")
+    except PermissionError:  # it runs as somebody else
+        return False
+    return any(variable.startswith(f"{PARENT_FD_VARIABLE}=".encode()) for variable in variables)

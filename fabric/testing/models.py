@@ -11,60 +11,20 @@ made of it.
 
 from __future__ import annotations
 
-__all__ = ["PLACEHOLDER_KEY", "ScriptedModel", "UnscriptedRequest", "answered", "read_exchange", "scripted_model"]
+__all__ = ["ScriptedModel", "UnscriptedRequest", "answered", "scripted_model"]
 
-from types import ModuleType, TracebackType
-from typing import Any, Self
-from urllib.parse import unquote
+from typing import Any, ClassVar, Self
 
 import msgspec
 
-from fabric.testing import anthropic_format, openai_format
 from fabric.testing.answers import Failure, ModelRequest, Reply, Turn
+from fabric.testing.endpoint import ModelServer, format_of
 from fabric.testing.script import Rule, Script
-from fabric.testing.server import Exchange, LocalServer
-
-PLACEHOLDER_KEY = "placeholder-key-of-fabric-testing"
-"""What stands for a key. It is no word of any answer, since agents take their key out of all that they say."""
-
-AGENT_HEADER = "x-plumb-agent"
-"""In which our agents say their name to a server of this machine, and to no other."""
-
-UNSCRIPTED_STATUS = 404
-"""Clients neither try again nor leave out parameters behind it, as they do behind others."""
-
-_KEPT_HEADERS = ("anthropic-version", "anthropic-beta", "content-type", "user-agent")
-
-_FORMATS = {"/messages": anthropic_format, "/chat/completions": openai_format}
+from fabric.testing.server import Exchange
 
 
 class UnscriptedRequest(AssertionError):
     """A model was asked what the test did not script, or the script failed. Raised when the test ends."""
-
-
-def format_of(path: str) -> ModuleType | None:
-    """Return which API a path belongs to."""
-    return next((module for end, module in _FORMATS.items() if path.endswith(end)), None)
-
-
-def read_exchange(path: str, headers: dict[str, str], body: bytes) -> ModelRequest:
-    """Read a request of any of the APIs.
-
-    Raises:
-        ValueError: it is none, and why.
-    """
-    dialect = format_of(path)
-    if dialect is None:
-        raise ValueError(f"{path} is no path of a model; there are {' and '.join(f'/v1{end}' for end in _FORMATS)}")
-    try:
-        value = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"the body of the request is no JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError("the body of the request is no JSON object")
-    kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
-    request: ModelRequest = dialect.read_request(value, kept, unquote(headers.get(AGENT_HEADER, "")))
-    return request
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -105,18 +65,18 @@ def _stream(events: list[bytes], turn: Turn) -> Written:
     return Written(200, headers, events[:last], whole=False)
 
 
-class ScriptedModel:
+class ScriptedModel(ModelServer):
     """Made by :func:`scripted_model`; runs inside of its ``with`` block.
 
     Attributes:
         requests: those that it got and could read, in the order in which they came.
     """
 
+    failure: ClassVar[type[AssertionError]] = UnscriptedRequest
+
     def __init__(self, script: Any = None) -> None:
-        self.requests: list[ModelRequest] = []
+        super().__init__()
         self._script = Script(script)
-        self._problems: list[str] = []
-        self._server = LocalServer(self._handle)
 
     def on(
         self,
@@ -132,17 +92,6 @@ class ScriptedModel:
         return self
 
     @property
-    def url(self) -> str:
-        """Where it is: base URL of a client of Anthropic's; ``url + "/v1"`` is that of OpenAI's."""
-        return self._server.url
-
-    @property
-    def env(self) -> dict[str, str]:
-        """What a program has to find in its environment to ask this model."""
-        keys = {"ANTHROPIC_API_KEY": PLACEHOLDER_KEY, "OPENAI_API_KEY": PLACEHOLDER_KEY}
-        return {"PLUMB_ENDPOINT": self.url, **keys}
-
-    @property
     def unused(self) -> list[str]:
         """Which scripted lists have answers left. Nobody minds, unless a test does: ``assert model.unused == []``."""
         return self._script.unused
@@ -152,42 +101,7 @@ class ScriptedModel:
         mine = Rule(None, agent)
         return [request for request in self.requests if mine.fits(request)]
 
-    def check(self) -> None:
-        """Raise what there is to raise, once; the end of the ``with`` block does it, too.
-
-        Raises:
-            UnscriptedRequest: a request had no answer.
-        """
-        problems, self._problems = self._problems, []
-        if problems:
-            raise UnscriptedRequest("\n".join(problems))
-
-    def note(self, error: BaseException) -> None:
-        """Add what there is to raise to an error that the test fails of anyway: most likely because of this."""
-        problems, self._problems = self._problems, []
-        for problem in problems:
-            error.add_note(problem)
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stop()
-        if error is None:
-            self.check()
-        else:
-            self.note(error)
-
-    async def _handle(self, exchange: Exchange) -> None:
-        try:
-            request = read_exchange(exchange.path, exchange.headers, exchange.body)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            await self._refuse(exchange, f"a request that cannot be read: {exchange.method} {exchange.path}: {error}")
-            return
-        self.requests.append(request)
+    async def _answer(self, exchange: Exchange, request: ModelRequest, home: str) -> None:
         number = len(self.requests)
         reply = self._script.answer(request)
         if isinstance(reply, str):
@@ -199,12 +113,6 @@ class ScriptedModel:
             await exchange.send(piece)
         if written.whole:
             await exchange.end()
-
-    async def _refuse(self, exchange: Exchange, problem: str) -> None:
-        self._problems.append(problem)
-        dialect = format_of(exchange.path) or openai_format
-        body = msgspec.json.encode(dialect.error_body(UNSCRIPTED_STATUS, f"fabric.testing: {problem}"))
-        await exchange.respond(UNSCRIPTED_STATUS, "application/json", body)
 
 
 def scripted_model(script: Any = None) -> ScriptedModel:

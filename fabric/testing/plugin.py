@@ -1,7 +1,7 @@
 """What pytest loads by itself where the fabric is installed: fixtures, and the marker ``live``.
 
-It imports nothing but pytest until a fixture is used. A suite that has an option ``--live`` or a marker ``live`` of its
-own keeps it: neither is touched then.
+It imports nothing but pytest until a fixture is used. The marker is ours only in a suite whose settings say
+``fabric_live = true``: others have markers and options of that name, too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fabric.testing.tapes import Cassette
 
 LIVE = "live"
+LIVE_SETTING = "fabric_live"
 LIVE_VARIABLE = "FABRIC_LIVE"
 
 
@@ -36,10 +37,15 @@ class _Checked(Protocol):
 
 _CHECKED = pytest.StashKey[list[_Checked]]()
 _RUN = pytest.StashKey["FabricRun"]()
-_LIVE_IS_THEIRS = pytest.StashKey[bool]()
 
 
 # --- The marker -------------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the setting."""
+    what = f"whether tests that are marked '{LIVE}' are skipped unless --live or {LIVE_VARIABLE}=1 is given"
+    parser.addini(LIVE_SETTING, what, type="bool", default=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -48,28 +54,29 @@ def pytest_load_initial_conftests(
 ) -> Generator[None, object, object]:
     """Add the option behind those of the suite, whose conftest files have been read by then."""
     result = yield
-    try:
-        parser.getgroup("fabric", "fabric").addoption(
-            "--live", action="store_true", dest="fabric_live", default=False, help="run tests that are marked 'live'"
-        )
-    except (ValueError, argparse.ArgumentError):
-        early_config.stash[_LIVE_IS_THEIRS] = True
+    if early_config.getini(LIVE_SETTING):
+        with suppress(ValueError, argparse.ArgumentError):  # theirs has another meaning; the variable is left
+            parser.getgroup("fabric", "fabric").addoption(
+                "--live",
+                action="store_true",
+                dest=LIVE_SETTING,
+                default=False,
+                help=f"run tests that are marked '{LIVE}'",
+            )
     return result
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, unless the suite has one."""
-    if any(re.match(rf"{LIVE}\b", line) for line in config.getini("markers")):
-        config.stash[_LIVE_IS_THEIRS] = True
-    if not config.stash.get(_LIVE_IS_THEIRS, False):
+    """Declare the marker."""
+    if config.getini(LIVE_SETTING):
         text = f"{LIVE}: asks real providers; skipped unless --live or {LIVE_VARIABLE}=1 is given"
         config.addinivalue_line("markers", text)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what is marked, unless it was asked for."""
-    asked = config.getoption("fabric_live", False) or os.environ.get(LIVE_VARIABLE, "") not in ("", "0")
-    if asked or config.stash.get(_LIVE_IS_THEIRS, False):
+    asked = config.getoption(LIVE_SETTING, False) or os.environ.get(LIVE_VARIABLE, "") not in ("", "0")
+    if asked or not config.getini(LIVE_SETTING):
         return
     skip = pytest.mark.skip(reason=f"asks real providers: give --live or {LIVE_VARIABLE}=1")
     for item in items:

@@ -27,6 +27,9 @@ class Rule:
         model: its name.
         prompt: a part of the newest message of the user.
         system: a part of the system prompt.
+
+    Attributes:
+        agent: as given; ``None`` is any.
     """
 
     def __init__(
@@ -40,12 +43,12 @@ class Rule:
         self._answers = answers
         self._is_list = isinstance(answers, list)
         self._used = 0
-        self._agent, self._model, self._prompt, self._system = agent, model, prompt, system
+        self.agent, self._model, self._prompt, self._system = agent, model, prompt, system
 
     def fits(self, request: ModelRequest) -> bool:
         """Whether it is for this request. One that is used up still is."""
         return (
-            (self._agent is None or self._agent in names_of(request.agent))
+            (self.agent is None or self.agent in names_of(request.agent))
             and (self._model is None or self._model == request.model)
             and (self._prompt is None or self._prompt in request.prompt)
             and (self._system is None or self._system in request.system)
@@ -77,7 +80,7 @@ class Rule:
         return answer
 
     def __str__(self) -> str:
-        given = {"agent": self._agent, "model": self._model, "prompt": self._prompt, "system": self._system}
+        given = {"agent": self.agent, "model": self._model, "prompt": self._prompt, "system": self._system}
         return ", ".join(f"{name} {value!r}" for name, value in given.items() if value is not None) or "any request"
 
 
@@ -109,6 +112,11 @@ class Script:
                 return f"the script for {shown(request)} failed with {type(error).__name__}: {error}"
         known = "; ".join(f"{rule}: {rule.why_not(request)}" for rule in self.rules) or "nothing"
         return f"no answer is scripted for {shown(request)}. Scripted is: {known}"
+
+    @property
+    def agents(self) -> list[str]:
+        """The agents that rules name, in the order of the rules."""
+        return list(dict.fromkeys(rule.agent for rule in self.rules if rule.agent is not None))
 
     @property
     def unused(self) -> list[str]:

@@ -4,8 +4,9 @@
         outputs = fabric.call_sync("review.plumb", "draft", env=tape.env)
 
 With ``FABRIC_CASSETTE=record`` in the environment the requests go to the real providers, with the keys that are there,
-and the file is written anew. A request that was not recorded is answered with an error that shows the nearest one, and
-fails the test at the end. Keys, headers that say who asks, and cookies are never written.
+and the file is written anew. It stays as it was if nothing was answered, a key was refused, or the test interrupted. A
+request that was not recorded is answered with an error that shows the nearest one, and fails the test at the end. Keys,
+headers that say who asks, and cookies are never written.
 """
 
 from __future__ import annotations
@@ -17,17 +18,15 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, get_args
+from urllib.parse import urlsplit, urlunsplit
 
-import msgspec
 import trio
 
 from fabric.errors import ConfigError
-from fabric.testing import openai_format
+from fabric.settings import with_dotenv
 from fabric.testing.answers import ModelRequest
-from fabric.testing.models import AGENT_HEADER, PLACEHOLDER_KEY, UNSCRIPTED_STATUS, format_of, read_exchange
+from fabric.testing.endpoint import AGENT_HEADER, PLACEHOLDER_KEYS, ModelServer
 from fabric.testing.recordings import (
     Matched,
     Recording,
@@ -40,7 +39,7 @@ from fabric.testing.recordings import (
     written_tape,
 )
 from fabric.testing.script import shown
-from fabric.testing.server import Exchange, LocalServer
+from fabric.testing.server import Exchange
 
 if TYPE_CHECKING:
     import httpx2
@@ -66,11 +65,15 @@ _KEPT = ("content-type", "retry-after", "retry-after-ms")
 """Of the headers of a response. Others name an account, or change each time."""
 
 
+_KEY_REFUSED = (401, 403)
+"""No answer of a model. Replayed, it would say for ever that a key is wrong which nobody needs."""
+
+
 class CassetteMismatch(AssertionError):
     """A request was not recorded, or could not be. Raised when the test ends."""
 
 
-class Cassette:
+class Cassette(ModelServer):
     """Made by :func:`cassette`; runs inside of its ``with`` block.
 
     Attributes:
@@ -79,93 +82,67 @@ class Cassette:
         requests: those that it got and could read, in the order in which they came.
     """
 
+    failure: ClassVar[type[AssertionError]] = CassetteMismatch
+
     def __init__(self, path: Path, mode: Mode, endpoints: Mapping[str, str], match: Matched) -> None:
         self.path = path
         self.mode: Literal["replay", "record"] = (
             "record" if mode == "record" or (mode == "once" and not path.exists()) else "replay"
         )
-        self.requests: list[ModelRequest] = []
+        super().__init__(FINISH_S if self.mode == "record" else 0.0)
         self._endpoints = endpoints
         self._match = match
         self._tape = Tape([], match, str(path))
         self._recordings: list[Recording] = []
         self._secrets: set[str] = set()
-        self._problems: list[str] = []
-        self._server = LocalServer(self._handle, FINISH_S if self.mode == "record" else 0.0)
+        self._refused_keys: set[str] = set()
+        self._interrupted = False
         self._client: httpx2.AsyncClient | None = None
-
-    @property
-    def url(self) -> str:
-        """Where it is: base URL of a client of Anthropic's; ``url + "/v1"`` is that of OpenAI's."""
-        return self._server.url
 
     @property
     def env(self) -> dict[str, str]:
         """What a program has to find in its environment. To record, it needs its keys besides."""
-        keys = {"ANTHROPIC_API_KEY": PLACEHOLDER_KEY, "OPENAI_API_KEY": PLACEHOLDER_KEY}
-        return {"PLUMB_ENDPOINT": self.url} | (keys if self.mode == "replay" else {})
+        found = super().env
+        return {name: found[name] for name in found if self.mode == "replay" or name not in PLACEHOLDER_KEYS}
 
     @property
     def unused(self) -> list[str]:
         """Which lines have answered nothing so far. Nobody minds, unless a test does: ``assert tape.unused == []``."""
         return self._tape.unused
 
-    def check(self) -> None:
-        """Raise what there is to raise, once; the end of the ``with`` block does it, too.
-
-        Raises:
-            CassetteMismatch: a request had no answer.
-        """
-        problems, self._problems = self._problems, []
-        if problems:
-            raise CassetteMismatch("\n".join(problems))
-
     def note(self, error: BaseException) -> None:
-        """Add what there is to raise to an error that the test fails of anyway: most likely because of this."""
-        problems, self._problems = self._problems, []
-        for problem in problems:
-            error.add_note(problem)
+        """Add what there is to raise to an error; one by which the test was interrupted has nothing written."""
+        self._interrupted = self._interrupted or _interrupts(error)
+        super().note(error)
 
     def __enter__(self) -> Self:
         if self.mode == "replay" and self.path.exists():
             self._tape = Tape(read_tape(self.path.read_bytes(), str(self.path)), self._match, str(self.path))
-        self._server.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stop()
+    def _stopped(self, error: BaseException | None) -> None:
+        self._interrupted = self._interrupted or (error is not None and _interrupts(error))
         if self.mode == "record":  # also of a test that failed: what was recorded was paid for
             self._write()
-        if error is None:
-            self.check()
-        else:
-            self.note(error)
 
     def _write(self) -> None:
+        """Write what was recorded, unless it is worth less than what is there."""
+        if self._interrupted or self._refused_keys:
+            return
         kept = []
         for recording in self._recordings:
             if leaks(recording, self._secrets):
                 self._problems.append(f"an answer to {recording.path} says the key; it was not written")
             elif recording.status:
                 kept.append(recording)
-        _write(self.path, written_tape(kept, self._secrets))
+        if kept:
+            _write(self.path, written_tape(kept, self._secrets))
 
-    async def _handle(self, exchange: Exchange) -> None:
-        try:
-            request = read_exchange(exchange.path, exchange.headers, exchange.body)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            await self._refuse(exchange, f"a request that cannot be read: {exchange.method} {exchange.path}: {error}")
-            return
-        self.requests.append(request)
-        await (self._record if self.mode == "record" else self._replay)(exchange, request)
-
-    async def _refuse(self, exchange: Exchange, problem: str, status: int = UNSCRIPTED_STATUS) -> None:
-        self._problems.append(problem)
-        dialect = format_of(exchange.path) or openai_format
-        body = msgspec.json.encode(dialect.error_body(status, f"fabric.testing: {problem}"))
-        await exchange.respond(status, "application/json", body)
+    async def _answer(self, exchange: Exchange, request: ModelRequest, home: str) -> None:
+        if self.mode == "record":
+            await self._record(exchange, request, home)
+        else:
+            await self._replay(exchange, request)
 
     # --- replay ---
 
@@ -186,14 +163,14 @@ class Cassette:
 
     # --- record ---
 
-    async def _record(self, exchange: Exchange, request: ModelRequest) -> None:
+    async def _record(self, exchange: Exchange, request: ModelRequest, home: str) -> None:
         import httpx2
 
         secrets = (exchange.headers.get(name, "") for name in _SECRET_HEADERS)
         self._secrets.update(word for secret in secrets for word in secret.split())
         recording = Recording(request.agent, exchange.path, request.body)
         self._recordings.append(recording)
-        url = locate(self._endpoints[request.provider], exchange.path)
+        url = locate(home or self._endpoints[request.provider], exchange.path)
         headers = {name: value for name, value in exchange.headers.items() if name not in _NOT_FORWARDED}
         headers["accept-encoding"] = "identity"
         if AGENT_HEADER in exchange.headers and _is_local(url):  # as the agent itself does
@@ -206,6 +183,11 @@ class Cassette:
                 return
             what = f"{request.provider} cannot be reached at {url}: {error or type(error).__name__}"
             await self._refuse(exchange, what, 502)
+        finally:
+            if recording.status in _KEY_REFUSED and request.provider not in self._refused_keys:
+                self._refused_keys.add(request.provider)
+                what = f"{request.provider} refused the key (status {recording.status}); nothing is written"
+                self._problems.append(f"{what} to {self.path}")
 
     def _open(self) -> httpx2.AsyncClient:
         """Return the client. It is made in the loop that uses it."""
@@ -215,6 +197,13 @@ class Cassette:
             self._client = httpx2.AsyncClient(timeout=httpx2.Timeout(ANSWER_S), follow_redirects=False)
             self._server.at_end(self._client.aclose)
         return self._client
+
+
+def _interrupts(error: BaseException) -> bool:
+    """Whether somebody ended the test before its end. What pytest fails and skips by is no interruption."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_interrupts, error.exceptions))
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
 
 
 async def _pass_on(response: httpx2.Response, exchange: Exchange, recording: Recording) -> None:
@@ -246,24 +235,22 @@ async def _sent(exchange: Exchange, piece: bytes) -> bool:
     return True
 
 
-def locate(endpoint: str, path: str) -> str:
+def locate(endpoint: str, path: str) -> str:  # twice: the fabric does not import the agent, which has the rules
     """Return the URL of a request at a provider's endpoint, as an agent would find it.
 
     Args:
         endpoint: base URL, with or without ``/v1``, or the whole URL.
         path: of the request: ``/v1/messages`` or ``/v1/chat/completions``.
     """
-    base = endpoint.rstrip("/")
-    prefix = urlsplit(base).path
-    end = path.removeprefix("/v1")
-    if prefix.endswith(end):
-        return base
-    if prefix.endswith("/v1") or (prefix and end == "/chat/completions"):
-        return base + end
-    return base + path
+    url = urlsplit(endpoint)
+    base, end = url.path.rstrip("/"), path.removeprefix("/v1")
+    if not base.endswith(end):
+        based = base.endswith("/v1") or (base and end == "/chat/completions")
+        base += end if based else path
+    return urlunsplit((url.scheme, url.netloc, base, url.query, ""))
 
 
-def _is_local(url: str) -> bool:
+def _is_local(url: str) -> bool:  # as above
     """Whether a URL is of this machine."""
     host = urlsplit(url).hostname or ""
     try:
@@ -293,11 +280,12 @@ def cassette(
     Args:
         path: of its file, lines of JSON.
         mode: what it does, unless ``FABRIC_CASSETTE`` says something else.
-        endpoints: where the providers are, by name, to record from; ``PLUMB_ENDPOINT`` or their own if not given.
+        endpoints: where the providers are, by name, to record from; if not given ``PLUMB_ENDPOINT``, which may be in
+            ``.env`` as for a program, or their own. An agent whose endpoint the program says is recorded from there.
         match: takes the body of a request and returns what of it has to be the same; by default all but who asks.
 
     Raises:
-        ConfigError: there is no such mode, or no such provider.
+        ConfigError: there is no such mode, or no such provider; ``.env`` is wrong.
     """
     said = os.environ.get(MODE_VARIABLE) or mode
     if said not in get_args(Mode):
@@ -305,7 +293,7 @@ def cassette(
     unknown = sorted((endpoints or {}).keys() - HOMES.keys())
     if unknown:
         raise ConfigError(f"there is no provider {unknown[0]!r} to record from; there are {' and '.join(HOMES)}")
-    given = os.environ.get("PLUMB_ENDPOINT")
+    given = with_dotenv(Path.cwd(), os.environ).get("PLUMB_ENDPOINT")
     homes = {name: given or home for name, home in HOMES.items()} | dict(endpoints or {})
     chosen: Any = said
     return Cassette(Path(path), chosen, homes, match)

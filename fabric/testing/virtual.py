@@ -5,12 +5,13 @@
     assert done.ended_s == 300
 
 The session, its workers and the conversations with the models are the real ones; there are no sockets, no processes and
-no network. Time passes only where everybody waits. What would do something outside of the session has a stand-in.
+no network. Time passes only where everybody waits. What would do something outside of the session has a stand-in, or is
+not done.
 """
 
 from __future__ import annotations
 
-__all__ = ["VirtualOutput", "VirtualRun", "run_virtual"]
+__all__ = ["NoStandIn", "VirtualOutput", "VirtualRun", "run_virtual"]
 
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -26,12 +27,14 @@ from fabric.compiler import Library, check_program, plan_compiled, read_source
 from fabric.errors import ConfigError, sole
 from fabric.lang.diagnostic import check_error
 from fabric.lang.source import Source
+from fabric.lang.tools import EFFECTS
 from fabric.plan.plan import Plan
 from fabric.session.events import Approval, DeadLetter, Finish, Outcome, Refuse
 from fabric.session.settings import Settings
 from fabric.testing.answers import ModelRequest
+from fabric.testing.endpoint import AGENT_HEADER, read_exchange
 from fabric.testing.faults import Faults
-from fabric.testing.models import AGENT_HEADER, UnscriptedRequest, answered, read_exchange
+from fabric.testing.models import UnscriptedRequest, answered
 from fabric.testing.processes import Process
 from fabric.testing.script import Script, names_of
 from fabric.testing.seeded import run_seeded
@@ -41,6 +44,10 @@ from fabric.wire.spec import WorkerSpec
 from fabric.worker.function import make_function
 
 _PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
+
+
+class NoStandIn(AssertionError):
+    """A builtin tool with effects was called, and no function of the test stands for it. Nothing was done."""
 
 
 class VirtualOutput(msgspec.Struct, frozen=True):
@@ -70,6 +77,7 @@ class VirtualRun(msgspec.Struct, frozen=True):
         refusals: messages that were refused.
         letters: messages that nobody could do.
         requests: of models.
+        unused: which scripted lists have answers left. Nobody minds, unless a test does: ``assert done.unused == []``.
         simulated: all that the simulator knows.
     """
 
@@ -82,6 +90,7 @@ class VirtualRun(msgspec.Struct, frozen=True):
     refusals: tuple[Refuse, ...]
     letters: tuple[DeadLetter, ...]
     requests: tuple[ModelRequest, ...]
+    unused: list[str]
     simulated: Simulated
 
     @property
@@ -108,7 +117,8 @@ def run_virtual(
         program: its file, or its text with the path that what it names is relative to.
         inputs: messages, for a program with one input, or those of each input by its name.
         models: a script as of :func:`~fabric.testing.scripted_model`, for agents whose provider is in the network.
-        workers: functions that stand for Python functions, tools or programs, by the worker's name.
+        workers: functions that stand for Python functions, tools or programs, by the worker's name. A builtin tool with
+            effects does nothing without one: a call of it that is approved fails the test.
         approve: called when a call waits for approval; returns what somebody decides and when, ``None`` for nobody.
         faults: what goes wrong.
         seed: of the order in which those go on that can.
@@ -116,8 +126,10 @@ def run_virtual(
         settings: fields of :class:`fabric.session.settings.Settings`: ``approval_timeout_s=60.0``.
 
     Raises:
-        ConfigError, CheckError: the program cannot be read, does not check, or cannot be planned.
+        ConfigError, CheckError: the program cannot be read, does not check, or cannot be planned; it has no worker of a
+            name that is given.
         UnscriptedRequest: a model was asked what is not scripted.
+        NoStandIn: a tool with effects was called.
     """
     plan = _plan(program, search_path)
     stand_ins = _StandIns(Script(models), workers or {})
@@ -140,8 +152,7 @@ def run_virtual(
         done, ended_s = run_seeded(run, seed)
     except BaseExceptionGroup as raised:
         raise sole(raised) from None  # of a function of the test: it was called in many nurseries
-    if stand_ins.problems:
-        raise UnscriptedRequest("\n".join(stand_ins.problems))
+    stand_ins.check_calls()
     at = zip(done.outputs, done.output_times_s, strict=True)
     events = tuple(VirtualOutput(decode_json(payload), port, at_s) for (port, payload), at_s in at)
     return VirtualRun(
@@ -154,6 +165,7 @@ def run_virtual(
         done.refusals,
         done.letters,
         tuple(stand_ins.requests),
+        stand_ins.unused,
         done,
     )
 
@@ -181,6 +193,14 @@ def _inputs(plan: Plan, inputs: Iterable[Any] | Mapping[str, Iterable[Any]]) -> 
     return [(ports[0], value) for value in inputs]
 
 
+def _check_names(argument: str, given: Iterable[str], there: list[str], what: str) -> None:
+    known = {name for one in there for name in names_of(one)}
+    for name in given:
+        if name not in known:
+            listed = f"it has {', '.join(map(repr, there))}" if there else "it has none"
+            raise ConfigError(f"{argument}: the program has no {what} named {name!r}; {listed}")
+
+
 class _StandIns:
     """Runs workers: functions for those that have one, the real code with a scripted model for agents."""
 
@@ -188,21 +208,52 @@ class _StandIns:
         self._script = script
         self._functions = functions
         self.requests: list[ModelRequest] = []
-        self.problems: list[str] = []
+        self._unscripted: list[str] = []
+        self._not_done: list[str] = []
 
     def check(self, plan: Plan) -> None:
-        """See that there is a function for whoever needs one."""
-        for worker in plan.workers:
-            if worker.spec.kind == "worker" and self._function(worker.spec) is None:
-                text = (
-                    f"worker {worker.name!r} is a program of its own: give a function that stands for it in 'workers'"
-                )
+        """See that there is a function for whoever needs one, and that whoever is named is there."""
+        specs = [worker.spec for worker in plan.workers]
+        for spec in specs:
+            if spec.kind == "worker" and self._function(spec) is None:
+                text = f"worker {spec.name!r} is a program of its own: give a function that stands for it in 'workers'"
                 raise ConfigError(text)
+        agents = [spec.name for spec in specs if spec.kind == "agent"]
+        asking = [spec.name for spec in specs if spec.kind == "agent" and spec.config["provider"] in _PATHS]
+        others = [spec.name for spec in specs if spec.kind != "agent"]
+        for name in self._functions:
+            if any(name in names_of(agent) for agent in agents):
+                raise ConfigError(f"workers: {name!r} is an agent: what it is told is scripted in 'models'")
+        _check_names("workers", self._functions, others, "worker that a function could stand for")
+        _check_names("models", self._script.agents, asking, "agent that asks a model in the network")
+
+    def check_calls(self) -> None:
+        """See that nothing was asked that the test has no answer to."""
+        if self._not_done:
+            raise NoStandIn("\n".join([*self._not_done, *self._unscripted]))
+        if self._unscripted:
+            raise UnscriptedRequest("\n".join(self._unscripted))
+
+    @property
+    def unused(self) -> list[str]:
+        """Which scripted lists have answers left."""
+        return self._script.unused
 
     def _function(self, spec: WorkerSpec) -> Callable[[Any], Any] | None:
         if spec.kind == "agent":
             return None
-        return next((self._functions[name] for name in names_of(spec.name) if name in self._functions), None)
+        given = next((self._functions[name] for name in names_of(spec.name) if name in self._functions), None)
+        return self._refusing(spec) if given is None and spec.config.get("builtin") in EFFECTS else given
+
+    def _refusing(self, spec: WorkerSpec) -> Callable[[Any], Any]:
+        """Return what stands for a tool with effects if the test has nothing for it."""
+
+        def refuse(arguments: Any) -> Any:
+            called = f"{spec.name!r} ({spec.config['builtin']}) was called with {encode_json(arguments).decode()}"
+            self._not_done.append(f"tool {called}, and not done: give a function that stands for it in 'workers'")
+            raise NoStandIn(self._not_done[-1])
+
+        return refuse
 
     async def run(self, spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
         """Run a worker of any kind."""
@@ -249,7 +300,7 @@ class _StandIns:
         self.requests.append(request)
         reply = self._script.answer(request)
         if isinstance(reply, str):
-            self.problems.append(f"request {len(self.requests)}: {reply}")
-            return 404, {}, self.problems[-1].encode()
+            self._unscripted.append(f"request {len(self.requests)}: {reply}")
+            return 404, {}, self._unscripted[-1].encode()
         written = answered(reply, request, len(self.requests))
         return written.status, written.headers, b"".join(written.pieces)

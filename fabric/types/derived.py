@@ -44,6 +44,8 @@ _PLAIN: dict[Any, Type] = {
 }
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _PRIMITIVES = frozenset(["string", "int", "number", "bool", "unit", "json"])
+_SERIALIZERS = ("PlainSerializer", "WrapSerializer")
+"""Notes of pydantic on a field that is written in some other way."""
 _AROUND = ("Annotated", "Required", "NotRequired", "ReadOnly", "Final")
 """Say something of a type; the type is their first argument."""
 
@@ -209,8 +211,21 @@ class _Reader:
             )
         return self._pydantic_fields(part, part.model_fields)
 
-    def _pydantic_fields(self, part: type, fields: dict[str, Any]) -> Iterator[Field]:
+    def _pydantic_fields(self, part: Any, fields: dict[str, Any]) -> Iterator[Field]:
+        serializers = part.__pydantic_decorators__
+        if serializers.model_serializers and not hasattr(part, "__plumb_name__"):  # else it is our own
+            raise ConfigError(f"{part.__name__}: a model_serializer writes something else than its fields; remove it")
+        changed = {name for each in serializers.field_serializers.values() for name in each.info.fields}
         for attribute, field in fields.items():
+            if field.exclude or getattr(field, "exclude_if", None):
+                raise ConfigError(
+                    f"{part.__name__}.{attribute} is not written, because of its exclude; remove that, or the field"
+                )
+            if changed & {attribute, "*"} or any(type(note).__name__ in _SERIALIZERS for note in field.metadata):
+                raise ConfigError(
+                    f"{part.__name__}.{attribute}: its serializer may write another type than"
+                    f" {_shown(field.annotation)}; remove it, and declare what is to be sent"
+                )
             read = field.validation_alias or attribute
             written = field.serialization_alias or attribute
             if read != written:

@@ -12,6 +12,7 @@ import keyword
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Union
 
+import msgspec
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -27,7 +28,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from fabric.wire import payload
-from fabric.wire.payload import EXACT_FLOAT_MAX, Alias, ListOf, Prim, Product, Record, Sum, Type
+from fabric.wire.payload import EXACT_FLOAT_MAX, Alias, ListOf, Prim, Product, Record, Sum, Type, to_plain
 
 
 def _whole(value: Any) -> Any:
@@ -75,10 +76,21 @@ def _written(model: RecordModel | None, dump: Any) -> dict[str, Any] | None:
 
 
 class RecordModel(BaseModel):
-    """What the models of records have in common. ``None`` as its name: the program gives the type none."""
+    """What the models of records have in common. ``None`` as its name: the program gives the type none.
+
+    They can be pickled, wherever fabric is.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
     __plumb_name__: ClassVar[str | None] = None
+
+    __plumb_type__: ClassVar[Type]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle it with its type: no module has its class. One that a user has made of it is in his module."""
+        if "__plumb_type__" not in vars(type(self)):
+            return super().__reduce_ex__(protocol)
+        return _unfilled, (to_plain(self.__plumb_type__),), self.__getstate__()
 
     _written = model_serializer(mode="wrap")(lambda self, dump: _written(self, dump))
 
@@ -118,7 +130,14 @@ def _model(name: str | None, record: Record) -> type[RecordModel]:
         taken.add(attribute)
     model = create_model(name or "Record", __base__=RecordModel, __module__=__name__, **fields)
     model.__plumb_name__ = name
+    model.__plumb_type__ = record if name is None else Alias(name, record)
     return model
+
+
+def _unfilled(data: dict[str, Any]) -> RecordModel:
+    """Return a model of a type, for its values to be put into."""
+    model: type[RecordModel] = python_type(msgspec.convert(data, Type), True)
+    return model.__new__(model)
 
 
 def _attribute(field: payload.Field, taken: set[str]) -> str:

@@ -14,6 +14,7 @@ import fabric
 from fabric.cli.app import make_app
 from fabric.cli.config_table import SETTINGS, Row, Sources, render_rows, settle
 from fabric.settings import ProjectSettings, Variable, locate_keys, read_settings
+from fabric.wire.payload import encode_json
 
 NOTHING = Sources({}, {}, ProjectSettings(), {}, {})
 README = (Path(fabric.__file__).parents[1] / "README.md").read_text()
@@ -132,3 +133,13 @@ def test_a_line_for_each_setting():
         "PLUMB_PATH           a?[1m    PLUMB_PATH",
     ]
     assert render_rows(rows[:1], "/here", origin=False) == ["run.grace  10"]
+
+
+def test_every_setting_of_a_file_can_be_said_in_json(tmp_path: Path):
+    """Durations and prices are numbers there."""
+    text = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0]
+    (tmp_path / "fabric.toml").write_text(text)
+    keys = locate_keys(tmp_path / "fabric.toml")
+    rows = list(settle(NOTHING._replace(settings=read_settings(tmp_path), project=keys)))
+    said = {row["name"]: row.get("value") for row in msgspec.json.decode(encode_json(rows))}
+    assert (said["prices.my-model.input"], said["run.stall"], said["limits.wall"]) == (1.0, 60.0, 1200.0)

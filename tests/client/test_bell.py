@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import random
 import threading
+import weakref
 from collections import deque
 
 import anyio
+import called
 import pytest
 from called import BACKENDS, run
 
@@ -46,9 +50,33 @@ def test_nothing_is_lost_by_those_who_are_cancelled(backend: str):
     assert sorted(found) == list(range(count))
 
 
+def test_a_loop_that_was_closed_over_a_task_that_waits_does_not_matter():
+    """The collector ends what it was doing at any time, also in a thread that holds the lock."""
+    bell = Bell()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(bell.wait(lambda: None))
+    while not bell.sleepers:
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    gone = weakref.ref(task)
+    del task, loop
+
+    def collect() -> None:
+        with bell.lock:
+            bell.ring()
+            gc.collect()
+
+    thread = threading.Thread(target=collect, daemon=True)  # a dead lock is not to hang the tests
+    thread.start()
+    thread.join(called.PATIENCE_S / 4)
+    assert not thread.is_alive()
+    assert gone() is None
+    assert bell.wait_sync(lambda: True)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_loop_that_has_ended_does_not_matter(backend: str):
-    """Who waited there is gone; the others are woken up."""
+def test_who_gives_up_sleeps_no_more(backend: str):
+    """Nothing is kept for him."""
     bell = Bell()
 
     async def wait() -> None:
@@ -56,9 +84,8 @@ def test_a_loop_that_has_ended_does_not_matter(backend: str):
             await bell.wait(lambda: None)
 
     run(backend, wait)
-    with bell.lock:
-        bell.ring()
-    assert bell.wait_sync(lambda: True)
+    assert bell.wait_sync(lambda: None, timeout_s=0.0) is None
+    assert bell.sleepers == 0
 
 
 def test_a_thread_waits_for_as_long_as_it_says():

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,27 @@ def test_the_project_counts(folder: Path):
         fabric.call_sync(program, "hello", env={"PLUMB_PROVIDER": "nobody"})
     with pytest.raises(fabric.RunError, match="FABRIC_GRACE='soon'"):
         fabric.call_sync(program, "hello", env={"FABRIC_GRACE": "soon"})
+    with pytest.raises(fabric.RunError, match="FABRIC_AUTO_APPROVE='perhaps': expected 1 or 0"):
+        fabric.call_sync(program, "hello", env={"FABRIC_AUTO_APPROVE": "perhaps"})
+
+
+@pytest.mark.parametrize("do", [fabric.check, partial(fabric.call_sync, input="hello")])
+def test_a_variable_that_is_no_text_is_named(do: Callable[..., object], folder: Path):
+    """Before anything is done with it."""
+    program = write(folder, DOCTOR)
+    with pytest.raises(fabric.RunError, match=r"env: PLUMB_MODEL: expected str, got 1 \(int\)"):
+        do(program, env={"PLUMB_MODEL": 1})
+    with pytest.raises(fabric.RunError, match="env: expected names of variables as str, got 1"):
+        do(program, env={1: "PLUMB_MODEL"})
+
+
+@pytest.mark.parametrize("executable", ["", "/no/such/python"])
+def test_without_a_python_no_worker_can_be_started(executable: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """As where the interpreter is part of another program. One without workers runs."""
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(fabric.BinaryNotFoundError, match=f"sys.executable is {executable or 'empty'}"):
+        fabric.call_sync(write(folder, DOCTOR), "hello")
+    assert fabric.call_sync(write(folder, "let main : !string -> !string = id\n"), "hello") == ["hello"]
 
 
 # --- Failures --------------------------------------------------------------------------------------------------------
@@ -297,8 +319,12 @@ def test_only_true_approves(approve: Any, why: str, folder: Path, caplog: pytest
 
 
 def test_what_is_approved_in_advance_is_not_asked_for(folder: Path):
-    """``auto_approve``."""
-    fabric.call_sync(write(folder, TOOLS), CALLS, auto_approve=True, approve=raise_)
+    """``auto_approve``, or its variable in any words that the flag takes; only where nobody is there to ask."""
+    program = write(folder, TOOLS)
+    fabric.call_sync(program, CALLS, auto_approve=True, approve=raise_)
+    assert (folder / "x").exists()
+    (folder / "x").unlink()
+    fabric.call_sync(program, CALLS, env={"FABRIC_AUTO_APPROVE": "yes"})
     assert (folder / "x").exists()
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import anyio
 import called
 import pytest
+import trio
 from called import BACKENDS, function, run, write
 
 import fabric
@@ -267,6 +270,97 @@ def test_an_engine_that_has_ended_takes_nothing(folder: Path):
     assert not first.soon(lambda: None)
     assert fabric.call_sync(program, 1) == [2]
     assert engines.engine() is not first
+
+
+def test_an_engine_that_finds_no_descriptor_is_told_and_the_next_one_runs(folder: Path):
+    """Whoever asks for it gets an error in words, not what is half there."""
+    program = write(folder, function("more"))
+    fabric.client.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(fabric.RunError, match=r"the thread that runs programs cannot be started: .*open files"):
+            engines.engine()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert fabric.call_sync(program, 1) == [2]
+
+
+class Lingering:
+    """A session that is not gone before it is told to."""
+
+    def __init__(self) -> None:
+        self.running = threading.Event()
+        self.ending = threading.Event()
+        self.release = threading.Event()
+
+    async def run(self, engine: engines.Engine) -> None:
+        """Run until the engine ends, and then some."""
+        self.running.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.ending.set()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self.release.wait)
+
+    def cancel(self) -> None:
+        """It is not asked to."""
+
+    def refuse(self, error: Exception) -> None:
+        """It is not refused."""
+
+
+def test_each_who_closes_waits_until_nothing_is_left(folder: Path):
+    """Also whoever comes second: the end of the interpreter must not overtake a thread that closes."""
+    runs = engines.engine()
+    session = Lingering()
+    runs.start(session)
+    assert session.running.wait(called.PATIENCE_S)
+    left: list[bool] = []
+
+    def close() -> None:
+        fabric.client.close()
+        left.append("fabric" in [thread.name for thread in threading.enumerate()])
+
+    closing = [threading.Thread(target=close) for _ in range(2)]
+    closing[0].start()
+    assert session.ending.wait(called.PATIENCE_S)
+    closing[1].start()
+    while closing[1].is_alive() and "join" not in _calls(closing[1]):
+        time.sleep(0.01)  # it tells nobody that it waits
+    session.release.set()
+    for thread in closing:
+        thread.join(called.PATIENCE_S)
+    assert left == [False, False]
+    fabric.call_sync(write(folder, function("more")), 1)
+
+
+def _calls(thread: threading.Thread) -> list[str]:
+    """Return the functions that a thread is in."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return [one.f_code.co_name for one, _ in traceback.walk_stack(frame)] if frame else []
+
+
+def test_an_engine_whose_start_was_interrupted_is_closed_too(folder: Path):
+    """By Ctrl-C while its thread is on the way."""
+    text = """
+import os, signal, sys, threading
+from fabric.client import engine
+interrupted = threading.Event()
+def interrupt(*event):
+    sys.setprofile(None)
+    os.kill(os.getpid(), signal.SIGINT)
+    interrupted.wait()
+threading.setprofile(interrupt)
+try:
+    engine.engine()
+except KeyboardInterrupt:
+    interrupted.set()
+engine.close()
+print([thread.name for thread in threading.enumerate()])
+"""
+    assert finished(script(text, folder)) == (0, "['MainThread']\n", "")
 
 
 def test_what_runs_when_the_client_is_closed_is_told(folder: Path):

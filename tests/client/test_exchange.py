@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 
 from fabric.client import exchange as module
@@ -14,7 +16,7 @@ from fabric.client.exchange import (
     Exchange,
     Ticket,
 )
-from fabric.errors import PipelineError
+from fabric.errors import PipelineError, RunError
 from fabric.session.events import Heard, Output, Refuse
 
 
@@ -109,6 +111,20 @@ def test_a_refusal_is_told_to_those_who_wait_or_in_its_place():
     assert exchange.take_output() == output(2)
 
 
+def test_a_refusal_that_is_read_makes_room():
+    """As an output does: who waits for it is woken up."""
+    exchange = Exchange(bounded=True)
+    exchange.refuse(Refuse("x", "no", "", (99,)), PipelineError("no"), tell=True)
+    exchange.deliver([output(1)] * (OUTPUTS_UNREAD_MAX - 1))
+    stirred: list[bool] = []
+    exchange.stir = lambda: stirred.append(True)
+    assert exchange.send("input", b"1") is None
+    with pytest.raises(PipelineError, match="no"):
+        exchange.take_output()
+    assert stirred == [True]
+    assert exchange.send("input", b"1")
+
+
 def test_events_come_in_the_order_in_which_they_came():
     """Of both kinds; who reads one kind leaves the other."""
     exchange = Exchange(bounded=True, telemetry=True)
@@ -147,3 +163,50 @@ def test_each_is_told_of_a_failure_with_an_error_of_his_own():
         ("too much", "budget_exhausted", 3, "last words")
     ] * 2
     assert exchange.told
+
+
+class _Odd(Exception):
+    """Cannot be copied."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} {two}")
+
+
+@pytest.mark.parametrize("error", [RunError("no key", 7), RuntimeError("a bug")])
+def test_each_who_waits_raises_an_error_of_his_own(error: Exception):
+    """The same in all that it says; its traceback is that of one, however many raise it."""
+    exchange = Exchange(bounded=True)
+    error.__cause__ = LookupError("a file")
+    exchange.end(Ending(7, error=error))
+    told = []
+    for _ in range(3):
+        with pytest.raises(type(error)) as caught:
+            exchange.raise_failure()
+        told.append(caught.value)
+    assert len({id(one) for one in [*told, error]}) == 4
+    assert [(str(one), vars(one), one.__cause__) for one in told] == [(str(error), vars(error), error.__cause__)] * 3
+    assert error.__traceback__ is None
+    assert len({len(traceback.extract_tb(one.__traceback__)) for one in told}) == 1
+
+
+def test_an_error_that_cannot_be_copied_is_raised_itself():
+    """It is better than none."""
+    exchange = Exchange(bounded=True)
+    error = _Odd(1, 2)
+    exchange.end(Ending(70, error=error))
+    with pytest.raises(_Odd) as caught:
+        exchange.raise_failure()
+    assert caught.value is error
+
+
+def test_each_message_of_one_refusal_fails_by_itself():
+    """A message that came of two has two who wait for it."""
+    exchange = Exchange(bounded=True)
+    tickets = [Ticket(), Ticket()]
+    for ticket in tickets:
+        exchange.send("input", b"1", ticket)
+    numbers = tuple(message.ticket for message in exchange.take_sent(2) or ())
+    exchange.refuse(Refuse("x", "no", "", numbers), PipelineError("no"))
+    first, second = (ticket.failure for ticket in tickets)
+    assert str(first) == str(second) == "no"
+    assert first is not second

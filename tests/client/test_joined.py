@@ -72,6 +72,32 @@ def test_a_message_that_it_refuses_is_told_and_it_goes_on(backend: str, here: Pa
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_refusal_that_nobody_has_read_is_told_at_the_end(backend: str, here: Path, caplog: pytest.LogCaptureFixture):
+    """Raised where nothing else is, or as an exit code, and logged; it is still there to be read."""
+
+    async def leave() -> None:
+        async with await fabric.connect() as pipeline:
+            await pipeline.send("x")
+            await pipeline.send(1)
+
+    async def shut_down() -> list[Any]:
+        async with await fabric.connect() as pipeline:
+            await pipeline.send("x")
+            code = await pipeline.shutdown()
+            with pytest.raises(fabric.PipelineError, match="expected int, got string"):
+                await pipeline.recv()
+            return [code, await pipeline.shutdown()]
+
+    with pytest.raises(fabric.PipelineError, match="expected int, got string") as caught:
+        run(backend, leave)
+    assert caught.value.code == "input_type_mismatch"
+    assert [record.getMessage().split(";")[0] for record in caplog.records if record.levelname == "WARNING"] == [
+        "pipeline.refused: 1, and nobody has read of it"
+    ]
+    assert run(backend, shut_down) == [1, 0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_who_leaves_does_not_end_it(backend: str, here: Path):
     """In order, by an error, or cancelled."""
 

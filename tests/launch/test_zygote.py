@@ -318,18 +318,19 @@ async def test_with_the_zygote_die_its_workers_and_are_told_as_killed(forking: Z
             assert await said(launcher, "os.getppid()", tmp_path) == os.getpid()
 
 
-async def test_a_zygote_that_dies_before_it_forks_is_a_failed_start(forking: ZygoteProcess, tmp_path: Path):
-    """Told in words."""
+async def test_who_waits_for_a_zygote_that_dies_is_spawned(forking: ZygoteProcess, tmp_path: Path):
+    """Nothing of the worker was there yet, so nothing is lost but time."""
     os.kill(forking.pid, signal.SIGSTOP)
+    found = []
     async with open_launcher(ENVIRONMENT, forking) as launcher, trio.open_nursery() as nursery:
 
         async def launch() -> None:
-            with pytest.raises(WorkerFailed, match="the process that forks workers ended with status -9"):
-                await launcher.launch(plan("", tmp_path))
+            found.append(await said(launcher, "os.getppid()", tmp_path))
 
         nursery.start_soon(launch)
         await trio.testing.wait_all_tasks_blocked()
         os.kill(forking.pid, signal.SIGKILL)
+    assert found == [os.getpid()]
 
 
 async def test_a_worker_whose_module_is_missing_fails_as_it_does_when_spawned(tmp_path: Path):
@@ -344,6 +345,26 @@ async def test_a_worker_whose_module_is_missing_fails_as_it_does_when_spawned(tm
             assert status == 1
             assert written[-1] == "ModuleNotFoundError: No module named 'no_such_module'"
             assert await said(launcher, "1", tmp_path) == 1
+
+
+async def test_what_the_host_does_with_signals_is_not_handed_down(tmp_path: Path):
+    """One that ignores the ends of its children, and blocks signals: the zygote reaps, and its workers are fresh."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
+    with ExitStack() as stack:
+        try:
+            zygote = stack.enter_context(open_zygote([plan("", tmp_path)]))
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        async with open_launcher(ENVIRONMENT, zygote) as launcher:
+            with trio.fail_after(50):
+                text = "import os\nos._exit(3)"
+                assert await finish(await launcher.launch(plan(text, tmp_path, "first"))) == (3, [])
+                expression = (
+                    "(lambda s: [s.getsignal(s.SIGCHLD) == s.SIG_DFL, list(s.pthread_sigmask(s.SIG_BLOCK, []))])"
+                )
+                assert await said(launcher, f"{expression}(__import__('signal'))", tmp_path) == [True, []]
 
 
 async def test_the_zygote_may_open_more_files_than_it_was_started_with_and_its_workers_may_not(tmp_path: Path):

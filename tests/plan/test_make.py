@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from plans import graph_of, module_of, plan_of
 
@@ -82,6 +84,16 @@ def test_a_hosted_agent_needs_a_model_and_gets_the_endpoint():
     offline = 'let main : !string -> !string = agent { provider: "eliza" }'
     (worker,) = make(offline, model="m", endpoint="http://localhost:1/v1").workers
     assert worker.spec.config == {"provider": "eliza", "model": "doctor"}
+
+
+@pytest.mark.parametrize("said", ["http://h/v1", "https://h/x?version=2"])
+def test_a_test_sends_agents_elsewhere_that_say_their_endpoint(said: str):
+    """The path says where they would have gone; an agent that says nothing goes where all go."""
+    text = 'let main : !string -> !string = agent { provider: "openai" model: "m" endpoint: "URL" }'
+    (worker,) = make(text.replace("URL", said), endpoint="http://e", detour="http://t:1/").workers
+    assert worker.spec.config["endpoint"] == f"http://t:1/for/{quote(said, safe='')}"
+    (worker,) = make(text.replace('endpoint: "URL"', ""), endpoint="http://e", detour="http://t:1/").workers
+    assert worker.spec.config["endpoint"] == "http://e"
 
 
 def test_metered_agents_may_ask():

@@ -20,6 +20,7 @@ from fabric.settings import (
     project_file,
     read_duration,
     read_settings,
+    read_switch,
     user_file,
 )
 
@@ -448,3 +449,22 @@ def test_every_key_has_its_place(tmp_path: Path):
     path = write(tmp_path / "pyproject.toml", text)
     assert project_file(tmp_path) == path
     assert locate_keys(path) == {"spec": f"{path}:4", "run.grace": f"{path}:6"}
+
+
+@pytest.mark.parametrize("text", ["1", "true", "T", "yes", "Y", "on", " ON "])
+def test_a_switch_that_is_on(text: str):
+    """The words that a flag of the command line takes, in any letters."""
+    assert read_switch(text) is True
+
+
+@pytest.mark.parametrize("text", ["0", "False", "f", "no", "n", "OFF"])
+def test_a_switch_that_is_off(text: str):
+    """Likewise."""
+    assert read_switch(text) is False
+
+
+@pytest.mark.parametrize("text", ["", "perhaps", "2", "oui"])
+def test_a_switch_that_is_neither_is_refused(text: str):
+    """With what it may be."""
+    with pytest.raises(ValueError, match="expected 1 or 0, got"):
+        read_switch(text)

@@ -37,59 +37,106 @@ def run(suite: pytest.Pytester, *arguments: str, **outcomes: int) -> pytest.RunR
     return result
 
 
-def test_the_first_tests_of_a_program(suite: pytest.Pytester):
-    """A fixture that calls it, one that answers for its models, one in which waiting takes no time; under any loop."""
-    suite.makepyfile(
-        """
-        import anyio, pytest
-        from fabric.testing import Failure
+FIRST = """
+    import anyio, pytest
+    from fabric.testing import Failure
 
-        def test_call(fabric_run, scripted_model):
-            model = scripted_model({"poet": ["An ode"]})
-            assert fabric_run("poet.plumb", "hi", env=model.env) == ["An ode"]
-            assert model.requests[0].prompt == '"hi"'
+    def test_call(fabric_run, scripted_model):
+        model = scripted_model({"poet": ["An ode"]})
+        assert fabric_run("poet.plumb", "hi", env=model.env) == ["An ode"]
+        assert model.requests[0].prompt == '"hi"'
 
-        @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-        def test_pipeline(backend, fabric_run, scripted_model):
-            model = scripted_model({"poet": "An ode"})
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_pipeline(backend, fabric_run, scripted_model):
+        model = scripted_model({"poet": "An ode"})
 
-            async def main():
-                async with await fabric_run.start("poet.plumb", env=model.env) as pipeline:
-                    return await pipeline.call("hi")
+        async def main():
+            async with await fabric_run.start("poet.plumb", env=model.env) as pipeline:
+                return await pipeline.call("hi")
 
-            assert anyio.run(main, backend=backend) == ["An ode"]
+        assert anyio.run(main, backend=backend) == ["An ode"]
 
-        def test_waiting(virtual_clock):
-            done = virtual_clock("poet.plumb", ["hi"], models=[Failure(429, retry_after_s=20), "An ode"])
-            assert done.outputs == ["An ode"]
-            assert done.ended_s >= 20
-        """
-    )
-    run(suite, passed=4)
+    def test_waiting(virtual_clock):
+        done = virtual_clock("poet.plumb", ["hi"], models=[Failure(429, retry_after_s=20), "An ode"])
+        assert done.outputs == ["An ode"]
+        assert done.ended_s >= 20
+"""
 
+UNSCRIPTED = """
+    import contextlib, fabric, pytest
 
-def test_an_unscripted_request_fails_the_test_itself(suite: pytest.Pytester):
-    """Not its teardown; also if the test takes the program's failure for granted, or does not look at it."""
-    suite.makepyfile(
-        """
-        import contextlib, fabric, pytest
+    def test_expects_the_failure(fabric_run, scripted_model):
+        model = scripted_model()
+        with pytest.raises(fabric.PipelineError):
+            fabric_run("poet.plumb", "hi", env=model.env)
 
-        def test_expects_the_failure(fabric_run, scripted_model):
-            model = scripted_model()
-            with pytest.raises(fabric.PipelineError):
+    def test_does_not_look(fabric_run, scripted_model):
+        model = scripted_model({"poet": ["An ode"]})
+        for _ in range(2):
+            with contextlib.suppress(fabric.PipelineError):
                 fabric_run("poet.plumb", "hi", env=model.env)
 
-        def test_does_not_look(fabric_run, scripted_model):
-            model = scripted_model({"poet": ["An ode"]})
-            for _ in range(2):
-                with contextlib.suppress(fabric.PipelineError):
-                    fabric_run("poet.plumb", "hi", env=model.env)
+    def test_fails_of_it(fabric_run, scripted_model):
+        fabric_run("poet.plumb", "hi", env=scripted_model().env)
+"""
 
-        def test_fails_of_it(fabric_run, scripted_model):
-            fabric_run("poet.plumb", "hi", env=scripted_model().env)
-        """
-    )
-    result = run(suite, failed=3)
+TAPE = """
+    import pytest
+    from fabric.testing import scripted_model
+
+    class TestPoet:
+        @pytest.mark.parametrize("theme", ["sea / shore"], ids=["in/out"])
+        def test_ode(self, theme, fabric_run, cassette):
+            with scripted_model(["An ode"]) as model:
+                tape = cassette(endpoints={"anthropic": model.url})
+                env = tape.env | {"ANTHROPIC_API_KEY": "sk-0123456789abcdef"}
+                assert fabric_run("poet.plumb", theme, env=env) == ["An ode"]
+                assert len(model.requests) == (tape.mode == "record")
+"""
+
+TAPE_FILE = "cassettes/TestPoet.test_ode-in-out-d66c555c.jsonl"
+
+OTHER_THEME = f"""
+    def test_mismatch(fabric_run, cassette):
+        tape = cassette({TAPE_FILE!r})
+        assert fabric_run("poet.plumb", "sea - shore", env=tape.env) == ["An ode"]
+"""
+
+LEFT = """
+    import anyio, pytest, subprocess, sys
+
+    def test_fails_anyway(fabric_run, scripted_model):
+        model = scripted_model()
+        anyio.run(lambda: fabric_run.start("poet.plumb", env=model.env))
+        pytest.fail("of something else")
+
+    def test_leaves(fabric_run, scripted_model):
+        model = scripted_model()
+        anyio.run(lambda: fabric_run.start("poet.plumb", env=model.env))
+
+    def test_leaves_a_child_of_its_own(fabric_run):
+        global child
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+    def test_next(fabric_run, scripted_model):
+        assert child.poll() is None
+        child.stdin.close()
+        child.kill()
+        child.wait()
+        model = scripted_model({"poet": "An ode"})
+        assert fabric_run("poet.plumb", "hi", env=model.env) == ["An ode"]
+"""
+
+
+def test_what_the_fixtures_do_and_what_they_fail_of(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+    """They call programs, under any loop, answer for models, and record.
+
+    An unscripted request fails the test itself and not its teardown; also if the test takes the program's failure for
+    granted, or does not look at it.
+    """
+    monkeypatch.setenv("FABRIC_CASSETTE", "record")
+    suite.makepyfile(test_first=FIRST, test_tape=TAPE, test_unscripted=UNSCRIPTED)
+    result = run(suite, passed=5, failed=3)
     result.stdout.fnmatch_lines(
         [
             "*UnscriptedRequest: request 1: no answer is scripted for agent 'poet'*Scripted is: nothing",
@@ -97,74 +144,21 @@ def test_an_unscripted_request_fails_the_test_itself(suite: pytest.Pytester):
             "E * request 1: no answer is scripted for agent 'poet'*",
         ]
     )
-
-
-def test_processes_that_are_left_fail_the_test(suite: pytest.Pytester):
-    """They are ended; the next test begins without them."""
-    suite.makepyfile(
-        """
-        import anyio, pytest, subprocess, sys
-
-        @pytest.fixture
-        def of_a_fixture():
-            with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-                yield process
-
-        def test_what_a_fixture_has_is_its_own(fabric_run, of_a_fixture):
-            pass
-
-        def test_fails_anyway(fabric_run, scripted_model):
-            model = scripted_model()
-            anyio.run(lambda: fabric_run.start("poet.plumb", env=model.env))
-            pytest.fail("of something else")
-
-        def test_leaves(fabric_run, scripted_model):
-            model = scripted_model()
-            anyio.run(lambda: fabric_run.start("poet.plumb", env=model.env))
-
-        def test_leaves_a_child_of_its_own(fabric_run):
-            global child
-            child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-
-        def test_next(fabric_run, scripted_model):
-            assert child.wait(10) == -9
-            child.stdin.close()
-            model = scripted_model({"poet": "An ode"})
-            assert fabric_run("poet.plumb", "hi", env=model.env) == ["An ode"]
-        """
-    )
-    result = run(suite, "-W", "default", failed=3, passed=2)
-    result.stdout.fnmatch_lines(["E * of something else", "E * the test left 1 processes running, which were ended: *"])
-    result.stdout.fnmatch_lines(["*ProcessesLeft: the test left 1 processes running, which were ended: *"] * 2)
-
-
-def test_a_cassette_lies_beside_its_test(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
-    """Named after it; recorded when asked for, replayed otherwise, and a mismatch fails."""
-    text = """
-        import pytest
-        from fabric.testing import scripted_model
-
-        class TestPoet:
-            @pytest.mark.parametrize("theme", ["sea / shore"], ids=["in/out"])
-            def test_ode(self, theme, fabric_run, cassette):
-                with scripted_model(["An ode"]) as model:
-                    tape = cassette(endpoints={"anthropic": model.url})
-                    env = tape.env | {"ANTHROPIC_API_KEY": "sk-0123456789abcdef"}
-                    assert fabric_run("poet.plumb", theme, env=env) == ["An ode"]
-                    assert len(model.requests) == (tape.mode == "record")
-    """
-    suite.makepyfile(test_poet=text)
-    monkeypatch.setenv("FABRIC_CASSETTE", "record")
-    run(suite, passed=1)
+    assert [json.loads(line)["agent"] for line in (suite.path / TAPE_FILE).read_text().splitlines()] == ["poet"]
     monkeypatch.delenv("FABRIC_CASSETTE")
-    run(suite, passed=1)
-    file = suite.path / "cassettes" / "TestPoet.test_ode-in-out-d66c555c.jsonl"
-    assert [json.loads(line)["agent"] for line in file.read_text().splitlines()] == ["poet"]
-    suite.makepyfile(test_poet=text.replace("sea / shore", "sea - shore"))
-    result = run(suite, failed=1)
+    suite.makepyfile(test_tape=TAPE + OTHER_THEME)
+    result = run(suite, "test_tape.py", passed=1, failed=1)
     result.stdout.fnmatch_lines(
         ["E *recorded*sea / shore*, got *sea - shore*", "E *record it with FABRIC_CASSETTE=record"]
     )
+
+
+def test_processes_that_are_left_fail_the_test(suite: pytest.Pytester):
+    """They are ended, and the next test begins without them. What the test itself has started is its own."""
+    suite.makepyfile(LEFT)
+    result = run(suite, "-W", "default", failed=2, passed=2)
+    result.stdout.fnmatch_lines(["E * of something else", "E * the test left 1 processes running, which were ended: *"])
+    result.stdout.fnmatch_lines(["*ProcessesLeft: the test left 1 processes running, which were ended: *"])
 
 
 # --- The marker -------------------------------------------------------------------------------------------------------
@@ -182,7 +176,8 @@ LIVE = """
 
 
 def test_live_tests_are_skipped_unless_they_are_asked_for(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
-    """By an option, or by the environment."""
+    """By an option, or by the environment; in a suite that says so."""
+    suite.makeini(f"[pytest]\naddopts = {OTHERS} --strict-markers\nfabric_live = true")
     suite.makepyfile(LIVE)
     result = run(suite, "-rs", passed=1, skipped=1)
     result.stdout.fnmatch_lines(["*asks real providers: give --live or FABRIC_LIVE=1"])
@@ -191,28 +186,16 @@ def test_live_tests_are_skipped_unless_they_are_asked_for(suite: pytest.Pytester
     run(suite, passed=2)
 
 
-def test_a_suite_with_a_marker_of_that_name_keeps_it(suite: pytest.Pytester):
-    """Its tests run."""
-    suite.makeini("[pytest]\nmarkers = live(where): on the air\naddopts = --strict-markers")
-    suite.makepyfile(LIVE.replace("mark.live", "mark.live('here')"))
-    run(suite, passed=2)
-
-
-def test_a_suite_with_an_option_of_that_name_keeps_it(suite: pytest.Pytester):
-    """Nobody stands in its way."""
-    suite.makeconftest(
-        """
-        def pytest_addoption(parser):
-            parser.addoption("--live", default="no", help="ours")
-
-        def pytest_configure(config):
-            config.addinivalue_line("markers", "live: ours")
-        """
-    )
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_suite_that_has_live_tests_of_its_own_runs_them(suite: pytest.Pytester, registered: bool):
+    """Whether it registers its marker or not, and with an option of that name."""
+    suite.makeini(f"[pytest]\naddopts = {OTHERS}" + "\nmarkers = live(where): on the air" * registered)
+    suite.makeconftest('def pytest_addoption(parser): parser.addoption("--live", default="no", help="ours")')
     suite.makepyfile(
-        LIVE + "\n    def test_ours(pytestconfig):\n        assert pytestconfig.getoption('--live') == 'radio'"
+        LIVE.replace("mark.live", "mark.live('here')")
+        + "\n    def test_ours(pytestconfig):\n        assert pytestconfig.getoption('--live') == 'radio'"
     )
-    run(suite, "--live", "radio", passed=3)
+    run(suite, "--live", "radio", "-p", "fabric.testing.plugin", passed=3)  # -p: as where plugins are not found
 
 
 # --- Its price --------------------------------------------------------------------------------------------------------

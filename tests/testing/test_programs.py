@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,38 @@ def test_what_goes_wrong_and_passes_is_overcome(program: Path, fabric_run: Fabri
         assert fabric_run(program, "x", env=model.env) == ["An ode"]
     assert len(model.requests) == 6
     assert "It is fine, I think." in str(model.asked("judge")[1].body["messages"])
+
+
+@pytest.mark.parametrize("own", ["http://127.0.0.1:9/v1", "http://127.0.0.1:9/x/chat/completions?version=2"])
+def test_an_agent_with_an_endpoint_of_its_own_is_scripted_as_well(program: Path, fabric_run: FabricRun, own: str):
+    """Called from Python and run by a command."""
+    program.write_text(program.read_text().replace('model: "m"', f'model: "m" endpoint: "{own}"'))
+    with scripted_model({"judge": GOOD, "poet": "An ode"}) as model:
+        assert fabric_run(program, "x", env=model.env) == ["An ode"]
+        command = [sys.executable, "-P", "-m", "fabric.cli", "run", str(program)]
+        done = subprocess.run(command, input='"x"\n', env=os.environ | model.env, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ('"An ode"\n', 0), done.stderr
+    assert [request.agent for request in model.requests] == ["judge", "poet"] * 2
+
+
+def test_an_agent_with_an_endpoint_of_its_own_is_recorded_from_there(tmp_path: Path, fabric_run: FabricRun):
+    """Its key goes to no other one; replayed, nobody is asked."""
+    path, tape_path = tmp_path / "two.plumb", tmp_path / "two.jsonl"
+    keys = {"ANTHROPIC_API_KEY": "sk-0123456789abcdef", "OPENAI_API_KEY": "sk-0123456789abcdef"}
+    with scripted_model({"far": "far"}) as own, scripted_model({"near": "near"}) as home:
+        path.write_text(
+            f"""
+            let far : !string -> !string = agent {{ provider: "openai" model: "m" endpoint: "{own.url}/v1" }}
+            let near : !string -> !string = agent {{ provider: "openai" model: "m" }}
+            let main : !string -> !string = plumb(i, o) {{ i ; far ; near ; o }}
+            """
+        )
+        with cassette(tape_path, "record", endpoints={"openai": home.url}) as tape:
+            assert fabric_run(path, "x", env=tape.env | keys) == ["near"]
+        assert (len(own.requests), len(home.requests)) == (1, 1)
+    with cassette(tape_path) as tape:
+        assert fabric_run(path, "x", env=tape.env) == ["near"]
+        assert tape.unused == []
 
 
 def test_an_unscripted_request_fails_the_test_though_the_program_fails_as_well(program: Path, fabric_run: FabricRun):

@@ -64,7 +64,9 @@ def test_what_was_recorded_is_replayed_without_the_server(tmp_path: Path):
     path = tmp_path / "cassettes" / "all.jsonl"
     with scripted_model(SCRIPT) as model, recording(path, model) as tape:
         recorded = ask(tape.url)
-        assert tape.env == {"PLUMB_ENDPOINT": tape.url}  # the keys are those that are there
+        assert tape.env == dict.fromkeys(
+            ["PLUMB_ENDPOINT", "FABRIC_TEST_ENDPOINT"], tape.url
+        )  # the keys are those that are there
     assert len(path.read_text().splitlines()) == 5
     before = path.read_bytes()
     for _ in range(2):
@@ -82,7 +84,7 @@ def test_no_key_and_no_header_that_says_who_asks_is_written(tmp_path: Path):
     private = {"set-cookie": "session=s3cret", "anthropic-organization-id": "org-777", "retry-after": "3"}
     path = tmp_path / "tape.jsonl"
     with (
-        playing(json_answer(401, error, private)) as server,
+        playing(json_answer(400, error, private)) as server,
         cassette(path, "record", endpoints={"anthropic": server.url}) as tape,
     ):
         response = httpx2.post(
@@ -91,7 +93,7 @@ def test_no_key_and_no_header_that_says_who_asks_is_written(tmp_path: Path):
             json={"model": "m", "messages": [{"role": "user", "content": f"my key is {KEY}-2"}]},
         )
         sent = server.requests[0]
-    assert response.status_code == 401
+    assert response.status_code == 400
     assert (sent.headers["x-api-key"], sent.headers["cookie"]) == (KEY, "mine=s3cret")  # they do reach the provider
     text = path.read_text()
     found = [word for word in (KEY, KEY[-12:], "s3cret", "org-777", "Bearer", "Zx9") if word in text]
@@ -163,7 +165,7 @@ def test_one_of_which_nothing_came_is_not_written(tmp_path: Path):
         with pytest.raises(CassetteMismatch, match=r"openai cannot be reached at http://127\.0\.0\.1"):
             tape.check()
     assert response.status_code == 502
-    assert path.read_text() == ""
+    assert not path.exists()
 
 
 # --- Matching ---------------------------------------------------------------------------------------------------------
@@ -291,6 +293,54 @@ def test_what_was_recorded_is_kept_though_the_test_fails(tmp_path: Path):
     assert len(path.read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("answers", [[], [Failure(401, "who?")], [Text("1"), Failure(403, "not you")]])
+def test_a_recording_that_is_worth_nothing_leaves_the_file_as_it_is(path: Path, answers: list[Any]):
+    """Nothing was asked, or the provider refused the key, which fails the test."""
+    before = path.read_bytes()
+
+    def record() -> None:
+        with scripted_model(answers) as model, recording(path, model) as tape:
+            for _ in answers:
+                post(tape, "x")
+
+    if answers:
+        refusal = rf"^anthropic refused the key \(status 40[13]\); nothing is written to {path}$"
+        with pytest.raises(CassetteMismatch, match=refusal):
+            record()
+    else:
+        record()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseExceptionGroup("of a loop", [SystemExit(1)])])
+def test_a_test_that_was_interrupted_leaves_the_file_as_it_is(path: Path, error: BaseException):
+    """Half of a recording would be replayed in place of the whole. A fixture is told of it in the other way."""
+    before = path.read_bytes()
+
+    def record(noted: bool) -> None:
+        with scripted_model(Text("1")) as model, recording(path, model) as tape:
+            post(tape, "x")
+            if not noted:
+                raise error
+            tape.note(error)
+
+    with pytest.raises(type(error)):
+        record(noted=False)
+    record(noted=True)
+    assert path.read_bytes() == before
+
+
+def test_a_proxy_that_dotenv_names_gets_what_a_program_would_send_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And no key of it goes anywhere else."""
+    monkeypatch.delenv("PLUMB_ENDPOINT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with scripted_model(Text("of the proxy")) as proxy:
+        Path(".env").write_text(f"PLUMB_ENDPOINT={proxy.url}\n")
+        with cassette("tape.jsonl", "record") as tape:
+            assert post(tape, "x").json()["content"][0]["text"] == "of the proxy"
+        assert len(proxy.requests) == 1
+
+
 def test_an_unknown_provider_and_a_broken_file_are_refused(tmp_path: Path):
     """With what is expected."""
     with pytest.raises(ConfigError, match="no provider 'eliza' to record from; there are anthropic and openai"):
@@ -309,6 +359,7 @@ def test_an_unknown_provider_and_a_broken_file_are_refused(tmp_path: Path):
         ("https://h/openai/v1/", "/v1/chat/completions", "https://h/openai/v1/chat/completions"),
         ("https://h/beta/openai", "/v1/chat/completions", "https://h/beta/openai/chat/completions"),
         ("https://h/claude", "/v1/messages", "https://h/claude/v1/messages"),
+        ("https://h/x?version=2", "/v1/chat/completions", "https://h/x/chat/completions?version=2"),
         ("https://h/x/messages", "/v1/messages", "https://h/x/messages"),
         ("https://h/x/chat/completions", "/v1/chat/completions", "https://h/x/chat/completions"),
     ],

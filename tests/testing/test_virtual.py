@@ -19,6 +19,7 @@ from fabric.testing import (
     Decision,
     Failure,
     Faults,
+    NoStandIn,
     Text,
     UnscriptedRequest,
     run_virtual,
@@ -60,19 +61,63 @@ def test_an_approval_that_nobody_gives_expires(clerk: Path):
 
 @pytest.mark.parametrize("granted", [True, False])
 def test_somebody_decides(clerk: Path, granted: bool):
-    """After a while; a reason is for the model. What is approved is done, for it is the real tool."""
+    """After a while; a reason is for the model. What is approved is done, by what stands for the tool."""
     seen: list[Approval] = []
+    gone: list[Any] = []
 
     def decide(approval: Approval) -> Decision:
         seen.append(approval)
         return Decision(granted, after_s=42.0, reason="we need it")
 
-    done = run_virtual(clerk, ["Tidy up."], models={"clerk": [DELETE, told]}, approve=decide)
+    done = run_virtual(
+        clerk, ["Tidy up."], models={"clerk": [DELETE, told]}, approve=decide, workers={"delete": gone.append}
+    )
     assert done.ended_s == 42
     assert [(each.worker, json.loads(each.arguments)) for each in seen] == [("clerk", {"path": "old.txt"})]
     assert [outcome for _, outcome in done.approvals] == ["granted" if granted else "denied"]
     assert ("we need it" in done.outputs[0]) is not granted
-    assert (clerk.parent / "old.txt").exists() is not granted
+    assert gone == ([{"path": "old.txt"}] if granted else [])
+
+
+def test_a_tool_with_effects_does_nothing_without_a_stand_in(clerk: Path):
+    """The model is told; the test fails, and says which call it was. Reading is no effect."""
+    with pytest.raises(
+        NoStandIn, match=r"tool 'delete' \(fs.delete\) was called with \{\"path\":\"old.txt\"\}"
+    ) as raised:
+        run_virtual(clerk, ["Tidy up."], models={"clerk": [DELETE, told]}, approval="grant")
+    assert "give a function that stands for it in 'workers'" in str(raised.value)
+    assert (clerk.parent / "old.txt").exists()
+    clerk.write_text(clerk.read_text().replace("fs.delete", "fs.read").replace("-> unit", "-> string"))
+    assert "old" in run_virtual(clerk, ["Read."], models={"clerk": [DELETE, told]}).outputs[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "detail"),
+    [
+        ({"workers": {"delet": print}}, "workers: the program has no worker .* named 'delet'; it has 'delete'"),
+        ({"workers": {"clerk": print}}, "workers: 'clerk' is an agent: what it is told is scripted in 'models'"),
+        ({"models": {"clark": [], "*": "x"}}, "models: the program has no agent .* named 'clark'; it has 'clerk'"),
+        ({"models": {"delete": "x"}}, "models: the program has no agent .* named 'delete'; it has 'clerk'"),
+    ],
+)
+def test_a_name_that_nobody_has_is_refused(clerk: Path, given: dict[str, Any], detail: str):
+    """With those that there are: a misspelt stand-in would leave the tool to itself."""
+    with pytest.raises(ConfigError, match=detail):
+        run_virtual(clerk, ["x"], **given)
+
+
+def test_an_agent_that_asks_nobody_cannot_be_scripted(tmp_path: Path):
+    """Its script would never be read."""
+    path = tmp_path / "doctor.plumb"
+    path.write_text('let d : !string -> !string = agent { provider: "eliza" }\nlet main : !string -> !string = d\n')
+    with pytest.raises(ConfigError, match="no agent that asks a model in the network named 'd'; it has none"):
+        run_virtual(path, ["x"], models={"d": "y"})
+
+
+def test_answers_that_nobody_asked_for_are_told(clerk: Path):
+    """A test may mind."""
+    assert run_virtual(clerk, ["x"], models={"clerk": ["a", "b"]}).unused == ["agent 'clerk': 1 left"]
+    assert run_virtual(clerk, ["x"], models={"clerk": ["a"], "*": "b"}).unused == []
 
 
 def test_a_function_stands_for_a_tool(clerk: Path):
@@ -181,4 +226,5 @@ def test_a_stand_in_has_to_give_what_the_program_says(clerk: Path):
 def test_several_parts_in_one_answer(clerk: Path):
     """Words before a call are no answer yet."""
     script = {"clerk": [Answer(Text("I look."), DELETE), "done"]}
-    assert run_virtual(clerk, ["x"], models=script, approval="grant").outputs == ["done"]
+    stand_in: dict[str, Any] = {"delete": lambda arguments: None}
+    assert run_virtual(clerk, ["x"], models=script, workers=stand_in, approval="grant").outputs == ["done"]

@@ -159,6 +159,44 @@ class Computed(pydantic.BaseModel):
         return 2 * self.a
 
 
+class Excluded(pydantic.BaseModel):
+    a: int = pydantic.Field(exclude=True)
+
+
+class Serialized(pydantic.BaseModel):
+    a: int
+    b: int
+
+    @pydantic.field_serializer("b")
+    def text(self, value: int) -> str:
+        return str(value)
+
+
+class SerializedAll(pydantic.BaseModel):
+    a: int
+
+    @pydantic.field_serializer("*")
+    def text(self, value: int) -> str:
+        return str(value)
+
+
+class SerializedByNote(pydantic.BaseModel):
+    a: Annotated[int, pydantic.PlainSerializer(str)]
+
+
+class SerializedWhole(pydantic.BaseModel):
+    a: int
+
+    @pydantic.model_serializer
+    def text(self) -> str:
+        return str(self.a)
+
+
+@pydantic.dataclasses.dataclass
+class ExcludedHere:
+    a: int = pydantic.Field(exclude=True)
+
+
 class Reserved(pydantic.BaseModel):
     type: str
 
@@ -218,6 +256,12 @@ def other_point() -> type:
         (Node, "Node.below, its items: Node contains itself"),
         (Open, "Open: extra='allow'"),
         (Computed, "Computed: what it writes cannot be read again, because of the computed field 'twice'"),
+        (Excluded, "Excluded.a is not written, because of its exclude"),
+        (ExcludedHere, "ExcludedHere.a is not written, because of its exclude"),
+        (Serialized, "Serialized.b: its serializer may write another type than int"),
+        (SerializedAll, "SerializedAll.a: its serializer may write another type than int"),
+        (SerializedByNote, "SerializedByNote.a: its serializer may write another type than int"),
+        (SerializedWhole, "SerializedWhole: a model_serializer writes something else than its fields"),
         (Reserved, "Reserved: 'type' cannot be the name of a field"),
         (TwoNames, "TwoNames.a is read as 'b' and written as 'a'"),
         (Rows, "Rows: array_like structs are arrays"),

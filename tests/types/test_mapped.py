@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from typing import Any, Union
@@ -303,3 +305,39 @@ def test_a_model_reads_the_bytes_of_a_message(drawn: st.DataObject, type_: Type)
     except ValueRejected:
         return
     TypeAdapter(map_type(data(type_), strict=True)).validate_json(payload)
+
+
+def test_models_can_be_pickled():
+    """With what is in them, absent fields, and names that the language has and Python does not."""
+    inner = Record((Field("class", STRING), Field("may", INT, True)))
+    model = map_type(
+        to_plain(Alias("Outer", Record((Field("items", ListOf(Alias("Inner", inner))), Field("u", inner)))))
+    )
+    value = model.model_validate({"items": [{"class": "a"}, {"class": "b", "may": 2}], "u": {"class": "c"}})
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        other = pickle.loads(pickle.dumps(value, protocol))
+        assert other == value
+        assert type(other) is model
+        assert other.model_dump(mode="json") == value.model_dump(mode="json")
+        assert [one.model_fields_set for one in other.items] == [{"class_"}, {"class_", "may"}]
+    assert copy.deepcopy(value) == value
+
+
+def test_models_can_be_pickled_for_a_process_that_has_not_made_them():
+    """It makes them of what is in the pickle."""
+    model = map_type(to_plain(Alias("Point", Record((Field("x", INT), Field("y", INT))))))
+    text = "import pickle, sys; value = pickle.load(sys.stdin.buffer); print(type(value).__name__, value.x, value.y)"
+    done = subprocess.run(
+        [sys.executable, "-c", text], input=pickle.dumps(model(x=1, y=2)), capture_output=True, check=False, timeout=60
+    )
+    assert (done.stdout, done.stderr) == (b"Point 1 2\n", b"")
+
+
+class Subclass(map_type(to_plain(Record((Field("x", INT),))))):  # type: ignore[misc]
+    """A user's."""
+
+
+def test_what_is_made_of_a_model_is_pickled_as_itself():
+    """As any class of a module."""
+    other = pickle.loads(pickle.dumps(Subclass(x=1)))
+    assert (type(other), other.x) == (Subclass, 1)
