@@ -122,7 +122,7 @@ def test_a_refusal_is_told_to_those_who_wait_or_in_its_place():
     (message,) = exchange.take_sent(1) or ()
     error = PipelineError("no")
     exchange.refuse(Refuse("x", "no", "", (message.ticket,)), error, tell=True)
-    assert (str(ticket.failure), ticket.failure is error) == ("no", False)
+    assert str(ticket.failure) == "no"
     exchange.deliver([output(1)])
     exchange.refuse(Refuse("x", "no", "", (99,)), error, tell=True)
     exchange.deliver([output(2)])
