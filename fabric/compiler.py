@@ -238,15 +238,15 @@ def plan_compiled(
     resources: str = "",
     observed: Iterable[str] = (),
     docroot: Path | None = None,
-    detour: str | None = None,
     here: Path = HERE,
+    detour: str | None = None,
 ) -> Plan:
     """Plan a program that was checked; nothing is started.
 
     Args:
         compiled: the program.
         run_directory, provider, model, endpoint, metered, resources, observed, docroot, detour: as of
-            :func:`compile_file`.
+                :func:`compile_file`.
         here: what paths are relative to, those of the program as well.
 
     Raises:

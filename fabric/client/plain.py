@@ -23,21 +23,34 @@ _NO_JSON = (
 
 
 def plain(value: Any) -> Any:
-    """Return a value with what is of pydantic in it as plain values. All else is as it was.
+    """Return a value of plain values: models, dataclasses and structs as objects, tuples as lists.
 
     Raises:
-        TypeError: something in it is no JSON value, though there are ways to write it as one.
+        TypeError: something in it is no JSON, though there may be ways to write it as such.
+        ValueError: it contains itself, or is nested too deeply.
     """
+    if isinstance(value, str | int | float | None):
+        return value
+    try:
+        if _has_model(value):
+            value = _dumped(value)
+        return msgspec.to_builtins(value, builtin_types=())
+    except RecursionError:
+        raise ValueError("it is nested too deeply, or contains itself") from None
+
+
+def _dumped(value: Any) -> Any:
+    """Return a value with what is of pydantic in it as plain values. All else is as it was."""
     if isinstance(value, str | int | float | None) or not _has_model(value):
         return value
     if _is_model(value):
         kind: Any = type(value)
         return _adapter(kind).dump_python(value, mode="json", by_alias=True)
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
+        return {key: _dumped(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    fields = {name: plain(part) for name, part in _fields(value)}
+        return [_dumped(part) for part in value]
+    fields = {name: _dumped(part) for name, part in _fields(value)}
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.replace(value, **fields)
     copied = copy.copy(value)

@@ -228,7 +228,7 @@ def read_input(inputs: Mapping[str, Type], value: Any, port: str | None) -> tupl
     """
     name, value = choose_port(inputs, value, port)
     try:
-        return name, encode_object(validator(inputs[name]), _plain(value), value)
+        return name, encode_object(validator(inputs[name]), plain(value), value)
     except ValueRejected as error:
         raise _mismatch(f"{name}: {error}") from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -257,7 +257,7 @@ def choose_port(inputs: Collection[str], value: Any, port: str | None) -> tuple[
 def as_json(port: str, value: Any) -> bytes:
     """Return the JSON text of a message whose type is not known here. Raises PipelineError: JSON cannot say it."""
     try:
-        return validator(JSON).encode(_plain(value))
+        return validator(JSON).encode(plain(value))
     except (ValueRejected, TypeError, ValueError, RecursionError) as error:
         raise _mismatch(f"{port}: JSON cannot say that: {error}") from None
 
@@ -271,13 +271,3 @@ def run_error(error: FabricError) -> RunError:
 
 def _mismatch(detail: str, code: str = "input_type_mismatch") -> PipelineError:
     return PipelineError(detail, returncode=0, code=code)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of any kind as lists, dicts and what else JSON has, so that all of it is checked."""
-    if isinstance(value, str | int | float | None):
-        return value
-    try:
-        return msgspec.to_builtins(plain(value), builtin_types=())
-    except RecursionError:
-        raise ValueError("it is nested too deeply, or contains itself") from None
