@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fabric.errors import (
         BinaryNotFoundError,
         CheckError,
+        ConfigError,
         FabricError,
         PipelineError,
         PlumbError,
@@ -59,6 +60,7 @@ __all__ = [
     "Binding",
     "CheckError",
     "CheckResult",
+    "ConfigError",
     "Event",
     "FabricError",
     "Output",

@@ -234,6 +234,7 @@ class PipelineError(FabricError):
     Attributes:
         detail: what is wrong.
         returncode: what a command would have ended with; 0 where the program goes on.
+        outputs: what came before, where all that comes is waited for: of a call.
         stderr: what its workers wrote last, and what was told of it.
         code: the same in a word, such as ``child_died`` or ``input_type_mismatch``.
     """
@@ -243,6 +244,7 @@ class PipelineError(FabricError):
         self.detail = detail
         self.returncode: int = returncode
         self.exit_code: int = returncode
+        self.outputs: list[Any] = []
         self.stderr = stderr
         self.code: str = code
 

@@ -243,8 +243,13 @@ def _takes_a_list(result: CheckResult, pass_history: bool) -> bool:
     outputs = [port.type for port in main.outputs if port.name not in ("ctrl_out", "telemetry")]
     (binding,) = (binding for binding in result.bindings if binding.name == result.main)
     has = f"'{binding.name}' is of type {binding.input} -> {binding.output}"
-    if len(inputs) != 1 or len(outputs) != 1 or not is_subtype(outputs[0], STRING):
-        raise PlumbingModelError(f"a model answers a text with a text, !string -> !string; {has}")
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise PlumbingModelError(f"a model has one input and one output, !string -> !string; {has}")
+    if not is_subtype(outputs[0], STRING):
+        raise PlumbingModelError(
+            f"a model answers with a text, and this program's output is {show(outputs[0])}: make it a string, as with"
+            f" map(field); {has}"
+        )
     (given,) = inputs
     if pass_history and is_subtype(CONVERSATION, given):
         return True

@@ -33,9 +33,13 @@ class Approver:
     Args:
         function: his.
         in_loop: whether he runs in an event loop.
+
+    Attributes:
+        error: what it raised first. That denies the call, and is his bug: he is to hear of it.
     """
 
     def __init__(self, function: Approve, *, in_loop: bool) -> None:
+        self.error: BaseException | None = None
         self._function = function
         self._soon = wake_up() if in_loop else None
         # Who is asked may think for minutes, or call a program himself: he must not take the engine's usual threads
@@ -49,9 +53,10 @@ class Approver:
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it approves nothing
+            self.error = self.error or error
             _log.exception("approve: the function that was asked for %s failed", approval.tool)
             return False, f"nobody could be asked: {type(error).__name__}: {error}"
-        return answer is True, "" if answer is True else "it was denied"
+        return answer is True, ""
 
     async def _ask(self, approval: Approval) -> object:
         function: Callable[[Approval], Any] = self._function

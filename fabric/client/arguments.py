@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-__all__ = ["environment_of", "folders_of", "labels_of"]
+__all__ = ["environment_of", "folders_of", "labels_of", "refuse_text"]
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fabric.errors import RunError
+
+_TEXT = re.compile(r"\s*(let|type|use|protocol)\s+\w+\s*(:|=)|.*\n", re.DOTALL)
+
+
+def refuse_text(spec: object) -> None:
+    """Refuse the text of a program where its path is meant.
+
+    Raises:
+        RunError: it is one.
+    """
+    if isinstance(spec, str) and _TEXT.match(spec):
+        first = spec.strip().partition("\n")[0]
+        raise RunError(
+            f"expected the path of a program, got its text: {first[:60]!r}; write it to a file, or use"
+            " fabric.dsl.read(text).call_sync(...)"
+        )
 
 
 def folders_of(search_path: Iterable[str | Path] | None) -> tuple[Path, ...]:

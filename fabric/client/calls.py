@@ -18,14 +18,13 @@ from fabric.client.approving import Approve, Approver
 from fabric.client.arguments import labels_of
 from fabric.client.engine import Engine, engine
 from fabric.client.exchange import Exchange
-from fabric.client.pipeline import Output, Pipeline
+from fabric.client.pipeline import Pipeline, values
 from fabric.client.preparing import Program, asked, read_input, run_error
 from fabric.client.results import Spec
 from fabric.client.session import ProgramSession
 from fabric.client.waiting import start_and_wait, wait_gone_sync
 from fabric.errors import ConfigError, NotRunning, PipelineError, RunError
 from fabric.graph.ir import Graph
-from fabric.wire.payload import decode_json
 
 
 async def call(
@@ -52,7 +51,9 @@ async def call(
         env: variables that are different for this call and its workers.
         port: the input, where there are several; or ``{"__port": NAME, "msg": VALUE}`` as ``input``.
         approve: asked for each call of a tool that needs approval, and answers ``True`` or ``False``: an async function
-            in the caller's event loop, a plain one in a thread of its own. Without it such calls are refused.
+            in the caller's event loop, a plain one in a thread of its own. What it denies is no failure of the program.
+            What it raises denies, and is the cause of the PipelineError that the program ends with. Without it such
+            calls are refused, which is a failure.
 
     Returns:
         values, in the order in which they left the program; :class:`Output` where it has several outputs.
@@ -137,12 +138,14 @@ class _Calling:
             exchange.close_input()
 
     def result(self) -> list[Any]:
-        self.exchange.raise_failure()
-        outputs = self.exchange.take_all()
-        assert self.session.program is not None
-        if len(self.session.program.outputs) > 1:
-            return [Output(decode_json(output.payload), output.port) for output in outputs]
-        return [decode_json(output.payload) for output in outputs]
+        program = self.session.program
+        outputs = values(self.exchange.take_all(), program.outputs if program is not None else ())
+        try:
+            self.exchange.raise_failure()
+        except PipelineError as error:
+            error.outputs = outputs
+            raise
+        return outputs
 
 
 def _engine() -> Engine:
@@ -207,6 +210,10 @@ class _ProgramLink:
         self._engine = runs
         self._session = session
         self._program = session.program
+
+    @property
+    def name(self) -> str:
+        return self._program.compiled.module.source.path
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class Ticket:
         self.failure: PipelineError | None = None
         self.settled = False
         self.wanted = True
+        self.tells = False
 
 
 class Side:
@@ -85,15 +86,18 @@ class Ending(msgspec.Struct, frozen=True):
     Attributes:
         exit_code: what a command would have ended with.
         failure: why that is not 0, in words and as a code; ``None``: all went well.
-        started: whether every worker has been ready.
         stderr: the last lines of its workers, and what was told of it.
         error: what is raised instead, if it is no failure of a program that runs.
+        cause: what the caller's own function raised, if that had a part in it.
+        told_one_by_one: the failure is that messages went no further, of each of which somebody was told.
     """
 
     exit_code: int
     failure: tuple[str, str] | None = None
     stderr: str = ""
     error: BaseException | None = None
+    cause: BaseException | None = None
+    told_one_by_one: bool = False
 
     def raised(self) -> BaseException | None:
         """Return what whoever waits for something is told; ``None``: nothing more comes. Each gets his own."""
@@ -102,7 +106,9 @@ class Ending(msgspec.Struct, frozen=True):
         if self.failure is None:
             return None
         detail, code = self.failure
-        return PipelineError(detail, self.exit_code, self.stderr, code)
+        error = PipelineError(detail, self.exit_code, self.stderr, code)
+        error.__cause__ = self.cause
+        return error
 
 
 class Exchange:
@@ -118,7 +124,6 @@ class Exchange:
         stir: wakes the program's side up, from any thread; there when it runs.
         opened: every worker is ready.
         ending: how it ended; nothing of it is left then.
-        told: whether somebody was told of its failure.
         input_closed: nothing more may be sent.
         refusing: why the program takes no more, if it is its own doing.
     """
@@ -128,7 +133,6 @@ class Exchange:
         self.stir: Callable[[], object] = lambda: None
         self.opened: bool = False
         self.ending: Ending | None = None
-        self.told: bool = False
         self.input_closed: bool = False
         self.telemetry: Side | None = Side() if telemetry else None
         self.extras: dict[str, Side] = {name: Side() for name in extra}
@@ -139,6 +143,8 @@ class Exchange:
         self._unread_bytes = 0
         self._tickets: dict[int, Ticket] = {}
         self._number = 0
+        self._told_end = False
+        self._told: set[tuple[str, str]] = set()
 
     # --- the program's side; takes the lock ---
 
@@ -179,12 +185,17 @@ class Exchange:
         return dropped
 
     def refuse(self, refusal: Refuse | DeadLetter, error: PipelineError, *, tell: bool = False) -> None:
-        """A message went no further: tell those who wait for it; ``tell``: else who reads, in its place."""
+        """A message went no further: tell those who wait for it; ``tell``: else who reads, in its place.
+
+        Who waits for the end of a call is told there.
+        """
         with self.bell.lock:
             owners = [self._tickets[number] for number in refusal.tickets if number in self._tickets]
+            owners = [owner for owner in owners if owner.wanted]
             for owner in owners:
                 owner.failure = owner.failure or own_copy(error)
-            if tell and not owners:
+                owner.tells = owner.tells or tell
+            if tell and self._bounded and (len(owners) < len(refusal.tickets) or not owners):
                 self._put(error)
             self.bell.ring()
 
@@ -262,6 +273,15 @@ class Exchange:
         """Nobody waits for it any more; what comes of it goes to nobody."""
         ticket.wanted = False
         ticket.outputs.clear()
+        if ticket.failure is not None and ticket.tells:
+            self._put(ticket.failure)  # somebody has to hear of it
+            self.bell.ring()
+
+    def fail(self, ticket: Ticket) -> None:
+        """Raise what its message was refused for, if it was."""
+        if ticket.failure is not None:
+            self._told.add((ticket.failure.detail, ticket.failure.code))
+            raise ticket.failure
 
     def take_output(self) -> events.Output | None:
         """Return the next output; ``None``: there is none yet, or none any more. Raises what it was refused for."""
@@ -314,10 +334,18 @@ class Exchange:
         return outputs
 
     def raise_failure(self) -> None:
-        """Raise how it ended, if it did and that was a failure."""
+        """Raise how it ended, if it did and that was a failure of which readers were not told as it happened."""
         error = self._end_error()
         if error is not None:
             raise error
+
+    def raise_untold(self) -> None:
+        """Raise what failed, if nobody was told of it."""
+        ending = self.ending
+        if ending is not None and not self._told_end and ending.failure not in self._told:
+            self.raise_failure()
+        if self.unread_refusals:
+            raise self.unread_refusals[0]
 
     def look_for_start(self) -> bool | None:
         """Say whether every worker is ready, or it has ended; ``None``: not yet."""
@@ -328,8 +356,10 @@ class Exchange:
         return self.ending
 
     def _end_error(self) -> BaseException | None:
-        error = None if self.ending is None else self.ending.raised()
-        self.told |= error is not None
+        if self.ending is None or (self._bounded and self.ending.told_one_by_one):
+            return None
+        error = self.ending.raised()
+        self._told_end |= error is not None
         return error
 
 

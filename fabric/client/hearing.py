@@ -50,6 +50,7 @@ class Hearing:
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._first: tuple[str, str] | None = None
         self._denied = ""
+        self._letters = 0
         self._dropped = 0
 
     # --- the client ---
@@ -64,18 +65,20 @@ class Hearing:
             self._overflow()
 
     def refused(self, refusal: Refuse) -> None:
-        """Tell whoever waits for it. The first is what the program failed of, if it does."""
-        where = f" (at {refusal.node})" if refusal.node else ""
-        self._refused(refusal, refusal.detail + where, refusal.code)
+        """Tell whoever waits for it. The program ends of the first; readers are told then, behind what comes before."""
+        if refusal.code == "dead_lettered":  # it was buried, and so told of
+            return
+        detail = refusal.detail + (f" (at {refusal.node})" if refusal.node else "")
+        if self._first is None and refusal.code != "input_closed":
+            self._first = detail, refusal.code
+        self._exchange.refuse(refusal, PipelineError(detail, 1, self.stderr, refusal.code))
 
     def buried(self, letter: DeadLetter) -> None:
-        """Do the same: nobody keeps it here."""
-        self._refused(letter, f"worker '{letter.worker}': a dead letter: {letter.detail}", "dead_lettered")
-
-    def _refused(self, refusal: Refuse | DeadLetter, detail: str, code: str) -> None:
-        if self._first is None and code != "input_closed":
-            self._first = detail, code
-        self._exchange.refuse(refusal, PipelineError(detail, stderr=self.stderr, code=code))
+        """Tell whoever waits for it, else whoever reads: the program goes on, and nobody keeps it here."""
+        detail = f"worker '{letter.worker}': a dead letter: {letter.detail}"
+        self._letters += 1
+        self._first = self._first or (detail, "dead_lettered")
+        self._exchange.refuse(letter, PipelineError(detail, 0, self.stderr, "dead_lettered"), tell=True)
 
     def answered(self, answer: Answered) -> None:
         """What was decided of an approval counts, or comes too late."""
@@ -106,7 +109,7 @@ class Hearing:
 
     def noted(self, note: Note) -> None:
         """Log it."""
-        if note.event == "tool.denied" and not self._denied:
+        if note.event == "tool.denied" and not self._denied and note.fields.get("by") not in ("answer", "always"):
             self._denied = str(note.fields.get("reason") or note.fields.get("tool") or "")
         level = LEVELS[note.level]
         if note.event == "session.failed":  # the error that is raised says so
@@ -128,29 +131,38 @@ class Hearing:
         """The last lines."""
         return "\n".join(self._lines)
 
-    def ending(self, finish: Finish) -> Ending:
-        """Return how it ended, for its callers."""
+    def ending(self, finish: Finish, cause: BaseException | None = None) -> Ending:
+        """Return how it ended, for its callers. What the caller himself has denied is no failure.
+
+        Args:
+            finish: what the session says.
+            cause: what the caller's function raised that was asked for approval.
+        """
         code = finish.exit_code
         if self._dropped:
             _session.warning("side.dropped: %d in all", self._dropped)
-        if code == 0:
-            return Ending(0)
-        failure = self._failure(finish)
+        if code == 0 or (code == 6 and finish.error is None and not self._denied and cause is None):
+            return Ending(code)
+        failure = self._failure(finish, cause)
         if not self._exchange.opened:
             error = RunError(failure[0], code)
             error.code = failure[1]
             return Ending(code, failure, self.stderr, error)
-        return Ending(code, failure, self.stderr)
+        lost, letters = finish.losses.lost, finish.losses.dead_lettered
+        told = code == 5 and not lost and letters == self._letters
+        return Ending(code, failure, self.stderr, cause=cause, told_one_by_one=told)
 
-    def _failure(self, finish: Finish) -> tuple[str, str]:
+    def _failure(self, finish: Finish, cause: BaseException | None) -> tuple[str, str]:
         if finish.error is not None:
             word, message = finish.error
             return message, word
         if self._first is not None and finish.exit_code != 6:
             return self._first
         if finish.exit_code == 6:
-            why = f": {self._denied}" if self._denied else ""
-            return f"a call of a tool was not approved{why}", "not_approved"
+            why = self._denied
+            if cause is not None:
+                why = f"the function that was asked raised {type(cause).__name__}: {cause}"
+            return f"a call of a tool was not approved: {why}", "not_approved"
         lost, dead = finish.losses.lost, finish.losses.dead_lettered
         return f"not everything came out: {lost} messages lost, {dead} dead letters", "lost"
 

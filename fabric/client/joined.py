@@ -51,6 +51,11 @@ class ServiceSession:
 
     # --- see fabric.client.pipeline.Link ---
 
+    @property
+    def name(self) -> str:
+        """Of the service."""
+        return f"service '{self._record.project}'"
+
     def read(self, message: object, port: str | None) -> tuple[str, bytes]:
         """Return the input that a message is for, and its JSON text. The type is the service's matter."""
         port, value = choose_port(self.inputs, message, port)

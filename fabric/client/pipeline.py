@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Event", "Output", "Pipeline", "Telemetry"]
+__all__ = ["Event", "Output", "Pipeline", "Telemetry", "values"]
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
@@ -61,6 +62,11 @@ class Link(Protocol):
     """What a pipeline has behind it. Called from any thread."""
 
     @property
+    def name(self) -> str:
+        """What it is called, for messages."""
+        ...
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs; none: nobody knows."""
         ...
@@ -95,14 +101,16 @@ class Pipeline:
     end of the ``async with`` the program finishes what it has, or is ended by force if an exception is on its way.
 
     A program that fails is told of by a :class:`fabric.PipelineError` to each reader, behind what came before, and to
-    each sender. The end of the ``async with`` raises it if nobody was told, and the first refusal of a joined service
-    that nobody has read.
+    each sender. A message that goes no further while the program goes on, a dead letter or one that a joined service
+    refused, is told of once, with ``returncode`` 0: to its :meth:`call`, else to the next reader of outputs, in the
+    order of the outputs. The end of the ``async with`` raises what nobody was told of.
     """
 
     def __init__(self, exchange: Exchange, link: Link) -> None:
         self._exchange = exchange
         self._link = link
         self._pid = os.getpid()
+        self._shut_down = False
 
     # --- in ---
 
@@ -135,15 +143,19 @@ class Pipeline:
         await self._exchange.bell.wait(lambda: self._exchange.send(name, payload, ticket))
         try:
             await self._exchange.bell.wait(lambda: self._settled(ticket))
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, PipelineError):
+                error.outputs = self._values(ticket)
             with self._exchange.bell.lock:
                 self._exchange.forget(ticket)
             raise
         if ticket.failure is not None:
-            raise ticket.failure
-        if len(self._link.outputs) > 1:
-            return [Output(decode_json(output.payload), output.port) for output in ticket.outputs]
-        return [decode_json(output.payload) for output in ticket.outputs]
+            ticket.failure.outputs = self._values(ticket)
+            self._exchange.fail(ticket)
+        return self._values(ticket)
+
+    def _values(self, ticket: Ticket) -> list[Any]:
+        return values(ticket.outputs, self._link.outputs)
 
     def _settled(self, ticket: Ticket) -> bool | None:
         if ticket.settled:
@@ -168,7 +180,8 @@ class Pipeline:
         """Return the next output, or ``None`` behind the last one. Telemetry stays for :meth:`recv_telemetry`.
 
         Raises:
-            PipelineError: the program failed; what came before was given.
+            PipelineError: the program failed, what came before was given; or, with ``returncode`` 0, a message went no
+                further, and the program goes on.
         """
         found = await self._next(self._exchange.take_output)
         return None if found is None else decode_json(found.payload)
@@ -223,7 +236,8 @@ class Pipeline:
         """Close the input, let it finish for so many seconds, then end it; return its exit code.
 
         Nothing of it is left then: no process, no socket. Whoever has the code knows of a failure: nothing is raised.
-        It is 1 also where a joined service has refused a message and nobody has read of that.
+        It is 5 if there were dead letters, 6 if a call of a tool was denied, and 1 also where a joined service has
+        refused a message and nobody has read of that.
         """
         self._check()
         exchange = self._exchange
@@ -239,7 +253,7 @@ class Pipeline:
         except BaseException:
             await self._end_by_force()
             raise
-        exchange.told = True
+        self._shut_down = True
         self._log_refusals()
         return ending.exit_code or int(bool(exchange.unread_refusals))
 
@@ -262,15 +276,17 @@ class Pipeline:
             await self._end_by_force()
             self._log_refusals()
             return
-        told = self._exchange.told
+        told = self._shut_down
         await self.shutdown()
         if self._exchange.unread:
             _log.info("pipeline.unread: nobody has read %d outputs", self._exchange.unread)
         if not told:
-            self._exchange.raise_failure()
-            refusals = self._exchange.unread_refusals
-            if refusals:
-                raise refusals[0]
+            self._exchange.raise_untold()
+
+    def __del__(self) -> None:
+        if self._exchange.ending is None and self._pid == os.getpid():
+            text = f"nobody holds the pipeline of {self._link.name} any more, and it was not ended: use `async with`"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return _Events(self)
@@ -317,6 +333,13 @@ class _Extra(AsyncIterator[tuple[str, Any]]):
 
 
 NO_TELEMETRY = "there is no telemetry: the program was started with verbose=False, or is a service, which gives none"
+
+
+def values(outputs: Iterable[events.Output], ports: Sequence[str]) -> list[Any]:
+    """Return outputs as callers get them: with the port where there are several."""
+    if len(ports) > 1:
+        return [Output(decode_json(output.payload), output.port) for output in outputs]
+    return [decode_json(output.payload) for output in outputs]
 
 
 def _event(found: events.Output | Heard) -> Event:

@@ -6,25 +6,33 @@ __all__ = ["plain"]
 
 import copy
 import dataclasses
-import sys
+import datetime
+import decimal
+import uuid
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+_NO_JSON = (
+    *(bytes, bytearray, memoryview, set, frozenset),
+    *(datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID),
+)
+"""msgspec would write these as text or lists. What is meant is the sender's; ``fabric.types`` refuses them, too."""
+
 
 def plain(value: Any) -> Any:
     """Return a value of plain values: models, dataclasses and structs as objects, tuples as lists.
 
     Raises:
-        TypeError: something in it is no JSON.
+        TypeError: something in it is no JSON, though there may be ways to write it as such.
         ValueError: it contains itself, or is nested too deeply.
     """
     if isinstance(value, str | int | float | None):
         return value
     try:
-        if "pydantic" in sys.modules and _has_model(value):  # else nobody can have made one
+        if _has_model(value):
             value = _dumped(value)
         return msgspec.to_builtins(value, builtin_types=())
     except RecursionError:
@@ -63,21 +71,25 @@ def _is_model(value: Any) -> bool:
 
 
 def _has_model(value: Any) -> bool:
+    found = False
     left, seen = [value], set()  # no recursion: it may be nested deeper than Python calls may be
     while left:
         one = left.pop()
         if isinstance(one, str | int | float | None) or id(one) in seen:
             continue
-        if _is_model(one):
-            return True
         seen.add(id(one))
+        if _is_model(one):  # it says itself how it is written
+            found = True
+            continue
+        if isinstance(one, _NO_JSON):
+            raise TypeError(f"{type(one).__name__} is no JSON value; send str, int, float, bool, None, list or dict")
         if isinstance(one, dict):
             left += one.values()
         elif isinstance(one, list | tuple):
             left += one
         else:
             left += [part for _, part in _fields(one)]
-    return False
+    return found
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fabric.client.arguments import environment_of, folders_of, labels_of
+from fabric.client.arguments import environment_of, folders_of, labels_of, refuse_text
 from fabric.client.plain import plain
 from fabric.compiler import Compiled, Library, check_program, plan_compiled, read_source, search_path
 from fabric.errors import BinaryNotFoundError, ConfigError, FabricError, PipelineError, RunError, ValueRejected
@@ -29,6 +29,7 @@ from fabric.runtime.prices import Prices
 from fabric.runtime.starting import Variables, limits_of, prices_of, read_variables, settings_of
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings, read_settings, user_file, with_dotenv
+from fabric.wire.absent import encode_object
 from fabric.wire.payload import JSON, Type, validator
 
 
@@ -71,6 +72,9 @@ def asked(
     Raises:
         RunError: it cannot be meant.
     """
+    refuse_text(spec)
+    if auto_approve and approves:
+        raise RunError("auto_approve=True and approve=… contradict each other: give one of the two")
     labels = labels_of(extra)
     for label in labels:
         if label not in SIDE_PORTS:
@@ -224,7 +228,7 @@ def read_input(inputs: Mapping[str, Type], value: Any, port: str | None) -> tupl
     """
     name, value = choose_port(inputs, value, port)
     try:
-        return name, validator(inputs[name]).encode(plain(value))
+        return name, encode_object(validator(inputs[name]), plain(value), value)
     except ValueRejected as error:
         raise _mismatch(f"{name}: {error}") from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -244,8 +248,9 @@ def choose_port(inputs: Collection[str], value: Any, port: str | None) -> tuple[
     if port is None or port not in inputs:
         known = ", ".join(inputs)
         if not inputs:
-            raise _mismatch("the program has no input")
-        raise _mismatch(f"there is no input {port!r}; the inputs are: {known}" if port else f"say which input: {known}")
+            raise _mismatch("the program has no input", "unknown_port")
+        said = f"there is no input {port!r}; the inputs are: {known}" if port else f"say which input: {known}"
+        raise _mismatch(said, "unknown_port")
     return port, value
 
 
@@ -264,5 +269,5 @@ def run_error(error: FabricError) -> RunError:
     return failed
 
 
-def _mismatch(detail: str) -> PipelineError:
-    return PipelineError(detail, returncode=0, code="input_type_mismatch")
+def _mismatch(detail: str, code: str = "input_type_mismatch") -> PipelineError:
+    return PipelineError(detail, returncode=0, code=code)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fabric import compiler
-from fabric.client.arguments import environment_of, folders_of
+from fabric.client.arguments import environment_of, folders_of, refuse_text
 from fabric.client.picture import as_html
 from fabric.compiler import Compiled, Library, read_source
 from fabric.errors import ConfigError, RunError
@@ -124,6 +124,7 @@ def check(
         RunError: its file, or ``.env``, cannot be read.
     """
     try:
+        refuse_text(spec)
         source = spec if isinstance(spec, Source) else read_source(spec)
         environment = with_dotenv(Path.cwd(), environment_of(env))
     except ConfigError as error:

@@ -171,7 +171,7 @@ class ProgramSession:
                 finally:
                     self._coordinator = None
                 self._nursery.cancel_scope.cancel()
-        return hearing.ending(finish)
+        return hearing.ending(finish, None if self._approver is None else self._approver.error)
 
     # --- messages ---
 

@@ -142,12 +142,15 @@ class Configured(Immutable):
     __slots__ = ("node",)
 
     _kind: ClassVar[Literal["agent", "tool", "python", "worker"]]
+    _example: ClassVar[str]
     node: syntax.ConfiguredImpl
 
     def __init__(
         self, entries: Config | Mapping[str, object] | Iterable[tuple[str, object]] = (), /, **config: object
     ) -> None:
         at = here()
+        if isinstance(entries, (str, bytes)) or not isinstance(entries, (Config, Mapping, Iterable)):
+            raise TypeError(f"{type(self).__name__} takes keys and values, as in {self._example}; got {entries!r}")
         first = entries if isinstance(entries, Config) else Config(entries)
         _refuse_twice(first.pairs, config)
         node = syntax.Config((*first.of_binding(), *Config(config).of_binding()), at)
@@ -162,6 +165,7 @@ class Agent(Configured):
 
     __slots__ = ()
     _kind = "agent"
+    _example = "Agent(model='claude-haiku-4-5')"
 
 
 class Tool(Configured):
@@ -169,6 +173,7 @@ class Tool(Configured):
 
     __slots__ = ()
     _kind = "tool"
+    _example = "Tool(process='name')"
 
 
 class Python(Configured):
@@ -176,6 +181,7 @@ class Python(Configured):
 
     __slots__ = ()
     _kind = "python"
+    _example = "Python(call='module:function')"
 
     def __init__(
         self, entries: Config | Mapping[str, object] | Iterable[tuple[str, object]] = (), /, **config: object
@@ -191,6 +197,7 @@ class Worker(Configured):
 
     __slots__ = ()
     _kind = "worker"
+    _example = "Worker(command=['./program'])"
 
 
 def _path_of(function: Callable[..., Any]) -> str:

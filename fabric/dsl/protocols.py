@@ -102,6 +102,9 @@ class _Choice(Session):
 
     def __init__(self, branches: Iterable[tuple[str, object]] = (), /, **named: object) -> None:
         at = here()
+        word = type(self).__name__
+        if isinstance(branches, (Session, str, Raw)) or not isinstance(branches, Iterable):
+            raise TypeError(f"a choice has labels: {word}(again=LOOP, done=END); got {branches!r}")
         sessions = [(name_at(label, "a label", at), session_of(of)) for label, of in (*branches, *named.items())]
         nodes = tuple((label, session.node) for label, session in sessions)
         classes = dict.fromkeys(alias for _, session in sessions for alias in session.classes)

@@ -51,6 +51,8 @@ def read(text: str | Source, *, directory: str | Path | None = None) -> Program:
     Raises:
         CheckError: it cannot be read.
     """
+    if not isinstance(text, (str, Source)):
+        raise TypeError(f"expected the text of a program, got {text!r}; of a file: read(path.read_text())")
     source = text if isinstance(text, Source) else Source("program.plumb", text)
     report = Report(source)
     tree = parse(source, report)

@@ -77,4 +77,6 @@ def output_type(result: Checked) -> Any:
 
 
 def _main(result: Checked) -> _Binding:
+    if not hasattr(result, "bindings"):
+        raise TypeError(f"expected the result of fabric.check(...), got {result!r}")
     return next(binding for binding in result.bindings if binding.name == result.main)

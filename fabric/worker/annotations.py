@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fabric.errors import ConfigError, ValueRejected
+from fabric.wire.absent import takes_null
 from fabric.wire.payload import (
     BOOL,
     INT,
@@ -84,6 +85,8 @@ def argument_reader(function: Callable[[Any], Any], spec: WorkerSpec) -> Read:
         bound = signature.bind(None)
     except TypeError:
         text = f"it takes {signature}, and is called with one value, the message"
+        if isinstance(function, type):
+            text += f"; a class that is a worker has a method __call__, and {function.__name__} has none"
         raise ConfigError(f"worker '{spec.name}': {spec.config['call']}: {text}") from None
     name = next(iter(bound.arguments))
     annotation = signature.parameters[name].annotation
@@ -108,12 +111,17 @@ def check_result(function: Callable[[Any], Any], spec: WorkerSpec) -> None:
     annotation = _result_of(function, signature.return_annotation)
     if annotation in (None, type(None), typing.Never, typing.NoReturn):
         return
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType) and not _takes_null(spec.output):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType) and not takes_null(spec.output):
         parts = [part for part in typing.get_args(annotation) if part is not type(None)]
         annotation = typing.Union[tuple(parts)]  # noqa: UP007 - of as many as there are
     type_ = _type_of(annotation, spec.output, "its result", spec)
     _compare(
-        _written(type_, frozenset(_left_out(annotation, set()))), spec.output, spec.output, type_, "its result", spec
+        _written(type_, frozenset(_left_out(annotation, set())), spec.output),
+        spec.output,
+        spec.output,
+        type_,
+        "its result",
+        spec,
     )
 
 
@@ -246,34 +254,66 @@ def _compare(a: Type, b: Type, declared: Type, annotated: Type, what: str, spec:
     )
 
 
-def _takes_null(type_: Type) -> bool:
-    inner = resolve(type_)
-    return inner == UNIT or (isinstance(inner, Sum) and any(map(_takes_null, inner.variants)))
+def _written(type_: Type, left_out: frozenset[tuple[str, str]], declared: Type, name: str = "") -> Type:
+    """Return the type of what is written where a type is declared: with all fields, but for those that may be left out.
 
-
-def _written(type_: Type, left_out: frozenset[tuple[str, str]], name: str = "") -> Type:
-    """Return the type of what is written: with all fields, but for those that may be left out."""
+    ``None`` in a field of a class is left out where the program has an optional field that takes no null.
+    """
+    wanted = resolve(declared)
     match type_:
         case Alias(name, inner):
-            return Alias(name, _written(inner, left_out, name))
+            return Alias(name, _written(inner, left_out, wanted, name))
         case Record(fields):
+            known = _fields_of(wanted, {field.name for field in fields})
+            is_class = (name, "") not in left_out
             return Record(
                 tuple(
-                    Field(field.name, _written(field.type, left_out), field.optional and (name, field.name) in left_out)
+                    _written_field(field, (name, field.name) in left_out, left_out, known.get(field.name), is_class)
                     for field in fields
                 )
             )
         case ListOf(item):
-            return ListOf(_written(item, left_out))
+            return ListOf(_written(item, left_out, wanted.item if isinstance(wanted, ListOf) else JSON))
         case Product(items):
-            return Product(tuple(_written(item, left_out) for item in items))
+            others = wanted.items if isinstance(wanted, Product) and len(wanted.items) == len(items) else None
+            return Product(
+                tuple(_written(item, left_out, others[at] if others else JSON) for at, item in enumerate(items))
+            )
         case Sum(variants):
-            return Sum(tuple(_written(variant, left_out) for variant in variants))
+            return Sum(tuple(_written(variant, left_out, wanted) for variant in variants))
     return type_
 
 
+def _written_field(
+    field: Field, may_be_left_out: bool, left_out: frozenset[tuple[str, str]], wanted: Field | None, is_class: bool
+) -> Field:
+    type_, optional = field.type, field.optional and may_be_left_out
+    inner = resolve(type_)
+    if (
+        (field.optional and is_class and isinstance(inner, Sum) and UNIT in inner.variants)
+        and (wanted is not None and wanted.optional)
+        and not takes_null(wanted.type)
+    ):
+        from fabric.wire.relations import make_sum
+
+        type_, optional = make_sum([part for part in inner.variants if part != UNIT]), True
+    return Field(field.name, _written(type_, left_out, wanted.type if wanted else JSON), optional)
+
+
+def _fields_of(wanted: Type, names: set[str]) -> dict[str, Field]:
+    """Return the fields of the declared record that has all these names."""
+    for variant in wanted.variants if isinstance(wanted, Sum) else (wanted,):
+        record = resolve(variant)
+        if isinstance(record, Record) and names <= {field.name for field in record.fields}:
+            return {field.name: field for field in record.fields}
+    return {}
+
+
 def _left_out(annotation: Any, seen: set[Any]) -> Iterator[tuple[str, str]]:
-    """Give class and field for each that need not be written: of a TypedDict, and of a struct that leaves out some."""
+    """Give class and field for each that need not be written: of a TypedDict, and of a struct that leaves out some.
+
+    A TypedDict itself is given with no field: its values are dicts, in which ``None`` is a null.
+    """
     for part in typing.get_args(annotation):
         yield from _left_out(part, seen)
     if not isinstance(annotation, type) or annotation in seen:
@@ -287,6 +327,7 @@ def _left_out(annotation: Any, seen: set[Any]) -> Iterator[tuple[str, str]]:
             if annotation.__struct_config__.omit_defaults or field.default is msgspec.UNSET:
                 yield annotation.__name__, field.encode_name
     elif hasattr(annotation, "__required_keys__"):
+        yield annotation.__name__, ""
         for key in hints:
             yield annotation.__name__, key
     for hint in hints.values():

@@ -18,6 +18,7 @@ import trio
 from fabric.builtin_tools import Refused
 from fabric.errors import FabricError, ValueRejected
 from fabric.transport.ports import Receiver, Sender
+from fabric.wire.absent import encode_object
 from fabric.wire.calls import decline
 from fabric.wire.codec import (
     BATCH_BYTES_MAX,
@@ -343,9 +344,9 @@ class _Caller:
 
     def _encode(self, value: Any) -> bytes:
         try:
-            return self._output.encode(value)
+            return encode_object(self._output, value, value)
         except TypeError:  # a model of pydantic is somewhere in it, perhaps
-            return self._output.encode(to_plain(value))
+            return encode_object(self._output, to_plain(value), value)
 
 
 def _hint(error: BaseException) -> str:

@@ -183,7 +183,38 @@ def test_each_is_told_of_a_failure_with_an_error_of_his_own():
     assert [(error.detail, error.code, error.returncode, error.stderr) for error in errors] == [
         ("too much", "budget_exhausted", 3, "last words")
     ] * 2
-    assert exchange.told
+    exchange.raise_untold()
+
+
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_what_a_call_that_was_given_up_was_refused_for_is_told_to_others(when: str):
+    """A dead letter that nobody hears of would be one in silence."""
+    exchange = Exchange(bounded=True)
+    ticket = Ticket()
+    exchange.send("input", b"1", ticket)
+    (message,) = exchange.take_sent(1) or ()
+    if when == "before":
+        exchange.forget(ticket)
+    exchange.refuse(Refuse("x", "no", "", (message.ticket,)), PipelineError("no", 0), tell=True)
+    exchange.forget(ticket)
+    exchange.settle([message.ticket])
+    exchange.end(Ending(5, ("no", "dead_lettered"), told_one_by_one=True))
+    exchange.raise_failure()
+    with pytest.raises(PipelineError, match="no"):
+        exchange.raise_untold()
+
+
+def test_a_failure_whose_cause_was_told_is_not_told_again():
+    """Who called has heard of what the program ended of."""
+    exchange = Exchange(bounded=True)
+    ticket = Ticket()
+    exchange.send("input", b"1", ticket)
+    exchange.take_sent(1)
+    exchange.refuse(Refuse("x", "no", "", (1,)), PipelineError("no", 1, code="x"))
+    exchange.end(Ending(1, ("no", "x")))
+    with pytest.raises(PipelineError, match="no"):
+        exchange.fail(ticket)
+    exchange.raise_untold()
 
 
 class _Odd(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -196,6 +197,89 @@ def test_who_calls_is_told_of_a_failure(backend: str, folder: Path):
             return caught.value.code
 
     assert run(backend, talk) == "child_died"
+
+
+@pytest.mark.parametrize("read", ["recv", "recv_event", "iterate"])
+def test_readers_are_told_once_of_a_dead_letter_and_the_program_goes_on(read: str, backend: str, folder: Path):
+    """In the order of the outputs, by each way of reading; the exit code tells of it all the same."""
+    program = write(folder, function("dies"))
+
+    async def talk() -> list[Any]:
+        async with await fabric.run(program) as pipeline:
+            take = {"recv": pipeline.recv, "recv_event": pipeline.recv_event, "iterate": aiter(pipeline).__anext__}
+            for number in (2, 1, 4):
+                await pipeline.send(number)
+            found = []
+            while len(found) < 3:
+                try:
+                    event = await take[read]()
+                except fabric.PipelineError as error:
+                    found.append((error.code, error.returncode, error.detail.partition(": a dead letter: ")[0]))
+                else:
+                    if not isinstance(event, fabric.Telemetry):
+                        found.append(event.data if isinstance(event, fabric.Output) else event)
+            await pipeline.close_input()
+            return [*found, await pipeline.recv(), await pipeline.shutdown()]
+
+    assert run(backend, talk) == [2, ("dead_lettered", 0, "worker 'f'"), 4, None, 5]
+
+
+def test_who_calls_is_told_of_his_own_dead_letter_only(backend: str, folder: Path):
+    """Nobody is told of it again: neither those who read nor the end of the block."""
+    program = write(folder, function("dies"))
+
+    async def talk() -> list[Any]:
+        async with await fabric.run(program) as pipeline:
+            with pytest.raises(fabric.PipelineError, match="a dead letter") as caught:
+                await pipeline.call(1)
+            assert await pipeline.call(2) == [2]
+            await pipeline.close_input()
+            return [caught.value.code, caught.value.returncode, await pipeline.recv()]
+
+    assert run(backend, talk) == ["dead_lettered", 0, None]
+
+
+def test_a_dead_letter_that_nobody_was_told_of_is_raised_at_the_end(backend: str, folder: Path):
+    """Nothing is lost in silence."""
+    program = write(folder, function("dies"))
+
+    async def send() -> None:
+        async with await fabric.run(program) as pipeline:
+            await pipeline.send(1)
+
+    with pytest.raises(fabric.PipelineError, match="a dead letter"):
+        run(backend, send)
+
+
+def test_a_refusal_that_was_told_is_not_raised_again(backend: str, folder: Path):
+    """The program ends of it; who called knows."""
+    program = write(folder, "let main : !json -> !json = plumb(input, output) { input ; map({a: a}) ; output }\n")
+
+    async def talk() -> int:
+        async with await fabric.run(program) as pipeline:
+            with pytest.raises(fabric.PipelineError) as caught:
+                await pipeline.call(3)
+            return caught.value.returncode
+
+    assert run(backend, talk) == 1
+
+
+def test_a_pipeline_that_nobody_holds_any_more_is_told_of(backend: str, folder: Path):
+    """With the name of its program; the engine ends it with the rest."""
+    program = write(folder, DOCTOR)
+
+    async def forget() -> None:
+        pipeline = await fabric.run(program)
+        link = pipeline._link
+        with pytest.warns(ResourceWarning, match=f"pipeline of {program}"):
+            del pipeline
+        link.stop()
+        async with await fabric.run(program) as kept:
+            await kept.shutdown()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        run(backend, forget)
 
 
 # --- Its end ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -43,6 +44,7 @@ from fabric.dsl import (
     Tool,
     WireEnd,
     Worker,
+    read,
 )
 from fabric.errors import CheckError, ConfigError
 
@@ -360,3 +362,22 @@ def test_what_one_sees_in_a_session():
     ]
     assert repr(Raw("x")) == "Raw('x')"
     assert repr(WireEnd("a", "b")) == "WireEnd('a', 'b')"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Agent("x"), "Agent\\(model="),
+        (lambda: Worker("./p"), "Worker\\(command="),
+        (lambda: Python("m:f"), "Python\\(call="),
+        (lambda: Python(3), "Python\\(call="),
+        (lambda: Select(END), "a choice has labels: Select\\("),
+        (lambda: Select("end"), "a choice has labels: Select\\("),
+        (lambda: read(None), "the text of a program, got None"),
+        (lambda: read(Path("x.plumb")), "read_text"),
+    ],
+)
+def test_what_is_given_without_its_name_is_told_with_it(make: Any, words: str):
+    """As a new user writes it."""
+    with pytest.raises(TypeError, match=words):
+        make()

@@ -38,6 +38,11 @@ def fail(value):
     print("about to fail", file=sys.stderr)
     raise ValueError(f"not {value}")
 
+def dies(value):
+    if value % 2:
+        os._exit(3)
+    return value
+
 def wait(value):
     time.sleep(600)
 

@@ -341,3 +341,10 @@ def test_what_is_made_of_a_model_is_pickled_as_itself():
     """As any class of a module."""
     other = pickle.loads(pickle.dumps(Subclass(x=1)))
     assert (type(other), other.x) == (Subclass, 1)
+
+
+@pytest.mark.parametrize("read", [input_type, output_type])
+def test_what_is_no_result_of_a_check_is_refused(read: Any):
+    """In words that say what is wanted."""
+    with pytest.raises(TypeError, match=r"the result of fabric\.check"):
+        read(None)

@@ -71,6 +71,28 @@ class Noted:
     note: str | None = None
 
 
+class Forgotten:
+    """Has no method to be called by."""
+
+    def __init__(self) -> None:
+        self.sum = 0
+
+
+class NotedStruct(msgspec.Struct):
+    id: int
+    note: str | None = None
+
+
+class NotedModel(pydantic.BaseModel):
+    id: int
+    note: str | None = None
+
+
+class NulledDict(TypedDict):
+    id: int
+    note: NotRequired[str | None]
+
+
 class NotedDict(TypedDict):
     id: int
     note: NotRequired[str]
@@ -299,10 +321,21 @@ def test_results_that_fit(annotation: Any, declared: Type):
     make_function(giving(annotation), spec(output=declared))
 
 
-def test_what_absent_is_in_python_is_null_in_json_and_is_refused():
-    """A dataclass writes ``null`` where the program wants nothing."""
-    assert refusal(giving(Noted), output=NOTED).endswith("field 'note' is string | unit, expected string")
+@pytest.mark.parametrize("class_", [Noted, NotedStruct, NotedModel])
+def test_none_of_a_class_fits_a_field_that_may_be_absent(class_: Any):
+    """It is left out; so at any depth, and beside other classes. As an argument it is what is absent."""
+    make_function(giving(class_), spec(output=NOTED))
+    make_function(giving(list[class_]), spec(output=ListOf(NOTED)))
+    make_function(giving(class_ | int), spec(output=Sum((NOTED, INT))))
+    make_function(taking(class_), spec(input_=NOTED))
+    required = Record(tuple(Field(field.name, field.type) for field in NOTED.fields))
+    assert refusal(giving(class_), output=required).endswith("field 'note' is string | unit, expected string")
+
+
+def test_none_of_a_typed_dict_is_null():
+    """It is written as it is."""
     make_function(giving(NotedDict), spec(output=NOTED))
+    assert refusal(giving(NulledDict), output=NOTED).endswith("field 'note' is string | unit, expected string")
 
 
 class PartDict(TypedDict, total=False):
@@ -380,6 +413,7 @@ def test_what_is_yielded_or_awaited_is_compared(function: Any):
     [
         (lambda: None, "it takes (), and is called with one value, the message"),
         (lambda a, b: None, "it takes (a, b), and is called with one value, the message"),
+        (Forgotten, "it takes () -> None, and is called with one value, the message; a class that is a worker has"),
         (taking(set[int]), "parameter 'value': "),
         (giving(complex), "its result: "),
     ],
