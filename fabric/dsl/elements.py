@@ -217,56 +217,56 @@ class Id(_Word):
     """``id``: gives what it takes."""
 
     __slots__ = ()
-    kind = "id"
+    kind: ClassVar[syntax.InlineKind] = "id"
 
 
 class Copy(_Word):
     """``copy``: gives what it takes, twice."""
 
     __slots__ = ()
-    kind = "copy"
+    kind: ClassVar[syntax.InlineKind] = "copy"
 
 
 class Merge(_Word):
     """``merge``: gives what comes on either side, and ends when both have."""
 
     __slots__ = ()
-    kind = "merge"
+    kind: ClassVar[syntax.InlineKind] = "merge"
 
 
 class MergeAll(_Word):
     """``merge_all``: the same as ``merge``."""
 
     __slots__ = ()
-    kind = "merge_all"
+    kind: ClassVar[syntax.InlineKind] = "merge_all"
 
 
 class MergeAny(_Word):
     """``merge_any``: ends with the first of its inputs."""
 
     __slots__ = ()
-    kind = "merge_any"
+    kind: ClassVar[syntax.InlineKind] = "merge_any"
 
 
 class Discard(_Word):
     """``discard``: takes everything and gives nothing."""
 
     __slots__ = ()
-    kind = "discard"
+    kind: ClassVar[syntax.InlineKind] = "discard"
 
 
 class Empty(_Word):
     """``empty``: gives nothing and ends at once."""
 
     __slots__ = ()
-    kind = "empty"
+    kind: ClassVar[syntax.InlineKind] = "empty"
 
 
 class Barrier(_Word):
     """``barrier``: makes tuples of what comes side by side."""
 
     __slots__ = ()
-    kind = "barrier"
+    kind: ClassVar[syntax.InlineKind] = "barrier"
 
 
 WORDS: dict[str, type[_Word]] = {
