@@ -118,6 +118,7 @@ class Exchange:
         bounded: whether outputs that nobody reads hold back messages; not where all of them are read at the end.
         telemetry: whether somebody may want it.
         extra: names of the observed ports that somebody wants.
+        collected_bytes_max: of the outputs of one that is not bounded.
 
     Attributes:
         bell: rings when something has changed for the callers.
@@ -128,7 +129,14 @@ class Exchange:
         refusing: why the program takes no more, if it is its own doing.
     """
 
-    def __init__(self, *, bounded: bool, telemetry: bool = False, extra: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        bounded: bool,
+        telemetry: bool = False,
+        extra: Iterable[str] = (),
+        collected_bytes_max: int = COLLECTED_BYTES_MAX,
+    ) -> None:
         self.bell: Bell = Bell()
         self.stir: Callable[[], object] = lambda: None
         self.opened: bool = False
@@ -137,6 +145,7 @@ class Exchange:
         self.telemetry: Side | None = Side() if telemetry else None
         self.extras: dict[str, Side] = {name: Side() for name in extra}
         self._bounded = bounded
+        self._collected_bytes_max = collected_bytes_max
         self._unread_ignored = False
         self._sent: deque[Message] = deque()
         self._outputs: deque[tuple[int, events.Output | FabricError]] = deque()
@@ -169,7 +178,7 @@ class Exchange:
                     self._put(output)
                     self._unread_bytes += _size(output)
             self.bell.ring()
-            return self._bounded or self._unread_ignored or self._unread_bytes <= COLLECTED_BYTES_MAX
+            return self._bounded or self._unread_ignored or self._unread_bytes <= self._collected_bytes_max
 
     def hear(self, heard: Sequence[Heard]) -> int:
         """Workers said something on observed ports; return how much was dropped."""

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 __all__ = ["ServiceSession"]
 
+from functools import partial
+
 import msgspec
 import trio
 
 from fabric.client.engine import Engine
 from fabric.client.exchange import Ending, Exchange
 from fabric.client.preparing import as_json, choose_port, run_error
-from fabric.errors import FabricError, PipelineError, RunError, ValueRejected, sole
+from fabric.client.running import run_to_end
+from fabric.errors import FabricError, PipelineError, RunError, ValueRejected
 from fabric.runtime.service_client import ANSWER_BYTES_MAX, ask
 from fabric.runtime.service_protocol import Answer, Request, read_answer, write
 from fabric.runtime.services import Record
@@ -86,21 +89,12 @@ class ServiceSession:
 
     async def run(self, engine: Engine) -> None:
         """Talk until the service hangs up, or nobody wants to any more."""
-        ending = Ending(1, (ENDED, "stopped"))
-        try:
-            with self._scope:
-                await self._run(engine)
-            ending = self._ending(left=self._scope.cancelled_caught)
-        except BaseExceptionGroup as group:
-            cancelled, failure = group.split(trio.Cancelled)
-            if failure is not None:
-                ending = _ending_of(sole(failure))
-            if cancelled is not None:  # the engine ends
-                raise cancelled from None
-        except Exception as error:  # noqa: BLE001 - whoever waits for it is told
-            ending = _ending_of(error)
-        finally:
-            self._exchange.end(ending)
+        await run_to_end(self._exchange, partial(self._work, engine), _ending_of, Ending(1, (ENDED, "stopped")))
+
+    async def _work(self, engine: Engine) -> Ending:
+        with self._scope:
+            await self._run(engine)
+        return self._ending(left=self._scope.cancelled_caught)
 
     async def _run(self, engine: Engine) -> None:
         self._stirred = trio.Event()

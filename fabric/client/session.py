@@ -19,7 +19,8 @@ from fabric.client.approving import Approver, Asking
 from fabric.client.engine import Engine
 from fabric.client.exchange import COLLECTED_BYTES_MAX, Ending, Exchange
 from fabric.client.preparing import Asked, Program, prepare, run_error
-from fabric.errors import CheckError, FabricError, PipelineError, RunError, sole
+from fabric.client.running import run_to_end
+from fabric.errors import CheckError, FabricError, PipelineError, RunError
 from fabric.lang.diagnostic import Diagnostic, render_text
 from fabric.launch.process import Workplace
 from fabric.runtime.directory import open_run_directory
@@ -104,22 +105,13 @@ class ProgramSession:
 
     async def run(self, engine: Engine) -> None:
         """Run to the end; nothing of it is left then, and the callers know."""
+        await run_to_end(self.exchange, partial(self._work, engine), self._ending_of, CLOSED)
+
+    async def _work(self, engine: Engine) -> Ending:
         ending = CLOSED
-        try:
-            with self._scope:
-                ending = await self._run(engine)
-            if self._too_much:
-                ending = TOO_MUCH
-        except BaseExceptionGroup as group:
-            cancelled, failure = group.split(trio.Cancelled)
-            if failure is not None:
-                ending = _ending_of(sole(failure), started=self.exchange.opened)
-            if cancelled is not None:  # the engine ends
-                raise cancelled from None
-        except Exception as error:  # noqa: BLE001 - whoever waits for it is told
-            ending = _ending_of(error, started=self.exchange.opened)
-        finally:
-            self.exchange.end(ending)
+        with self._scope:
+            ending = await self._run(engine)
+        return TOO_MUCH if self._too_much else ending
 
     async def _run(self, engine: Engine) -> Ending:
         self._stirred = trio.Event()
@@ -172,6 +164,9 @@ class ProgramSession:
                     self._coordinator = None
                 self._nursery.cancel_scope.cancel()
         return hearing.ending(finish, None if self._approver is None else self._approver.error)
+
+    def _ending_of(self, error: BaseException) -> Ending:
+        return _ending_of(error, started=self.exchange.opened)
 
     # --- messages ---
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["AGENT_HEADER", "PLACEHOLDER_KEYS", "ModelServer", "format_of", "read_exchange"]
 
+from abc import ABC, abstractmethod
 from types import ModuleType, TracebackType
 from typing import ClassVar, Self
 from urllib.parse import unquote
@@ -66,7 +67,7 @@ def _without_detour(path: str) -> tuple[str, str]:
     return "/v1/" + rest.removeprefix("v1/"), unquote(home)
 
 
-class ModelServer:
+class ModelServer(ABC):
     """A server that runs inside of a ``with`` block. Whoever inherits it says what it answers.
 
     Args:
@@ -124,7 +125,7 @@ class ModelServer:
         else:
             self.note(error)
 
-    def _stopped(self, error: BaseException | None) -> None:
+    def _stopped(self, error: BaseException | None) -> None:  # noqa: B027 - not everybody has something to do
         """Do what is to be done when nobody asks any more."""
 
     async def _handle(self, exchange: Exchange) -> None:
@@ -137,6 +138,7 @@ class ModelServer:
         self.requests.append(request)
         await self._answer(exchange, request, home)
 
+    @abstractmethod
     async def _answer(self, exchange: Exchange, request: ModelRequest, home: str) -> None:
         """Answer a request. It is the last one of ``requests``, as long as nothing was waited for.
 
@@ -145,7 +147,6 @@ class ModelServer:
             request: what it asks.
             home: the endpoint that the program itself says for the agent; empty: none.
         """
-        raise NotImplementedError
 
     async def _refuse(self, exchange: Exchange, problem: str, status: int = UNKNOWN_STATUS) -> None:
         self._problems.append(problem)

@@ -24,18 +24,23 @@ import msgspec
 
 from fabric.errors import ConfigError
 from fabric.lang.words import RESERVED
-from fabric.wire.payload import BOOL, INT, JSON, NUMBER, STRING, UNIT, Alias, Field, ListOf, Product, Record, Type, show
+from fabric.wire.payload import (
+    INT,
+    JSON,
+    PYTHON_TYPES,
+    STRING,
+    Alias,
+    Field,
+    ListOf,
+    Product,
+    Record,
+    Type,
+    show,
+)
 from fabric.wire.relations import is_too_large, join
 
 _PLAIN: dict[Any, Type] = {
-    str: STRING,
-    int: INT,
-    float: NUMBER,
-    bool: BOOL,
-    None: UNIT,
-    type(None): UNIT,
-    Any: JSON,
-    object: JSON,
+    **PYTHON_TYPES,
     dict: JSON,
     collections.abc.Mapping: JSON,
     list: ListOf(JSON),

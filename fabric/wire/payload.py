@@ -34,6 +34,7 @@ __all__ = [
     "INT",
     "JSON",
     "NUMBER",
+    "PYTHON_TYPES",
     "STRING",
     "UNIT",
     "Alias",
@@ -119,6 +120,18 @@ Type: TypeAlias = Prim | Record | ListOf | Product | Sum | Alias
 
 STRING, INT, NUMBER = Prim("string"), Prim("int"), Prim("number")
 BOOL, UNIT, JSON = Prim("bool"), Prim("unit"), Prim("json")
+
+PYTHON_TYPES: dict[Any, Type] = {
+    str: STRING,
+    int: INT,
+    float: NUMBER,
+    bool: BOOL,
+    None: UNIT,
+    type(None): UNIT,
+    Any: JSON,
+    object: JSON,
+}
+"""What annotations without parts mean."""
 
 
 def resolve(type_: Type) -> Prim | Record | ListOf | Product | Sum:

@@ -24,11 +24,8 @@ import msgspec
 from fabric.errors import ConfigError, ValueRejected
 from fabric.wire.absent import takes_null
 from fabric.wire.payload import (
-    BOOL,
-    INT,
     JSON,
-    NUMBER,
-    STRING,
+    PYTHON_TYPES,
     UNIT,
     Alias,
     Field,
@@ -48,17 +45,6 @@ Read: TypeAlias = Callable[[bytes], Any]
 
 _PLAIN = frozenset({str, int, bool, None, type(None), Any, object, list})
 """What values are without an annotation."""
-
-_WORDS: dict[Any, Type] = {
-    str: STRING,
-    int: INT,
-    float: NUMBER,
-    bool: BOOL,
-    None: UNIT,
-    type(None): UNIT,
-    Any: JSON,
-    object: JSON,
-}
 
 _MAPPINGS = frozenset({dict, collections.abc.Mapping})
 _NO_OBJECT = Alias("dict", Record(()))
@@ -165,8 +151,8 @@ def _result_of(function: Callable[[Any], Any], annotation: Any) -> Any:
 
 def _type_of(annotation: Any, declared: Type, what: str, spec: WorkerSpec) -> Type:
     try:
-        if annotation in _WORDS:
-            return _WORDS[annotation]
+        if annotation in PYTHON_TYPES:
+            return PYTHON_TYPES[annotation]
     except TypeError:  # it cannot be hashed
         pass
     try:

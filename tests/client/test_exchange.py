@@ -7,7 +7,6 @@ import tracemalloc
 
 import pytest
 
-from fabric.client import exchange as module
 from fabric.client.exchange import (
     OUTPUT_BYTES_UNREAD_MAX,
     OUTPUTS_UNREAD_MAX,
@@ -69,10 +68,10 @@ def test_outputs_that_nobody_reads_hold_back_messages(outputs: list[Output]):
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
-def test_a_call_is_not_held_back_but_bounded(size: int, monkeypatch: pytest.MonkeyPatch):
+def test_a_call_is_not_held_back_but_bounded(size: int):
     """It reads all at its end, and has to end when that is too much: by the memory that it takes, not its payload."""
-    monkeypatch.setattr(module, "COLLECTED_BYTES_MAX", most := 1_000_000)
-    exchange = Exchange(bounded=False)
+    most = 1_000_000
+    exchange = Exchange(bounded=False, collected_bytes_max=most)
     tracemalloc.start()
     try:
         number = 1_000
