@@ -13,7 +13,9 @@ from typing import NamedTuple
 from fabric.cli.report import print_diagnostics
 from fabric.compiler import compile_file, search_path
 from fabric.launch.preload import ZygoteProcess, open_zygote
-from fabric.plan.plan import Plan
+from fabric.plan.place import place
+from fabric.plan.plan import Plan, Runner
+from fabric.runtime.starting import placement_of
 from fabric.settings import ProjectSettings
 
 
@@ -25,6 +27,8 @@ class Asked(NamedTuple):
     include: list[Path] | None
     docroot: Path | None = None
     extra_files: Mapping[str, str] = {}
+    runner: Runner | None = None
+    insecure: bool = False
 
 
 def compile_program(
@@ -48,7 +52,7 @@ def compile_program(
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
     project.check_workers([worker.name for worker in plan.workers])
-    return plan
+    return place(plan, placement_of(project, runner=asked.runner, insecure=asked.insecure))
 
 
 def zygote_of(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:

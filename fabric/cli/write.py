@@ -20,9 +20,11 @@ from fabric.graph.reach import reach as reach_place
 from fabric.graph.render import FORMATS, render
 from fabric.graph.svg import draw_svg
 from fabric.lang.tools import BUILTINS
+from fabric.plan.place import place
 from fabric.plan.plan import Plan
 from fabric.plan.render import render_plan
 from fabric.runtime.prices import Prices
+from fabric.runtime.starting import placement_of
 from fabric.session.money import PICO
 
 
@@ -62,6 +64,7 @@ def plan(
         folders=search_path(include),
     )
     project.check_workers([worker.name for worker in made.workers])
+    made = place(made, placement_of(project))
     typer.echo(render_plan(made, output, _reply_prices(made, Prices(project.prices))))
 
 

@@ -24,9 +24,10 @@ from fabric.graph.ir import WORKERS, Graph
 from fabric.graph.observe import SIDE_PORTS
 from fabric.lang.diagnostic import Diagnostic, check_error
 from fabric.lang.source import Source
+from fabric.plan.place import place
 from fabric.plan.plan import Plan
 from fabric.runtime.prices import Prices
-from fabric.runtime.starting import Variables, limits_of, prices_of, read_variables, settings_of
+from fabric.runtime.starting import Variables, limits_of, placement_of, prices_of, read_variables, settings_of
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings, read_settings, user_file, with_dotenv
 from fabric.wire.absent import encode_object
@@ -143,6 +144,7 @@ class Program(msgspec.Struct, frozen=True):
         self.project.check_workers([worker.name for worker in plan.workers])
         for label in sorted(asked.needed - set(plan.extras.values())):
             raise ConfigError(f"extra {label!r}: no worker of the program has a port '{label}' that nobody reads")
+        plan = place(plan, placement_of(self.project))
         return plan, prices_of(plan, self.project, self.settings.limits)
 
 

@@ -8,7 +8,9 @@ __all__ = [
     "Component",
     "Emit",
     "Plan",
+    "Resources",
     "Route",
+    "Runner",
     "ServerPlan",
     "Sink",
     "Step",
@@ -36,6 +38,24 @@ class Address(msgspec.Struct, frozen=True):
     connect: str
 
 
+Runner: TypeAlias = Literal["process", "container", "external"]
+"""Who starts a worker: we as a process of this host, we as a container, or somebody else."""
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """What a container may use. ``None``: as much as there is.
+
+    Attributes:
+        memory_bytes: more ends it.
+        cpus: of its host's, such as 1.5.
+        pids: processes and threads.
+    """
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+
+
 class WorkerPlan(msgspec.Struct, frozen=True):
     """One worker process.
 
@@ -56,6 +76,12 @@ class WorkerPlan(msgspec.Struct, frozen=True):
         calls: whether it has tool_req and tool_resp: for tools, for those of MCP servers, or to ask for its budget.
         release_early: outputs are passed on before their input is acknowledged.
         ours: started with our own module, so it reads its spec from a descriptor and can be forked.
+        runner: who starts it.
+        host: the name of the host that it runs on; empty: beside the coordinator.
+        engine: of a container: its Docker Engine; empty: the one of this machine.
+        image: of its container.
+        limits: of its container.
+        secured: its endpoints need keys.
     """
 
     name: str
@@ -74,6 +100,12 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     mcp_tools: str = ""
     calls: bool = False
     ours: bool = False
+    runner: Runner = "process"
+    host: str = ""
+    engine: str = ""
+    image: str = ""
+    limits: Resources = Resources()
+    secured: bool = False
 
 
 # --- Routes: the way of a message from where it comes into being to where it waits --------------------------------

@@ -5,7 +5,7 @@ Commands have flags for it, which variables stand in for; the Python client has 
 
 from __future__ import annotations
 
-__all__ = ["Variables", "limits_of", "prices_of", "read_variables", "settings_of"]
+__all__ = ["Variables", "limits_of", "placement_of", "prices_of", "read_variables", "settings_of"]
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -14,11 +14,20 @@ import msgspec
 from msgspec import Meta
 
 from fabric.errors import ConfigError
-from fabric.plan.plan import Plan
+from fabric.plan.place import PORTS_USUAL, Host, Place, Placement
+from fabric.plan.plan import Plan, Resources, Runner
 from fabric.runtime.prices import Prices, check_prices
 from fabric.session.budget import Limits
 from fabric.session.settings import Settings, WorkerSettings
-from fabric.settings import AMOUNT_MAX, ProjectSettings, ProjectWorker, check_usd, read_duration, read_switch
+from fabric.settings import (
+    AMOUNT_MAX,
+    ProjectHost,
+    ProjectSettings,
+    ProjectWorker,
+    check_usd,
+    read_duration,
+    read_switch,
+)
 
 
 class Variables(msgspec.Struct, frozen=True):
@@ -147,3 +156,54 @@ def prices_of(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
     if limits.usd is not None:
         check_prices(plan, prices)
     return prices
+
+
+IMAGE = "plumb-fabric"
+"""Of containers for which no other is named; see ``fabric image``."""
+
+HERE = Host("local", "127.0.0.1")
+"""The one host of a project that names none."""
+
+
+def placement_of(project: ProjectSettings, *, runner: Runner | None = None, insecure: bool = False) -> Placement:
+    """Return where a project's workers run.
+
+    Args:
+        project: what it says.
+        runner: of workers of which the project says nothing; wins over its general word.
+        insecure: whether they may be spoken to without keys.
+
+    Raises:
+        ConfigError: the coordinator is put on a host that is not there.
+    """
+    hosts = {name: _host(name, host) for name, host in project.hosts.items()} or {HERE.name: HERE}
+    coordinator = project.host or next(iter(hosts))
+    if coordinator not in hosts:
+        known = ", ".join(hosts) if project.hosts else "none"
+        raise ConfigError(f"run.host: there is no [hosts.{coordinator}]; the hosts are: {known}")
+    return Placement(
+        hosts=hosts,
+        coordinator=coordinator,
+        workers={name: _place(worker) for name, worker in project.workers.items()},
+        runner=runner or project.runner,
+        image=project.image or IMAGE,
+        insecure=insecure,
+    )
+
+
+def _host(name: str, said: ProjectHost) -> Host:
+    ports = PORTS_USUAL if said.ports is None else (said.ports.first, said.ports.last)
+    return Host(name, said.address, said.bind or "", ports, said.engine or "")
+
+
+def _place(said: ProjectWorker) -> Place:
+    limits = said.limits
+    return Place(
+        said.place,
+        said.host or "",
+        said.runner,
+        said.image or "",
+        said.replicas or 1,
+        Resources(limits.memory_bytes, limits.cpus, limits.pids),
+        said.env,
+    )

@@ -18,10 +18,14 @@ from __future__ import annotations
 __all__ = [
     "AMOUNT_MAX",
     "USD_MAX",
+    "PortRange",
+    "ProjectHost",
     "ProjectLimits",
     "ProjectPrice",
     "ProjectSettings",
     "ProjectWorker",
+    "ResourceLimits",
+    "Runner",
     "check_usd",
     "locate_keys",
     "project_file",
@@ -47,6 +51,48 @@ from fabric.errors import ConfigError
 Launch: TypeAlias = Literal["zygote", "spawn"]
 Policy: TypeAlias = Literal["block", "dead_letter"]
 OnCrash: TypeAlias = Literal["fail", "forget"]
+Runner: TypeAlias = Literal["process", "container", "external"]
+"""Who starts a worker: we as a process, we as a container, or somebody else."""
+
+
+class PortRange(msgspec.Struct, frozen=True):
+    """TCP ports of a host, both ends included."""
+
+    first: int
+    last: int
+
+
+class ResourceLimits(msgspec.Struct, frozen=True):
+    """What a container may use. ``None``: as much as there is.
+
+    Attributes:
+        memory_bytes: more ends it.
+        cpus: of the host's, such as 1.5.
+        pids: processes and threads.
+    """
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+
+
+class ProjectHost(msgspec.Struct, frozen=True):
+    """A host that workers, or the coordinator, are placed on.
+
+    Attributes:
+        place: file and line.
+        address: by which the other hosts reach it.
+        bind: what is bound there; ``None``: the address, if it is a number, else every interface.
+        ports: that may be used there; ``None``: the usual ones.
+        engine: its Docker Engine, ``unix://PATH`` or ``tcp://HOST:PORT``; ``None``: this host's, where
+            ``DOCKER_HOST`` says.
+    """
+
+    place: str
+    address: str
+    bind: str | None = None
+    ports: PortRange | None = None
+    engine: str | None = None
 
 
 class ProjectWorker(msgspec.Struct, frozen=True):
@@ -57,12 +103,24 @@ class ProjectWorker(msgspec.Struct, frozen=True):
         retries: how often a message that killed the worker is given to it once more.
         idle_timeout_s: silence with a message unanswered after which it is killed and started again.
         on_crash: of one whose memory cannot be rebuilt: the session fails, or it starts without its memory.
+        host: where it runs, one of the hosts; ``None``: with the coordinator.
+        runner: who starts it.
+        image: of its container.
+        replicas: how many of it share its input.
+        limits: of its container.
+        env: names of variables that it gets beyond those that its binding names.
     """
 
     place: str
     retries: int | None = None
     idle_timeout_s: float | None = None
     on_crash: OnCrash | None = None
+    host: str | None = None
+    runner: Runner | None = None
+    image: str | None = None
+    replicas: int | None = None
+    limits: ResourceLimits = ResourceLimits()
+    env: tuple[str, ...] = ()
 
 
 class ProjectLimits(msgspec.Struct, frozen=True):
@@ -107,7 +165,11 @@ class ProjectSettings(msgspec.Struct, frozen=True):
         policy: what becomes of a message for a full queue.
         approval_timeout_s: that a call of a tool with effects waits until somebody approves it.
         tool_timeout_s: that a call may take.
+        host: the one of ``hosts`` that the coordinator runs on; ``None``: the first.
+        runner, image: of workers that do not say theirs.
+        http: where the service can be watched, ``ADDRESS:PORT``; ``off``: nowhere.
         workers: what differs, by name.
+        hosts: by name, in the order of the file.
         limits: what a session may use.
         prices: of models, by name.
     """
@@ -125,7 +187,12 @@ class ProjectSettings(msgspec.Struct, frozen=True):
     policy: Policy | None = None
     approval_timeout_s: float | None = None
     tool_timeout_s: float | None = None
+    host: str | None = None
+    runner: Runner | None = None
+    image: str | None = None
+    http: str | None = None
     workers: dict[str, ProjectWorker] = {}
+    hosts: dict[str, ProjectHost] = {}
     limits: ProjectLimits = ProjectLimits()
     prices: dict[str, ProjectPrice] = {}
 
@@ -195,6 +262,36 @@ class _Dollars(float):
     """A limit."""
 
 
+class _Bytes(int):
+    """Of memory, as a number or with a unit."""
+
+
+_UNITS_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+def _bytes(said: object) -> _Bytes:
+    """Return what is written for an amount of memory. Raises ValueError: it is none, or less than 1 MiB."""
+    found = re.fullmatch(r"(\d+)([kmg]?)", str(said).lower()) if isinstance(said, int | str) else None
+    amount = int(found[1]) * _UNITS_BYTES[found[2]] if found else 0
+    if amount < 1024**2 or isinstance(said, bool):
+        raise ValueError(f'expected memory of at least 1 MiB, such as "512m" or "2g", got {said!r}')
+    return _Bytes(amount)
+
+
+class _Ports(str):
+    """A range of TCP ports, as written."""
+
+    __slots__ = ()
+
+
+def _ports(said: object) -> _Ports:
+    """Return a range of ports as it is written. Raises ValueError: it is none."""
+    found = re.fullmatch(r"(\d{1,5})-(\d{1,5})", said) if isinstance(said, str) else None
+    if found is None or not 0 < int(found[1]) <= int(found[2]) <= 65_535:
+        raise ValueError(f'expected a range of ports, such as "5600-5699", got {said!r}')
+    return _Ports(said)
+
+
 class _Price(float):
     """Dollars for a million tokens."""
 
@@ -225,8 +322,12 @@ def read_duration(text: str) -> float:
     return float(_duration(_Patience, float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text))
 
 
-def _number(type_: type[float], said: object) -> float:
-    """Return a number of a kind of ours. Raises ValueError: it is none."""
+def _number(type_: type[Any], said: object) -> Any:
+    """Return a number, or a range of them, of a kind of ours. Raises ValueError: it is none."""
+    if type_ is _Bytes:
+        return _bytes(said)
+    if type_ is _Ports:
+        return _ports(said)
     if issubclass(type_, _Duration):
         return _duration(type_, said)
     if type_ is _Dollars:
@@ -264,6 +365,10 @@ class _Run(msgspec.Struct):
     stall: _Patience | None = None
     approval_timeout: _Patience | None = None
     tool_timeout: _Patience | None = None
+    host: Annotated[str, Meta(min_length=1)] | None = None
+    runner: Runner | Literal["docker"] | None = None
+    image: Annotated[str, Meta(min_length=1)] | None = None
+    http: Annotated[str, Meta(min_length=1)] | None = None
 
 
 class _Edges(msgspec.Struct):
@@ -271,10 +376,32 @@ class _Edges(msgspec.Struct):
     policy: Policy | None = None
 
 
+REPLICAS_MAX = 64
+
+
+class _ContainerLimits(msgspec.Struct):
+    memory: _Bytes | None = None
+    cpus: Annotated[float, Meta(gt=0)] | None = None
+    pids: Annotated[int, Meta(ge=1)] | None = None
+
+
 class _Worker(msgspec.Struct):
     retries: Annotated[int, Meta(ge=0)] | None = None
     idle_timeout: _Patience | None = None
     on_crash: OnCrash | None = None
+    host: Annotated[str, Meta(min_length=1)] | None = None
+    runner: Runner | Literal["docker"] | None = None
+    image: Annotated[str, Meta(min_length=1)] | None = None
+    replicas: Annotated[int, Meta(ge=1, le=REPLICAS_MAX)] | None = None
+    limits: _ContainerLimits = msgspec.field(default_factory=_ContainerLimits)
+    env: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+
+
+class _Host(msgspec.Struct):
+    address: Annotated[str, Meta(min_length=1)]
+    bind: Annotated[str, Meta(min_length=1)] | None = None
+    ports: _Ports | None = None
+    engine: Annotated[str, Meta(pattern=r"^(unix://|tcp://).+")] | None = None
 
 
 class _Keys(msgspec.Struct):
@@ -287,6 +414,7 @@ class _Keys(msgspec.Struct):
     run: _Run = msgspec.field(default_factory=_Run)
     edges: _Edges = msgspec.field(default_factory=_Edges)
     workers: dict[str, Any] = {}
+    hosts: dict[str, Any] = {}
     prices: dict[str, Any] = {}
 
 
@@ -297,9 +425,14 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "run": _Run,
     "edges": _Edges,
 }
-_NAMED: dict[str, type[msgspec.Struct]] = {"workers": _Worker, "prices": _ModelPrice}
+_NAMED: dict[str, type[msgspec.Struct]] = {"workers": _Worker, "hosts": _Host, "prices": _ModelPrice}
 """Tables of tables, whose names are the project's."""
-_CHOICES = {"launch": get_args(Launch), "policy": get_args(Policy), "on_crash": get_args(OnCrash)}
+_CHOICES = {
+    "launch": get_args(Launch),
+    "policy": get_args(Policy),
+    "on_crash": get_args(OnCrash),
+    "runner": get_args(Runner),
+}
 
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
@@ -410,7 +543,7 @@ class _File:
 
     def settings_of_user(self) -> ProjectSettings:
         """Return what a file says that is no project's. Raises ConfigError."""
-        for key in ("spec", "workers"):
+        for key in ("spec", "workers", "hosts"):
             if key in self._said:
                 raise ConfigError(f"{self._place(key)}: {key}: it is a project's, and belongs into its fabric.toml")
         return self.settings()
@@ -436,7 +569,12 @@ class _File:
             policy=file.edges.policy,
             approval_timeout_s=_plain(file.run.approval_timeout),
             tool_timeout_s=_plain(file.run.tool_timeout),
+            host=file.run.host,
+            runner=_runner(file.run.runner),
+            image=file.run.image,
+            http=file.run.http,
             workers={name: self._worker(name, worker) for name, worker in file.workers.items()},
+            hosts={name: self._host(name, host) for name, host in file.hosts.items()},
             limits=ProjectLimits(
                 _plain(file.limits.usd), file.limits.tokens, file.limits.calls, _plain(file.limits.wall)
             ),
@@ -446,7 +584,26 @@ class _File:
     def _worker(self, name: str, said: Any) -> ProjectWorker:
         table = f"workers.{name}"
         worker = self._convert(said, _Worker, f"{table}.")
-        return ProjectWorker(self._place(table), worker.retries, _plain(worker.idle_timeout), worker.on_crash)
+        limits = worker.limits
+        memory_bytes = None if limits.memory is None else int(limits.memory)
+        return ProjectWorker(
+            self._place(table),
+            worker.retries,
+            _plain(worker.idle_timeout),
+            worker.on_crash,
+            worker.host,
+            _runner(worker.runner),
+            worker.image,
+            worker.replicas,
+            ResourceLimits(memory_bytes, limits.cpus, limits.pids),
+            worker.env,
+        )
+
+    def _host(self, name: str, said: Any) -> ProjectHost:
+        table = f"hosts.{name}"
+        host = self._convert(said, _Host, f"{table}.")
+        ports = None if host.ports is None else PortRange(*map(int, host.ports.split("-")))
+        return ProjectHost(self._place(table), host.address, host.bind, ports, host.engine)
 
     def _price(self, model: str, said: Any) -> ProjectPrice:
         table = f"prices.{model}"
@@ -468,6 +625,11 @@ class _File:
 
     def _place(self, key: str) -> str:
         return _place(self._path, self._text, self._prefix + key)
+
+
+def _runner(said: Runner | Literal["docker"] | None) -> Runner | None:
+    """Return who starts a worker. "docker" is said by people who mean a container."""
+    return "container" if said == "docker" else said
 
 
 def _plain(said: float | None) -> float | None:

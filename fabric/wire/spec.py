@@ -5,12 +5,15 @@ from __future__ import annotations
 __all__ = [
     "ENDPOINT_VARIABLES",
     "INPUT_PORTS",
+    "KEY_FILE_VARIABLE",
     "OUTPUT_PORTS",
     "PARENT_FD_VARIABLE",
     "PORTS",
     "SPEC_FD_VARIABLE",
+    "SPEC_FILE_VARIABLE",
     "Document",
     "ToolSpec",
+    "WorkerKey",
     "WorkerSpec",
     "decode_spec",
 ]
@@ -35,8 +38,29 @@ ENDPOINT_VARIABLES = {port: f"PLUMB_ENDPOINT_{port.upper()}" for port in PORTS}
 SPEC_FD_VARIABLE = "FABRIC_SPEC_FD"
 """Number of an inherited descriptor from which our own workers read their :class:`WorkerSpec` as JSON, to its end."""
 
+SPEC_FILE_VARIABLE = "FABRIC_SPEC_FILE"
+"""Path of a file with the same, for a worker that somebody else starts."""
+
+KEY_FILE_VARIABLE = "FABRIC_KEY_FILE"
+"""Path of a file with a worker's :class:`WorkerKey` as JSON. Only its owner should be able to read it."""
+
 PARENT_FD_VARIABLE = "FABRIC_PARENT_FD"
 """Number of an inherited pipe. Its end means that the coordinator is dead, and that the worker has to be, too."""
+
+
+class WorkerKey(msgspec.Struct, frozen=True):
+    """What a worker needs to be let in, and to know who lets it in: CURVE keys, as Z85 text of 40 characters.
+
+    The fabric is the CURVE server on every socket, whoever binds it.
+
+    Attributes:
+        public, secret: the worker's own.
+        server: the public key of the fabric.
+    """
+
+    public: str
+    secret: str
+    server: str
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -77,6 +101,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
         tools: what it may call.
         part_of: name of the tool that it works for. Such a worker may decline a message.
         metered: whether it has to reserve each call of a model (``fabric.wire.calls``). Such a worker may decline, too.
+        key: without which its endpoints let nobody in; ``None``: they need none.
     """
 
     name: str
@@ -90,6 +115,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     tools: tuple[ToolSpec, ...] = ()
     part_of: str = ""
     metered: bool = False
+    key: WorkerKey | None = None
 
 
 decode_spec = msgspec.json.Decoder(WorkerSpec).decode
