@@ -20,7 +20,8 @@ import trio
 
 from fabric.errors import ConfigError
 from fabric.launch.preload import ZygoteProcess
-from fabric.launch.process import Workplace, open_launcher
+from fabric.launch.process import Workplace
+from fabric.launch.runners import open_runners
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Client, Coordinator, Report
 from fabric.runtime.descriptors import raise_limit
@@ -77,7 +78,7 @@ async def open_coordinator(
             )
             plan = servers.plan
         session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
-        launcher = await stack.enter_async_context(open_launcher(environment, zygote, workplace=workplace))
+        launcher = await stack.enter_async_context(open_runners(plan, environment, zygote, workplace=workplace))
         transport = await stack.enter_async_context(open_sockets())
         yield Coordinator(session, transport, launcher, client, report, servers)
 
