@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["LoopEntry"]
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from fabric.session.delivery import Message
@@ -43,6 +44,10 @@ class LoopEntry:
     def size_bytes(self) -> int:
         """Of their payloads."""
         return self._line.size_bytes
+
+    def messages(self) -> Iterator[Message]:
+        """Give what waits."""
+        return iter(self._line)
 
     @property
     def admits(self) -> bool:
