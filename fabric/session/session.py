@@ -40,6 +40,7 @@ from fabric.session.events import (
     Launched,
     LaunchFailed,
     Level,
+    LookAfter,
     LossReport,
     Opened,
     OutputBroken,
@@ -57,6 +58,7 @@ from fabric.session.events import (
 )
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
 from fabric.session.failure import Failure, name_of, quoted
+from fabric.session.figures import Figures
 from fabric.session.money import RateOf, no_rate
 from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
@@ -141,6 +143,18 @@ class Session:
         spending = self._spending
         return msgspec.structs.replace(self._traffic.snapshot(), usage=spending.usage, budget=spending.status)
 
+    def figures(self, now_s: float) -> Figures:
+        """Return what was counted for whoever measures."""
+        workers = self._workers.values()
+        asked = ((worker.name, worker.pulse.asked_s) for worker in workers if worker.answers_pulse)
+        return msgspec.structs.replace(
+            self._traffic.figures(now_s),
+            latency={worker.name: worker.latency.durations for worker in workers},
+            tools=self._calls.figures,
+            context_tokens=self._spending.context_tokens,
+            unanswered_s={name: asked_s for name, asked_s in asked if asked_s is not None},
+        )
+
     def set_grace(self, grace_s: float) -> None:
         """Replace the grace time of the settings, for workers that are not asked to end yet."""
         self._settings = msgspec.structs.replace(self._settings, grace_s=grace_s)
@@ -208,6 +222,8 @@ class Session:
                 self._traffic.entrance.close(port)
             case Continue():
                 pass
+            case LookAfter():
+                self._look_after()
             case Start():
                 for worker in self._workers.values():
                     self._launch(worker)
@@ -365,6 +381,12 @@ class Session:
         elif kind == "ready" and (worker.starting or worker.restoring):
             self._not_ready(worker)
 
+    def _look_after(self) -> None:
+        for worker in self._workers.values():
+            if worker.answers_pulse and not worker.delivery.idle:
+                for raw in worker.pulse.asked(self._now_s):
+                    self._out.do(Send(worker.name, "ctrl_in", raw))
+
     def _silent(self, worker: WorkerState) -> None:
         """See whether a worker has been silent for too long."""
         since_s = worker.silent_since_s
@@ -469,12 +491,13 @@ class Session:
                 committed, start = worker.delivery.collect(raw)
                 if start > BATCH_START:
                     worker.answered = True
+                    worker.latency.answered(committed, self._now_s)
                     self._moved(worker)
                     self._traffic.pass_on_all(worker, committed)
             try:
                 parts = split(raw, start)
             except RemoteProtocolError as error:
-                self._reject(worker, error, lost=True)
+                self._reject(worker, port, error, lost=True)
                 continue
             for part in parts:
                 if worker.state is State.EXITED or self._failure is not None or worker.fault is not None:
@@ -489,8 +512,10 @@ class Session:
         try:
             frame = decode(raw)
         except RemoteProtocolError as error:
-            self._reject(worker, error, lost=True)
+            self._reject(worker, port, error, lost=True)
             return
+        if isinstance(frame, Marker) and port == "ctrl_out" and worker.pulse.returned(frame.id):
+            return  # it moves, which is no sign that it does what it should
         try:
             if port in worker.ended_ports:
                 raise RemoteProtocolError("after_eof", f"{name_of(worker.name)} sent a frame behind its end of {port}")
@@ -506,7 +531,7 @@ class Session:
         except ChannelBroken as error:
             self._at_fault(worker, Failure(1, "protocol_violation", str(error)))
         except RemoteProtocolError as error:
-            self._reject(worker, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
+            self._reject(worker, port, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
         else:
             self._moved(worker)
 
@@ -523,9 +548,9 @@ class Session:
             self._out.note("error", "worker.at_fault", worker=worker.name, code=failure.code, detail=failure.message)
             self._out.do(*worker.shutdown.kill())
 
-    def _reject(self, worker: WorkerState, error: RemoteProtocolError, *, lost: bool) -> None:
+    def _reject(self, worker: WorkerState, port: str, error: RemoteProtocolError, *, lost: bool) -> None:
         """Go on without a frame; it is counted by its reason, and as lost if it may have been a message."""
-        self._out.do(*self._traffic.losses.reject(worker.name, error, self._now_s, lost=lost))
+        self._out.do(*self._traffic.losses.reject(worker.name, port, error, self._now_s, lost=lost))
 
     def _data(self, worker: WorkerState, port: str, frame: Data) -> None:
         name, delivery = worker.name, worker.delivery
@@ -659,6 +684,7 @@ class Session:
         """Pass on what the worker made of the messages whose markers are back."""
         committed = worker.delivery.returned(port, marker)
         worker.answered = True
+        worker.latency.answered(committed, self._now_s)
         self._traffic.pass_on_all(worker, committed)
 
     def _port_ended(self, worker: WorkerState, port: str, *, in_batch: bool) -> None:
@@ -700,6 +726,7 @@ class Session:
         taken = worker.take()
         if taken:
             worker.fed_s = self._now_s
+            worker.latency.given(len(taken), self._now_s)
             self._out.do(*worker.silence.fed(self._now_s))
             if self._interrupts:
                 self._out.do(*worker.shutdown.asked(self._now_s))

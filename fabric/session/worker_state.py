@@ -15,6 +15,8 @@ from fabric.plan.plan import WorkerPlan
 from fabric.session.control_edge import ControlEdge
 from fabric.session.delivery import Delivery, Unacked
 from fabric.session.failure import Failure
+from fabric.session.latency import Latency
+from fabric.session.pulse import Pulse
 from fabric.session.recollection import Recollection
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
@@ -74,6 +76,8 @@ class WorkerState:
         self.control = ControlEdge(plan.name)
         self.delivery = delivery
         self.steering = Steering()
+        self.latency = Latency()
+        self.pulse = Pulse(plan.name)
         self.supervisor = Supervisor(settings)
         self.silence = Silence(plan.name, settings.stall_s, settings.of(plan.node).idle_timeout_s)
         self.stateful = plan.spec.kind == "agent" and not plan.spec.config.get("amnesiac")
@@ -96,6 +100,8 @@ class WorkerState:
         self.shutdown = Shutdown(self.name, settings.grace_s, control=self.plan.transport == "zmq")
         self.steering.begin()
         self.delivery.begin(self.incarnation)
+        self.latency.begin()
+        self.pulse.begin(self.incarnation)
         self.control.begin(self.incarnation)
         self.batches = False
         self.answered = False
@@ -228,6 +234,12 @@ class WorkerState:
         """Since when it has a message and says nothing; ``None`` if that is not so, or as it should be."""
         has = self.delivery.oldest is not None and not (self.paused or self.away)
         return max(self.fed_s, self.shutdown.moved_s) if has else None
+
+    @property
+    def answers_pulse(self) -> bool:
+        """Whether its process, if it moves at all, says so at once when it is asked, whatever it is at."""
+        serves = self.state in (State.RUNNING, State.DRAINING) and self.fault is None
+        return serves and self.plan.ours and not self.plan.compat and self.plan.transport == "zmq"
 
     @property
     def activity(self) -> Activity:
