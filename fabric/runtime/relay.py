@@ -78,7 +78,10 @@ class SocketRelay:
                 self._senders[port] = transport.sender(address.bind, bind=True, watch=True)
             else:
                 frames_max = 0 if plan.ours else OUTPUT_FRAMES_MAX if port == "output" else SIDE_FRAMES_MAX
-                self._receivers[port] = transport.receiver(address.connect, bind=False, frames_max=frames_max)
+                watch = port == "output" and not plan.ours
+                self._receivers[port] = transport.receiver(
+                    address.connect, bind=False, watch=watch, frames_max=frames_max
+                )
         for port, receiver in self._receivers.items():
             nursery.start_soon(self._pull, port, receiver)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import trio
 
 from fabric.errors import ConfigError, TransportClosed
-from fabric.transport.ports import BATCH_FRAMES_MAX, check_size
+from fabric.transport.ports import BATCH_FRAMES_MAX, Security, check_size
 
 
 class _Pipe:
@@ -46,6 +46,7 @@ class _Sender(_End):
     def __init__(self, endpoint: str, pipe: _Pipe, *, bind: bool, delay_s: Callable[[str], float] | None) -> None:
         super().__init__(endpoint, pipe, bind=bind)
         self._delay_s = delay_s
+        self._told = False
 
     def send_nowait(self, raw: bytes) -> None:
         if self._closed:
@@ -63,8 +64,17 @@ class _Sender(_End):
     async def wait_sent(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    async def wait_peer(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._told:
+            await trio.sleep_forever()
+        self._told = True  # it is there as soon as anybody asks, and stays
+
     async def wait_stranger(self) -> None:
         await trio.sleep_forever()  # all are of one process
+
+    async def wait_broken(self) -> None:
+        await trio.sleep_forever()  # nothing can break
 
 
 class _Receiver(_End):
@@ -104,11 +114,19 @@ class MemoryTransport:
         self._delay_s = delay_s
         self._pipes: defaultdict[str, _Pipe] = defaultdict(_Pipe)
 
-    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> _Sender:
-        """Open the writing end."""
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False, security: Security | None = None) -> _Sender:
+        """Open the writing end. Keys do not matter: all are of one process."""
         return _Sender(endpoint, self._pipes[endpoint], bind=bind, delay_s=self._delay_s)
 
-    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> _Receiver:
+    def receiver(
+        self,
+        endpoint: str,
+        *,
+        bind: bool,
+        watch: bool = False,
+        frames_max: int = 0,
+        security: Security | None = None,
+    ) -> _Receiver:
         """Open the reading end."""
         return _Receiver(endpoint, self._pipes[endpoint], bind=bind)
 

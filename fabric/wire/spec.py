@@ -62,6 +62,14 @@ class WorkerKey(msgspec.Struct, frozen=True):
     secret: str
     server: str
 
+    def __repr__(self) -> str:
+        """A secret is not to be read in a traceback."""
+        return f"WorkerKey(public={self.public!r}, server={self.server!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for who prints in colours."""
+        return [("public", self.public), ("server", self.server)]
+
 
 class Document(msgspec.Struct, frozen=True):
     """A prompt file, read before the worker starts."""
