@@ -41,6 +41,7 @@ class WorkerState:
         observed: ports of these that somebody only looks at.
 
     Attributes:
+        topic: with which it signs what it sends.
         wired: ports besides ``output`` whose messages belong to the graph.
         loop: the workers on the same loop, itself among them; empty if it lies on none.
         before_loop: messages that wait before that loop, if any have to.
@@ -69,6 +70,7 @@ class WorkerState:
     ) -> None:
         self.plan = plan
         self.name = plan.name
+        self.topic = plan.spec.name
         self.ways = ways
         self.wired = frozenset(ways) - {"output"} - observed  # to look at a port delays nothing
         self.loop: tuple[WorkerState, ...] = ()
