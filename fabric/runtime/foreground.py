@@ -34,6 +34,7 @@ from fabric.runtime.questions import Questions
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
 from fabric.runtime.tool_host import open_tool_host
+from fabric.runtime.tracer import open_tracer
 from fabric.session.events import Approval, Finish, Note
 from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
@@ -77,10 +78,12 @@ async def open_coordinator(
                 open_tool_host(plan, environment, report, settings.ready_timeout_s)
             )
             plan = servers.plan
-        session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
+        tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
+        rate_of = no_rate if prices is None else prices.rate_of
+        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, tracer.about)
         launcher = await stack.enter_async_context(open_runners(plan, environment, zygote, workplace=workplace))
         transport = await stack.enter_async_context(open_sockets())
-        yield Coordinator(session, transport, launcher, client, report, servers)
+        yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell)
 
 
 async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], object]) -> None:
