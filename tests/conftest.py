@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # Machines differ, and a slow one is no failure. The same examples every time: tests/fuzz looks further.
@@ -10,3 +11,8 @@ settings.load_profile("fabric")
 
 # What the user of this machine has set is not what is tested.
 os.environ["XDG_CONFIG_HOME"] = "/nowhere"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Golden files are written anew by whoever has changed what they show, and reads the difference."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing with them")
