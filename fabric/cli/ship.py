@@ -92,12 +92,12 @@ def k8s(
     dry_run: DryRun = False,
     diff: Diff = False,
 ) -> None:
-    """Write manifests for Kubernetes, for kubectl apply -k: with what its ConfigMaps and Secrets are made of.
+    """Write manifests for Kubernetes, for kubectl apply -k, with what its ConfigMaps and Secrets are made of.
 
     Examples: fabric k8s -o manifests; fabric k8s -o manifests --diff main.plumb
 
     Every worker becomes a StatefulSet with a headless Service. The hosts of the project say nothing here: Kubernetes
-    finds the nodes. What is there is replaced if it differs; keys, secrets and files that are not ours are never touched.
+    finds the nodes. What is there is replaced if it differs; keys, secrets and files of others are never touched.
 
     Exit codes: 0, 2 the program does not check or cannot be deployed, or a file cannot be read or written.
     """

@@ -21,7 +21,7 @@ __all__ = [
     "plain_variables",
 ]
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, TypeAlias
 
@@ -31,6 +31,7 @@ from fabric.errors import ConfigError
 from fabric.manifests.names import labels_of
 from fabric.plan.place import place
 from fabric.plan.plan import Plan, WorkerPlan
+from fabric.plan.replicas import Replicas, replicated
 from fabric.runtime.starting import IMAGE, placement_of
 from fabric.session.settings import Settings
 from fabric.settings import ProjectHost, ProjectSettings, ProjectWorker
@@ -124,9 +125,10 @@ def deploy(wanted: Wanted) -> Deployment:
             folder.
     """
     project, plan = wanted.project, wanted.plan
-    away = [worker.name for worker in plan.workers if _goes_away(worker, project)]
-    labels = labels_of(away, RESERVED)
-    settings = _settings(wanted, labels)
+    replicas = {name: Replicas(said.replicas or 1, said.place) for name, said in project.workers.items()}
+    away = [worker for worker in replicated(plan, replicas).workers if _goes_away(worker, project)]
+    labels = labels_of([worker.name for worker in away], RESERVED)
+    settings = _settings(wanted, away, labels)
     placed = place(plan, placement_of(settings, insecure=wanted.insecure))
     workers = [_relocated(worker, wanted.root) for worker in placed.workers]
     containers = [Container(labels[worker.name], worker) for worker in workers if worker.name in labels]
@@ -146,12 +148,12 @@ def deploy(wanted: Wanted) -> Deployment:
 
 
 def _goes_away(worker: WorkerPlan, project: ProjectSettings) -> bool:
-    said = project.workers.get(worker.name)
+    said = project.workers.get(worker.name) or project.workers.get(worker.node)
     wants_process = said is not None and said.runner == "process"
     return worker.transport == "zmq" and not worker.mcp_tools and not wants_process
 
 
-def _settings(wanted: Wanted, labels: dict[str, str]) -> ProjectSettings:
+def _settings(wanted: Wanted, away: Sequence[WorkerPlan], labels: Mapping[str, str]) -> ProjectSettings:
     """Return what the coordinator in its container is told."""
     project = wanted.project
     if wanted.network == "services":
@@ -161,10 +163,11 @@ def _settings(wanted: Wanted, labels: dict[str, str]) -> ProjectSettings:
         hosts = {name: msgspec.structs.replace(host, engine=None) for name, host in project.hosts.items()}
         coordinator = project.host or next(iter(hosts))
     workers = dict(project.workers)
-    for name, label in labels.items():
-        said = workers.get(name, ProjectWorker(""))
-        host = label if wanted.network == "services" else said.host or coordinator
-        workers[name] = msgspec.structs.replace(said, host=host, runner="external")
+    for worker in away:
+        for name in dict.fromkeys((worker.node, worker.name)):
+            said = workers.get(name, ProjectWorker(""))
+            host = labels.get(name) if wanted.network == "services" else said.host
+            workers[name] = msgspec.structs.replace(said, host=host, runner="external")
     return msgspec.structs.replace(
         project,
         spec=Path(_inside(wanted.plan.path, wanted.root)),

@@ -34,7 +34,7 @@ import msgspec
 
 from fabric.errors import ValueRejected
 from fabric.graph.ir import End
-from fabric.plan.plan import Plan, ToolPlan
+from fabric.plan.plan import Plan, ToolPlan, WorkerPlan
 from fabric.session.approvals import TIMER as APPROVAL_TIMER
 from fabric.session.approvals import Approvals, Denied, Granted, Verdict, canonical
 from fabric.session.barriers import Barrier
@@ -63,7 +63,7 @@ class Arguments(msgspec.Struct, frozen=True):
     Attributes:
         call: the port where it comes in.
         ticket: of its trace.
-        caller: the worker.
+        caller: the node of the worker.
         payload: JSON text, not validated.
     """
 
@@ -133,9 +133,13 @@ class Calls:
         self._approvals = Approvals(settings, rng, out)
         self._deadlines = Deadlines((TIMERS, "tool"), settings.tool_timeout_s)
         self._tools = plan.tools
-        self._callable = {worker.name: _callable(plan, worker.name) for worker in plan.workers}
+        self._callable = {worker.name: _callable(plan, worker) for worker in plan.workers}
         self._busy: Counter[str] = Counter()
-        self._callers = {name: set(tool.callers) for name, tool in plan.tools.items()}
+        self._nodes = {worker.name: worker.node for worker in plan.workers}
+        self._callers = {
+            name: {worker.name for worker in plan.workers if worker.node in tool.callers}
+            for name, tool in plan.tools.items()
+        }
         self._calls: dict[int, _Call] = {}
         self._entering: dict[str, deque[Arguments]] = {name: deque() for name in plan.tools}
         self._next_ticket = -1
@@ -216,7 +220,7 @@ class Calls:
         match call.tool:
             case ToolPlan(name, entry):
                 self._busy[name] += 1
-                self._entering[name].append(Arguments(entry, ticket, call.caller, call.arguments))
+                self._entering[name].append(Arguments(entry, ticket, self._nodes[call.caller], call.arguments))
             case _ServedTool(_, server, tool):
                 self._out.do(CallServer(ticket, server, tool, call.arguments))
 
@@ -412,12 +416,11 @@ class Calls:
         self._out.do(Send(caller, "tool_resp", encode(Data("fabric", response))))
 
 
-def _callable(plan: Plan, worker: str) -> Mapping[str, ToolPlan | _ServedTool]:
+def _callable(plan: Plan, worker: WorkerPlan) -> Mapping[str, ToolPlan | _ServedTool]:
     """Return what a worker may call, by the names that it may use. A tool of the program wins over one of a server."""
-    found = next(other for other in plan.workers if other.name == worker)
     served = {
         f"{name}.{tool}": _ServedTool(f"{name}.{tool}", key, tool)
-        for name, key in found.servers.items()
+        for name, key in worker.servers.items()
         for tool in plan.servers[key].tools
     }
-    return {**served, **{name: plan.tools[tool] for name, tool in found.tools.items()}}
+    return {**served, **{name: plan.tools[tool] for name, tool in worker.tools.items()}}

@@ -1,9 +1,10 @@
 """One running session: every event in, the commands that follow out.
 
 Here events are dispatched, commands get their order, and workers live and end. The messages are the matter of
-:class:`Traffic`, which has a :class:`Barrier` for each barrier and a :class:`Monitor` for each session wire. A worker
-is a :class:`WorkerState`, with the machines of its life (:class:`Startup`, :class:`Shutdown`, :class:`Steering`) and of
-its edges (:class:`Delivery`, :class:`ControlEdge`). :class:`Drain` knows what has ended.
+:class:`Traffic`, which has a :class:`Barrier` for each barrier and a :class:`Monitor` for each session wire. A node
+that workers run is a :class:`NodeState`, each worker a :class:`WorkerState`, with the machines of its life
+(:class:`Startup`, :class:`Shutdown`, :class:`Steering`) and of its edges (:class:`Delivery`, :class:`ControlEdge`).
+:class:`Drain` knows what has ended.
 
 Once the session has failed it only waits for its workers to be gone: no message moves any more, so that what it then
 reports as lost is lost.
@@ -57,14 +58,16 @@ from fabric.session.events import (
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
 from fabric.session.failure import Failure, name_of, quoted
 from fabric.session.money import RateOf, no_rate
+from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
+from fabric.session.polling import Polls
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
 from fabric.session.spending import Spending
 from fabric.session.traffic import Traffic
 from fabric.session.usage import USAGE
-from fabric.session.worker_state import WorkerState, workers_of
+from fabric.session.worker_state import WorkerState
 from fabric.wire.calls import BUDGET_EXHAUSTED, code_of, reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
 from fabric.wire.control import RESUME, Ready, kind_of, parse_ready, paused_by
@@ -90,13 +93,15 @@ class Session:
         self._now_s = 0.0
         self._out = Outbox()
         routes = {route.source: CompiledRoute(route) for route in plan.routes}
-        self._workers = workers_of(plan, settings, routes)
+        self._nodes = nodes_of(plan, settings, routes)
+        self._workers = {worker.name: worker for node in self._nodes.values() for worker in node.workers}
+        self._polls = Polls()
         self._calls = Calls(plan, self._out, settings, rng)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
         self._traffic = Traffic(
             plan,
             routes,
-            self._workers,
+            self._nodes,
             self._out,
             rng,
             calls=self._calls,
@@ -104,7 +109,7 @@ class Session:
             fail=self._fail,
             settings=settings,
         )
-        self._drain = Drain(plan, lambda name: self._workers[name].idle, self._traffic.starved)
+        self._drain = Drain(plan, lambda name: self._nodes[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
         self._resumed: set[str] = set()
         self._interrupts = 0
@@ -158,7 +163,8 @@ class Session:
             self._handle_failed(event)
         self._tell()
         self._finish_if_over()
-        return self._out.take()
+        commands = self._out.take()
+        return self._polls.gather(commands) if self._polls.open else commands
 
     def _step(self) -> None:
         """Let messages move; when none can, see what has ended."""
@@ -184,10 +190,10 @@ class Session:
 
     def _tell(self) -> None:
         """Command what the event brought about for the workers and for the client."""
-        while self._failure is None and (workers := self._traffic.take_to_feed()):
-            for worker in workers:
-                if not self._traffic.holds_back(worker):
-                    self._feed(worker)
+        while self._failure is None and (nodes := self._traffic.take_to_feed()):
+            for node in nodes:
+                if not self._traffic.holds_back(node):
+                    self._feed(node)
         if self._failure is None and (held := self._traffic.relieved()) is not None:
             self._feed(held)
         self._traffic.tell()
@@ -242,11 +248,13 @@ class Session:
             case OutputBroken(reason):
                 self._fail(Failure(1, "output_closed", reason))
             case Asked(name, wish, ticket):
-                self._asked(self._workers[name], wish, ticket)
+                for worker, each in self._meant(name, ticket):
+                    self._asked(worker, wish, each)
             case Told(name, payload, ticket):
-                self._told(self._workers[name], payload, ticket)
+                for worker, each in self._meant(name, ticket):
+                    self._told(worker, payload, each)
             case Retry(name, payload, ticket):
-                self._traffic.retry(self._workers[name], payload, ticket)
+                self._traffic.retry(name, payload, ticket)
             case Tap(sinks):
                 self._traffic.tap(sinks)
             case Interrupted(number):
@@ -287,6 +295,13 @@ class Session:
             for frame in frames:
                 if isinstance(frame, Data):
                     self._spending.telemetry(worker, frame.payload)
+
+    def _meant(self, name: str, ticket: int) -> list[tuple[WorkerState, int]]:
+        """Return the workers that are asked by this name, each with a ticket: a worker, or all replicas of a node."""
+        if name in self._workers:
+            return [(self._workers[name], ticket)]
+        replicas = (worker.name for worker in self._nodes[name].workers)
+        return [(self._workers[replica], each) for replica, each in self._polls.ask(ticket, replicas)]
 
     # --- starting ---
 
@@ -404,7 +419,7 @@ class Session:
         """End each pause that nobody can end any more: no operator can be reached, and what told the worker is over."""
         for worker in self._workers.values():
             paused = worker.paused and worker.state is State.RUNNING and worker.name not in self._resumed
-            if paused and self._drain.ended(End(worker.name, "ctrl_in")):
+            if paused and self._drain.ended(End(worker.plan.node, "ctrl_in")):
                 self._resumed.add(worker.name)
                 self._resume(worker, "nobody can end its pause any more")
 
@@ -452,7 +467,7 @@ class Session:
             start, batch = BATCH_START, is_batch(raw)
             if batch and port == "output" and worker.takes_short_way:
                 committed, start = worker.delivery.collect(raw)
-                if committed:
+                if start > BATCH_START:
                     worker.answered = True
                     self._moved(worker)
                     self._traffic.pass_on_all(worker, committed)
@@ -523,7 +538,7 @@ class Session:
                 cause = delivery.cause(port)
                 worker.life.advance(Step.OUTPUT)
                 worker.answered = True
-                if worker.plan.release_early:
+                if worker.plan.release_early and delivery.leads(cause):
                     self._traffic.pass_on(worker, cause.message, port, frame.payload, span)
                 else:
                     delivery.hold(port, frame.payload, span)
@@ -664,7 +679,7 @@ class Session:
         if not worker.steering.stopping:  # it comes back, or its exit ends the port
             if port == "tool_req":
                 self._calls.ended(worker.name)
-            self._end(self._drain.port_ended(End(worker.name, port)))
+            self._end_port(worker, port)
 
     def _left_early(self, worker: WorkerState) -> None:
         """The worker ended its output by itself."""
@@ -674,7 +689,11 @@ class Session:
         else:
             self._traffic.leave_behind(worker)
 
-    def _feed(self, worker: WorkerState) -> None:
+    def _feed(self, node: NodeState) -> None:
+        for worker in node.receivers():
+            self._feed_worker(worker)
+
+    def _feed_worker(self, worker: WorkerState) -> None:
         """Send what may be sent."""
         for raw in worker.ask_for_memory():
             self._out.do(Send(worker.name, "ctrl_in", raw))
@@ -694,8 +713,7 @@ class Session:
         for ending in endings:
             for barrier in ending.barriers:
                 self._traffic.close_barrier(barrier)
-            for name in ending.workers:
-                worker = self._workers[name]
+            for worker in (worker for name in ending.workers for worker in self._nodes[name].workers):
                 worker.input_ended = True
                 if worker.state is State.RUNNING and not worker.restoring:
                     self._end_input(worker)
@@ -735,7 +753,13 @@ class Session:
         self._out.do(*worker.steering.answers(f"{name_of(worker.name)} has ended"))
         self._give_up_control(worker)
         for port in ("output", "ctrl_out", "telemetry"):
-            self._end(self._drain.port_ended(End(worker.name, port)))
+            self._end_port(worker, port)
+
+    def _end_port(self, worker: WorkerState, port: str) -> None:
+        """A port of a worker has ended; that of its node has when those of all replicas have."""
+        node = self._nodes[worker.plan.node]
+        if node.port_ended(worker, port):
+            self._end(self._drain.port_ended(End(node.name, port)))
 
     # --- workers that crash ---
 
@@ -749,13 +773,13 @@ class Session:
         poisoned = message is not None and (crash.told or deaths >= worker.redeliveries_max)
         if message is not None and poisoned:
             self._traffic.poisoned(worker, message, failure.message, deaths, crash.stderr)
-        explained = deaths if poisoned else 0
+        explained = self._nodes[worker.plan.node].explained(worker, deaths) if poisoned else 0
         in_s = worker.supervisor.crashed(self._now_s, answered=worker.answered, explained=explained)
         if in_s is None:
             often = f"; it has crashed {worker.supervisor.crashes} times in {self._settings.restart_period_s:g} s"
             self._fail(msgspec.structs.replace(failure, message=failure.message + often))
             return
-        if worker.forgets and self._settings.of(worker.name).on_crash == "fail":
+        if worker.forgets and self._settings.of(worker.plan.node).on_crash == "fail":
             lost = "; its memory is gone with it, and cannot be rebuilt"
             self._fail(msgspec.structs.replace(failure, message=failure.message + lost))
             return

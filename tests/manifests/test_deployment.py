@@ -114,3 +114,30 @@ def test_without_keys_nothing_is_secured(tmp_path: Path):
     (tmp_path / "main.plumb").write_text(agents("one"))
     made = laid_out(tmp_path / "main.plumb", insecure=True)
     assert (made.secured, made.containers[0].worker.secured) == (False, False)
+
+
+def test_each_replica_has_a_container_and_a_name_of_its_own(tmp_path: Path):
+    """By which the coordinator finds it, and no other of the same node."""
+    text = 'let f : !string -> !string = python { call: "code:f" }\n' + CHAIN.format("f")
+    made = text_laid_out(tmp_path, text, "[workers.f]\nreplicas = 2\nretries = 5\nlimits = { cpus = 2.0 }\n")
+    assert [(c.label, c.worker.name, c.worker.host) for c in made.containers] == [
+        ("f-1", "f#1", "f-1"),
+        ("f-2", "f#2", "f-2"),
+    ]
+    assert {c.worker.limits.cpus for c in made.containers} == {2.0}
+    assert {c.worker.spec.name for c in made.containers} == {"f"}
+    theirs = told(made, tmp_path / "main.plumb", tmp_path / "told")
+    assert theirs.plan.workers == made.plan.workers
+
+
+def test_a_replica_is_put_on_a_host_by_its_own_name(tmp_path: Path):
+    """What is said of all holds where nothing is said of it."""
+    text = 'let f : !string -> !string = python { call: "code:f" }\n' + CHAIN.format("f")
+    toml = HOSTS + '[workers.f]\nreplicas = 2\nimage = "mine"\n[workers."f#2"]\nhost = "back"\n'
+    made = text_laid_out(tmp_path, text, toml, "hosts")
+    assert [(c.worker.host, c.worker.image) for c in made.containers] == [("Front.1", "mine"), ("back", "mine")]
+    settings = read_settings(tmp_path)
+    settings.check_workers(["f"])
+    (tmp_path / "fabric.toml").write_text(toml.replace("replicas = 2", "replicas = 1"))
+    with pytest.raises(ConfigError, match="no worker 'f#2'"):
+        read_settings(tmp_path).check_workers(["f"])
