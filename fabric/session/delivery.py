@@ -17,6 +17,7 @@ from __future__ import annotations
 __all__ = ["Delivery", "Held", "Message", "Trace", "Unacked", "number_in"]
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from fabric.errors import ChannelBroken, RemoteProtocolError
@@ -206,6 +207,11 @@ class Delivery:
         heads = [self._unacked[0].message.at_s] if self._unacked else []
         heads += [self.queue[0].at_s] if self.queue else []
         return min(heads, default=None)
+
+    def messages(self) -> Iterator[Message]:
+        """Give what is with the worker, then what waits."""
+        yield from (unacked.message for unacked in self._unacked)
+        yield from self.queue
 
     @property
     def queued(self) -> int:

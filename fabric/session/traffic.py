@@ -37,6 +37,7 @@ from fabric.session.events import (
     Send,
 )
 from fabric.session.failure import Failure, name_of
+from fabric.session.figures import Figures, Look, Places
 from fabric.session.flow_control import FlowControl
 from fabric.session.loop_entry import LoopEntry
 from fabric.session.losses import Losses
@@ -122,6 +123,7 @@ class Traffic:
         way_to = {index: route for route in routes.values() for index in sinks_of(route.route.steps)}
         self._ends = Ends(self._entering(sink, way_to[index]) for index, sink in enumerate(plan.sinks))
         self._through = passing_through(plan)
+        self._places = Places(plan, {index: self._places_of(sink) for index, sink in enumerate(plan.sinks)})
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._work: deque[tuple[End, Message]] = deque()
         self._inflight = 0
@@ -171,6 +173,26 @@ class Traffic:
             barriers_since_s=self._pairing.since_s,
         )
 
+    def figures(self, now_s: float) -> Figures:
+        """Return what was counted of messages for whoever measures."""
+        self._flow.now_s = now_s
+        return Figures(
+            tuple(self._ends.size_bytes), self._places.look(), self._flow.blocked_s, dict(self.losses.invalid)
+        )
+
+    def _places_of(self, sink: Sink) -> list[tuple[object, Look]]:
+        """Return where messages wait that come to a sink."""
+        if sink.kind == "barrier":
+            return [(sink.end, self._pairing.barriers[sink.end.node].lines[sink.end.port].__iter__)]
+        if sink.kind != "worker" or sink.end.port != "input":
+            return []
+        delivery = self._nodes[sink.end.node].delivery
+        places: list[tuple[object, Look]] = [(delivery, delivery.messages)]
+        if sink.entry:
+            entry = self._flow.entries[sink.end.node]
+            places.append((entry, entry.messages))
+        return places
+
     def loss_report(self) -> LossReport:
         """Return what will not have come out if the session ends now."""
         left = len(self._work) + sum(node.waiting for node in self._nodes.values())
@@ -196,7 +218,7 @@ class Traffic:
 
     def set_clock(self, now_s: float) -> None:
         """Say what time it is: messages that come into being from now on are so old."""
-        self._traces.now_s = now_s
+        self._traces.now_s = self._flow.now_s = now_s
 
     def tap(self, sinks: frozenset[int]) -> None:
         """Look at what comes to these sinks, and to no others."""
@@ -268,6 +290,7 @@ class Traffic:
 
     def tell(self) -> None:
         """Command what the client gets of an event."""
+        self._flow.holds_back_input()
         settled = self._traces.take_settled()
         if self._stopped:  # what came out behind the failure is lost, so what it came of has not settled
             self.losses.lost += self._out.withhold()
@@ -310,10 +333,12 @@ class Traffic:
         """Take messages from the boundary to the boundary: nobody counts what is never inside."""
         way = self._entries[event.port]
         way.taken += len(event.messages)
-        take, ports, deliver, arrived = way.take, self._ports, self._out.outputs.append, self._ends.arrived
+        take, ports, deliver = way.take, self._ports, self._out.outputs.append
+        arrived, size_bytes = self._ends.arrived, self._ends.size_bytes
 
         def emit(index: int, payload: bytes, tickets: tuple[int]) -> None:
             arrived[index] += 1
+            size_bytes[index] += len(payload)
             deliver(Output(ports[index], payload, tickets))
 
         for number, (ticket, payload) in enumerate(event.messages):
@@ -356,8 +381,10 @@ class Traffic:
         """A message has come to the end of its route, as it was or as what became of it."""
         if payload is not message.payload:
             message = self._traces.changed(message, payload)
-        self._ends.arrived[index] += 1
-        self._ends.put[index](message)
+        ends = self._ends
+        ends.arrived[index] += 1
+        ends.size_bytes[index] += len(payload)
+        ends.put[index](message)
 
     def _refused_on_route(
         self, error: RouteError, route: Route, tickets: tuple[int, ...], traces: tuple[Trace, ...] = ()
@@ -383,6 +410,7 @@ class Traffic:
             code = "expr_eval"
         else:
             code = "input_type_mismatch" if entering else "output_type_mismatch"
+        self.losses.invalid[route.source, code] += 1
         if code != "input_type_mismatch":  # that one never came in
             self.losses.lost += 1
         node = route.source.port if entering else error.node
@@ -596,6 +624,7 @@ class Traffic:
         """Whether a frame can hold the message; one that is too large is refused."""
         if len(message.payload) <= PAYLOAD_BYTES_MAX:
             return True
+        self.losses.invalid[End(node, "input"), "too_large"] += 1
         self.losses.lost += not _of_call(message.tickets)  # whose caller is told
         detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
         self._refuse("too_large", detail, node, message.tickets)

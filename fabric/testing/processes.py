@@ -234,8 +234,14 @@ class _ProcessSender:
     async def wait_sent(self) -> None:
         await self._sender.wait_sent()
 
+    async def wait_peer(self) -> None:
+        await self._sender.wait_peer()
+
     async def wait_stranger(self) -> None:
         await self._sender.wait_stranger()
+
+    async def wait_broken(self) -> None:
+        await self._sender.wait_broken()
 
     def close(self) -> None:
         self._sender.close()

@@ -165,7 +165,13 @@ class _Port:
 
     async def wait_sent(self) -> None: ...
 
+    async def wait_peer(self) -> None:
+        await trio.sleep_forever()  # nobody waits for who reads our stdout
+
     async def wait_stranger(self) -> None:
+        await trio.sleep_forever()
+
+    async def wait_broken(self) -> None:
         await trio.sleep_forever()
 
     def close(self) -> None: ...
