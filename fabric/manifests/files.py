@@ -41,5 +41,17 @@ def digest_of(files: Files) -> str:
 
 
 def spec_file(spec: WorkerSpec) -> File:
-    """Return what a worker is told as a file. Over several lines, so that a change is seen where it is."""
-    return File(msgspec.json.format(msgspec.json.encode(spec), indent=2) + b"\n")
+    """Return what a worker is told as a file: what is not as it usually is, over several lines.
+
+    So a change is seen where it is, and what others are told one day changes nothing here.
+    """
+    said = {
+        field.encode_name: value
+        for field in msgspec.structs.fields(spec)
+        if (value := getattr(spec, field.name)) != _usual(field)
+    }
+    return File(msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n")
+
+
+def _usual(field: msgspec.structs.FieldInfo) -> object:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
