@@ -115,7 +115,7 @@ def place(plan: Plan, placement: Placement) -> Plan:
 
 def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
     """Return a worker with its runner and its host."""
-    said = placement.workers.get(worker.node, Place())
+    said = _said(worker, placement)
     host = said.host or placement.coordinator
     if host not in placement.hosts:
         near = difflib.get_close_matches(host, placement.hosts, 1)
@@ -138,6 +138,23 @@ def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
         pass_on=(*worker.pass_on, *said.env),
         secured=runner != "process" and not placement.insecure,
         spec=msgspec.structs.replace(worker.spec, fenced=runner != "process"),
+    )
+
+
+def _said(worker: WorkerPlan, placement: Placement) -> Place:
+    """Return what is said of a worker; of a replica, NAME#1, what its own name says goes over what holds for all."""
+    of_all = placement.workers.get(worker.node, Place())
+    own = placement.workers.get(worker.name)
+    if own is None or worker.name == worker.node:
+        return of_all
+    return Place(
+        own.where,
+        own.host or of_all.host,
+        own.runner or of_all.runner,
+        own.image or of_all.image,
+        of_all.replicas,
+        of_all.limits if own.limits == Resources() else own.limits,
+        (*of_all.env, *own.env),
     )
 
 
