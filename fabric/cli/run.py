@@ -60,6 +60,7 @@ from fabric.errors import ConfigError, FabricError, sole
 from fabric.graph.observe import SIDE_PORTS
 from fabric.launch.preload import ZygoteProcess
 from fabric.plan.plan import Plan
+from fabric.plan.replicas import known_names, meant
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.prices import Prices
@@ -382,11 +383,13 @@ def _attached(
     plan: Plan, only: list[str] | None, without: list[str] | None, child: Child | None
 ) -> Callable[[str], bool]:
     """Return which workers' lines are printed."""
-    names = {worker.name for worker in plan.workers}
+    names = [worker.name for worker in plan.workers]
+    known = known_names(names)
     for name in (*(only or ()), *(without or ())):
-        if name not in names:
-            raise ConfigError(f"there is no worker '{name}'; the workers are: {', '.join(sorted(names))}")
-    shown = set() if child else set(only or names) - set(without or ())
+        if name not in known:
+            raise ConfigError(f"there is no worker '{name}'; the workers are: {', '.join(sorted(known))}")
+    hidden = {worker for name in without or () for worker in meant(name, names)}
+    shown = set() if child else {worker for name in only or names for worker in meant(name, names)} - hidden
     return lambda name: name in shown
 
 

@@ -70,7 +70,7 @@ def plan(
 
 def _reply_prices(plan: Plan, prices: Prices) -> dict[str, float]:
     """Return what a million tokens of a reply cost in dollars, by agent, where that is known."""
-    agents = {worker.name: worker.spec.config for worker in plan.workers if worker.spec.kind == "agent"}
+    agents = {worker.node: worker.spec.config for worker in plan.workers if worker.spec.kind == "agent"}
     rates = {name: prices.rate_of(str(said["provider"]), str(said["model"]), 0) for name, said in agents.items()}
     return {name: rate.output * 1_000_000 / PICO for name, rate in rates.items() if rate is not None}
 
