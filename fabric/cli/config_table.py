@@ -148,6 +148,8 @@ SETTINGS = (
     Setting("FABRIC_STATE_DIR", "FABRIC_STATE_DIR", default=".fabric"),
     Setting("FABRIC_DOCROOT", "FABRIC_DOCROOT"),
     Setting("FABRIC_AUTO_APPROVE", "FABRIC_AUTO_APPROVE", default=False, read=read_switch),
+    Setting("FABRIC_INSECURE", "FABRIC_INSECURE", default=False, read=read_switch),
+    Setting("FABRIC_KEYS", "FABRIC_KEYS"),
     Setting(
         "FABRIC_LOG_LEVEL",
         "FABRIC_LOG_LEVEL",

@@ -13,7 +13,7 @@ import trio
 from fabric.errors import TransportClosed, ValueRejected
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import WorkerPlan
-from fabric.transport.ports import Receiver, Sender, Transport
+from fabric.transport.ports import Receiver, Sender, ServerSide, Transport
 from fabric.wire.codec import FRAME_BYTES_MAX, is_eof
 from fabric.wire.lines import LineBridge
 from fabric.wire.spec import INPUT_PORTS
@@ -62,9 +62,16 @@ class Relay(Protocol):
 
 
 class SocketRelay:
-    """A worker that speaks the wire. Its ports are open as soon as this exists, before the process is started."""
+    """A worker that speaks the wire. Its ports are open as soon as this exists, before the process is started.
 
-    def __init__(self, plan: WorkerPlan, transport: Transport, arrive: Arrive, nursery: trio.Nursery) -> None:
+    Args:
+        secret: the fabric's secret key, if they need keys.
+    """
+
+    def __init__(
+        self, plan: WorkerPlan, transport: Transport, arrive: Arrive, nursery: trio.Nursery, secret: str = ""
+    ) -> None:
+        security = ServerSide(secret, plan.name) if plan.secured else None
         self.complaint: str | None = None
         self._ours = plan.ours
         self._senders: dict[str, Sender] = {}
@@ -75,12 +82,12 @@ class SocketRelay:
         self._addresses = [address.bind for address in plan.endpoints.values()]
         for port, address in plan.endpoints.items():
             if port in INPUT_PORTS:
-                self._senders[port] = transport.sender(address.bind, bind=True, watch=True)
+                self._senders[port] = transport.sender(address.bind, bind=True, watch=True, security=security)
             else:
                 frames_max = 0 if plan.ours else OUTPUT_FRAMES_MAX if port == "output" else SIDE_FRAMES_MAX
                 watch = port == "output" and not plan.ours
                 self._receivers[port] = transport.receiver(
-                    address.connect, bind=False, watch=watch, frames_max=frames_max
+                    address.connect, bind=False, watch=watch, frames_max=frames_max, security=security
                 )
         for port, receiver in self._receivers.items():
             nursery.start_soon(self._pull, port, receiver)
