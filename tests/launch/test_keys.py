@@ -152,5 +152,5 @@ def test_what_is_damaged_or_does_not_fit_is_refused_and_nothing_is_changed(
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
     """By its name."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot write .*file"):
+    with pytest.raises(ConfigError, match=r"cannot write .*file"):
         make_keys(tmp_path / "file" / "keys", ["a"])
