@@ -161,6 +161,8 @@ SETTINGS = (
     Setting("FABRIC_TOKEN_FILE", "FABRIC_TOKEN_FILE"),
     Setting("FABRIC_INSECURE", "FABRIC_INSECURE", default=False, read=read_switch),
     Setting("FABRIC_AUTO_APPROVE", "FABRIC_AUTO_APPROVE", default=False, read=read_switch),
+    Setting("FABRIC_INSECURE", "FABRIC_INSECURE", default=False, read=read_switch),
+    Setting("FABRIC_KEYS", "FABRIC_KEYS"),
     Setting(
         "FABRIC_LOG_LEVEL",
         "FABRIC_LOG_LEVEL",

@@ -28,6 +28,7 @@ from fabric.cli.flags import (
     Docroot,
     Grace,
     Include,
+    Insecure,
     LogFormat,
     LogLevel,
     LogPrefix,
@@ -59,6 +60,7 @@ from fabric.cli.starting import Asked, compile_program, zygote_of
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.graph.observe import SIDE_PORTS
 from fabric.launch.preload import ZygoteProcess
+from fabric.plan.place import say_insecure, unsecured
 from fabric.plan.plan import Plan
 from fabric.plan.replicas import known_names, meant
 from fabric.runtime.detach import Child, Parent, fork
@@ -76,7 +78,7 @@ from fabric.runtime.services import (
     record_file,
 )
 from fabric.runtime.starting import limits_of, prices_of, settings_of
-from fabric.session.events import Finish, Level
+from fabric.session.events import Finish, Level, Note
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings
 from fabric.wire.lines import LineSplitter, one_line
@@ -116,6 +118,7 @@ def run(
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
+    insecure: Insecure = False,
     log_level: LogLevel = "error",
     extra: Annotated[
         list[str] | None,
@@ -149,7 +152,7 @@ def run(
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
     )
-    asked = Asked(provider, model, include, docroot, _extras(extra or ()))
+    asked = Asked(provider, model, include, docroot, _extras(extra or ()), insecure=insecure)
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
@@ -169,6 +172,9 @@ def _run_lines(
         for label in files.keys() - set(plan.extras.values()):
             raise ConfigError(f"--extra {label}: no worker of the program has a port '{label}' that nobody reads")
         report, extras = JsonReport(level), None
+        insecure = unsecured(plan)
+        if insecure:
+            report.noted(Note("warning", "fabric.insecure", {"reason": say_insecure(insecure)}))
         with ExitStack() as stack:
             if files:
                 from fabric.runtime.extras import open_extras
@@ -283,6 +289,7 @@ def up(
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
+    insecure: Insecure = False,
     attach: Attach = None,
     no_attach: NoAttach = None,
     log_prefix: LogPrefix = True,
@@ -332,7 +339,7 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        asked = Asked(provider, model, include, docroot)
+        asked = Asked(provider, model, include, docroot, insecure=insecure)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)

@@ -6,7 +6,7 @@ moves no other, unless two draw the same.
 
 from __future__ import annotations
 
-__all__ = ["PORTS_USUAL", "SLOT_PORTS", "Host", "Place", "Placement", "place"]
+__all__ = ["PORTS_USUAL", "SLOT_PORTS", "Host", "Place", "Placement", "place", "say_insecure", "unsecured"]
 
 import difflib
 import hashlib
@@ -111,6 +111,18 @@ def place(plan: Plan, placement: Placement) -> Plan:
         owners = [owner for host, owner in binding if host == name]
         slots |= {(name, owner): port for owner, port in _draw(placement.hosts[name], owners).items()}
     return msgspec.structs.replace(plan, workers=tuple(_addressed(worker, placement, slots) for worker in placed))
+
+
+def unsecured(plan: Plan) -> tuple[str, ...]:
+    """Return the names of workers that whoever reaches their endpoints may read and write: over TCP without keys."""
+    return tuple(worker.name for worker in plan.workers if worker.runner != "process" and not worker.secured)
+
+
+def say_insecure(workers: Iterable[str]) -> str:
+    """Return what is to be said of such workers; nothing if there are none."""
+    names = ", ".join(workers)
+    said = "INSECURE: no keys; whoever reaches their ports may read and write the messages of"
+    return f"{said} {names}" if names else ""
 
 
 def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:

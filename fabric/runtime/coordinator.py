@@ -175,6 +175,7 @@ class Coordinator:
         report: hears of what happens.
         servers: do the calls of the plan's servers, if it has any.
         tell: takes spans, if the session tells any; as a client, it must not wait.
+        secret: the fabric's secret key, if there are workers whose endpoints need keys.
     """
 
     def __init__(
@@ -186,7 +187,10 @@ class Coordinator:
         report: Report,
         servers: Servers | None = None,
         tell: Callable[[Sequence[Span]], None] | None = None,
+        *,
+        secret: str = "",
     ) -> None:
+        self._secret = secret
         self._session = session
         self._transport = transport
         self._launcher = launcher
@@ -418,7 +422,7 @@ class Coordinator:
         if plan.transport == "stdio":
             relay = LineRelay(plan, arrive)
         else:
-            relay = SocketRelay(plan, self._transport, arrive, self._nursery)
+            relay = SocketRelay(plan, self._transport, arrive, self._nursery, self._secret)
         self._relays[plan.name] = relay
         return relay
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Control", "obey_control", "run_control", "start_control"]
 
 import os
+import sys
 import threading
 import traceback
 from collections import deque
@@ -15,12 +16,14 @@ from typing import Any
 import trio
 
 from fabric.errors import FabricError, sole
+from fabric.transport.given import say_once
 from fabric.transport.ports import Receiver, Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import decode, encode
 from fabric.wire.control import BATCHES, INCARNATION_BYTES, MARK_ALL_PORTS, NUMBERED, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import decode_json, encode_json
+from fabric.wire.spec import WorkerKey
 from fabric.worker.failure import FunctionFailed, tell
 
 _ASKED = ("pause", "resume", "stop", "announce")
@@ -128,17 +131,19 @@ def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None],
     control.changed()
 
 
-def start_control(endpoints: Mapping[str, str], name: str, control: Control) -> threading.Thread:
-    """Serve control on its sockets; the thread ends with its channels."""
-    thread = threading.Thread(target=_run, args=(endpoints, name, control), name="control", daemon=True)
+def start_control(
+    endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None = None
+) -> threading.Thread:
+    """Serve control on its sockets, which ``key`` opens; the thread ends with its channels."""
+    thread = threading.Thread(target=_run, args=(endpoints, name, control, key), name="control", daemon=True)
     thread.start()
     return thread
 
 
-def _run(endpoints: Mapping[str, str], name: str, control: Control) -> None:
+def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None) -> None:
     """Serve control; without it the worker cannot be ended in order, so a failure here is the worker's."""
     try:
-        trio.run(_serve, endpoints, name, control)
+        trio.run(_serve, endpoints, name, control, key)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last place of this thread
         found = sole(error)
         if not isinstance(found, FabricError):
@@ -147,10 +152,11 @@ def _run(endpoints: Mapping[str, str], name: str, control: Control) -> None:
         os._exit(tell(found))
 
 
-async def _serve(endpoints: Mapping[str, str], name: str, control: Control) -> None:
-    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
-        ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False)
-        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True)
+async def _serve(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None) -> None:
+    warn = say_once(lambda text: print(text, file=sys.stderr))
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
+        ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False, security=key)
+        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True, security=key)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
             await run_control(ctrl_in, ctrl_out, name, control)
