@@ -132,18 +132,32 @@ def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None],
 
 
 def start_control(
-    endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None = None
+    endpoints: Mapping[str, str],
+    name: str,
+    control: Control,
+    key: WorkerKey | None = None,
+    *,
+    guarded: bool = True,
 ) -> threading.Thread:
-    """Serve control on its sockets, which ``key`` opens; the thread ends with its channels."""
-    thread = threading.Thread(target=_run, args=(endpoints, name, control, key), name="control", daemon=True)
+    """Serve control on its sockets; the thread ends with its channels.
+
+    Args:
+        endpoints: by port.
+        name: of the worker.
+        control: what is told.
+        key: that opens the sockets, if one is needed.
+        guarded: whether a second peer is a stranger.
+    """
+    arguments = (endpoints, name, control, key, guarded)
+    thread = threading.Thread(target=_run, args=arguments, name="control", daemon=True)
     thread.start()
     return thread
 
 
-def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None) -> None:
+def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None, guarded: bool) -> None:
     """Serve control; without it the worker cannot be ended in order, so a failure here is the worker's."""
     try:
-        trio.run(_serve, endpoints, name, control, key)
+        trio.run(_serve, endpoints, name, control, key, guarded)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last place of this thread
         found = sole(error)
         if not isinstance(found, FabricError):
@@ -152,12 +166,15 @@ def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerK
         os._exit(tell(found))
 
 
-async def _serve(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None) -> None:
+async def _serve(
+    endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None, guarded: bool
+) -> None:
     warn = say_once(lambda text: print(text, file=sys.stderr))
     async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
         ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False, security=key)
         ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True, security=key)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
+            if guarded:
+                nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
             await run_control(ctrl_in, ctrl_out, name, control)
             nursery.cancel_scope.cancel()

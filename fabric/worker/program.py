@@ -123,10 +123,13 @@ async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, s
         telemetry: Sender | None = None
         if "telemetry" in endpoints:
             telemetry = transport.sender(endpoints["telemetry"], bind=True, watch=True, security=key)
-        thread = start_control(endpoints, spec.name, control, key)  # it announces us: the data sockets are open
+        guarded = not spec.fenced  # else the other may be the coordinator's connection of before: see ``run_data``
+        # It announces us: the data sockets are open.
+        thread = start_control(endpoints, spec.name, control, key, guarded=guarded)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
-            if telemetry is not None:
+            if guarded:
+                nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
+            if telemetry is not None and guarded:
                 nursery.start_soon(fail_on_stranger, telemetry, spec.name, "telemetry")
             try:
                 await run_data(spec, function, source, sink, control, telemetry=telemetry)
