@@ -29,6 +29,7 @@ from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
 from fabric.runtime.letter_keeper import LetterKeeper
+from fabric.runtime.owners import owner_of
 from fabric.runtime.prices import Prices
 from fabric.runtime.questions import Questions
 from fabric.runtime.service import Service
@@ -63,11 +64,13 @@ async def open_coordinator(
     prices: Prices | None = None,
     *,
     workplace: Workplace | None = None,
+    service: str = "",
 ) -> AsyncIterator[Coordinator]:
     """Give a coordinator with all that it needs. What is left of its session at the end is ended by force.
 
     Args:
         workplace: of its workers, instead of a zygote, where there are several sessions.
+        service: its name, if it is one; see :func:`fabric.runtime.owners.owner_of`.
     """
     raise_limit(len(plan.workers))
     async with AsyncExitStack() as stack:
@@ -78,7 +81,15 @@ async def open_coordinator(
             )
             plan = servers.plan
         session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
-        launcher = await stack.enter_async_context(open_runners(plan, environment, zygote, workplace=workplace))
+        opened = open_runners(
+            plan,
+            environment,
+            zygote,
+            workplace=workplace,
+            owner=owner_of(plan.path, service),
+            complain=lambda text: report.noted(Note("warning", "containers.left", {"reason": text})),
+        )
+        launcher = await stack.enter_async_context(opened)
         transport = await stack.enter_async_context(open_sockets())
         yield Coordinator(session, transport, launcher, client, report, servers)
 
@@ -271,7 +282,9 @@ async def run_service(
         prices=prices,
     )
     async with (
-        open_coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
+        open_coordinator(
+            plan, settings, service, both, environment, zygote, prices, service=journal.record.project
+        ) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)

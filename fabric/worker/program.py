@@ -20,7 +20,14 @@ from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import encode
 from fabric.wire.frame import Eof
 from fabric.wire.payload import JSON
-from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
+from fabric.wire.spec import (
+    ENDPOINT_VARIABLES,
+    PARENT_FD_VARIABLE,
+    SPEC_FD_VARIABLE,
+    SPEC_FILE_VARIABLE,
+    WorkerSpec,
+    decode_spec,
+)
 from fabric.worker.control import Control, start_control
 from fabric.worker.data import run_data
 from fabric.worker.failure import FunctionFailed, tell
@@ -33,11 +40,14 @@ def main() -> int:
     environment = os.environ
 
     def run() -> None:
-        for variable in (PARENT_FD_VARIABLE, SPEC_FD_VARIABLE):
-            if variable not in environment:
-                raise ConfigError(f"{variable} is not set: this program is started by a fabric")
-        die_with_parent(int(environment[PARENT_FD_VARIABLE]))
-        spec = _read_spec(int(environment[SPEC_FD_VARIABLE]))
+        if PARENT_FD_VARIABLE in environment:
+            die_with_parent(int(environment[PARENT_FD_VARIABLE]))
+        spec = _spec_of(environment)
+        if spec is None:
+            raise ConfigError(
+                f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: started by a fabric, or by"
+                " hand with: fabric worker [SPEC] NAME"
+            )
         trio.run(_serve, spec, load_function(spec), _endpoints(environment))
 
     return _status(run)
@@ -51,8 +61,7 @@ def serve_function(found: Callable[[Any], Any]) -> int:
         if PARENT_FD_VARIABLE in environment:
             die_with_parent(int(environment[PARENT_FD_VARIABLE]))
         spec = WorkerSpec("worker", "worker", JSON, JSON)
-        if SPEC_FD_VARIABLE in environment:
-            spec = _read_spec(int(environment[SPEC_FD_VARIABLE]))
+        spec = _spec_of(environment) or spec
         spec = msgspec.structs.replace(spec, config=spec.config | {"call": _name_of(found)})
         function = make_function(found, spec)
         endpoints = _endpoints(environment)
@@ -69,9 +78,22 @@ def serve_function(found: Callable[[Any], Any]) -> int:
         return 130
 
 
-def _read_spec(descriptor: int) -> WorkerSpec:
-    with open(descriptor, "rb") as file:
-        return decode_spec(file.read())
+def _spec_of(environment: Mapping[str, str]) -> WorkerSpec | None:
+    """Return what the worker is told to be; ``None``: nothing.
+
+    Raises:
+        ConfigError: the file that should say it does not.
+    """
+    where: int | str | None = environment.get(SPEC_FILE_VARIABLE)
+    if SPEC_FD_VARIABLE in environment:
+        where = int(environment[SPEC_FD_VARIABLE])
+    if where is None:
+        return None
+    try:
+        with open(where, "rb") as file:
+            return decode_spec(file.read())
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"cannot read the worker's spec from {where}: {error}") from None
 
 
 def _name_of(found: Callable[[Any], Any]) -> str:
