@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fabric.errors import ConfigError
+from fabric.launch.external import ExternalLauncher
 from fabric.launch.launcher import Launcher, Worker
 from fabric.launch.owner import Owner
 from fabric.launch.preload import ZygoteProcess
@@ -59,6 +60,8 @@ async def open_runners(
                     workers = [worker for worker in plan.workers if worker.runner == runner]
                     containers = open_containers(workers, environment, owner, complain)
                     launchers[runner] = await stack.enter_async_context(containers)
+                case "external":
+                    launchers[runner] = ExternalLauncher()
                 case _:
                     raise ConfigError(f"workers as {runner} cannot be started yet")
         yield _Runners(launchers)

@@ -146,6 +146,7 @@ def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
         limits=said.limits,
         pass_on=(*worker.pass_on, *said.env),
         secured=runner != "process" and not placement.insecure,
+        spec=msgspec.structs.replace(worker.spec, fenced=runner != "process"),
     )
 
 
@@ -155,6 +156,11 @@ def _check_place(worker: WorkerPlan, runner: Runner, host: str, said: Place, pla
         raise ConfigError(
             f"{where}: '{worker.name}' is put on host {host!r} as a process, and we start none there;"
             ' say runner = "container" or "external"'
+        )
+    if runner == "external" and worker.compat:
+        raise ConfigError(
+            f"{where}: '{worker.name}' says compat: true, so it returns no markers; without those nobody can tell what"
+            " it answers now from what it answered before its connection broke off. It runs as a process or a container"
         )
     if runner != "process" and worker.transport == "stdio":
         raise ConfigError(

@@ -28,6 +28,7 @@ REASONS = frozenset(
         "announced",
         "lifecycle",
         "marker",
+        "past",
     }
 )
 """Why a frame from a worker is refused. No other word is counted by, so that a worker cannot fill the memory with them.
@@ -60,6 +61,10 @@ class Losses:
         self._noted_s[key] = now_s
         fields = {"worker": worker, "reason": error.reason, "count": self._rejected[key], "detail": str(error)}
         return [Note("error" if lost else "warning", "frame.rejected", fields)]
+
+    def count_past(self, worker: str) -> None:
+        """Count a frame that was meant for who listened before."""
+        self._rejected[worker, "past"] += 1
 
     @property
     def rejected(self) -> dict[str, dict[str, int]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, WorkerPlan
+from fabric.session.attachment import Attachment
 from fabric.session.control_edge import ControlEdge
 from fabric.session.delivery import Delivery, Unacked
 from fabric.session.failure import Failure
@@ -61,6 +62,8 @@ class WorkerState:
         fed_s: when it was last given a message, by the session's clock.
         incarnation: counts its processes, from 1.
         by_hand: whether somebody asked for this process of it.
+        attachment: to this process, where it may have been there before; ``None``: we have just started it.
+        greeting: what the process that is attached said of itself last.
         fault: why this process of it cannot be trusted any more; it is being killed.
     """
 
@@ -90,6 +93,8 @@ class WorkerState:
         self.abandoned = False
         self.fed_s = 0.0
         self.incarnation = 0
+        self.attachment: Attachment | None = None
+        self.greeting: Ready | None = None
         self.paused = self.was_paused = False
         self.renew(settings)
 
@@ -97,11 +102,15 @@ class WorkerState:
         """Get ready for a new process. The edges keep their messages."""
         self.incarnation += 1
         self.life = Life(self.name)
-        self.startup = Startup(self.life, self.incarnation, settings.ready_timeout_s, probe=not self.plan.compat)
+        timeout_s = settings.handshake_timeout_s if self.external else settings.ready_timeout_s
+        self.startup = Startup(self.life, self.incarnation, timeout_s, probe=not self.plan.compat)
         self.shutdown = Shutdown(self.name, settings.grace_s, control=self.plan.transport == "zmq")
         self.steering.begin()
         self.delivery.begin(self.incarnation)
         self.control.begin(self.incarnation)
+        if self.plan.runner != "process":
+            settles = self.recollection is not None
+            self.attachment = Attachment(self.name, probe=not self.plan.compat, ours=self.plan.ours, settles=settles)
         self.batches = False
         self.answered = False
         self.ended_ports: set[str] = set()
@@ -127,6 +136,29 @@ class WorkerState:
             self.batches = True
             self.delivery.widen()
 
+    @property
+    def external(self) -> bool:
+        """Whether somebody else starts it."""
+        return self.plan.runner == "external"
+
+    @property
+    def attaching(self) -> Attachment | None:
+        """Its attachment, as long as it is not trusted."""
+        return self.attachment if self.attachment is not None and not self.attachment.done else None
+
+    @property
+    def marking_ports(self) -> frozenset[str]:
+        """The ports besides ``output`` on which it says that it returns markers."""
+        marks = self.greeting is not None and MARK_ALL_PORTS in self.greeting.features
+        return frozenset(self.plan.endpoints) & {"telemetry", "ctrl_out"} if marks else frozenset()
+
+    def attached(self) -> None:
+        """Nothing of the past comes any more: it is what it has said of itself, now or before."""
+        assert self.attachment is not None
+        self.attachment.done = True
+        self.announced(self.greeting or Ready("ready"))
+        self.delivery.numbering.begin_anywhere()
+
     def restored_by(self, *, ending: bool) -> list[dict[str, Any]]:
         """Return what to tell a process that takes the place of another, so that it is as that one was.
 
@@ -139,7 +171,8 @@ class WorkerState:
         fields: dict[str, Any] = {}
         if self.was_paused and not ending:
             fields["pause"] = True
-        if self.recollection is not None and self.remembers and not self.recollection.empty:
+        stayed = self.attachment is not None  # perhaps, and remembers what this session knows nothing of
+        if self.recollection is not None and self.remembers and (stayed or not self.recollection.empty):
             fields["set_memory"] = self.recollection.messages
         settings = [{name: value} for name, value in self.control.settings.items()]
         return [*settings, fields] if fields else settings
@@ -246,7 +279,7 @@ class WorkerState:
         if self.steering.stopping:
             return "stopping"
         if self.supervisor.due:
-            return "restarting"
+            return "starting" if self.external else "restarting"
         return "stopped" if self.steering.stopped else activity(self.state, idle=self.delivery.idle)
 
     @property
@@ -262,7 +295,8 @@ class WorkerState:
             stalled=self.silence.told and self.silent_since_s is not None,
             output_ended=self.state is State.DRAINED,
             oldest_s=self.delivery.oldest_at_s,
-            starts_at_s=self.supervisor.due_s if self.supervisor.due else None,
+            starts_at_s=self.supervisor.due_s if self.supervisor.due and not self.external else None,
+            awaited=self.external and (self.starting or self.supervisor.due),
         )
 
 

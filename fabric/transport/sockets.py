@@ -18,6 +18,7 @@ from __future__ import annotations
 
 __all__ = ["SOCKETS_OF_A_WORKER_MAX", "ZmqTransport", "libzmq_can", "libzmq_version", "open_sockets"]
 
+import errno
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -27,7 +28,7 @@ from typing import cast
 import trio
 import zmq
 
-from fabric.errors import ConfigError, TransportClosed
+from fabric.errors import AddressInUse, ConfigError, TransportClosed
 from fabric.transport.ports import BATCH_FRAMES_MAX, check_size
 from fabric.wire.codec import FRAME_BYTES_MAX
 
@@ -88,6 +89,8 @@ class _Socket:
             self._end_monitor()
             self._socket.close(0)
             verb = "bind" if bind else "connect to"
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUse(f"cannot {verb} {endpoint}: {error.strerror}") from None
             raise ConfigError(f"cannot {verb} {endpoint}: {error.strerror}") from None
         self._fd = cast("int", self._socket.get(zmq.FD))
         self._closed = False

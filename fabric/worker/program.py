@@ -45,8 +45,8 @@ def main() -> int:
         spec = _spec_of(environment)
         if spec is None:
             raise ConfigError(
-                f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: started by a fabric, or by"
-                " hand with: fabric worker [SPEC] NAME"
+                f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
+                " or by hand with: fabric worker [SPEC] NAME"
             )
         trio.run(_serve, spec, load_function(spec), _endpoints(environment))
 
