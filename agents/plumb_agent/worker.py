@@ -177,7 +177,9 @@ async def run_worker(
     def watch(sender: Sender, port: str) -> Callable[[Driver], Any]:
         return until_error(lambda _: fail_on_stranger(sender, spec.name, port))
 
-    watches = [watch(sender, port) for port, sender in outlet.senders.items()]
+    # Of two connections of a fenced one the other is the coordinator's, of before; he finds that out himself.
+    watched = {} if spec.fenced else outlet.senders
+    watches = [watch(sender, port) for port, sender in watched.items()]
     sources = [until_error(read_input), until_error(read_control), until_error(read_tools), *watches]
     status = await drive(conversation, provider, sources, outlet, logger, clock)
     if status == 0:

@@ -418,7 +418,7 @@ class Coordinator:
         self._step(Frames(worker, port, raw))
 
     async def _work_at(self, plan: WorkerPlan) -> None:
-        """Work with a worker whose addresses stay; those that we bind may be in use for moments after we closed them."""
+        """Work with a worker whose addresses stay; those that we bind are in use for moments after that."""
         until_s = trio.current_time() + REBIND_S
         while True:
             try:

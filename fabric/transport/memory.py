@@ -10,7 +10,7 @@ from collections.abc import Callable
 import trio
 
 from fabric.errors import AddressInUse, TransportClosed
-from fabric.transport.ports import BATCH_FRAMES_MAX, check_size
+from fabric.transport.ports import BATCH_FRAMES_MAX, Security, check_size
 
 
 class _Pipe:
@@ -32,12 +32,16 @@ class Link:
     """What becomes of the frames between two ends that may lose each other, as over a network.
 
     Attributes:
+        present: whether the worker is there.
+        joined: how often it has connected.
         stands: nothing arrives: it was cut, and nobody has noticed yet.
         lost_until_s: until then the sender sends into a connection that is dead, and does not know.
         halves: the sender knows two connections, of which one is dead: each second frame goes there.
     """
 
     def __init__(self) -> None:
+        self.present = False
+        self.joined = 0
         self.stands = False
         self.lost_until_s = 0.0
         self.halves = False
@@ -60,6 +64,12 @@ class _End:
         self._endpoint = endpoint
         self._pipe = pipe
         self._closed = False
+        self._joined_before = 0 if pipe.link is None else pipe.link.joined - pipe.link.present
+
+    @property
+    def renewed(self) -> bool:
+        """See :class:`fabric.transport.ports.Sender`, and ``Receiver``."""
+        return self._pipe.link is not None and self._pipe.link.joined - self._joined_before > 1
 
     def close(self) -> None:
         if self._binds and not self._closed:
@@ -71,6 +81,7 @@ class _Sender(_End):
     def __init__(self, endpoint: str, pipe: _Pipe, *, bind: bool, delay_s: Callable[[str], float] | None) -> None:
         super().__init__(endpoint, pipe, bind=bind)
         self._delay_s = delay_s
+        self._told = False
 
     def send_nowait(self, raw: bytes) -> None:
         if self._closed:
@@ -90,8 +101,17 @@ class _Sender(_End):
     async def wait_sent(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    async def wait_peer(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._told:
+            await trio.sleep_forever()
+        self._told = True  # it is there as soon as anybody asks, and stays
+
     async def wait_stranger(self) -> None:
         await trio.sleep_forever()  # all are of one process
+
+    async def wait_broken(self) -> None:
+        await self._pipe.watchers.park()  # until somebody breaks it
 
 
 class _Receiver(_End):
@@ -135,11 +155,19 @@ class MemoryTransport:
         self._delay_s = delay_s
         self._pipes: defaultdict[str, _Pipe] = defaultdict(_Pipe)
 
-    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> _Sender:
-        """Open the writing end."""
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False, security: Security | None = None) -> _Sender:
+        """Open the writing end. Keys do not matter: all are of one process."""
         return _Sender(endpoint, self._pipes[endpoint], bind=bind, delay_s=self._delay_s)
 
-    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> _Receiver:
+    def receiver(
+        self,
+        endpoint: str,
+        *,
+        bind: bool,
+        watch: bool = False,
+        frames_max: int = 0,
+        security: Security | None = None,
+    ) -> _Receiver:
         """Open the reading end."""
         return _Receiver(endpoint, self._pipes[endpoint], bind=bind)
 
@@ -175,7 +203,11 @@ class MemoryTransport:
         return lost
 
     def forget(self, endpoint: str, keeps: Callable[[int], int]) -> int:
-        """The process that reads an endpoint is gone, and with it what was on its way; tells as :meth:`cut`, of the last.
+        """The process that reads an endpoint is gone, and with it what was on its way; but for the last.
+
+        Args:
+            endpoint: its address.
+            keeps: tells of so many frames how many arrive all the same, the last ones.
 
         Returns:
             how many do not arrive.

@@ -128,17 +128,19 @@ def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None],
     control.changed()
 
 
-def start_control(endpoints: Mapping[str, str], name: str, control: Control) -> threading.Thread:
-    """Serve control on its sockets; the thread ends with its channels."""
-    thread = threading.Thread(target=_run, args=(endpoints, name, control), name="control", daemon=True)
+def start_control(
+    endpoints: Mapping[str, str], name: str, control: Control, *, guarded: bool = True
+) -> threading.Thread:
+    """Serve control on its sockets; the thread ends with its channels. ``guarded``: a second peer is a stranger."""
+    thread = threading.Thread(target=_run, args=(endpoints, name, control, guarded), name="control", daemon=True)
     thread.start()
     return thread
 
 
-def _run(endpoints: Mapping[str, str], name: str, control: Control) -> None:
+def _run(endpoints: Mapping[str, str], name: str, control: Control, guarded: bool) -> None:
     """Serve control; without it the worker cannot be ended in order, so a failure here is the worker's."""
     try:
-        trio.run(_serve, endpoints, name, control)
+        trio.run(_serve, endpoints, name, control, guarded)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last place of this thread
         found = sole(error)
         if not isinstance(found, FabricError):
@@ -147,11 +149,12 @@ def _run(endpoints: Mapping[str, str], name: str, control: Control) -> None:
         os._exit(tell(found))
 
 
-async def _serve(endpoints: Mapping[str, str], name: str, control: Control) -> None:
+async def _serve(endpoints: Mapping[str, str], name: str, control: Control, guarded: bool) -> None:
     async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
         ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False)
         ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
+            if guarded:
+                nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
             await run_control(ctrl_in, ctrl_out, name, control)
             nursery.cancel_scope.cancel()

@@ -127,10 +127,14 @@ async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, s
         telemetry: Sender | None = None
         if "telemetry" in endpoints:
             telemetry = transport.sender(endpoints["telemetry"], bind=True, watch=True)
-        thread = start_control(endpoints, spec.name, control)  # it announces us: the data sockets are open
+        thread = start_control(
+            endpoints, spec.name, control, guarded=not spec.fenced
+        )  # it announces us: the data sockets are open
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
-            if telemetry is not None:
+            guarded = not spec.fenced  # else the other may be the coordinator's connection of before: see ``run_data``
+            if guarded:
+                nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
+            if telemetry is not None and guarded:
                 nursery.start_soon(fail_on_stranger, telemetry, spec.name, "telemetry")
             try:
                 await run_data(spec, function, source, sink, control, telemetry=telemetry)

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["FAULT_KINDS", "GRAPHS", "Digest", "Outcome", "faults_of", "prepared", "reference", "run_case"]
+__all__ = [
+    "FAULT_KINDS",
+    "GRAPHS",
+    "Digest",
+    "Outcome",
+    "faults_of",
+    "prepared",
+    "reference",
+    "run_case",
+    "simulated",
+    "wrong_with",
+]
 
 import hashlib
 import random
@@ -96,7 +107,7 @@ async def simple_worker(spec: WorkerSpec, process: Process, endpoints: dict[str,
 
 async def agent(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
     """Our agent; what it takes from chance and the clock is the same each time."""
-    rng = random.Random(endpoints["output"])
+    rng = random.Random(f"{endpoints['output']} {process.number}")
     logger = Logger(lambda line: process.complain(line.decode().rstrip("\n")))
     ports = open_ports(process, endpoints)
     return await run_worker(spec, ports, logger=logger, clock=trio.current_time, new_id=rng.randbytes)
@@ -147,11 +158,29 @@ def prepared(graph_seed: int) -> tuple[Graph, Plan]:
     return graph, plan_of(graph.text())
 
 
+def moved_outside(plan: Plan, names: frozenset[str]) -> Plan:
+    """Let somebody else start these workers."""
+    workers = tuple(
+        msgspec.structs.replace(worker, runner="external", spec=msgspec.structs.replace(worker.spec, fenced=True))
+        if worker.name in names
+        else worker
+        for worker in plan.workers
+    )
+    return msgspec.structs.replace(plan, workers=workers)
+
+
 def simulated(
-    graph_seed: int, seed: int, faults: Faults, settings: Settings = SETTINGS, watch: Watch | None = None
+    graph_seed: int,
+    seed: int,
+    faults: Faults,
+    settings: Settings = SETTINGS,
+    watch: Watch | None = None,
+    *,
+    outside: frozenset[str] = frozenset(),
 ) -> Simulated:
-    """Run a graph."""
+    """Run a graph. ``outside``: the workers that somebody else starts."""
     graph, plan = prepared(graph_seed)
+    plan = moved_outside(plan, outside)
     inputs = [(port, str(id_).encode()) for port, id_ in graph.inputs]
 
     async def run() -> Simulated:
