@@ -11,6 +11,7 @@
     │       └── ChannelBroken           so that something of it is missing
     ├── WorkerFailed            a worker could not be started, or died
     ├── ServerFailed            an MCP server of the program could not be started, or does not speak as it should
+    ├── EngineFailed            a Docker Engine is not there, or did not do what it was asked
     ├── TransportClosed         the socket was closed by its owner
     ├── Stranger                somebody connected to a socket who has no business there
     ├── OutputClosed            nobody takes what we write any more
@@ -33,6 +34,7 @@ __all__ = [
     "ChannelBroken",
     "CheckError",
     "ConfigError",
+    "EngineFailed",
     "FabricError",
     "LocalProtocolError",
     "NoAnswer",
@@ -173,6 +175,21 @@ class ServerFailed(FabricError):
 
     code = "server_not_started"
     exit_code = 4
+
+
+class EngineFailed(FabricError):
+    """A Docker Engine is not there, or did not do what it was asked.
+
+    Attributes:
+        status: of its answer, as HTTP has it; 0: there was none.
+    """
+
+    code = "engine_failed"
+    exit_code = 4
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class TransportClosed(FabricError):

@@ -339,7 +339,8 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        asked = Asked(provider, model, include, docroot, insecure=insecure)
+        name = project or project_name(spec)
+        asked = Asked(provider, model, include, docroot, insecure=insecure, service=name)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
@@ -357,7 +358,6 @@ def up(
             budget=show_limits(limits),
         )
         screen.begin(time.monotonic() - started_s)
-        name = project or project_name(spec)
         with zygote_of(plan, said) as zygote:
             socket, at_terminal = f"{directory}/service.sock", child is None and os.isatty(0) and os.isatty(2)
             outcome = _serve(plan, name, socket, settings, screen, level, zygote, prices, at_terminal=at_terminal)

@@ -30,6 +30,7 @@ from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
 from fabric.runtime.keyring import open_keyring, with_keys
 from fabric.runtime.letter_keeper import LetterKeeper
+from fabric.runtime.owners import owner_of
 from fabric.runtime.prices import Prices
 from fabric.runtime.questions import Questions
 from fabric.runtime.refusals import Refusals
@@ -67,11 +68,13 @@ async def open_coordinator(
     prices: Prices | None = None,
     *,
     workplace: Workplace | None = None,
+    service: str = "",
 ) -> AsyncIterator[Coordinator]:
     """Give a coordinator with all that it needs. What is left of its session at the end is ended by force.
 
     Args:
         workplace: of its workers, instead of a zygote, where there are several sessions.
+        service: its name, if it is one; see :func:`fabric.runtime.owners.owner_of`.
 
     Raises:
         ConfigError: a key is missing or damaged, or something else that it needs cannot be had.
@@ -89,7 +92,15 @@ async def open_coordinator(
         tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
         rate_of = no_rate if prices is None else prices.rate_of
         session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, tracer.about)
-        launcher = await stack.enter_async_context(open_runners(plan, environment, zygote, workplace=workplace))
+        opened = open_runners(
+            plan,
+            environment,
+            zygote,
+            workplace=workplace,
+            owner=owner_of(plan.path, service),
+            complain=lambda text: report.noted(Note("warning", "containers.left", {"reason": text})),
+        )
+        launcher = await stack.enter_async_context(opened)
         if keyring is None:
             transport = await stack.enter_async_context(open_sockets())
             yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell)
@@ -98,8 +109,8 @@ async def open_coordinator(
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(refusals.tell)
         stack.callback(nursery.cancel_scope.cancel)
-        opened = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
-        transport = await stack.enter_async_context(opened)
+        gated = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
+        transport = await stack.enter_async_context(gated)
         secret = keyring.server.secret
         yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell, secret=secret)
 
@@ -292,7 +303,9 @@ async def run_service(
         prices=prices,
     )
     async with (
-        open_coordinator(plan, settings, service, both, environment, zygote, prices) as coordinator,
+        open_coordinator(
+            plan, settings, service, both, environment, zygote, prices, service=journal.record.project
+        ) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)

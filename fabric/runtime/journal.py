@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["Journal"]
 
 import errno
+import os
 import threading
 import time
 from collections import defaultdict
@@ -20,6 +21,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError
+from fabric.launch.engine_address import engine_address
 from fabric.plan.place import unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.log_files import NOTES, LogWriter, note_entry, timestamp, worker_entry
@@ -80,6 +82,8 @@ class Journal:
         workers = tuple(
             WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec)) for worker in plan.workers
         )
+        containers = [worker for worker in plan.workers if worker.runner == "container"]
+        engines = tuple(sorted({engine_address(worker.engine, os.environ) for worker in containers}))
         self.record = Record(
             1,
             project,
@@ -89,6 +93,7 @@ class Journal:
             time.time(),
             "starting",
             workers,
+            engines,
             insecure=unsecured(plan),
         )
         try:

@@ -121,6 +121,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         started_at: unix time.
         phase: how far it has come.
         workers: in starting order.
+        engines: Docker Engines that have containers of it.
         outcome: how it ended; without one, and without its process, it was killed.
         insecure: workers that it speaks to over TCP without keys.
     """
@@ -133,6 +134,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: float
     phase: Phase = "starting"
     workers: tuple[WorkerRecord, ...] = ()
+    engines: tuple[str, ...] = ()
     outcome: Outcome | None = None
     insecure: tuple[str, ...] = ()
 
