@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from fabric.cli.listing import align
+from fabric.runtime.http_listen import HTTP_USUAL
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings, Variable, check_usd, read_duration, read_switch
 
@@ -134,6 +135,7 @@ SETTINGS = (
         _least(0.1),
     ),
     Setting("run.tool_timeout", of=lambda said: said.tool_timeout_s, default=_RUN.tool_timeout_s),
+    Setting("run.http", "FABRIC_HTTP", lambda said: said.http, HTTP_USUAL),
     Setting("limits.usd", "FABRIC_BUDGET_USD", lambda said: said.limits.usd, read=lambda text: check_usd(float(text))),
     Setting("limits.tokens", "FABRIC_BUDGET_TOKENS", lambda said: said.limits.tokens, read=_whole(1)),
     Setting("limits.calls", "FABRIC_BUDGET_CALLS", lambda said: said.limits.calls, read=_whole(1)),
@@ -147,6 +149,7 @@ SETTINGS = (
     Setting("FABRIC_PROJECT", "FABRIC_PROJECT"),
     Setting("FABRIC_STATE_DIR", "FABRIC_STATE_DIR", default=".fabric"),
     Setting("FABRIC_DOCROOT", "FABRIC_DOCROOT"),
+    Setting("FABRIC_TOKEN_FILE", "FABRIC_TOKEN_FILE"),
     Setting("FABRIC_AUTO_APPROVE", "FABRIC_AUTO_APPROVE", default=False, read=read_switch),
     Setting(
         "FABRIC_LOG_LEVEL",

@@ -80,6 +80,7 @@ class ServiceRow(msgspec.Struct, frozen=True):
         inputs, outputs: messages that came in and went out, by boundary port.
         dead_letters: that are kept, of all sessions.
         monitors: what is to be said next on each session wire on which a conversation is under way.
+        http: where it can be watched; ``token_file``: of what has to be said there.
     """
 
     project: str
@@ -96,6 +97,8 @@ class ServiceRow(msgspec.Struct, frozen=True):
     dead_letters: int = 0
     monitors: dict[str, str] = {}
     workers: tuple[WorkerRow, ...] = ()
+    http: str = ""
+    token_file: str = ""
 
 
 def describe(
@@ -143,6 +146,8 @@ def describe(
         dead_letters=sum(dead.values()),
         monitors=status.monitors if status else {},
         workers=workers,
+        http=record.http if alive else "",
+        token_file=record.token_file if alive else "",
     )
 
 

@@ -57,12 +57,24 @@ class Journal:
         socket: where clients connect.
         process: this one.
         level: the lowest level of notes that is logged.
+        http, token_file: as in the record.
 
     Raises:
         ConfigError: the state directory cannot be written.
     """
 
-    def __init__(self, plan: Plan, project: str, state: Path, socket: str, *, process: Process, level: Level) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        project: str,
+        state: Path,
+        socket: str,
+        *,
+        process: Process,
+        level: Level,
+        http: str = "",
+        token_file: str = "",
+    ) -> None:
         self._file = record_file(state, project)
         self._rank = _RANK[level]
         self._writer = LogWriter(log_directory(state, project))
@@ -80,7 +92,16 @@ class Journal:
             WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec)) for worker in plan.workers
         )
         self.record = Record(
-            1, project, str(Path(plan.path).resolve()), process, socket, time.time(), "starting", workers
+            1,
+            project,
+            str(Path(plan.path).resolve()),
+            process,
+            socket,
+            time.time(),
+            "starting",
+            workers,
+            http,
+            token_file,
         )
         try:
             write_record(self.record, self._file)
