@@ -45,6 +45,7 @@ from fabric.session.events import (
     Launch,
     Launched,
     LaunchFailed,
+    LookAfter,
     Note,
     Observed,
     Opened,
@@ -69,6 +70,8 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.failure import STDERR_LINES_KEPT
+from fabric.session.figures import Figures
+from fabric.session.pulse import is_answer
 from fabric.session.session import Session
 from fabric.session.snapshot import Snapshot
 from fabric.session.stall import STILL_S, waited_for
@@ -280,6 +283,10 @@ class Coordinator:
         """Look at what comes to these sinks, and to no others."""
         self._step(Tap(sinks), stirs=False)
 
+    def look_after(self) -> None:
+        """Have the workers that have messages asked whether they still move; see :meth:`figures`."""
+        self._step(LookAfter(), stirs=False)
+
     def pid_of(self, worker: str) -> int | None:
         """Return the process of a worker that was started, if it is one of this host."""
         return self._workers[worker].pid if worker in self._workers else None
@@ -300,6 +307,10 @@ class Coordinator:
     def snapshot(self) -> Snapshot:
         """Return how the session stands."""
         return self._session.snapshot()
+
+    def figures(self) -> Figures:
+        """Return what the session has counted."""
+        return self._session.figures(trio.current_time())
 
     # --- the step ---
 
@@ -427,7 +438,8 @@ class Coordinator:
         return relay
 
     def _arrived(self, worker: str, port: str, raw: list[bytes]) -> None:
-        self._step(Frames(worker, port, raw))
+        stirs = port != "ctrl_out" or not all(map(is_answer, raw))
+        self._step(Frames(worker, port, raw), stirs=stirs)
 
     async def _work_at(self, plan: WorkerPlan) -> None:
         """Work with a worker whose addresses stay; those that we bind are in use for moments after that."""

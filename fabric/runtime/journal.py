@@ -60,12 +60,24 @@ class Journal:
         socket: where clients connect.
         process: this one.
         level: the lowest level of notes that is logged.
+        http, token_file: as in the record.
 
     Raises:
         ConfigError: the state directory cannot be written.
     """
 
-    def __init__(self, plan: Plan, project: str, state: Path, socket: str, *, process: Process, level: Level) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        project: str,
+        state: Path,
+        socket: str,
+        *,
+        process: Process,
+        level: Level,
+        http: str = "",
+        token_file: str = "",
+    ) -> None:
         self._file = record_file(state, project)
         self._rank = _RANK[level]
         self._writer = LogWriter(log_directory(state, project))
@@ -93,7 +105,9 @@ class Journal:
             time.time(),
             "starting",
             workers,
-            engines,
+            engines=engines,
+            http=http,
+            token_file=token_file,
             insecure=unsecured(plan),
         )
         try:
