@@ -3,6 +3,7 @@
     FabricError                 called PlumbError, too
     ├── CheckError              the author's text is wrong; carries diagnostics
     ├── ConfigError             a flag, a file, a key or a worker's configuration is wrong
+    │   └── AddressInUse            an address that is to be bound is somebody's already
     ├── ValueRejected           a value does not have the type that its channel declares
     ├── ProtocolError           somebody broke wire/PROTOCOL.md
     │   ├── LocalProtocolError      we did
@@ -27,6 +28,7 @@ A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 from __future__ import annotations
 
 __all__ = [
+    "AddressInUse",
     "BinaryNotFoundError",
     "ChannelBroken",
     "CheckError",
@@ -112,6 +114,12 @@ class ConfigError(FabricError):
 
     code = "bad_config"
     exit_code = 2
+
+
+class AddressInUse(ConfigError):
+    """An address that is to be bound is somebody's already; perhaps ours, of a moment ago."""
+
+    code = "address_in_use"
 
 
 class ValueRejected(FabricError):

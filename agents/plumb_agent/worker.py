@@ -16,12 +16,13 @@ import msgspec
 from fabric.errors import ConfigError, FabricError
 from fabric.transport.given import key_for, say_once
 from fabric.transport.ports import Receiver, Sender, Transport, fail_on_stranger
-from fabric.wire.calls import decline
-from fabric.wire.codec import decode, encode
-from fabric.wire.control import AGENT_READY
+from fabric.wire.calls import SETTLE, decline, parse_request
+from fabric.wire.codec import begins_connection, decode, encode
+from fabric.wire.control import AGENT_FEATURES, INCARNATION_BYTES, ready, wants_announcement
 from fabric.wire.frame import Data, Decline, Eof, Marker, Provenance
 from fabric.wire.payload import encode_json
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerKey, WorkerSpec
+from plumb_agent.asking import read_response
 from plumb_agent.config import read_config
 from plumb_agent.conversation import Conversation
 from plumb_agent.driver import Driver, drive
@@ -129,8 +130,12 @@ async def run_worker(
     outlet.announce()
 
     async def read_input(driver: Driver) -> None:
+        joined = not spec.fenced
         while True:
             for raw in await ports.input.receive():
+                joined = joined or begins_connection(raw)
+                if not joined:  # it was meant for a process that is gone, whose memory we do not have
+                    continue
                 await driver.wait_wanted()
                 match decode(raw):
                     case Data(_, payload, provenance):
@@ -146,6 +151,8 @@ async def run_worker(
             for raw in await ports.ctrl_in.receive():
                 match decode(raw):
                     case Data(_, payload):
+                        if wants_announcement(payload) and driver.exit_code is None:
+                            outlet.announce_again()
                         driver.feed(ControlArrived(payload))
                     case Marker(_, marker) if driver.exit_code is None:  # behind a stop ctrl_out has ended
                         outlet.return_marker(marker)
@@ -159,6 +166,7 @@ async def run_worker(
             for raw in await ports.tool_resp.receive():
                 match decode(raw):
                     case Data(_, payload):
+                        outlet.answered(payload)
                         driver.respond(payload)
                     case Eof():
                         driver.feed(ToolsEnded())
@@ -194,13 +202,22 @@ class _SocketOutlet:
         self._new_id = new_id
         self._outputs = 0
         self._events = 0
+        self._incarnation = int.from_bytes(new_id(INCARNATION_BYTES))
+        self._asked: dict[bytes, bytes] = {}
         rest = {"ctrl_out": ports.ctrl_out, "telemetry": ports.telemetry, "tool_req": ports.tool_req}
         opened = {port: sender for port, sender in rest.items() if sender is not None}
         self.senders: dict[str, Sender] = {"data_out": ports.output, **opened}
 
     def announce(self) -> None:
         if self._ports.ctrl_out is not None:
-            self._ports.ctrl_out.send_nowait(encode(Data(self._topic, AGENT_READY)))
+            announcement = ready(*AGENT_FEATURES, incarnation=self._incarnation)
+            self._ports.ctrl_out.send_nowait(encode(Data(self._topic, announcement)))
+
+    def announce_again(self) -> None:
+        """Somebody has come who may know nothing of us, nor of what we wait for: that was lost with who was asked."""
+        self.announce()
+        for payload in self._asked.values():
+            self._send_request(payload)
 
     def emit(self, payload: bytes, origin: Provenance | None) -> None:
         self._outputs += 1
@@ -231,6 +248,18 @@ class _SocketOutlet:
             self._ports.ctrl_out.send_nowait(encode(Data(self._topic, encode_json(message))))
 
     def ask(self, payload: bytes) -> None:
+        request = parse_request(payload)
+        if request.name != SETTLE:  # that has no response
+            self._asked[request.id] = payload
+        self._send_request(payload)
+
+    def answered(self, payload: bytes) -> None:
+        """This came on tool_resp."""
+        response = read_response(payload)
+        if response is not None:
+            self._asked.pop(encode_json(response.id), None)
+
+    def _send_request(self, payload: bytes) -> None:
         if self._ports.tool_req is not None:
             self._ports.tool_req.send_nowait(encode(Data(self._topic, payload)))
 

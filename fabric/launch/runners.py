@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fabric.errors import ConfigError
+from fabric.launch.external import ExternalLauncher
 from fabric.launch.launcher import Launcher, Worker
 from fabric.launch.preload import ZygoteProcess
 from fabric.launch.process import Workplace, open_launcher
@@ -46,6 +47,8 @@ async def open_runners(
                 case "process":
                     opened = open_launcher(environment, zygote, workplace=workplace)
                     launchers[runner] = await stack.enter_async_context(opened)
+                case "external":
+                    launchers[runner] = ExternalLauncher()
                 case _:
                     raise ConfigError(f"workers as {runner} cannot be started yet")
         yield _Runners(launchers)

@@ -17,6 +17,7 @@ import msgspec
 
 from fabric.errors import ConfigError
 from fabric.plan.plan import Address, Plan, Resources, Runner, WorkerPlan
+from fabric.plan.replicas import Replicas, replicated
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS
 
 PORTS_USUAL = (5600, 6599)
@@ -93,11 +94,14 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 def place(plan: Plan, placement: Placement) -> Plan:
-    """Return the plan with its workers where they belong.
+    """Return the plan with its workers where they belong, as many of each as there are to be.
 
     Raises:
-        ConfigError: a host is not known or has too few ports, or a worker cannot run where it is put.
+        ConfigError: a host is not known or has too few ports, or a worker cannot run where it is put, or cannot have
+            replicas.
     """
+    replicas = {name: Replicas(said.replicas, said.where) for name, said in placement.workers.items()}
+    plan = replicated(plan, replicas)
     placed = tuple(_placed(worker, placement) for worker in plan.workers)
     away = [worker for worker in placed if worker.runner != "process"]
     binding = [(placement.coordinator, f"in {worker.name}") for worker in away]
@@ -123,7 +127,7 @@ def say_insecure(workers: Iterable[str]) -> str:
 
 def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
     """Return a worker with its runner and its host."""
-    said = placement.workers.get(worker.name, Place())
+    said = placement.workers.get(worker.node, Place())
     host = said.host or placement.coordinator
     if host not in placement.hosts:
         near = difflib.get_close_matches(host, placement.hosts, 1)
@@ -145,6 +149,7 @@ def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
         limits=said.limits,
         pass_on=(*worker.pass_on, *said.env),
         secured=runner != "process" and not placement.insecure,
+        spec=msgspec.structs.replace(worker.spec, fenced=runner != "process"),
     )
 
 
@@ -154,6 +159,11 @@ def _check_place(worker: WorkerPlan, runner: Runner, host: str, said: Place, pla
         raise ConfigError(
             f"{where}: '{worker.name}' is put on host {host!r} as a process, and we start none there;"
             ' say runner = "container" or "external"'
+        )
+    if runner == "external" and worker.compat:
+        raise ConfigError(
+            f"{where}: '{worker.name}' says compat: true, so it returns no markers; without those nobody can tell what"
+            " it answers now from what it answered before its connection broke off. It runs as a process or a container"
         )
     if runner != "process" and worker.transport == "stdio":
         raise ConfigError(

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import trio
 
-from fabric.errors import ConfigError, WorkerFailed
+from fabric.errors import AddressInUse, ConfigError, WorkerFailed
 from fabric.launch.launcher import Launcher, Worker
 from fabric.plan.endpoints import renewed
 from fabric.plan.plan import WorkerPlan
@@ -76,6 +76,12 @@ from fabric.transport.ports import Transport
 STDERR_SETTLE_S = 1.0
 """How long after a worker's exit its stderr may stay open before we stop reading it."""
 
+
+REBIND_S = 3.0
+"""How long an address may be in use that is to be bound again: ZeroMQ closes what it had there in its own time, and a
+coordinator that was killed is gone only when the system has cleared away."""
+
+REBIND_AGAIN_S = 0.02
 
 INSISTING = 3
 """How often a session is interrupted that has to end whatever it does: drain, end the workers, kill them."""
@@ -357,6 +363,9 @@ class Coordinator:
                 self._nursery.start_soon(self._timer, key, at_s)
             case Launch(worker, incarnation):
                 plan = renewed(self._plans[worker], incarnation)
+                if plan.runner != "process":
+                    self._nursery.start_soon(self._work_at, plan)
+                    return
                 try:
                     relay = self._open(plan)
                 except ConfigError as error:  # no descriptor is left, or somebody has taken the address
@@ -411,6 +420,25 @@ class Coordinator:
 
     def _arrived(self, worker: str, port: str, raw: list[bytes]) -> None:
         self._step(Frames(worker, port, raw))
+
+    async def _work_at(self, plan: WorkerPlan) -> None:
+        """Work with a worker whose addresses stay; those that we bind stay in use for moments after they closed."""
+        until_s = trio.current_time() + REBIND_S
+        while True:
+            try:
+                relay = self._open(plan)
+            except AddressInUse as error:
+                if trio.current_time() >= until_s:
+                    hint = "somebody else has it; [hosts.NAME] ports in fabric.toml says which may be used"
+                    self._step(LaunchFailed(plan.name, f"{error}: {hint}"))
+                    return
+                await trio.sleep(REBIND_AGAIN_S)
+            except ConfigError as error:
+                self._step(LaunchFailed(plan.name, str(error)))
+                return
+            else:
+                break
+        await self._work_for(plan, relay)
 
     async def _work_for(self, plan: WorkerPlan, relay: Relay) -> None:
         """Start a worker, and see it through to its end."""

@@ -104,8 +104,8 @@ class Journal:
         self._log(note)
         name = note.fields.get("worker")
         match note.event:
-            case "worker.spawned":
-                process = identify(note.fields["pid"]) if note.fields["pid"] is not None else None
+            case "worker.spawned" | "worker.awaited" if "missing" not in note.fields:
+                process = identify(pid) if (pid := note.fields.get("pid")) is not None else None
                 (before,) = (worker for worker in self.record.workers if worker.name == name)
                 restarts = before.restarts + (before.started_at is not None)
                 self._worker(
@@ -116,6 +116,8 @@ class Journal:
             case "worker.exited":
                 state = "failed" if note.level == "warning" else "exited"
                 self._worker(name, state=state, exit_status=note.fields["status"])
+            case "worker.disconnected":
+                self._worker(name, state="starting")
             case "worker.not_started":
                 self._worker(name, state="failed")
             case "worker.stopped":

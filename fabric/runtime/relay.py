@@ -10,7 +10,8 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from fabric.errors import TransportClosed, ValueRejected
+from fabric.errors import ConfigError, TransportClosed, ValueRejected
+from fabric.launch.external import ExternalWorker
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import WorkerPlan
 from fabric.transport.ports import Receiver, Sender, ServerSide, Transport
@@ -74,21 +75,26 @@ class SocketRelay:
         security = ServerSide(secret, plan.name) if plan.secured else None
         self.complaint: str | None = None
         self._ours = plan.ours
+        self._external = plan.runner == "external"
         self._senders: dict[str, Sender] = {}
         self._receivers: dict[str, Receiver] = {}
         self._ended: dict[str, trio.Event] = {"output": trio.Event()}
         self._arrived = 0
         self._arrive = arrive
         self._addresses = [address.bind for address in plan.endpoints.values()]
-        for port, address in plan.endpoints.items():
-            if port in INPUT_PORTS:
-                self._senders[port] = transport.sender(address.bind, bind=True, watch=True, security=security)
-            else:
-                frames_max = 0 if plan.ours else OUTPUT_FRAMES_MAX if port == "output" else SIDE_FRAMES_MAX
-                watch = port == "output" and not plan.ours
-                self._receivers[port] = transport.receiver(
-                    address.connect, bind=False, watch=watch, frames_max=frames_max, security=security
-                )
+        try:
+            for port, address in plan.endpoints.items():
+                if port in INPUT_PORTS:
+                    self._senders[port] = transport.sender(address.bind, bind=True, watch=True, security=security)
+                else:
+                    frames_max = 0 if plan.ours else OUTPUT_FRAMES_MAX if port == "output" else SIDE_FRAMES_MAX
+                    watch = port == "output" and not plan.ours
+                    self._receivers[port] = transport.receiver(
+                        address.connect, bind=False, watch=watch, frames_max=frames_max, security=security
+                    )
+        except ConfigError:
+            self.close()
+            raise
         for port, receiver in self._receivers.items():
             nursery.start_soon(self._pull, port, receiver)
 
@@ -113,7 +119,12 @@ class SocketRelay:
     async def serve(self, worker: Worker) -> int:
         """See :class:`Relay`. Waits for the end of each port that has spoken, of ``output`` in any case."""
         async with trio.open_nursery() as nursery:
-            if not self._ours:  # ours refuse to send what would break the channel, and never close it before their end
+            if isinstance(worker, ExternalWorker):
+                for port, receiver in self._receivers.items():
+                    nursery.start_soon(self._watch_link, port, receiver, worker)
+            elif (
+                not self._ours
+            ):  # ours refuse to send what would break the channel, and never close it before their end
                 nursery.start_soon(self._watch, worker)
             for port, sender in self._senders.items():
                 nursery.start_soon(self._guard, port, sender, worker)
@@ -141,6 +152,24 @@ class SocketRelay:
                 worker,
                 f"its data_out broke off: it sent a frame of more than {FRAME_BYTES_MAX} bytes, or closed its socket",
             )
+
+    async def _watch_link(self, port: str, receiver: Receiver, worker: ExternalWorker) -> None:
+        """Tell of the end of a link. One that breaks before its port has ended is the end of the connection.
+
+        A link that ZeroMQ makes anew is of no use: what was on its way when it broke may be lost, or not.
+        """
+        await receiver.wait_broken()
+        ended = self._ended.setdefault(port, trio.Event())
+        with trio.move_on_after(EXIT_SETTLE_S):  # its end of the port may lie in our queues
+            await self._wait_ended(port)
+        if not ended.is_set() and not self._ended[port].is_set():
+            worker.link_over(in_order=False)
+        elif port == "output":
+            worker.link_over(in_order=True)
+
+    async def _wait_ended(self, port: str) -> None:
+        while not (ended := self._ended[port]).is_set():  # it is another if what came was no end
+            await ended.wait()
 
     async def _guard(self, port: str, sender: Sender, worker: Worker) -> None:
         """End a worker on whose input somebody else is: he takes every second message."""

@@ -26,6 +26,7 @@ __all__ = [
     "public_key_of",
 ]
 
+import errno
 import itertools
 import secrets
 import struct
@@ -38,7 +39,7 @@ from typing import Literal, NamedTuple, cast
 import trio
 import zmq
 
-from fabric.errors import ConfigError, TransportClosed
+from fabric.errors import AddressInUse, ConfigError, TransportClosed
 from fabric.transport.gate import Gate, Refusal
 from fabric.transport.peers import Happening, Peers
 from fabric.transport.ports import BATCH_FRAMES_MAX, Security, ServerSide, check_size, is_tcp
@@ -160,6 +161,8 @@ class _Socket:
             self._end_monitor()
             self._socket.close(0)
             verb = "bind" if bind else "connect to"
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUse(f"cannot {verb} {endpoint}: {error.strerror}") from None
             raise ConfigError(f"cannot {verb} {endpoint}: {error.strerror}") from None
         self._fd = cast("int", self._socket.get(zmq.FD))
         self._peers = Peers()

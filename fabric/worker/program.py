@@ -44,16 +44,18 @@ def main() -> int:
     def run() -> None:
         if PARENT_FD_VARIABLE in environment:
             die_with_parent(int(environment[PARENT_FD_VARIABLE]))
-        elif SPEC_FILE_VARIABLE not in environment:
-            raise ConfigError(f"{PARENT_FD_VARIABLE} is not set: this program is started by a fabric")
         spec, endpoints = read_spec(environment), _endpoints(environment)
         if spec is None:
-            raise ConfigError(f"{SPEC_FD_VARIABLE} is not set: this program is started by a fabric")
+            raise ConfigError(
+                f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
+                " or by hand with: fabric worker [SPEC] NAME"
+            )
+        key = _take_key(endpoints, spec)
+        function = load_function(spec)
         for port in ("input", "output", "ctrl_in", "ctrl_out"):
             if port not in endpoints:
                 raise ConfigError(f"a worker on sockets needs {ENDPOINT_VARIABLES[port]}")
-        key = _take_key(endpoints, spec)
-        trio.run(_serve, spec, load_function(spec), endpoints, key)
+        trio.run(_serve, spec, function, endpoints, key)
 
     return _status(run)
 
