@@ -50,11 +50,12 @@ def main() -> int:
                 f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
                 " or by hand with: fabric worker [SPEC] NAME"
             )
+        key = _take_key(endpoints, spec)
+        function = load_function(spec)
         for port in ("input", "output", "ctrl_in", "ctrl_out"):
             if port not in endpoints:
                 raise ConfigError(f"a worker on sockets needs {ENDPOINT_VARIABLES[port]}")
-        key = _take_key(endpoints, spec)
-        trio.run(_serve, spec, load_function(spec), endpoints, key)
+        trio.run(_serve, spec, function, endpoints, key)
 
     return _status(run)
 
