@@ -13,6 +13,7 @@
     ├── ServerFailed            an MCP server of the program could not be started, or does not speak as it should
     ├── TransportClosed         the socket was closed by its owner
     ├── Stranger                somebody connected to a socket who has no business there
+    ├── LeftOver                a worker had ended its output when its connection was renewed; another has to be started
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
     ├── UnknownName             no worker or channel of that name
@@ -34,6 +35,7 @@ __all__ = [
     "CheckError",
     "ConfigError",
     "FabricError",
+    "LeftOver",
     "LocalProtocolError",
     "NoAnswer",
     "NotRunning",
@@ -185,6 +187,12 @@ class Stranger(FabricError):
     """A second peer connected to a socket that has one. ZeroMQ shares frames out among peers: some are gone."""
 
     code = "stranger"
+
+
+class LeftOver(FabricError):
+    """A worker that had ended its output was asked who it is: nobody is left who would end it in order."""
+
+    code = "left_over"
 
 
 class OutputClosed(FabricError):
