@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
-from fabric.errors import ConfigError, FabricError
+from fabric.errors import ConfigError, FabricError, LeftOver
 from fabric.transport.given import key_for, say_once
 from fabric.transport.ports import Receiver, Sender, Transport, fail_on_stranger
 from fabric.wire.calls import SETTLE, decline, parse_request
 from fabric.wire.codec import begins_connection, decode, encode
-from fabric.wire.control import AGENT_FEATURES, INCARNATION_BYTES, ready, wants_announcement
+from fabric.wire.control import AGENT_FEATURES, INCARNATION_BYTES, LEFT_OVER, ready, wants_announcement
 from fabric.wire.frame import Data, Decline, Eof, Marker, Provenance
 from fabric.wire.payload import encode_json
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerKey, WorkerSpec
@@ -153,6 +153,8 @@ async def run_worker(
                     case Data(_, payload):
                         if wants_announcement(payload) and driver.exit_code is None:
                             outlet.announce_again()
+                            if outlet.output_ended:
+                                raise LeftOver(f"agent {spec.name!r}: {LEFT_OVER}")
                         driver.feed(ControlArrived(payload))
                     case Marker(_, marker) if driver.exit_code is None:  # behind a stop ctrl_out has ended
                         outlet.return_marker(marker)
@@ -206,6 +208,7 @@ class _SocketOutlet:
         self._events = 0
         self._incarnation = int.from_bytes(new_id(INCARNATION_BYTES))
         self._asked: dict[bytes, bytes] = {}
+        self.output_ended = False
         rest = {"ctrl_out": ports.ctrl_out, "telemetry": ports.telemetry, "tool_req": ports.tool_req}
         opened = {port: sender for port, sender in rest.items() if sender is not None}
         self.senders: dict[str, Sender] = {"data_out": ports.output, **opened}
@@ -266,6 +269,7 @@ class _SocketOutlet:
             self._ports.tool_req.send_nowait(encode(Data(self._topic, payload)))
 
     def end_output(self) -> None:
+        self.output_ended = True
         self._ports.output.send_nowait(encode(Eof(self._topic)))
 
     def end_rest(self) -> None:

@@ -606,6 +606,12 @@ class Session:
         assert worker.attachment is not None
         worker.attachment.refused += 1
         self._traffic.losses.count_past(worker.name)
+        if (
+            isinstance(frame, Eof) and port == "output"
+        ):  # somebody before us had asked for its end, and cannot see to it
+            self._out.note("warning", "worker.left_over", worker=worker.name)
+            for raw in worker.attachment.dismissal:
+                self._out.do(Send(worker.name, "ctrl_in", raw))
         if not isinstance(frame, Data):
             return
         if port == "telemetry" and USAGE in frame.payload:

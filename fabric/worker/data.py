@@ -124,6 +124,7 @@ async def run_data(
             raise
         await caller.close()
         sink.send_nowait(encode(Eof(spec.name)))
+        control.output_ended = True
 
 
 FAST_CALL_S = 500e-6

@@ -100,8 +100,12 @@ async def simple_worker(spec: WorkerSpec, process: Process, endpoints: dict[str,
                 case Eof():
                     sink.send_nowait(encode(Eof(spec.name)))
                     open_ = False
-    while not any(isinstance(decode(raw), Eof) for raw in await ctrl_in.receive()):
-        pass
+    over = False
+    while not over:
+        for raw in await ctrl_in.receive():
+            if b'"announce"' in raw:
+                return 1  # nobody is left who would end it in order
+            over = isinstance(decode(raw), Eof)
     ctrl_out.send_nowait(encode(Eof(spec.name)))
     return 0
 
