@@ -19,6 +19,7 @@ GROUPS = {
     "fabric.cli.diff": ("diff",),
     "fabric.cli.explain": ("explain",),
     "fabric.cli.fmt": ("fmt",),
+    "fabric.cli.keys": ("keys",),
     "fabric.cli.new": ("new",),
     "fabric.cli.write": ("plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),
@@ -32,6 +33,7 @@ GROUPS = {
     "fabric.cli.doctor": ("doctor",),
     "fabric.cli.watch": ("tail", "top"),
     "fabric.cli.image": ("image",),
+    "fabric.cli.ship": ("compose", "k8s"),
     "fabric.cli.lsp": ("lsp",),
     "fabric.cli.mcp": ("mcp",),
 }

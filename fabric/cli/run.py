@@ -28,6 +28,7 @@ from fabric.cli.flags import (
     Docroot,
     Grace,
     Include,
+    Insecure,
     LogFormat,
     LogLevel,
     LogPrefix,
@@ -59,7 +60,9 @@ from fabric.cli.starting import Asked, compile_program, zygote_of
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.graph.observe import SIDE_PORTS
 from fabric.launch.preload import ZygoteProcess
+from fabric.plan.place import say_insecure, unsecured
 from fabric.plan.plan import Plan
+from fabric.plan.replicas import known_names, meant
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.prices import Prices
@@ -75,7 +78,7 @@ from fabric.runtime.services import (
     record_file,
 )
 from fabric.runtime.starting import limits_of, prices_of, settings_of
-from fabric.session.events import Finish, Level
+from fabric.session.events import Finish, Level, Note
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings
 from fabric.wire.lines import LineSplitter, one_line
@@ -115,6 +118,7 @@ def run(
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
+    insecure: Insecure = False,
     log_level: LogLevel = "error",
     extra: Annotated[
         list[str] | None,
@@ -148,7 +152,7 @@ def run(
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
     )
-    asked = Asked(provider, model, include, docroot, _extras(extra or ()))
+    asked = Asked(provider, model, include, docroot, _extras(extra or ()), insecure=insecure)
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
@@ -168,6 +172,9 @@ def _run_lines(
         for label in files.keys() - set(plan.extras.values()):
             raise ConfigError(f"--extra {label}: no worker of the program has a port '{label}' that nobody reads")
         report, extras = JsonReport(level), None
+        insecure = unsecured(plan)
+        if insecure:
+            report.noted(Note("warning", "fabric.insecure", {"reason": say_insecure(insecure)}))
         with ExitStack() as stack:
             if files:
                 from fabric.runtime.extras import open_extras
@@ -282,6 +289,7 @@ def up(
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
+    insecure: Insecure = False,
     attach: Attach = None,
     no_attach: NoAttach = None,
     log_prefix: LogPrefix = True,
@@ -332,7 +340,7 @@ def up(
             child = process
     with open_run_directory(os.environ) as directory:
         name = project or project_name(spec)
-        asked = Asked(provider, model, include, docroot, service=name)
+        asked = Asked(provider, model, include, docroot, insecure=insecure, service=name)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
@@ -382,11 +390,13 @@ def _attached(
     plan: Plan, only: list[str] | None, without: list[str] | None, child: Child | None
 ) -> Callable[[str], bool]:
     """Return which workers' lines are printed."""
-    names = {worker.name for worker in plan.workers}
+    names = [worker.name for worker in plan.workers]
+    known = known_names(names)
     for name in (*(only or ()), *(without or ())):
-        if name not in names:
-            raise ConfigError(f"there is no worker '{name}'; the workers are: {', '.join(sorted(names))}")
-    shown = set() if child else set(only or names) - set(without or ())
+        if name not in known:
+            raise ConfigError(f"there is no worker '{name}'; the workers are: {', '.join(sorted(known))}")
+    hidden = {worker for name in without or () for worker in meant(name, names)}
+    shown = set() if child else {worker for name in only or names for worker in meant(name, names)} - hidden
     return lambda name: name in shown
 
 

@@ -30,11 +30,12 @@ from fabric.cli.flags import (
     choose,
     state_directory,
 )
-from fabric.cli.listing import describe, render_table, render_wires, words
+from fabric.cli.listing import describe, render_insecure, render_queues, render_table, render_wires, words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.progress import summary
 from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color, use_json
 from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed, UnknownName
+from fabric.plan.replicas import known_names, meant
 from fabric.runtime.dead_letters import DeadLetters, dead_directory
 from fabric.runtime.ending import (
     containers_left,
@@ -120,8 +121,9 @@ def ps(
         out([encode_json({"v": 1, "services": to_plain(rows)}).decode(), "\n"])
     elif rows:
         columns = shutil.get_terminal_size().columns if os.isatty(1) else None
+        out(line + "\n" for line in render_insecure(rows))
         out([render_table(rows, columns), "\n"])
-        out(line + "\n" for line in render_wires(rows))
+        out(line + "\n" for line in (*render_queues(rows), *render_wires(rows)))
         for row in rows:
             if row.dead_letters:
                 letters = count_of(row.dead_letters, "dead letter")
@@ -187,7 +189,8 @@ def logs(
     names = frozenset(named)
     directory, record = _find_logs(spec, project)
     known = sorted({worker.name for worker in record.workers} | {NOTES} if record else log_names(directory))
-    check_workers(names, known)
+    check_workers(names, known_names(known))
+    names = frozenset(each for name in names for each in meant(name, known))
     lines = LogLines.of(known, color=use_color(1), timestamps=timestamps, prefix=log_prefix, json=output == "json")
 
     def wanted(entry: Entry) -> bool:
@@ -282,7 +285,9 @@ def attach(
         raise NotRunning(f"'{record.project}' does not run any more; fabric logs shows what it said")
     known = [*(worker.name for worker in record.workers), NOTES]
     without = frozenset(no_attach or ())
-    check_workers((*names, *without), known)
+    check_workers((*names, *without), known_names(known))
+    names = frozenset(each for name in names for each in meant(name, known))
+    without = frozenset(each for name in without for each in meant(name, known))
     lines = LogLines.of(known, color=use_color(1), timestamps=timestamps, prefix=log_prefix, json=use_json())
 
     def wanted(entry: Entry) -> bool:

@@ -65,12 +65,14 @@ from fabric.session.events import (
     Tapped,
     TimerFired,
     Told,
+    Traced,
     Wish,
 )
 from fabric.session.failure import STDERR_LINES_KEPT
 from fabric.session.session import Session
 from fabric.session.snapshot import Snapshot
 from fabric.session.stall import STILL_S, waited_for
+from fabric.tracing.span import Span
 from fabric.transport.ports import Transport
 
 STDERR_SETTLE_S = 1.0
@@ -172,6 +174,8 @@ class Coordinator:
         client: takes what comes out.
         report: hears of what happens.
         servers: do the calls of the plan's servers, if it has any.
+        tell: takes spans, if the session tells any; as a client, it must not wait.
+        secret: the fabric's secret key, if there are workers whose endpoints need keys.
     """
 
     def __init__(
@@ -182,13 +186,18 @@ class Coordinator:
         client: Client,
         report: Report,
         servers: Servers | None = None,
+        tell: Callable[[Sequence[Span]], None] | None = None,
+        *,
+        secret: str = "",
     ) -> None:
+        self._secret = secret
         self._session = session
         self._transport = transport
         self._launcher = launcher
         self._client = client
         self._report = report
         self._servers = servers
+        self._tell = tell
         if servers is not None:
             servers.listen(self._step)
         self._plans = {worker.name: worker for worker in session.plan.workers}
@@ -354,6 +363,9 @@ class Coordinator:
                 self._client.observed(heard)
             case Note():
                 self._report.noted(command)
+            case Traced(spans):
+                if self._tell is not None:
+                    self._tell(spans)
             case SetTimer(key, at_s):
                 self._timers[key] = at_s
                 self._nursery.start_soon(self._timer, key, at_s)
@@ -410,7 +422,7 @@ class Coordinator:
         if plan.transport == "stdio":
             relay = LineRelay(plan, arrive)
         else:
-            relay = SocketRelay(plan, self._transport, arrive, self._nursery)
+            relay = SocketRelay(plan, self._transport, arrive, self._nursery, self._secret)
         self._relays[plan.name] = relay
         return relay
 

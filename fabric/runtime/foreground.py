@@ -28,16 +28,20 @@ from fabric.runtime.descriptors import raise_limit
 from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
+from fabric.runtime.keyring import open_keyring, with_keys
 from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.owners import owner_of
 from fabric.runtime.prices import Prices
 from fabric.runtime.questions import Questions
+from fabric.runtime.refusals import Refusals
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
 from fabric.runtime.tool_host import open_tool_host
+from fabric.runtime.tracer import open_tracer
 from fabric.session.events import Approval, Finish, Note
 from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
+from fabric.transport.gate import Gate
 from fabric.transport.sockets import open_sockets
 
 
@@ -71,6 +75,9 @@ async def open_coordinator(
     Args:
         workplace: of its workers, instead of a zygote, where there are several sessions.
         service: its name, if it is one; see :func:`fabric.runtime.owners.owner_of`.
+
+    Raises:
+        ConfigError: a key is missing or damaged, or something else that it needs cannot be had.
     """
     raise_limit(len(plan.workers))
     async with AsyncExitStack() as stack:
@@ -80,8 +87,12 @@ async def open_coordinator(
                 open_tool_host(plan, environment, report, settings.ready_timeout_s)
             )
             plan = servers.plan
-        session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
-        opened = open_runners(
+        keyring = open_keyring(plan, environment)
+        plan = with_keys(plan, keyring)
+        tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
+        rate_of = no_rate if prices is None else prices.rate_of
+        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, tracer.about)
+        launchers = open_runners(
             plan,
             environment,
             zygote,
@@ -89,9 +100,19 @@ async def open_coordinator(
             owner=owner_of(plan.path, service),
             complain=lambda text: report.noted(Note("warning", "containers.left", {"reason": text})),
         )
-        launcher = await stack.enter_async_context(opened)
-        transport = await stack.enter_async_context(open_sockets())
-        yield Coordinator(session, transport, launcher, client, report, servers)
+        launcher = await stack.enter_async_context(launchers)
+        if keyring is None:
+            transport = await stack.enter_async_context(open_sockets())
+            yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell)
+            return
+        refusals = Refusals(report.noted)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(refusals.tell)
+        stack.callback(nursery.cancel_scope.cancel)
+        opened = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
+        transport = await stack.enter_async_context(opened)
+        secret = keyring.server.secret
+        yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell, secret=secret)
 
 
 async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], object]) -> None:

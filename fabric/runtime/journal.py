@@ -22,6 +22,7 @@ import trio
 
 from fabric.errors import ConfigError
 from fabric.launch.engine_address import engine_address
+from fabric.plan.place import unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.log_files import NOTES, LogWriter, note_entry, timestamp, worker_entry
 from fabric.runtime.processes import Process, identify
@@ -84,7 +85,16 @@ class Journal:
         containers = [worker for worker in plan.workers if worker.runner == "container"]
         engines = tuple(sorted({engine_address(worker.engine, os.environ) for worker in containers}))
         self.record = Record(
-            1, project, str(Path(plan.path).resolve()), process, socket, time.time(), "starting", workers, engines
+            1,
+            project,
+            str(Path(plan.path).resolve()),
+            process,
+            socket,
+            time.time(),
+            "starting",
+            workers,
+            engines,
+            insecure=unsecured(plan),
         )
         try:
             write_record(self.record, self._file)

@@ -123,6 +123,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         workers: in starting order.
         engines: Docker Engines that have containers of it.
         outcome: how it ended; without one, and without its process, it was killed.
+        insecure: workers that it speaks to over TCP without keys.
     """
 
     v: Literal[1]
@@ -135,6 +136,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     workers: tuple[WorkerRecord, ...] = ()
     engines: tuple[str, ...] = ()
     outcome: Outcome | None = None
+    insecure: tuple[str, ...] = ()
 
     @property
     def alive(self) -> bool:

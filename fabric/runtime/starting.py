@@ -42,6 +42,7 @@ class Variables(msgspec.Struct, frozen=True):
     restarts: Annotated[int, Meta(ge=0)] | None = None
     docroot: str | None = None
     auto_approve: bool = False
+    insecure: bool = False
     approval_timeout: Annotated[float, Meta(ge=0.1)] | None = None
     budget_usd: float | None = None
     budget_tokens: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
@@ -60,7 +61,7 @@ def read_variables(environment: Mapping[str, str]) -> Variables:
         name = f"FABRIC_{field.upper()}"
         text = environment.get(name, "")
         if text:
-            said[field] = _switch(name, text) if field == "auto_approve" else text
+            said[field] = _switch(name, text) if field in ("auto_approve", "insecure") else text
     try:
         return msgspec.convert(said, Variables, strict=False)
     except msgspec.ValidationError as error:
@@ -167,14 +168,15 @@ HERE = "local"
 
 
 def placement_of(
-    project: ProjectSettings, whose: str, *, runner: Runner | None = None, insecure: bool = False
+    project: ProjectSettings, *, whose: str = "", runner: Runner | None = None, insecure: bool = False
 ) -> Placement:
     """Return where a project's workers run.
 
     Args:
         project: what it says.
         whose: a word for the session, from which its ports on this host follow if the project names no host: the same
-            for each of one service (:func:`whose_ports`), another for each that is not to be taken over.
+            for each of one service (:func:`whose_ports`), another for each that is not to be taken over; empty: they
+            are the usual ones.
         runner: of workers of which the project says nothing; wins over its general word.
         insecure: whether they may be spoken to without keys.
 
@@ -182,7 +184,7 @@ def placement_of(
         ConfigError: the coordinator is put on a host that is not there.
     """
     hosts = {name: _host(name, host) for name, host in project.hosts.items()} or {
-        HERE: Host(HERE, "127.0.0.1", ports=ports_of(whose))
+        HERE: Host(HERE, "127.0.0.1", ports=ports_of(whose) if whose else PORTS_USUAL)
     }
     coordinator = project.host or next(iter(hosts))
     if coordinator not in hosts:
