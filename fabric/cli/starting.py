@@ -53,9 +53,9 @@ def compile_program(
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
     project.check_workers([worker.name for worker in plan.workers])
-    whose = whose_ports(program, asked.service) if asked.service else run_directory
     insecure = asked.insecure or read_variables(os.environ).insecure
-    return place(plan, placement_of(project, whose, runner=asked.runner, insecure=insecure))
+    whose = whose_ports(program, asked.service) if asked.service else run_directory
+    return place(plan, placement_of(project, whose=whose, runner=asked.runner, insecure=insecure))
 
 
 def zygote_of(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:

@@ -68,7 +68,8 @@ def plan(
         folders=search_path(include),
     )
     project.check_workers([worker.name for worker in made.workers])
-    made = place(made, placement_of(project, whose_ports(spec, project_name(spec)), insecure=insecure))
+    whose = whose_ports(spec, project_name(spec))
+    made = place(made, placement_of(project, whose=whose, insecure=insecure))
     typer.echo(render_plan(made, output, _reply_prices(made, Prices(project.prices))))
 
 

@@ -123,9 +123,10 @@ class Found(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Image(msgspec.Struct, frozen=True, rename="pascal"):
-    """An image that the engine has."""
+    """An image that the engine has; ``size`` in bytes."""
 
     id: str
+    size: int = 0
 
 
 class _Version(msgspec.Struct, frozen=True, rename="pascal"):
@@ -135,6 +136,13 @@ class _Version(msgspec.Struct, frozen=True, rename="pascal"):
 
 class _Created(msgspec.Struct, frozen=True, rename="pascal"):
     id: str
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """A line of what a build says."""
+
+    stream: str = ""
+    error: str = ""
 
 
 class _Inspected(msgspec.Struct, frozen=True, rename="pascal"):
@@ -229,24 +237,75 @@ class Engine:
             "GET", f"{self._prefix}/containers/{container}/logs", params=query, timeout=_patience(None)
         )
         lines = LogStream()
+
+        async def take_lines(data: bytes) -> None:
+            for line in lines.feed(data):
+                await take(line)
+
+        await self._stream(request, take_lines)
+        for line in lines.end():
+            await take(line)
+
+    async def build(
+        self, context: bytes, tag: str, target: str, arguments: Mapping[str, str], say: Callable[[str], None]
+    ) -> None:
+        """Build an image.
+
+        Args:
+            context: a tar with a Dockerfile.
+            tag: its name.
+            target: of the Dockerfile's stages.
+            arguments: of the Dockerfile.
+            say: takes what the engine says meanwhile, line by line.
+        """
+        query = {"t": tag, "target": target, "rm": "1", "forcerm": "1", "buildargs": json.dumps(arguments)}
+        headers = {"content-type": "application/x-tar"}
+        url = f"{self._prefix}/build"
+        request = self._client.build_request(
+            "POST", url, params=query, content=context, headers=headers, timeout=_patience(None)
+        )
+        said = bytearray()
+        failures: list[str] = []
+
+        async def take(data: bytes) -> None:
+            *lines, rest = (said + data).split(b"\n")
+            said[:] = rest
+            for line in lines:
+                told = self._read(bytes(line), _Told) if line.strip() else _Told()
+                failures.extend([told.error] if told.error else [])
+                for text in told.stream.splitlines():
+                    if text.strip():
+                        say(text)
+
+        await self._stream(request, take)
+        if failures:
+            raise EngineFailed(f"the Docker Engine at {self.where} could not build {tag}: {failures[0]}")
+
+    # --- one request ---
+
+    async def _stream(self, request: httpx2.Request, take: Callable[[bytes], Awaitable[None]]) -> None:
+        """Hand over an answer piece by piece, to its end or until ``take`` raises."""
+        failure: Exception | None = None
         try:
             response = await self._client.send(request, stream=True)
             try:
                 if response.is_error:
                     raise self._refusal(response, await response.aread())
-                # To its end, or cancelled: a generator of httpx2's that is dropped halfway is never cleaned up.
-                async for data in response.aiter_raw():
-                    for line in lines.feed(data):
-                        await take(line)
+                # A generator of httpx2's that is dropped halfway is never cleaned up: who has enough has it cancelled.
+                with trio.CancelScope() as rest:
+                    async for data in response.aiter_raw():
+                        try:
+                            await take(data)
+                        except (EngineFailed, trio.BrokenResourceError) as error:
+                            failure = error
+                            rest.cancel()
             finally:
                 with trio.CancelScope(shield=True):
                     await response.aclose()
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
-        for line in lines.end():
-            await take(line)
-
-    # --- one request ---
+        if failure is not None:
+            raise failure
 
     async def _get(self, path: str, type_: type[T]) -> T:
         return self._read(await self._ask("GET", path), type_)

@@ -98,7 +98,7 @@ async def open_coordinator(
         tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
         rate_of = no_rate if prices is None else prices.rate_of
         session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, tracer.about)
-        opened = open_runners(
+        launchers = open_runners(
             plan,
             environment,
             zygote,
@@ -106,7 +106,7 @@ async def open_coordinator(
             owner=owner_of(plan.path, service),
             complain=lambda text: report.noted(Note("warning", "containers.left", {"reason": text})),
         )
-        launcher = await stack.enter_async_context(opened)
+        launcher = await stack.enter_async_context(launchers)
         if keyring is None:
             transport = await stack.enter_async_context(open_sockets())
             yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell)

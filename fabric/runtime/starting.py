@@ -168,14 +168,15 @@ HERE = "local"
 
 
 def placement_of(
-    project: ProjectSettings, whose: str, *, runner: Runner | None = None, insecure: bool = False
+    project: ProjectSettings, *, whose: str = "", runner: Runner | None = None, insecure: bool = False
 ) -> Placement:
     """Return where a project's workers run.
 
     Args:
         project: what it says.
         whose: a word for the session, from which its ports on this host follow if the project names no host: the same
-            for each of one service (:func:`whose_ports`), another for each that is not to be taken over.
+            for each of one service (:func:`whose_ports`), another for each that is not to be taken over; empty: they
+            are the usual ones.
         runner: of workers of which the project says nothing; wins over its general word.
         insecure: whether they may be spoken to without keys.
 
@@ -183,7 +184,7 @@ def placement_of(
         ConfigError: the coordinator is put on a host that is not there.
     """
     hosts = {name: _host(name, host) for name, host in project.hosts.items()} or {
-        HERE: Host(HERE, "127.0.0.1", ports=ports_of(whose))
+        HERE: Host(HERE, "127.0.0.1", ports=ports_of(whose) if whose else PORTS_USUAL)
     }
     coordinator = project.host or next(iter(hosts))
     if coordinator not in hosts:
