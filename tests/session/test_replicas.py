@@ -41,10 +41,10 @@ from fabric.wire.frame import Data, Eof, Marker
 ONE = 'let f : !int -> !int = python { call: "m:f" }\nlet main : !int -> !int = plumb(i, o) { i ; f ; o }\n'
 EARLY = ONE.replace('"m:f"', '"m:f" release: "early"')
 CONTROLLED = """
-let f : !int -> !int = agent { provider: "eliza" amnesiac: true }
-let main : !int -> !int = plumb(i, o) {
+let f : (!int, !json) -> !int = agent { provider: "eliza" amnesiac: true }
+let main : (!int, !json) -> !int = plumb(i, c, o) {
   i ; f ; o
-  i ; map({set_temp: 0.5}) ; f@ctrl_in
+  c ; f@ctrl_in
 }
 """
 
@@ -234,8 +234,9 @@ def test_control_by_hand_is_answered_when_all_have():
 def test_control_of_the_graph_goes_to_each_and_is_kept_for_the_next_process():
     """A setting is one of the node."""
     run = Replicated(CONTROLLED)
-    told = [(c.worker, c.port) for c in run.enter(1) if isinstance(c, Send) and c.port == "ctrl_in"]
-    assert told == [("f#1", "ctrl_in"), ("f#2", "ctrl_in")]
+    commands = run(Input("c", [(1, b'{"set_temp":0.5}')]))
+    told = [c for c in commands if isinstance(c, Send) and isinstance(decode(c.raw), Data)]
+    assert [(c.worker, c.port) for c in told] == [("f#1", "ctrl_in"), ("f#2", "ctrl_in")]
     run.die("f#2")
     payloads = [decode(c.raw) for c in run.again("f#2") if isinstance(c, Send) and c.port == "ctrl_in"]
     assert next(frame.payload for frame in payloads if isinstance(frame, Data)) == b'{"set_temp":0.5}'
