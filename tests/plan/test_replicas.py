@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fabric.errors import ConfigError
@@ -17,6 +19,7 @@ let f : !int -> !int = python { call: "m:f" }
 let g : !int -> !int = python { call: "m:g" }
 let main : !int -> !int = plumb(i, o) { i ; f ; g ; o }
 """
+ROOT = Path(__file__).parents[2]
 THREE = {"f": Replicas(3)}
 
 
@@ -68,11 +71,6 @@ def test_a_plan_shows_each_replica_and_its_bound_counts_the_node() -> None:
     assert [worker["node"] for worker in shown["workers"]] == ["g", "f", "f", "f"]
 
 
-WIRE = """
-protocol P = recv int . send int . end
-"""
-
-
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -104,6 +102,14 @@ def test_who_cannot_have_replicas_is_told_why(text: str, reason: str) -> None:
         replicated(plan_of(text), {"f": wanted})
     assert str(caught.value) == f"fabric.toml:3: {reason}"
     assert [worker.node for worker in replicated(plan_of(text), {"f": Replicas(1)}).workers if worker.node == "f"]
+
+
+def test_who_takes_turns_with_another_has_no_replicas() -> None:
+    """On a session wire the order of turns counts, also for one that has no state."""
+    shelf = (ROOT / "compose" / "shelf" / "main.plumb").read_text().replace("state: true", "")
+    for name in ("shelf", "desk.clerk"):
+        with pytest.raises(ConfigError, match="is on a session wire, where the order of turns counts"):
+            replicated(plan_of(shelf), {name: Replicas(2)})
 
 
 def test_programs_on_lines_may_have_replicas() -> None:
