@@ -18,6 +18,7 @@ __all__ = [
     "Wanted",
     "deploy",
     "file_secrets",
+    "needs_program",
     "plain_variables",
 ]
 
@@ -205,6 +206,11 @@ def _inside(path: str, root: str) -> str:
 def file_secrets(worker: WorkerPlan) -> tuple[str, ...]:
     """Return the variables whose values a worker reads from files: the keys of its provider."""
     return tuple(name for name in dict.fromkeys(worker.pass_on) if f"{name}_FILE" in worker.pass_on)
+
+
+def needs_program(worker: WorkerPlan) -> bool:
+    """Return whether a worker reads files of the program's folder. Prompts of agents are in what they are told."""
+    return worker.spec.kind != "agent" or "script" in worker.spec.config
 
 
 def plain_variables(names: Iterable[str], secrets: Iterable[str]) -> tuple[str, ...]:
