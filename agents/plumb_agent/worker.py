@@ -12,8 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+import trio
 
 from fabric.errors import ConfigError, FabricError
+from fabric.tracing.exporter import open_exporter
 from fabric.transport.ports import Receiver, Sender, Transport, fail_on_stranger
 from fabric.wire.calls import decline
 from fabric.wire.codec import decode, encode
@@ -26,6 +28,7 @@ from plumb_agent.conversation import Conversation
 from plumb_agent.driver import Driver, drive
 from plumb_agent.events import ControlArrived, ControlEnded, InputArrived, InputEnded, MarkerArrived, ToolsEnded
 from plumb_agent.logs import Logger, stderr_logger
+from plumb_agent.model_calls import ModelCalls, Tell
 from plumb_agent.providers import Provider, open_provider
 from plumb_agent.toolbox import McpTool
 
@@ -72,12 +75,26 @@ async def serve(
     # It loads zmq, which a worker on stdin does not need.
     from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 
+    def note(event: str, fields: dict[str, object]) -> None:
+        logger.log("warning", event, fields)
+
+    exporter = open_exporter(environment, spec.name, note, **{"fabric.worker": spec.name})
     # The last end-of-channel has no other proof of arrival than the socket's own, so a good end waits for it.
     async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
         ports = open_ports(transport, endpoints)
-        status = await run_worker(spec, ports, logger=logger, environment=environment, mcp_tools=mcp_tools)
+        status = await run_worker(
+            spec,
+            ports,
+            logger=logger,
+            environment=environment,
+            mcp_tools=mcp_tools,
+            tell=None if exporter is None else exporter.tell,
+            tell_content=exporter is not None and exporter.settings.content,
+        )
         if status != 0:
             transport.close(0)
+    if exporter is not None:
+        await trio.to_thread.run_sync(exporter.close)
     return status
 
 
@@ -92,6 +109,8 @@ async def run_worker(
     environment: Mapping[str, str] = MappingProxyType({}),
     mcp_tools: Sequence[McpTool] = (),
     provider: Provider | None = None,
+    tell: Tell | None = None,
+    tell_content: bool = False,
 ) -> int:
     """Run the worker on open ports until it has nothing more to do, and return its exit status.
 
@@ -107,6 +126,8 @@ async def run_worker(
         environment: where the provider's key is.
         mcp_tools: of MCP servers, beside those of the spec.
         provider: asked instead of the one that the spec names.
+        tell: takes spans of calls of the model; without it there are none.
+        tell_content: whether they say what was asked and answered.
 
     Raises:
         ConfigError: the configuration is wrong. Nothing was written.
@@ -171,7 +192,8 @@ async def run_worker(
 
     watches = [watch(sender, port) for port, sender in outlet.senders.items()]
     sources = [until_error(read_input), until_error(read_control), until_error(read_tools), *watches]
-    status = await drive(conversation, provider, sources, outlet, logger, clock)
+    calls = None if tell is None else ModelCalls(spec, provider, new_id, tell, content=tell_content)
+    status = await drive(conversation, provider, sources, outlet, logger, clock, calls=calls)
     if status == 0:
         for sender in outlet.senders.values():
             await sender.wait_sent()
@@ -187,6 +209,7 @@ class _SocketOutlet:
         self._new_id = new_id
         self._outputs = 0
         self._events = 0
+        self._asked = 0
         rest = {"ctrl_out": ports.ctrl_out, "telemetry": ports.telemetry, "tool_req": ports.tool_req}
         opened = {port: sender for port, sender in rest.items() if sender is not None}
         self.senders: dict[str, Sender] = {"data_out": ports.output, **opened}
@@ -223,9 +246,14 @@ class _SocketOutlet:
         if self._ports.ctrl_out is not None:
             self._ports.ctrl_out.send_nowait(encode(Data(self._topic, encode_json(message))))
 
-    def ask(self, payload: bytes) -> None:
-        if self._ports.tool_req is not None:
-            self._ports.tool_req.send_nowait(encode(Data(self._topic, payload)))
+    def ask(self, payload: bytes, origin: Provenance | None) -> None:
+        if self._ports.tool_req is None:
+            return
+        provenance = None
+        if origin is not None:  # who does the call learns from this for which message it is
+            self._asked += 1
+            provenance = self._caused_by(origin, self._asked)
+        self._ports.tool_req.send_nowait(encode(Data(self._topic, payload, provenance)))
 
     def end_output(self) -> None:
         self._ports.output.send_nowait(encode(Eof(self._topic)))

@@ -105,6 +105,10 @@ class Exporter:
         self._thread = threading.Thread(target=self._run, name="tracing", daemon=True)
         self._thread.start()
 
+    def tell(self, span: Span) -> None:
+        """Hand over a span whose times are seconds since 1970. Does not wait."""
+        self.emit([span])
+
     def emit(self, spans: Iterable[Span], offset_s: float = 0.0) -> None:
         """Hand over spans. Does not wait.
 

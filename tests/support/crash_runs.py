@@ -20,6 +20,7 @@ from random_graphs import Graph, History, Moved
 from fabric.plan.plan import Plan
 from fabric.session.events import Command, Event
 from fabric.session.settings import Settings, WorkerSettings
+from fabric.session.spans import About
 from fabric.testing import (
     Faults,
     Phase,
@@ -148,7 +149,12 @@ def prepared(graph_seed: int) -> tuple[Graph, Plan]:
 
 
 def simulated(
-    graph_seed: int, seed: int, faults: Faults, settings: Settings = SETTINGS, watch: Watch | None = None
+    graph_seed: int,
+    seed: int,
+    faults: Faults,
+    settings: Settings = SETTINGS,
+    watch: Watch | None = None,
+    traced: About | None = None,
 ) -> Simulated:
     """Run a graph."""
     graph, plan = prepared(graph_seed)
@@ -156,9 +162,8 @@ def simulated(
 
     async def run() -> Simulated:
         with trio.fail_after(VIRTUAL_S_MAX):
-            return await simulate(
-                plan, inputs, runners=RUNNERS, settings=settings, seed=seed, faults=faults, watch=watch
-            )
+            how = {"settings": settings, "seed": seed, "faults": faults, "watch": watch, "traced": traced}
+            return await simulate(plan, inputs, runners=RUNNERS, **how)
 
     return run_seeded(run, seed)
 
