@@ -80,10 +80,11 @@ async def open_coordinator(
             plan = servers.plan
         tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
         rate_of = no_rate if prices is None else prices.rate_of
-        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, tracer.about)
+        about = None if tracer is None else tracer.about
+        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about)
         launcher = await stack.enter_async_context(open_runners(plan, environment, zygote, workplace=workplace))
         transport = await stack.enter_async_context(open_sockets())
-        yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell)
+        yield Coordinator(session, transport, launcher, client, report, servers, tracer)
 
 
 async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], object]) -> None:

@@ -69,7 +69,8 @@ def test_a_copy_goes_two_ways():
 
 def test_a_message_that_comes_to_a_worker_on_two_ways_is_two_messages():
     """Each is done once, and each has a span."""
-    text = INC + "let main : !int -> !int = plumb(i, o) { i ; filter(value > 0) ; inc\n i ; filter(value < 9) ; inc\n inc ; o }"
+    wires = "i ; filter(value > 0) ; inc\n i ; filter(value < 9) ; inc\n inc ; o"
+    text = INC + f"let main : !int -> !int = plumb(i, o) {{ {wires} }}"
     spans = traced(plan_of(text), b"1")
     assert [span.name for span in spans].count("run inc") == 2
 
