@@ -5,7 +5,7 @@ Every event is handled in one synchronous step, so a session never sees two at a
 
 from __future__ import annotations
 
-__all__ = ["INSISTING", "Client", "Coordinator", "Report", "Servers"]
+__all__ = ["INSISTING", "Client", "Coordinator", "Report", "Servers", "Tracer"]
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -167,6 +167,18 @@ class Servers(Protocol):
         ...
 
 
+class Tracer(Protocol):
+    """Who takes spans."""
+
+    def tell(self, spans: Sequence[Span]) -> None:
+        """Something is over. Must not wait."""
+        ...
+
+    async def end(self) -> None:
+        """There are no more. Takes no longer than a bounded time."""
+        ...
+
+
 class Coordinator:
     """One session and what it needs.
 
@@ -177,7 +189,7 @@ class Coordinator:
         client: takes what comes out.
         report: hears of what happens.
         servers: do the calls of the plan's servers, if it has any.
-        tell: takes spans, if the session tells any; as a client, it must not wait.
+        tracer: takes spans, if the session tells any.
         secret: the fabric's secret key, if there are workers whose endpoints need keys.
     """
 
@@ -189,7 +201,7 @@ class Coordinator:
         client: Client,
         report: Report,
         servers: Servers | None = None,
-        tell: Callable[[Sequence[Span]], None] | None = None,
+        tracer: Tracer | None = None,
         *,
         secret: str = "",
     ) -> None:
@@ -200,7 +212,7 @@ class Coordinator:
         self._client = client
         self._report = report
         self._servers = servers
-        self._tell = tell
+        self._tracer = tracer
         if servers is not None:
             servers.listen(self._step)
         self._plans = {worker.name: worker for worker in session.plan.workers}
@@ -225,6 +237,8 @@ class Coordinator:
             nursery.start_soon(self._watch)
             await self._over.wait()
             nursery.cancel_scope.cancel()
+        if self._tracer is not None:
+            await self._tracer.end()
         assert self._outcome is not None
         return self._outcome
 
@@ -375,8 +389,8 @@ class Coordinator:
             case Note():
                 self._report.noted(command)
             case Traced(spans):
-                if self._tell is not None:
-                    self._tell(spans)
+                if self._tracer is not None:
+                    self._tracer.tell(spans)
             case SetTimer(key, at_s):
                 self._timers[key] = at_s
                 self._nursery.start_soon(self._timer, key, at_s)

@@ -97,7 +97,8 @@ async def open_coordinator(
         plan = with_keys(plan, keyring)
         tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
         rate_of = no_rate if prices is None else prices.rate_of
-        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, tracer.about)
+        about = None if tracer is None else tracer.about
+        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about)
         launchers = open_runners(
             plan,
             environment,
@@ -109,7 +110,7 @@ async def open_coordinator(
         launcher = await stack.enter_async_context(launchers)
         if keyring is None:
             transport = await stack.enter_async_context(open_sockets())
-            yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell)
+            yield Coordinator(session, transport, launcher, client, report, servers, tracer)
             return
         refusals = Refusals(report.noted)
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -118,7 +119,7 @@ async def open_coordinator(
         gated = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
         transport = await stack.enter_async_context(gated)
         secret = keyring.server.secret
-        yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell, secret=secret)
+        yield Coordinator(session, transport, launcher, client, report, servers, tracer, secret=secret)
 
 
 class _Watching:

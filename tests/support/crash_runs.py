@@ -32,6 +32,7 @@ from fabric.plan.plan import Plan
 from fabric.plan.replicas import MARK, Replicas, replicated
 from fabric.session.events import Command, Event, Send
 from fabric.session.settings import Settings, WorkerSettings
+from fabric.session.spans import About
 from fabric.testing import (
     Faults,
     Phase,
@@ -185,6 +186,7 @@ def simulated(
     faults: Faults,
     settings: Settings = SETTINGS,
     watch: Watch | None = None,
+    traced: About | None = None,
     *,
     shared: bool = False,
     outside: frozenset[str] = frozenset(),
@@ -201,9 +203,8 @@ def simulated(
 
     async def run() -> Simulated:
         with trio.fail_after(VIRTUAL_S_MAX):
-            return await simulate(
-                plan, inputs, runners=RUNNERS, settings=settings, seed=seed, faults=faults, watch=watch
-            )
+            how = {"settings": settings, "seed": seed, "faults": faults, "watch": watch, "traced": traced}
+            return await simulate(plan, inputs, runners=RUNNERS, **how)
 
     return run_seeded(run, seed)
 
