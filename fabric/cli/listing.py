@@ -111,6 +111,7 @@ class ServiceRow(msgspec.Struct, frozen=True):
         monitors: what is to be said next on each session wire on which a conversation is under way.
         queues: of workers with several replicas.
         insecure: workers that it speaks to over TCP without keys.
+        http: where it can be watched; ``token_file``: of what has to be said there.
     """
 
     project: str
@@ -129,6 +130,8 @@ class ServiceRow(msgspec.Struct, frozen=True):
     insecure: tuple[str, ...] = ()
     workers: tuple[WorkerRow, ...] = ()
     queues: tuple[QueueRow, ...] = ()
+    http: str = ""
+    token_file: str = ""
 
 
 def describe(
@@ -178,6 +181,8 @@ def describe(
         insecure=record.insecure,
         workers=workers,
         queues=tuple(_queue(queue, dead) for queue in status.queues) if status else (),
+        http=record.http if alive else "",
+        token_file=record.token_file if alive else "",
     )
 
 

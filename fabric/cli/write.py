@@ -25,7 +25,8 @@ from fabric.plan.place import place
 from fabric.plan.plan import Plan
 from fabric.plan.render import render_plan
 from fabric.runtime.prices import Prices
-from fabric.runtime.starting import placement_of
+from fabric.runtime.services import project_name
+from fabric.runtime.starting import placement_of, whose_ports
 from fabric.session.money import PICO
 
 
@@ -56,8 +57,9 @@ def plan(
         raise ConfigError(f"--format {output}: expected text or json")
     project = project_settings()
     provider, model = project.choose_model(provider, model)
+    spec = find_program(program, project)
     made, _ = compile_file(
-        find_program(program, project),
+        spec,
         run_directory="RUN",
         provider=provider,
         model=model,
@@ -66,7 +68,8 @@ def plan(
         folders=search_path(include),
     )
     project.check_workers([worker.name for worker in made.workers])
-    made = place(made, placement_of(project, insecure=insecure))
+    whose = whose_ports(spec, project_name(spec))
+    made = place(made, placement_of(project, whose=whose, insecure=insecure))
     typer.echo(render_plan(made, output, _reply_prices(made, Prices(project.prices))))
 
 

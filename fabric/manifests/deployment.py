@@ -130,7 +130,7 @@ def deploy(wanted: Wanted) -> Deployment:
     away = [worker for worker in replicated(plan, replicas).workers if _goes_away(worker, project)]
     labels = labels_of([worker.name for worker in away], RESERVED)
     settings = _settings(wanted, away, labels)
-    placed = place(plan, placement_of(settings, insecure=wanted.insecure))
+    placed = place(plan, placement_of(settings, whose=wanted.name, insecure=wanted.insecure))
     workers = [_relocated(worker, wanted.root) for worker in placed.workers]
     containers = [Container(labels[worker.name], worker) for worker in workers if worker.name in labels]
     return Deployment(
