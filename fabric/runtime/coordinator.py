@@ -14,7 +14,7 @@ from typing import Protocol
 
 import trio
 
-from fabric.errors import ConfigError, WorkerFailed
+from fabric.errors import AddressInUse, ConfigError, WorkerFailed
 from fabric.launch.launcher import Launcher, Worker
 from fabric.plan.endpoints import renewed
 from fabric.plan.plan import WorkerPlan
@@ -45,6 +45,7 @@ from fabric.session.events import (
     Launch,
     Launched,
     LaunchFailed,
+    LookAfter,
     Note,
     Observed,
     Opened,
@@ -69,6 +70,8 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.failure import STDERR_LINES_KEPT
+from fabric.session.figures import Figures
+from fabric.session.pulse import is_answer
 from fabric.session.session import Session
 from fabric.session.snapshot import Snapshot
 from fabric.session.stall import STILL_S, waited_for
@@ -78,6 +81,12 @@ from fabric.transport.ports import Transport
 STDERR_SETTLE_S = 1.0
 """How long after a worker's exit its stderr may stay open before we stop reading it."""
 
+
+REBIND_S = 3.0
+"""How long an address may be in use that is to be bound again: ZeroMQ closes what it had there in its own time, and a
+coordinator that was killed is gone only when the system has cleared away."""
+
+REBIND_AGAIN_S = 0.02
 
 INSISTING = 3
 """How often a session is interrupted that has to end whatever it does: drain, end the workers, kill them."""
@@ -181,6 +190,7 @@ class Coordinator:
         report: hears of what happens.
         servers: do the calls of the plan's servers, if it has any.
         tracer: takes spans, if the session tells any.
+        secret: the fabric's secret key, if there are workers whose endpoints need keys.
     """
 
     def __init__(
@@ -192,7 +202,10 @@ class Coordinator:
         report: Report,
         servers: Servers | None = None,
         tracer: Tracer | None = None,
+        *,
+        secret: str = "",
     ) -> None:
+        self._secret = secret
         self._session = session
         self._transport = transport
         self._launcher = launcher
@@ -284,6 +297,10 @@ class Coordinator:
         """Look at what comes to these sinks, and to no others."""
         self._step(Tap(sinks), stirs=False)
 
+    def look_after(self) -> None:
+        """Have the workers that have messages asked whether they still move; see :meth:`figures`."""
+        self._step(LookAfter(), stirs=False)
+
     def pid_of(self, worker: str) -> int | None:
         """Return the process of a worker that was started, if it is one of this host."""
         return self._workers[worker].pid if worker in self._workers else None
@@ -304,6 +321,10 @@ class Coordinator:
     def snapshot(self) -> Snapshot:
         """Return how the session stands."""
         return self._session.snapshot()
+
+    def figures(self) -> Figures:
+        """Return what the session has counted."""
+        return self._session.figures(trio.current_time())
 
     # --- the step ---
 
@@ -375,6 +396,9 @@ class Coordinator:
                 self._nursery.start_soon(self._timer, key, at_s)
             case Launch(worker, incarnation):
                 plan = renewed(self._plans[worker], incarnation)
+                if plan.runner != "process":
+                    self._nursery.start_soon(self._work_at, plan)
+                    return
                 try:
                     relay = self._open(plan)
                 except ConfigError as error:  # no descriptor is left, or somebody has taken the address
@@ -423,12 +447,32 @@ class Coordinator:
         if plan.transport == "stdio":
             relay = LineRelay(plan, arrive)
         else:
-            relay = SocketRelay(plan, self._transport, arrive, self._nursery)
+            relay = SocketRelay(plan, self._transport, arrive, self._nursery, self._secret)
         self._relays[plan.name] = relay
         return relay
 
     def _arrived(self, worker: str, port: str, raw: list[bytes]) -> None:
-        self._step(Frames(worker, port, raw))
+        stirs = port != "ctrl_out" or not all(map(is_answer, raw))
+        self._step(Frames(worker, port, raw), stirs=stirs)
+
+    async def _work_at(self, plan: WorkerPlan) -> None:
+        """Work with a worker whose addresses stay; those that we bind are in use for moments after that."""
+        until_s = trio.current_time() + REBIND_S
+        while True:
+            try:
+                relay = self._open(plan)
+            except AddressInUse as error:
+                if trio.current_time() >= until_s:
+                    hint = "somebody else has it; [hosts.NAME] ports in fabric.toml says which may be used"
+                    self._step(LaunchFailed(plan.name, f"{error}: {hint}"))
+                    return
+                await trio.sleep(REBIND_AGAIN_S)
+            except ConfigError as error:
+                self._step(LaunchFailed(plan.name, str(error)))
+                return
+            else:
+                break
+        await self._work_for(plan, relay)
 
     async def _work_for(self, plan: WorkerPlan, relay: Relay) -> None:
         """Start a worker, and see it through to its end."""

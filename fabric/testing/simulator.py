@@ -10,13 +10,15 @@ __all__ = ["Decide", "Decision", "Simulated", "Watch", "function_runner", "pytho
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 import trio
 
 from fabric.errors import WorkerFailed, sole
+from fabric.launch.external import ExternalLauncher
+from fabric.launch.launcher import Worker
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
 from fabric.session.events import (
@@ -37,8 +39,10 @@ from fabric.session.events import (
 from fabric.session.session import Session, Settings
 from fabric.session.spans import About
 from fabric.testing.faults import Faults, Restart
+from fabric.testing.outsiders import Outsider
 from fabric.testing.processes import Process, ProcessRecord, Runner
 from fabric.transport.memory import MemoryTransport
+from fabric.transport.ports import Receiver, Security, Sender
 from fabric.wire.codec import encode
 from fabric.wire.frame import Eof
 from fabric.wire.spec import WorkerSpec
@@ -115,7 +119,8 @@ def function_runner(functions: Mapping[str, Callable[[Any], Any]]) -> Runner:
 async def run_function(function: Function, spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
     """Run a worker that calls this function, whatever its spec says."""
     telemetry = process.sender(endpoints["telemetry"], bind=True) if "telemetry" in endpoints else None
-    control = Control(marks_all=telemetry is not None)
+    number = random.Random(f"{spec.name}/{process.number}").getrandbits(32)
+    control = Control(marks_all=telemetry is not None, incarnation=number)
     source = process.receiver(endpoints["input"], bind=False)
     sink = process.sender(endpoints["output"], bind=True)
     ctrl_in = process.receiver(endpoints["ctrl_in"], bind=False)
@@ -136,7 +141,7 @@ async def run_function(function: Function, spec: WorkerSpec, process: Process, e
 
 async def simulate(
     plan: Plan,
-    inputs: Iterable[tuple[str, bytes]],
+    inputs: Sequence[tuple[str, bytes]],
     *,
     runners: Mapping[str, Runner],
     settings: Settings | None = None,
@@ -166,6 +171,15 @@ async def simulate(
     transport = MemoryTransport((lambda _: rng.uniform(0, faults.delay_s)) if faults.delay_s else None)
     async with trio.open_nursery() as nursery:
         launcher = _MemoryLauncher(transport, runners, nursery, faults)
+        outsiders = [
+            Outsider(worker, runners[worker.spec.kind], transport, faults)
+            for worker in plan.workers
+            if worker.runner == "external"
+        ]
+        for outsider in outsiders:
+            nursery.start_soon(outsider.run)
+        if faults.killed_at_s is not None:
+            await _precede(plan, inputs, settings or Settings(), seed, transport, faults.killed_at_s)
         coordinator = Coordinator(session, transport, launcher, client, client)
 
         async def feed() -> None:
@@ -203,6 +217,7 @@ async def simulate(
             nursery.start_soon(ask, restart, ticket)
         finish = await coordinator.run()
         nursery.cancel_scope.cancel()
+    processes = [*launcher.processes, *(process for outsider in outsiders for process in outsider.processes)]
     return Simulated(
         tuple(client.outputs),
         tuple(client.refusals),
@@ -211,10 +226,67 @@ async def simulate(
         tuple(client.heard),
         tuple(client.letters),
         tuple(client.settled_tickets),
-        tuple(record for process in launcher.processes if (record := process.record) is not None),
+        tuple(record for process in processes if (record := process.record) is not None),
         tuple(client.output_times_s),
         tuple((approval, client.outcomes.get(approval.id)) for approval in client.approvals),
     )
+
+
+async def _precede(
+    plan: Plan,
+    inputs: Sequence[tuple[str, bytes]],
+    settings: Settings,
+    seed: int,
+    network: MemoryTransport,
+    killed_at_s: float,
+) -> None:
+    """Run a coordinator on these inputs, and kill it: it says nothing more, and its ends of all ports are gone."""
+    client = _Recorder()
+    ends = _Ends(network)
+    session = Session(plan, settings, random.Random(f"before {seed}"))
+    coordinator = Coordinator(session, ends, ExternalLauncher(), client, client)
+    with trio.move_on_at(killed_at_s):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(coordinator.run)
+            for ticket, (port, payload) in enumerate(inputs, 1):
+                if not await coordinator.wait_for_room():
+                    break
+                coordinator.submit(port, [(ticket, payload)])
+            await trio.sleep_forever()
+    ends.close()
+
+
+class _Ends:
+    """The ports of one coordinator, which all end with it."""
+
+    def __init__(self, network: MemoryTransport) -> None:
+        self._network = network
+        self._open: list[Sender | Receiver] = []
+
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False, security: Security | None = None) -> Sender:
+        """See :class:`~fabric.transport.ports.Transport`."""
+        sender = self._network.sender(endpoint, bind=bind)
+        self._open.append(sender)
+        return sender
+
+    def receiver(
+        self,
+        endpoint: str,
+        *,
+        bind: bool,
+        watch: bool = False,
+        frames_max: int = 0,
+        security: Security | None = None,
+    ) -> Receiver:
+        """See :class:`~fabric.transport.ports.Transport`."""
+        receiver = self._network.receiver(endpoint, bind=bind)
+        self._open.append(receiver)
+        return receiver
+
+    def close(self) -> None:
+        """Give all of them up."""
+        for end in self._open:
+            end.close()
 
 
 class _Watched(Session):
@@ -309,7 +381,9 @@ class _MemoryLauncher:
         self._incarnations: Counter[str] = Counter()
         self.processes: list[Process] = []
 
-    async def launch(self, worker: WorkerPlan) -> Process:
+    async def launch(self, worker: WorkerPlan) -> Worker:
+        if worker.runner == "external":
+            return await ExternalLauncher().launch(worker)
         runner = self._runners.get(worker.spec.kind)
         if runner is None or worker.transport == "stdio":
             raise WorkerFailed(f"no runner for a {worker.spec.kind} on {worker.transport} was given to the simulator")

@@ -25,6 +25,7 @@ from fabric.wire.codec import (
     BATCH_START,
     BatchWriter,
     Question,
+    begins_connection,
     decode,
     encode,
     is_batch,
@@ -89,6 +90,7 @@ async def run_data(
     first_span = int.from_bytes(os.urandom(8)) if span is None else span
     caller = _Caller(spec, function, sink, _Remarks(spec.name, telemetry, control, first_span), clock, first_span)
     with at_work(caller.work):
+        joined = not spec.fenced
         try:
             while not control.stopping:
                 frames: list[bytes] = []
@@ -96,6 +98,9 @@ async def run_data(
                 with reading:
                     frames = await source.receive()
                 for raw in frames:
+                    joined = joined or begins_connection(raw)
+                    if not joined:  # it was meant for a process that is gone
+                        continue
                     rest = BATCH_START
                     if is_batch(raw) and calls is None:
                         rest = await caller.answer_batch(raw, control)
@@ -128,6 +133,7 @@ async def run_data(
             raise
         await caller.close()
         sink.send_nowait(encode(Eof(spec.name)))
+        control.output_ended = True
 
 
 FAST_CALL_S = 500e-6
