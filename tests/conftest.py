@@ -15,6 +15,11 @@ settings.load_profile("fabric")
 os.environ["XDG_CONFIG_HOME"] = "/nowhere"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Golden files are written anew by whoever has changed what they show, and reads the difference."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing with them")
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """A Docker Engine of these tests, which has an image with the fabric."""

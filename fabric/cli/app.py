@@ -32,6 +32,8 @@ GROUPS = {
     "fabric.cli.dead": ("dead",),
     "fabric.cli.doctor": ("doctor",),
     "fabric.cli.watch": ("tail", "top"),
+    "fabric.cli.image": ("image",),
+    "fabric.cli.ship": ("compose", "k8s"),
     "fabric.cli.lsp": ("lsp",),
     "fabric.cli.mcp": ("mcp",),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "QueueRow",
     "ServiceRow",
     "WorkerRow",
     "align",
@@ -10,6 +11,7 @@ __all__ = [
     "describe",
     "duration",
     "render_insecure",
+    "render_queues",
     "render_table",
     "render_wires",
     "wait_of",
@@ -23,7 +25,7 @@ import msgspec
 
 from fabric.plan.place import say_insecure
 from fabric.runtime.log_files import timestamp
-from fabric.runtime.service_protocol import Status, WorkerStatus
+from fabric.runtime.service_protocol import QueueStatus, Status, WorkerStatus
 from fabric.runtime.services import Phase, Record, WorkerRecord
 
 ServiceState: TypeAlias = Literal[Phase, "ended", "killed"]
@@ -74,6 +76,31 @@ class WorkerRow(msgspec.Struct, frozen=True):
     rejected: dict[str, int] | None = None
 
 
+class QueueRow(msgspec.Struct, frozen=True):
+    """What waits for several replicas of a worker, which share one input.
+
+    Attributes:
+        worker: the name of them all.
+        waiting: messages that wait to be dealt to one of them.
+        ahead: messages that are answered and wait for those before them.
+        waits_for: the replica that has the message which these wait for.
+        full: so many are ahead that nothing new is dealt.
+        oldest_s: how old the oldest message is that waits to be dealt.
+        dead_letters: that are kept, of all sessions.
+        room_at: whose full queues they wait for.
+    """
+
+    worker: str
+    replicas: tuple[str, ...]
+    waiting: int
+    ahead: int
+    waits_for: str
+    full: bool
+    oldest_s: float | None
+    dead_letters: int
+    room_at: tuple[str, ...]
+
+
 class ServiceRow(msgspec.Struct, frozen=True):
     """One service.
 
@@ -82,7 +109,9 @@ class ServiceRow(msgspec.Struct, frozen=True):
         inputs, outputs: messages that came in and went out, by boundary port.
         dead_letters: that are kept, of all sessions.
         monitors: what is to be said next on each session wire on which a conversation is under way.
+        queues: of workers with several replicas.
         insecure: workers that it speaks to over TCP without keys.
+        http: where it can be watched; ``token_file``: of what has to be said there.
     """
 
     project: str
@@ -100,6 +129,9 @@ class ServiceRow(msgspec.Struct, frozen=True):
     monitors: dict[str, str] = {}
     insecure: tuple[str, ...] = ()
     workers: tuple[WorkerRow, ...] = ()
+    queues: tuple[QueueRow, ...] = ()
+    http: str = ""
+    token_file: str = ""
 
 
 def describe(
@@ -148,6 +180,23 @@ def describe(
         monitors=status.monitors if status else {},
         insecure=record.insecure,
         workers=workers,
+        queues=tuple(_queue(queue, dead) for queue in status.queues) if status else (),
+        http=record.http if alive else "",
+        token_file=record.token_file if alive else "",
+    )
+
+
+def _queue(queue: QueueStatus, dead: Mapping[str, int]) -> QueueRow:
+    return QueueRow(
+        queue.node,
+        queue.replicas,
+        queue.waiting,
+        queue.ahead,
+        queue.waits_for,
+        queue.full,
+        None if queue.oldest_age_s is None else round(queue.oldest_age_s, 3),
+        dead.get(queue.node, 0),
+        tuple(dict.fromkeys(end.node for end in queue.held_by)),
     )
 
 
@@ -245,6 +294,24 @@ def render_table(rows: Iterable[ServiceRow], columns: int | None = None) -> str:
 def render_wires(rows: Iterable[ServiceRow]) -> list[str]:
     """Return a line for each session wire on which a conversation is under way: what comes next."""
     return [f"wire '{node}': {text}" for row in rows for node, text in row.monitors.items()]
+
+
+def render_queues(rows: Iterable[ServiceRow]) -> list[str]:
+    """Return a line for each worker with replicas for which something waits, or that has dead letters."""
+    return [said for row in rows for queue in row.queues if (said := _of_queue(queue))]
+
+
+def _of_queue(queue: QueueRow) -> str:
+    parts = []
+    if queue.waiting:
+        room = f", until there is room at {', '.join(map(repr, queue.room_at))}" if queue.room_at else ""
+        parts.append(f"{queue.waiting} waiting, the oldest for {duration(queue.oldest_s)}{room}")
+    if queue.ahead:
+        after = f", which wait for {queue.waits_for}" if queue.waits_for else ""
+        parts.append(f"{queue.ahead} answered ahead of their turn{after}" + ", and nothing new is dealt" * queue.full)
+    if queue.dead_letters:
+        parts.append(f"{queue.dead_letters} dead letter{'s' * (queue.dead_letters != 1)}")
+    return f"queue of '{queue.worker}' ({len(queue.replicas)} replicas): {'; '.join(parts)}" if parts else ""
 
 
 def render_insecure(rows: Iterable[ServiceRow]) -> list[str]:

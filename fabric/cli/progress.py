@@ -82,6 +82,7 @@ class Screen:
         columns: of the terminal, for ``tty``.
         child: of the command that the user started, if it is to be left running.
         budget: what it may use, in words.
+        http: where it can be watched, or why it cannot, in words.
     """
 
     def __init__(
@@ -97,7 +98,9 @@ class Screen:
         columns: int = 80,
         child: Child | None = None,
         budget: str = "",
+        http: str = "",
     ) -> None:
+        self._http = http
         self._budget = budget
         self._plan = plan
         self._lines = lines
@@ -143,7 +146,9 @@ class Screen:
             return
         hint = "fabric logs shows what it says, fabric down ends it" if self._child else "Ctrl-C drains, twice stops"
         budget = f"{self._budget} · " if self._budget else ""
-        self._say(f"ready · {budget}fabric send talks to it · {hint}", "fabric.ready")
+        http = f"{self._http} · " if self._http else ""
+        fields = {"http": self._http} if self._http.startswith("http") else {}
+        self._say(f"ready · {budget}fabric send talks to it · {http}{hint}", "fabric.ready", fields)
         if self._child:
             self._child.started()
 

@@ -6,7 +6,17 @@ moves no other, unless two draw the same.
 
 from __future__ import annotations
 
-__all__ = ["PORTS_USUAL", "SLOT_PORTS", "Host", "Place", "Placement", "place", "say_insecure", "unsecured"]
+__all__ = [
+    "PORTS_USUAL",
+    "SLOT_PORTS",
+    "Host",
+    "Place",
+    "Placement",
+    "place",
+    "ports_of",
+    "say_insecure",
+    "unsecured",
+]
 
 import difflib
 import hashlib
@@ -25,6 +35,19 @@ PORTS_USUAL = (5600, 6599)
 
 SLOT_PORTS = 4
 """A worker's share of a range: the ports that it binds on its host, or that the coordinator binds for it."""
+
+
+PORTS_OF_ONE = 1_024
+"""Of a session that has this host for itself: enough for 128 workers."""
+
+_SHARED_FIRST, _SHARED_COUNT = 11_264, 21
+"""Such ranges end where the ports begin that Linux gives to whoever asks for any: 32,768."""
+
+
+def ports_of(whose: str) -> tuple[int, int]:
+    """Return the ports of a session where no host is named. Always the same, and seldom those of another."""
+    first = _SHARED_FIRST + _digest(whose) % _SHARED_COUNT * PORTS_OF_ONE
+    return first, first + PORTS_OF_ONE - 1
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -127,7 +150,7 @@ def say_insecure(workers: Iterable[str]) -> str:
 
 def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
     """Return a worker with its runner and its host."""
-    said = placement.workers.get(worker.node, Place())
+    said = _said(worker, placement)
     host = said.host or placement.coordinator
     if host not in placement.hosts:
         near = difflib.get_close_matches(host, placement.hosts, 1)
@@ -150,6 +173,23 @@ def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
         pass_on=(*worker.pass_on, *said.env),
         secured=runner != "process" and not placement.insecure,
         spec=msgspec.structs.replace(worker.spec, fenced=runner != "process"),
+    )
+
+
+def _said(worker: WorkerPlan, placement: Placement) -> Place:
+    """Return what is said of a worker; of a replica, NAME#1, what its own name says goes over what holds for all."""
+    of_all = placement.workers.get(worker.node, Place())
+    own = placement.workers.get(worker.name)
+    if own is None or worker.name == worker.node:
+        return of_all
+    return Place(
+        own.where,
+        own.host or of_all.host,
+        own.runner or of_all.runner,
+        own.image or of_all.image,
+        of_all.replicas,
+        of_all.limits if own.limits == Resources() else own.limits,
+        (*of_all.env, *own.env),
     )
 
 

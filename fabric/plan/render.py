@@ -65,10 +65,16 @@ def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         lines.append(f"   {_source(plan, route.source)} {show_stream(route.type)}")
         lines += [f"      {line}" for line in _steps(plan, route.steps)] or ["      discarded"]
     starts = [worker.name for worker in plan.workers]
-    ends = [node for component in plan.components for node in component.nodes if node in starts]
+    ends = _ends(plan)
     if starts:
         lines += ["", f"start: {', '.join(starts)}", f"stop: {', '.join(ends)}"]
     return "\n".join(lines + _bound_text(bound, prices))
+
+
+def _ends(plan: Plan) -> list[str]:
+    """Return the workers in the order in which they end."""
+    nodes = [node for component in plan.components for node in component.nodes]
+    return [worker.name for node in nodes for worker in plan.workers if worker.node == node]
 
 
 def _bound_text(bound: Bound, prices: Mapping[str, float]) -> list[str]:
@@ -154,6 +160,7 @@ def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
     workers = [
         {
             "name": worker.name,
+            "node": worker.node,
             "kind": worker.spec.kind,
             "command": worker.command,
             "transport": worker.transport,
@@ -201,7 +208,7 @@ def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         for server in plan.servers.values()
     ]
     names = [worker.name for worker in plan.workers]
-    stop = [node for component in plan.components for node in component.nodes if node in names]
+    stop = _ends(plan)
     return encode_json(
         {
             "v": 1,

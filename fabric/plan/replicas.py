@@ -13,7 +13,7 @@ turns with somebody, cannot have replicas.
 
 from __future__ import annotations
 
-__all__ = ["MARK", "Replicas", "replicated"]
+__all__ = ["MARK", "Replicas", "known_names", "meant", "node_of", "replicated"]
 
 from collections.abc import Iterable, Mapping
 
@@ -41,6 +41,21 @@ class Replicas(msgspec.Struct, frozen=True):
 
     count: int
     where: str = ""
+
+
+def node_of(worker: str) -> str:
+    """Return the node that a worker runs, by the worker's name."""
+    return worker.partition(MARK)[0]
+
+
+def known_names(workers: Iterable[str]) -> list[str]:
+    """Return the names by which workers may be meant: their own, and before those of replicas the one of all."""
+    return list(dict.fromkeys(name for worker in workers for name in (node_of(worker), worker)))
+
+
+def meant(name: str, workers: Iterable[str]) -> list[str]:
+    """Return the workers that are meant by a name: one, or all replicas of a node."""
+    return [worker for worker in workers if name in (worker, node_of(worker))]
 
 
 def replicated(plan: Plan, wanted: Mapping[str, Replicas]) -> Plan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["Journal"]
 
 import errno
+import os
 import threading
 import time
 from collections import defaultdict
@@ -20,6 +21,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError
+from fabric.launch.engine_address import engine_address
 from fabric.plan.place import unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.log_files import NOTES, LogWriter, note_entry, timestamp, worker_entry
@@ -58,12 +60,24 @@ class Journal:
         socket: where clients connect.
         process: this one.
         level: the lowest level of notes that is logged.
+        http, token_file: as in the record.
 
     Raises:
         ConfigError: the state directory cannot be written.
     """
 
-    def __init__(self, plan: Plan, project: str, state: Path, socket: str, *, process: Process, level: Level) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        project: str,
+        state: Path,
+        socket: str,
+        *,
+        process: Process,
+        level: Level,
+        http: str = "",
+        token_file: str = "",
+    ) -> None:
         self._file = record_file(state, project)
         self._rank = _RANK[level]
         self._writer = LogWriter(log_directory(state, project))
@@ -80,6 +94,8 @@ class Journal:
         workers = tuple(
             WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec)) for worker in plan.workers
         )
+        containers = [worker for worker in plan.workers if worker.runner == "container"]
+        engines = tuple(sorted({engine_address(worker.engine, os.environ) for worker in containers}))
         self.record = Record(
             1,
             project,
@@ -89,6 +105,9 @@ class Journal:
             time.time(),
             "starting",
             workers,
+            engines=engines,
+            http=http,
+            token_file=token_file,
             insecure=unsecured(plan),
         )
         try:

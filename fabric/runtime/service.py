@@ -20,13 +20,22 @@ import trio
 from fabric.errors import UnknownName, ValueRejected
 from fabric.plan.channels import channels, find_channels
 from fabric.plan.plan import Plan
-from fabric.runtime.connection import Connection
+from fabric.plan.replicas import known_names, meant
+from fabric.runtime.connection import Asker, Connection, Inquiry
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.log_files import timestamp
 from fabric.runtime.prices import Prices
 from fabric.runtime.retries import Retries, Settlement
-from fabric.runtime.service_protocol import Answer, PendingApproval, Request, Status, WorkerStatus, read_request
+from fabric.runtime.service_protocol import (
+    Answer,
+    PendingApproval,
+    QueueStatus,
+    Request,
+    Status,
+    WorkerStatus,
+    read_request,
+)
 from fabric.runtime.services import Phase
 from fabric.session.causes import Chain, Link, why_stuck
 from fabric.session.events import Answered, Approval, DeadLetter, Heard, Note, Outcome, Output, Refuse, Seen, Wish
@@ -94,7 +103,7 @@ class Service:
         self.unclaimed = self.lost = self.revived = 0
         self._given_s: dict[str, float] = {}
         self._ticket = 0
-        self._asked: dict[int, tuple[Connection, int]] = {}
+        self._asked: dict[int, tuple[Asker, int]] = {}
         self._connections: set[Connection] = set()
 
     # --- what the session gives ---
@@ -112,7 +121,7 @@ class Service:
         for output in outputs:
             self._given[output.port] += 1
             self._given_s[output.port] = now_s
-            told: set[Connection] = set()
+            told: set[Asker] = set()
             for ticket in output.tickets:
                 connection, request_id = self._asked.get(ticket, (None, 0))
                 if connection is not None and connection not in told:
@@ -164,7 +173,9 @@ class Service:
             reply = msgspec.UNSET if answer.reply is None else msgspec.Raw(answer.reply)
             connection.answer(Answer(request_id, worker=name, reply=reply))
         else:
-            activity = next(worker.activity for worker in coordinator.snapshot().workers if worker.name == name)
+            found = {worker.name: worker.activity for worker in coordinator.snapshot().workers}
+            activities = {found[worker] for worker in meant(name, found)}
+            activity = activities.pop() if len(activities) == 1 else "ready"
             pid = None if activity == "stopped" else coordinator.pid_of(name)
             connection.answer(Answer(request_id, worker=name, activity=activity, pid=pid))
         connection.done(ticket)
@@ -211,7 +222,7 @@ class Service:
             tell()
 
     def _tell_retried(
-        self, connection: Connection | None, request_id: int, ticket: int, letter: int, came_of_it: Settlement
+        self, connection: Asker | None, request_id: int, ticket: int, letter: int, came_of_it: Settlement
     ) -> None:
         if connection is not None:
             connection.answer(Answer(request_id, settled=True, letter=letter, came_of_it=came_of_it))
@@ -226,6 +237,23 @@ class Service:
             await self._handle(coordinator, Connection(stream))
 
         await trio.serve_listeners(handle, [listener])
+
+    async def ask(self, coordinator: Coordinator, request: Request) -> Inquiry:
+        """Do for somebody in this process what is asked on the socket, and return it when all is answered.
+
+        Who does not wait so long is forgotten; what was asked for goes on.
+        """
+        inquiry = Inquiry()
+        if request.do == "retry":
+            await coordinator.wait_for_room()
+        try:
+            self._order(coordinator, inquiry, request)
+            while inquiry.tickets:
+                await inquiry.settled.wait()
+        finally:
+            for ticket in inquiry.tickets:
+                self._asked.pop(ticket, None)
+        return inquiry
 
     async def finish(self) -> None:
         """Give the clients what is still queued for them."""
@@ -279,7 +307,7 @@ class Service:
                 connection.answer(Answer(error=f"cannot read the request: {error}", code="bad_request"))
                 return
 
-    def _order(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+    def _order(self, coordinator: Coordinator, connection: Asker, request: Request) -> None:
         """Do what is no message."""
         if request.do == "status":
             connection.answer(Answer(request.id, status=self._status(coordinator)))
@@ -297,6 +325,7 @@ class Service:
             case "insist":
                 self._insist()
             case "tail":
+                assert isinstance(connection, Connection), "who looks on has to be written to"
                 self._look_at(coordinator, connection, request)
             case "approve" | "deny":
                 self._decide(coordinator, connection, request)
@@ -322,13 +351,13 @@ class Service:
         """Let the session show what any client looks at."""
         coordinator.tap(frozenset(sink for connection in self._connections for sink in connection.tail))
 
-    def _wish(self, coordinator: Coordinator, connection: Connection, request: Request, wish: Wish) -> None:
+    def _wish(self, coordinator: Coordinator, connection: Asker, request: Request, wish: Wish) -> None:
         if self._knows(connection, request):
             ticket = self._expect(connection, request.id)
             self._wishes[ticket] = coordinator, request.worker, False
             coordinator.ask(request.worker, wish, ticket)
 
-    def _tell(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+    def _tell(self, coordinator: Coordinator, connection: Asker, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
         payload = bytes(request.msg)
         if not _is_object(payload):  # a worker need not bear what is no JSON
@@ -340,7 +369,7 @@ class Service:
             self._wishes[ticket] = coordinator, request.worker, True
             coordinator.tell(request.worker, payload, ticket)
 
-    def _decide(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+    def _decide(self, coordinator: Coordinator, connection: Asker, request: Request) -> None:
         ticket = self._expect(connection, request.id)
         self._decisions[ticket] = request.approval
         granted = request.do == "approve"
@@ -348,7 +377,7 @@ class Service:
             request.approval, granted=granted, ticket=ticket, always=request.always, reason=request.reason
         )
 
-    def _retry(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+    def _retry(self, coordinator: Coordinator, connection: Asker, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
         if self._retries.taken(request.letter):
             text = f"dead letter {request.letter} is being tried again already, or is none any more"
@@ -358,15 +387,15 @@ class Service:
             self._retries.begin(ticket, request.letter, request.worker, payload)
             coordinator.retry(request.worker, payload, ticket)
 
-    def _knows(self, connection: Connection, request: Request) -> bool:
+    def _knows(self, connection: Asker, request: Request) -> bool:
         """Whether there is such a worker; if not, say so."""
-        names = [worker.name for worker in self._plan.workers]
+        names = known_names(worker.name for worker in self._plan.workers)
         if request.worker not in names:
             text = f"there is no worker '{request.worker}'; the workers are: {', '.join(names)}"
             connection.answer(Answer(request.id, error=text, code=UnknownName.code))
         return request.worker in names
 
-    def _expect(self, connection: Connection, request_id: int) -> int:
+    def _expect(self, connection: Asker, request_id: int) -> int:
         """Return a ticket by which a client's request is recognised when there is an answer."""
         self._ticket += 1
         self._asked[self._ticket] = (connection, request_id)
@@ -424,6 +453,13 @@ class Service:
             monitors=snapshot.monitors,
             usage=snapshot.usage,
             budget=snapshot.budget,
+            queues=tuple(
+                QueueStatus(
+                    **msgspec.structs.asdict(queue),
+                    oldest_age_s=None if queue.oldest_s is None else now_s - queue.oldest_s,
+                )
+                for queue in snapshot.queues
+            ),
             priced_by=self._prices.source if self._prices is not None and snapshot.usage else "",
         )
 

@@ -223,6 +223,14 @@ class Delivery:
         """The message that the worker is working on, as far as can be told."""
         return self._unacked[0] if self._unacked else None
 
+    def given(self, span_id: bytes) -> Message | None:
+        """Return the message with this span id, if the worker has it."""
+        return next((one.message for one in self._unacked if one.message.span_id == span_id), None)
+
+    def returned_until(self, port: str) -> int:
+        """Return up to which message markers are back on a port, as far as what came on it tells."""
+        return self._marked.get(port, self._seen.get(port, 0))
+
     def widen(self) -> None:
         """The worker reads batches: what it waits for are those, so there have to be several of them on the way."""
         if self._window > 1:

@@ -68,6 +68,7 @@ from fabric.session.polling import Polls
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
+from fabric.session.spans import About, Spans
 from fabric.session.spending import Spending
 from fabric.session.traffic import Traffic
 from fabric.session.usage import USAGE
@@ -89,9 +90,17 @@ class Session:
         settings: times and policy.
         rng: source of trace and span ids.
         rate_of: what models cost.
+        traced: what spans tell of it; ``None``: there are none.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, rng: random.Random, rate_of: RateOf = no_rate) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        rng: random.Random,
+        rate_of: RateOf = no_rate,
+        traced: About | None = None,
+    ) -> None:
         self.plan = plan
         self._settings = settings
         self._now_s = 0.0
@@ -101,7 +110,8 @@ class Session:
         self._nodes = nodes_of(plan, settings, routes)
         self._workers = {worker.name: worker for node in self._nodes.values() for worker in node.workers}
         self._polls = Polls()
-        self._calls = Calls(plan, self._out, settings, rng)
+        self._spans = Spans(traced)
+        self._calls = Calls(plan, self._out, settings, rng, self._spans.calls)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
         self._traffic = Traffic(
             plan,
@@ -113,6 +123,7 @@ class Session:
             closed=lambda merge: self._drain.closed(merge),
             fail=self._fail,
             settings=settings,
+            spans=self._spans,
         )
         self._drain = Drain(plan, lambda name: self._nodes[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
@@ -181,7 +192,9 @@ class Session:
         self._tell()
         self._finish_if_over()
         commands = self._out.take()
-        return self._polls.gather(commands) if self._polls.open else commands
+        if self._polls.open:
+            commands = self._polls.gather(commands)
+        return self._spans.told_by(commands) if self._spans.wanted else commands
 
     def _step(self) -> None:
         """Let messages move; when none can, see what has ended."""
@@ -593,6 +606,12 @@ class Session:
         assert worker.attachment is not None
         worker.attachment.refused += 1
         self._traffic.losses.count_past(worker.name)
+        if (
+            isinstance(frame, Eof) and port == "output"
+        ):  # somebody before us had asked for its end, and cannot see to it
+            self._out.note("warning", "worker.left_over", worker=worker.name)
+            for raw in worker.attachment.dismissal:
+                self._out.do(Send(worker.name, "ctrl_in", raw))
         if not isinstance(frame, Data):
             return
         if port == "telemetry" and USAGE in frame.payload:
@@ -682,8 +701,10 @@ class Session:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
                 if USAGE in frame.payload:
                     self._spending.telemetry(name, frame.payload)
+                    if self._spans.wanted and frame.provenance is not None:
+                        self._spans.used(worker.plan, frame.provenance.parents[:8], frame.payload)
             case "tool_req" if worker.plan.calls:
-                self._call(worker, frame.payload)
+                self._call(worker, frame)
             case _:
                 text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
                 raise RemoteProtocolError("port", text)
@@ -698,14 +719,14 @@ class Session:
             raise RemoteProtocolError("announced", f"{name_of(worker.name)} announced itself again")
         self._replied(worker, payload, span)
 
-    def _call(self, worker: WorkerState, payload: bytes) -> None:
+    def _call(self, worker: WorkerState, frame: Data) -> None:
         """A worker calls a tool. Calls are served until it has ended its output."""
-        if self._spending.heard(worker.name, payload):  # also behind the end of the output: it may settle then
+        if self._spending.heard(worker.name, frame.payload):  # also behind the end of the output: it may settle then
             return
         if worker.state is State.DRAINED:
             self._out.note("warning", "tool.result_dropped", worker=worker.name, reason="it has ended its output")
         else:
-            self._calls.request(worker.name, payload)
+            self._calls.request(worker.name, frame.payload, self._traffic.origin_of(worker, frame.provenance))
 
     def _declined(self, worker: WorkerState, port: str, payload: bytes) -> None:
         spec = worker.plan.spec
@@ -725,7 +746,9 @@ class Session:
 
     def _replied(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
         """The worker says something on ctrl_out: to the graph, to an operator, or to the session itself."""
-        worker.paused = paused_by(payload, before=worker.paused)
+        before, worker.paused = worker.paused, paused_by(payload, before=worker.paused)
+        if worker.paused != before:
+            self._traffic.reconsider(worker)
         restoring = worker.restoring
         reply = worker.control.heard(payload)
         kind = kind_of(payload)
@@ -786,6 +809,8 @@ class Session:
     def _commit(self, worker: WorkerState, port: str, marker: str) -> None:
         """Pass on what the worker made of the messages whose markers are back."""
         committed = worker.delivery.returned(port, marker)
+        if self._spans.wanted and port == "telemetry":
+            self._spans.told(worker.name, worker.delivery.returned_until(port))
         worker.answered = True
         worker.latency.answered(committed, self._now_s)
         self._traffic.pass_on_all(worker, committed)
@@ -828,6 +853,8 @@ class Session:
             self._out.do(Send(worker.name, "ctrl_in", raw))
         taken = worker.take()
         if taken:
+            if self._spans.wanted:
+                self._spans.fed(worker.plan, taken)
             worker.fed_s = self._now_s
             worker.latency.given(len(taken), self._now_s)
             self._out.do(*worker.silence.fed(self._now_s))
@@ -863,6 +890,7 @@ class Session:
     def _exited(self, worker: WorkerState, event: Exited) -> None:
         name, state = worker.name, worker.state
         meaning = meaning_of(worker, event)
+        self._spans.gone(name)
         self._gone.add(name)
         self._calls.deaf(name)
         self._spending.gone(name)
@@ -908,6 +936,8 @@ class Session:
         """
         failure = crash.failure
         message, deaths = worker.delivery.crashed(crash.span_id)
+        if self._spans.wanted and message is not None:
+            self._spans.died(worker.plan, message, failure.message)
         if crash.told and self._settings.refusal_ends and not worker.plan.spec.part_of:
             self._fail(failure)
             return
@@ -933,7 +963,7 @@ class Session:
             self._traffic.give_up(worker)
         again = worker.delivery.begin(worker.incarnation)
         worker.control.begin(worker.incarnation)
-        self._traffic.look_at(worker)  # markers that it owed do not come any more
+        self._traffic.reconsider(worker)  # markers that it owed do not come any more
         fields = {"worker": worker.name, "in_s": in_s, "redelivered": again, "reason": failure.message}
         self._out.note("warning", "worker.restarting", **fields)
         if worker.input_ended and worker.idle:
@@ -1009,7 +1039,7 @@ class Session:
             self._traffic.give_up(worker)
         worker.delivery.begin(worker.incarnation)  # what it had waits
         worker.control.begin(worker.incarnation)
-        self._traffic.look_at(worker)
+        self._traffic.reconsider(worker)
         if worker.steering.starts_again and not worker.input_ended:
             self._out.note("info", "worker.stopped", worker=worker.name, reason="restart")
             self._start_again(worker)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Activity", "Counts", "QueueSnapshot", "Snapshot", "WorkerSnapshot", "activity", "waits_on"]
+__all__ = ["Activity", "Counts", "QueueSnapshot", "Snapshot", "WorkerSnapshot", "activity", "shared_queue", "waits_on"]
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -133,6 +134,24 @@ class Snapshot(msgspec.Struct, frozen=True):
     queues: tuple[QueueSnapshot, ...] = ()
 
 
+def shared_queue(queue: QueueSnapshot, replicas: Sequence[WorkerSnapshot]) -> WorkerSnapshot:
+    """Return how replicas stand as if they were one worker, which has what waits to be dealt, and nothing else."""
+    away = {worker.activity for worker in replicas} & {"stopped", "restarting", "exited"}
+    common = next(iter(away)) if all(worker.activity in away for worker in replicas) and len(away) == 1 else "ready"
+    return WorkerSnapshot(
+        queue.node,
+        common,
+        sum(worker.accepted for worker in replicas),
+        sum(worker.answered for worker in replicas),
+        queue.waiting,
+        0,
+        moved_s=max(worker.moved_s for worker in replicas),
+        held_by=queue.held_by,
+        oldest_s=queue.oldest_s,
+        starts_at_s=min((at_s for worker in replicas if (at_s := worker.starts_at_s) is not None), default=None),
+    )
+
+
 def activity(state: State, *, idle: bool) -> Activity:
     """Say what a worker is at.
 
@@ -167,7 +186,7 @@ def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
     sources = {channel.target: channel.source for channel in plan.graph.channels}
     found: dict[str, None] = {}
     seen: set[End] = set()
-    ends = [End(worker, "input")]
+    ends = [End(node, "input") for node in (other.node for other in plan.workers if other.name == worker)]
     while ends:
         source = sources[ends.pop()]
         node = plan.graph.nodes[source.node]

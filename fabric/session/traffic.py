@@ -46,12 +46,22 @@ from fabric.session.morphisms import RouteError
 from fabric.session.nodes import NodeState
 from fabric.session.outbox import Outbox
 from fabric.session.pairing import Pairing
-from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
+from fabric.session.routes import (
+    CompiledRoute,
+    Ends,
+    Put,
+    observed_sources,
+    passing_through,
+    repeating_sinks,
+    sinks_behind,
+)
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
+from fabric.session.spans import NO_SPANS, Spans, TracedTraces
 from fabric.session.traces import Traces
 from fabric.session.worker_state import WorkerState
 from fabric.wire.codec import PAYLOAD_BYTES_MAX
+from fabric.wire.frame import Provenance
 from fabric.wire.payload import validator
 
 STEPS_PER_EVENT_MAX = 1_000
@@ -78,6 +88,7 @@ class Traffic:
         closed: tells of a merge whether it has closed.
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
         settings: bounds and policy.
+        spans: tell of messages, if anybody wants that.
 
     Attributes:
         entrance: the inputs of the boundary.
@@ -98,6 +109,7 @@ class Traffic:
         closed: Callable[[str], bool],
         fail: Callable[[Failure], None],
         settings: Settings,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self.entrance = Entrance(plan.inputs)
         self.losses = Losses()
@@ -107,7 +119,8 @@ class Traffic:
         self._routes = routes
         self._nodes = nodes
         self._out = out
-        self._traces = Traces(rng)
+        self._traces = TracedTraces(rng, spans) if spans.wanted else Traces(rng)
+        self._spans = spans
         self._calls = calls
         self._closed = closed
         self._fail = fail
@@ -121,8 +134,9 @@ class Traffic:
         self._flow = FlowControl(plan, nodes, self._pairing.barriers, settings.queue, self._feed_node)
         self._looping = {node for component in plan.components if component.loop for node in component.nodes}
         way_to = {index: route for route in routes.values() for index in sinks_of(route.route.steps)}
-        self._ends = Ends(self._entering(sink, way_to[index]) for index, sink in enumerate(plan.sinks))
-        self._through = passing_through(plan)
+        self._repeating = repeating_sinks(plan)
+        self._ends = Ends(self._entering(index, sink, way_to[index]) for index, sink in enumerate(plan.sinks))
+        self._through = frozenset() if spans.wanted else passing_through(plan)
         self._places = Places(plan, {index: self._places_of(sink) for index, sink in enumerate(plan.sinks)})
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._work: deque[tuple[End, Message]] = deque()
@@ -219,11 +233,13 @@ class Traffic:
     def set_clock(self, now_s: float) -> None:
         """Say what time it is: messages that come into being from now on are so old."""
         self._traces.now_s = self._flow.now_s = now_s
+        if self._spans.wanted:
+            self._spans.now_s = now_s
 
     def tap(self, sinks: frozenset[int]) -> None:
         """Look at what comes to these sinks, and to no others."""
         self._ends.tap(sinks, self._out.show)
-        self._through = passing_through(self._plan, sinks)
+        self._through = frozenset() if self._spans.wanted else passing_through(self._plan, sinks)
 
     def advance(self) -> None:
         """Take the routes that are due, then new input; so many steps at most, or until :meth:`stop`."""
@@ -248,11 +264,13 @@ class Traffic:
         for ticket in self._traces.take_settled_calls():
             self._calls.settled(ticket)
         for entering in self._calls.take_entering():
-            message = self._traces.enter(entering.caller, entering.ticket, entering.payload)
+            message = self._traces.called(entering.caller, entering.ticket, entering.payload, entering.origin)
             self._work.append((entering.call, message))
 
     def declined(self, worker: WorkerState, message: Message, error: str) -> None:
         """A worker of a tool does not do a message."""
+        if self._spans.wanted:
+            self._spans.declined(worker.plan, message, error)
         if _of_call(message.tickets):
             self._calls.refused(message.traces[0].ticket, error)
         else:  # it is of no call: telemetry of another part of the tool, say
@@ -447,10 +465,16 @@ class Traffic:
         if end.node in self._looping and len(self._work) > LOOP_MESSAGES_MAX:
             self._amplified(end.node)
 
-    def _entering(self, sink: Sink, way: CompiledRoute) -> Put:
+    def _entering(self, index: int, sink: Sink, way: CompiledRoute) -> Put:
         """Return what puts a message where its route ends, or before the loop that it has to enter first."""
         put = self._put_of(sink)
-        return partial(self._arrive_before_loop, self._flow.entries[sink.end.node], way, put) if sink.entry else put
+        if sink.entry:
+            put = partial(self._arrive_before_loop, self._flow.entries[sink.end.node], way, put)
+        return partial(self._put_again, put) if index in self._repeating else put
+
+    def _put_again(self, put: Put, message: Message) -> None:
+        """Put a message where it comes on another way, too: it is another one there."""
+        put(self._traces.changed(message, message.payload))
 
     def _arrive_before_loop(self, entry: LoopEntry, way: CompiledRoute, put: Put, message: Message) -> None:
         if self._flow.is_full_before(entry) and self._overflows(entry.nodes[0].name, message):
@@ -664,6 +688,8 @@ class Traffic:
         stderr: tuple[str, ...] = (),
         level: Level = "error",
     ) -> None:
+        if self._spans.wanted:
+            self._spans.buried(self._nodes[worker].plan, message, detail)
         if _of_call(message.tickets):  # whose caller is told: nothing is lost
             self._calls.refused(message.tickets[0], detail)
             return
@@ -733,6 +759,8 @@ class Traffic:
             self.losses.lost += 1
             self._inflight -= 1
             self._out.note("error", "message.lost", worker=worker.name, reason="worker_ended")
+            if self._spans.wanted:
+                self._spans.buried(worker.plan, message, "its worker is gone, and may have done it")
             self._traces.consume(message)
         self._rest(worker)
 
@@ -745,6 +773,8 @@ class Traffic:
             if len(node.workers) > 1:  # it waits for its turn, but there is room
                 self._feed_node(node)
             return
+        if self._spans.wanted:
+            self._committed(worker, committed)
         way, now_s = worker.ways.get("output"), self._traces.now_s
         for unacked in committed:
             if unacked.declined:
@@ -779,6 +809,14 @@ class Traffic:
         if node.idle:
             self._rested.add(node.name)
 
+    def reconsider(self, worker: WorkerState) -> None:
+        """A worker is not there as it was: it may have nothing left to do, and other replicas more."""
+        node = self._node_of(worker)
+        if node.idle:
+            self._rested.add(node.name)
+        if len(node.workers) > 1:
+            self._feed_node(node)
+
     def _pass_on_held(self, worker: WorkerState, unacked: Unacked) -> None:
         """Pass on what was held back: what came on ``output`` first, whichever socket was faster."""
         outputs = unacked.outputs
@@ -795,7 +833,29 @@ class Traffic:
 
     def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
-        self._travel(worker.ways[port], self._traces.spontaneous(worker.plan.node, payload, span))
+        message = self._traces.spontaneous(worker.plan.node, payload, span)
+        if self._spans.wanted and port in worker.wired:
+            self._spans.reported(message, port)
+        self._travel(worker.ways[port], message)
+
+    def origin_of(self, worker: WorkerState, said: Provenance | None) -> Provenance:
+        """Return where a call of a worker comes from.
+
+        Args:
+            worker: the caller.
+            said: by its request. It counts as far as it names a message that the worker has; otherwise that is the one
+                that it should be at.
+        """
+        oldest = worker.delivery.oldest
+        cause = None if oldest is None else oldest.message
+        if said is None:
+            return self._traces.request(cause, None)
+        return self._traces.request(worker.delivery.given(said.parents[:8]) or cause, said.span_id)
+
+    def _committed(self, worker: WorkerState, committed: Iterable[Unacked]) -> None:
+        """Let spans tell of what a worker has done. Before what it made goes on."""
+        for unacked in committed:
+            self._spans.committed(worker.plan, unacked, worker.delivery.returned_until("telemetry"))
 
 
 def _of_call(tickets: tuple[int, ...]) -> bool:

@@ -208,7 +208,7 @@ class ProjectSettings(msgspec.Struct, frozen=True):
         return provider or self.provider, model or self.model
 
     def check_workers(self, names: Collection[str]) -> None:
-        """Check that the program has the workers of which something is said.
+        """Check that the program has the workers of which something is said. A replica may be spoken of as NAME#1.
 
         Args:
             names: of all that it has.
@@ -217,11 +217,17 @@ class ProjectSettings(msgspec.Struct, frozen=True):
             ConfigError: it has no such worker.
         """
         for name, said in self.workers.items():
-            if name not in names:
+            if name not in names and not self._is_replica(name, names):
                 near = difflib.get_close_matches(name, names, 1)
                 known = f"the workers are: {', '.join(names)}" if names else "it has none"
                 hint = f"did you mean {near[0]!r}?" if near else known
                 raise ConfigError(f"{said.place}: the program has no worker {name!r}; {hint}")
+
+    def _is_replica(self, name: str, names: Collection[str]) -> bool:
+        node, _, number = name.rpartition("#")
+        said = self.workers.get(node)
+        count = 1 if said is None else said.replicas or 1
+        return node in names and number.isdecimal() and 1 <= int(number) <= count and count > 1
 
 
 class _Duration(float):

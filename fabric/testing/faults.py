@@ -6,7 +6,7 @@ between any two things that the coordinator could see of the process, and nowher
 
 from __future__ import annotations
 
-__all__ = ["STATUSES", "Crash", "Cut", "Faults", "Restart", "Slow", "Stall", "draw_faults"]
+__all__ = ["STATUSES", "Crash", "Faults", "LinkCut", "Restart", "Slow", "Stall", "draw_faults"]
 
 import random
 from collections.abc import Iterable
@@ -77,7 +77,7 @@ class Restart(msgspec.Struct, frozen=True):
     at_s: float
 
 
-class Cut(msgspec.Struct, frozen=True):
+class LinkCut(msgspec.Struct, frozen=True):
     """The link to a worker that somebody else starts is cut. Frames that were on it may be lost; the process lives on.
 
     Attributes:
@@ -117,7 +117,7 @@ class Faults(msgspec.Struct, frozen=True):
     stalls: tuple[Stall, ...] = ()
     slow: tuple[Slow, ...] = ()
     restarts: tuple[Restart, ...] = ()
-    cuts: tuple[Cut, ...] = ()
+    cuts: tuple[LinkCut, ...] = ()
     killed_at_s: float | None = None
     delay_s: float = 0.0
     input_s: float = 0.0

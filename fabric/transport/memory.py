@@ -32,12 +32,16 @@ class Link:
     """What becomes of the frames between two ends that may lose each other, as over a network.
 
     Attributes:
+        present: whether the worker is there.
+        joined: how often it has connected.
         stands: nothing arrives: it was cut, and nobody has noticed yet.
         lost_until_s: until then the sender sends into a connection that is dead, and does not know.
         halves: the sender knows two connections, of which one is dead: each second frame goes there.
     """
 
     def __init__(self) -> None:
+        self.present = False
+        self.joined = 0
         self.stands = False
         self.lost_until_s = 0.0
         self.halves = False
@@ -60,6 +64,12 @@ class _End:
         self._endpoint = endpoint
         self._pipe = pipe
         self._closed = False
+        self._joined_before = 0 if pipe.link is None else pipe.link.joined - pipe.link.present
+
+    @property
+    def renewed(self) -> bool:
+        """See :class:`fabric.transport.ports.Sender`, and ``Receiver``."""
+        return self._pipe.link is not None and self._pipe.link.joined - self._joined_before > 1
 
     def close(self) -> None:
         if self._binds and not self._closed:
@@ -101,7 +111,7 @@ class _Sender(_End):
         await trio.sleep_forever()  # all are of one process
 
     async def wait_broken(self) -> None:
-        await trio.sleep_forever()  # nothing can break
+        await self._pipe.watchers.park()  # until somebody breaks it
 
 
 class _Receiver(_End):
@@ -193,7 +203,11 @@ class MemoryTransport:
         return lost
 
     def forget(self, endpoint: str, keeps: Callable[[int], int]) -> int:
-        """The process that reads an endpoint is gone with all that was on its way; tells as :meth:`cut`, of the last.
+        """The process that reads an endpoint is gone, and with it what was on its way; but for the last.
+
+        Args:
+            endpoint: its address.
+            keeps: tells of so many frames how many arrive all the same, the last ones.
 
         Returns:
             how many do not arrive.

@@ -110,6 +110,14 @@ class Sender(Protocol):
         """
         ...
 
+    @property
+    def renewed(self) -> bool:
+        """Whether more than one peer has come so far: what came from the second may stand behind a gap.
+
+        Told before any frame of the second is received. Only where it is watched.
+        """
+        ...
+
     def close(self) -> None:
         """Give the endpoint up; frames kept back are dropped. Idempotent."""
         ...
@@ -131,6 +139,14 @@ class Receiver(Protocol):
 
         Raises:
             TransportClosed: it was closed.
+        """
+        ...
+
+    @property
+    def renewed(self) -> bool:
+        """Whether more than one peer has come so far: what came from the second may stand behind a gap.
+
+        Told before any frame of the second is received. Only where it is watched.
         """
         ...
 

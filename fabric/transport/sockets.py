@@ -223,6 +223,23 @@ class _Socket:
         """See :class:`fabric.transport.ports.Sender`, and ``Receiver``."""
         await self._wait_one("left")
 
+    @property
+    def renewed(self) -> bool:
+        """See :class:`fabric.transport.ports.Sender`, and ``Receiver``."""
+        assert self._monitor is not None, "not watched"
+        if not self._closed:
+            self._hear_all(self._monitor)
+        return self._peers.joined > 1
+
+    def _hear_all(self, monitor: zmq.Socket[bytes]) -> None:
+        """Take in what the monitor has to tell by now."""
+        while True:
+            try:
+                event, value = _EVENT.unpack(monitor.recv_multipart(_NOBLOCK)[0])
+            except zmq.Again:
+                return
+            self._hear(event, value)
+
     async def _wait_one(self, count: Literal["joined", "doubled", "left"]) -> None:
         assert self._monitor is not None, "not watched"
         await trio.lowlevel.checkpoint()

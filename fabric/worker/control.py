@@ -15,12 +15,12 @@ from typing import Any
 
 import trio
 
-from fabric.errors import FabricError, sole
+from fabric.errors import FabricError, LeftOver, sole
 from fabric.transport.given import say_once
 from fabric.transport.ports import Receiver, Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import decode, encode
-from fabric.wire.control import BATCHES, INCARNATION_BYTES, MARK_ALL_PORTS, NUMBERED, ready
+from fabric.wire.control import BATCHES, INCARNATION_BYTES, LEFT_OVER, MARK_ALL_PORTS, NUMBERED, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import decode_json, encode_json
 from fabric.wire.spec import WorkerKey
@@ -38,12 +38,14 @@ class Control:
 
     Attributes:
         paused, stopping: what was asked for.
+        output_ended: whether the data side has ended its output.
         changed: called by the control side when it was asked for something.
     """
 
     def __init__(self, *, marks_all: bool = False, incarnation: int | None = None) -> None:
         self.paused = False
         self.stopping = False
+        self.output_ended = False
         self.marks_all = marks_all
         chosen = os.urandom(INCARNATION_BYTES) if incarnation is None else incarnation.to_bytes(INCARNATION_BYTES)
         self._incarnation = int.from_bytes(chosen)
@@ -93,6 +95,8 @@ async def obey_control(
     forward = control.forward_to(ctrl_out, name)
 
     def announce() -> None:
+        if announces and control.output_ended:
+            raise LeftOver(f"worker '{name}': {LEFT_OVER}")
         if announces:
             ctrl_out.send_nowait(encode(Data(name, control.announcement)))
 
@@ -132,18 +136,32 @@ def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None],
 
 
 def start_control(
-    endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None = None
+    endpoints: Mapping[str, str],
+    name: str,
+    control: Control,
+    key: WorkerKey | None = None,
+    *,
+    guarded: bool = True,
 ) -> threading.Thread:
-    """Serve control on its sockets, which ``key`` opens; the thread ends with its channels."""
-    thread = threading.Thread(target=_run, args=(endpoints, name, control, key), name="control", daemon=True)
+    """Serve control on its sockets; the thread ends with its channels.
+
+    Args:
+        endpoints: by port.
+        name: of the worker.
+        control: what is told.
+        key: that opens the sockets, if one is needed.
+        guarded: whether a second peer is a stranger.
+    """
+    arguments = (endpoints, name, control, key, guarded)
+    thread = threading.Thread(target=_run, args=arguments, name="control", daemon=True)
     thread.start()
     return thread
 
 
-def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None) -> None:
+def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None, guarded: bool) -> None:
     """Serve control; without it the worker cannot be ended in order, so a failure here is the worker's."""
     try:
-        trio.run(_serve, endpoints, name, control, key)
+        trio.run(_serve, endpoints, name, control, key, guarded)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last place of this thread
         found = sole(error)
         if not isinstance(found, FabricError):
@@ -152,12 +170,15 @@ def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerK
         os._exit(tell(found))
 
 
-async def _serve(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None) -> None:
+async def _serve(
+    endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None, guarded: bool
+) -> None:
     warn = say_once(lambda text: print(text, file=sys.stderr))
     async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
         ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False, security=key)
         ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True, security=key)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
+            if guarded:
+                nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
             await run_control(ctrl_in, ctrl_out, name, control)
             nursery.cancel_scope.cancel()

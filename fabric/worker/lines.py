@@ -87,6 +87,10 @@ class _Reader:
     async def receive(self) -> list[bytes]:
         return await self._receiver.receive()
 
+    @property
+    def renewed(self) -> bool:
+        return False
+
     async def wait_broken(self) -> None:
         await trio.sleep_forever()
 
@@ -170,6 +174,10 @@ class _Port:
 
     async def wait_stranger(self) -> None:
         await trio.sleep_forever()
+
+    @property
+    def renewed(self) -> bool:
+        return False
 
     async def wait_broken(self) -> None:
         await trio.sleep_forever()

@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError, FabricError, sole
+from fabric.tracing.exporter import open_exporter
 from fabric.transport.given import key_for, read_spec, say_once
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Sender, fail_on_stranger
@@ -30,10 +31,12 @@ from fabric.wire.spec import (
     WorkerKey,
     WorkerSpec,
 )
+from fabric.worker.context import log
 from fabric.worker.control import Control, start_control
 from fabric.worker.data import run_data
 from fabric.worker.failure import FunctionFailed, tell
 from fabric.worker.function import Function, load_function, make_function
+from fabric.worker.function_calls import FunctionCalls
 from fabric.worker.lines import serve_lines
 
 
@@ -113,8 +116,14 @@ def _status(run: Callable[[], None]) -> int:
     return 0
 
 
+def _note(event: str, fields: dict[str, object]) -> None:
+    log(event, "warning", **fields)
+
+
 async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, str], key: WorkerKey | None) -> None:
     """Serve on sockets."""
+    exporter = open_exporter(os.environ, spec.name, _note, **{"fabric.worker": spec.name})
+    calls = None if exporter is None else FunctionCalls(spec, exporter.tell)
     control = Control(marks_all="telemetry" in endpoints)
     failure: FunctionFailed | None = None
     warn = say_once(lambda text: print(text, file=sys.stderr))
@@ -124,13 +133,16 @@ async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, s
         telemetry: Sender | None = None
         if "telemetry" in endpoints:
             telemetry = transport.sender(endpoints["telemetry"], bind=True, watch=True, security=key)
-        thread = start_control(endpoints, spec.name, control, key)  # it announces us: the data sockets are open
+        guarded = not spec.fenced  # else the other may be the coordinator's connection of before: see ``run_data``
+        # It announces us: the data sockets are open.
+        thread = start_control(endpoints, spec.name, control, key, guarded=guarded)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
-            if telemetry is not None:
+            if guarded:
+                nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
+            if telemetry is not None and guarded:
                 nursery.start_soon(fail_on_stranger, telemetry, spec.name, "telemetry")
             try:
-                await run_data(spec, function, source, sink, control, telemetry=telemetry)
+                await run_data(spec, function, source, sink, control, telemetry=telemetry, calls=calls)
             except FunctionFailed as error:
                 failure = error
             else:
@@ -139,5 +151,7 @@ async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, s
                 if telemetry is not None:
                     telemetry.send_nowait(encode(Eof(spec.name)))
             nursery.cancel_scope.cancel()
+    if exporter is not None:
+        await trio.to_thread.run_sync(exporter.close)
     if failure is not None:  # only now: what was answered before has arrived
         raise failure
