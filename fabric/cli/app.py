@@ -33,6 +33,7 @@ GROUPS = {
     "fabric.cli.watch": ("tail", "top"),
     "fabric.cli.lsp": ("lsp",),
     "fabric.cli.mcp": ("mcp",),
+    "fabric.cli.worker": ("worker",),
 }
 """Module and commands. Those that start nothing load neither sockets nor an event loop."""
 

@@ -37,8 +37,10 @@ from fabric.cli.flags import (
     Provider,
     ReadyTimeout,
     Restarts,
+    RunnerChoice,
     Timestamps,
     check_level,
+    check_runner,
     choose,
     state_directory,
 )
@@ -109,6 +111,7 @@ def run(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -148,7 +151,7 @@ def run(
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
     )
-    asked = Asked(provider, model, include, docroot, _extras(extra or ()))
+    asked = Asked(provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner))
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
@@ -224,6 +227,7 @@ def call(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -256,7 +260,7 @@ def call(
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
         program = find_program(program, project)
-        asked = Asked(provider, model, include, docroot)
+        asked = Asked(provider, model, include, docroot, runner=check_runner(runner))
         _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
@@ -276,6 +280,7 @@ def up(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -331,7 +336,7 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        asked = Asked(provider, model, include, docroot)
+        asked = Asked(provider, model, include, docroot, runner=check_runner(runner))
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
