@@ -12,8 +12,9 @@ from fabric.lang.typed import Wire
 from fabric.plan.bound import Bound, bound_of
 from fabric.plan.channels import end_name
 from fabric.plan.endpoints import endpoint_variables
-from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step
+from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step, WorkerPlan
 from fabric.wire.payload import encode_json, show, show_stream
+from fabric.wire.spec import INPUT_PORTS
 
 
 def render_plan(plan: Plan, output: str, prices: Mapping[str, float] | None = None) -> str:
@@ -42,6 +43,7 @@ def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         if worker.transport == "stdio":
             lines.append("   ports    JSON lines on stdin and stdout")
         lines += [f"   {name}={value}" for name, value in endpoint_variables(worker.endpoints).items()]
+        lines += _placed(worker)
         if worker.mcp_tools:
             lines.append(f"   PLUMB_MCP_TOOLS={worker.mcp_tools}")
         if worker.pass_on:
@@ -65,6 +67,18 @@ def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
     if starts:
         lines += ["", f"start: {', '.join(starts)}", f"stop: {', '.join(ends)}"]
     return "\n".join(lines + _bound_text(bound, prices))
+
+
+def _placed(worker: WorkerPlan) -> list[str]:
+    """Say who starts a worker that is no process beside the coordinator, and who binds what."""
+    if worker.runner == "process":
+        return []
+    keys = "with keys" if worker.secured else "no keys"
+    lines = [f"   runner   {worker.runner} on {worker.host}, {keys}"]
+    for port, address in worker.endpoints.items():
+        binder = "here" if port in INPUT_PORTS else "there"
+        lines.append(f"   {port}  bound {binder} at {address.bind}, reached at {address.connect}")
+    return lines
 
 
 def _bound_text(bound: Bound, prices: Mapping[str, float]) -> list[str]:
@@ -161,6 +175,10 @@ def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
             "output": show(worker.spec.output),
             "config": worker.spec.config,
             "part_of": worker.spec.part_of or None,
+            "runner": worker.runner,
+            "host": worker.host or None,
+            "secured": worker.secured,
+            "endpoints": {port: {"bind": at.bind, "connect": at.connect} for port, at in worker.endpoints.items()},
         }
         for worker in plan.workers
     ]

@@ -27,6 +27,7 @@ from fabric.runtime.services import (
     Outcome,
     Record,
     WorkerRecord,
+    describe_place,
     describe_worker,
     log_directory,
     record_file,
@@ -77,7 +78,8 @@ class Journal:
         self._ending_s: float | None = None
         self.unwritten = 0
         workers = tuple(
-            WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec)) for worker in plan.workers
+            WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec), place=describe_place(worker))
+            for worker in plan.workers
         )
         self.record = Record(
             1, project, str(Path(plan.path).resolve()), process, socket, time.time(), "starting", workers
