@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from fabric.errors import ConfigError, FabricError, LeftOver
+from fabric.transport.given import key_for, say_once
 from fabric.transport.ports import Receiver, Sender, Transport, fail_on_stranger
 from fabric.wire.calls import SETTLE, decline, parse_request
 from fabric.wire.codec import begins_connection, decode, encode
 from fabric.wire.control import AGENT_FEATURES, INCARNATION_BYTES, LEFT_OVER, ready, wants_announcement
 from fabric.wire.frame import Data, Decline, Eof, Marker, Provenance
 from fabric.wire.payload import encode_json
-from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerSpec
+from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerKey, WorkerSpec
 from plumb_agent.asking import read_response
 from plumb_agent.config import read_config
 from plumb_agent.conversation import Conversation
@@ -43,12 +44,13 @@ class WorkerPorts(msgspec.Struct, frozen=True):
     tool_resp: Receiver | None = None
 
 
-def open_ports(transport: Transport, endpoints: Mapping[str, str]) -> WorkerPorts:
+def open_ports(transport: Transport, endpoints: Mapping[str, str], key: WorkerKey | None = None) -> WorkerPorts:
     """Connect the ports that a worker reads and bind those that it writes; the transport closes them.
 
     Args:
         transport: opens and owns the ports.
         endpoints: by port name; ``input`` and ``output`` have to be there.
+        key: that opens them, if they need one.
 
     Raises:
         ConfigError: one is missing, or cannot be opened.
@@ -56,9 +58,10 @@ def open_ports(transport: Transport, endpoints: Mapping[str, str]) -> WorkerPort
     for port in ("input", "output"):
         if port not in endpoints:
             raise ConfigError(f"a worker on sockets needs PLUMB_ENDPOINT_{port.upper()}")
-    readers = {port: transport.receiver(endpoints[port], bind=False) for port in INPUT_PORTS if port in endpoints}
+    names = [port for port in INPUT_PORTS if port in endpoints]
+    readers = {port: transport.receiver(endpoints[port], bind=False, security=key) for port in names}
     names = [port for port in OUTPUT_PORTS if port in endpoints]
-    writers = {port: transport.sender(endpoints[port], bind=True, watch=True) for port in names}
+    writers = {port: transport.sender(endpoints[port], bind=True, watch=True, security=key) for port in names}
     return WorkerPorts(**readers, **writers)  # type: ignore[arg-type]  # each name has its own kind
 
 
@@ -73,9 +76,13 @@ async def serve(
     # It loads zmq, which a worker on stdin does not need.
     from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 
+    key = key_for(endpoints, spec, environment)
+    if key is not None:
+        logger.hide([key.secret])
+    warn = say_once(lambda text: logger.log("warning", "peer.refused", {"reason": text}))
     # The last end-of-channel has no other proof of arrival than the socket's own, so a good end waits for it.
-    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
-        ports = open_ports(transport, endpoints)
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
+        ports = open_ports(transport, endpoints, key)
         status = await run_worker(spec, ports, logger=logger, environment=environment, mcp_tools=mcp_tools)
         if status != 0:
             transport.close(0)

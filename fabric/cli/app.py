@@ -19,6 +19,7 @@ GROUPS = {
     "fabric.cli.diff": ("diff",),
     "fabric.cli.explain": ("explain",),
     "fabric.cli.fmt": ("fmt",),
+    "fabric.cli.keys": ("keys",),
     "fabric.cli.new": ("new",),
     "fabric.cli.write": ("plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),

@@ -10,6 +10,7 @@ __all__ = [
     "Docroot",
     "Grace",
     "Include",
+    "Insecure",
     "LogFormat",
     "LogLevel",
     "LogPrefix",
@@ -45,6 +46,14 @@ Project = Annotated[str | None, typer.Option("--project", "-p", help="Name of th
 Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
 Model = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")]
 Include = Annotated[list[Path] | None, INCLUDE]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Speak without keys to workers that are reached over TCP: whoever reaches their ports may read and write.",
+        envvar="FABRIC_INSECURE",
+    ),
+]
 ReadyTimeout = Annotated[
     float | None,
     typer.Option(

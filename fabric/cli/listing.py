@@ -9,6 +9,7 @@ __all__ = [
     "clip",
     "describe",
     "duration",
+    "render_insecure",
     "render_table",
     "render_wires",
     "wait_of",
@@ -20,6 +21,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from fabric.plan.place import say_insecure
 from fabric.runtime.log_files import timestamp
 from fabric.runtime.service_protocol import Status, WorkerStatus
 from fabric.runtime.services import Phase, Record, WorkerRecord
@@ -84,6 +86,7 @@ class ServiceRow(msgspec.Struct, frozen=True):
         inputs, outputs: messages that came in and went out, by boundary port.
         dead_letters: that are kept, of all sessions.
         monitors: what is to be said next on each session wire on which a conversation is under way.
+        insecure: workers that it speaks to over TCP without keys.
     """
 
     project: str
@@ -99,6 +102,7 @@ class ServiceRow(msgspec.Struct, frozen=True):
     outputs: dict[str, int] = {}
     dead_letters: int = 0
     monitors: dict[str, str] = {}
+    insecure: tuple[str, ...] = ()
     workers: tuple[WorkerRow, ...] = ()
 
 
@@ -146,6 +150,7 @@ def describe(
         outputs=status.outputs if status else {},
         dead_letters=sum(dead.values()),
         monitors=status.monitors if status else {},
+        insecure=record.insecure,
         workers=workers,
     )
 
@@ -245,6 +250,11 @@ def render_table(rows: Iterable[ServiceRow], columns: int | None = None) -> str:
 def render_wires(rows: Iterable[ServiceRow]) -> list[str]:
     """Return a line for each session wire on which a conversation is under way: what comes next."""
     return [f"wire '{node}': {text}" for row in rows for node, text in row.monitors.items()]
+
+
+def render_insecure(rows: Iterable[ServiceRow]) -> list[str]:
+    """Return a line for each service that anybody may listen to who reaches its ports."""
+    return [f"{row.project}: {said}" for row in rows if (said := say_insecure(row.insecure))]
 
 
 def clip(line: str, columns: int | None) -> str:

@@ -18,6 +18,7 @@ from fabric import __version__
 from fabric.cli.limits import spent_fields, spent_words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.report import count_of
+from fabric.plan.place import say_insecure, unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child
 from fabric.runtime.log_files import Entry, note_entry, timestamp, worker_entry
@@ -34,7 +35,7 @@ _RANK: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _STARTS = ("worker.spawned", "worker.awaited", "worker.ready")
 _STEERED = ("worker.stopped", "worker.ready")
 """What somebody did by hand to a worker that runs: printed at any level."""
-_NEVER_QUIET = ("fabric.stopped", "log.unwritten", "tool.approval_requested")
+_NEVER_QUIET = ("fabric.insecure", "fabric.stopped", "log.unwritten", "tool.approval_requested")
 
 
 def choose_progress(said: str, workers: int, *, in_place: bool) -> Progress:
@@ -131,6 +132,9 @@ class Screen:
         said = f"fabric {__version__} · {name} · {', '.join(parts)} · checked in {checked_ms} ms"
         fields: dict[str, object] = {"version": __version__, "spec": self._plan.path, "workers": len(self._what)}
         self._say(said, "fabric.starting", fields)
+        insecure = unsecured(self._plan)
+        if insecure:
+            self._say(say_insecure(insecure), "fabric.insecure", {"workers": list(insecure)})
         self._redraw()
 
     def opened(self) -> None:

@@ -28,6 +28,7 @@ from fabric.cli.flags import (
     Docroot,
     Grace,
     Include,
+    Insecure,
     LogFormat,
     LogLevel,
     LogPrefix,
@@ -61,6 +62,7 @@ from fabric.cli.starting import Asked, compile_program, zygote_of
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.graph.observe import SIDE_PORTS
 from fabric.launch.preload import ZygoteProcess
+from fabric.plan.place import say_insecure, unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
@@ -77,7 +79,7 @@ from fabric.runtime.services import (
     record_file,
 )
 from fabric.runtime.starting import limits_of, prices_of, settings_of
-from fabric.session.events import Finish, Level
+from fabric.session.events import Finish, Level, Note
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings
 from fabric.wire.lines import LineSplitter, one_line
@@ -118,6 +120,7 @@ def run(
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
+    insecure: Insecure = False,
     log_level: LogLevel = "error",
     extra: Annotated[
         list[str] | None,
@@ -151,7 +154,9 @@ def run(
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
     )
-    asked = Asked(provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner))
+    asked = Asked(
+        provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner), insecure=insecure
+    )
     _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
 
 
@@ -171,6 +176,9 @@ def _run_lines(
         for label in files.keys() - set(plan.extras.values()):
             raise ConfigError(f"--extra {label}: no worker of the program has a port '{label}' that nobody reads")
         report, extras = JsonReport(level), None
+        insecure = unsecured(plan)
+        if insecure:
+            report.noted(Note("warning", "fabric.insecure", {"reason": say_insecure(insecure)}))
         with ExitStack() as stack:
             if files:
                 from fabric.runtime.extras import open_extras
@@ -287,6 +295,7 @@ def up(
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
+    insecure: Insecure = False,
     attach: Attach = None,
     no_attach: NoAttach = None,
     log_prefix: LogPrefix = True,
@@ -336,7 +345,7 @@ def up(
         else:
             child = process
     with open_run_directory(os.environ) as directory:
-        asked = Asked(provider, model, include, docroot, runner=check_runner(runner))
+        asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)

@@ -30,7 +30,7 @@ from fabric.cli.flags import (
     choose,
     state_directory,
 )
-from fabric.cli.listing import describe, render_table, render_wires, words
+from fabric.cli.listing import describe, render_insecure, render_table, render_wires, words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.progress import summary
 from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color, use_json
@@ -111,6 +111,7 @@ def ps(
         out([encode_json({"v": 1, "services": to_plain(rows)}).decode(), "\n"])
     elif rows:
         columns = shutil.get_terminal_size().columns if os.isatty(1) else None
+        out(line + "\n" for line in render_insecure(rows))
         out([render_table(rows, columns), "\n"])
         out(line + "\n" for line in render_wires(rows))
         for row in rows:

@@ -15,7 +15,7 @@ from fabric.compiler import compile_file, search_path
 from fabric.launch.preload import ZygoteProcess, open_zygote
 from fabric.plan.place import place
 from fabric.plan.plan import Plan, Runner
-from fabric.runtime.starting import placement_of
+from fabric.runtime.starting import placement_of, read_variables
 from fabric.settings import ProjectSettings
 
 
@@ -52,7 +52,8 @@ def compile_program(
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
     project.check_workers([worker.name for worker in plan.workers])
-    return place(plan, placement_of(project, runner=asked.runner, insecure=asked.insecure))
+    insecure = asked.insecure or read_variables(os.environ).insecure
+    return place(plan, placement_of(project, runner=asked.runner, insecure=insecure))
 
 
 def zygote_of(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:

@@ -12,16 +12,18 @@ from typing import Annotated
 import msgspec
 import typer
 
-from fabric.cli.flags import Docroot, Include, Model, Provider, RunnerChoice, check_runner, state_directory
+from fabric.cli.flags import Docroot, Include, Insecure, Model, Provider, RunnerChoice, check_runner
 from fabric.cli.programs import find_program, project_settings
 from fabric.cli.report import print_line
 from fabric.cli.service import sort_arguments
 from fabric.cli.starting import Asked, compile_program
 from fabric.errors import ConfigError, UnknownName
 from fabric.launch.environment import worker_environment
+from fabric.launch.keys import worker_file
 from fabric.plan.plan import Plan, WorkerPlan
-from fabric.runtime.services import STATE_DIRECTORY
+from fabric.runtime.keyring import keys_directory
 from fabric.runtime.starting import limits_of
+from fabric.transport.given import INSECURE_VARIABLE
 from fabric.wire.spec import KEY_FILE_VARIABLE, SPEC_FD_VARIABLE
 
 
@@ -37,6 +39,7 @@ def worker(
     include: Include = None,
     docroot: Docroot = None,
     runner: RunnerChoice = None,
+    insecure: Insecure = False,
 ) -> None:
     """Start one worker of a program that `fabric up` waits for (runner external), here and now, in the foreground.
 
@@ -53,12 +56,14 @@ def worker(
         raise ConfigError(f"one worker at a time, not {', '.join(names) or 'none'}: fabric worker [SPEC] NAME")
     said = project_settings()
     limits = limits_of(said, None, None, None, None)
-    asked = Asked(provider, model, include, docroot, runner=check_runner(runner))
+    asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure)
     plan = compile_program(find_program(spec, said), "RUN", asked, said, metered=limits.metered)
     found = _find(plan, names[0])
     environment = worker_environment(found, os.environ)
     if found.secured:
         environment[KEY_FILE_VARIABLE] = str(_key_file(found))
+    else:
+        environment[INSECURE_VARIABLE] = "1"
     descriptor = _spec_descriptor(found)
     environment[SPEC_FD_VARIABLE] = str(descriptor)
     print_line(f"worker '{found.name}' of {Path(plan.path).name}: {' '.join(found.command)}")
@@ -87,8 +92,19 @@ def _find(plan: Plan, name: str) -> WorkerPlan:
 
 
 def _key_file(worker: WorkerPlan) -> Path:
-    """Return where the worker's key is."""
-    return ((state_directory() or Path(STATE_DIRECTORY)) / "keys" / "workers" / f"{worker.name}.json").absolute()
+    """Return where the worker's key is: in the file that a variable names, or among those of the project.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    named = os.environ.get(KEY_FILE_VARIABLE)
+    file = Path(named) if named else worker_file(keys_directory(os.environ), worker.name)
+    if not file.exists():
+        raise ConfigError(
+            f"worker '{worker.name}' needs its key, and {file} is not there; `fabric keys` makes it where the"
+            " coordinator runs: bring that one file here, or say --insecure to both commands"
+        )
+    return file.absolute()
 
 
 def _spec_descriptor(worker: WorkerPlan) -> int:

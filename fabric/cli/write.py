@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fabric.cli.flags import Insecure
 from fabric.cli.programs import INCLUDE, PROGRAM, find_program, project_settings
 from fabric.compiler import Compiled, check_file, compile_file, search_path
 from fabric.errors import ConfigError, UnknownName
@@ -42,6 +43,7 @@ def plan(
     ] = None,
     model: Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")] = None,
     include: Annotated[list[Path] | None, INCLUDE] = None,
+    insecure: Insecure = False,
 ) -> None:
     """Print what `up` and `run` would start: workers, commands, ports, variables, routes; and how many calls of models
     a message can bring about at most, where the wiring tells. Nothing is started.
@@ -64,7 +66,7 @@ def plan(
         folders=search_path(include),
     )
     project.check_workers([worker.name for worker in made.workers])
-    made = place(made, placement_of(project))
+    made = place(made, placement_of(project, insecure=insecure))
     typer.echo(render_plan(made, output, _reply_prices(made, Prices(project.prices))))
 
 

@@ -6,7 +6,7 @@ moves no other, unless two draw the same.
 
 from __future__ import annotations
 
-__all__ = ["PORTS_USUAL", "SLOT_PORTS", "Host", "Place", "Placement", "place"]
+__all__ = ["PORTS_USUAL", "SLOT_PORTS", "Host", "Place", "Placement", "place", "say_insecure", "unsecured"]
 
 import difflib
 import hashlib
@@ -17,6 +17,7 @@ import msgspec
 
 from fabric.errors import ConfigError
 from fabric.plan.plan import Address, Plan, Resources, Runner, WorkerPlan
+from fabric.plan.replicas import Replicas, replicated
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS
 
 PORTS_USUAL = (5600, 6599)
@@ -93,11 +94,14 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 def place(plan: Plan, placement: Placement) -> Plan:
-    """Return the plan with its workers where they belong.
+    """Return the plan with its workers where they belong, as many of each as there are to be.
 
     Raises:
-        ConfigError: a host is not known or has too few ports, or a worker cannot run where it is put.
+        ConfigError: a host is not known or has too few ports, or a worker cannot run where it is put, or cannot have
+            replicas.
     """
+    replicas = {name: Replicas(said.replicas, said.where) for name, said in placement.workers.items()}
+    plan = replicated(plan, replicas)
     placed = tuple(_placed(worker, placement) for worker in plan.workers)
     away = [worker for worker in placed if worker.runner != "process"]
     binding = [(placement.coordinator, f"in {worker.name}") for worker in away]
@@ -109,9 +113,21 @@ def place(plan: Plan, placement: Placement) -> Plan:
     return msgspec.structs.replace(plan, workers=tuple(_addressed(worker, placement, slots) for worker in placed))
 
 
+def unsecured(plan: Plan) -> tuple[str, ...]:
+    """Return the names of workers that whoever reaches their endpoints may read and write: over TCP without keys."""
+    return tuple(worker.name for worker in plan.workers if worker.runner != "process" and not worker.secured)
+
+
+def say_insecure(workers: Iterable[str]) -> str:
+    """Return what is to be said of such workers; nothing if there are none."""
+    names = ", ".join(workers)
+    said = "INSECURE: no keys; whoever reaches their ports may read and write the messages of"
+    return f"{said} {names}" if names else ""
+
+
 def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
     """Return a worker with its runner and its host."""
-    said = placement.workers.get(worker.name, Place())
+    said = placement.workers.get(worker.node, Place())
     host = said.host or placement.coordinator
     if host not in placement.hosts:
         near = difflib.get_close_matches(host, placement.hosts, 1)

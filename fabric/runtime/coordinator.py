@@ -172,6 +172,7 @@ class Coordinator:
         client: takes what comes out.
         report: hears of what happens.
         servers: do the calls of the plan's servers, if it has any.
+        secret: the fabric's secret key, if there are workers whose endpoints need keys.
     """
 
     def __init__(
@@ -182,7 +183,10 @@ class Coordinator:
         client: Client,
         report: Report,
         servers: Servers | None = None,
+        *,
+        secret: str = "",
     ) -> None:
+        self._secret = secret
         self._session = session
         self._transport = transport
         self._launcher = launcher
@@ -410,7 +414,7 @@ class Coordinator:
         if plan.transport == "stdio":
             relay = LineRelay(plan, arrive)
         else:
-            relay = SocketRelay(plan, self._transport, arrive, self._nursery)
+            relay = SocketRelay(plan, self._transport, arrive, self._nursery, self._secret)
         self._relays[plan.name] = relay
         return relay
 

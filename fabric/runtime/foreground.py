@@ -28,15 +28,18 @@ from fabric.runtime.descriptors import raise_limit
 from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
 from fabric.runtime.journal import Journal
+from fabric.runtime.keyring import open_keyring, with_keys
 from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.prices import Prices
 from fabric.runtime.questions import Questions
+from fabric.runtime.refusals import Refusals
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
 from fabric.runtime.tool_host import open_tool_host
 from fabric.session.events import Approval, Finish, Note
 from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
+from fabric.transport.gate import Gate
 from fabric.transport.sockets import open_sockets
 
 
@@ -68,6 +71,9 @@ async def open_coordinator(
 
     Args:
         workplace: of its workers, instead of a zygote, where there are several sessions.
+
+    Raises:
+        ConfigError: a key is missing or damaged, or something else that it needs cannot be had.
     """
     raise_limit(len(plan.workers))
     async with AsyncExitStack() as stack:
@@ -77,10 +83,21 @@ async def open_coordinator(
                 open_tool_host(plan, environment, report, settings.ready_timeout_s)
             )
             plan = servers.plan
+        keyring = open_keyring(plan, environment)
+        plan = with_keys(plan, keyring)
         session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
         launcher = await stack.enter_async_context(open_runners(plan, environment, zygote, workplace=workplace))
-        transport = await stack.enter_async_context(open_sockets())
-        yield Coordinator(session, transport, launcher, client, report, servers)
+        if keyring is None:
+            transport = await stack.enter_async_context(open_sockets())
+            yield Coordinator(session, transport, launcher, client, report, servers)
+            return
+        refusals = Refusals(report.noted)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(refusals.tell)
+        stack.callback(nursery.cancel_scope.cancel)
+        opened = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
+        transport = await stack.enter_async_context(opened)
+        yield Coordinator(session, transport, launcher, client, report, servers, secret=keyring.server.secret)
 
 
 async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], object]) -> None:

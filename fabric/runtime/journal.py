@@ -20,6 +20,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError
+from fabric.plan.place import unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.log_files import NOTES, LogWriter, note_entry, timestamp, worker_entry
 from fabric.runtime.processes import Process, identify
@@ -82,7 +83,15 @@ class Journal:
             for worker in plan.workers
         )
         self.record = Record(
-            1, project, str(Path(plan.path).resolve()), process, socket, time.time(), "starting", workers
+            1,
+            project,
+            str(Path(plan.path).resolve()),
+            process,
+            socket,
+            time.time(),
+            "starting",
+            workers,
+            insecure=unsecured(plan),
         )
         try:
             write_record(self.record, self._file)

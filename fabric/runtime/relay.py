@@ -14,7 +14,7 @@ from fabric.errors import ConfigError, TransportClosed, ValueRejected
 from fabric.launch.external import ExternalWorker
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import WorkerPlan
-from fabric.transport.ports import Receiver, Sender, Transport
+from fabric.transport.ports import Receiver, Sender, ServerSide, Transport
 from fabric.wire.codec import FRAME_BYTES_MAX, is_eof
 from fabric.wire.lines import LineBridge
 from fabric.wire.spec import INPUT_PORTS
@@ -67,9 +67,16 @@ class Relay(Protocol):
 
 
 class SocketRelay:
-    """A worker that speaks the wire. Its ports are open as soon as this exists, before the process is started."""
+    """A worker that speaks the wire. Its ports are open as soon as this exists, before the process is started.
 
-    def __init__(self, plan: WorkerPlan, transport: Transport, arrive: Arrive, nursery: trio.Nursery) -> None:
+    Args:
+        secret: the fabric's secret key, if they need keys.
+    """
+
+    def __init__(
+        self, plan: WorkerPlan, transport: Transport, arrive: Arrive, nursery: trio.Nursery, secret: str = ""
+    ) -> None:
+        security = ServerSide(secret, plan.name) if plan.secured else None
         self.complaint: str | None = None
         self._ours = plan.ours
         self._external = plan.runner == "external"
@@ -84,12 +91,12 @@ class SocketRelay:
         try:
             for port, address in plan.endpoints.items():
                 if port in INPUT_PORTS:
-                    self._senders[port] = transport.sender(address.bind, bind=True, watch=True)
+                    self._senders[port] = transport.sender(address.bind, bind=True, watch=True, security=security)
                 else:
                     frames_max = 0 if plan.ours else OUTPUT_FRAMES_MAX if port == "output" else SIDE_FRAMES_MAX
                     watch = self._external or (port == "output" and not plan.ours)
                     self._receivers[port] = transport.receiver(
-                        address.connect, bind=False, watch=watch, frames_max=frames_max
+                        address.connect, bind=False, watch=watch, frames_max=frames_max, security=security
                     )
         except ConfigError:
             self.close()

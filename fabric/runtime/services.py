@@ -126,6 +126,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         phase: how far it has come.
         workers: in starting order.
         outcome: how it ended; without one, and without its process, it was killed.
+        insecure: workers that it speaks to over TCP without keys.
     """
 
     v: Literal[1]
@@ -137,6 +138,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     phase: Phase = "starting"
     workers: tuple[WorkerRecord, ...] = ()
     outcome: Outcome | None = None
+    insecure: tuple[str, ...] = ()
 
     @property
     def alive(self) -> bool:

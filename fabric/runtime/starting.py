@@ -41,6 +41,7 @@ class Variables(msgspec.Struct, frozen=True):
     restarts: Annotated[int, Meta(ge=0)] | None = None
     docroot: str | None = None
     auto_approve: bool = False
+    insecure: bool = False
     approval_timeout: Annotated[float, Meta(ge=0.1)] | None = None
     budget_usd: float | None = None
     budget_tokens: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
@@ -59,7 +60,7 @@ def read_variables(environment: Mapping[str, str]) -> Variables:
         name = f"FABRIC_{field.upper()}"
         text = environment.get(name, "")
         if text:
-            said[field] = _switch(name, text) if field == "auto_approve" else text
+            said[field] = _switch(name, text) if field in ("auto_approve", "insecure") else text
     try:
         return msgspec.convert(said, Variables, strict=False)
     except msgspec.ValidationError as error:

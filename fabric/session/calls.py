@@ -34,12 +34,14 @@ import msgspec
 
 from fabric.errors import ValueRejected
 from fabric.graph.ir import End
-from fabric.plan.plan import Plan, ToolPlan
+from fabric.plan.plan import Plan, ToolPlan, WorkerPlan
 from fabric.session.approvals import TIMER as APPROVAL_TIMER
 from fabric.session.approvals import Approvals, Denied, Granted, Verdict, canonical
 from fabric.session.barriers import Barrier
 from fabric.session.deadlines import Deadlines
+from fabric.session.durations import Histogram
 from fabric.session.events import Answered, Approval, CallServer, CancelCall, Decided, Send, Served
+from fabric.session.figures import CallOutcome, ToolFigures
 from fabric.session.outbox import Outbox
 from fabric.session.settings import Settings
 from fabric.wire.calls import Request, failed, parse_request, result
@@ -63,7 +65,7 @@ class Arguments(msgspec.Struct, frozen=True):
     Attributes:
         call: the port where it comes in.
         ticket: of its trace.
-        caller: the worker.
+        caller: the node of the worker.
         payload: JSON text, not validated.
     """
 
@@ -90,9 +92,22 @@ class _Call:
         may_run: it needs no approval, or has got it.
         results: how many have come; ``first`` is the first.
         barriers: of the tool, by node; they pair what belongs to this call.
+        began_s: since when it may be run, by the session's clock.
     """
 
-    __slots__ = ("answered", "arguments", "barriers", "caller", "first", "id", "late", "may_run", "results", "tool")
+    __slots__ = (
+        "answered",
+        "arguments",
+        "barriers",
+        "began_s",
+        "caller",
+        "first",
+        "id",
+        "late",
+        "may_run",
+        "results",
+        "tool",
+    )
 
     def __init__(self, caller: str, tool: ToolPlan | _ServedTool, id_: bytes, arguments: bytes) -> None:
         self.caller = caller
@@ -102,7 +117,18 @@ class _Call:
         self.answered = self.late = self.may_run = False
         self.first = b""
         self.results = 0
+        self.began_s = 0.0
         self.barriers: dict[str, Barrier] = {}
+
+
+class _Done:
+    """Calls that came to an end in the same way, and how long those took that were run."""
+
+    __slots__ = ("calls", "took")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.took = Histogram()
 
 
 class Calls:
@@ -133,15 +159,26 @@ class Calls:
         self._approvals = Approvals(settings, rng, out)
         self._deadlines = Deadlines((TIMERS, "tool"), settings.tool_timeout_s)
         self._tools = plan.tools
-        self._callable = {worker.name: _callable(plan, worker.name) for worker in plan.workers}
+        self._callable = {worker.name: _callable(plan, worker) for worker in plan.workers}
         self._busy: Counter[str] = Counter()
-        self._callers = {name: set(tool.callers) for name, tool in plan.tools.items()}
+        self._nodes = {worker.name: worker.node for worker in plan.workers}
+        self._callers = {
+            name: {worker.name for worker in plan.workers if worker.node in tool.callers}
+            for name, tool in plan.tools.items()
+        }
         self._calls: dict[int, _Call] = {}
         self._entering: dict[str, deque[Arguments]] = {name: deque() for name in plan.tools}
         self._next_ticket = -1
         self._told: set[str] = set()
+        self._done: dict[tuple[str, str, CallOutcome], _Done] = {}
 
     # --- how it stands ---
+
+    @property
+    def figures(self) -> tuple[ToolFigures, ...]:
+        """What is done, by caller, tool and how it ended."""
+        done = self._done.items()
+        return tuple(ToolFigures(*key, found.calls, found.took.durations) for key, found in done)
 
     @property
     def under_way(self) -> tuple[tuple[str, str], ...]:
@@ -212,11 +249,12 @@ class Calls:
         """A call may be run."""
         call = self._calls[ticket]
         call.may_run = True
+        call.began_s = self.now_s
         self._out.do(*self._deadlines.begin(ticket, self.now_s))
         match call.tool:
             case ToolPlan(name, entry):
                 self._busy[name] += 1
-                self._entering[name].append(Arguments(entry, ticket, call.caller, call.arguments))
+                self._entering[name].append(Arguments(entry, ticket, self._nodes[call.caller], call.arguments))
             case _ServedTool(_, server, tool):
                 self._out.do(CallServer(ticket, server, tool, call.arguments))
 
@@ -359,7 +397,7 @@ class Calls:
         if call.results != call.tool.gives:
             gave = f"gave {call.results} results, not one" if call.results else "gave no result"
             error = f"{name} {gave}: what it is made of has to answer each message exactly once"
-            self._answer(call.caller, name, failed(call.id, error), error)
+            self._answer(call.caller, name, failed(call.id, error), error, call)
         else:
             self._give(call, content)
 
@@ -372,7 +410,7 @@ class Calls:
         del self._calls[event.call]
         self._deadlines.done(event.call)
         if event.content is None:
-            self._answer(call.caller, call.tool.name, failed(call.id, event.error), event.error)
+            self._answer(call.caller, call.tool.name, failed(call.id, event.error), event.error, call)
         else:
             self._give(call, event.content)
 
@@ -389,35 +427,44 @@ class Calls:
         if len(content) + len(call.id) > PAYLOAD_BYTES_MAX - 64:
             name = call.tool.name
             error = f"the result of {name} has {len(content)} bytes; a message has {PAYLOAD_BYTES_MAX} at most"
-            self._answer(call.caller, name, failed(call.id, error), error)
+            self._answer(call.caller, name, failed(call.id, error), error, call)
         else:
+            self._count(call.caller, "ok", call)
             self._send(call.caller, result(call.id, content))
 
     def _fail(self, ticket: int, error: str) -> None:
         """Answer a call with why there is no result, and forget it as far as that can be."""
         call = self._calls[ticket]
         call.answered = True
-        self._answer(call.caller, call.tool.name, failed(call.id, error), error)
+        self._answer(call.caller, call.tool.name, failed(call.id, error), error, call)
         self._forget(ticket)
 
-    def _answer(self, caller: str, tool: str, response: bytes, error: str) -> None:
+    def _answer(self, caller: str, tool: str, response: bytes, error: str, call: _Call | None = None) -> None:
         self.failed += 1
+        self._count(caller, "error", call)
         if self.now_s >= self._noted_s.get(caller, float("-inf")) + FAILED_NOTE_S:
             self._noted_s[caller] = self.now_s
             self._out.note("warning", "tool.failed", worker=caller, tool=tool, error=error, count=self.failed)
         self._send(caller, response)
+
+    def _count(self, caller: str, outcome: CallOutcome, call: _Call | None) -> None:
+        """Count a call that is answered; what was no call of a tool is ``None``."""
+        key = caller, call.tool.name if call is not None else "", outcome
+        done = self._done.setdefault(key, _Done())
+        done.calls += 1
+        if call is not None and call.may_run:
+            done.took.add(self.now_s - call.began_s)
 
     def _send(self, caller: str, response: bytes) -> None:
         self._told.add(caller)
         self._out.do(Send(caller, "tool_resp", encode(Data("fabric", response))))
 
 
-def _callable(plan: Plan, worker: str) -> Mapping[str, ToolPlan | _ServedTool]:
+def _callable(plan: Plan, worker: WorkerPlan) -> Mapping[str, ToolPlan | _ServedTool]:
     """Return what a worker may call, by the names that it may use. A tool of the program wins over one of a server."""
-    found = next(other for other in plan.workers if other.name == worker)
     served = {
         f"{name}.{tool}": _ServedTool(f"{name}.{tool}", key, tool)
-        for name, key in found.servers.items()
+        for name, key in worker.servers.items()
         for tool in plan.servers[key].tools
     }
-    return {**served, **{name: plan.tools[tool] for name, tool in found.tools.items()}}
+    return {**served, **{name: plan.tools[tool] for name, tool in worker.tools.items()}}

@@ -17,6 +17,7 @@ from __future__ import annotations
 __all__ = ["Delivery", "Held", "Message", "Trace", "Unacked", "number_in"]
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from fabric.errors import ChannelBroken, RemoteProtocolError
@@ -207,6 +208,11 @@ class Delivery:
         heads += [self.queue[0].at_s] if self.queue else []
         return min(heads, default=None)
 
+    def messages(self) -> Iterator[Message]:
+        """Give what is with the worker, then what waits."""
+        yield from (unacked.message for unacked in self._unacked)
+        yield from self.queue
+
     @property
     def queued(self) -> int:
         """Messages that wait."""
@@ -287,6 +293,10 @@ class Delivery:
     def has_cause(self, port: str) -> bool:
         """Whether the port marks, and something that comes on it now is an outcome of a message."""
         return port in self._marked and self._marked[port] - self._committed < len(self._unacked)
+
+    def leads(self, _unacked: Unacked) -> bool:
+        """Whether outputs of a message need not wait for others, but for its own marker at most."""
+        return True
 
     def hold(self, port: str, payload: bytes, span_id: bytes | None) -> None:
         """Keep an output until its message is committed.
@@ -391,10 +401,11 @@ class Delivery:
             self._suspects = max(self._suspects, self._committed + len(had))
         return suspect, self._deaths
 
-    def remove(self, message: Message) -> None:
-        """Take a message back that the worker had; no other process of it gets it."""
+    def remove(self, message: Message) -> list[Unacked]:
+        """Take a message back that the worker had; no other process of it gets it. Return what that lets go on."""
         self._unacked = deque(unacked for unacked in self._unacked if unacked.message is not message)
         self._suspects = max(0, self._suspects - 1)
+        return []
 
     def give_up(self) -> list[Message]:
         """Take back what the worker has and did not acknowledge; it does not go to another process."""
@@ -402,12 +413,12 @@ class Delivery:
         self._unacked.clear()
         return given_up
 
-    def end(self) -> tuple[Unacked | None, list[Message]]:
+    def end(self) -> tuple[list[Unacked], list[Message]]:
         """The worker has ended its output: return the message that its last outputs commit, and those left behind."""
-        head = self._unacked.popleft() if self._unacked and self._unacked[0].answered else None
+        committed = [self._unacked.popleft()] if self._unacked and self._unacked[0].answered else []
         left = [*(unacked.message for unacked in self._unacked), *self.queue]
         self._unacked.clear()
         self.queue.clear()
         self.size_bytes = 0
         self.may_send = False
-        return head, left
+        return committed, left

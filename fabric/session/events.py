@@ -34,6 +34,7 @@ __all__ = [
     "LaunchFailed",
     "Launched",
     "Level",
+    "LookAfter",
     "LossReport",
     "Note",
     "Observed",
@@ -201,6 +202,10 @@ class Tap(msgspec.Struct, frozen=True):
     sinks: frozenset[int]
 
 
+class LookAfter(msgspec.Struct, frozen=True):
+    """Somebody wants to know whether the workers that have messages still move: see ``fabric.session.pulse``."""
+
+
 class TimerFired(msgspec.Struct, frozen=True):
     """The time that a ``SetTimer`` with this key asked for has come."""
 
@@ -244,6 +249,7 @@ Event: TypeAlias = (
     | Decided
     | Served
     | Tap
+    | LookAfter
     | TimerFired
 )
 

@@ -38,13 +38,14 @@ class Ends:
 
     Attributes:
         put: the same, but those that are looked at show what comes first.
-        arrived: how many messages came. Who puts one counts it.
+        arrived: how many messages came; ``size_bytes``: of them. Who puts one counts it.
     """
 
     def __init__(self, puts: Iterable[Put]) -> None:
         self._plain = tuple(puts)
         self.put = list(self._plain)
         self.arrived = [0] * len(self._plain)
+        self.size_bytes = [0] * len(self._plain)
 
     def tap(self, tapped: frozenset[int], show: Callable[[int, Message], None]) -> None:
         """Show what comes to these sinks, and to no others."""

@@ -1,9 +1,10 @@
 """One running session: every event in, the commands that follow out.
 
 Here events are dispatched, commands get their order, and workers live and end. The messages are the matter of
-:class:`Traffic`, which has a :class:`Barrier` for each barrier and a :class:`Monitor` for each session wire. A worker
-is a :class:`WorkerState`, with the machines of its life (:class:`Startup`, :class:`Shutdown`, :class:`Steering`) and of
-its edges (:class:`Delivery`, :class:`ControlEdge`). :class:`Drain` knows what has ended.
+:class:`Traffic`, which has a :class:`Barrier` for each barrier and a :class:`Monitor` for each session wire. A node
+that workers run is a :class:`NodeState`, each worker a :class:`WorkerState`, with the machines of its life
+(:class:`Startup`, :class:`Shutdown`, :class:`Steering`) and of its edges (:class:`Delivery`, :class:`ControlEdge`).
+:class:`Drain` knows what has ended.
 
 Once the session has failed it only waits for its workers to be gone: no message moves any more, so that what it then
 reports as lost is lost.
@@ -41,6 +42,7 @@ from fabric.session.events import (
     Launched,
     LaunchFailed,
     Level,
+    LookAfter,
     LossReport,
     Opened,
     OutputBroken,
@@ -58,15 +60,18 @@ from fabric.session.events import (
 )
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
 from fabric.session.failure import Failure, name_of, quoted
+from fabric.session.figures import Figures
 from fabric.session.money import RateOf, no_rate
+from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
+from fabric.session.polling import Polls
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
 from fabric.session.spending import Spending
 from fabric.session.traffic import Traffic
 from fabric.session.usage import USAGE
-from fabric.session.worker_state import WorkerState, workers_of
+from fabric.session.worker_state import WorkerState
 from fabric.wire.calls import BUDGET_EXHAUSTED, SETTLE, code_of, failed, parse_request, reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
 from fabric.wire.control import RESUME, Ready, kind_of, parse_ready, paused_by
@@ -93,13 +98,15 @@ class Session:
         self._rng = rng
         self._out = Outbox()
         routes = {route.source: CompiledRoute(route) for route in plan.routes}
-        self._workers = workers_of(plan, settings, routes)
+        self._nodes = nodes_of(plan, settings, routes)
+        self._workers = {worker.name: worker for node in self._nodes.values() for worker in node.workers}
+        self._polls = Polls()
         self._calls = Calls(plan, self._out, settings, rng)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
         self._traffic = Traffic(
             plan,
             routes,
-            self._workers,
+            self._nodes,
             self._out,
             rng,
             calls=self._calls,
@@ -107,7 +114,7 @@ class Session:
             fail=self._fail,
             settings=settings,
         )
-        self._drain = Drain(plan, lambda name: self._workers[name].idle, self._traffic.starved)
+        self._drain = Drain(plan, lambda name: self._nodes[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
         self._resumed: set[str] = set()
         self._interrupts = 0
@@ -139,6 +146,18 @@ class Session:
         spending = self._spending
         return msgspec.structs.replace(self._traffic.snapshot(), usage=spending.usage, budget=spending.status)
 
+    def figures(self, now_s: float) -> Figures:
+        """Return what was counted for whoever measures."""
+        workers = self._workers.values()
+        asked = ((worker.name, worker.pulse.asked_s) for worker in workers if worker.answers_pulse)
+        return msgspec.structs.replace(
+            self._traffic.figures(now_s),
+            latency={worker.name: worker.latency.durations for worker in workers},
+            tools=self._calls.figures,
+            context_tokens=self._spending.context_tokens,
+            unanswered_s={name: asked_s for name, asked_s in asked if asked_s is not None},
+        )
+
     def set_grace(self, grace_s: float) -> None:
         """Replace the grace time of the settings, for workers that are not asked to end yet."""
         self._settings = msgspec.structs.replace(self._settings, grace_s=grace_s)
@@ -161,7 +180,8 @@ class Session:
             self._handle_failed(event)
         self._tell()
         self._finish_if_over()
-        return self._out.take()
+        commands = self._out.take()
+        return self._polls.gather(commands) if self._polls.open else commands
 
     def _step(self) -> None:
         """Let messages move; when none can, see what has ended."""
@@ -187,10 +207,10 @@ class Session:
 
     def _tell(self) -> None:
         """Command what the event brought about for the workers and for the client."""
-        while self._failure is None and (workers := self._traffic.take_to_feed()):
-            for worker in workers:
-                if not self._traffic.holds_back(worker):
-                    self._feed(worker)
+        while self._failure is None and (nodes := self._traffic.take_to_feed()):
+            for node in nodes:
+                if not self._traffic.holds_back(node):
+                    self._feed(node)
         if self._failure is None and (held := self._traffic.relieved()) is not None:
             self._feed(held)
         self._traffic.tell()
@@ -205,6 +225,8 @@ class Session:
                 self._traffic.entrance.close(port)
             case Continue():
                 pass
+            case LookAfter():
+                self._look_after()
             case Start():
                 for worker in self._workers.values():
                     self._launch(worker)
@@ -246,11 +268,13 @@ class Session:
             case OutputBroken(reason):
                 self._fail(Failure(1, "output_closed", reason))
             case Asked(name, wish, ticket):
-                self._asked(self._workers[name], wish, ticket)
+                for worker, each in self._meant(name, ticket):
+                    self._asked(worker, wish, each)
             case Told(name, payload, ticket):
-                self._told(self._workers[name], payload, ticket)
+                for worker, each in self._meant(name, ticket):
+                    self._told(worker, payload, each)
             case Retry(name, payload, ticket):
-                self._traffic.retry(self._workers[name], payload, ticket)
+                self._traffic.retry(name, payload, ticket)
             case Tap(sinks):
                 self._traffic.tap(sinks)
             case Interrupted(number):
@@ -291,6 +315,13 @@ class Session:
             for frame in frames:
                 if isinstance(frame, Data):
                     self._spending.telemetry(worker, frame.payload)
+
+    def _meant(self, name: str, ticket: int) -> list[tuple[WorkerState, int]]:
+        """Return the workers that are asked by this name, each with a ticket: a worker, or all replicas of a node."""
+        if name in self._workers:
+            return [(self._workers[name], ticket)]
+        replicas = (worker.name for worker in self._nodes[name].workers)
+        return [(self._workers[replica], each) for replica, each in self._polls.ask(ticket, replicas)]
 
     # --- starting ---
 
@@ -378,6 +409,12 @@ class Session:
         elif kind == "ready" and (worker.starting or worker.restoring):
             self._not_ready(worker)
 
+    def _look_after(self) -> None:
+        for worker in self._workers.values():
+            if worker.answers_pulse and not worker.delivery.idle:
+                for raw in worker.pulse.asked(self._now_s):
+                    self._out.do(Send(worker.name, "ctrl_in", raw))
+
     def _silent(self, worker: WorkerState) -> None:
         """See whether a worker has been silent for too long."""
         since_s = worker.silent_since_s
@@ -435,7 +472,7 @@ class Session:
         """End each pause that nobody can end any more: no operator can be reached, and what told the worker is over."""
         for worker in self._workers.values():
             paused = worker.paused and worker.state is State.RUNNING and worker.name not in self._resumed
-            if paused and self._drain.ended(End(worker.name, "ctrl_in")):
+            if paused and self._drain.ended(End(worker.plan.node, "ctrl_in")):
                 self._resumed.add(worker.name)
                 self._resume(worker, "nobody can end its pause any more")
 
@@ -483,14 +520,15 @@ class Session:
             start, batch = BATCH_START, is_batch(raw)
             if batch and port == "output" and worker.takes_short_way:
                 committed, start = worker.delivery.collect(raw)
-                if committed:
+                if start > BATCH_START:
                     worker.answered = True
+                    worker.latency.answered(committed, self._now_s)
                     self._moved(worker)
                     self._traffic.pass_on_all(worker, committed)
             try:
                 parts = split(raw, start)
             except RemoteProtocolError as error:
-                self._reject(worker, error, lost=True)
+                self._reject(worker, port, error, lost=True)
                 continue
             for part in parts:
                 if worker.state is State.EXITED or self._failure is not None or worker.fault is not None:
@@ -505,7 +543,7 @@ class Session:
         try:
             frame = decode(raw)
         except RemoteProtocolError as error:
-            self._reject(worker, error, lost=True)
+            self._reject(worker, port, error, lost=True)
             return
         if worker.attachment is not None:
             if not worker.attachment.done:
@@ -513,6 +551,8 @@ class Session:
                 return
             if self._known_already(worker, port, frame):
                 return
+        if isinstance(frame, Marker) and port == "ctrl_out" and worker.pulse.returned(frame.id):
+            return  # it moves, which is no sign that it does what it should
         try:
             if port in worker.ended_ports:
                 raise RemoteProtocolError("after_eof", f"{name_of(worker.name)} sent a frame behind its end of {port}")
@@ -528,7 +568,7 @@ class Session:
         except ChannelBroken as error:
             self._at_fault(worker, Failure(1, "protocol_violation", str(error)))
         except RemoteProtocolError as error:
-            self._reject(worker, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
+            self._reject(worker, port, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
         else:
             self._moved(worker)
 
@@ -615,9 +655,9 @@ class Session:
             self._out.note("error", "worker.at_fault", worker=worker.name, code=failure.code, detail=failure.message)
             self._out.do(*worker.shutdown.kill())
 
-    def _reject(self, worker: WorkerState, error: RemoteProtocolError, *, lost: bool) -> None:
+    def _reject(self, worker: WorkerState, port: str, error: RemoteProtocolError, *, lost: bool) -> None:
         """Go on without a frame; it is counted by its reason, and as lost if it may have been a message."""
-        self._out.do(*self._traffic.losses.reject(worker.name, error, self._now_s, lost=lost))
+        self._out.do(*self._traffic.losses.reject(worker.name, port, error, self._now_s, lost=lost))
 
     def _data(self, worker: WorkerState, port: str, frame: Data) -> None:
         name, delivery = worker.name, worker.delivery
@@ -630,7 +670,7 @@ class Session:
                 cause = delivery.cause(port)
                 worker.life.advance(Step.OUTPUT)
                 worker.answered = True
-                if worker.plan.release_early:
+                if worker.plan.release_early and delivery.leads(cause):
                     self._traffic.pass_on(worker, cause.message, port, frame.payload, span)
                 else:
                     delivery.hold(port, frame.payload, span)
@@ -751,6 +791,7 @@ class Session:
         """Pass on what the worker made of the messages whose markers are back."""
         committed = worker.delivery.returned(port, marker)
         worker.answered = True
+        worker.latency.answered(committed, self._now_s)
         self._traffic.pass_on_all(worker, committed)
 
     def _port_ended(self, worker: WorkerState, port: str, *, in_batch: bool) -> None:
@@ -771,7 +812,7 @@ class Session:
         if not worker.steering.stopping:  # it comes back, or its exit ends the port
             if port == "tool_req":
                 self._calls.ended(worker.name)
-            self._end(self._drain.port_ended(End(worker.name, port)))
+            self._end_port(worker, port)
 
     def _left_early(self, worker: WorkerState) -> None:
         """The worker ended its output by itself."""
@@ -781,13 +822,18 @@ class Session:
         else:
             self._traffic.leave_behind(worker)
 
-    def _feed(self, worker: WorkerState) -> None:
+    def _feed(self, node: NodeState) -> None:
+        for worker in node.receivers():
+            self._feed_worker(worker)
+
+    def _feed_worker(self, worker: WorkerState) -> None:
         """Send what may be sent."""
         for raw in worker.ask_for_memory():
             self._out.do(Send(worker.name, "ctrl_in", raw))
         taken = worker.take()
         if taken:
             worker.fed_s = self._now_s
+            worker.latency.given(len(taken), self._now_s)
             self._out.do(*worker.silence.fed(self._now_s))
             if self._interrupts:
                 self._out.do(*worker.shutdown.asked(self._now_s))
@@ -801,8 +847,7 @@ class Session:
         for ending in endings:
             for barrier in ending.barriers:
                 self._traffic.close_barrier(barrier)
-            for name in ending.workers:
-                worker = self._workers[name]
+            for worker in (worker for name in ending.workers for worker in self._nodes[name].workers):
                 worker.input_ended = True
                 if worker.state is State.RUNNING and not worker.restoring:
                     self._end_input(worker)
@@ -849,7 +894,13 @@ class Session:
         self._out.do(*worker.steering.answers(f"{name_of(worker.name)} has ended"))
         self._give_up_control(worker)
         for port in ("output", "ctrl_out", "telemetry"):
-            self._end(self._drain.port_ended(End(worker.name, port)))
+            self._end_port(worker, port)
+
+    def _end_port(self, worker: WorkerState, port: str) -> None:
+        """A port of a worker has ended; that of its node has when those of all replicas have."""
+        node = self._nodes[worker.plan.node]
+        if node.port_ended(worker, port):
+            self._end(self._drain.port_ended(End(node.name, port)))
 
     # --- workers that crash ---
 
@@ -867,7 +918,7 @@ class Session:
         poisoned = message is not None and (crash.told or deaths >= worker.redeliveries_max)
         if message is not None and poisoned:
             self._traffic.poisoned(worker, message, failure.message, deaths, crash.stderr)
-        explained = deaths if poisoned else 0
+        explained = self._nodes[worker.plan.node].explained(worker, deaths) if poisoned else 0
         supervisor = worker.supervisor
         in_s: float | None
         if worker.external and not counts:
@@ -878,7 +929,7 @@ class Session:
             often = f"; it has crashed {worker.supervisor.crashes} times in {self._settings.restart_period_s:g} s"
             self._fail(msgspec.structs.replace(failure, message=failure.message + often))
             return
-        if worker.forgets and self._settings.of(worker.name).on_crash == "fail":
+        if worker.forgets and self._settings.of(worker.plan.node).on_crash == "fail":
             lost = "; its memory is gone with it, and cannot be rebuilt"
             self._fail(msgspec.structs.replace(failure, message=failure.message + lost))
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Activity", "Counts", "Snapshot", "WorkerSnapshot", "activity", "waits_on"]
+__all__ = ["Activity", "Counts", "QueueSnapshot", "Snapshot", "WorkerSnapshot", "activity", "waits_on"]
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -68,6 +68,30 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     awaited: bool = False
 
 
+class QueueSnapshot(msgspec.Struct, frozen=True):
+    """What waits for several replicas that share one input.
+
+    Attributes:
+        node: they run it.
+        replicas: their names.
+        waiting: messages that wait to be dealt to one of them.
+        ahead: messages that are answered and wait for those before them.
+        waits_for: the replica that has the message which these wait for; empty if none has it.
+        full: so many are ahead that nothing new is dealt.
+        held_by: places that are full, because of which nothing is dealt.
+        oldest_s: when the oldest message that waits came into being.
+    """
+
+    node: str
+    replicas: tuple[str, ...]
+    waiting: int
+    ahead: int
+    waits_for: str
+    full: bool = False
+    held_by: tuple[End, ...] = ()
+    oldest_s: float | None = None
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """A session.
 
@@ -86,6 +110,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         barriers_since_s: when the oldest message in each barrier that has any came into being.
         usage: what calls of models took, by worker and model.
         budget: how it stands, if there is one.
+        queues: of nodes that have several replicas.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -105,6 +130,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     barriers_since_s: dict[str, float] = {}
     usage: tuple[Usage, ...] = ()
     budget: BudgetStatus | None = None
+    queues: tuple[QueueSnapshot, ...] = ()
 
 
 def activity(state: State, *, idle: bool) -> Activity:

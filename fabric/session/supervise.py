@@ -65,12 +65,16 @@ class Supervisor:
             self._crashes.popleft()
         if len(self._crashes) > settings.restarts_max:
             return None
-        for _ in range(min(explained, len(self._crashes))):
-            self._crashes.pop()
+        self.forgive(explained)
         self._in_a_row = 1 if answered or explained else self._in_a_row + 1
         in_s = min(settings.backoff_s * 2.0 ** (self._in_a_row - 1), settings.backoff_max_s)
         self.due, self.due_s = True, now_s + in_s
         return in_s
+
+    def forgive(self, crashes: int) -> None:
+        """So many of its crashes were the fault of a message that nobody gets any more: they do not count."""
+        for _ in range(min(crashes, len(self._crashes))):
+            self._crashes.pop()
 
     def lost(self, now_s: float, *, answered: bool) -> float:
         """Return in how many seconds it is to be waited for again; what it does is counted by who starts it."""

@@ -37,11 +37,13 @@ from fabric.session.events import (
     Send,
 )
 from fabric.session.failure import Failure, name_of
+from fabric.session.figures import Figures, Look, Places
 from fabric.session.flow_control import FlowControl
 from fabric.session.loop_entry import LoopEntry
 from fabric.session.losses import Losses
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.morphisms import RouteError
+from fabric.session.nodes import NodeState
 from fabric.session.outbox import Outbox
 from fabric.session.pairing import Pairing
 from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
@@ -69,7 +71,7 @@ class Traffic:
     Args:
         plan: what runs.
         routes: of the plan, compiled, by source.
-        workers: by name.
+        nodes: that workers run, by name.
         out: where commands go.
         rng: source of trace and span ids.
         calls: of tools.
@@ -88,7 +90,7 @@ class Traffic:
         self,
         plan: Plan,
         routes: Mapping[End, CompiledRoute],
-        workers: Mapping[str, WorkerState],
+        nodes: Mapping[str, NodeState],
         out: Outbox,
         rng: random.Random,
         *,
@@ -103,7 +105,7 @@ class Traffic:
         self.closed_because = "the session takes no more input"
         self._plan = plan
         self._routes = routes
-        self._workers = workers
+        self._nodes = nodes
         self._out = out
         self._traces = Traces(rng)
         self._calls = calls
@@ -112,19 +114,20 @@ class Traffic:
         self._settings = settings
         self._entries = {port: routes[End(node, port)] for port, node in plan.inputs.items()}
         self._observed = observed_sources(plan)
-        nodes = plan.graph.nodes.values()
+        in_graph = plan.graph.nodes.values()
         self._pairing = Pairing(plan, self._traces, self.losses, out, go_on=self._appeared, moved=self._fired)
-        self._monitors = {node.id: Monitor(node.wire) for node in nodes if node.wire is not None}
-        self._to_feed: dict[str, WorkerState] = {}
-        self._flow = FlowControl(plan, workers, self._pairing.barriers, settings.queue, self.feed)
+        self._monitors = {node.id: Monitor(node.wire) for node in in_graph if node.wire is not None}
+        self._to_feed: dict[str, NodeState] = {}
+        self._flow = FlowControl(plan, nodes, self._pairing.barriers, settings.queue, self._feed_node)
         self._looping = {node for component in plan.components if component.loop for node in component.nodes}
         way_to = {index: route for route in routes.values() for index in sinks_of(route.route.steps)}
         self._ends = Ends(self._entering(sink, way_to[index]) for index, sink in enumerate(plan.sinks))
         self._through = passing_through(plan)
+        self._places = Places(plan, {index: self._places_of(sink) for index, sink in enumerate(plan.sinks)})
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._work: deque[tuple[End, Message]] = deque()
         self._inflight = 0
-        self._rested: set[str] = set(workers) | set(self._pairing.barriers)
+        self._rested: set[str] = set(nodes) | set(self._pairing.barriers)
         self._stopped = False
         self._late: list[int] = []
 
@@ -152,7 +155,8 @@ class Traffic:
     def snapshot(self) -> Snapshot:
         """Return how the session stands."""
         return Snapshot(
-            workers=tuple(worker.snapshot for worker in self._workers.values()),
+            workers=tuple(worker for node in self._nodes.values() for worker in node.snapshots),
+            queues=tuple(queue for node in self._nodes.values() if (queue := node.queue) is not None),
             barriers={name: barrier.slots for name, barrier in self._pairing.barriers.items()},
             lost=self.losses.lost,
             dead_lettered=self.losses.dead_lettered,
@@ -169,33 +173,52 @@ class Traffic:
             barriers_since_s=self._pairing.since_s,
         )
 
+    def figures(self, now_s: float) -> Figures:
+        """Return what was counted of messages for whoever measures."""
+        self._flow.now_s = now_s
+        return Figures(
+            tuple(self._ends.size_bytes), self._places.look(), self._flow.blocked_s, dict(self.losses.invalid)
+        )
+
+    def _places_of(self, sink: Sink) -> list[tuple[object, Look]]:
+        """Return where messages wait that come to a sink."""
+        if sink.kind == "barrier":
+            return [(sink.end, self._pairing.barriers[sink.end.node].lines[sink.end.port].__iter__)]
+        if sink.kind != "worker" or sink.end.port != "input":
+            return []
+        delivery = self._nodes[sink.end.node].delivery
+        places: list[tuple[object, Look]] = [(delivery, delivery.messages)]
+        if sink.entry:
+            entry = self._flow.entries[sink.end.node]
+            places.append((entry, entry.messages))
+        return places
+
     def loss_report(self) -> LossReport:
         """Return what will not have come out if the session ends now."""
-        workers = self._workers.values()
-        left = len(self._work) + sum(worker.delivery.waiting + worker.control.waiting for worker in workers)
+        left = len(self._work) + sum(node.waiting for node in self._nodes.values())
         left += self._pairing.waiting
         left += sum(self._flow.entering.values())
         return self.losses.report(left, tuple(self.unfinished().values()))
 
     # --- who has to wait ---
 
-    def holds_back(self, worker: WorkerState) -> bool:
-        """Whether a worker is to get nothing now, because a place that its answers may come to is full."""
-        return self._flow.holds_back(worker)
+    def holds_back(self, node: NodeState) -> bool:
+        """Whether a node is to get nothing now, because a place that its answers may come to is full."""
+        return self._flow.holds_back(node)
 
     def took(self, worker: WorkerState) -> None:
         """A worker was given some of what waited for it."""
-        self._flow.took(worker)
+        self._flow.took(self._node_of(worker))
 
-    def relieved(self) -> WorkerState | None:
-        """Return a worker that has to get something all the same, for otherwise nothing would ever move again."""
+    def relieved(self) -> NodeState | None:
+        """Return a node that has to get something all the same, for otherwise nothing would ever move again."""
         return self._flow.relieved() if self.entrance.all_closed and not self.waits else None
 
     # --- what the session does with it ---
 
     def set_clock(self, now_s: float) -> None:
         """Say what time it is: messages that come into being from now on are so old."""
-        self._traces.now_s = now_s
+        self._traces.now_s = self._flow.now_s = now_s
 
     def tap(self, sinks: frozenset[int]) -> None:
         """Look at what comes to these sinks, and to no others."""
@@ -234,7 +257,7 @@ class Traffic:
             self._calls.refused(message.traces[0].ticket, error)
         else:  # it is of no call: telemetry of another part of the tool, say
             self.losses.lost += 1
-            self._out.note("warning", "message.rejected", node=worker.name, code="declined", detail=error)
+            self._out.note("warning", "message.rejected", node=worker.plan.node, code="declined", detail=error)
 
     def _admit(self, entry: LoopEntry) -> None:
         """Let a message into a loop, if there is room inside."""
@@ -246,15 +269,15 @@ class Traffic:
             put(message)
             self._traces.consume(message)
         self._flow.admitted(entry)
-        self._rested.update(worker.name for worker in entry.workers)
+        self._rested.update(node.name for node in entry.nodes)
 
     def take_rested(self) -> list[str]:
-        """Return the workers that have nothing left to do and the barriers that fired, since the last time."""
+        """Return the nodes that have nothing left to do and the barriers that fired, since the last time."""
         rested, self._rested = sorted(self._rested), set()
         return rested
 
-    def take_to_feed(self) -> list[WorkerState]:
-        """Return the workers for which there may be something to send, since the last time."""
+    def take_to_feed(self) -> list[NodeState]:
+        """Return the nodes for which there may be something to send, since the last time."""
         to_feed, self._to_feed = self._to_feed, {}
         return list(to_feed.values())
 
@@ -267,6 +290,7 @@ class Traffic:
 
     def tell(self) -> None:
         """Command what the client gets of an event."""
+        self._flow.holds_back_input()
         settled = self._traces.take_settled()
         if self._stopped:  # what came out behind the failure is lost, so what it came of has not settled
             self.losses.lost += self._out.withhold()
@@ -309,10 +333,12 @@ class Traffic:
         """Take messages from the boundary to the boundary: nobody counts what is never inside."""
         way = self._entries[event.port]
         way.taken += len(event.messages)
-        take, ports, deliver, arrived = way.take, self._ports, self._out.outputs.append, self._ends.arrived
+        take, ports, deliver = way.take, self._ports, self._out.outputs.append
+        arrived, size_bytes = self._ends.arrived, self._ends.size_bytes
 
         def emit(index: int, payload: bytes, tickets: tuple[int]) -> None:
             arrived[index] += 1
+            size_bytes[index] += len(payload)
             deliver(Output(ports[index], payload, tickets))
 
         for number, (ticket, payload) in enumerate(event.messages):
@@ -355,8 +381,10 @@ class Traffic:
         """A message has come to the end of its route, as it was or as what became of it."""
         if payload is not message.payload:
             message = self._traces.changed(message, payload)
-        self._ends.arrived[index] += 1
-        self._ends.put[index](message)
+        ends = self._ends
+        ends.arrived[index] += 1
+        ends.size_bytes[index] += len(payload)
+        ends.put[index](message)
 
     def _refused_on_route(
         self, error: RouteError, route: Route, tickets: tuple[int, ...], traces: tuple[Trace, ...] = ()
@@ -382,6 +410,7 @@ class Traffic:
             code = "expr_eval"
         else:
             code = "input_type_mismatch" if entering else "output_type_mismatch"
+        self.losses.invalid[route.source, code] += 1
         if code != "input_type_mismatch":  # that one never came in
             self.losses.lost += 1
         node = route.source.port if entering else error.node
@@ -404,10 +433,10 @@ class Traffic:
             case "monitor":
                 way, output = MONITORED[sink.end.port]
                 return partial(self._arrive_at_monitor, self._monitors[sink.end.node], way, End(sink.end.node, output))
-        worker = self._workers[sink.end.node]
+        node = self._nodes[sink.end.node]
         if sink.end.port == "input":
-            return partial(self._offer, worker) if worker.loop else self._queue_of(worker)
-        return partial(self._control, worker)
+            return partial(self._offer, node) if node.loop else self._queue_of(node)
+        return partial(self._control, node)
 
     def _arrive_at_merge(self, end: End, message: Message) -> None:
         if self._closed(end.node):  # only a merge_any closes while something may still come
@@ -424,7 +453,7 @@ class Traffic:
         return partial(self._arrive_before_loop, self._flow.entries[sink.end.node], way, put) if sink.entry else put
 
     def _arrive_before_loop(self, entry: LoopEntry, way: CompiledRoute, put: Put, message: Message) -> None:
-        if self._flow.is_full_before(entry) and self._overflows(entry.workers[0].name, message):
+        if self._flow.is_full_before(entry) and self._overflows(entry.nodes[0].name, message):
             return
         self._traces.appear(message)
         self._inflight += 1
@@ -506,46 +535,54 @@ class Traffic:
 
     # --- to workers ---
 
-    def _offer(self, worker: WorkerState, message: Message) -> None:
-        if not self._fits(worker, message):
+    def _node_of(self, worker: WorkerState) -> NodeState:
+        """Return the node that a worker runs."""
+        return self._nodes[worker.plan.node]
+
+    def _offer(self, node: NodeState, message: Message) -> None:
+        if not self._fits(node.name, message):
             return
-        full = worker.takes_messages and not worker.loop and self._flow.is_full(worker.name)
-        if full and self._overflows(worker.name, message):
+        full = node.takes_messages and not node.loop and self._flow.is_full(node.name)
+        if full and self._overflows(node.name, message):
             return
         self._traces.appear(message)
-        if not worker.takes_messages:
-            self._left(worker, [message])
+        if not node.takes_messages:
+            self._left(node, [message])
             return
-        worker.delivery.offer(message)
+        node.delivery.offer(message)
         self._inflight += 1
-        if worker.inside > LOOP_MESSAGES_MAX:
-            self._amplified(worker.name)
-        self._to_feed[worker.name] = worker
+        if node.inside > LOOP_MESSAGES_MAX:
+            self._amplified(node.name)
+        self._to_feed[node.name] = node
 
-    def _queue_of(self, worker: WorkerState) -> Put:
-        """Return what :meth:`_offer` does for a worker on no loop, with all that is known beforehand."""
-        delivery = worker.delivery
+    def _queue_of(self, node: NodeState) -> Put:
+        """Return what :meth:`_offer` does for a node on no loop, with all that is known beforehand."""
+        delivery = node.delivery
+        taker = node if len(node.workers) > 1 else node.workers[0]
         queue = delivery.queue.append
         blocks = self._settings.policy == "block"
 
         def offer(message: Message) -> None:
             size_bytes = len(message.payload)
-            if size_bytes > PAYLOAD_BYTES_MAX or not (blocks and worker.takes_messages):
-                self._offer(worker, message)
+            if size_bytes > PAYLOAD_BYTES_MAX or not (blocks and taker.takes_messages):
+                self._offer(node, message)
                 return
             for trace in message.traces:
                 trace.live += 1
             queue(message)
             delivery.size_bytes += size_bytes
             self._inflight += 1
-            self._to_feed[worker.name] = worker
+            self._to_feed[node.name] = node
 
         return offer
 
-    def _control(self, worker: WorkerState, message: Message) -> None:
+    def _control(self, node: NodeState, message: Message) -> None:
         """Pass a message to ctrl_in. It is consumed there; what it brings about comes on ctrl_out as something new."""
-        if not self._fits(worker, message):
-            return
+        if self._fits(node.name, message):
+            for worker in node.workers:
+                self._control_one(worker, message)
+
+    def _control_one(self, worker: WorkerState, message: Message) -> None:
         if not worker.takes_messages:
             self._out.note("info", "control.dropped", worker=worker.name)
             return
@@ -570,35 +607,37 @@ class Traffic:
         self.look_at(worker)
         return tickets
 
-    def retry(self, worker: WorkerState, payload: bytes, ticket: int) -> None:
-        """Give a worker a message that was a dead letter, or what somebody made of one."""
-        message = self._traces.enter(worker.name, ticket, payload)
+    def retry(self, name: str, payload: bytes, ticket: int) -> None:
+        """Give a node a message that was a dead letter, or what somebody made of one."""
+        node = self._nodes[name]
+        message = self._traces.enter(name, ticket, payload)
         try:
-            _, payload = validator(worker.plan.spec.input).check(payload)
+            _, payload = validator(node.plan.spec.input).check(payload)
         except ValueRejected as error:
-            self._refuse("input_type_mismatch", str(error), worker.name, (ticket,))
+            self._refuse("input_type_mismatch", str(error), name, (ticket,))
         else:
-            self._pairing.alone(worker.name, message.traces)
-            self._offer(worker, self._traces.changed(message, payload))
+            self._pairing.alone(name, message.traces)
+            self._offer(node, self._traces.changed(message, payload))
         self._traces.consume(message)
 
-    def _fits(self, worker: WorkerState, message: Message) -> bool:
+    def _fits(self, node: str, message: Message) -> bool:
         """Whether a frame can hold the message; one that is too large is refused."""
         if len(message.payload) <= PAYLOAD_BYTES_MAX:
             return True
+        self.losses.invalid[End(node, "input"), "too_large"] += 1
         self.losses.lost += not _of_call(message.tickets)  # whose caller is told
         detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
-        self._refuse("too_large", detail, worker.name, message.tickets)
+        self._refuse("too_large", detail, node, message.tickets)
         return False
 
-    def _left(self, worker: WorkerState, messages: Iterable[Message]) -> None:
-        """A worker takes no messages any more."""
-        cause: DeathCause = "worker_stopped" if worker.abandoned else "worker_ended"
-        detail = f"{name_of(worker.name)} {'was stopped' if worker.abandoned else 'has ended'}"
+    def _left(self, node: NodeState, messages: Iterable[Message]) -> None:
+        """A node takes no messages any more."""
+        cause: DeathCause = "worker_stopped" if node.abandoned else "worker_ended"
+        detail = f"{name_of(node.name)} {'was stopped' if node.abandoned else 'has ended'}"
         for message in messages:
-            level: Level = "warning" if worker.left_messages else "error"  # the first is told, the others counted
-            worker.left_messages = True
-            self._bury(message, worker.name, cause, detail, level=level)
+            level: Level = "warning" if node.left_messages else "error"  # the first is told, the others counted
+            node.left_messages = True
+            self._bury(message, node.name, cause, detail, level=level)
 
     def _bury(
         self,
@@ -641,46 +680,52 @@ class Traffic:
         self, worker: WorkerState, message: Message, detail: str, attempts: int, stderr: tuple[str, ...]
     ) -> None:
         """A worker died of a message again and again, or says that it cannot do it."""
-        worker.delivery.remove(message)
+        turned = worker.delivery.remove(message)
         self._inflight -= 1
-        self._rested.add(worker.name)
-        self._flow.done(worker)
-        self._bury(message, worker.name, "poison", detail, attempts=attempts, stderr=stderr)
+        self._rest(worker)
+        self._bury(message, worker.plan.node, "poison", detail, attempts=attempts, stderr=stderr)
+        self.pass_on_all(worker, turned)
 
     def _unpaid(self, worker: WorkerState, unacked: Unacked) -> None:
         """A worker has declined a message, for which the budget had no call of a model."""
         detail = f"{name_of(worker.name)} has no call of its model for it: {unacked.declined}"
-        self._write_letter(unacked.message, worker.name, "budget", detail, level="warning")
+        self._write_letter(unacked.message, worker.plan.node, "budget", detail, level="warning")
 
     def feed(self, worker: WorkerState) -> None:
         """There may be something to send to a worker, or room for it: see :meth:`take_to_feed`."""
-        self._to_feed[worker.name] = worker
+        self._feed_node(self._node_of(worker))
+
+    def _feed_node(self, node: NodeState) -> None:
+        self._to_feed[node.name] = node
+
+    def _rest(self, worker: WorkerState) -> None:
+        """Something of a worker is gone: perhaps that was the last, and there is room."""
+        node = self._node_of(worker)
+        self._rested.add(node.name)
+        self._flow.done(node)
 
     def leave_behind(self, worker: WorkerState) -> None:
-        """A worker has ended its output by itself: its last outputs stand, what it leaves behind is a dead letter."""
-        self._inflight -= worker.delivery.waiting
-        head, left = worker.delivery.end()
-        self._rested.add(worker.name)
-        self._flow.done(worker)
-        self._flow.took(worker)
-        if head is not None:
-            if head.declined:
-                self._unpaid(worker, head)
-            self._pass_on_held(worker, head)
-            self._traces.consume(head.message)
-        worker.left_messages = bool(left)
+        """A worker has ended its output by itself: its last outputs stand, what it leaves behind is a dead letter.
+
+        Unless other replicas are there, which get that.
+        """
+        node = self._node_of(worker)
+        committed, left = node.leave(worker)
+        node.left_messages = bool(left)
         self._out.note("error" if left else "info", "worker.left", worker=worker.name, messages_left=len(left))
-        self._left(worker, left)
+        self._leave(worker, committed, left)
 
     def abandon(self, worker: WorkerState) -> None:
-        """Nobody will start a worker any more: what waits for it is a dead letter."""
+        """Nobody will start a worker any more: what waits for it is a dead letter, unless others take it."""
         worker.abandoned = True
-        self._inflight -= worker.delivery.waiting
-        _, left = worker.delivery.end()
-        self._rested.add(worker.name)
-        self._flow.done(worker)
-        self._flow.took(worker)
-        self._left(worker, left)
+        self._leave(worker, *self._node_of(worker).leave(worker))
+
+    def _leave(self, worker: WorkerState, committed: list[Unacked], left: list[Message]) -> None:
+        self._inflight -= len(left)
+        self._rest(worker)
+        self._flow.took(self._node_of(worker))
+        self.pass_on_all(worker, committed)
+        self._left(self._node_of(worker), left)
 
     def give_up(self, worker: WorkerState) -> None:
         """What a worker had and did not acknowledge must not happen twice: it is lost. It may have been the last."""
@@ -689,14 +734,16 @@ class Traffic:
             self._inflight -= 1
             self._out.note("error", "message.lost", worker=worker.name, reason="worker_ended")
             self._traces.consume(message)
-        self._rested.add(worker.name)
-        self._flow.done(worker)
+        self._rest(worker)
 
     # --- from workers ---
 
     def pass_on_all(self, worker: WorkerState, committed: list[Unacked]) -> None:
         """Pass on what the worker made of the messages whose markers are back."""
+        node = self._nodes[worker.plan.node]
         if not committed:
+            if len(node.workers) > 1:  # it waits for its turn, but there is room
+                self._feed_node(node)
             return
         way, now_s = worker.ways.get("output"), self._traces.now_s
         for unacked in committed:
@@ -709,7 +756,7 @@ class Traffic:
                 for _, payload, span in unacked.outputs:
                     way.taken += 1
                     span_id = span or self._traces.new_span()
-                    message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name, now_s)
+                    message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, node.name, now_s)
                     try:
                         way.take(payload, self._emit, message)
                     except RouteError as error:
@@ -719,14 +766,18 @@ class Traffic:
                 worker.recollection.committed(unacked.message.payload, outputs)
             self._traces.consume(unacked.message)
         self._inflight -= len(committed)
-        self._flow.done(worker)
-        if worker.idle:
-            self._rested.add(worker.name)
+        self._flow.done(node)
+        if worker.plan.release_early and (leading := node.leading) is not None:  # what it has said so far may go on
+            self._pass_on_held(worker, leading)
+            leading.outputs, leading.size_bytes = [], 0
+        if node.idle:
+            self._rested.add(node.name)
 
     def look_at(self, worker: WorkerState) -> None:
         """A worker may have nothing left to do: see :meth:`take_rested`."""
-        if worker.idle:
-            self._rested.add(worker.name)
+        node = self._node_of(worker)
+        if node.idle:
+            self._rested.add(node.name)
 
     def _pass_on_held(self, worker: WorkerState, unacked: Unacked) -> None:
         """Pass on what was held back: what came on ``output`` first, whichever socket was faster."""
@@ -740,11 +791,11 @@ class Traffic:
         """Pass on one outcome of a message."""
         way = worker.ways.get(port)
         if way is not None:
-            self._travel(way, self._traces.outcome(cause, worker.name, payload, span))
+            self._travel(way, self._traces.outcome(cause, worker.plan.node, payload, span))
 
     def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
-        self._travel(worker.ways[port], self._traces.spontaneous(worker.name, payload, span))
+        self._travel(worker.ways[port], self._traces.spontaneous(worker.plan.node, payload, span))
 
 
 def _of_call(tickets: tuple[int, ...]) -> bool:

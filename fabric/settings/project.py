@@ -322,12 +322,29 @@ def read_duration(text: str) -> float:
     return float(_duration(_Patience, float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text))
 
 
-def _number(type_: type[Any], said: object) -> Any:
-    """Return a number, or a range of them, of a kind of ours. Raises ValueError: it is none."""
+class _Engine(str):
+    """Where a Docker Engine is, as written."""
+
+    __slots__ = ()
+
+
+def _engine(said: object) -> _Engine:
+    """Return where an engine is. Raises ValueError: nobody could be there."""
+    if isinstance(said, str) and re.fullmatch(r"unix:///.+|tcp://.+:\d+", said):
+        return _Engine(said)
+    raise ValueError(
+        f'expected a Docker Engine, such as "unix:///run/docker.sock" or "tcp://127.0.0.1:2375", got {said!r}'
+    )
+
+
+def _kind_of_ours(type_: type[Any], said: object) -> Any:
+    """Return a value of a kind of ours. Raises ValueError: it is none."""
     if type_ is _Bytes:
         return _bytes(said)
     if type_ is _Ports:
         return _ports(said)
+    if type_ is _Engine:
+        return _engine(said)
     if issubclass(type_, _Duration):
         return _duration(type_, said)
     if type_ is _Dollars:
@@ -401,7 +418,7 @@ class _Host(msgspec.Struct):
     address: Annotated[str, Meta(min_length=1)]
     bind: Annotated[str, Meta(min_length=1)] | None = None
     ports: _Ports | None = None
-    engine: Annotated[str, Meta(pattern=r"^(unix://|tcp://).+")] | None = None
+    engine: _Engine | None = None
 
 
 class _Keys(msgspec.Struct):
@@ -603,7 +620,9 @@ class _File:
         table = f"hosts.{name}"
         host = self._convert(said, _Host, f"{table}.")
         ports = None if host.ports is None else PortRange(*map(int, host.ports.split("-")))
-        return ProjectHost(self._place(table), host.address, host.bind, ports, host.engine)
+        return ProjectHost(
+            self._place(table), host.address, host.bind, ports, None if host.engine is None else str(host.engine)
+        )
 
     def _price(self, model: str, said: Any) -> ProjectPrice:
         table = f"prices.{model}"
@@ -613,7 +632,7 @@ class _File:
     def _convert(self, said: Any, struct: type[_Struct], table: str = "") -> _Struct:
         """Return the keys of a table, whose name ends with a dot if it has one. Raises ConfigError."""
         try:
-            return msgspec.convert(said, struct, dec_hook=_number)
+            return msgspec.convert(said, struct, dec_hook=_kind_of_ours)
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at `$")
             key = (table + where.strip("`.")).rstrip(".")

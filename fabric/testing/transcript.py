@@ -44,6 +44,7 @@ from fabric.session.events import (
     Launch,
     Launched,
     LaunchFailed,
+    LookAfter,
     Note,
     Observed,
     Opened,
@@ -106,6 +107,8 @@ def written_event(event: Event) -> str:
             return f"served {call} " + (f"error {_json(error)}" if content is None else content.decode())
         case TimerFired((kind, worker)):
             return f"timer {kind} {worker}"
+        case LookAfter():
+            return "look_after"
         case Tap(sinks):
             return " ".join(["tap", *map(str, sorted(sinks))])
         case BadInput(detail, ticket):
@@ -303,6 +306,7 @@ _READERS: dict[str, Callable[[str], Event]] = {
     "input": _read_input,
     "close": lambda rest: InputClosed(rest or None),
     "continue": lambda rest: Continue(),
+    "look_after": lambda rest: LookAfter(),
     "ask": _read_asked,
     "tell": _read_told(Told),
     "retry": _read_told(Retry),

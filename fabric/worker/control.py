@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Control", "obey_control", "run_control", "start_control"]
 
 import os
+import sys
 import threading
 import traceback
 from collections import deque
@@ -15,12 +16,14 @@ from typing import Any
 import trio
 
 from fabric.errors import FabricError, LeftOver, sole
+from fabric.transport.given import say_once
 from fabric.transport.ports import Receiver, Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import decode, encode
 from fabric.wire.control import BATCHES, INCARNATION_BYTES, LEFT_OVER, MARK_ALL_PORTS, NUMBERED, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import decode_json, encode_json
+from fabric.wire.spec import WorkerKey
 from fabric.worker.failure import FunctionFailed, tell
 
 _ASKED = ("pause", "resume", "stop", "announce")
@@ -133,18 +136,33 @@ def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None],
 
 
 def start_control(
-    endpoints: Mapping[str, str], name: str, control: Control, *, guarded: bool = True
+    endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None = None, *, guarded: bool = True
 ) -> threading.Thread:
-    """Serve control on its sockets; the thread ends with its channels. ``guarded``: a second peer is a stranger."""
-    thread = threading.Thread(target=_run, args=(endpoints, name, control, guarded), name="control", daemon=True)
+    """Serve control on its sockets; the thread ends with its channels.
+
+    Args:
+        endpoints: by port.
+        name: of the worker.
+        control: what is asked of it.
+        key: opens the sockets.
+        guarded: whether a second peer is a stranger.
+    """
+    arguments = (endpoints, name, control, key, guarded)
+    thread = threading.Thread(target=_run, args=arguments, name="control", daemon=True)
     thread.start()
     return thread
 
 
-def _run(endpoints: Mapping[str, str], name: str, control: Control, guarded: bool) -> None:
+def _run(
+    endpoints: Mapping[str, str],
+    name: str,
+    control: Control,
+    key: WorkerKey | None,
+    guarded: bool,
+) -> None:
     """Serve control; without it the worker cannot be ended in order, so a failure here is the worker's."""
     try:
-        trio.run(_serve, endpoints, name, control, guarded)
+        trio.run(_serve, endpoints, name, control, key, guarded)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last place of this thread
         found = sole(error)
         if not isinstance(found, FabricError):
@@ -153,10 +171,17 @@ def _run(endpoints: Mapping[str, str], name: str, control: Control, guarded: boo
         os._exit(tell(found))
 
 
-async def _serve(endpoints: Mapping[str, str], name: str, control: Control, guarded: bool) -> None:
-    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
-        ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False)
-        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True)
+async def _serve(
+    endpoints: Mapping[str, str],
+    name: str,
+    control: Control,
+    key: WorkerKey | None,
+    guarded: bool,
+) -> None:
+    warn = say_once(lambda text: print(text, file=sys.stderr))
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
+        ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False, security=key)
+        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True, security=key)
         async with trio.open_nursery() as nursery:
             if guarded:
                 nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")

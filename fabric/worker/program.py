@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError, FabricError, sole
+from fabric.transport.given import key_for, read_spec, say_once
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
@@ -22,11 +23,12 @@ from fabric.wire.frame import Eof
 from fabric.wire.payload import JSON
 from fabric.wire.spec import (
     ENDPOINT_VARIABLES,
+    KEY_FILE_VARIABLE,
     PARENT_FD_VARIABLE,
     SPEC_FD_VARIABLE,
     SPEC_FILE_VARIABLE,
+    WorkerKey,
     WorkerSpec,
-    decode_spec,
 )
 from fabric.worker.control import Control, start_control
 from fabric.worker.data import run_data
@@ -42,13 +44,18 @@ def main() -> int:
     def run() -> None:
         if PARENT_FD_VARIABLE in environment:
             die_with_parent(int(environment[PARENT_FD_VARIABLE]))
-        spec = _spec_of(environment)
+        spec, endpoints = read_spec(environment), _endpoints(environment)
         if spec is None:
             raise ConfigError(
                 f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
                 " or by hand with: fabric worker [SPEC] NAME"
             )
-        trio.run(_serve, spec, load_function(spec), _endpoints(environment))
+        key = _take_key(endpoints, spec)
+        function = load_function(spec)
+        for port in ("input", "output", "ctrl_in", "ctrl_out"):
+            if port not in endpoints:
+                raise ConfigError(f"a worker on sockets needs {ENDPOINT_VARIABLES[port]}")
+        trio.run(_serve, spec, function, endpoints, key)
 
     return _status(run)
 
@@ -60,15 +67,15 @@ def serve_function(found: Callable[[Any], Any]) -> int:
     def run() -> None:
         if PARENT_FD_VARIABLE in environment:
             die_with_parent(int(environment[PARENT_FD_VARIABLE]))
-        spec = WorkerSpec("worker", "worker", JSON, JSON)
-        spec = _spec_of(environment) or spec
+        given = read_spec(environment)
+        spec = given or WorkerSpec("worker", "worker", JSON, JSON)
         spec = msgspec.structs.replace(spec, config=spec.config | {"call": _name_of(found)})
         function = make_function(found, spec)
         endpoints = _endpoints(environment)
         if "input" in endpoints:
-            trio.run(_serve, spec, function, endpoints)
+            trio.run(_serve, spec, function, endpoints, _take_key(endpoints, spec))
         else:
-            trio.run(serve_lines, spec, function, SPEC_FD_VARIABLE in environment)
+            trio.run(serve_lines, spec, function, given is not None)
 
     try:
         return _status(run)
@@ -78,22 +85,11 @@ def serve_function(found: Callable[[Any], Any]) -> int:
         return 130
 
 
-def _spec_of(environment: Mapping[str, str]) -> WorkerSpec | None:
-    """Return what the worker is told to be; ``None``: nothing.
-
-    Raises:
-        ConfigError: the file that should say it does not.
-    """
-    where: int | str | None = environment.get(SPEC_FILE_VARIABLE)
-    if SPEC_FD_VARIABLE in environment:
-        where = int(environment[SPEC_FD_VARIABLE])
-    if where is None:
-        return None
-    try:
-        with open(where, "rb") as file:
-            return decode_spec(file.read())
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"cannot read the worker's spec from {where}: {error}") from None
+def _take_key(endpoints: Mapping[str, str], spec: WorkerSpec) -> WorkerKey | None:
+    """Return the key of the endpoints. What the user's function starts is not to find where it is from."""
+    key = key_for(endpoints, spec, os.environ)
+    os.environ.pop(KEY_FILE_VARIABLE, None)
+    return key
 
 
 def _name_of(found: Callable[[Any], Any]) -> str:
@@ -117,21 +113,20 @@ def _status(run: Callable[[], None]) -> int:
     return 0
 
 
-async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, str]) -> None:
+async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, str], key: WorkerKey | None) -> None:
     """Serve on sockets."""
     control = Control(marks_all="telemetry" in endpoints)
     failure: FunctionFailed | None = None
-    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
-        source = transport.receiver(endpoints["input"], bind=False)
-        sink = transport.sender(endpoints["output"], bind=True, watch=True)
+    warn = say_once(lambda text: print(text, file=sys.stderr))
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
+        source = transport.receiver(endpoints["input"], bind=False, security=key)
+        sink = transport.sender(endpoints["output"], bind=True, watch=True, security=key)
         telemetry: Sender | None = None
         if "telemetry" in endpoints:
-            telemetry = transport.sender(endpoints["telemetry"], bind=True, watch=True)
-        thread = start_control(
-            endpoints, spec.name, control, guarded=not spec.fenced
-        )  # it announces us: the data sockets are open
+            telemetry = transport.sender(endpoints["telemetry"], bind=True, watch=True, security=key)
+        guarded = not spec.fenced  # else the other may be the coordinator's connection of before: see ``run_data``
+        thread = start_control(endpoints, spec.name, control, key, guarded=guarded)  # announces us: the others are open
         async with trio.open_nursery() as nursery:
-            guarded = not spec.fenced  # else the other may be the coordinator's connection of before: see ``run_data``
             if guarded:
                 nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
             if telemetry is not None and guarded:

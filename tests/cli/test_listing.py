@@ -108,7 +108,7 @@ def test_a_running_service_as_an_object():
     assert encode_json({"v": 1, "services": to_plain([row])}).decode() == (
         '{"v":1,"services":[{"project":"review","spec":"/p/review.plumb","state":"ready","pid":41200,'
         '"started_at":"2026-11-21T11:00:00.000000Z","answers":true,"ended_at":null,"exit_code":null,"error":null,'
-        '"inputs":{"input":14},"outputs":{"output":12},"dead_letters":3,"monitors":{},"workers":['
+        '"inputs":{"input":14},"outputs":{"output":12},"dead_letters":3,"monitors":{},"insecure":[],"workers":['
         '{"worker":"composer","kind":"agent","what":"anthropic/claude-haiku-4-5","state":"busy","pid":41201,'
         '"uptime_s":61.5,"restarts":0,"exit_status":null,"accepted":14,"answered":13,"waiting":2,"unacknowledged":1,'
         '"still_s":3.2,"oldest_s":7.5,"waits_on":[],"room_at":[],"paused":false,"stalled":false,"starts_in_s":null,'
@@ -121,7 +121,7 @@ def test_a_running_service_as_an_object():
         '"restarts":0,"exit_status":-9,"accepted":2,"answered":1,"waiting":0,"unacknowledged":0,"still_s":60.0,'
         '"oldest_s":null,"waits_on":[],"room_at":[],"paused":false,"stalled":false,"starts_in_s":null,'
         '"dead_letters":2,"memory_bytes":null,"rejected":{},"place":"",'
-            '"awaited":false}]}]}'
+        '"awaited":false}]}]}'
     )
 
 
