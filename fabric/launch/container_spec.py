@@ -25,6 +25,7 @@ from fabric.launch.owner import COORDINATOR_LABEL, DIGEST_LABEL, KEY_LABEL, PROJ
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.make import MODULE
 from fabric.plan.plan import WorkerPlan
+from fabric.transport.given import INSECURE_VARIABLE
 from fabric.wire.spec import KEY_FILE_VARIABLE, SPEC_FILE_VARIABLE
 
 FOLDER = "/run/fabric"
@@ -156,6 +157,7 @@ def _variables(worker: WorkerPlan, environment: Mapping[str, str]) -> dict[str, 
     kept |= {name: environment[name] for name in named if name in environment}
     kept |= endpoint_variables(worker.endpoints)
     # Its root cannot be written, so neither can compiled modules.
+    kept |= {} if worker.secured else {INSECURE_VARIABLE: "1"}
     ours = {"FABRIC_WORKER": worker.name, "HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
     return kept | ours
 
