@@ -125,7 +125,7 @@ def test_functions_have_the_programs_folder(tmp_path: Path) -> None:
 def test_a_folder_that_the_containers_user_cannot_read_is_said(tmp_path: Path) -> None:
     """Before it fails there with an import that cannot be."""
     tmp_path.chmod(0o700)
-    with pytest.raises(ConfigError, match="who cannot read .* let others read it: chmod o\\+rx"):
+    with pytest.raises(ConfigError, match=r"who cannot read .* let others read it: chmod o\+rx"):
         wanted(plan_of("python", directory=tmp_path))
     with pytest.raises(ConfigError, match="No such file or directory"):
         wanted(plan_of("python", directory=tmp_path / "gone"))

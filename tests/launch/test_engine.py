@@ -13,16 +13,18 @@ from fabric.errors import ConfigError, EngineFailed
 from fabric.launch.engine import Container, Engine, HostConfig, Mount, open_engine
 from fabric.launch.engine_address import engine_address
 
-VERSION = answer(b'{"ApiVersion":"1.41","MinAPIVersion":"1.12"}')
+VERSION = b'{"ApiVersion":"1.41","MinAPIVersion":"1.12"}'
 CONTAINER = Container("image:1", ("run",), "5:6", (), {}, HostConfig("host"))
 
 
 @asynccontextmanager
-async def opened(path: Path, *answers: bytes | None) -> AsyncIterator[tuple[Engine, Scripted]]:
+async def opened(
+    path: Path, *answers: bytes | None, version: bytes = VERSION
+) -> AsyncIterator[tuple[Engine, Scripted]]:
     """Give an engine that answers so, behind its version."""
     socket = path / "e.sock"
     async with (
-        scripted_server(socket, [VERSION, *answers]) as server,
+        scripted_server(socket, [answer(version), *answers]) as server,
         open_engine(f"unix://{socket}", {}) as engine,
     ):
         yield engine, server
@@ -38,10 +40,7 @@ async def opened(path: Path, *answers: bytes | None) -> AsyncIterator[tuple[Engi
 )
 async def test_the_version_that_both_know_is_spoken(tmp_path: Path, version: bytes, spoken: str) -> None:
     """It is 1.41, or the oldest that a newer engine still knows."""
-    async with (
-        scripted_server(tmp_path / "e.sock", [answer(version), answer(b"[]")]) as server,
-        open_engine(f"unix://{tmp_path}/e.sock", {}) as engine,
-    ):
+    async with opened(tmp_path, answer(b"[]"), version=version) as (engine, server):
         assert await engine.find({"a": "b"}) == []
     assert server.asked[0] == "GET /version HTTP/1.1"
     assert server.asked[1].startswith(f"GET /v{spoken}/containers/json?all=1&filters=")
@@ -51,17 +50,15 @@ async def test_an_engine_that_is_too_old_is_refused(tmp_path: Path) -> None:
     """It says which version it has and which is needed."""
     said = r"speaks API 1\.39; expected 1\.41 or later, as of Docker 20\.10"
     with pytest.RaisesGroup(pytest.RaisesExc(EngineFailed, match=said)):
-        async with scripted_server(tmp_path / "e.sock", [answer(b'{"ApiVersion":"1.39"}')]):
-            async with open_engine(f"unix://{tmp_path}/e.sock", {}):
-                pytest.fail("it is too old")
+        async with opened(tmp_path, version=b'{"ApiVersion":"1.39"}'):
+            pytest.fail("it is too old")
 
 
 async def test_what_is_no_engine_is_said(tmp_path: Path) -> None:
     """Another server on its socket is not taken for one."""
     with pytest.RaisesGroup(pytest.RaisesExc(EngineFailed, match="what answers at unix://.* is no Docker Engine")):
-        async with scripted_server(tmp_path / "e.sock", [answer(b"<html>")]):
-            async with open_engine(f"unix://{tmp_path}/e.sock", {}):
-                pytest.fail("it is none")
+        async with opened(tmp_path, version=b"<html>"):
+            pytest.fail("it is none")
 
 
 async def test_one_that_is_not_there_is_said_with_a_hint(tmp_path: Path) -> None:
@@ -139,6 +136,20 @@ async def test_following_ends_with_the_container(tmp_path: Path) -> None:
     async with opened(tmp_path, CHUNKED + body) as (engine, _):
         await engine.follow_logs("1", take)
     assert lines == ["a", "b", "cd"]
+
+
+async def test_a_last_line_that_was_not_ended_is_asked_for_again(tmp_path: Path) -> None:
+    """Docker 20.10 loses it now and then to who follows. What was ended is not handed over twice."""
+    lines: list[str] = []
+
+    async def take(line: str) -> None:
+        lines.append(line)
+
+    followed, last = b"\x01\0\0\0\0\0\0\x02a\n", b"\x01\0\0\0\0\0\0\x02a\n\x02\0\0\0\0\0\0\x01b"
+    async with opened(tmp_path, answer(followed), answer(last)) as (engine, server):
+        await engine.follow_logs("1", take)
+    assert lines == ["a", "b"]
+    assert ["follow=1" in line for line in server.asked[1:]] == [True, False]
 
 
 async def test_following_that_is_cancelled_leaves_no_connection(tmp_path: Path) -> None:

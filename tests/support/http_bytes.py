@@ -1,4 +1,4 @@
-"""A server on a unix socket that answers with the bytes that it is told to: what a real peer cannot be brought to say."""
+"""A server on a unix socket that answers with the bytes that it is told to: what no real peer can be brought to say."""
 
 from __future__ import annotations
 
