@@ -26,6 +26,7 @@ from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.make import MODULE
 from fabric.plan.plan import WorkerPlan
 from fabric.tracing.setting import variables_of
+from fabric.transport.given import INSECURE_VARIABLE
 from fabric.wire.spec import KEY_FILE_VARIABLE, SPEC_FILE_VARIABLE
 
 FOLDER = "/run/fabric"
@@ -158,6 +159,7 @@ def _variables(worker: WorkerPlan, environment: Mapping[str, str]) -> dict[str, 
     # Headers of a collector may be secret, and whoever may look at a container sees its environment.
     kept |= {name: value for name, value in variables_of(environment).items() if not name.endswith("_HEADERS")}
     kept |= endpoint_variables(worker.endpoints)
+    kept |= {} if worker.secured else {INSECURE_VARIABLE: "1"}
     # Its root cannot be written, so neither can compiled modules.
     ours = {"FABRIC_WORKER": worker.name, "HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
     return kept | ours
