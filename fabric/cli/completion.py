@@ -23,7 +23,7 @@ from fabric.lang.diagnostic import CODES, did_you_mean
 
 _WORKERS = ("attach", "ctl", "logs", "restart", "start", "stop")
 _PROGRAMS = frozenset(
-    {*_WORKERS, "approve", "call", "chat", "check", "cost", "diff", "doctor", "down", "fmt", "graph", "plan"}
+    {*_WORKERS, "approve", "call", "chat", "check", "cost", "diff", "doctor", "down", "fmt", "graph", "keys", "plan"}
     | {"ps", "run", "send", "tail", "top", "up", "wait"}
 )
 _CHOICES = {

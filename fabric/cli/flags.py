@@ -9,7 +9,9 @@ __all__ = [
     "ColorChoice",
     "Docroot",
     "Grace",
+    "Http",
     "Include",
+    "Insecure",
     "LogFormat",
     "LogLevel",
     "LogPrefix",
@@ -20,6 +22,7 @@ __all__ = [
     "ReadyTimeout",
     "Restarts",
     "Timestamps",
+    "TokenFile",
     "check_level",
     "choose",
     "state_directory",
@@ -33,6 +36,7 @@ import typer
 
 from fabric.cli.programs import INCLUDE
 from fabric.errors import ConfigError
+from fabric.runtime.http_listen import HTTP_USUAL
 from fabric.session.events import Level
 from fabric.session.settings import Settings
 
@@ -42,6 +46,14 @@ Project = Annotated[str | None, typer.Option("--project", "-p", help="Name of th
 Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
 Model = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")]
 Include = Annotated[list[Path] | None, INCLUDE]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Speak without keys to workers that are reached over TCP: whoever reaches their ports may read and write.",
+        envvar="FABRIC_INSECURE",
+    ),
+]
 ReadyTimeout = Annotated[
     float | None,
     typer.Option(
@@ -89,6 +101,24 @@ ApprovalTimeout = Annotated[
         envvar="FABRIC_APPROVAL_TIMEOUT",
         min=0.1,
         show_default=f"{DEFAULTS.approval_timeout_s:g}",
+    ),
+]
+Http = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDR:PORT",
+        help="Where it can be watched over HTTP: /metrics, /livez, /readyz, /api/v1; or off.",
+        envvar="FABRIC_HTTP",
+        show_default=HTTP_USUAL,
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Holds the token that has to be said over HTTP for what is not open; else one is made, for this machine.",
+        envvar="FABRIC_TOKEN_FILE",
+        show_default=False,
     ),
 ]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]

@@ -10,6 +10,7 @@ __all__ = [
     "clip",
     "describe",
     "duration",
+    "render_insecure",
     "render_queues",
     "render_table",
     "render_wires",
@@ -22,6 +23,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from fabric.plan.place import say_insecure
 from fabric.runtime.log_files import timestamp
 from fabric.runtime.service_protocol import QueueStatus, Status, WorkerStatus
 from fabric.runtime.services import Phase, Record, WorkerRecord
@@ -108,6 +110,8 @@ class ServiceRow(msgspec.Struct, frozen=True):
         dead_letters: that are kept, of all sessions.
         monitors: what is to be said next on each session wire on which a conversation is under way.
         queues: of workers with several replicas.
+        insecure: workers that it speaks to over TCP without keys.
+        http: where it can be watched; ``token_file``: of what has to be said there.
     """
 
     project: str
@@ -123,8 +127,11 @@ class ServiceRow(msgspec.Struct, frozen=True):
     outputs: dict[str, int] = {}
     dead_letters: int = 0
     monitors: dict[str, str] = {}
+    insecure: tuple[str, ...] = ()
     workers: tuple[WorkerRow, ...] = ()
     queues: tuple[QueueRow, ...] = ()
+    http: str = ""
+    token_file: str = ""
 
 
 def describe(
@@ -171,8 +178,11 @@ def describe(
         outputs=status.outputs if status else {},
         dead_letters=sum(dead.values()),
         monitors=status.monitors if status else {},
+        insecure=record.insecure,
         workers=workers,
         queues=tuple(_queue(queue, dead) for queue in status.queues) if status else (),
+        http=record.http if alive else "",
+        token_file=record.token_file if alive else "",
     )
 
 
@@ -302,6 +312,11 @@ def _of_queue(queue: QueueRow) -> str:
     if queue.dead_letters:
         parts.append(f"{queue.dead_letters} dead letter{'s' * (queue.dead_letters != 1)}")
     return f"queue of '{queue.worker}' ({len(queue.replicas)} replicas): {'; '.join(parts)}" if parts else ""
+
+
+def render_insecure(rows: Iterable[ServiceRow]) -> list[str]:
+    """Return a line for each service that anybody may listen to who reaches its ports."""
+    return [f"{row.project}: {said}" for row in rows if (said := say_insecure(row.insecure))]
 
 
 def clip(line: str, columns: int | None) -> str:

@@ -18,6 +18,7 @@ from fabric import __version__
 from fabric.cli.limits import spent_fields, spent_words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.report import count_of
+from fabric.plan.place import say_insecure, unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child
 from fabric.runtime.log_files import Entry, note_entry, timestamp, worker_entry
@@ -34,7 +35,7 @@ _RANK: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _STARTS = ("worker.spawned", "worker.ready")
 _STEERED = ("worker.stopped", "worker.ready")
 """What somebody did by hand to a worker that runs: printed at any level."""
-_NEVER_QUIET = ("fabric.stopped", "log.unwritten", "tool.approval_requested")
+_NEVER_QUIET = ("fabric.insecure", "fabric.stopped", "log.unwritten", "tool.approval_requested")
 
 
 def choose_progress(said: str, workers: int, *, in_place: bool) -> Progress:
@@ -81,6 +82,7 @@ class Screen:
         columns: of the terminal, for ``tty``.
         child: of the command that the user started, if it is to be left running.
         budget: what it may use, in words.
+        http: where it can be watched, or why it cannot, in words.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Screen:
         columns: int = 80,
         child: Child | None = None,
         budget: str = "",
+        http: str = "",
     ) -> None:
+        self._http = http
         self._budget = budget
         self._plan = plan
         self._lines = lines
@@ -130,6 +134,9 @@ class Screen:
         said = f"fabric {__version__} · {name} · {', '.join(parts)} · checked in {checked_ms} ms"
         fields: dict[str, object] = {"version": __version__, "spec": self._plan.path, "workers": len(self._what)}
         self._say(said, "fabric.starting", fields)
+        insecure = unsecured(self._plan)
+        if insecure:
+            self._say(say_insecure(insecure), "fabric.insecure", {"workers": list(insecure)})
         self._redraw()
 
     def opened(self) -> None:
@@ -139,7 +146,9 @@ class Screen:
             return
         hint = "fabric logs shows what it says, fabric down ends it" if self._child else "Ctrl-C drains, twice stops"
         budget = f"{self._budget} · " if self._budget else ""
-        self._say(f"ready · {budget}fabric send talks to it · {hint}", "fabric.ready")
+        http = f"{self._http} · " if self._http else ""
+        fields = {"http": self._http} if self._http.startswith("http") else {}
+        self._say(f"ready · {budget}fabric send talks to it · {http}{hint}", "fabric.ready", fields)
         if self._child:
             self._child.started()
 

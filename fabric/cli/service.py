@@ -30,14 +30,23 @@ from fabric.cli.flags import (
     choose,
     state_directory,
 )
-from fabric.cli.listing import describe, render_queues, render_table, render_wires, words
+from fabric.cli.listing import describe, render_insecure, render_queues, render_table, render_wires, words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.progress import summary
 from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color, use_json
 from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed, UnknownName
 from fabric.plan.replicas import known_names, meant
 from fabric.runtime.dead_letters import DeadLetters, dead_directory
-from fabric.runtime.ending import drain, end_left, left_alive, outcome_of, remove_left, wait_ended
+from fabric.runtime.ending import (
+    containers_left,
+    drain,
+    end_containers_left,
+    end_left,
+    left_alive,
+    outcome_of,
+    remove_left,
+    wait_ended,
+)
 from fabric.runtime.log_files import NOTES, Entry, LogReader, log_names, parse_time
 from fabric.runtime.processes import is_alive, memory_bytes
 from fabric.runtime.service_client import ask
@@ -112,6 +121,7 @@ def ps(
         out([encode_json({"v": 1, "services": to_plain(rows)}).decode(), "\n"])
     elif rows:
         columns = shutil.get_terminal_size().columns if os.isatty(1) else None
+        out(line + "\n" for line in render_insecure(rows))
         out([render_table(rows, columns), "\n"])
         out(line + "\n" for line in (*render_queues(rows), *render_wires(rows)))
         for row in rows:
@@ -366,7 +376,11 @@ def down(
     for worker in trio.run(left_alive, record):
         assert worker.process is not None
         print_line(f"worker '{worker.name}' (pid {worker.process.pid}) lives on, and is ended")
-    trio.run(end_left, record, Settings().grace_s if grace is None else grace)
+    grace_s = Settings().grace_s if grace is None else grace
+    trio.run(end_left, record, grace_s)
+    for left in trio.run(containers_left, record, os.environ):
+        print_line(f"{left} is left, and is ended and removed")
+    trio.run(end_containers_left, record, os.environ, grace_s)
     print_line("cleared away" if remove_left(state, record) else "somebody else has cleared away")
 
 

@@ -12,6 +12,7 @@ from fabric.lang.typed import Wire
 from fabric.plan.bound import Bound, bound_of
 from fabric.plan.channels import end_name
 from fabric.plan.endpoints import endpoint_variables
+from fabric.plan.place import say_insecure, unsecured
 from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step
 from fabric.wire.payload import encode_json, show, show_stream
 
@@ -30,6 +31,7 @@ def render_plan(plan: Plan, output: str, prices: Mapping[str, float] | None = No
 def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
     loops = sum(component.loop for component in plan.components)
     lines = [f"{plan.path}: {_count(plan.workers, 'worker')}, {_count(plan.graph.channels, 'channel')}, {loops} loops"]
+    lines += [said] if (said := say_insecure(unsecured(plan))) else []
     for number, worker in enumerate(plan.workers, 1):
         model = "/".join(str(worker.spec.config[key]) for key in ("provider", "model") if key in worker.spec.config)
         lines += [
@@ -42,6 +44,8 @@ def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         if worker.transport == "stdio":
             lines.append("   ports    JSON lines on stdin and stdout")
         lines += [f"   {name}={value}" for name, value in endpoint_variables(worker.endpoints).items()]
+        if worker.runner != "process":
+            lines.append(f"   keys     {'needed' if worker.secured else 'none: INSECURE'}")
         if worker.mcp_tools:
             lines.append(f"   PLUMB_MCP_TOOLS={worker.mcp_tools}")
         if worker.pass_on:
@@ -163,6 +167,7 @@ def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
             "ports": list(worker.endpoints),
             "environment": endpoint_variables(worker.endpoints),
             "passes_on": worker.pass_on,
+            "secured": worker.secured,
             "window": worker.window,
             "input": show(worker.spec.input),
             "output": show(worker.spec.output),

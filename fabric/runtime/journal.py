@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["Journal"]
 
 import errno
+import os
 import threading
 import time
 from collections import defaultdict
@@ -20,6 +21,8 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError
+from fabric.launch.engine_address import engine_address
+from fabric.plan.place import unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.log_files import NOTES, LogWriter, note_entry, timestamp, worker_entry
 from fabric.runtime.processes import Process, identify
@@ -57,12 +60,24 @@ class Journal:
         socket: where clients connect.
         process: this one.
         level: the lowest level of notes that is logged.
+        http, token_file: as in the record.
 
     Raises:
         ConfigError: the state directory cannot be written.
     """
 
-    def __init__(self, plan: Plan, project: str, state: Path, socket: str, *, process: Process, level: Level) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        project: str,
+        state: Path,
+        socket: str,
+        *,
+        process: Process,
+        level: Level,
+        http: str = "",
+        token_file: str = "",
+    ) -> None:
         self._file = record_file(state, project)
         self._rank = _RANK[level]
         self._writer = LogWriter(log_directory(state, project))
@@ -79,8 +94,21 @@ class Journal:
         workers = tuple(
             WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec)) for worker in plan.workers
         )
+        containers = [worker for worker in plan.workers if worker.runner == "container"]
+        engines = tuple(sorted({engine_address(worker.engine, os.environ) for worker in containers}))
         self.record = Record(
-            1, project, str(Path(plan.path).resolve()), process, socket, time.time(), "starting", workers
+            1,
+            project,
+            str(Path(plan.path).resolve()),
+            process,
+            socket,
+            time.time(),
+            "starting",
+            workers,
+            engines=engines,
+            http=http,
+            token_file=token_file,
+            insecure=unsecured(plan),
         )
         try:
             write_record(self.record, self._file)
@@ -95,8 +123,8 @@ class Journal:
         self._log(note)
         name = note.fields.get("worker")
         match note.event:
-            case "worker.spawned":
-                process = identify(note.fields["pid"]) if note.fields["pid"] is not None else None
+            case "worker.spawned" | "worker.awaited" if "missing" not in note.fields:
+                process = identify(pid) if (pid := note.fields.get("pid")) is not None else None
                 (before,) = (worker for worker in self.record.workers if worker.name == name)
                 restarts = before.restarts + (before.started_at is not None)
                 self._worker(
@@ -107,6 +135,8 @@ class Journal:
             case "worker.exited":
                 state = "failed" if note.level == "warning" else "exited"
                 self._worker(name, state=state, exit_status=note.fields["status"])
+            case "worker.disconnected":
+                self._worker(name, state="starting")
             case "worker.not_started":
                 self._worker(name, state="failed")
             case "worker.stopped":

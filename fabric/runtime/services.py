@@ -24,6 +24,7 @@ __all__ = [
     "read_record",
     "record_file",
     "state_directories",
+    "token_file",
     "wait_for_name",
     "write_record",
     "write_record_in_place",
@@ -121,7 +122,11 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         started_at: unix time.
         phase: how far it has come.
         workers: in starting order.
+        engines: Docker Engines that have containers of it.
+        http: where it can be watched, if it can.
+        token_file: of what has to be said there.
         outcome: how it ended; without one, and without its process, it was killed.
+        insecure: workers that it speaks to over TCP without keys.
     """
 
     v: Literal[1]
@@ -132,7 +137,11 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: float
     phase: Phase = "starting"
     workers: tuple[WorkerRecord, ...] = ()
+    engines: tuple[str, ...] = ()
+    http: str = ""
+    token_file: str = ""
     outcome: Outcome | None = None
+    insecure: tuple[str, ...] = ()
 
     @property
     def alive(self) -> bool:
@@ -159,6 +168,11 @@ def project_name(spec: Path) -> str:
 def record_file(state: Path, project: str) -> Path:
     """Return where the record of a service is."""
     return state / "run" / f"{project}.json"
+
+
+def token_file(state: Path, project: str) -> Path:
+    """Return where a service keeps the token that it made."""
+    return state / "run" / f"{project}.token"
 
 
 def log_directory(state: Path, project: str) -> Path:

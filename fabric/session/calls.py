@@ -38,13 +38,16 @@ from fabric.plan.plan import Plan, ToolPlan, WorkerPlan
 from fabric.session.approvals import TIMER as APPROVAL_TIMER
 from fabric.session.approvals import Approvals, Denied, Granted, Verdict, canonical
 from fabric.session.barriers import Barrier
+from fabric.session.call_spans import NO_CALL_SPANS, CallSpans
 from fabric.session.deadlines import Deadlines
+from fabric.session.durations import Histogram
 from fabric.session.events import Answered, Approval, CallServer, CancelCall, Decided, Send, Served
+from fabric.session.figures import CallOutcome, ToolFigures
 from fabric.session.outbox import Outbox
 from fabric.session.settings import Settings
 from fabric.wire.calls import Request, failed, parse_request, result
 from fabric.wire.codec import PAYLOAD_BYTES_MAX, encode
-from fabric.wire.frame import Data
+from fabric.wire.frame import Data, Provenance
 
 CALLS_MAX = 64
 """Calls of one worker that may be under way. So much of them can wait in the tools at most."""
@@ -63,14 +66,16 @@ class Arguments(msgspec.Struct, frozen=True):
     Attributes:
         call: the port where it comes in.
         ticket: of its trace.
-        caller: the node of the worker.
+        caller: the node of the worker, as which it signs.
         payload: JSON text, not validated.
+        origin: of the request.
     """
 
     call: End
     ticket: int
     caller: str
     payload: bytes
+    origin: Provenance
 
 
 class _ServedTool(msgspec.Struct, frozen=True):
@@ -90,19 +95,45 @@ class _Call:
         may_run: it needs no approval, or has got it.
         results: how many have come; ``first`` is the first.
         barriers: of the tool, by node; they pair what belongs to this call.
+        began_s: since when it may be run, by the session's clock.
     """
 
-    __slots__ = ("answered", "arguments", "barriers", "caller", "first", "id", "late", "may_run", "results", "tool")
+    __slots__ = (
+        "answered",
+        "arguments",
+        "barriers",
+        "began_s",
+        "caller",
+        "first",
+        "id",
+        "late",
+        "may_run",
+        "origin",
+        "results",
+        "tool",
+    )
 
-    def __init__(self, caller: str, tool: ToolPlan | _ServedTool, id_: bytes, arguments: bytes) -> None:
+    def __init__(self, caller: str, tool: ToolPlan | _ServedTool, request: Request, origin: Provenance) -> None:
         self.caller = caller
         self.tool = tool
-        self.id = id_
-        self.arguments = arguments
+        self.id = request.id
+        self.arguments = request.arguments
+        self.origin = origin
         self.answered = self.late = self.may_run = False
         self.first = b""
         self.results = 0
+        self.began_s = 0.0
         self.barriers: dict[str, Barrier] = {}
+
+
+class _Done:
+    """Calls that came to an end in the same way, and how long those took that were run."""
+
+    __slots__ = ("calls", "took")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.took = Histogram()
 
 
 class Calls:
@@ -113,6 +144,7 @@ class Calls:
         out: takes what is sent and noted.
         settings: who approves, and how long calls may take.
         rng: source of a part of the ids of approvals.
+        spans: tell of them.
 
     Attributes:
         possible: whether there is a worker that may make any.
@@ -121,7 +153,10 @@ class Calls:
         now_s: by the session's clock.
     """
 
-    def __init__(self, plan: Plan, out: Outbox, settings: Settings, rng: random.Random) -> None:
+    def __init__(
+        self, plan: Plan, out: Outbox, settings: Settings, rng: random.Random, spans: CallSpans = NO_CALL_SPANS
+    ) -> None:
+        self._spans = spans
         self.possible = any(worker.calls for worker in plan.workers)
         self.made = 0
         self.failed = 0
@@ -144,8 +179,15 @@ class Calls:
         self._entering: dict[str, deque[Arguments]] = {name: deque() for name in plan.tools}
         self._next_ticket = -1
         self._told: set[str] = set()
+        self._done: dict[tuple[str, str, CallOutcome], _Done] = {}
 
     # --- how it stands ---
+
+    @property
+    def figures(self) -> tuple[ToolFigures, ...]:
+        """What is done, by caller, tool and how it ended."""
+        done = self._done.items()
+        return tuple(ToolFigures(*key, found.calls, found.took.durations) for key, found in done)
 
     @property
     def under_way(self) -> tuple[tuple[str, str], ...]:
@@ -170,8 +212,8 @@ class Calls:
 
     # --- from callers ---
 
-    def request(self, caller: str, payload: bytes) -> None:
-        """A worker calls a tool."""
+    def request(self, caller: str, payload: bytes, origin: Provenance) -> None:
+        """A worker calls a tool; ``origin`` says for which message."""
         self.made += 1
         try:
             request = parse_request(payload)
@@ -185,7 +227,9 @@ class Calls:
             return
         tool = self._callable[caller][request.name]
         ticket, self._next_ticket = self._next_ticket, self._next_ticket - 1
-        self._calls[ticket] = _Call(caller, tool, request.id, request.arguments)
+        self._calls[ticket] = _Call(caller, tool, request, origin)
+        server = tool.server if isinstance(tool, _ServedTool) else ""
+        self._spans.called(ticket, self._nodes[caller], tool.name, request, origin, self.now_s, server=server)
         self._out.note("debug", "tool.called", worker=caller, tool=tool.name)
         if self._approvals.asks and (isinstance(tool, _ServedTool) or tool.effects):
             self._ask(ticket)
@@ -203,26 +247,32 @@ class Calls:
         asked = self._approvals.asked(ticket, call.caller, call.tool.name, call.arguments, self.now_s)
         if isinstance(asked, Granted | Denied):
             self._judged([asked])
+        else:
+            self._spans.asked(ticket, self.now_s)
 
-    def _judged(self, verdicts: Iterable[Verdict]) -> None:
+    def _judged(self, verdicts: Iterable[Verdict], *, denied: str = "denied") -> None:
         for verdict in verdicts:
             match verdict:
                 case Granted(ticket):
+                    self._spans.decided(ticket, "granted", self.now_s)
                     self._run(ticket)
                 case Denied(ticket, why):
+                    self._spans.decided(ticket, denied, self.now_s)
                     self._fail(ticket, why)
 
     def _run(self, ticket: int) -> None:
         """A call may be run."""
         call = self._calls[ticket]
         call.may_run = True
+        call.began_s = self.now_s
         self._out.do(*self._deadlines.begin(ticket, self.now_s))
         match call.tool:
             case ToolPlan(name, entry):
                 self._busy[name] += 1
-                self._entering[name].append(Arguments(entry, ticket, self._nodes[call.caller], call.arguments))
+                caller = self._nodes[call.caller]
+                self._entering[name].append(Arguments(entry, ticket, caller, call.arguments, call.origin))
             case _ServedTool(_, server, tool):
-                self._out.do(CallServer(ticket, server, tool, call.arguments))
+                self._out.do(CallServer(ticket, server, tool, call.arguments, self._spans.traceparent(ticket)))
 
     def _wrong(self, caller: str, request: Request) -> str | None:
         """Say why a call cannot be made, if it cannot."""
@@ -252,6 +302,8 @@ class Calls:
         for ticket in tickets:
             call = self._calls[ticket]
             call.answered = True
+            self._spans.decided(ticket, "withdrawn", self.now_s)
+            self._spans.answered(ticket, self.now_s, error="nobody waits for it any more")
             if call.may_run:
                 self._out.note("debug", "tool.result_dropped", worker=call.caller, tool=call.tool.name)
             self._forget(ticket)
@@ -321,7 +373,7 @@ class Calls:
     def timer(self, key: tuple[str, str]) -> None:
         """A time is over that was asked for here."""
         if key == APPROVAL_TIMER:
-            self._judged(self._approvals.timer(self.now_s))
+            self._judged(self._approvals.timer(self.now_s), denied="expired")
             return
         late, commands = self._deadlines.timer(self.now_s)
         for ticket in late:
@@ -363,8 +415,10 @@ class Calls:
         if call.results != call.tool.gives:
             gave = f"gave {call.results} results, not one" if call.results else "gave no result"
             error = f"{name} {gave}: what it is made of has to answer each message exactly once"
-            self._answer(call.caller, name, failed(call.id, error), error)
+            self._spans.answered(ticket, self.now_s, error=error)
+            self._answer(call.caller, name, failed(call.id, error), error, call)
         else:
+            self._spans.answered(ticket, self.now_s, content=content)
             self._give(call, content)
 
     def served(self, event: Served) -> None:
@@ -375,8 +429,10 @@ class Calls:
             return
         del self._calls[event.call]
         self._deadlines.done(event.call)
+        error = event.error if event.content is None else None
+        self._spans.answered(event.call, self.now_s, content=event.content or b"", error=error)
         if event.content is None:
-            self._answer(call.caller, call.tool.name, failed(call.id, event.error), event.error)
+            self._answer(call.caller, call.tool.name, failed(call.id, event.error), event.error, call)
         else:
             self._give(call, event.content)
 
@@ -393,23 +449,34 @@ class Calls:
         if len(content) + len(call.id) > PAYLOAD_BYTES_MAX - 64:
             name = call.tool.name
             error = f"the result of {name} has {len(content)} bytes; a message has {PAYLOAD_BYTES_MAX} at most"
-            self._answer(call.caller, name, failed(call.id, error), error)
+            self._answer(call.caller, name, failed(call.id, error), error, call)
         else:
+            self._count(call.caller, "ok", call)
             self._send(call.caller, result(call.id, content))
 
     def _fail(self, ticket: int, error: str) -> None:
         """Answer a call with why there is no result, and forget it as far as that can be."""
         call = self._calls[ticket]
         call.answered = True
-        self._answer(call.caller, call.tool.name, failed(call.id, error), error)
+        self._spans.answered(ticket, self.now_s, error=error)
+        self._answer(call.caller, call.tool.name, failed(call.id, error), error, call)
         self._forget(ticket)
 
-    def _answer(self, caller: str, tool: str, response: bytes, error: str) -> None:
+    def _answer(self, caller: str, tool: str, response: bytes, error: str, call: _Call | None = None) -> None:
         self.failed += 1
+        self._count(caller, "error", call)
         if self.now_s >= self._noted_s.get(caller, float("-inf")) + FAILED_NOTE_S:
             self._noted_s[caller] = self.now_s
             self._out.note("warning", "tool.failed", worker=caller, tool=tool, error=error, count=self.failed)
         self._send(caller, response)
+
+    def _count(self, caller: str, outcome: CallOutcome, call: _Call | None) -> None:
+        """Count a call that is answered; what was no call of a tool is ``None``."""
+        key = caller, call.tool.name if call is not None else "", outcome
+        done = self._done.setdefault(key, _Done())
+        done.calls += 1
+        if call is not None and call.may_run:
+            done.took.add(self.now_s - call.began_s)
 
     def _send(self, caller: str, response: bytes) -> None:
         self._told.add(caller)

@@ -23,7 +23,7 @@ from __future__ import annotations
 __all__ = ["Dealing", "Share"]
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from fabric.session.delivery import SMALL_BYTES, Delivery, Message, Unacked
@@ -171,6 +171,11 @@ class Dealing:
         self._turn = 0
 
     # --- how it stands ---
+
+    def messages(self) -> Iterator[Message]:
+        """Give what is not answered, oldest first: what was dealt, then what waits."""
+        yield from (slot.message for slot in self._order if slot.answer is None and not slot.gone)
+        yield from self.queue
 
     @property
     def queued(self) -> int:

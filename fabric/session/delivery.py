@@ -17,6 +17,7 @@ from __future__ import annotations
 __all__ = ["Delivery", "Held", "Message", "Trace", "Unacked", "number_in"]
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from fabric.errors import ChannelBroken, RemoteProtocolError
@@ -207,6 +208,11 @@ class Delivery:
         heads += [self.queue[0].at_s] if self.queue else []
         return min(heads, default=None)
 
+    def messages(self) -> Iterator[Message]:
+        """Give what is with the worker, then what waits."""
+        yield from (unacked.message for unacked in self._unacked)
+        yield from self.queue
+
     @property
     def queued(self) -> int:
         """Messages that wait."""
@@ -216,6 +222,14 @@ class Delivery:
     def oldest(self) -> Unacked | None:
         """The message that the worker is working on, as far as can be told."""
         return self._unacked[0] if self._unacked else None
+
+    def given(self, span_id: bytes) -> Message | None:
+        """Return the message with this span id, if the worker has it."""
+        return next((one.message for one in self._unacked if one.message.span_id == span_id), None)
+
+    def returned_until(self, port: str) -> int:
+        """Return up to which message markers are back on a port, as far as what came on it tells."""
+        return self._marked.get(port, self._seen.get(port, 0))
 
     def widen(self) -> None:
         """The worker reads batches: what it waits for are those, so there have to be several of them on the way."""

@@ -34,6 +34,7 @@ __all__ = [
     "LaunchFailed",
     "Launched",
     "Level",
+    "LookAfter",
     "LossReport",
     "Note",
     "Observed",
@@ -55,6 +56,7 @@ __all__ = [
     "Tapped",
     "TimerFired",
     "Told",
+    "Traced",
     "Wish",
 ]
 
@@ -65,6 +67,7 @@ import msgspec
 
 from fabric.session.budget import BudgetStatus
 from fabric.session.usage import Usage
+from fabric.tracing.span import Span
 
 # --- Events -------------------------------------------------------------------------------------------------------
 
@@ -201,6 +204,10 @@ class Tap(msgspec.Struct, frozen=True):
     sinks: frozenset[int]
 
 
+class LookAfter(msgspec.Struct, frozen=True):
+    """Somebody wants to know whether the workers that have messages still move: see ``fabric.session.pulse``."""
+
+
 class TimerFired(msgspec.Struct, frozen=True):
     """The time that a ``SetTimer`` with this key asked for has come."""
 
@@ -244,6 +251,7 @@ Event: TypeAlias = (
     | Decided
     | Served
     | Tap
+    | LookAfter
     | TimerFired
 )
 
@@ -389,12 +397,14 @@ class CallServer(msgspec.Struct, frozen=True):
         server: its key in ``Plan.servers``.
         tool: as the server names it.
         arguments: JSON text, not validated.
+        traceparent: the call's span, as W3C writes it; empty: nobody wants spans.
     """
 
     call: int
     server: str
     tool: str
     arguments: bytes
+    traceparent: str = ""
 
 
 class CancelCall(msgspec.Struct, frozen=True):
@@ -457,6 +467,12 @@ class Tapped(msgspec.Struct, frozen=True):
     """Messages came to tapped sinks, in this order."""
 
     messages: list[Seen]
+
+
+class Traced(msgspec.Struct, frozen=True):
+    """Something is over that is to be told as spans. Their times are those of the session's clock."""
+
+    spans: tuple[Span, ...]
 
 
 class SetTimer(msgspec.Struct, frozen=True):
@@ -549,6 +565,7 @@ Command: TypeAlias = (
     | Buried
     | Tapped
     | Observed
+    | Traced
     | SetTimer
     | Note
     | Finish

@@ -30,6 +30,7 @@ class FlowControl:
     Attributes:
         entries: what waits before each loop of workers, by all nodes of the loop.
         admitting: those of them of which something may go on.
+        now_s: by the session's clock.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class FlowControl:
     ) -> None:
         self.entries = _loop_entries(plan, nodes)
         self.admitting: dict[LoopEntry, None] = {}
+        self.now_s = 0.0
         self._nodes = nodes
         self._barriers = barriers
         self._queue = queue
@@ -50,7 +52,7 @@ class FlowControl:
         self._of_node: dict[str, Room] = {}
         self._of_slot: dict[End, Room] = {}
         self._of_entry: dict[LoopEntry, Room] = {}
-        rooms = [self._room_of(sink) for sink in plan.sinks]
+        self._rooms = rooms = [self._room_of(sink) for sink in plan.sinks]
         for node in nodes.values():
             node.rooms = rooms_behind(plan, rooms, [End(node.name, port) for port in node.workers[0].ways])
         self._first = rooms_behind(plan, rooms, [End(node, port) for port, node in plan.inputs.items()])
@@ -74,6 +76,17 @@ class FlowControl:
     def full(self) -> bool:
         """Whether a place is full that new input may come to."""
         return any(room.full for room in self._first)
+
+    @property
+    def blocked_s(self) -> tuple[float, ...]:
+        """How long each sink's place was full while somebody was held back by it."""
+        return tuple(0.0 if room is None else room.blocked_s(self.now_s) for room in self._rooms)
+
+    def holds_back_input(self) -> None:
+        """Note where new input of the boundary has to wait, if it has to."""
+        for room in self._first:
+            if room.full:
+                room.blocks(self.now_s)
 
     @property
     def waits_for_partners(self) -> bool:
@@ -114,6 +127,8 @@ class FlowControl:
         node.held = bool(full) and node.delivery.queued > 0
         if node.held:
             self._held[node.name] = node
+            for room in full:
+                room.blocks(self.now_s)
         else:
             self._held.pop(node.name, None)
         return bool(full)
@@ -147,7 +162,10 @@ class FlowControl:
 
     def _let_go(self, room: Room | None) -> None:
         """Who was held back by a place may go on, when there is room enough."""
-        if room is not None and room.held and room.roomy:
+        if room is None:
+            return
+        room.emptied(self.now_s)
+        if room.held and room.roomy:
             for name in sorted(room.held):
                 self._feed(self._nodes[name])
             room.held.clear()

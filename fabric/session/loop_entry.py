@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["LOOP_ADMITTED_MAX", "LoopEntry"]
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from fabric.session.delivery import Message
@@ -46,6 +47,10 @@ class LoopEntry:
     def size_bytes(self) -> int:
         """Of their payloads."""
         return self._line.size_bytes
+
+    def messages(self) -> Iterator[Message]:
+        """Give what waits."""
+        return iter(self._line)
 
     @property
     def admits(self) -> bool:

@@ -95,7 +95,7 @@ class Room:
         held: names of the workers that are held back.
     """
 
-    __slots__ = ("_limit", "_place", "end", "held", "slot")
+    __slots__ = ("_blocked_s", "_limit", "_place", "_since_s", "end", "held", "slot")
 
     def __init__(self, end: End, place: Place, limit: int, *, slot: bool = False) -> None:
         self.end = end
@@ -103,6 +103,23 @@ class Room:
         self.held: set[str] = set()
         self._limit = limit
         self._place = place
+        self._blocked_s = 0.0
+        self._since_s: float | None = None
+
+    def blocks(self, now_s: float) -> None:
+        """Somebody is held back, since it is full."""
+        if self._since_s is None:
+            self._since_s = now_s
+
+    def emptied(self, now_s: float) -> None:
+        """Something has left it."""
+        if self._since_s is not None and not self.full:
+            self._blocked_s += now_s - self._since_s
+            self._since_s = None
+
+    def blocked_s(self, now_s: float) -> float:
+        """Return how long it was full while somebody was held back."""
+        return self._blocked_s + (0.0 if self._since_s is None else now_s - self._since_s)
 
     @property
     def full(self) -> bool:

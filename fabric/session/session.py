@@ -15,12 +15,14 @@ from __future__ import annotations
 __all__ = ["Session", "Settings"]
 
 import random
+from contextlib import suppress
 
 import msgspec
 
-from fabric.errors import ChannelBroken, RemoteProtocolError
+from fabric.errors import ChannelBroken, RemoteProtocolError, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
+from fabric.session.attachment import AWAITED_NOTE_S
 from fabric.session.calls import TIMERS, Calls
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
@@ -40,6 +42,7 @@ from fabric.session.events import (
     Launched,
     LaunchFailed,
     Level,
+    LookAfter,
     LossReport,
     Opened,
     OutputBroken,
@@ -57,6 +60,7 @@ from fabric.session.events import (
 )
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
 from fabric.session.failure import Failure, name_of, quoted
+from fabric.session.figures import Figures
 from fabric.session.money import RateOf, no_rate
 from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
@@ -64,15 +68,16 @@ from fabric.session.polling import Polls
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
+from fabric.session.spans import About, Spans
 from fabric.session.spending import Spending
 from fabric.session.traffic import Traffic
 from fabric.session.usage import USAGE
 from fabric.session.worker_state import WorkerState
-from fabric.wire.calls import BUDGET_EXHAUSTED, code_of, reason_of
+from fabric.wire.calls import BUDGET_EXHAUSTED, SETTLE, code_of, failed, parse_request, reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
 from fabric.wire.control import RESUME, Ready, kind_of, parse_ready, paused_by
-from fabric.wire.frame import Data, Decline, Eof, Marker
-from fabric.wire.lifecycle import State, Step
+from fabric.wire.frame import Data, Decline, Eof, Frame, Marker
+from fabric.wire.lifecycle import BROKE_OFF, State, Step
 
 _FORCED = Failure(0, "stopped", "ended by force before everything was done")
 
@@ -85,18 +90,28 @@ class Session:
         settings: times and policy.
         rng: source of trace and span ids.
         rate_of: what models cost.
+        traced: what spans tell of it; ``None``: there are none.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, rng: random.Random, rate_of: RateOf = no_rate) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        rng: random.Random,
+        rate_of: RateOf = no_rate,
+        traced: About | None = None,
+    ) -> None:
         self.plan = plan
         self._settings = settings
         self._now_s = 0.0
+        self._rng = rng
         self._out = Outbox()
         routes = {route.source: CompiledRoute(route) for route in plan.routes}
         self._nodes = nodes_of(plan, settings, routes)
         self._workers = {worker.name: worker for node in self._nodes.values() for worker in node.workers}
         self._polls = Polls()
-        self._calls = Calls(plan, self._out, settings, rng)
+        self._spans = Spans(traced)
+        self._calls = Calls(plan, self._out, settings, rng, self._spans.calls)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
         self._traffic = Traffic(
             plan,
@@ -108,6 +123,7 @@ class Session:
             closed=lambda merge: self._drain.closed(merge),
             fail=self._fail,
             settings=settings,
+            spans=self._spans,
         )
         self._drain = Drain(plan, lambda name: self._nodes[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
@@ -141,6 +157,18 @@ class Session:
         spending = self._spending
         return msgspec.structs.replace(self._traffic.snapshot(), usage=spending.usage, budget=spending.status)
 
+    def figures(self, now_s: float) -> Figures:
+        """Return what was counted for whoever measures."""
+        workers = self._workers.values()
+        asked = ((worker.name, worker.pulse.asked_s) for worker in workers if worker.answers_pulse)
+        return msgspec.structs.replace(
+            self._traffic.figures(now_s),
+            latency={worker.name: worker.latency.durations for worker in workers},
+            tools=self._calls.figures,
+            context_tokens=self._spending.context_tokens,
+            unanswered_s={name: asked_s for name, asked_s in asked if asked_s is not None},
+        )
+
     def set_grace(self, grace_s: float) -> None:
         """Replace the grace time of the settings, for workers that are not asked to end yet."""
         self._settings = msgspec.structs.replace(self._settings, grace_s=grace_s)
@@ -164,7 +192,9 @@ class Session:
         self._tell()
         self._finish_if_over()
         commands = self._out.take()
-        return self._polls.gather(commands) if self._polls.open else commands
+        if self._polls.open:
+            commands = self._polls.gather(commands)
+        return self._spans.told_by(commands) if self._spans.wanted else commands
 
     def _step(self) -> None:
         """Let messages move; when none can, see what has ended."""
@@ -208,6 +238,8 @@ class Session:
                 self._traffic.entrance.close(port)
             case Continue():
                 pass
+            case LookAfter():
+                self._look_after()
             case Start():
                 for worker in self._workers.values():
                     self._launch(worker)
@@ -226,9 +258,10 @@ class Session:
             case Exited():
                 self._exited(self._workers[event.worker], event)
             case Launched(name, pid):
-                self._out.note("info", "worker.spawned", worker=name, pid=pid)
                 worker = self._workers[name]  # what it was sent while it was started has not reached it
-                if worker.fault is not None:
+                self._launched(worker, pid)
+                nobody_asked_for = worker.external and worker.input_ended and worker.idle
+                if worker.fault is not None or nobody_asked_for:
                     self._out.do(*worker.shutdown.kill())
                 elif worker.steering.stopping:
                     self._out.do(Signal(name, "TERM"))
@@ -239,7 +272,7 @@ class Session:
                 self._launch_failed(name, reason)
                 text = f"{name_of(name)} could not be started again: {reason}"
                 failure = Failure(1, "worker_not_started", text)
-                self._crashed(self._workers[name], Crashed(failure))
+                self._crashed(self._workers[name], Crashed(failure), counts=True)
             case LaunchFailed(name, reason):
                 self._launch_failed(name, reason)
                 self._fail(Failure(4, "worker_not_started", f"{name_of(name)} could not be started: {reason}"))
@@ -308,6 +341,18 @@ class Session:
     def _launch(self, worker: WorkerState) -> None:
         worker.fed_s = self._now_s
         self._out.do(*worker.startup.begin(self._now_s))
+        if worker.external and self._interrupts:  # who does not come back is not waited for any longer
+            self._out.do(*worker.shutdown.asked(self._now_s))
+
+    def _launched(self, worker: WorkerState, pid: int | None) -> None:
+        """It is a process; or the sockets are open for one that somebody else starts, or that is there already."""
+        if worker.external:
+            self._out.note("info", "worker.awaited", worker=worker.name, host=worker.plan.host)
+            self._out.do(SetTimer(("awaited", worker.name), self._now_s + AWAITED_NOTE_S))
+        else:
+            self._out.note("info", "worker.spawned", worker=worker.name, pid=pid)
+        if worker.attachment is not None and worker.fault is None and not worker.steering.stopping:
+            self._out.do(*worker.attachment.opened(f"{self._rng.getrandbits(64):016x}", self._now_s))
 
     def _open_if_ready(self) -> None:
         if not self._open and not any(worker.starting for worker in self._workers.values()):
@@ -359,11 +404,29 @@ class Session:
             self._silent(worker)
         elif worker.state is State.EXITED:
             return  # the others may need longer than its grace
+        elif kind == "attach" and worker.attachment is not None:
+            self._out.do(*worker.attachment.timer(self._now_s))
+            self._attached(worker)
+        elif kind == "awaited" and worker.starting and worker.attachment is not None:
+            self._out.note(
+                "warning",
+                "worker.awaited",
+                worker=worker.name,
+                host=worker.plan.host,
+                missing=worker.attachment.missing,
+            )
+            self._out.do(SetTimer(("awaited", worker.name), self._now_s + AWAITED_NOTE_S))
         elif kind == "grace":
             owes = worker.owes and not self._waits_for_others(worker)
             self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
         elif kind == "ready" and (worker.starting or worker.restoring):
             self._not_ready(worker)
+
+    def _look_after(self) -> None:
+        for worker in self._workers.values():
+            if worker.answers_pulse and not worker.delivery.idle:
+                for raw in worker.pulse.asked(self._now_s):
+                    self._out.do(Send(worker.name, "ctrl_in", raw))
 
     def _silent(self, worker: WorkerState) -> None:
         """See whether a worker has been silent for too long."""
@@ -379,6 +442,8 @@ class Session:
     def _not_ready(self, worker: WorkerState) -> None:
         """A worker takes too long for its start."""
         missing = worker.startup.missing() or "did not take back what it was set to"
+        if worker.external and worker.attaching is not None:
+            missing = f"{worker.attaching.missing} within {self._settings.handshake_timeout_s or 0:g} s"
         if worker.by_hand:
             worker.steering.give_up(missing)
             self._stop(worker)
@@ -396,7 +461,8 @@ class Session:
             self._take_no_more()
             self._calls.hurry(self._settings.grace_s)
             for worker in self._workers.values():
-                if worker.owes and not worker.starting and worker.state is not State.EXITED:
+                waited_for = worker.starting and not worker.external
+                if worker.owes and not waited_for and worker.state is not State.EXITED:
                     self._out.do(*worker.shutdown.asked(self._now_s))
             return
         if self._failure is None:
@@ -469,12 +535,13 @@ class Session:
                 committed, start = worker.delivery.collect(raw)
                 if start > BATCH_START:
                     worker.answered = True
+                    worker.latency.answered(committed, self._now_s)
                     self._moved(worker)
                     self._traffic.pass_on_all(worker, committed)
             try:
                 parts = split(raw, start)
             except RemoteProtocolError as error:
-                self._reject(worker, error, lost=True)
+                self._reject(worker, port, error, lost=True)
                 continue
             for part in parts:
                 if worker.state is State.EXITED or self._failure is not None or worker.fault is not None:
@@ -489,8 +556,16 @@ class Session:
         try:
             frame = decode(raw)
         except RemoteProtocolError as error:
-            self._reject(worker, error, lost=True)
+            self._reject(worker, port, error, lost=True)
             return
+        if worker.attachment is not None:
+            if not worker.attachment.done:
+                self._attach(worker, port, frame)
+                return
+            if self._known_already(worker, port, frame):
+                return
+        if isinstance(frame, Marker) and port == "ctrl_out" and worker.pulse.returned(frame.id):
+            return  # it moves, which is no sign that it does what it should
         try:
             if port in worker.ended_ports:
                 raise RemoteProtocolError("after_eof", f"{name_of(worker.name)} sent a frame behind its end of {port}")
@@ -506,9 +581,81 @@ class Session:
         except ChannelBroken as error:
             self._at_fault(worker, Failure(1, "protocol_violation", str(error)))
         except RemoteProtocolError as error:
-            self._reject(worker, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
+            self._reject(worker, port, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
         else:
             self._moved(worker)
+
+    def _attach(self, worker: WorkerState, port: str, frame: Frame) -> None:
+        """Take a frame of a worker that is not trusted yet: who it is, or a probe; all else is of the past."""
+        attachment = worker.attachment
+        assert attachment is not None
+        ready = parse_ready(frame.payload) if isinstance(frame, Data) and port == "ctrl_out" else None
+        if isinstance(frame, Marker) and attachment.owns(frame.id):
+            self._out.do(*attachment.returned(port, frame.id, self._now_s))
+        elif ready is not None and (self._is_another(worker, ready) and attachment.announced):
+            self._replaced(worker)
+        elif ready is not None:
+            worker.greeting = ready
+            self._out.do(*attachment.greeted(worker.marking_ports, self._now_s))
+        else:
+            self._past(worker, port, frame)
+        self._attached(worker)
+
+    def _past(self, worker: WorkerState, port: str, frame: Frame) -> None:
+        """Refuse a frame that was meant for who listened before. What was paid for counts; who asks is answered."""
+        assert worker.attachment is not None
+        worker.attachment.refused += 1
+        self._traffic.losses.count_past(worker.name)
+        if (
+            isinstance(frame, Eof) and port == "output"
+        ):  # somebody before us had asked for its end, and cannot see to it
+            self._out.note("warning", "worker.left_over", worker=worker.name)
+            for raw in worker.attachment.dismissal:
+                self._out.do(Send(worker.name, "ctrl_in", raw))
+        if not isinstance(frame, Data):
+            return
+        if port == "telemetry" and USAGE in frame.payload:
+            self._spending.telemetry(worker.name, frame.payload)
+        if port == "tool_req" and worker.plan.calls:
+            with suppress(ValueRejected):
+                request = parse_request(frame.payload)
+                if request.name != SETTLE:
+                    answer = failed(
+                        request.id, "this was asked before the connection was renewed; ask again if need be"
+                    )
+                    self._out.do(Send(worker.name, "tool_resp", encode(Data("fabric", answer))))
+
+    def _attached(self, worker: WorkerState) -> None:
+        """Trust a worker as soon as nothing of the past can come from it any more."""
+        attachment = worker.attaching
+        if attachment is None or not attachment.complete or worker.steering.stopping or worker.fault is not None:
+            return
+        worker.life.advance(Step.ANNOUNCE)
+        worker.life.advance(Step.PROBE)
+        worker.attached()
+        self._moved(worker)
+        if attachment.refused:
+            self._out.note("warning", "worker.past_refused", worker=worker.name, frames=attachment.refused)
+        self._restore(worker)
+
+    def _known_already(self, worker: WorkerState, port: str, frame: Frame) -> bool:
+        """Whether a frame of a worker that is attached says nothing new: a probe that is late, or who it is."""
+        assert worker.attachment is not None
+        if isinstance(frame, Marker):
+            return worker.attachment.owns(frame.id)
+        ready = parse_ready(frame.payload) if isinstance(frame, Data) and port == "ctrl_out" else None
+        if ready is not None and self._is_another(worker, ready):
+            self._replaced(worker)
+        return ready is not None
+
+    def _is_another(self, worker: WorkerState, ready: Ready) -> bool:
+        """Whether the process that says this is not the one that was heard last. One without a number is another."""
+        return worker.greeting is None or ready.incarnation is None or ready.incarnation != worker.greeting.incarnation
+
+    def _replaced(self, worker: WorkerState) -> None:
+        """Another process is there: what the one before had goes to it, once this connection is renewed."""
+        text = f"{name_of(worker.name)} was started again: another process has announced itself"
+        self._at_fault(worker, Failure(1, "replaced", text))
 
     def _moved(self, worker: WorkerState) -> None:
         """The worker gave a sign of life."""
@@ -523,9 +670,9 @@ class Session:
             self._out.note("error", "worker.at_fault", worker=worker.name, code=failure.code, detail=failure.message)
             self._out.do(*worker.shutdown.kill())
 
-    def _reject(self, worker: WorkerState, error: RemoteProtocolError, *, lost: bool) -> None:
+    def _reject(self, worker: WorkerState, port: str, error: RemoteProtocolError, *, lost: bool) -> None:
         """Go on without a frame; it is counted by its reason, and as lost if it may have been a message."""
-        self._out.do(*self._traffic.losses.reject(worker.name, error, self._now_s, lost=lost))
+        self._out.do(*self._traffic.losses.reject(worker.name, port, error, self._now_s, lost=lost))
 
     def _data(self, worker: WorkerState, port: str, frame: Data) -> None:
         name, delivery = worker.name, worker.delivery
@@ -554,8 +701,10 @@ class Session:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
                 if USAGE in frame.payload:
                     self._spending.telemetry(name, frame.payload)
+                    if self._spans.wanted and frame.provenance is not None:
+                        self._spans.used(worker.plan, frame.provenance.parents[:8], frame.payload)
             case "tool_req" if worker.plan.calls:
-                self._call(worker, frame.payload)
+                self._call(worker, frame)
             case _:
                 text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
                 raise RemoteProtocolError("port", text)
@@ -570,14 +719,14 @@ class Session:
             raise RemoteProtocolError("announced", f"{name_of(worker.name)} announced itself again")
         self._replied(worker, payload, span)
 
-    def _call(self, worker: WorkerState, payload: bytes) -> None:
+    def _call(self, worker: WorkerState, frame: Data) -> None:
         """A worker calls a tool. Calls are served until it has ended its output."""
-        if self._spending.heard(worker.name, payload):  # also behind the end of the output: it may settle then
+        if self._spending.heard(worker.name, frame.payload):  # also behind the end of the output: it may settle then
             return
         if worker.state is State.DRAINED:
             self._out.note("warning", "tool.result_dropped", worker=worker.name, reason="it has ended its output")
         else:
-            self._calls.request(worker.name, payload)
+            self._calls.request(worker.name, frame.payload, self._traffic.origin_of(worker, frame.provenance))
 
     def _declined(self, worker: WorkerState, port: str, payload: bytes) -> None:
         spec = worker.plan.spec
@@ -660,7 +809,10 @@ class Session:
     def _commit(self, worker: WorkerState, port: str, marker: str) -> None:
         """Pass on what the worker made of the messages whose markers are back."""
         committed = worker.delivery.returned(port, marker)
+        if self._spans.wanted and port == "telemetry":
+            self._spans.told(worker.name, worker.delivery.returned_until(port))
         worker.answered = True
+        worker.latency.answered(committed, self._now_s)
         self._traffic.pass_on_all(worker, committed)
 
     def _port_ended(self, worker: WorkerState, port: str, *, in_batch: bool) -> None:
@@ -701,7 +853,10 @@ class Session:
             self._out.do(Send(worker.name, "ctrl_in", raw))
         taken = worker.take()
         if taken:
+            if self._spans.wanted:
+                self._spans.fed(worker.plan, taken)
             worker.fed_s = self._now_s
+            worker.latency.given(len(taken), self._now_s)
             self._out.do(*worker.silence.fed(self._now_s))
             if self._interrupts:
                 self._out.do(*worker.shutdown.asked(self._now_s))
@@ -719,6 +874,10 @@ class Session:
                 worker.input_ended = True
                 if worker.state is State.RUNNING and not worker.restoring:
                     self._end_input(worker)
+                elif (
+                    worker.external and worker.starting and worker.idle
+                ):  # nobody is there to be told, and nothing to do
+                    self._out.do(*worker.shutdown.kill())
                 elif worker.steering.stopped or worker.supervisor.due:  # there is nothing to start it for
                     worker.supervisor.settle()
                     self._end_ports(worker)
@@ -731,6 +890,7 @@ class Session:
     def _exited(self, worker: WorkerState, event: Exited) -> None:
         name, state = worker.name, worker.state
         meaning = meaning_of(worker, event)
+        self._spans.gone(name)
         self._gone.add(name)
         self._calls.deaf(name)
         self._spending.gone(name)
@@ -738,7 +898,10 @@ class Session:
         self._out.do(Release(name))
         clean = state is State.DRAINED and event.status == 0
         level: Level = "info" if clean else "warning"
-        self._out.note(level, "worker.exited", worker=name, status=event.status, state=state.name)
+        if event.status == BROKE_OFF:  # nobody here knows how it ended, or whether
+            self._out.note("info", "worker.disconnected", worker=name, state=state.name)
+        else:
+            self._out.note(level, "worker.exited", worker=name, status=event.status, state=state.name)
         match meaning:
             case Ended():
                 self._end_ports(worker)
@@ -765,10 +928,16 @@ class Session:
 
     # --- workers that crash ---
 
-    def _crashed(self, worker: WorkerState, crash: Crashed) -> None:
-        """Start it again, if it does not crash too often; what it had not acknowledged goes to the next process."""
+    def _crashed(self, worker: WorkerState, crash: Crashed, *, counts: bool = False) -> None:
+        """Start it again, if it does not crash too often; what it had not acknowledged goes to the next process.
+
+        Args:
+            counts: also of a worker that somebody else starts, and whose crashes are his matter.
+        """
         failure = crash.failure
         message, deaths = worker.delivery.crashed(crash.span_id)
+        if self._spans.wanted and message is not None:
+            self._spans.died(worker.plan, message, failure.message)
         if crash.told and self._settings.refusal_ends and not worker.plan.spec.part_of:
             self._fail(failure)
             return
@@ -776,7 +945,12 @@ class Session:
         if message is not None and poisoned:
             self._traffic.poisoned(worker, message, failure.message, deaths, crash.stderr)
         explained = self._nodes[worker.plan.node].explained(worker, deaths) if poisoned else 0
-        in_s = worker.supervisor.crashed(self._now_s, answered=worker.answered, explained=explained)
+        supervisor = worker.supervisor
+        in_s: float | None
+        if worker.external and not counts:
+            in_s = supervisor.lost(self._now_s, answered=worker.answered)
+        else:
+            in_s = supervisor.crashed(self._now_s, answered=worker.answered, explained=explained)
         if in_s is None:
             often = f"; it has crashed {worker.supervisor.crashes} times in {self._settings.restart_period_s:g} s"
             self._fail(msgspec.structs.replace(failure, message=failure.message + often))

@@ -50,6 +50,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
         stalled: it has a message, and has said nothing for long.
         oldest_s: when the oldest message that it has, or that waits for it, came into being.
         starts_at_s: when it is started again, if it has crashed.
+        awaited: somebody else starts it, and it has not shown that it is there.
     """
 
     name: str
@@ -65,6 +66,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     stalled: bool = False
     oldest_s: float | None = None
     starts_at_s: float | None = None
+    awaited: bool = False
 
 
 class QueueSnapshot(msgspec.Struct, frozen=True):

@@ -88,6 +88,11 @@ class Spending:
         return self._tally.rows
 
     @property
+    def context_tokens(self) -> dict[str, int]:
+        """Of the prompt of each worker's last call."""
+        return dict(self._tally.context_tokens)
+
+    @property
     def status(self) -> BudgetStatus | None:
         """How the budget stands, if there is one."""
         status = self._budget.status

@@ -37,6 +37,7 @@ from fabric.session.events import (
     Send,
 )
 from fabric.session.failure import Failure, name_of
+from fabric.session.figures import Figures, Look, Places
 from fabric.session.flow_control import FlowControl
 from fabric.session.loop_entry import LoopEntry
 from fabric.session.losses import Losses
@@ -45,12 +46,22 @@ from fabric.session.morphisms import RouteError
 from fabric.session.nodes import NodeState
 from fabric.session.outbox import Outbox
 from fabric.session.pairing import Pairing
-from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
+from fabric.session.routes import (
+    CompiledRoute,
+    Ends,
+    Put,
+    observed_sources,
+    passing_through,
+    repeating_sinks,
+    sinks_behind,
+)
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
+from fabric.session.spans import NO_SPANS, Spans, TracedTraces
 from fabric.session.traces import Traces
 from fabric.session.worker_state import WorkerState
 from fabric.wire.codec import PAYLOAD_BYTES_MAX
+from fabric.wire.frame import Provenance
 from fabric.wire.payload import validator
 
 STEPS_PER_EVENT_MAX = 1_000
@@ -77,6 +88,7 @@ class Traffic:
         closed: tells of a merge whether it has closed.
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
         settings: bounds and policy.
+        spans: tell of messages, if anybody wants that.
 
     Attributes:
         entrance: the inputs of the boundary.
@@ -97,6 +109,7 @@ class Traffic:
         closed: Callable[[str], bool],
         fail: Callable[[Failure], None],
         settings: Settings,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self.entrance = Entrance(plan.inputs)
         self.losses = Losses()
@@ -106,7 +119,8 @@ class Traffic:
         self._routes = routes
         self._nodes = nodes
         self._out = out
-        self._traces = Traces(rng)
+        self._traces = TracedTraces(rng, spans) if spans.wanted else Traces(rng)
+        self._spans = spans
         self._calls = calls
         self._closed = closed
         self._fail = fail
@@ -120,8 +134,10 @@ class Traffic:
         self._flow = FlowControl(plan, nodes, self._pairing.barriers, settings.queue, self._feed_node)
         self._looping = {node for component in plan.components if component.loop for node in component.nodes}
         way_to = {index: route for route in routes.values() for index in sinks_of(route.route.steps)}
-        self._ends = Ends(self._entering(sink, way_to[index]) for index, sink in enumerate(plan.sinks))
-        self._through = passing_through(plan)
+        self._repeating = repeating_sinks(plan)
+        self._ends = Ends(self._entering(index, sink, way_to[index]) for index, sink in enumerate(plan.sinks))
+        self._through = frozenset() if spans.wanted else passing_through(plan)
+        self._places = Places(plan, {index: self._places_of(sink) for index, sink in enumerate(plan.sinks)})
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._work: deque[tuple[End, Message]] = deque()
         self._inflight = 0
@@ -171,6 +187,26 @@ class Traffic:
             barriers_since_s=self._pairing.since_s,
         )
 
+    def figures(self, now_s: float) -> Figures:
+        """Return what was counted of messages for whoever measures."""
+        self._flow.now_s = now_s
+        return Figures(
+            tuple(self._ends.size_bytes), self._places.look(), self._flow.blocked_s, dict(self.losses.invalid)
+        )
+
+    def _places_of(self, sink: Sink) -> list[tuple[object, Look]]:
+        """Return where messages wait that come to a sink."""
+        if sink.kind == "barrier":
+            return [(sink.end, self._pairing.barriers[sink.end.node].lines[sink.end.port].__iter__)]
+        if sink.kind != "worker" or sink.end.port != "input":
+            return []
+        delivery = self._nodes[sink.end.node].delivery
+        places: list[tuple[object, Look]] = [(delivery, delivery.messages)]
+        if sink.entry:
+            entry = self._flow.entries[sink.end.node]
+            places.append((entry, entry.messages))
+        return places
+
     def loss_report(self) -> LossReport:
         """Return what will not have come out if the session ends now."""
         left = len(self._work) + sum(node.waiting for node in self._nodes.values())
@@ -196,12 +232,14 @@ class Traffic:
 
     def set_clock(self, now_s: float) -> None:
         """Say what time it is: messages that come into being from now on are so old."""
-        self._traces.now_s = now_s
+        self._traces.now_s = self._flow.now_s = now_s
+        if self._spans.wanted:
+            self._spans.now_s = now_s
 
     def tap(self, sinks: frozenset[int]) -> None:
         """Look at what comes to these sinks, and to no others."""
         self._ends.tap(sinks, self._out.show)
-        self._through = passing_through(self._plan, sinks)
+        self._through = frozenset() if self._spans.wanted else passing_through(self._plan, sinks)
 
     def advance(self) -> None:
         """Take the routes that are due, then new input; so many steps at most, or until :meth:`stop`."""
@@ -226,11 +264,13 @@ class Traffic:
         for ticket in self._traces.take_settled_calls():
             self._calls.settled(ticket)
         for entering in self._calls.take_entering():
-            message = self._traces.enter(entering.caller, entering.ticket, entering.payload)
+            message = self._traces.called(entering.caller, entering.ticket, entering.payload, entering.origin)
             self._work.append((entering.call, message))
 
     def declined(self, worker: WorkerState, message: Message, error: str) -> None:
         """A worker of a tool does not do a message."""
+        if self._spans.wanted:
+            self._spans.declined(worker.plan, message, error)
         if _of_call(message.tickets):
             self._calls.refused(message.traces[0].ticket, error)
         else:  # it is of no call: telemetry of another part of the tool, say
@@ -268,6 +308,7 @@ class Traffic:
 
     def tell(self) -> None:
         """Command what the client gets of an event."""
+        self._flow.holds_back_input()
         settled = self._traces.take_settled()
         if self._stopped:  # what came out behind the failure is lost, so what it came of has not settled
             self.losses.lost += self._out.withhold()
@@ -310,10 +351,12 @@ class Traffic:
         """Take messages from the boundary to the boundary: nobody counts what is never inside."""
         way = self._entries[event.port]
         way.taken += len(event.messages)
-        take, ports, deliver, arrived = way.take, self._ports, self._out.outputs.append, self._ends.arrived
+        take, ports, deliver = way.take, self._ports, self._out.outputs.append
+        arrived, size_bytes = self._ends.arrived, self._ends.size_bytes
 
         def emit(index: int, payload: bytes, tickets: tuple[int]) -> None:
             arrived[index] += 1
+            size_bytes[index] += len(payload)
             deliver(Output(ports[index], payload, tickets))
 
         for number, (ticket, payload) in enumerate(event.messages):
@@ -356,8 +399,10 @@ class Traffic:
         """A message has come to the end of its route, as it was or as what became of it."""
         if payload is not message.payload:
             message = self._traces.changed(message, payload)
-        self._ends.arrived[index] += 1
-        self._ends.put[index](message)
+        ends = self._ends
+        ends.arrived[index] += 1
+        ends.size_bytes[index] += len(payload)
+        ends.put[index](message)
 
     def _refused_on_route(
         self, error: RouteError, route: Route, tickets: tuple[int, ...], traces: tuple[Trace, ...] = ()
@@ -383,6 +428,7 @@ class Traffic:
             code = "expr_eval"
         else:
             code = "input_type_mismatch" if entering else "output_type_mismatch"
+        self.losses.invalid[route.source, code] += 1
         if code != "input_type_mismatch":  # that one never came in
             self.losses.lost += 1
         node = route.source.port if entering else error.node
@@ -419,10 +465,16 @@ class Traffic:
         if end.node in self._looping and len(self._work) > LOOP_MESSAGES_MAX:
             self._amplified(end.node)
 
-    def _entering(self, sink: Sink, way: CompiledRoute) -> Put:
+    def _entering(self, index: int, sink: Sink, way: CompiledRoute) -> Put:
         """Return what puts a message where its route ends, or before the loop that it has to enter first."""
         put = self._put_of(sink)
-        return partial(self._arrive_before_loop, self._flow.entries[sink.end.node], way, put) if sink.entry else put
+        if sink.entry:
+            put = partial(self._arrive_before_loop, self._flow.entries[sink.end.node], way, put)
+        return partial(self._put_again, put) if index in self._repeating else put
+
+    def _put_again(self, put: Put, message: Message) -> None:
+        """Put a message where it comes on another way, too: it is another one there."""
+        put(self._traces.changed(message, message.payload))
 
     def _arrive_before_loop(self, entry: LoopEntry, way: CompiledRoute, put: Put, message: Message) -> None:
         if self._flow.is_full_before(entry) and self._overflows(entry.nodes[0].name, message):
@@ -596,6 +648,7 @@ class Traffic:
         """Whether a frame can hold the message; one that is too large is refused."""
         if len(message.payload) <= PAYLOAD_BYTES_MAX:
             return True
+        self.losses.invalid[End(node, "input"), "too_large"] += 1
         self.losses.lost += not _of_call(message.tickets)  # whose caller is told
         detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
         self._refuse("too_large", detail, node, message.tickets)
@@ -635,6 +688,8 @@ class Traffic:
         stderr: tuple[str, ...] = (),
         level: Level = "error",
     ) -> None:
+        if self._spans.wanted:
+            self._spans.buried(self._nodes[worker].plan, message, detail)
         if _of_call(message.tickets):  # whose caller is told: nothing is lost
             self._calls.refused(message.tickets[0], detail)
             return
@@ -704,6 +759,8 @@ class Traffic:
             self.losses.lost += 1
             self._inflight -= 1
             self._out.note("error", "message.lost", worker=worker.name, reason="worker_ended")
+            if self._spans.wanted:
+                self._spans.buried(worker.plan, message, "its worker is gone, and may have done it")
             self._traces.consume(message)
         self._rest(worker)
 
@@ -716,6 +773,8 @@ class Traffic:
             if len(node.workers) > 1:  # it waits for its turn, but there is room
                 self._feed_node(node)
             return
+        if self._spans.wanted:
+            self._committed(worker, committed)
         way, now_s = worker.ways.get("output"), self._traces.now_s
         for unacked in committed:
             if unacked.declined:
@@ -774,7 +833,29 @@ class Traffic:
 
     def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
-        self._travel(worker.ways[port], self._traces.spontaneous(worker.plan.node, payload, span))
+        message = self._traces.spontaneous(worker.plan.node, payload, span)
+        if self._spans.wanted and port in worker.wired:
+            self._spans.reported(message, port)
+        self._travel(worker.ways[port], message)
+
+    def origin_of(self, worker: WorkerState, said: Provenance | None) -> Provenance:
+        """Return where a call of a worker comes from.
+
+        Args:
+            worker: the caller.
+            said: by its request. It counts as far as it names a message that the worker has; otherwise that is the one
+                that it should be at.
+        """
+        oldest = worker.delivery.oldest
+        cause = None if oldest is None else oldest.message
+        if said is None:
+            return self._traces.request(cause, None)
+        return self._traces.request(worker.delivery.given(said.parents[:8]) or cause, said.span_id)
+
+    def _committed(self, worker: WorkerState, committed: Iterable[Unacked]) -> None:
+        """Let spans tell of what a worker has done. Before what it made goes on."""
+        for unacked in committed:
+            self._spans.committed(worker.plan, unacked, worker.delivery.returned_until("telemetry"))
 
 
 def _of_call(tickets: tuple[int, ...]) -> bool:

@@ -94,9 +94,13 @@ class Tally:
 
     Args:
         rate_of: what models cost.
+
+    Attributes:
+        context_tokens: of the prompt of each worker's last call.
     """
 
     def __init__(self, rate_of: RateOf) -> None:
+        self.context_tokens: dict[str, int] = {}
         self._rate_of = rate_of
         self._rows: dict[tuple[str, str, str], _Row] = {}
         self._models: dict[str, int] = {}
@@ -105,6 +109,7 @@ class Tally:
         """A call was answered, by this model; ``asked``: the one of the program."""
         row = self._rows.get((worker, provider, model)) or self._begin(worker, provider, model)
         prompt, completion, read, created = tokens
+        self.context_tokens[worker] = prompt
         row.calls += 1
         row.prompt += prompt
         row.completion += completion

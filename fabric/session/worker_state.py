@@ -12,9 +12,12 @@ from typing import Any
 
 from fabric.graph.ir import End
 from fabric.plan.plan import WorkerPlan
+from fabric.session.attachment import Attachment
 from fabric.session.control_edge import ControlEdge
 from fabric.session.delivery import Delivery, Unacked
 from fabric.session.failure import Failure
+from fabric.session.latency import Latency
+from fabric.session.pulse import Pulse
 from fabric.session.recollection import Recollection
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
@@ -56,6 +59,8 @@ class WorkerState:
         fed_s: when it was last given a message, by the session's clock.
         incarnation: counts its processes, from 1.
         by_hand: whether somebody asked for this process of it.
+        attachment: to this process, where it may have been there before; ``None``: we have just started it.
+        greeting: what the process that is attached said of itself last.
         fault: why this process of it cannot be trusted any more; it is being killed.
     """
 
@@ -74,6 +79,8 @@ class WorkerState:
         self.control = ControlEdge(plan.name)
         self.delivery = delivery
         self.steering = Steering()
+        self.latency = Latency()
+        self.pulse = Pulse(plan.name)
         self.supervisor = Supervisor(settings)
         self.silence = Silence(plan.name, settings.stall_s, settings.of(plan.node).idle_timeout_s)
         self.stateful = plan.spec.kind == "agent" and not plan.spec.config.get("amnesiac")
@@ -85,6 +92,8 @@ class WorkerState:
         self.abandoned = False
         self.fed_s = 0.0
         self.incarnation = 0
+        self.attachment: Attachment | None = None
+        self.greeting: Ready | None = None
         self.paused = self.was_paused = False
         self.renew(settings)
 
@@ -92,11 +101,17 @@ class WorkerState:
         """Get ready for a new process. The edges keep their messages."""
         self.incarnation += 1
         self.life = Life(self.name)
-        self.startup = Startup(self.life, self.incarnation, settings.ready_timeout_s, probe=not self.plan.compat)
+        timeout_s = settings.handshake_timeout_s if self.external else settings.ready_timeout_s
+        self.startup = Startup(self.life, self.incarnation, timeout_s, probe=not self.plan.compat)
         self.shutdown = Shutdown(self.name, settings.grace_s, control=self.plan.transport == "zmq")
         self.steering.begin()
         self.delivery.begin(self.incarnation)
+        self.latency.begin()
+        self.pulse.begin(self.incarnation)
         self.control.begin(self.incarnation)
+        if self.plan.runner != "process":
+            settles = self.recollection is not None
+            self.attachment = Attachment(self.name, probe=not self.plan.compat, ours=self.plan.ours, settles=settles)
         self.batches = False
         self.answered = False
         self.ended_ports: set[str] = set()
@@ -122,6 +137,29 @@ class WorkerState:
             self.batches = True
             self.delivery.widen()
 
+    @property
+    def external(self) -> bool:
+        """Whether somebody else starts it."""
+        return self.plan.runner == "external"
+
+    @property
+    def attaching(self) -> Attachment | None:
+        """Its attachment, as long as it is not trusted."""
+        return self.attachment if self.attachment is not None and not self.attachment.done else None
+
+    @property
+    def marking_ports(self) -> frozenset[str]:
+        """The ports besides ``output`` on which it says that it returns markers."""
+        marks = self.greeting is not None and MARK_ALL_PORTS in self.greeting.features
+        return frozenset(self.plan.endpoints) & {"telemetry", "ctrl_out"} if marks else frozenset()
+
+    def attached(self) -> None:
+        """Nothing of the past comes any more: it is what it has said of itself, now or before."""
+        assert self.attachment is not None
+        self.attachment.done = True
+        self.announced(self.greeting or Ready("ready"))
+        self.delivery.numbering.begin_anywhere()
+
     def restored_by(self, *, ending: bool) -> list[dict[str, Any]]:
         """Return what to tell a process that takes the place of another, so that it is as that one was.
 
@@ -134,7 +172,8 @@ class WorkerState:
         fields: dict[str, Any] = {}
         if self.was_paused and not ending:
             fields["pause"] = True
-        if self.recollection is not None and self.remembers and not self.recollection.empty:
+        stayed = self.attachment is not None  # perhaps, and remembers what this session knows nothing of
+        if self.recollection is not None and self.remembers and (stayed or not self.recollection.empty):
             fields["set_memory"] = self.recollection.messages
         settings = [{name: value} for name, value in self.control.settings.items()]
         return [*settings, fields] if fields else settings
@@ -230,12 +269,18 @@ class WorkerState:
         return max(self.fed_s, self.shutdown.moved_s) if has else None
 
     @property
+    def answers_pulse(self) -> bool:
+        """Whether its process, if it moves at all, says so at once when it is asked, whatever it is at."""
+        serves = self.state in (State.RUNNING, State.DRAINING) and self.fault is None
+        return serves and self.plan.ours and not self.plan.compat and self.plan.transport == "zmq"
+
+    @property
     def activity(self) -> Activity:
         """What it is at."""
         if self.steering.stopping:
             return "stopping"
         if self.supervisor.due:
-            return "restarting"
+            return "starting" if self.external else "restarting"
         return "stopped" if self.steering.stopped else activity(self.state, idle=self.delivery.idle)
 
     def snapshot(self, held_by: tuple[End, ...]) -> WorkerSnapshot:
@@ -250,5 +295,6 @@ class WorkerState:
             stalled=self.silence.told and self.silent_since_s is not None,
             output_ended=self.state is State.DRAINED,
             oldest_s=self.delivery.oldest_at_s,
-            starts_at_s=self.supervisor.due_s if self.supervisor.due else None,
+            starts_at_s=self.supervisor.due_s if self.supervisor.due and not self.external else None,
+            awaited=self.external and (self.starting or self.supervisor.due),
         )

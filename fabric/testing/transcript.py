@@ -44,6 +44,7 @@ from fabric.session.events import (
     Launch,
     Launched,
     LaunchFailed,
+    LookAfter,
     Note,
     Observed,
     Opened,
@@ -61,6 +62,7 @@ from fabric.session.events import (
     Tapped,
     TimerFired,
     Told,
+    Traced,
 )
 from fabric.wire.codec import decode, encode, split
 from fabric.wire.frame import Data, Decline, Eof, Frame, Marker
@@ -106,6 +108,8 @@ def written_event(event: Event) -> str:
             return f"served {call} " + (f"error {_json(error)}" if content is None else content.decode())
         case TimerFired((kind, worker)):
             return f"timer {kind} {worker}"
+        case LookAfter():
+            return "look_after"
         case Tap(sinks):
             return " ".join(["tap", *map(str, sorted(sinks))])
         case BadInput(detail, ticket):
@@ -154,6 +158,8 @@ def written_command(command: Command) -> str:
             return "bury " + _fields(letter)
         case Tapped(messages):
             return " | ".join(f"tapped {seen.sink} {seen.payload.decode()}" for seen in messages)
+        case Traced(spans):
+            return " | ".join(f"span {span.name}{' failed' if span.error is not None else ''}" for span in spans)
         case Observed(heard):
             return " | ".join(f"heard {one.label} {one.topic} {one.payload.decode()}" for one in heard)
         case Finish(exit_code, losses, error):
@@ -303,6 +309,7 @@ _READERS: dict[str, Callable[[str], Event]] = {
     "input": _read_input,
     "close": lambda rest: InputClosed(rest or None),
     "continue": lambda rest: Continue(),
+    "look_after": lambda rest: LookAfter(),
     "ask": _read_asked,
     "tell": _read_told(Told),
     "retry": _read_told(Retry),

@@ -119,7 +119,7 @@ def test_a_running_service_as_an_object():
     assert encode_json({"v": 1, "services": to_plain([row])}).decode() == (
         '{"v":1,"services":[{"project":"review","spec":"/p/review.plumb","state":"ready","pid":41200,'
         '"started_at":"2026-11-21T11:00:00.000000Z","answers":true,"ended_at":null,"exit_code":null,"error":null,'
-        '"inputs":{"input":14},"outputs":{"output":12},"dead_letters":3,"monitors":{},"workers":['
+        '"inputs":{"input":14},"outputs":{"output":12},"dead_letters":3,"monitors":{},"insecure":[],"workers":['
         '{"worker":"composer","kind":"agent","what":"anthropic/claude-haiku-4-5","state":"busy","pid":41201,'
         '"uptime_s":61.5,"restarts":0,"exit_status":null,"accepted":14,"answered":13,"waiting":2,"unacknowledged":1,'
         '"still_s":3.2,"oldest_s":7.5,"waits_on":[],"room_at":[],"paused":false,"stalled":false,"starts_in_s":null,'

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["FAULT_KINDS", "GRAPHS", "Digest", "Outcome", "faults_of", "prepared", "reference", "run_case"]
+__all__ = [
+    "FAULT_KINDS",
+    "GRAPHS",
+    "Digest",
+    "Outcome",
+    "faults_of",
+    "prepared",
+    "reference",
+    "run_case",
+    "simulated",
+    "wrong_with",
+]
 
 import hashlib
 import random
@@ -21,6 +32,7 @@ from fabric.plan.plan import Plan
 from fabric.plan.replicas import MARK, Replicas, replicated
 from fabric.session.events import Command, Event, Send
 from fabric.session.settings import Settings, WorkerSettings
+from fabric.session.spans import About
 from fabric.testing import (
     Faults,
     Phase,
@@ -89,15 +101,19 @@ async def simple_worker(spec: WorkerSpec, process: Process, endpoints: dict[str,
                 case Eof():
                     sink.send_nowait(encode(Eof(spec.name)))
                     open_ = False
-    while not any(isinstance(decode(raw), Eof) for raw in await ctrl_in.receive()):
-        pass
+    over = False
+    while not over:
+        for raw in await ctrl_in.receive():
+            if b'"announce"' in raw:
+                return 1  # nobody is left who would end it in order
+            over = isinstance(decode(raw), Eof)
     ctrl_out.send_nowait(encode(Eof(spec.name)))
     return 0
 
 
 async def agent(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
     """Our agent; what it takes from chance and the clock is the same each time."""
-    rng = random.Random(endpoints["output"])
+    rng = random.Random(f"{endpoints['output']} {process.number}")
     logger = Logger(lambda line: process.complain(line.decode().rstrip("\n")))
     ports = open_ports(process, endpoints)
     return await run_worker(spec, ports, logger=logger, clock=trio.current_time, new_id=rng.randbytes)
@@ -153,24 +169,42 @@ def prepared(graph_seed: int, *, shared: bool = False) -> tuple[Graph, Plan]:
     return graph, plan
 
 
+def moved_outside(plan: Plan, names: frozenset[str]) -> Plan:
+    """Let somebody else start these workers."""
+    workers = tuple(
+        msgspec.structs.replace(worker, runner="external", spec=msgspec.structs.replace(worker.spec, fenced=True))
+        if worker.name in names
+        else worker
+        for worker in plan.workers
+    )
+    return msgspec.structs.replace(plan, workers=workers)
+
+
 def simulated(
     graph_seed: int,
     seed: int,
     faults: Faults,
     settings: Settings = SETTINGS,
     watch: Watch | None = None,
+    traced: About | None = None,
     *,
     shared: bool = False,
+    outside: frozenset[str] = frozenset(),
 ) -> Simulated:
-    """Run a graph."""
+    """Run a graph.
+
+    Args:
+        shared: whether workers have replicas.
+        outside: the workers that somebody else starts.
+    """
     graph, plan = prepared(graph_seed, shared=shared)
+    plan = moved_outside(plan, outside)
     inputs = [(port, str(id_).encode()) for port, id_ in graph.inputs]
 
     async def run() -> Simulated:
         with trio.fail_after(VIRTUAL_S_MAX):
-            return await simulate(
-                plan, inputs, runners=RUNNERS, settings=settings, seed=seed, faults=faults, watch=watch
-            )
+            how = {"settings": settings, "seed": seed, "faults": faults, "watch": watch, "traced": traced}
+            return await simulate(plan, inputs, runners=RUNNERS, **how)
 
     return run_seeded(run, seed)
 

@@ -53,3 +53,7 @@ def wait_for_ever(value):
 
 
 not_callable = 3
+
+
+def first(value):
+    return value[0]
