@@ -90,14 +90,14 @@ MUTANTS = [
         "fabric/session/dealing.py",
         "while self.queue and not self.full:",
         "while self.queue:",
-        (f"{DEALING}::test_one_that_is_stuck_makes_the_others_wait_when_their_windows_are_full_of_answers", WHATEVER),
+        (f"{DEALING}::test_one_that_is_stuck_makes_the_others_wait_when_their_windows_are_full_of_answers",),
     ),
     Mutant(
         "a suspect is dealt to a replica that has nothing",
         "fabric/session/dealing.py",
         "[share for share in takers if not (slot.deaths and share.slots)]",
         "takers",
-        (f"{DEALING}::test_a_suspect_is_alone", WHATEVER),
+        (f"{DEALING}::test_one_of_those_that_are_busy_is_spared_for_a_suspect", WHATEVER),
     ),
     Mutant(
         "nothing is dealt behind a suspect",
@@ -111,7 +111,7 @@ MUTANTS = [
         "fabric/session/nodes.py",
         "return all((other.name, port) in self._ended_ports for other in self.workers)",
         "return True",
-        (f"{REPLICAS}::test_each_replica_gets_its_end_and_the_last_ends_the_node",),
+        (f"{REPLICAS}::test_what_lies_behind_replicas_ends_when_the_last_has",),
     ),
     Mutant(
         "what is released early waits for what came before",
