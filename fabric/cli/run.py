@@ -485,6 +485,7 @@ def _serve(
         _refuse_left(read_record(record_file(state, project)))
         if http is not None:
             http = keep_token(http, token_file_of(state, project))
+            stack.callback(token_file_of(state, project).unlink, missing_ok=True)
         watched = {"http": http.url, "token_file": str(Path(http.token_file).resolve())} if http is not None else {}
         letters = LetterKeeper(DeadLetters(dead_directory(state, project)), timestamp(time.time()))
         logged: Level = "debug" if level == "debug" else "info"

@@ -55,13 +55,14 @@ class Listening(msgspec.Struct, frozen=True):
         return _is_loopback(self.host)
 
 
-def bind(said: str | None, token_file: Path | None) -> tuple[Listening | None, str]:
+def bind(said: str | None, token_file: Path | None, *, usual: str = HTTP_USUAL) -> tuple[Listening | None, str]:
     """Return a socket that listens, or ``None`` and why there is none.
 
     Args:
         said: ``ADDRESS:PORT`` or ``off``; ``None``: nobody has asked for anything, so the usual address will do, and
             none as well if that is taken.
         token_file: holds the token; without one, only this machine may be served.
+        usual: the address if nobody has asked.
 
     Raises:
         ConfigError: it cannot be meant, or what was asked for cannot be had.
@@ -69,7 +70,7 @@ def bind(said: str | None, token_file: Path | None) -> tuple[Listening | None, s
     if said == HTTP_OFF:
         return None, ""
     token = "" if token_file is None else read_token(token_file)
-    host, port = _address(said or HTTP_USUAL)
+    host, port = _address(said or usual)
     if not _is_loopback(host) and not token:
         raise ConfigError(
             f"http {said}: whoever reaches this address could read what the session does; say where a token is"

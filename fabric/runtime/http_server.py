@@ -86,6 +86,7 @@ class Answer(NamedTuple):
 
 Refuse: TypeAlias = Callable[[Head], Answer | None]
 Handle: TypeAlias = Callable[[Ask], Awaitable[Answer]]
+_Stream: TypeAlias = trio.abc.HalfCloseableStream
 
 
 def error(status: int, code: str, text: str, *headers: tuple[str, str]) -> Answer:
@@ -110,7 +111,7 @@ class HttpServer:
         self._open = 0
         self._waiting: dict[_Client, None] = {}
 
-    async def serve(self, listener: trio.SocketListener) -> None:
+    async def serve(self, listener: trio.abc.Listener[_Stream]) -> None:
         """Serve a listening socket, for ever. It is closed then."""
         async with listener, trio.open_nursery() as nursery:
             while True:
@@ -179,7 +180,7 @@ class HttpServer:
 class _Client:
     """One connection."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: _Stream) -> None:
         self.stream = stream
         self.given_up = trio.CancelScope()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
@@ -229,7 +230,7 @@ class _Client:
             if waiting is not None and data:
                 waiting.deadline = min(waiting.deadline, trio.current_time() + REQUEST_S)
                 waiting = None
-            self._http.receive_data(data)
+            self._http.receive_data(bytes(data))
 
     async def answer(self, answer: Answer) -> bool:
         """Write an answer; return whether there may be another request."""

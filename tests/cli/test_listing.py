@@ -18,7 +18,18 @@ WORKERS = (
     WorkerRecord("checker", "python", "checks:check", "ready", Process(41202, "2@b"), STARTED + 1),
     WorkerRecord("old", "worker", "x" * 60, "failed", Process(41203, "3@b"), STARTED, exit_status=-9),
 )
-RECORD = Record(1, "review", "/p/review.plumb", Process(41200, "0@b"), "/r/s", STARTED, "ready", WORKERS)
+RECORD = Record(
+    1,
+    "review",
+    "/p/review.plumb",
+    Process(41200, "0@b"),
+    "/r/s",
+    STARTED,
+    "ready",
+    WORKERS,
+    http="http://127.0.0.1:9464",
+    token_file="/p/.fabric/run/review.token",
+)
 STATUS = Status(
     "ready",
     (
@@ -131,8 +142,8 @@ def test_a_running_service_as_an_object():
         f'{{"worker":"old","kind":"worker","what":"{"x" * 60}","state":"failed","pid":null,"uptime_s":null,'
         '"restarts":0,"exit_status":-9,"accepted":2,"answered":1,"waiting":0,"unacknowledged":0,"still_s":60.0,'
         '"oldest_s":null,"waits_on":[],"room_at":[],"paused":false,"stalled":false,"starts_in_s":null,'
-        '"dead_letters":2,"memory_bytes":null,"rejected":{},"place":"",'
-        '"awaited":false}],"queues":[]}]}'
+        '"dead_letters":2,"memory_bytes":null,"rejected":{},"place":"","awaited":false}],"queues":[],'
+        '"http":"http://127.0.0.1:9464","token_file":"/p/.fabric/run/review.token"}]}'
     )
 
 
