@@ -39,6 +39,8 @@ WHATEVER = f"{DEALING}::test_whatever_replicas_do_each_message_goes_on_once_and_
 SHARED = "tests/simulation/test_runs.py::test_replicas_lose_double_and_reorder_nothing[0]"
 QUIESCENCE = "tests/session/test_quiescence.py"
 ROOMS = "tests/session/test_rooms.py"
+ATTACHMENT = "tests/session/test_attachment.py"
+OUTSIDE = "tests/simulation/test_outside.py::test_nothing_is_lost_doubled_or_reordered_whoever_comes_and_goes"
 TRANSCRIPT = "tests/session/test_transcripts.py::test_a_session_answers_as_written"
 
 
@@ -88,14 +90,14 @@ MUTANTS = [
         "fabric/session/dealing.py",
         "while self.queue and not self.full:",
         "while self.queue:",
-        (f"{DEALING}::test_one_that_is_stuck_makes_the_others_wait_when_their_windows_are_full_of_answers", WHATEVER),
+        (f"{DEALING}::test_one_that_is_stuck_makes_the_others_wait_when_their_windows_are_full_of_answers",),
     ),
     Mutant(
         "a suspect is dealt to a replica that has nothing",
         "fabric/session/dealing.py",
         "[share for share in takers if not (slot.deaths and share.slots)]",
         "takers",
-        (f"{DEALING}::test_a_suspect_is_alone", WHATEVER),
+        (f"{DEALING}::test_one_of_those_that_are_busy_is_spared_for_a_suspect", WHATEVER),
     ),
     Mutant(
         "nothing is dealt behind a suspect",
@@ -109,7 +111,7 @@ MUTANTS = [
         "fabric/session/nodes.py",
         "return all((other.name, port) in self._ended_ports for other in self.workers)",
         "return True",
-        (f"{REPLICAS}::test_each_replica_gets_its_end_and_the_last_ends_the_node",),
+        (f"{REPLICAS}::test_what_lies_behind_replicas_ends_when_the_last_has",),
     ),
     Mutant(
         "what is released early waits for what came before",
@@ -124,6 +126,43 @@ MUTANTS = [
         "other.supervisor.forgive(blamed_for[other.name])",
         "pass",
         (f"{REPLICAS}::test_a_message_that_kills_one_replica_after_the_other_is_a_dead_letter",),
+    ),
+    Mutant(
+        "what comes before the fence is of the past",
+        "fabric/session/session.py",
+        "            if not worker.attachment.done:\n                self._attach(worker, port, frame)\n"
+        "                return\n",
+        "            if not worker.attachment.done and not isinstance(frame, Data) or port == 'ctrl_out':\n"
+        "                self._attach(worker, port, frame)\n                return\n",
+        (f"{ATTACHMENT}::test_what_comes_before_is_of_the_past",),
+    ),
+    Mutant(
+        "two probes in a row are the fence",
+        "fabric/session/attachment.py",
+        "if number in self._proofs and before == number - 1:",
+        "if number:",
+        (f"{ATTACHMENT}::test_it_runs_when_two_probes_are_back_and_it_has_said_who_it_is", OUTSIDE),
+    ),
+    Mutant(
+        "another process is told by its number",
+        "fabric/session/session.py",
+        "worker.greeting is None or ready.incarnation is None or ready.incarnation != worker.greeting.incarnation",
+        "False",
+        (f"{ATTACHMENT}::test_another_process_gets_what_the_one_before_had",),
+    ),
+    Mutant(
+        "a probe is known by a nonce of its attachment",
+        "fabric/session/session.py",
+        'f"{self._rng.getrandbits(64):016x}"',
+        'f"{worker.incarnation}"',
+        (OUTSIDE,),
+    ),
+    Mutant(
+        "memory is set at each attachment, to nothing at the first",
+        "fabric/session/worker_state.py",
+        "stayed = self.attachment is not None",
+        "stayed = False",
+        (OUTSIDE,),
     ),
     Mutant(
         "an attempt that is under way is a call",

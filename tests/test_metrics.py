@@ -6,20 +6,15 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import promql_parser
 import pytest
 import yaml
+from prometheus import ALERTS, DASHBOARD, DEPLOY, RULES, expressions_of_dashboard, expressions_of_rules
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from fabric.metrics import METRICS, OPENMETRICS, TEXT, Buckets, Metric, Page, Sample
-
-DEPLOY = Path(__file__).parents[1] / "deploy"
-RULES = DEPLOY / "prometheus/rules.yml"
-ALERTS = DEPLOY / "prometheus/alerts.yml"
-DASHBOARD = DEPLOY / "grafana/dashboards/fabric.json"
 
 LEFT_OUT = {
     "fabric_session_events_total": "sessions are not stored",
@@ -141,16 +136,6 @@ def test_there_are_no_created_series():
 
 
 # --- what is shipped -----------------------------------------------------------------------------------------------
-
-
-def expressions_of_rules(path: Path) -> list[tuple[str, str]]:
-    groups = yaml.safe_load(path.read_text())["groups"]
-    return [(rule.get("record") or rule["alert"], rule["expr"]) for group in groups for rule in group["rules"]]
-
-
-def expressions_of_dashboard() -> list[tuple[str, str]]:
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    return [(panel["title"], target["expr"]) for panel in panels for target in panel.get("targets", ())]
 
 
 def selected(expression: str) -> set[str]:

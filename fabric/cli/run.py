@@ -39,9 +39,11 @@ from fabric.cli.flags import (
     Provider,
     ReadyTimeout,
     Restarts,
+    RunnerChoice,
     Timestamps,
     TokenFile,
     check_level,
+    check_runner,
     choose,
     state_directory,
 )
@@ -116,6 +118,7 @@ def run(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -160,7 +163,9 @@ def run(
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
     )
-    asked = Asked(provider, model, include, docroot, _extras(extra or ()), insecure=insecure)
+    asked = Asked(
+        provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner), insecure=insecure
+    )
     level = check_level(log_level)
     with _listening(http or HTTP_OFF, None) as (listening, _):
         _run_lines(find_program(program, project), project, asked, settings, level, stdin_fd=0, http=listening)
@@ -243,6 +248,7 @@ def call(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -275,7 +281,7 @@ def call(
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
         program = find_program(program, project)
-        asked = Asked(provider, model, include, docroot)
+        asked = Asked(provider, model, include, docroot, runner=check_runner(runner))
         _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
@@ -295,6 +301,7 @@ def up(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -356,7 +363,7 @@ def up(
         listening, why = stack.enter_context(_listening(http or said.http, token_file))
         directory = stack.enter_context(open_run_directory(os.environ))
         name = project or project_name(spec)
-        asked = Asked(provider, model, include, docroot, insecure=insecure, service=name)
+        asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure, service=name)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)

@@ -44,6 +44,8 @@ LOGS_END_S = 2.0
 KILLED_S = 20.0
 """How long an engine may take to end a container that is killed: moments."""
 
+REMOVED_S = 0.05
+
 REMOVE_S = 15.0
 """How long the end of a session may take to remove what is left."""
 
@@ -252,14 +254,15 @@ class ContainerLauncher:
             raise WorkerFailed(f"worker '{worker.name}': {error}") from None
 
     async def _start(self, engine: Engine, wanted: Wanted) -> _ContainerWorker:
-        try:
-            container = await engine.create(wanted.name, wanted.container)
-        except EngineFailed as error:
-            if error.status != 409:
-                raise
-            await self._clear(engine, wanted.name)
-            container = await engine.create(wanted.name, wanted.container)
-        # From here on it is found by its labels: close() removes it, whatever happens.
+        # Not to be cancelled: an engine that has been asked makes it, and close() has to find it.
+        with trio.CancelScope(shield=True):
+            try:
+                container = await engine.create(wanted.name, wanted.container)
+            except EngineFailed as error:
+                if error.status != 409:
+                    raise
+                await self._clear(engine, wanted.name)
+                container = await engine.create(wanted.name, wanted.container)
         await engine.put_files(container, FOLDER, wanted.archive())
         await engine.start(container)
         return self._started(engine, container, wanted, earlier=False)
@@ -278,13 +281,15 @@ class ContainerLauncher:
 
     async def close(self) -> None:
         """Remove what is left, running or not, and say what cannot be."""
-        ours = {worker.container for worker in self._workers} | {found.id for _, found in self._left.values()}
         with trio.move_on_after(REMOVE_S) as patience:
             for engine in self._engines.values():
                 try:
-                    for found in await engine.find({KEY_LABEL: self._owner.key}):
-                        if found.id in ours or found.labels.get(COORDINATOR_LABEL) == self._owner.coordinator:
-                            await engine.remove(found.id)
+                    while found := [
+                        each for each in await engine.find({KEY_LABEL: self._owner.key}) if self._has(each)
+                    ]:
+                        for each in found:
+                            await engine.remove(each.id)
+                        await trio.sleep(REMOVED_S)  # what is being removed already is there for moments
                 except EngineFailed as error:
                     self._complain(f"containers of '{self._owner.project}' may be left: {error}")
         if patience.cancelled_caught:
@@ -292,6 +297,11 @@ class ContainerLauncher:
                 f"containers of '{self._owner.project}' may be left: not removed within {REMOVE_S:g} s; see:"
                 f" docker ps -a --filter label={KEY_LABEL}={self._owner.key}"
             )
+
+    def _has(self, found: Found) -> bool:
+        """Whether a container is one of this session, started by it or taken over."""
+        adopted = {worker.container for worker in self._workers} | {each.id for _, each in self._left.values()}
+        return found.id in adopted or found.labels.get(COORDINATOR_LABEL) == self._owner.coordinator
 
 
 @asynccontextmanager

@@ -232,7 +232,14 @@ class Engine:
             take: called with each; while it waits nothing more is read.
             tail: how many of those that it has written already.
         """
-        query = {"follow": "1", "stdout": "1", "stderr": "1", "tail": tail}
+        unended = await self._logs(container, take, follow="1", tail=tail)
+        # A line that was not ended is lost now and then to who follows (seen with Docker 20.10): it is asked for again.
+        for line in unended or await self._logs(container, _ignore, follow="0", tail="2"):
+            await take(line)
+
+    async def _logs(self, container: str, take: Callable[[str], Awaitable[None]], **how: str) -> list[str]:
+        """Hand over the lines; return those that were not ended."""
+        query = {"stdout": "1", "stderr": "1", **how}
         request = self._client.build_request(
             "GET", f"{self._prefix}/containers/{container}/logs", params=query, timeout=_patience(None)
         )
@@ -243,8 +250,7 @@ class Engine:
                 await take(line)
 
         await self._stream(request, take_lines)
-        for line in lines.end():
-            await take(line)
+        return lines.end()
 
     async def build(
         self, context: bytes, tag: str, target: str, arguments: Mapping[str, str], say: Callable[[str], None]
@@ -370,6 +376,10 @@ class Engine:
             case _:
                 text = f"the Docker Engine at {self.where} cannot be reached: {_reason(error)}"
         return EngineFailed(text)
+
+
+async def _ignore(line: str) -> None:
+    """Leave a line out that was handed over before."""
 
 
 def _patience(answer_s: float | None) -> httpx2.Timeout:

@@ -85,7 +85,7 @@ async def open_coordinator(
     Raises:
         ConfigError: a key is missing or damaged, or something else that it needs cannot be had.
     """
-    raise_limit(len(plan.workers))
+    raise_limit(len(plan.workers), sum(worker.runner != "process" for worker in plan.workers))
     async with AsyncExitStack() as stack:
         servers = None
         if plan.servers:  # what tools they have is told to the agents when these are started

@@ -30,6 +30,7 @@ from fabric.runtime.services import (
     Outcome,
     Record,
     WorkerRecord,
+    describe_place,
     describe_worker,
     log_directory,
     record_file,
@@ -92,7 +93,8 @@ class Journal:
         self._ending_s: float | None = None
         self.unwritten = 0
         workers = tuple(
-            WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec)) for worker in plan.workers
+            WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec), place=describe_place(worker))
+            for worker in plan.workers
         )
         containers = [worker for worker in plan.workers if worker.runner == "container"]
         engines = tuple(sorted({engine_address(worker.engine, os.environ) for worker in containers}))

@@ -597,7 +597,7 @@ class Session:
         elif ready is not None:
             worker.greeting = ready
             self._out.do(*attachment.greeted(worker.marking_ports, self._now_s))
-        else:
+        elif not (isinstance(frame, Data) and port == "ctrl_out" and kind_of(frame.payload) == "resume_ack"):
             self._past(worker, port, frame)
         self._attached(worker)
 
@@ -606,9 +606,7 @@ class Session:
         assert worker.attachment is not None
         worker.attachment.refused += 1
         self._traffic.losses.count_past(worker.name)
-        if (
-            isinstance(frame, Eof) and port == "output"
-        ):  # somebody before us had asked for its end, and cannot see to it
+        if isinstance(frame, Eof) and port == "output":  # who had asked for its end is gone
             self._out.note("warning", "worker.left_over", worker=worker.name)
             for raw in worker.attachment.dismissal:
                 self._out.do(Send(worker.name, "ctrl_in", raw))

@@ -137,7 +137,7 @@ class Exporter:
             self._closing = True
             waits = bool(self._queue or self._sending)
             self._ready.notify()
-        if waits and not _is_there(self.settings.endpoint):
+        if timeout_s and waits and not _is_there(self.settings.endpoint):
             end_s = 0.0
         self._thread.join(max(0.0, end_s - time.monotonic()))
         if self._thread.is_alive():

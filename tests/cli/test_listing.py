@@ -134,15 +134,15 @@ def test_a_running_service_as_an_object():
         '{"worker":"composer","kind":"agent","what":"anthropic/claude-haiku-4-5","state":"busy","pid":41201,'
         '"uptime_s":61.5,"restarts":0,"exit_status":null,"accepted":14,"answered":13,"waiting":2,"unacknowledged":1,'
         '"still_s":3.2,"oldest_s":7.5,"waits_on":[],"room_at":[],"paused":false,"stalled":false,"starts_in_s":null,'
-        '"dead_letters":0,"memory_bytes":33554432,"rejected":{}},'
+        '"dead_letters":0,"memory_bytes":33554432,"rejected":{},"place":"","awaited":false},'
         '{"worker":"checker","kind":"python","what":"checks:check","state":"ready","pid":41202,"uptime_s":60.5,'
         '"restarts":0,"exit_status":null,"accepted":13,"answered":13,"waiting":0,"unacknowledged":0,"still_s":3.2,'
         '"oldest_s":null,"waits_on":["composer","input"],"room_at":[],"paused":false,"stalled":false,'
-        '"starts_in_s":null,"dead_letters":0,"memory_bytes":13631488,"rejected":{"marker":3}},'
+        '"starts_in_s":null,"dead_letters":0,"memory_bytes":13631488,"rejected":{"marker":3},"place":"","awaited":false},'
         f'{{"worker":"old","kind":"worker","what":"{"x" * 60}","state":"failed","pid":null,"uptime_s":null,'
         '"restarts":0,"exit_status":-9,"accepted":2,"answered":1,"waiting":0,"unacknowledged":0,"still_s":60.0,'
         '"oldest_s":null,"waits_on":[],"room_at":[],"paused":false,"stalled":false,"starts_in_s":null,'
-        '"dead_letters":2,"memory_bytes":null,"rejected":{}}],"queues":[],'
+        '"dead_letters":2,"memory_bytes":null,"rejected":{},"place":"","awaited":false}],"queues":[],'
         '"http":"http://127.0.0.1:9464","token_file":"/p/.fabric/run/review.token"}]}'
     )
 

@@ -12,6 +12,7 @@ import hosts
 import hundred
 import kills
 import pytest
+import strangers
 
 pytestmark = pytest.mark.processes
 
@@ -72,3 +73,9 @@ def test_calls_and_pipelines_leave_nothing():
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert result.stdout.count("nothing is left") == 4
+
+
+def test_strangers_at_the_endpoints_of_a_service_get_nothing_and_give_nothing():
+    """Forty at each of nine endpoints, in eight ways; legitimate messages arrive all the time."""
+    result = strangers.try_once(knocks=40, messages=500)
+    assert (set(result.knocks), result.answers) == (set(strangers.WAYS), 500)

@@ -39,6 +39,7 @@ from fabric.wire.control import READY
 from fabric.wire.frame import Data, Eof, Marker
 
 ONE = 'let f : !int -> !int = python { call: "m:f" }\nlet main : !int -> !int = plumb(i, o) { i ; f ; o }\n'
+TWO = 'let g : !int -> !int = python { call: "m:g" }\n' + ONE.replace("f ; o", "f ; g ; o")
 EARLY = ONE.replace('"m:f"', '"m:f" release: "early"')
 CONTROLLED = """
 let f : (!int, !json) -> !int = agent { provider: "eliza" amnesiac: true }
@@ -169,6 +170,16 @@ def test_each_replica_gets_its_end_and_the_last_ends_the_node():
     assert ended == ["f#1", "f#2"]
     assert not any(isinstance(command, Finish) for command in run.end("f#1"))
     assert run.end("f#2")[-1] == Finish(0, LossReport())
+
+
+def test_what_lies_behind_replicas_ends_when_the_last_has():
+    """One that has ended its output may have been the faster."""
+    run = Replicated(TWO)
+    run(InputClosed())
+    ends = [command for command in run.of("f#2", Eof("f")) if isinstance(command, Send) and command.worker == "g"]
+    assert ends == []
+    ends = [command for command in run.of("f#1", Eof("f")) if isinstance(command, Send) and command.worker == "g"]
+    assert [decode(command.raw) for command in ends] == [Eof("fabric")]
 
 
 def test_who_has_left_gets_nothing_more_and_the_last_leaves_dead_letters():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from crash_runs import faults_of, prepared, settings_of, simulated
 from functions import increment
@@ -12,7 +13,7 @@ from span_trees import ABOUT, children, held_together, named, recorded, traced
 
 from fabric.session.events import Traced
 from fabric.session.settings import Settings
-from fabric.testing import Crash, Faults
+from fabric.testing import Crash, Decision, Faults
 from fabric.tracing.span import Span
 from fabric.wire.tracing import derived
 
@@ -186,3 +187,37 @@ def test_the_traces_of_random_graphs_in_which_workers_die_are_trees(first: int):
         held_together(spans)
         roots = [span for span in spans if span.name == ROOT]
         assert (len(roots), {span.error for span in roots}) == (len(graph.inputs), {None}), seed
+
+
+def test_a_call_that_waits_for_approval_says_how_long_and_what_was_decided():
+    """As a part of the call, which was denied."""
+    plan = plan_of(TOOLS)
+    tools = {name: msgspec.structs.replace(tool, effects=True) for name, tool in plan.tools.items()}
+    denied = Decision(granted=False, after_s=3.0, reason="not now")
+    spans = traced(msgspec.structs.replace(plan, tools=tools), b'"go"', decide=lambda _: denied)
+    waited, call = named(spans, "await_approval t_inc"), named(spans, "execute_tool t_inc")
+    assert (waited.parent, waited.attributes["fabric.approval.decision"]) == (call.span_id, "denied")
+    assert waited.end_s - waited.start_s == pytest.approx(3.0)
+    assert call.error is not None
+    assert call.attributes["error.type"] == "tool_error"
+
+
+def test_what_a_worker_says_of_itself_begins_a_trace():
+    """No input brought it about; what is done with it hangs from what was said."""
+    text = """
+    let talk : !string -> (!string, !json) = agent { provider: "eliza", model: "doctor" }
+    let hear : !json -> !json = python { call: "functions:same" }
+    let main : !string -> (!string, !json) = plumb(i, o, heard) {
+      i ; talk ; o
+      talk@telemetry ; filter(kind = "config") ; hear ; heard
+    }
+    """
+    spans = traced(plan_of(text), b'"go"')
+    assert tree(spans, named(spans, "report talk")) == {"run hear": {}}
+
+
+def test_nothing_is_recorded_where_nobody_wants_it():
+    """No command has spans."""
+    plan = plan_of(INC + "let main : !int -> !int = plumb(i, o) { i ; inc ; o }")
+    done, spans = recorded(plan, [("i", b"1")], traced=None)
+    assert ([payload for _, payload in done.outputs], spans) == ([b"2"], [])

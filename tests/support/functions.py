@@ -57,3 +57,7 @@ not_callable = 3
 
 def first(value):
     return value[0]
+
+
+def same(value):
+    return value
