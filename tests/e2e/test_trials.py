@@ -8,6 +8,7 @@ from pathlib import Path
 
 import control
 import cycles
+import hosts
 import hundred
 import kills
 import pytest
@@ -57,6 +58,12 @@ def test_five_hundred_workers_work_in_memory():
 def test_agents_under_control_lose_nothing():
     """Each message is answered in its order, and whatever they are told has its reply."""
     assert control.try_once(agents=4, messages=400, seed=1).told.total() > 0
+
+
+def test_three_hosts_lose_nothing_with_a_link_and_a_container():
+    """With a Docker Engine on each; the files are those of `fabric compose`."""
+    run = hosts.try_once(1_000)
+    assert (run.messages, run.restarts) == (1_000, 1)
 
 
 def test_calls_and_pipelines_leave_nothing():

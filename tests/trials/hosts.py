@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,16 +139,25 @@ class Rehearsal:
         return ["docker", "-H", self._engines[0].host, "exec", "-i", id_, "fabric", *words]
 
     def bring_up(self) -> None:
-        """Start the containers of all hosts, the coordinator's last: who comes when does not matter."""
-        for number in reversed(range(len(self._engines))):
-            self.compose(number, "up", "-d")
-            self._say(f"host {number + 1} is up")
+        """Start the containers of all hosts at once: who comes when does not matter."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda number: self.compose(number, "up", "-d"), range(len(self._engines))))
+        self._say("containers are started on all hosts")
         until_s = time.monotonic() + PATIENCE_S
         while self._states() != {"ready"}:
             logs = self._engines[0].docker("logs", "--tail", "20", self.container(0, "coordinator")["Id"])
             expect(time.monotonic() < until_s, f"it does not become ready: {logs}")
             time.sleep(0.2)
         self._say("all workers are ready")
+
+    def check_health(self) -> None:
+        """Wait until every container's own check has passed."""
+        until_s = time.monotonic() + PATIENCE_S
+        for name, number in (("coordinator", 0), *PLACES.items()):
+            while (health := self.container(number, name)["State"]["Health"])["Status"] != "healthy":
+                expect(time.monotonic() < until_s, f"{name} is not healthy: {health}")
+                time.sleep(0.5)
+        self._say("all containers are healthy")
 
     def _states(self) -> set[str]:
         shown = self.fabric("ps", "--format", "json").stdout
@@ -201,9 +211,11 @@ class Rehearsal:
                 time.sleep(0.1)
             expect(state["ExitCode"] == 0, f"{name} ended with status {state['ExitCode']}")
         self._say("all workers have ended with status 0, and stay down")
-        for number in range(len(self._engines)):
-            self.compose(number, "down", "-v")
-            expect(self._engines[number].containers() == [], f"containers are left on host {number + 1}")
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda number: self.compose(number, "down", "-v"), range(len(self._engines))))
+        left = [number + 1 for number, engine in enumerate(self._engines) if engine.containers()]
+        expect(not left, f"containers are left on hosts {left}")
+        self._say("containers are removed")
 
 
 def settings(hosts: Hosts) -> str:
@@ -268,6 +280,7 @@ def try_once(messages: int, say: Callable[[str], None] = lambda _: None) -> Run:
             outputs = rehearsal.work(messages)
             tell(f"{len(outputs)} outputs have come")
             check_outputs(outputs, messages)
+            rehearsal.check_health()
             rehearsal.drain()
         expect(hosts.processes() == [], f"processes are left: {hosts.processes()}")
     tell("nothing is left")
