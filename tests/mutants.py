@@ -155,7 +155,7 @@ MUTANTS = [
         "fabric/session/session.py",
         'f"{self._rng.getrandbits(64):016x}"',
         'f"{worker.incarnation}"',
-        (OUTSIDE,),
+        (f"{ATTACHMENT}::test_probes_of_another_session_prove_nothing",),
     ),
     Mutant(
         "memory is set at each attachment, to nothing at the first",

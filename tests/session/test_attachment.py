@@ -41,12 +41,12 @@ def probes(commands: list[Command]) -> list[str]:
 class Outside(Run):
     """A session whose one worker somebody else starts."""
 
-    def __init__(self, text: str = ONE, settings: Settings | None = None) -> None:
+    def __init__(self, text: str = ONE, settings: Settings | None = None, seed: int = 1) -> None:
         super().__init__(text, settings)
         plan = plan_of(text)
         (worker,) = plan.workers
         plan = msgspec.structs.replace(plan, workers=(msgspec.structs.replace(worker, runner="external"),))
-        self.session = Session(plan, settings or Settings(), random.Random(1))
+        self.session = Session(plan, settings or Settings(), random.Random(seed))
 
     def opened(self, now_s: float = 0.0) -> str:
         """Open the sockets; return the first probe, without its number."""
@@ -130,6 +130,17 @@ def test_what_comes_before_is_of_the_past():
     assert [note.fields["frames"] for note in run.notes if note.event == "worker.past_refused"] == [5]
     assert run.session.snapshot().rejected == {"f": {"past": 5}}
     assert run.session.snapshot().lost == 0
+
+
+def test_probes_of_another_session_prove_nothing():
+    """A coordinator that was killed had the same numbers; what it sent may come back to the next one."""
+    before, run = Outside(seed=1), Outside(seed=2)
+    before(Start())
+    run(Start())
+    old = before.opened()
+    run.opened()
+    assert run.frames(Marker("f", f"{old}1"), Marker("f", f"{old}2")) == []
+    assert run.session.snapshot().rejected == {"f": {"past": 2}}
 
 
 def test_one_that_has_ended_its_output_is_dismissed():
