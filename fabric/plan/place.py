@@ -40,13 +40,19 @@ SLOT_PORTS = 4
 PORTS_OF_ONE = 1_024
 """Of a session that has this host for itself: enough for 128 workers."""
 
-_SHARED_FIRST, _SHARED_COUNT = 11_264, 21
-"""Such ranges end where the ports begin that Linux gives to whoever asks for any: 32,768."""
+SHARED_PORTS = (10_240, 32_767)
+"""Behind them are those that Linux gives to whoever asks for any."""
 
 
 def ports_of(whose: str) -> tuple[int, int]:
-    """Return the ports of a session where no host is named. Always the same, and seldom those of another."""
-    first = _SHARED_FIRST + _digest(whose) % _SHARED_COUNT * PORTS_OF_ONE
+    """Return the ports of a session where no host is named. Always the same, and seldom those of another.
+
+    They begin anywhere, and not at the multiples of something: workers of the same name have the same place in their
+    ranges, so that of two sessions with the same range all would meet.
+    """
+    first, last = SHARED_PORTS
+    count = (last + 1 - first - PORTS_OF_ONE) // SLOT_PORTS + 1
+    first += _digest(whose) % count * SLOT_PORTS
     return first, first + PORTS_OF_ONE - 1
 
 
