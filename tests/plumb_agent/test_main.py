@@ -278,7 +278,10 @@ async def test_on_sockets_a_whole_life(tmp_path: Path):
             **{f"PLUMB_ENDPOINT_{name.upper()}": endpoint for name, endpoint in endpoints.items()},
         )
         (ready,) = await receive("ctrl_out", 1)
-        assert parse_ready(ready.payload) == Ready("ready", (MARK_ALL_PORTS, MEMORY, NUMBERED))
+        said = parse_ready(ready.payload)
+        assert said is not None
+        assert said == Ready("ready", (MARK_ALL_PORTS, MEMORY, NUMBERED), said.incarnation)
+        assert said.incarnation is not None
         for frame in (Data("", b'"Yes"', origin), Marker("", "ack/1"), Eof("")):
             writers["input"].send_nowait(encode(frame))
         output, marker, end = await receive("output", 3)

@@ -3,13 +3,14 @@
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from fabric.errors import ConfigError
 from fabric.transport.memory import MemoryTransport
 from fabric.wire.codec import decode, encode
-from fabric.wire.control import AGENT_READY as READY
+from fabric.wire.control import AGENT_FEATURES, ready
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
 from fabric.wire.payload import JSON, STRING
 from fabric.wire.spec import WorkerSpec
@@ -18,6 +19,9 @@ from plumb_agent.worker import open_ports, run_worker
 
 PORTS = ("input", "output", "ctrl_in", "ctrl_out", "telemetry")
 TRACE, SPAN = b"T" * 16, b"S" * 8
+
+
+READY = ready(*AGENT_FEATURES, incarnation=0)
 
 
 class Fabric:
@@ -41,7 +45,7 @@ class Fabric:
         return frames
 
     async def run(self, spec: WorkerSpec) -> int:
-        ids = count(1)
+        ids = count()  # the first is the number of the process
         ports = open_ports(self.transport, {name: name for name in self.names})
         return await run_worker(
             spec,
@@ -179,3 +183,20 @@ def test_input_and_output_are_needed():
     """The message names the variable."""
     with pytest.raises(ConfigError, match="PLUMB_ENDPOINT_OUTPUT"):
         open_ports(MemoryTransport(), {"input": "a"})
+
+
+async def test_it_announces_itself_again_when_it_is_asked():
+    """With the number of its process, whoever asks."""
+    fabric = Fabric("input", "output", "ctrl_in", "ctrl_out")
+    fabric.send("ctrl_in", bare('{"announce":true}'), bare('{"announce":false}'), Eof(""))
+    fabric.send("input", Eof(""))
+    assert await fabric.run(bot()) == 0
+    assert await fabric.receive("ctrl_out", 3) == [Data("bot", READY), Data("bot", READY), Eof("bot")]
+
+
+async def test_what_comes_before_the_first_probe_was_meant_for_another_process():
+    """Of a worker whose connections begin with one: it has not that one's memory."""
+    fabric = Fabric("input", "output")
+    fabric.send("input", data('"My hat"'), Marker("", "ack/1"), Marker("", "probe/bot/1"), Eof(""))
+    assert await fabric.run(msgspec.structs.replace(bot(), fenced=True)) == 0
+    assert await fabric.receive("output", 2) == [Marker("bot", "probe/bot/1"), Eof("bot")]
