@@ -188,10 +188,24 @@ def test_input_and_output_are_needed():
 async def test_it_announces_itself_again_when_it_is_asked():
     """With the number of its process, whoever asks."""
     fabric = Fabric("input", "output", "ctrl_in", "ctrl_out")
-    fabric.send("ctrl_in", bare('{"announce":true}'), bare('{"announce":false}'), Eof(""))
-    fabric.send("input", Eof(""))
-    assert await fabric.run(bot()) == 0
-    assert await fabric.receive("ctrl_out", 3) == [Data("bot", READY), Data("bot", READY), Eof("bot")]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fabric.run, bot())
+        fabric.send("ctrl_in", bare('{"announce":false}'), bare('{"announce":true}'))
+        assert await fabric.receive("ctrl_out", 2) == [Data("bot", READY), Data("bot", READY)]
+        fabric.send("input", Eof(""))
+        fabric.send("ctrl_in", Eof(""))
+        assert await fabric.receive("ctrl_out", 1) == [Eof("bot")]
+
+
+async def test_it_fails_when_it_is_asked_behind_the_end_of_its_output():
+    """Nobody is left who would end its ctrl_in; another process is needed."""
+    fabric = Fabric("input", "output", "ctrl_in", "ctrl_out")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fabric.run, bot())
+        fabric.send("input", Eof(""))
+        assert await fabric.receive("output", 1) == [Eof("bot")]
+        fabric.send("ctrl_in", bare('{"announce":true}'))
+    assert b"left_over" in fabric.errors[-1]
 
 
 async def test_what_comes_before_the_first_probe_was_meant_for_another_process():
