@@ -3,6 +3,7 @@
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -21,6 +22,9 @@ TRACE, SPAN = b"T" * 16, b"S" * 8
 
 READY = ready(*AGENT_FEATURES, incarnation=1)
 """The first number that the worker draws is its process's."""
+
+
+READY = ready(*AGENT_FEATURES, incarnation=0)
 
 
 class Fabric:
@@ -44,7 +48,7 @@ class Fabric:
         return frames
 
     async def run(self, spec: WorkerSpec) -> int:
-        ids = count(1)
+        ids = count()  # the first is the number of the process
         ports = open_ports(self.transport, {name: name for name in self.names})
         return await run_worker(
             spec,
@@ -182,3 +186,34 @@ def test_input_and_output_are_needed():
     """The message names the variable."""
     with pytest.raises(ConfigError, match="PLUMB_ENDPOINT_OUTPUT"):
         open_ports(MemoryTransport(), {"input": "a"})
+
+
+async def test_it_announces_itself_again_when_it_is_asked():
+    """With the number of its process, whoever asks."""
+    fabric = Fabric("input", "output", "ctrl_in", "ctrl_out")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fabric.run, bot())
+        fabric.send("ctrl_in", bare('{"announce":false}'), bare('{"announce":true}'))
+        assert await fabric.receive("ctrl_out", 2) == [Data("bot", READY), Data("bot", READY)]
+        fabric.send("input", Eof(""))
+        fabric.send("ctrl_in", Eof(""))
+        assert await fabric.receive("ctrl_out", 1) == [Eof("bot")]
+
+
+async def test_it_fails_when_it_is_asked_behind_the_end_of_its_output():
+    """Nobody is left who would end its ctrl_in; another process is needed."""
+    fabric = Fabric("input", "output", "ctrl_in", "ctrl_out")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fabric.run, bot())
+        fabric.send("input", Eof(""))
+        assert await fabric.receive("output", 1) == [Eof("bot")]
+        fabric.send("ctrl_in", bare('{"announce":true}'))
+    assert b"left_over" in fabric.errors[-1]
+
+
+async def test_what_comes_before_the_first_probe_was_meant_for_another_process():
+    """Of a worker whose connections begin with one: it has not that one's memory."""
+    fabric = Fabric("input", "output")
+    fabric.send("input", data('"My hat"'), Marker("", "ack/1"), Marker("", "probe/bot/1"), Eof(""))
+    assert await fabric.run(msgspec.structs.replace(bot(), fenced=True)) == 0
+    assert await fabric.receive("output", 2) == [Marker("bot", "probe/bot/1"), Eof("bot")]
