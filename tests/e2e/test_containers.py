@@ -214,6 +214,9 @@ def test_an_engine_that_is_gone_ends_the_session_and_one_that_is_back_does_not(
         assert text.count("| (its engine was away; lines may be missing here)") == 4  # of each worker, each time
         assert "containers of 'demo' may be left" in text
         own_engine.start()
+        left = sum(found["State"]["Status"] != "removing" for found in containers(own_engine).values())
+        assert said(fabric("down", cwd=folder)).count("is left, and is ended and removed") == left
+        assert containers(own_engine) == {}
 
 
 def wait_until_there(folder: Path) -> None:

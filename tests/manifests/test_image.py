@@ -98,7 +98,7 @@ def test_images_are_built_without_a_network_and_run(
 
     assert sized(engine.base()) < sized("small") < sized("whole")
     alone = ("run", "--rm", "--network=none", "--read-only")
-    assert engine.docker(*alone, "small", "ls", "/app").split() == ["demo.plumb", "functions.py"]
+    assert engine.docker(*alone, "small", "ls", "/app").split() == ["demo.plumb", "fabric.toml", "functions.py"]
     assert engine.docker(*alone, "small", "id", "-u").strip() == "65532"
     missing = (
         "import importlib.util as u; print([n for n in ('typer', 'pydantic', 'prometheus_client') if u.find_spec(n)])"
