@@ -14,6 +14,7 @@
     ├── EngineFailed            a Docker Engine is not there, or did not do what it was asked
     ├── TransportClosed         the socket was closed by its owner
     ├── Stranger                somebody connected to a socket who has no business there
+    ├── LeftOver                a worker had ended its output when its connection was renewed; another has to be started
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
     ├── UnknownName             no worker or channel of that name
@@ -36,6 +37,7 @@ __all__ = [
     "ConfigError",
     "EngineFailed",
     "FabricError",
+    "LeftOver",
     "LocalProtocolError",
     "NoAnswer",
     "NotRunning",
@@ -202,6 +204,12 @@ class Stranger(FabricError):
     """A second peer connected to a socket that has one. ZeroMQ shares frames out among peers: some are gone."""
 
     code = "stranger"
+
+
+class LeftOver(FabricError):
+    """A worker that had ended its output was asked who it is: nobody is left who would end it in order."""
+
+    code = "left_over"
 
 
 class OutputClosed(FabricError):

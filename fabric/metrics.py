@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client import Metric as Family
 from prometheus_client.exposition import generate_latest as write_text
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.openmetrics.exposition import generate_latest as write_openmetrics
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
@@ -98,7 +98,6 @@ _METRICS = (
     ),
     Metric("fabric_messages_invalid_total", "counter", "Frames and messages refused.", ("channel", "reason")),
     Metric("fabric_dead_letters_total", "counter", "Messages that became dead letters.", ("worker", "reason")),
-    Metric("fabric_dead_letters", "gauge", "Dead letters of this session that are kept.", ("worker", "reason")),
     Metric("fabric_barrier_unpaired_total", "counter", "Messages left without a partner.", ("barrier",)),
     # --- models ---
     Metric(
@@ -231,6 +230,9 @@ def _cumulated(value: Buckets) -> Iterator[tuple[str, float]]:
         yield "+Inf" if bound is None else repr(float(bound)), count
 
 
+_write_openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest
+
+
 class Page:
     """What is scraped: our metrics, and those of this process and of Python.
 
@@ -254,5 +256,5 @@ class Page:
             accept: what the client takes: OpenMetrics if it names that, else the text format of Prometheus.
         """
         if "application/openmetrics-text" in accept:
-            return OPENMETRICS, write_openmetrics(self.registry)  # type: ignore[no-untyped-call]
+            return OPENMETRICS, _write_openmetrics(self.registry)
         return TEXT, write_text(self.registry)

@@ -12,13 +12,15 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+import trio
 
-from fabric.errors import ConfigError, FabricError
+from fabric.errors import ConfigError, FabricError, LeftOver
+from fabric.tracing.exporter import open_exporter
 from fabric.transport.given import key_for, say_once
 from fabric.transport.ports import Receiver, Sender, Transport, fail_on_stranger
 from fabric.wire.calls import SETTLE, decline, parse_request
 from fabric.wire.codec import begins_connection, decode, encode
-from fabric.wire.control import AGENT_FEATURES, INCARNATION_BYTES, ready, wants_announcement
+from fabric.wire.control import AGENT_FEATURES, INCARNATION_BYTES, LEFT_OVER, ready, wants_announcement
 from fabric.wire.frame import Data, Decline, Eof, Marker, Provenance
 from fabric.wire.payload import encode_json
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerKey, WorkerSpec
@@ -28,6 +30,7 @@ from plumb_agent.conversation import Conversation
 from plumb_agent.driver import Driver, drive
 from plumb_agent.events import ControlArrived, ControlEnded, InputArrived, InputEnded, MarkerArrived, ToolsEnded
 from plumb_agent.logs import Logger, stderr_logger
+from plumb_agent.model_calls import ModelCalls, Tell
 from plumb_agent.providers import Provider, open_provider
 from plumb_agent.toolbox import McpTool
 
@@ -80,12 +83,27 @@ async def serve(
     if key is not None:
         logger.hide([key.secret])
     warn = say_once(lambda text: logger.log("warning", "peer.refused", {"reason": text}))
+
+    def note(event: str, fields: dict[str, object]) -> None:
+        logger.log("warning", event, fields)
+
+    exporter = open_exporter(environment, spec.name, note, **{"fabric.worker": spec.name})
     # The last end-of-channel has no other proof of arrival than the socket's own, so a good end waits for it.
     async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
         ports = open_ports(transport, endpoints, key)
-        status = await run_worker(spec, ports, logger=logger, environment=environment, mcp_tools=mcp_tools)
+        status = await run_worker(
+            spec,
+            ports,
+            logger=logger,
+            environment=environment,
+            mcp_tools=mcp_tools,
+            tell=None if exporter is None else exporter.tell,
+            tell_content=exporter is not None and exporter.settings.content,
+        )
         if status != 0:
             transport.close(0)
+    if exporter is not None:
+        await trio.to_thread.run_sync(exporter.close)
     return status
 
 
@@ -100,6 +118,8 @@ async def run_worker(
     environment: Mapping[str, str] = MappingProxyType({}),
     mcp_tools: Sequence[McpTool] = (),
     provider: Provider | None = None,
+    tell: Tell | None = None,
+    tell_content: bool = False,
 ) -> int:
     """Run the worker on open ports until it has nothing more to do, and return its exit status.
 
@@ -115,6 +135,8 @@ async def run_worker(
         environment: where the provider's key is.
         mcp_tools: of MCP servers, beside those of the spec.
         provider: asked instead of the one that the spec names.
+        tell: takes spans of calls of the model; without it there are none.
+        tell_content: whether they say what was asked and answered.
 
     Raises:
         ConfigError: the configuration is wrong. Nothing was written.
@@ -153,6 +175,8 @@ async def run_worker(
                     case Data(_, payload):
                         if wants_announcement(payload) and driver.exit_code is None:
                             outlet.announce_again()
+                            if outlet.output_ended:
+                                raise LeftOver(f"agent {spec.name!r}: {LEFT_OVER}")
                         driver.feed(ControlArrived(payload))
                     case Marker(_, marker) if driver.exit_code is None:  # behind a stop ctrl_out has ended
                         outlet.return_marker(marker)
@@ -188,7 +212,8 @@ async def run_worker(
     watched = {} if spec.fenced else outlet.senders
     watches = [watch(sender, port) for port, sender in watched.items()]
     sources = [until_error(read_input), until_error(read_control), until_error(read_tools), *watches]
-    status = await drive(conversation, provider, sources, outlet, logger, clock)
+    calls = None if tell is None else ModelCalls(spec, provider, new_id, tell, content=tell_content)
+    status = await drive(conversation, provider, sources, outlet, logger, clock, calls=calls)
     if status == 0:
         for sender in outlet.senders.values():
             await sender.wait_sent()
@@ -205,7 +230,9 @@ class _SocketOutlet:
         self._outputs = 0
         self._events = 0
         self._incarnation = int.from_bytes(new_id(INCARNATION_BYTES))
-        self._asked: dict[bytes, bytes] = {}
+        self._requests = 0
+        self._unanswered: dict[bytes, bytes] = {}
+        self.output_ended = False
         rest = {"ctrl_out": ports.ctrl_out, "telemetry": ports.telemetry, "tool_req": ports.tool_req}
         opened = {port: sender for port, sender in rest.items() if sender is not None}
         self.senders: dict[str, Sender] = {"data_out": ports.output, **opened}
@@ -218,8 +245,8 @@ class _SocketOutlet:
     def announce_again(self) -> None:
         """Somebody has come who may know nothing of us, nor of what we wait for: that was lost with who was asked."""
         self.announce()
-        for payload in self._asked.values():
-            self._send_request(payload)
+        for frame in self._unanswered.values():
+            self._send_request(frame)
 
     def emit(self, payload: bytes, origin: Provenance | None) -> None:
         self._outputs += 1
@@ -249,23 +276,29 @@ class _SocketOutlet:
         if self._ports.ctrl_out is not None:
             self._ports.ctrl_out.send_nowait(encode(Data(self._topic, encode_json(message))))
 
-    def ask(self, payload: bytes) -> None:
+    def ask(self, payload: bytes, origin: Provenance | None) -> None:
+        provenance = None
+        if origin is not None:  # who does the call learns from this for which message it is
+            self._requests += 1
+            provenance = self._caused_by(origin, self._requests)
+        frame = encode(Data(self._topic, payload, provenance))
         request = parse_request(payload)
         if request.name != SETTLE:  # that has no response
-            self._asked[request.id] = payload
-        self._send_request(payload)
+            self._unanswered[request.id] = frame
+        self._send_request(frame)
 
     def answered(self, payload: bytes) -> None:
         """This came on tool_resp."""
         response = read_response(payload)
         if response is not None:
-            self._asked.pop(encode_json(response.id), None)
+            self._unanswered.pop(encode_json(response.id), None)
 
-    def _send_request(self, payload: bytes) -> None:
+    def _send_request(self, frame: bytes) -> None:
         if self._ports.tool_req is not None:
-            self._ports.tool_req.send_nowait(encode(Data(self._topic, payload)))
+            self._ports.tool_req.send_nowait(frame)
 
     def end_output(self) -> None:
+        self.output_ended = True
         self._ports.output.send_nowait(encode(Eof(self._topic)))
 
     def end_rest(self) -> None:

@@ -36,6 +36,7 @@ GROUPS = {
     "fabric.cli.ship": ("compose", "k8s"),
     "fabric.cli.lsp": ("lsp",),
     "fabric.cli.mcp": ("mcp",),
+    "fabric.cli.worker": ("worker",),
 }
 """Module and commands. Those that start nothing load neither sockets nor an event loop."""
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from fabric.cli.listing import align
+from fabric.runtime.http_listen import HTTP_USUAL
 from fabric.runtime.starting import IMAGE
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings, Variable, check_usd, read_duration, read_switch
@@ -144,7 +145,7 @@ SETTINGS = (
         _one_of("process", "container", "docker", "external"),
     ),
     Setting("run.image", of=lambda said: said.image, default=IMAGE),
-    Setting("run.http", "FABRIC_HTTP", lambda said: said.http, "127.0.0.1:9464"),
+    Setting("run.http", "FABRIC_HTTP", lambda said: said.http, HTTP_USUAL),
     Setting("limits.usd", "FABRIC_BUDGET_USD", lambda said: said.limits.usd, read=lambda text: check_usd(float(text))),
     Setting("limits.tokens", "FABRIC_BUDGET_TOKENS", lambda said: said.limits.tokens, read=_whole(1)),
     Setting("limits.calls", "FABRIC_BUDGET_CALLS", lambda said: said.limits.calls, read=_whole(1)),
@@ -159,7 +160,6 @@ SETTINGS = (
     Setting("FABRIC_STATE_DIR", "FABRIC_STATE_DIR", default=".fabric"),
     Setting("FABRIC_DOCROOT", "FABRIC_DOCROOT"),
     Setting("FABRIC_TOKEN_FILE", "FABRIC_TOKEN_FILE"),
-    Setting("FABRIC_INSECURE", "FABRIC_INSECURE", default=False, read=read_switch),
     Setting("FABRIC_AUTO_APPROVE", "FABRIC_AUTO_APPROVE", default=False, read=read_switch),
     Setting("FABRIC_INSECURE", "FABRIC_INSECURE", default=False, read=read_switch),
     Setting("FABRIC_KEYS", "FABRIC_KEYS"),

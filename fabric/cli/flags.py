@@ -9,6 +9,7 @@ __all__ = [
     "ColorChoice",
     "Docroot",
     "Grace",
+    "Http",
     "Include",
     "Insecure",
     "LogFormat",
@@ -20,8 +21,11 @@ __all__ = [
     "Provider",
     "ReadyTimeout",
     "Restarts",
+    "RunnerChoice",
     "Timestamps",
+    "TokenFile",
     "check_level",
+    "check_runner",
     "choose",
     "state_directory",
 ]
@@ -34,6 +38,8 @@ import typer
 
 from fabric.cli.programs import INCLUDE
 from fabric.errors import ConfigError
+from fabric.plan.plan import Runner
+from fabric.runtime.http_listen import HTTP_USUAL
 from fabric.session.events import Level
 from fabric.session.settings import Settings
 
@@ -80,6 +86,15 @@ Restarts = Annotated[
         show_default=f"{DEFAULTS.restarts_max}",
     ),
 ]
+RunnerChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--runner",
+        help="Who starts workers of which fabric.toml says nothing: process, container or external.",
+        envvar="FABRIC_RUNNER",
+        show_default="process",
+    ),
+]
 Docroot = Annotated[
     Path | None, typer.Option(help="Folder of the file tools; else that of the program.", envvar="FABRIC_DOCROOT")
 ]
@@ -100,6 +115,24 @@ ApprovalTimeout = Annotated[
         show_default=f"{DEFAULTS.approval_timeout_s:g}",
     ),
 ]
+Http = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDR:PORT",
+        help="Where it can be watched over HTTP: /metrics, /livez, /readyz, /api/v1; or off.",
+        envvar="FABRIC_HTTP",
+        show_default=HTTP_USUAL,
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Holds the token that has to be said over HTTP for what is not open; else one is made, for this machine.",
+        envvar="FABRIC_TOKEN_FILE",
+        show_default=False,
+    ),
+]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="FABRIC_LOG_LEVEL")]
 LogFormat = Annotated[
     str, typer.Option(help="pretty, or json: every line on stderr is one JSON object.", envvar="FABRIC_LOG_FORMAT")
@@ -117,6 +150,16 @@ def check_level(level: str) -> Level:
         case "debug" | "info" | "warning" | "error":
             return level
     raise ConfigError(f"--log-level {level}: expected debug, info, warning or error")
+
+
+def check_runner(runner: str | None) -> Runner | None:
+    """Return what ``--runner`` says. Raises ConfigError: there is no such way to start a worker."""
+    match runner:
+        case None | "process" | "container" | "external":
+            return runner
+        case "docker":
+            return "container"
+    raise ConfigError(f"--runner {runner}: expected process, container or external")
 
 
 def choose(color: str, log_format: str = "pretty") -> None:

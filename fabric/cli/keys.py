@@ -89,5 +89,5 @@ def _wanted(spec: Path, *, every: bool) -> list[str]:
             folders=search_path(None),
         )
     project.check_workers([worker.name for worker in made.workers])
-    plan: Plan = place(made, placement_of(project))
+    plan: Plan = place(made, placement_of(project, whose=str(spec)))
     return [worker.name for worker in plan.workers if worker.secured or (every and worker.transport == "zmq")]

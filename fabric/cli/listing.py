@@ -50,6 +50,8 @@ class WorkerRow(msgspec.Struct, frozen=True):
         dead_letters: that are kept, of all sessions.
         memory_bytes: resident.
         rejected: frames from it that were refused, by reason.
+        place: who starts it and where, in words; empty for a process beside the coordinator.
+        awaited: somebody else starts it, and it has not shown that it is there.
     """
 
     worker: str
@@ -74,6 +76,8 @@ class WorkerRow(msgspec.Struct, frozen=True):
     dead_letters: int = 0
     memory_bytes: int | None = None
     rejected: dict[str, int] | None = None
+    place: str = ""
+    awaited: bool = False
 
 
 class QueueRow(msgspec.Struct, frozen=True):
@@ -111,6 +115,7 @@ class ServiceRow(msgspec.Struct, frozen=True):
         monitors: what is to be said next on each session wire on which a conversation is under way.
         queues: of workers with several replicas.
         insecure: workers that it speaks to over TCP without keys.
+        http: where it can be watched; ``token_file``: of what has to be said there.
     """
 
     project: str
@@ -129,6 +134,8 @@ class ServiceRow(msgspec.Struct, frozen=True):
     insecure: tuple[str, ...] = ()
     workers: tuple[WorkerRow, ...] = ()
     queues: tuple[QueueRow, ...] = ()
+    http: str = ""
+    token_file: str = ""
 
 
 def describe(
@@ -178,6 +185,8 @@ def describe(
         insecure=record.insecure,
         workers=workers,
         queues=tuple(_queue(queue, dead) for queue in status.queues) if status else (),
+        http=record.http if alive else "",
+        token_file=record.token_file if alive else "",
     )
 
 
@@ -209,7 +218,7 @@ def _worker(
         state = "orphaned" if lives else "gone"
     elif live is not None and (state != "failed" or live.activity == "restarting"):
         state = live.activity
-    row = WorkerRow(record.name, record.kind, record.what, state, restarts=record.restarts)
+    row = WorkerRow(record.name, record.kind, record.what, state, restarts=record.restarts, place=record.place)
     if lives and record.process is not None and record.started_at is not None:
         pid, uptime_s = record.process.pid, round(now - record.started_at, 3)
         row = msgspec.structs.replace(row, pid=pid, uptime_s=uptime_s, memory_bytes=memory[record.name])
@@ -227,6 +236,7 @@ def _worker(
             room_at=tuple(dict.fromkeys(end.node for end in live.held_by)),
             paused=live.paused,
             stalled=live.stalled,
+            awaited=live.awaited,
             starts_in_s=None if live.starts_in_s is None else round(live.starts_in_s, 3),
         )
     return msgspec.structs.replace(row, exit_status=record.exit_status)
@@ -331,7 +341,7 @@ def _cells(worker: WorkerRow) -> tuple[str, ...]:
     what = worker.what if len(worker.what) <= _WHAT_MAX else worker.what[: _WHAT_MAX - 1] + "…"
     return (
         worker.worker,
-        f"{worker.kind} {what}".rstrip(),
+        " ".join(filter(None, (worker.kind, what, f"({worker.place})" if worker.place else ""))),
         state,
         _count(worker.pid),
         duration(worker.uptime_s),
@@ -349,6 +359,8 @@ def _cells(worker: WorkerRow) -> tuple[str, ...]:
 
 def _waiting(worker: WorkerRow) -> str:
     """Say what a worker waits for, if it is not only its next message."""
+    if worker.awaited:
+        return "its handshake"
     if worker.starts_in_s is not None:
         return f"restarting in {max(1, round(worker.starts_in_s))} s"
     if worker.room_at:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -27,6 +27,7 @@ from fabric.cli.flags import (
     ColorChoice,
     Docroot,
     Grace,
+    Http,
     Include,
     Insecure,
     LogFormat,
@@ -38,8 +39,11 @@ from fabric.cli.flags import (
     Provider,
     ReadyTimeout,
     Restarts,
+    RunnerChoice,
     Timestamps,
+    TokenFile,
     check_level,
+    check_runner,
     choose,
     state_directory,
 )
@@ -65,6 +69,7 @@ from fabric.plan.plan import Plan
 from fabric.plan.replicas import known_names, meant
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
+from fabric.runtime.http_listen import HTTP_OFF, Listening, bind, keep_token
 from fabric.runtime.prices import Prices
 from fabric.runtime.processes import identify
 from fabric.runtime.services import (
@@ -77,6 +82,7 @@ from fabric.runtime.services import (
     read_record,
     record_file,
 )
+from fabric.runtime.services import token_file as token_file_of
 from fabric.runtime.starting import limits_of, prices_of, settings_of
 from fabric.session.events import Finish, Level, Note
 from fabric.session.settings import Settings
@@ -112,6 +118,7 @@ def run(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -127,6 +134,10 @@ def run(
             help="Write what workers say on a port that nobody reads, telemetry or ctrl_out, to a file: lines"
             " WORKER TAB JSON. - is stderr. Repeatable.",
         ),
+    ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR:PORT", help="Where it can be watched over HTTP: /metrics, /livez, /readyz."),
     ] = None,
 ) -> None:
     """Run a program on stdin and stdout: one JSON value a line, until the input ends and everything has drained.
@@ -152,8 +163,12 @@ def run(
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
     )
-    asked = Asked(provider, model, include, docroot, _extras(extra or ()), insecure=insecure)
-    _run_lines(find_program(program, project), project, asked, settings, check_level(log_level), stdin_fd=0)
+    asked = Asked(
+        provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner), insecure=insecure
+    )
+    level = check_level(log_level)
+    with _listening(http or HTTP_OFF, None) as (listening, _):
+        _run_lines(find_program(program, project), project, asked, settings, level, stdin_fd=0, http=listening)
 
 
 def _run_lines(
@@ -164,6 +179,7 @@ def _run_lines(
     level: str,
     *,
     stdin_fd: int,
+    http: Listening | None = None,
 ) -> None:
     with open_run_directory(os.environ) as directory:
         files = asked.extra_files
@@ -196,6 +212,7 @@ def _run_lines(
                 stdin_fd=stdin_fd,
                 terminal_fd=terminal_fd,
                 extras=extras,
+                http=http,
             )
             finish = trio.run(serve, plan, settings, report, os.environ)
     _end(finish)
@@ -231,6 +248,7 @@ def call(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -263,7 +281,7 @@ def call(
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
         program = find_program(program, project)
-        asked = Asked(provider, model, include, docroot)
+        asked = Asked(provider, model, include, docroot, runner=check_runner(runner))
         _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
@@ -283,6 +301,7 @@ def up(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -290,6 +309,8 @@ def up(
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
     insecure: Insecure = False,
+    http: Http = None,
+    token_file: TokenFile = None,
     attach: Attach = None,
     no_attach: NoAttach = None,
     log_prefix: LogPrefix = True,
@@ -338,9 +359,11 @@ def up(
             _watch(process, wait_timeout)
         else:
             child = process
-    with open_run_directory(os.environ) as directory:
+    with ExitStack() as stack:
+        listening, why = stack.enter_context(_listening(http or said.http, token_file))
+        directory = stack.enter_context(open_run_directory(os.environ))
         name = project or project_name(spec)
-        asked = Asked(provider, model, include, docroot, insecure=insecure, service=name)
+        asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure, service=name)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
@@ -356,15 +379,33 @@ def up(
             columns=columns,
             child=child,
             budget=show_limits(limits),
+            http=listening.url if listening is not None else f"no HTTP: {why}" if why else "",
         )
         screen.begin(time.monotonic() - started_s)
         with zygote_of(plan, said) as zygote:
             socket, at_terminal = f"{directory}/service.sock", child is None and os.isatty(0) and os.isatty(2)
-            outcome = _serve(plan, name, socket, settings, screen, level, zygote, prices, at_terminal=at_terminal)
+            outcome = _serve(
+                plan, name, socket, settings, screen, level, zygote, prices, at_terminal=at_terminal, http=listening
+            )
     if outcome.error is not None:
         print_error(outcome.error[1], outcome.error[0])
     print_losses(outcome.losses)
     raise typer.Exit(outcome.exit_code)
+
+
+@contextmanager
+def _listening(said: str | None, token_file: Path | None) -> Iterator[tuple[Listening | None, str]]:
+    """Give the socket of the HTTP server, if there is to be one, and why there is none, if one was wanted.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
+    listening, why = bind(said, token_file)
+    try:
+        yield listening, why
+    finally:
+        if listening is not None:
+            listening.socket.close()
 
 
 def _watch(service: Parent, wait_timeout_s: float | None) -> NoReturn:
@@ -425,6 +466,7 @@ def _serve(
     prices: Prices,
     *,
     at_terminal: bool,
+    http: Listening | None,
 ) -> Outcome:
     """Run the service under its name, and write down how it ended, whatever happens."""
     import trio
@@ -441,11 +483,16 @@ def _serve(
     state = state_directory() or Path(STATE_DIRECTORY)
     with hold_name(project, state), ExitStack() as stack:
         _refuse_left(read_record(record_file(state, project)))
+        if http is not None:
+            http = keep_token(http, token_file_of(state, project))
+            stack.callback(token_file_of(state, project).unlink, missing_ok=True)
+        watched = {"http": http.url, "token_file": str(Path(http.token_file).resolve())} if http is not None else {}
         letters = LetterKeeper(DeadLetters(dead_directory(state, project)), timestamp(time.time()))
-        journal = Journal(plan, project, state, socket, process=us, level="debug" if level == "debug" else "info")
+        logged: Level = "debug" if level == "debug" else "info"
+        journal = Journal(plan, project, state, socket, process=us, level=logged, **watched)
         try:
             terminal_fd = stack.enter_context(open_terminal(wanted=at_terminal and settings.approval == "ask"))
-            serve = partial(run_service, prices=prices, zygote=zygote, terminal_fd=terminal_fd)
+            serve = partial(run_service, prices=prices, zygote=zygote, terminal_fd=terminal_fd, http=http)
             outcome = trio.run(serve, plan, settings, screen, journal, letters, os.environ)
         except BaseException as error:
             found = sole(error)

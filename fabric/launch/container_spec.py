@@ -25,6 +25,7 @@ from fabric.launch.owner import COORDINATOR_LABEL, DIGEST_LABEL, KEY_LABEL, PROJ
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.make import MODULE
 from fabric.plan.plan import WorkerPlan
+from fabric.tracing.setting import variables_of
 from fabric.transport.given import INSECURE_VARIABLE
 from fabric.wire.spec import KEY_FILE_VARIABLE, SPEC_FILE_VARIABLE
 
@@ -155,9 +156,11 @@ def _variables(worker: WorkerPlan, environment: Mapping[str, str]) -> dict[str, 
     named = [name for name in worker.pass_on if name.removesuffix("_FILE") not in SECRETS]
     kept = {name: value for name, value in environment.items() if name in PASSED_ON or name.startswith("LC_")}
     kept |= {name: environment[name] for name in named if name in environment}
+    # Headers of a collector may be secret, and whoever may look at a container sees its environment.
+    kept |= {name: value for name, value in variables_of(environment).items() if not name.endswith("_HEADERS")}
     kept |= endpoint_variables(worker.endpoints)
-    # Its root cannot be written, so neither can compiled modules.
     kept |= {} if worker.secured else {INSECURE_VARIABLE: "1"}
+    # Its root cannot be written, so neither can compiled modules.
     ours = {"FABRIC_WORKER": worker.name, "HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
     return kept | ours
 

@@ -6,12 +6,16 @@ __all__ = ["read_assets"]
 
 from pathlib import Path
 
-_PACKAGED = Path(__file__).parent / "assets"
-_IN_TREE = Path(__file__).parents[2] / "deploy"
+_OWN = "prometheus.yml"
+"""Settings of a Prometheus on one machine. What we write has other targets."""
 
 
 def read_assets() -> dict[str, bytes]:
-    """Return the files by name: ``*.yml`` with rules, ``*.json`` with dashboards."""
-    folder = _PACKAGED if _PACKAGED.is_dir() else _IN_TREE
-    found = [*(folder / "prometheus").glob("*.yml"), *(folder / "grafana").glob("*.json")]
-    return {path.name: path.read_bytes() for path in sorted(found) if not path.stem.endswith("_test")}
+    """Return the files by name: ``*.yml`` with rules, ``*.json`` with dashboards; none, if there are none."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "deploy", package.parent / "deploy"):
+        found = [*(folder / "prometheus").glob("*.yml"), *(folder / "grafana" / "dashboards").glob("*.json")]
+        kept = [path for path in sorted(found) if path.name != _OWN and not path.stem.endswith("_test")]
+        if kept:
+            return {path.name: path.read_bytes() for path in kept}
+    return {}

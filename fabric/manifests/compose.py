@@ -20,6 +20,7 @@ from fabric.manifests.deployment import (
     Container,
     Deployment,
     file_secrets,
+    needs_program,
     plain_variables,
 )
 from fabric.manifests.files import PRIVATE, File, Files, digest_of, spec_file
@@ -100,7 +101,7 @@ def compose_files(deployment: Deployment, host: str, contents: Contents) -> File
     for container in here:
         spec = spec_file(container.worker.spec)
         files[f"specs/{container.label}.json"] = spec
-        told = {"spec": spec, **({} if container.worker.spec.kind == "agent" else _code(contents.program))}
+        told = {"spec": spec, **(_code(contents.program) if needs_program(container.worker) else {})}
         services[container.label] = _worker(deployment, container, bool(contents.program)) | _labelled(told)
         named.update(file_secrets(container.worker))
     if leads and contents.assets:
@@ -110,7 +111,7 @@ def compose_files(deployment: Deployment, host: str, contents: Contents) -> File
         files |= monitoring_files(
             contents.assets, target, f"{'127.0.0.1' if local else 'prometheus'}:{PROMETHEUS_PORT}"
         )
-    if leads or any(container.worker.spec.kind != "agent" for container in here):
+    if leads or any(needs_program(container.worker) for container in here):
         files |= {f"app/{path}": file for path, file in contents.program.items()}
     files |= {f"secrets/{name}": File(PLACEHOLDER.format(name=name).encode(), PRIVATE, keep=True) for name in named}
     files[".env"] = File(_env(deployment, contents.user).encode(), keep=True)
@@ -185,7 +186,7 @@ def _worker(deployment: Deployment, container: Container, mounts_app: bool) -> _
     worker, secrets = container.worker, file_secrets(container.worker)
     service = _ours(deployment, worker.image, worker.command)
     volumes = [f"./specs/{container.label}.json:{SPEC_FILE}:ro"]
-    if worker.spec.kind != "agent":
+    if needs_program(worker):
         service["working_dir"] = APP
         volumes += [f"./app:{APP}:ro"] if mounts_app else []
     keys: list[Node] = [_secret(f"key-{container.label}", KEY_FILE)] if worker.secured else []

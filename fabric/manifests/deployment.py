@@ -18,6 +18,7 @@ __all__ = [
     "Wanted",
     "deploy",
     "file_secrets",
+    "needs_program",
     "plain_variables",
 ]
 
@@ -129,7 +130,7 @@ def deploy(wanted: Wanted) -> Deployment:
     away = [worker for worker in replicated(plan, replicas).workers if _goes_away(worker, project)]
     labels = labels_of([worker.name for worker in away], RESERVED)
     settings = _settings(wanted, away, labels)
-    placed = place(plan, placement_of(settings, insecure=wanted.insecure))
+    placed = place(plan, placement_of(settings, whose=wanted.name, insecure=wanted.insecure))
     workers = [_relocated(worker, wanted.root) for worker in placed.workers]
     containers = [Container(labels[worker.name], worker) for worker in workers if worker.name in labels]
     return Deployment(
@@ -205,6 +206,11 @@ def _inside(path: str, root: str) -> str:
 def file_secrets(worker: WorkerPlan) -> tuple[str, ...]:
     """Return the variables whose values a worker reads from files: the keys of its provider."""
     return tuple(name for name in dict.fromkeys(worker.pass_on) if f"{name}_FILE" in worker.pass_on)
+
+
+def needs_program(worker: WorkerPlan) -> bool:
+    """Return whether a worker reads files of the program's folder. Prompts of agents are in what they are told."""
+    return worker.spec.kind != "agent" or "script" in worker.spec.config
 
 
 def plain_variables(names: Iterable[str], secrets: Iterable[str]) -> tuple[str, ...]:

@@ -111,11 +111,11 @@ def _write(folder: Path, change: Change, owner: tuple[int, int] | None) -> None:
     os.replace(fresh, place)
 
 
-def make_folder(folder: Path, owner: tuple[int, int] | None) -> None:
-    """Make a folder and those above it, unless they are there."""
+def make_folder(folder: Path, owner: tuple[int, int] | None, mode: int = 0o755) -> None:
+    """Make a folder and those above it, unless they are there; ``mode``: of this one."""
     if folder.is_dir():
         return
     make_folder(folder.parent, owner)
-    folder.mkdir()
+    folder.mkdir(mode)
     if owner is not None:
         os.chown(folder, *owner)

@@ -21,6 +21,7 @@ from fabric.manifests.deployment import (
     Container,
     Deployment,
     file_secrets,
+    needs_program,
     plain_variables,
 )
 from fabric.manifests.files import PRIVATE, File, Files, spec_file
@@ -362,7 +363,7 @@ def _policy_of_coordinator(deployment: Deployment) -> _Object:
 def _worker(deployment: Deployment, container: Container, program: Files) -> list[_Object]:
     worker, label = container.worker, container.label
     secrets = file_secrets(worker)
-    volumes, mounts = ([], []) if worker.spec.kind == "agent" else _app(program)
+    volumes, mounts = _app(program) if needs_program(worker) else ([], [])
     more_volumes, more_mounts = _provider_keys(secrets)
     volumes += [_from_config(f"spec-{label}"), *more_volumes]
     mounts += [_mount(f"spec-{label}", SPEC_FILE, "spec.json"), *more_mounts]
@@ -371,7 +372,7 @@ def _worker(deployment: Deployment, container: Container, program: Files) -> lis
         mounts.append(_mount(f"key-{label}", KEY_FILE, "key.json"))
     environment = _environment(plain_variables(worker.pass_on, secrets), secrets, set_for_worker(worker))
     made = _container(worker.image, worker.command, environment, mounts, worker.limits)
-    if worker.spec.kind != "agent":
+    if needs_program(worker):
         made["workingDir"] = APP
     # To ask by a connection would make a stranger of whoever asks, and be counted; see fabric.transport.listening.
     look: Node = {"command": list(WORKER_HEALTH)}

@@ -21,11 +21,15 @@ __all__ = [
     "settings_file",
 ]
 
+from pathlib import Path
+
+from fabric.launch.keys import worker_file
 from fabric.manifests.deployment import HTTP_PORT, Deployment, file_secrets, plain_variables
 from fabric.manifests.files import File
 from fabric.manifests.toml import write_settings
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.plan import WorkerPlan
+from fabric.transport.given import INSECURE_VARIABLE
 from fabric.wire.spec import KEY_FILE_VARIABLE, SPEC_FILE_VARIABLE
 
 SECRETS = "/run/secrets"
@@ -59,14 +63,14 @@ def settings_file(deployment: Deployment) -> File:
 
 def key_file(worker: WorkerPlan) -> str:
     """Return where the key of a worker is in the folder of keys."""
-    return f"workers/{worker.name}.json"
+    return worker_file(Path(), worker.name).as_posix()
 
 
 def set_for_worker(worker: WorkerPlan) -> dict[str, str]:
     """Return the variables of a worker whose values are known."""
     said = {**_HOME, **endpoint_variables(worker.endpoints), "FABRIC_WORKER": worker.name}
     said |= {SPEC_FILE_VARIABLE: SPEC_FILE} if worker.ours else {}
-    return said | ({KEY_FILE_VARIABLE: KEY_FILE} if worker.secured else {})
+    return said | ({KEY_FILE_VARIABLE: KEY_FILE} if worker.secured else {INSECURE_VARIABLE: "1"})
 
 
 def coordinator_command(deployment: Deployment) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from fabric.plan.bound import Bound, bound_of
 from fabric.plan.channels import end_name
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.place import say_insecure, unsecured
-from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step
+from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step, WorkerPlan
 from fabric.wire.payload import encode_json, show, show_stream
+from fabric.wire.spec import INPUT_PORTS
 
 
 def render_plan(plan: Plan, output: str, prices: Mapping[str, float] | None = None) -> str:
@@ -44,8 +45,7 @@ def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         if worker.transport == "stdio":
             lines.append("   ports    JSON lines on stdin and stdout")
         lines += [f"   {name}={value}" for name, value in endpoint_variables(worker.endpoints).items()]
-        if worker.runner != "process":
-            lines.append(f"   keys     {'needed' if worker.secured else 'none: INSECURE'}")
+        lines += _placed(worker)
         if worker.mcp_tools:
             lines.append(f"   PLUMB_MCP_TOOLS={worker.mcp_tools}")
         if worker.pass_on:
@@ -75,6 +75,18 @@ def _ends(plan: Plan) -> list[str]:
     """Return the workers in the order in which they end."""
     nodes = [node for component in plan.components for node in component.nodes]
     return [worker.name for node in nodes for worker in plan.workers if worker.node == node]
+
+
+def _placed(worker: WorkerPlan) -> list[str]:
+    """Say who starts a worker that is no process beside the coordinator, and who binds what."""
+    if worker.runner == "process":
+        return []
+    keys = "with keys" if worker.secured else "no keys"
+    lines = [f"   runner   {worker.runner} on {worker.host}, {keys}"]
+    for port, address in worker.endpoints.items():
+        binder = "here" if port in INPUT_PORTS else "there"
+        lines.append(f"   {port}  bound {binder} at {address.bind}, reached at {address.connect}")
+    return lines
 
 
 def _bound_text(bound: Bound, prices: Mapping[str, float]) -> list[str]:
@@ -173,6 +185,9 @@ def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
             "output": show(worker.spec.output),
             "config": worker.spec.config,
             "part_of": worker.spec.part_of or None,
+            "runner": worker.runner,
+            "host": worker.host or None,
+            "endpoints": {port: {"bind": at.bind, "connect": at.connect} for port, at in worker.endpoints.items()},
         }
         for worker in plan.workers
     ]

@@ -1,8 +1,9 @@
-"""One client of a service: what is queued for it, what it looks at, what it has asked for."""
+"""Who asks a service for something: a client on its socket, with what is queued for it and what it looks at; or one in
+this process."""
 
 from __future__ import annotations
 
-__all__ = ["Connection"]
+__all__ = ["Asker", "Connection", "Inquiry"]
 
 from collections.abc import Sequence
 
@@ -19,11 +20,53 @@ TAIL_UNREAD_BYTES_MAX = 1024 * 1024
 """Beyond this, what a client only looks at is left out, and counted: thousands of lines, which nobody reads as fast."""
 
 
-class Connection:
-    """One client. Answers are queued, and written by a task of their own.
+class Asker:
+    """Who asks.
 
     Attributes:
         tickets: what it has asked for and has not settled; ``settled`` is set when there is none left.
+    """
+
+    def __init__(self) -> None:
+        self.tickets: set[int] = set()
+        self.settled = trio.Event()
+
+    def answer(self, answer: Answer) -> None:
+        """Take an answer."""
+        raise NotImplementedError
+
+    def done(self, ticket: int) -> None:
+        """Nothing more will be answered to this."""
+        self.tickets.discard(ticket)
+        if not self.tickets:
+            self.settled.set()
+
+
+class Inquiry(Asker):
+    """One request of somebody in this process.
+
+    Attributes:
+        answers: so far, but for outputs, of which only the number is kept.
+        outputs: how many.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[Answer] = []
+        self.outputs = 0
+
+    def answer(self, answer: Answer) -> None:
+        """See :class:`Asker`."""
+        if answer.output is msgspec.UNSET:
+            self.answers.append(answer)
+        else:
+            self.outputs += 1
+
+
+class Connection(Asker):
+    """One client. Answers are queued, and written by a task of their own.
+
+    Attributes:
         broken: cancelled when it is given up.
         unread_outputs: outputs that it has not read.
         tail: the sinks that it looks at, each with the name of its channel.
@@ -31,10 +74,9 @@ class Connection:
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__()
         self.stream = stream
-        self.tickets: set[int] = set()
         self.broken = trio.CancelScope()
-        self.settled = trio.Event()
         self.unread_outputs = 0
         self.tail: dict[int, str] = {}
         self.waits_since_s: float | None = None
@@ -77,12 +119,6 @@ class Connection:
                 continue
             payload = msgspec.Raw(seen.payload)
             self.answer(Answer(self._tail_id, channel=channel, msg=payload, trace=seen.trace_id.hex()))
-
-    def done(self, ticket: int) -> None:
-        """Nothing more will be answered to this."""
-        self.tickets.discard(ticket)
-        if not self.tickets:
-            self.settled.set()
 
     async def write(self) -> None:
         """Write what is queued, for ever."""

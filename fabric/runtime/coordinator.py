@@ -5,7 +5,7 @@ Every event is handled in one synchronous step, so a session never sees two at a
 
 from __future__ import annotations
 
-__all__ = ["INSISTING", "Client", "Coordinator", "Report", "Servers"]
+__all__ = ["INSISTING", "Client", "Coordinator", "Report", "Servers", "Tracer"]
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -45,6 +45,7 @@ from fabric.session.events import (
     Launch,
     Launched,
     LaunchFailed,
+    LookAfter,
     Note,
     Observed,
     Opened,
@@ -69,6 +70,8 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.failure import STDERR_LINES_KEPT
+from fabric.session.figures import Figures
+from fabric.session.pulse import is_answer
 from fabric.session.session import Session
 from fabric.session.snapshot import Snapshot
 from fabric.session.stall import STILL_S, waited_for
@@ -164,6 +167,18 @@ class Servers(Protocol):
         ...
 
 
+class Tracer(Protocol):
+    """Who takes spans."""
+
+    def tell(self, spans: Sequence[Span]) -> None:
+        """Something is over. Must not wait."""
+        ...
+
+    async def end(self) -> None:
+        """There are no more. Takes no longer than a bounded time."""
+        ...
+
+
 class Coordinator:
     """One session and what it needs.
 
@@ -174,7 +189,7 @@ class Coordinator:
         client: takes what comes out.
         report: hears of what happens.
         servers: do the calls of the plan's servers, if it has any.
-        tell: takes spans, if the session tells any; as a client, it must not wait.
+        tracer: takes spans, if the session tells any.
         secret: the fabric's secret key, if there are workers whose endpoints need keys.
     """
 
@@ -186,7 +201,7 @@ class Coordinator:
         client: Client,
         report: Report,
         servers: Servers | None = None,
-        tell: Callable[[Sequence[Span]], None] | None = None,
+        tracer: Tracer | None = None,
         *,
         secret: str = "",
     ) -> None:
@@ -197,7 +212,7 @@ class Coordinator:
         self._client = client
         self._report = report
         self._servers = servers
-        self._tell = tell
+        self._tracer = tracer
         if servers is not None:
             servers.listen(self._step)
         self._plans = {worker.name: worker for worker in session.plan.workers}
@@ -222,6 +237,8 @@ class Coordinator:
             nursery.start_soon(self._watch)
             await self._over.wait()
             nursery.cancel_scope.cancel()
+        if self._tracer is not None:
+            await self._tracer.end()
         assert self._outcome is not None
         return self._outcome
 
@@ -280,6 +297,10 @@ class Coordinator:
         """Look at what comes to these sinks, and to no others."""
         self._step(Tap(sinks), stirs=False)
 
+    def look_after(self) -> None:
+        """Have the workers that have messages asked whether they still move; see :meth:`figures`."""
+        self._step(LookAfter(), stirs=False)
+
     def pid_of(self, worker: str) -> int | None:
         """Return the process of a worker that was started, if it is one of this host."""
         return self._workers[worker].pid if worker in self._workers else None
@@ -300,6 +321,10 @@ class Coordinator:
     def snapshot(self) -> Snapshot:
         """Return how the session stands."""
         return self._session.snapshot()
+
+    def figures(self) -> Figures:
+        """Return what the session has counted."""
+        return self._session.figures(trio.current_time())
 
     # --- the step ---
 
@@ -364,8 +389,8 @@ class Coordinator:
             case Note():
                 self._report.noted(command)
             case Traced(spans):
-                if self._tell is not None:
-                    self._tell(spans)
+                if self._tracer is not None:
+                    self._tracer.tell(spans)
             case SetTimer(key, at_s):
                 self._timers[key] = at_s
                 self._nursery.start_soon(self._timer, key, at_s)
@@ -427,7 +452,8 @@ class Coordinator:
         return relay
 
     def _arrived(self, worker: str, port: str, raw: list[bytes]) -> None:
-        self._step(Frames(worker, port, raw))
+        stirs = port != "ctrl_out" or not all(map(is_answer, raw))
+        self._step(Frames(worker, port, raw), stirs=stirs)
 
     async def _work_at(self, plan: WorkerPlan) -> None:
         """Work with a worker whose addresses stay; those that we bind are in use for moments after that."""

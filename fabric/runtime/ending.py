@@ -28,7 +28,7 @@ from fabric.runtime.owners import service_key
 from fabric.runtime.processes import Process, is_alive, open_handle
 from fabric.runtime.service_client import ask
 from fabric.runtime.service_protocol import Request
-from fabric.runtime.services import Outcome, Record, WorkerRecord, hold_name, read_record, record_file
+from fabric.runtime.services import Outcome, Record, WorkerRecord, hold_name, read_record, record_file, token_file
 
 WORKERS_END_S = 2.0
 """Within this time workers notice that their coordinator was killed, and end by themselves."""
@@ -146,6 +146,7 @@ def remove_left(state: Path, service: Record) -> bool:
             if now is None or now.process != service.process:
                 return False
             remove_run_directory(Path(service.socket).parent)
+            token_file(state, service.project).unlink(missing_ok=True)
             file.unlink(missing_ok=True)
             return True
     except ConfigError:

@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
@@ -27,6 +28,10 @@ from fabric.runtime.coordinator import Client, Coordinator, Report
 from fabric.runtime.descriptors import raise_limit
 from fabric.runtime.extras import FLUSH_S, Extras
 from fabric.runtime.gateway import LineGateway
+from fabric.runtime.http_answers import Served, Watched
+from fabric.runtime.http_listen import Listening
+from fabric.runtime.http_routes import Site
+from fabric.runtime.http_server import HttpServer
 from fabric.runtime.journal import Journal
 from fabric.runtime.keyring import open_keyring, with_keys
 from fabric.runtime.letter_keeper import LetterKeeper
@@ -38,6 +43,7 @@ from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
 from fabric.runtime.tool_host import open_tool_host
 from fabric.runtime.tracer import open_tracer
+from fabric.runtime.watch import Watch
 from fabric.session.events import Approval, Finish, Note
 from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
@@ -79,7 +85,7 @@ async def open_coordinator(
     Raises:
         ConfigError: a key is missing or damaged, or something else that it needs cannot be had.
     """
-    raise_limit(len(plan.workers))
+    raise_limit(len(plan.workers), sum(worker.runner != "process" for worker in plan.workers))
     async with AsyncExitStack() as stack:
         servers = None
         if plan.servers:  # what tools they have is told to the agents when these are started
@@ -91,7 +97,8 @@ async def open_coordinator(
         plan = with_keys(plan, keyring)
         tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
         rate_of = no_rate if prices is None else prices.rate_of
-        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, tracer.about)
+        about = None if tracer is None else tracer.about
+        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about)
         launchers = open_runners(
             plan,
             environment,
@@ -103,16 +110,43 @@ async def open_coordinator(
         launcher = await stack.enter_async_context(launchers)
         if keyring is None:
             transport = await stack.enter_async_context(open_sockets())
-            yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell)
+            yield Coordinator(session, transport, launcher, client, report, servers, tracer)
             return
         refusals = Refusals(report.noted)
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(refusals.tell)
         stack.callback(nursery.cancel_scope.cancel)
-        opened = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
-        transport = await stack.enter_async_context(opened)
+        gated = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
+        transport = await stack.enter_async_context(gated)
         secret = keyring.server.secret
-        yield Coordinator(session, transport, launcher, client, report, servers, tracer.tell, secret=secret)
+        yield Coordinator(session, transport, launcher, client, report, servers, tracer, secret=secret)
+
+
+class _Watching:
+    """A report that a watch hears, too."""
+
+    def __init__(self, watch: Watch, report: Report) -> None:
+        self._watch = watch
+        self._report = report
+
+    def noted(self, note: Note) -> None:
+        self._watch.noted(note)
+        self._report.noted(note)
+
+    def worker_wrote(self, worker: str, line: str) -> None:
+        self._watch.worker_wrote(worker, line)
+        self._report.worker_wrote(worker, line)
+
+
+async def _serve_http(listening: Listening, watched: Watched, report: Report) -> None:
+    """Serve HTTP, for ever."""
+
+    def broke(error: Exception) -> None:
+        report.noted(Note("error", "http.broke", {"error": "".join(traceback.format_exception(error))}))
+
+    site = Site(watched, listening.token, local=listening.local)
+    server = HttpServer(site.refuse, site.handle, broke)
+    await server.serve(trio.SocketListener(trio.socket.from_stdlib_socket(listening.socket)))
 
 
 async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], object]) -> None:
@@ -135,6 +169,7 @@ async def run_lines(
     stdout_fd: int = 1,
     terminal_fd: int | None = None,
     extras: Extras | None = None,
+    http: Listening | None = None,
 ) -> Finish:
     """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended.
 
@@ -144,7 +179,10 @@ async def run_lines(
         stdin_fd, stdout_fd: the boundary.
         terminal_fd: where somebody is asked to approve calls, if the settings say that this is asked.
         extras: take what is heard on observed ports.
+        http: where the session can be watched.
     """
+    watch = Watch(plan) if http is not None else None
+    hears: Report = report if watch is None else _Watching(watch, report)
     extras = extras or Extras((), report.error)
     questions = Questions(report.say)
     gateway = LineGateway(plan, report.error, extras.hear, questions)
@@ -159,7 +197,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        open_coordinator(plan, settings, gateway, report, environment, zygote, prices) as coordinator,
+        open_coordinator(plan, settings, gateway, hears, environment, zygote, prices) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -171,6 +209,9 @@ async def run_lines(
         nursery.start_soon(_obey_signals, coordinator, interrupted)
         nursery.start_soon(gateway.read, coordinator, stdin_fd)
         nursery.start_soon(write)
+        if http is not None and watch is not None:
+            nursery.start_soon(watch.run, coordinator)
+            nursery.start_soon(_serve_http, http, Watched(plan, watch, coordinator), hears)
         if terminal_fd is not None:
             nursery.start_soon(questions.ask, terminal_fd, coordinator)
         async with _written(extras):
@@ -258,16 +299,20 @@ async def run_service(
     prices: Prices | None = None,
     zygote: ZygoteProcess | None = None,
     terminal_fd: int | None = None,
+    http: Listening | None = None,
 ) -> Outcome:
     """Serve a plan on the local socket of its record until a signal or a client ends it; return how it ended.
 
     Args:
         terminal_fd: where somebody is asked to approve calls, beside those who answer with a command.
+        http: where the service can be watched.
 
     Raises:
         ConfigError: the socket cannot be bound.
     """
     both = _Both(journal, report)
+    watch = Watch(plan) if http is not None else None
+    hears: Report = both if watch is None else _Watching(watch, both)
     asked = False
 
     def ask() -> bool:
@@ -295,7 +340,7 @@ async def run_service(
         plan,
         letters,
         both.opened,
-        both.noted,
+        hears.noted,
         asked=show,
         asked_no_more=questions.asked_no_more,
         drain=drain,
@@ -304,7 +349,7 @@ async def run_service(
     )
     async with (
         open_coordinator(
-            plan, settings, service, both, environment, zygote, prices, service=journal.record.project
+            plan, settings, service, hears, environment, zygote, prices, service=journal.record.project
         ) as coordinator,
         trio.open_nursery() as nursery,
     ):
@@ -312,7 +357,11 @@ async def run_service(
         nursery.start_soon(_obey_signals, coordinator, lambda _: ask())
         nursery.start_soon(service.serve, coordinator, listener)
         nursery.start_soon(journal.keep, report.noted)
-        nursery.start_soon(letters.run, both.noted)
+        nursery.start_soon(letters.run, hears.noted)
+        if http is not None and watch is not None:
+            served = Served(service, letters.on_disk, lambda: journal.record)
+            nursery.start_soon(watch.run, coordinator)
+            nursery.start_soon(_serve_http, http, Watched(plan, watch, coordinator, served), hears)
         if terminal_fd is not None:
             nursery.start_soon(questions.ask, terminal_fd, coordinator)
         finish = await coordinator.run()

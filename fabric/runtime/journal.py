@@ -30,6 +30,7 @@ from fabric.runtime.services import (
     Outcome,
     Record,
     WorkerRecord,
+    describe_place,
     describe_worker,
     log_directory,
     record_file,
@@ -60,12 +61,24 @@ class Journal:
         socket: where clients connect.
         process: this one.
         level: the lowest level of notes that is logged.
+        http, token_file: as in the record.
 
     Raises:
         ConfigError: the state directory cannot be written.
     """
 
-    def __init__(self, plan: Plan, project: str, state: Path, socket: str, *, process: Process, level: Level) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        project: str,
+        state: Path,
+        socket: str,
+        *,
+        process: Process,
+        level: Level,
+        http: str = "",
+        token_file: str = "",
+    ) -> None:
         self._file = record_file(state, project)
         self._rank = _RANK[level]
         self._writer = LogWriter(log_directory(state, project))
@@ -80,7 +93,8 @@ class Journal:
         self._ending_s: float | None = None
         self.unwritten = 0
         workers = tuple(
-            WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec)) for worker in plan.workers
+            WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec), place=describe_place(worker))
+            for worker in plan.workers
         )
         containers = [worker for worker in plan.workers if worker.runner == "container"]
         engines = tuple(sorted({engine_address(worker.engine, os.environ) for worker in containers}))
@@ -93,7 +107,9 @@ class Journal:
             time.time(),
             "starting",
             workers,
-            engines,
+            engines=engines,
+            http=http,
+            token_file=token_file,
             insecure=unsecured(plan),
         )
         try:

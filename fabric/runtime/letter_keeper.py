@@ -66,6 +66,11 @@ class LetterKeeper:
         self.overflowed = 0
 
     @property
+    def on_disk(self) -> DeadLetters:
+        """Those that are."""
+        return self._letters
+
+    @property
     def unkept(self) -> int:
         """Letters of this session that are not on disk."""
         return self.overflowed + sum(change.line is not None for change in self._waiting)

@@ -21,7 +21,7 @@ from fabric.errors import UnknownName, ValueRejected
 from fabric.plan.channels import channels, find_channels
 from fabric.plan.plan import Plan
 from fabric.plan.replicas import known_names, meant
-from fabric.runtime.connection import Connection
+from fabric.runtime.connection import Asker, Connection, Inquiry
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.log_files import timestamp
@@ -103,7 +103,7 @@ class Service:
         self.unclaimed = self.lost = self.revived = 0
         self._given_s: dict[str, float] = {}
         self._ticket = 0
-        self._asked: dict[int, tuple[Connection, int]] = {}
+        self._asked: dict[int, tuple[Asker, int]] = {}
         self._connections: set[Connection] = set()
 
     # --- what the session gives ---
@@ -121,7 +121,7 @@ class Service:
         for output in outputs:
             self._given[output.port] += 1
             self._given_s[output.port] = now_s
-            told: set[Connection] = set()
+            told: set[Asker] = set()
             for ticket in output.tickets:
                 connection, request_id = self._asked.get(ticket, (None, 0))
                 if connection is not None and connection not in told:
@@ -222,7 +222,7 @@ class Service:
             tell()
 
     def _tell_retried(
-        self, connection: Connection | None, request_id: int, ticket: int, letter: int, came_of_it: Settlement
+        self, connection: Asker | None, request_id: int, ticket: int, letter: int, came_of_it: Settlement
     ) -> None:
         if connection is not None:
             connection.answer(Answer(request_id, settled=True, letter=letter, came_of_it=came_of_it))
@@ -237,6 +237,23 @@ class Service:
             await self._handle(coordinator, Connection(stream))
 
         await trio.serve_listeners(handle, [listener])
+
+    async def ask(self, coordinator: Coordinator, request: Request) -> Inquiry:
+        """Do for somebody in this process what is asked on the socket, and return it when all is answered.
+
+        Who does not wait so long is forgotten; what was asked for goes on.
+        """
+        inquiry = Inquiry()
+        if request.do == "retry":
+            await coordinator.wait_for_room()
+        try:
+            self._order(coordinator, inquiry, request)
+            while inquiry.tickets:
+                await inquiry.settled.wait()
+        finally:
+            for ticket in inquiry.tickets:
+                self._asked.pop(ticket, None)
+        return inquiry
 
     async def finish(self) -> None:
         """Give the clients what is still queued for them."""
@@ -290,7 +307,7 @@ class Service:
                 connection.answer(Answer(error=f"cannot read the request: {error}", code="bad_request"))
                 return
 
-    def _order(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+    def _order(self, coordinator: Coordinator, connection: Asker, request: Request) -> None:
         """Do what is no message."""
         if request.do == "status":
             connection.answer(Answer(request.id, status=self._status(coordinator)))
@@ -308,6 +325,7 @@ class Service:
             case "insist":
                 self._insist()
             case "tail":
+                assert isinstance(connection, Connection), "who looks on has to be written to"
                 self._look_at(coordinator, connection, request)
             case "approve" | "deny":
                 self._decide(coordinator, connection, request)
@@ -333,13 +351,13 @@ class Service:
         """Let the session show what any client looks at."""
         coordinator.tap(frozenset(sink for connection in self._connections for sink in connection.tail))
 
-    def _wish(self, coordinator: Coordinator, connection: Connection, request: Request, wish: Wish) -> None:
+    def _wish(self, coordinator: Coordinator, connection: Asker, request: Request, wish: Wish) -> None:
         if self._knows(connection, request):
             ticket = self._expect(connection, request.id)
             self._wishes[ticket] = coordinator, request.worker, False
             coordinator.ask(request.worker, wish, ticket)
 
-    def _tell(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+    def _tell(self, coordinator: Coordinator, connection: Asker, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
         payload = bytes(request.msg)
         if not _is_object(payload):  # a worker need not bear what is no JSON
@@ -351,7 +369,7 @@ class Service:
             self._wishes[ticket] = coordinator, request.worker, True
             coordinator.tell(request.worker, payload, ticket)
 
-    def _decide(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+    def _decide(self, coordinator: Coordinator, connection: Asker, request: Request) -> None:
         ticket = self._expect(connection, request.id)
         self._decisions[ticket] = request.approval
         granted = request.do == "approve"
@@ -359,7 +377,7 @@ class Service:
             request.approval, granted=granted, ticket=ticket, always=request.always, reason=request.reason
         )
 
-    def _retry(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
+    def _retry(self, coordinator: Coordinator, connection: Asker, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
         if self._retries.taken(request.letter):
             text = f"dead letter {request.letter} is being tried again already, or is none any more"
@@ -369,7 +387,7 @@ class Service:
             self._retries.begin(ticket, request.letter, request.worker, payload)
             coordinator.retry(request.worker, payload, ticket)
 
-    def _knows(self, connection: Connection, request: Request) -> bool:
+    def _knows(self, connection: Asker, request: Request) -> bool:
         """Whether there is such a worker; if not, say so."""
         names = known_names(worker.name for worker in self._plan.workers)
         if request.worker not in names:
@@ -377,7 +395,7 @@ class Service:
             connection.answer(Answer(request.id, error=text, code=UnknownName.code))
         return request.worker in names
 
-    def _expect(self, connection: Connection, request_id: int) -> int:
+    def _expect(self, connection: Asker, request_id: int) -> int:
         """Return a ticket by which a client's request is recognised when there is an answer."""
         self._ticket += 1
         self._asked[self._ticket] = (connection, request_id)

@@ -14,6 +14,7 @@ __all__ = [
     "Phase",
     "Record",
     "WorkerRecord",
+    "describe_place",
     "describe_worker",
     "find_record",
     "find_records",
@@ -24,6 +25,7 @@ __all__ = [
     "read_record",
     "record_file",
     "state_directories",
+    "token_file",
     "wait_for_name",
     "write_record",
     "write_record_in_place",
@@ -41,6 +43,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from fabric.errors import ConfigError, NotRunning
+from fabric.plan.plan import WorkerPlan
 from fabric.runtime.processes import Process, is_alive
 from fabric.session.budget import BudgetStatus
 from fabric.session.events import LossReport
@@ -67,6 +70,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         started_at: unix time.
         restarts: how often it was started again.
         exit_status: or the negative number of the signal that ended it.
+        place: who starts it and where, in words; empty for a process beside the coordinator.
     """
 
     name: str
@@ -77,6 +81,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: float | None = None
     restarts: int = 0
     exit_status: int | None = None
+    place: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -122,6 +127,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         phase: how far it has come.
         workers: in starting order.
         engines: Docker Engines that have containers of it.
+        http: where it can be watched, if it can.
+        token_file: of what has to be said there.
         outcome: how it ended; without one, and without its process, it was killed.
         insecure: workers that it speaks to over TCP without keys.
     """
@@ -135,6 +142,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     phase: Phase = "starting"
     workers: tuple[WorkerRecord, ...] = ()
     engines: tuple[str, ...] = ()
+    http: str = ""
+    token_file: str = ""
     outcome: Outcome | None = None
     insecure: tuple[str, ...] = ()
 
@@ -142,6 +151,14 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     def alive(self) -> bool:
         """Whether its coordinator still runs."""
         return is_alive(self.process)
+
+
+def describe_place(worker: WorkerPlan) -> str:
+    """Say who starts a worker and where; nothing of a process beside the coordinator."""
+    if worker.runner == "process":
+        return ""
+    address = worker.endpoints["output"].connect.removeprefix("tcp://").rpartition(":")[0]
+    return f"{worker.runner} {worker.host} {address}"
 
 
 def describe_worker(spec: WorkerSpec) -> str:
@@ -163,6 +180,11 @@ def project_name(spec: Path) -> str:
 def record_file(state: Path, project: str) -> Path:
     """Return where the record of a service is."""
     return state / "run" / f"{project}.json"
+
+
+def token_file(state: Path, project: str) -> Path:
+    """Return where a service keeps the token that it made."""
+    return state / "run" / f"{project}.token"
 
 
 def log_directory(state: Path, project: str) -> Path:

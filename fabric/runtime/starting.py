@@ -123,6 +123,7 @@ def settings_of(
 ) -> Settings:
     """Return how a program is run: as a flag or a variable says, else the project, else as by default."""
     said = {
+        "handshake_timeout_s": ready_timeout_s,  # who is waited for by somebody else's clock is waited for
         "ready_timeout_s": project.ready_timeout_s if ready_timeout_s is None else ready_timeout_s,
         "grace_s": project.grace_s if grace_s is None else grace_s,
         "restarts_max": project.restarts_max if restarts_max is None else restarts_max,

@@ -7,11 +7,10 @@ __all__ = ["Tracer", "open_tracer"]
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import msgspec
 import trio
 
 from fabric.errors import ConfigError
@@ -26,28 +25,44 @@ from fabric.tracing.span import Span
 SERVICE = "fabric-coordinator"
 
 
-class Tracer(msgspec.Struct, frozen=True):
-    """Tells nothing, by default.
+class Tracer:
+    """Sends the spans of one session.
 
-    Attributes:
-        about: for the session; ``None``: it need not tell anything.
-        tell: takes what it tells.
+    Args:
+        exporter: of this process.
+        about: the session.
+        report: hears how it ends, if something was lost.
     """
 
-    about: About | None = None
-    tell: Callable[[Sequence[Span]], None] | None = None
+    def __init__(self, exporter: Exporter, about: About, report: Report) -> None:
+        self.about = about
+        self._exporter = exporter
+        self._report = report
+        self._offset_s = time.time() - trio.current_time()
+
+    def tell(self, spans: Sequence[Span]) -> None:
+        """See ``coordinator.Tracer``."""
+        self._exporter.emit(spans, self._offset_s)
+
+    async def end(self) -> None:
+        """Send what is left, which takes no longer than ``FLUSH_S``."""
+        exporter = self._exporter
+        await trio.to_thread.run_sync(exporter.close, abandon_on_cancel=True)
+        if exporter.lost:
+            fields = {"sent": exporter.sent, "lost": exporter.lost, "reason": exporter.reason}
+            self._report.noted(Note("warning", "tracing.ended", fields))
 
 
 @asynccontextmanager
-async def open_tracer(plan: Plan, environment: Mapping[str, str], report: Report) -> AsyncIterator[Tracer]:
-    """Give what tells of a session; at the end, send what is left, which takes no longer than ``FLUSH_S``.
+async def open_tracer(plan: Plan, environment: Mapping[str, str], report: Report) -> AsyncIterator[Tracer | None]:
+    """Give what sends spans of a session; ``None``: nobody wants any.
 
     Raises:
         ConfigError: the environment asks for what is not installed, or cannot be.
     """
     settings = read_tracing(environment)
     if settings is None:
-        yield Tracer()
+        yield None
         return
     if not is_installed():
         raise ConfigError(MISSING)
@@ -61,13 +76,10 @@ async def open_tracer(plan: Plan, environment: Mapping[str, str], report: Report
     about = About(path.stem, _digest(path), os.urandom(16).hex(), settings.caller, settings.content)
     project = environment.get("FABRIC_PROJECT") or path.parent.name
     exporter = Exporter(settings, SERVICE, {"fabric.project": project}, note)
-    offset_s = time.time() - trio.current_time()
     try:
-        yield Tracer(about, lambda spans: exporter.emit(spans, offset_s))
+        yield Tracer(exporter, about, report)
     finally:
-        await trio.to_thread.run_sync(exporter.close, abandon_on_cancel=True)
-    if exporter.lost:
-        report.noted(Note("warning", "tracing.ended", {"sent": exporter.sent, "lost": exporter.lost}))
+        exporter.close(0.0)
 
 
 def _digest(path: Path) -> str:

@@ -29,7 +29,7 @@ from fabric.session.delivery import number_in
 from fabric.session.events import Command, Send, SetTimer
 from fabric.wire.codec import encode
 from fabric.wire.control import ANNOUNCE, RESUME
-from fabric.wire.frame import PROBE_PREFIX, Data, Marker
+from fabric.wire.frame import PROBE_PREFIX, Data, Eof, Marker
 from fabric.wire.payload import encode_json
 
 AGAIN_S = 1.0
@@ -158,6 +158,14 @@ class Attachment:
         if missing := self._ports - self._proven:
             return f"has not returned its probes on {', '.join(sorted(missing))}"
         return "has not said that it is ready"
+
+    @property
+    def dismissal(self) -> list[bytes]:
+        """What is sent on ctrl_in to a process that has ended its output: it cannot be used, and should go.
+
+        One that knows ``announce`` fails, so that it is started again; any other ends in order.
+        """
+        return [encode(Data("fabric", encode_json(ANNOUNCE))), encode(Eof("fabric"))]
 
     def _go_on(self, now_s: float) -> list[Command]:
         """Send the next probe when the last is back, and there is still something to prove."""

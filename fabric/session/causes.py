@@ -266,6 +266,8 @@ class Causes:
                 found += self.of_barrier(node)
             else:
                 found += self._of_loop(node)
+        replicas = self._workers.get(worker.name, ())[1:]
+        found += [(cause,) for replica in replicas if (cause := self.of_worker(replica)) is not None]
         yield from self._onward(self._cause(worker, "admission", text), found)
 
     def of_caller(self, worker: WorkerSnapshot) -> Iterator[tuple[Link, ...]]:

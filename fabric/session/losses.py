@@ -86,7 +86,8 @@ class Losses:
         """Return the report of a session that ends with so many messages in the graph, and these conversations."""
         reasons: Counter[str] = Counter()
         for (_, reason), count in self._rejected.items():
-            reasons[reason] += count
+            if reason != "past":  # what they were about has come again
+                reasons[reason] += count
         return LossReport(
             self.lost + left, self.dead_lettered, self.unpaired, unfinished, dict(sorted(reasons.items()))
         )

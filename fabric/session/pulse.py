@@ -14,10 +14,22 @@ The marker's name is none of those that the edges know, so nothing waits for it;
 
 from __future__ import annotations
 
-__all__ = ["Pulse"]
+__all__ = ["Pulse", "is_answer"]
 
-from fabric.wire.codec import encode
+from fabric.errors import RemoteProtocolError
+from fabric.wire.codec import decode, encode
 from fabric.wire.frame import Marker
+
+_PREFIX = "pulse/"
+
+
+def is_answer(raw: bytes) -> bool:
+    """Whether a frame of ctrl_out is nothing but an answer: it shows that a process moves, not that a message does."""
+    try:
+        frame = decode(raw)
+    except RemoteProtocolError:
+        return False
+    return isinstance(frame, Marker) and frame.id.startswith(_PREFIX)
 
 
 class Pulse:
@@ -34,7 +46,7 @@ class Pulse:
 
     def begin(self, incarnation: int) -> None:
         """A process begins."""
-        self._prefix = f"pulse/{self._worker}/{incarnation}/"
+        self._prefix = f"{_PREFIX}{self._worker}/{incarnation}/"
         self.asked_s: float | None = None
 
     def asked(self, now_s: float) -> list[bytes]:

@@ -597,7 +597,7 @@ class Session:
         elif ready is not None:
             worker.greeting = ready
             self._out.do(*attachment.greeted(worker.marking_ports, self._now_s))
-        else:
+        elif not (isinstance(frame, Data) and port == "ctrl_out" and kind_of(frame.payload) == "resume_ack"):
             self._past(worker, port, frame)
         self._attached(worker)
 
@@ -606,6 +606,10 @@ class Session:
         assert worker.attachment is not None
         worker.attachment.refused += 1
         self._traffic.losses.count_past(worker.name)
+        if isinstance(frame, Eof) and port == "output":  # who had asked for its end is gone
+            self._out.note("warning", "worker.left_over", worker=worker.name)
+            for raw in worker.attachment.dismissal:
+                self._out.do(Send(worker.name, "ctrl_in", raw))
         if not isinstance(frame, Data):
             return
         if port == "telemetry" and USAGE in frame.payload:
@@ -740,7 +744,9 @@ class Session:
 
     def _replied(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
         """The worker says something on ctrl_out: to the graph, to an operator, or to the session itself."""
-        worker.paused = paused_by(payload, before=worker.paused)
+        before, worker.paused = worker.paused, paused_by(payload, before=worker.paused)
+        if worker.paused != before:
+            self._traffic.reconsider(worker)
         restoring = worker.restoring
         reply = worker.control.heard(payload)
         kind = kind_of(payload)
@@ -955,7 +961,7 @@ class Session:
             self._traffic.give_up(worker)
         again = worker.delivery.begin(worker.incarnation)
         worker.control.begin(worker.incarnation)
-        self._traffic.look_at(worker)  # markers that it owed do not come any more
+        self._traffic.reconsider(worker)  # markers that it owed do not come any more
         fields = {"worker": worker.name, "in_s": in_s, "redelivered": again, "reason": failure.message}
         self._out.note("warning", "worker.restarting", **fields)
         if worker.input_ended and worker.idle:
@@ -1031,7 +1037,7 @@ class Session:
             self._traffic.give_up(worker)
         worker.delivery.begin(worker.incarnation)  # what it had waits
         worker.control.begin(worker.incarnation)
-        self._traffic.look_at(worker)
+        self._traffic.reconsider(worker)
         if worker.steering.starts_again and not worker.input_ended:
             self._out.note("info", "worker.stopped", worker=worker.name, reason="restart")
             self._start_again(worker)

@@ -809,6 +809,14 @@ class Traffic:
         if node.idle:
             self._rested.add(node.name)
 
+    def reconsider(self, worker: WorkerState) -> None:
+        """A worker is not there as it was: it may have nothing left to do, and other replicas more."""
+        node = self._node_of(worker)
+        if node.idle:
+            self._rested.add(node.name)
+        if len(node.workers) > 1:
+            self._feed_node(node)
+
     def _pass_on_held(self, worker: WorkerState, unacked: Unacked) -> None:
         """Pass on what was held back: what came on ``output`` first, whichever socket was faster."""
         outputs = unacked.outputs

@@ -17,7 +17,7 @@ from fabric.plan.endpoints import worker_addresses
 from fabric.plan.plan import WorkerPlan
 from fabric.testing.faults import Crash, Faults
 from fabric.transport.memory import MemoryTransport
-from fabric.transport.ports import Receiver, Sender
+from fabric.transport.ports import Receiver, Security, Sender
 from fabric.wire.codec import decode, split
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import encode_json
@@ -191,15 +191,23 @@ class Process:
         if self.alive:
             self._stderr.append(line)
 
-    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> Sender:
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False, security: Security | None = None) -> Sender:
         """See :class:`~fabric.transport.ports.Transport`."""
-        sender = self._network.sender(endpoint, bind=bind, watch=watch)
+        sender = self._network.sender(endpoint, bind=bind, watch=watch, security=security)
         self._ends.append(sender)
         return _ProcessSender(self, self.ports[endpoint], sender)
 
-    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> Receiver:
+    def receiver(
+        self,
+        endpoint: str,
+        *,
+        bind: bool,
+        watch: bool = False,
+        frames_max: int = 0,
+        security: Security | None = None,
+    ) -> Receiver:
         """See :class:`~fabric.transport.ports.Transport`."""
-        receiver = self._network.receiver(endpoint, bind=bind, frames_max=frames_max)
+        receiver = self._network.receiver(endpoint, bind=bind, watch=watch, frames_max=frames_max, security=security)
         self._ends.append(receiver)
         return _ProcessReceiver(self, self.ports[endpoint], receiver)
 

@@ -37,6 +37,7 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.session import Session, Settings
+from fabric.session.spans import About
 from fabric.testing.faults import Faults, Restart
 from fabric.testing.outsiders import Outsider
 from fabric.testing.processes import Process, ProcessRecord, Runner
@@ -148,6 +149,7 @@ async def simulate(
     faults: Faults | None = None,
     watch: Watch | None = None,
     decide: Decide | None = None,
+    traced: About | None = None,
 ) -> Simulated:
     """Run a plan on these inputs until it has drained.
 
@@ -160,11 +162,12 @@ async def simulate(
         faults: what goes wrong.
         watch: called with each event, its time, and the commands that the session answers with.
         decide: called with each call that waits for approval.
+        traced: what the session tells of itself in spans, which are among its commands; ``None``: it tells none.
     """
     faults = faults or Faults()
     rng = random.Random(faults.seed)
     client = _Recorder()  # and nobody wants a report
-    session = _Watched(plan, settings or Settings(), random.Random(seed), watch)
+    session = _Watched(plan, settings or Settings(), random.Random(seed), watch, traced)
     transport = MemoryTransport((lambda _: rng.uniform(0, faults.delay_s)) if faults.delay_s else None)
     async with trio.open_nursery() as nursery:
         launcher = _MemoryLauncher(transport, runners, nursery, faults)
@@ -289,8 +292,10 @@ class _Ends:
 class _Watched(Session):
     """A session that shows what it is told and what it answers."""
 
-    def __init__(self, plan: Plan, settings: Settings, rng: random.Random, watch: Watch | None) -> None:
-        super().__init__(plan, settings, rng)
+    def __init__(
+        self, plan: Plan, settings: Settings, rng: random.Random, watch: Watch | None, traced: About | None
+    ) -> None:
+        super().__init__(plan, settings, rng, traced=traced)
         self._watch = watch
 
     def handle(self, event: Event, now_s: float) -> list[Command]:

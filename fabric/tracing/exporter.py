@@ -89,21 +89,27 @@ class Exporter:
     Attributes:
         sent: spans that were taken by the collector.
         lost: spans that were not, or that did not fit in.
+        reason: why the first of those was lost.
     """
 
     def __init__(self, settings: TracingSettings, service: str, attributes: dict[str, str], note: Note) -> None:
         self.settings = settings
         self.sent = self.lost = 0
+        self.reason = ""
         self._service = service
         self._attributes = attributes
         self._note = note
-        self._noted = False
         self._queue: deque[tuple[Span, float]] = deque()
         self._ready = threading.Condition()
-        self._closing = self._sending = False
+        self._closing = False
+        self._sending = 0
         self._stop: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="tracing", daemon=True)
         self._thread.start()
+
+    def tell(self, span: Span) -> None:
+        """Hand over a span whose times are seconds since 1970. Does not wait."""
+        self.emit([span])
 
     def emit(self, spans: Iterable[Span], offset_s: float = 0.0) -> None:
         """Hand over spans. Does not wait.
@@ -129,16 +135,19 @@ class Exporter:
         end_s = time.monotonic() + timeout_s
         with self._ready:
             self._closing = True
-            waits = bool(self._queue) or self._sending
+            waits = bool(self._queue or self._sending)
             self._ready.notify()
-        if waits and not _is_there(self.settings.endpoint):
+        if timeout_s and waits and not _is_there(self.settings.endpoint):
             end_s = 0.0
         self._thread.join(max(0.0, end_s - time.monotonic()))
         if self._thread.is_alive():
             self._stop()
-            left, self._queue = len(self._queue), deque()
+            with self._ready:
+                left = len(self._queue) + self._sending
+                self._queue.clear()
+                self._sending = 0
             if left:
-                self._lose(left, "there was no time left to send them")
+                self._lose(left, f"{_without_user(self.settings.endpoint)} did not take them in time")
 
     # --- its thread ---
 
@@ -156,15 +165,18 @@ class Exporter:
                 if not self._closing:
                     self._ready.wait_for(self._is_due, DELAY_S)
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_SPANS_MAX))]
-                closing, self._sending = self._closing, bool(batch)
+                closing, self._sending = self._closing, len(batch)
             if batch:
                 if sender is None:
                     sender = _Sender(self.settings, self._service, self._attributes)
                     self._stop = sender.stop
-                if sender.send(batch):
-                    self.sent += len(batch)
-                else:
-                    self._lose(len(batch), f"{_without_user(self.settings.endpoint)} did not take them")
+                taken = sender.send(batch)
+                with self._ready:
+                    counts, self._sending = self._sending, 0
+                if taken:
+                    self.sent += counts
+                elif counts:
+                    self._lose(counts, f"{_without_user(self.settings.endpoint)} did not take them")
             elif closing:
                 return
 
@@ -173,8 +185,8 @@ class Exporter:
 
     def _lose(self, spans: int, reason: str) -> None:
         self.lost += spans
-        if not self._noted:
-            self._noted = True
+        if not self.reason:
+            self.reason = reason
             self._note("tracing.lost", {"spans": spans, "reason": reason})
 
 

@@ -9,6 +9,7 @@ __all__ = [
     "BATCHES",
     "GET_MEMORY",
     "INCARNATION_BYTES",
+    "LEFT_OVER",
     "MARK_ALL_PORTS",
     "MEMORY",
     "NUMBERED",
@@ -119,6 +120,10 @@ def kind_of(payload: bytes) -> str:
         return _decode_reply(payload).kind
     except (msgspec.DecodeError, ValueError, RecursionError):
         return ""
+
+
+LEFT_OVER = "its connection was renewed when it had ended its output already; it has to be started again"
+"""Why a worker ends that is asked to announce itself too late: nobody will end its ctrl_in."""
 
 
 def wants_announcement(payload: bytes) -> bool:

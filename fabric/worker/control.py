@@ -15,12 +15,12 @@ from typing import Any
 
 import trio
 
-from fabric.errors import FabricError, sole
+from fabric.errors import FabricError, LeftOver, sole
 from fabric.transport.given import say_once
 from fabric.transport.ports import Receiver, Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import decode, encode
-from fabric.wire.control import BATCHES, INCARNATION_BYTES, MARK_ALL_PORTS, NUMBERED, ready
+from fabric.wire.control import BATCHES, INCARNATION_BYTES, LEFT_OVER, MARK_ALL_PORTS, NUMBERED, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import decode_json, encode_json
 from fabric.wire.spec import WorkerKey
@@ -38,12 +38,14 @@ class Control:
 
     Attributes:
         paused, stopping: what was asked for.
+        output_ended: whether the data side has ended its output.
         changed: called by the control side when it was asked for something.
     """
 
     def __init__(self, *, marks_all: bool = False, incarnation: int | None = None) -> None:
         self.paused = False
         self.stopping = False
+        self.output_ended = False
         self.marks_all = marks_all
         chosen = os.urandom(INCARNATION_BYTES) if incarnation is None else incarnation.to_bytes(INCARNATION_BYTES)
         self._incarnation = int.from_bytes(chosen)
@@ -93,6 +95,8 @@ async def obey_control(
     forward = control.forward_to(ctrl_out, name)
 
     def announce() -> None:
+        if announces and control.output_ended:
+            raise LeftOver(f"worker '{name}': {LEFT_OVER}")
         if announces:
             ctrl_out.send_nowait(encode(Data(name, control.announcement)))
 

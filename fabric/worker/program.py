@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError, FabricError, sole
+from fabric.tracing.exporter import open_exporter
 from fabric.transport.given import key_for, read_spec, say_once
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Sender, fail_on_stranger
@@ -30,10 +31,12 @@ from fabric.wire.spec import (
     WorkerKey,
     WorkerSpec,
 )
+from fabric.worker.context import log
 from fabric.worker.control import Control, start_control
 from fabric.worker.data import run_data
 from fabric.worker.failure import FunctionFailed, tell
 from fabric.worker.function import Function, load_function, make_function
+from fabric.worker.function_calls import FunctionCalls
 from fabric.worker.lines import serve_lines
 
 
@@ -50,11 +53,12 @@ def main() -> int:
                 f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
                 " or by hand with: fabric worker [SPEC] NAME"
             )
+        key = _take_key(endpoints, spec)
+        function = load_function(spec)
         for port in ("input", "output", "ctrl_in", "ctrl_out"):
             if port not in endpoints:
                 raise ConfigError(f"a worker on sockets needs {ENDPOINT_VARIABLES[port]}")
-        key = _take_key(endpoints, spec)
-        trio.run(_serve, spec, load_function(spec), endpoints, key)
+        trio.run(_serve, spec, function, endpoints, key)
 
     return _status(run)
 
@@ -112,8 +116,14 @@ def _status(run: Callable[[], None]) -> int:
     return 0
 
 
+def _note(event: str, fields: dict[str, object]) -> None:
+    log(event, "warning", **fields)
+
+
 async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, str], key: WorkerKey | None) -> None:
     """Serve on sockets."""
+    exporter = open_exporter(os.environ, spec.name, _note, **{"fabric.worker": spec.name})
+    calls = None if exporter is None else FunctionCalls(spec, exporter.tell)
     control = Control(marks_all="telemetry" in endpoints)
     failure: FunctionFailed | None = None
     warn = say_once(lambda text: print(text, file=sys.stderr))
@@ -132,7 +142,7 @@ async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, s
             if telemetry is not None and guarded:
                 nursery.start_soon(fail_on_stranger, telemetry, spec.name, "telemetry")
             try:
-                await run_data(spec, function, source, sink, control, telemetry=telemetry)
+                await run_data(spec, function, source, sink, control, telemetry=telemetry, calls=calls)
             except FunctionFailed as error:
                 failure = error
             else:
@@ -141,5 +151,7 @@ async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, s
                 if telemetry is not None:
                     telemetry.send_nowait(encode(Eof(spec.name)))
             nursery.cancel_scope.cancel()
+    if exporter is not None:
+        await trio.to_thread.run_sync(exporter.close)
     if failure is not None:  # only now: what was answered before has arrived
         raise failure

@@ -57,6 +57,8 @@ ELSEWHERE = {
     ".venv/bin/python tests/fuzz/language.py": "tests/lang/test_any_text.py has a smaller number",
     ".venv/bin/python tests/simulation/runs.py": "tests/simulation has a smaller number",
     ".venv/bin/python tests/mutants.py": ".ci/run",
+    "curl -s ": "compose/observed/run.py asks at an address that is free; tests/e2e/test_watching.py the same and more",
+    "prometheus --config.file=": "compose/observed/run.py",
     ".venv/bin/python tests/trials/": "tests/e2e/test_trials.py has smaller numbers, .ci/run larger ones",
 }
 """How lines begin that are not run here, and what runs them. Those with a program are held against its ``--help``."""

@@ -37,7 +37,7 @@ def told(deployment: Deployment, program: Path, folder: Path) -> Deployment:
     folder.mkdir()
     (folder / "fabric.toml").write_bytes(settings_file(deployment).content)
     plan, _ = compile_file(program, run_directory="RUN")
-    return msgspec.structs.replace(deployment, plan=place(plan, placement_of(read_settings(folder))))
+    return msgspec.structs.replace(deployment, plan=place(plan, placement_of(read_settings(folder), whose="a")))
 
 
 @pytest.mark.parametrize("network", ["services", "hosts"])

@@ -32,6 +32,7 @@ from fabric.plan.plan import Plan
 from fabric.plan.replicas import MARK, Replicas, replicated
 from fabric.session.events import Command, Event, Send
 from fabric.session.settings import Settings, WorkerSettings
+from fabric.session.spans import About
 from fabric.testing import (
     Faults,
     Phase,
@@ -100,8 +101,12 @@ async def simple_worker(spec: WorkerSpec, process: Process, endpoints: dict[str,
                 case Eof():
                     sink.send_nowait(encode(Eof(spec.name)))
                     open_ = False
-    while not any(isinstance(decode(raw), Eof) for raw in await ctrl_in.receive()):
-        pass
+    over = False
+    while not over:
+        for raw in await ctrl_in.receive():
+            if b'"announce"' in raw:
+                return 1  # nobody is left who would end it in order
+            over = isinstance(decode(raw), Eof)
     ctrl_out.send_nowait(encode(Eof(spec.name)))
     return 0
 
@@ -181,6 +186,7 @@ def simulated(
     faults: Faults,
     settings: Settings = SETTINGS,
     watch: Watch | None = None,
+    traced: About | None = None,
     *,
     shared: bool = False,
     outside: frozenset[str] = frozenset(),
@@ -197,9 +203,8 @@ def simulated(
 
     async def run() -> Simulated:
         with trio.fail_after(VIRTUAL_S_MAX):
-            return await simulate(
-                plan, inputs, runners=RUNNERS, settings=settings, seed=seed, faults=faults, watch=watch
-            )
+            how = {"settings": settings, "seed": seed, "faults": faults, "watch": watch, "traced": traced}
+            return await simulate(plan, inputs, runners=RUNNERS, **how)
 
     return run_seeded(run, seed)
 

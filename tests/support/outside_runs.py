@@ -83,4 +83,7 @@ def run_outside(seed: int, watch: Watch | None = None) -> OutsideRun:
     hit["frames of the past"] = sum(note.event == "worker.past_refused" for note in done.notes)
     hit["another process announced itself"] = sum(note.fields.get("code") == "replaced" for note in done.notes)
     hit["coordinator replaced"] = faults.killed_at_s is not None
-    return OutsideRun(wrong_with(graph_seed, done), hit)
+    wrong = wrong_with(graph_seed, done)
+    if faults.cuts:  # what it was asked and did not answer before a cut, it is asked again, as after a crash
+        wrong = [text for text in wrong if "times, and answered" not in text]
+    return OutsideRun(wrong, hit)

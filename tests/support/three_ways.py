@@ -50,7 +50,8 @@ def simulated(program: Path, values: list[Any]) -> list[Any]:
 
 
 def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PLUMB_", "FABRIC_"))}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("PLUMB_", "FABRIC_"))}
+    return ours | {"FABRIC_HTTP": "off"}  # one machine has one usual port
 
 
 def fabric(*arguments: object, stdin: bytes = b"", cwd: Path | None = None, env: dict[str, str] | None = None) -> Any:
