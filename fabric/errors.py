@@ -3,6 +3,7 @@
     FabricError                 called PlumbError, too
     ├── CheckError              the author's text is wrong; carries diagnostics
     ├── ConfigError             a flag, a file, a key or a worker's configuration is wrong
+    │   └── AddressInUse            an address that is to be bound is somebody's already
     ├── ValueRejected           a value does not have the type that its channel declares
     ├── ProtocolError           somebody broke wire/PROTOCOL.md
     │   ├── LocalProtocolError      we did
@@ -10,8 +11,10 @@
     │       └── ChannelBroken           so that something of it is missing
     ├── WorkerFailed            a worker could not be started, or died
     ├── ServerFailed            an MCP server of the program could not be started, or does not speak as it should
+    ├── EngineFailed            a Docker Engine is not there, or did not do what it was asked
     ├── TransportClosed         the socket was closed by its owner
     ├── Stranger                somebody connected to a socket who has no business there
+    ├── LeftOver                a worker had ended its output when its connection was renewed; another has to be started
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
     ├── UnknownName             no worker or channel of that name
@@ -27,11 +30,14 @@ A bug is an ``assert``, or whatever Python raises; a command ends with 70 then.
 from __future__ import annotations
 
 __all__ = [
+    "AddressInUse",
     "BinaryNotFoundError",
     "ChannelBroken",
     "CheckError",
     "ConfigError",
+    "EngineFailed",
     "FabricError",
+    "LeftOver",
     "LocalProtocolError",
     "NoAnswer",
     "NotRunning",
@@ -114,6 +120,12 @@ class ConfigError(FabricError):
     exit_code = 2
 
 
+class AddressInUse(ConfigError):
+    """An address that is to be bound is somebody's already; perhaps ours, of a moment ago."""
+
+    code = "address_in_use"
+
+
 class ValueRejected(FabricError):
     """A value does not have the declared type, or is not JSON at all.
 
@@ -167,6 +179,21 @@ class ServerFailed(FabricError):
     exit_code = 4
 
 
+class EngineFailed(FabricError):
+    """A Docker Engine is not there, or did not do what it was asked.
+
+    Attributes:
+        status: of its answer, as HTTP has it; 0: there was none.
+    """
+
+    code = "engine_failed"
+    exit_code = 4
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class TransportClosed(FabricError):
     """The socket was closed by its owner while somebody waited on it."""
 
@@ -177,6 +204,12 @@ class Stranger(FabricError):
     """A second peer connected to a socket that has one. ZeroMQ shares frames out among peers: some are gone."""
 
     code = "stranger"
+
+
+class LeftOver(FabricError):
+    """A worker that had ended its output was asked who it is: nobody is left who would end it in order."""
+
+    code = "left_over"
 
 
 class OutputClosed(FabricError):

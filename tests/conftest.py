@@ -1,7 +1,10 @@
 """Settings of all tests."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
+from engine import Engine, open_engine
 from hypothesis import settings
 
 # Machines differ, and a slow one is no failure. The same examples every time: tests/fuzz looks further.
@@ -10,3 +13,16 @@ settings.load_profile("fabric")
 
 # What the user of this machine has set is not what is tested.
 os.environ["XDG_CONFIG_HOME"] = "/nowhere"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Golden files are written anew by whoever has changed what they show, and reads the difference."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing with them")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A Docker Engine of these tests, which has an image with the fabric."""
+    with open_engine() as engine:
+        engine.image()
+        yield engine

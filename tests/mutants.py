@@ -33,8 +33,14 @@ BUDGETS = "tests/session/test_budget_simulated.py"
 SPENDING = "tests/session/test_spending.py"
 NO_MORE = "test_no_more_calls_are_made_than_the_budget_has"
 NO_MORE_TOKENS = "test_tokens_are_never_more_than_the_budget_has"
+DEALING = "tests/session/test_dealing.py"
+REPLICAS = "tests/session/test_replicas.py"
+WHATEVER = f"{DEALING}::test_whatever_replicas_do_each_message_goes_on_once_and_in_order"
+SHARED = "tests/simulation/test_runs.py::test_replicas_lose_double_and_reorder_nothing[0]"
 QUIESCENCE = "tests/session/test_quiescence.py"
 ROOMS = "tests/session/test_rooms.py"
+ATTACHMENT = "tests/session/test_attachment.py"
+OUTSIDE = "tests/simulation/test_outside.py::test_nothing_is_lost_doubled_or_reordered_whoever_comes_and_goes"
 TRANSCRIPT = "tests/session/test_transcripts.py::test_a_session_answers_as_written"
 
 
@@ -57,6 +63,107 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    Mutant(
+        "what replicas answer goes on in the order of the input",
+        "fabric/session/dealing.py",
+        "while order and (order[0].answer is not None or order[0].gone):",
+        "for _ in range(len(order)):\n            if order[0].answer is None and not order[0].gone:\n"
+        "                order.rotate(-1)\n                continue",
+        (f"{REPLICAS}::test_outputs_have_the_order_of_the_input_whoever_is_faster", WHATEVER, SHARED),
+    ),
+    Mutant(
+        "what a replica had that died is dealt again before what is new, in order",
+        "fabric/session/dealing.py",
+        'self._again = sorted([*self._again, *slots], key=attrgetter("number"))',
+        "self.queue.extend(slot.message for slot in slots)",
+        (f"{REPLICAS}::test_what_a_replica_had_goes_to_another_and_keeps_its_place", WHATEVER, SHARED),
+    ),
+    Mutant(
+        "what is dealt again goes before what is new",
+        "fabric/session/dealing.py",
+        "while takers and self._again:",
+        "while takers and self._again and not self.queue:",
+        (f"{DEALING}::test_what_one_had_that_died_is_dealt_again_in_order_even_if_nothing_new_is",),
+    ),
+    Mutant(
+        "replicas that are ahead of one have a bound",
+        "fabric/session/dealing.py",
+        "while self.queue and not self.full:",
+        "while self.queue:",
+        (f"{DEALING}::test_one_that_is_stuck_makes_the_others_wait_when_their_windows_are_full_of_answers",),
+    ),
+    Mutant(
+        "a suspect is dealt to a replica that has nothing",
+        "fabric/session/dealing.py",
+        "[share for share in takers if not (slot.deaths and share.slots)]",
+        "takers",
+        (f"{DEALING}::test_one_of_those_that_are_busy_is_spared_for_a_suspect", WHATEVER),
+    ),
+    Mutant(
+        "nothing is dealt behind a suspect",
+        "fabric/session/dealing.py",
+        "[share for share in shares if not share.tried]",
+        "list(shares)",
+        (f"{DEALING}::test_a_suspect_is_alone", WHATEVER),
+    ),
+    Mutant(
+        "a node's port ends when those of all replicas have",
+        "fabric/session/nodes.py",
+        "return all((other.name, port) in self._ended_ports for other in self.workers)",
+        "return True",
+        (f"{REPLICAS}::test_what_lies_behind_replicas_ends_when_the_last_has",),
+    ),
+    Mutant(
+        "what is released early waits for what came before",
+        "fabric/session/dealing.py",
+        "return self._dealing.leading is unacked",
+        "return True",
+        (f"{REPLICAS}::test_what_is_released_early_waits_for_what_came_before",),
+    ),
+    Mutant(
+        "a dead letter is forgiven to all replicas that died of it",
+        "fabric/session/nodes.py",
+        "other.supervisor.forgive(blamed_for[other.name])",
+        "pass",
+        (f"{REPLICAS}::test_a_message_that_kills_one_replica_after_the_other_is_a_dead_letter",),
+    ),
+    Mutant(
+        "what comes before the fence is of the past",
+        "fabric/session/session.py",
+        "            if not worker.attachment.done:\n                self._attach(worker, port, frame)\n"
+        "                return\n",
+        "            if not worker.attachment.done and not isinstance(frame, Data) or port == 'ctrl_out':\n"
+        "                self._attach(worker, port, frame)\n                return\n",
+        (f"{ATTACHMENT}::test_what_comes_before_is_of_the_past",),
+    ),
+    Mutant(
+        "two probes in a row are the fence",
+        "fabric/session/attachment.py",
+        "if number in self._proofs and before == number - 1:",
+        "if number:",
+        (f"{ATTACHMENT}::test_it_runs_when_two_probes_are_back_and_it_has_said_who_it_is", OUTSIDE),
+    ),
+    Mutant(
+        "another process is told by its number",
+        "fabric/session/session.py",
+        "worker.greeting is None or ready.incarnation is None or ready.incarnation != worker.greeting.incarnation",
+        "False",
+        (f"{ATTACHMENT}::test_another_process_gets_what_the_one_before_had",),
+    ),
+    Mutant(
+        "a probe is known by a nonce of its attachment",
+        "fabric/session/session.py",
+        'f"{self._rng.getrandbits(64):016x}"',
+        'f"{worker.incarnation}"',
+        (f"{ATTACHMENT}::test_probes_of_another_session_prove_nothing",),
+    ),
+    Mutant(
+        "memory is set at each attachment, to nothing at the first",
+        "fabric/session/worker_state.py",
+        "stayed = self.attachment is not None",
+        "stayed = False",
+        (OUTSIDE,),
+    ),
     Mutant(
         "an attempt that is under way is a call",
         "fabric/session/budget.py",
@@ -95,7 +202,7 @@ MUTANTS = [
     Mutant(
         "outputs are held until the marker is back",
         "fabric/session/session.py",
-        "if worker.plan.release_early:",
+        "if worker.plan.release_early and delivery.leads(cause):",
         "if True:",
         (f"{SESSION}::test_outputs_are_delivered_when_their_marker_is_back", RUNS),
     ),
@@ -173,14 +280,14 @@ MUTANTS = [
     Mutant(
         "a loop admits only so many",
         "fabric/session/loop_entry.py",
-        "return self._line.queued > 0 and self.workers[0].inside < LOOP_ADMITTED_MAX",
+        "return self._line.queued > 0 and self.nodes[0].inside < LOOP_ADMITTED_MAX",
         "return self._line.queued > 0",
         (f"{ROOMS}::test_so_many_are_let_into_a_loop_and_the_others_wait_before_it",),
     ),
     Mutant(
         "a worker is held back by what it feeds",
         "fabric/session/session.py",
-        "if not self._traffic.holds_back(worker):",
+        "if not self._traffic.holds_back(node):",
         "if True:",
         (f"{TRANSCRIPT}[back_pressure]", ROOMS),
     ),

@@ -1,9 +1,11 @@
 """``plumb-agent``: start the worker, on sockets if there are any, on stdin and stdout otherwise.
 
     plumb-agent spec.plumb            the one agent of a program
-    python -m plumb_agent             as the fabric launches it: the spec comes on the descriptor FABRIC_SPEC_FD
+    python -m plumb_agent             as the fabric launches it: the spec comes on the descriptor FABRIC_SPEC_FD, or,
+                                      if somebody else starts it, from the file FABRIC_SPEC_FILE
 
-``PLUMB_ENDPOINT_INPUT`` in the environment means sockets. The environment is read here, once, and nowhere else.
+``PLUMB_ENDPOINT_INPUT`` in the environment means sockets; ``FABRIC_KEY_FILE`` names the key that opens them. The
+environment is read here, once, and nowhere else.
 Exit status: 0 done, 1 an input, a reply or a call failed, 2 the configuration or the program is wrong, 130 interrupted.
 """
 
@@ -23,12 +25,13 @@ import msgspec
 import trio
 
 from fabric.errors import CheckError, ConfigError, FabricError, sole
+from fabric.transport.given import read_spec
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.memory import MemoryTransport
 from fabric.wire.codec import encode
 from fabric.wire.frame import Eof
 from fabric.wire.payload import STRING
-from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, PORTS, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
+from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, PORTS, WorkerSpec, decode_spec
 from plumb_agent.logs import Logger, stderr_logger
 from plumb_agent.providers import load_provider
 from plumb_agent.stdio import read_program, run_stdio, write_out
@@ -124,8 +127,9 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], logger: Logge
         return 0
     if PARENT_FD_VARIABLE in environment:
         die_with_parent(_descriptor(PARENT_FD_VARIABLE, environment))
-    if SPEC_FD_VARIABLE in environment and not arguments:
-        spec = _read_spec(_descriptor(SPEC_FD_VARIABLE, environment))
+    given = None if arguments else read_spec(environment)
+    if given is not None:
+        spec = given
     elif len(arguments) == 1:
         spec = read_program(arguments[0], environment.get("PLUMB_RESOURCES", ""))
     else:
@@ -143,14 +147,6 @@ def _descriptor(name: str, environment: Mapping[str, str]) -> int:
         return int(environment[name])
     except ValueError:
         raise ConfigError(f"{name} must be the number of a descriptor, got {environment[name]!r}") from None
-
-
-def _read_spec(descriptor: int) -> WorkerSpec:
-    try:
-        with open(descriptor, "rb") as file:
-            return decode_spec(file.read())
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"cannot read the worker's spec from descriptor {descriptor}: {error}") from None
 
 
 def _read_mcp_tools(path: str) -> Sequence[McpTool]:

@@ -40,6 +40,7 @@ from plumb_agent.events import (
 )
 from plumb_agent.logs import Logger
 from plumb_agent.messages import Request
+from plumb_agent.model_calls import ModelCalls
 from plumb_agent.providers import Provider, ProviderFailed
 
 
@@ -66,8 +67,8 @@ class Outlet(Protocol):
         """Write on ctrl_out."""
         ...
 
-    def ask(self, payload: bytes) -> None:
-        """Write on tool_req."""
+    def ask(self, payload: bytes, origin: Provenance | None) -> None:
+        """Write on tool_req; ``origin``: of the input for which it is asked, if it is for one."""
         ...
 
     def end_output(self) -> None:
@@ -84,6 +85,7 @@ class Driver:
 
     Args:
         one_stream: whether the answers of tools come behind the inputs, so that reading cannot stop for them.
+        calls: tells of calls of the model, if anybody wants that.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Driver:
         nursery: trio.Nursery,
         *,
         one_stream: bool = False,
+        calls: ModelCalls | None = None,
     ) -> None:
+        self._calls = calls
         self._one_stream = one_stream
         self._conversation = conversation
         self._provider = provider
@@ -143,7 +147,9 @@ class Driver:
 
     def _perform(self, command: Command) -> None:
         match command:
-            case CallProvider(request):
+            case CallProvider(request, origin):
+                if self._calls is not None:
+                    self._calls.asked(request, origin, self._clock())
                 self._nursery.start_soon(self._call, request)
             case Emit(payload, origin):
                 self._outlet.emit(payload, origin)
@@ -158,10 +164,11 @@ class Driver:
             case Wait(delay_s):
                 self._nursery.start_soon(self._wait, delay_s)
             case CallTool():
-                self._outlet.ask(call_text(command))
+                self._outlet.ask(call_text(command), command.origin)
             case Settle():
-                self._outlet.ask(settle_text(command))
+                self._outlet.ask(settle_text(command), None)
             case Decline(code, text):
+                self._give_up(code, text)
                 self._logger.log("warning", "input_declined", {"code": code, "reason": text})
                 self._outlet.decline(code, text)
             case EndOutput():
@@ -170,8 +177,13 @@ class Driver:
                 self._outlet.end_rest()
                 self._end(0)
             case Fail(code, text, exit_code, details):
+                self._give_up(code, text)
                 self._logger.error(code, text, details)
                 self._end(exit_code)
+
+    def _give_up(self, code: str, text: str) -> None:
+        if self._calls is not None:
+            self._calls.failed(code, text, self._clock())
 
     def _end(self, exit_code: int) -> None:
         self.exit_code = exit_code
@@ -184,6 +196,8 @@ class Driver:
             transient, wait_s = error.transient, error.retry_after_s
             self.feed(CallFailed(error.code, str(error), error.details, transient, wait_s, error.usage))
         else:
+            if self._calls is not None:
+                self._calls.answered(reply, self._clock())
             self.feed(ReplyArrived(reply))
 
     async def _wait(self, delay_s: float) -> None:
@@ -203,6 +217,7 @@ async def drive(
     clock: Callable[[], float],
     *,
     one_stream: bool = False,
+    calls: ModelCalls | None = None,
 ) -> int:
     """Run a conversation to its end and return the exit status.
 
@@ -210,9 +225,10 @@ async def drive(
         sources: each feeds events until there are no more.
         clock: seconds since 1970, UTC.
         one_stream: whether the answers of tools come behind the inputs.
+        calls: tells of calls of the model, if anybody wants that.
     """
     async with trio.open_nursery() as nursery:
-        driver = Driver(conversation, provider, outlet, logger, clock, nursery, one_stream=one_stream)
+        driver = Driver(conversation, provider, outlet, logger, clock, nursery, one_stream=one_stream, calls=calls)
         driver.feed(Started())
         for source in sources:
             nursery.start_soon(source, driver)

@@ -142,9 +142,13 @@ Event: TypeAlias = (
 
 
 class CallProvider(msgspec.Struct, frozen=True, tag=True):
-    """Call the model, and answer with ReplyArrived or CallFailed. One call at a time."""
+    """Call the model, and answer with ReplyArrived or CallFailed. One call at a time.
+
+    ``origin`` is that of the input for which it is called.
+    """
 
     request: Request
+    origin: Provenance | None = None
 
 
 class Wait(msgspec.Struct, frozen=True, tag=True):
@@ -160,11 +164,13 @@ class CallTool(msgspec.Struct, frozen=True, tag=True):
         id: ours; no other call of this process has it.
         name: of the tool, as the coordinator knows it.
         arguments: a plain JSON value.
+        origin: that of the input for which it is called.
     """
 
     id: str
     name: str
     arguments: Any
+    origin: Provenance | None = None
 
 
 class Settle(msgspec.Struct, frozen=True, tag=True):

@@ -239,7 +239,7 @@ class Exchange:
             output_schema=agent.schema,
             tools=agent.tools.offered,
         )
-        self._do(CallProvider(request))
+        self._do(CallProvider(request, self.origin))
 
     def _system(self, now_s: float) -> tuple[SystemBlock, ...]:
         config, state = self._agent.config, self._state

@@ -66,7 +66,7 @@ class Round:
                 continue
             id_ = self._state.new_id()
             self._waiting[id_] = number
-            made.append(CallTool(id_, name, arguments))
+            made.append(CallTool(id_, name, arguments, self._origin))
         if made and self._state.tools_ended:
             return False
         for command in made:

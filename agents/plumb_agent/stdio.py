@@ -194,7 +194,7 @@ class _LineOutlet:
     def respond(self, message: dict[str, Any]) -> None:
         self._write("ctrl_out", encode_json(message))
 
-    def ask(self, payload: bytes) -> None:
+    def ask(self, payload: bytes, origin: Provenance | None) -> None:
         self._write("tool_req", payload)
 
     def end_output(self) -> None:

@@ -12,20 +12,25 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+import trio
 
-from fabric.errors import ConfigError, FabricError
+from fabric.errors import ConfigError, FabricError, LeftOver
+from fabric.tracing.exporter import open_exporter
+from fabric.transport.given import key_for, say_once
 from fabric.transport.ports import Receiver, Sender, Transport, fail_on_stranger
-from fabric.wire.calls import decline
-from fabric.wire.codec import decode, encode
-from fabric.wire.control import AGENT_READY
+from fabric.wire.calls import SETTLE, decline, parse_request
+from fabric.wire.codec import begins_connection, decode, encode
+from fabric.wire.control import AGENT_FEATURES, INCARNATION_BYTES, LEFT_OVER, ready, wants_announcement
 from fabric.wire.frame import Data, Decline, Eof, Marker, Provenance
 from fabric.wire.payload import encode_json
-from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerSpec
+from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS, WorkerKey, WorkerSpec
+from plumb_agent.asking import read_response
 from plumb_agent.config import read_config
 from plumb_agent.conversation import Conversation
 from plumb_agent.driver import Driver, drive
 from plumb_agent.events import ControlArrived, ControlEnded, InputArrived, InputEnded, MarkerArrived, ToolsEnded
 from plumb_agent.logs import Logger, stderr_logger
+from plumb_agent.model_calls import ModelCalls, Tell
 from plumb_agent.providers import Provider, open_provider
 from plumb_agent.toolbox import McpTool
 
@@ -42,12 +47,13 @@ class WorkerPorts(msgspec.Struct, frozen=True):
     tool_resp: Receiver | None = None
 
 
-def open_ports(transport: Transport, endpoints: Mapping[str, str]) -> WorkerPorts:
+def open_ports(transport: Transport, endpoints: Mapping[str, str], key: WorkerKey | None = None) -> WorkerPorts:
     """Connect the ports that a worker reads and bind those that it writes; the transport closes them.
 
     Args:
         transport: opens and owns the ports.
         endpoints: by port name; ``input`` and ``output`` have to be there.
+        key: that opens them, if they need one.
 
     Raises:
         ConfigError: one is missing, or cannot be opened.
@@ -55,9 +61,10 @@ def open_ports(transport: Transport, endpoints: Mapping[str, str]) -> WorkerPort
     for port in ("input", "output"):
         if port not in endpoints:
             raise ConfigError(f"a worker on sockets needs PLUMB_ENDPOINT_{port.upper()}")
-    readers = {port: transport.receiver(endpoints[port], bind=False) for port in INPUT_PORTS if port in endpoints}
+    names = [port for port in INPUT_PORTS if port in endpoints]
+    readers = {port: transport.receiver(endpoints[port], bind=False, security=key) for port in names}
     names = [port for port in OUTPUT_PORTS if port in endpoints]
-    writers = {port: transport.sender(endpoints[port], bind=True, watch=True) for port in names}
+    writers = {port: transport.sender(endpoints[port], bind=True, watch=True, security=key) for port in names}
     return WorkerPorts(**readers, **writers)  # type: ignore[arg-type]  # each name has its own kind
 
 
@@ -72,12 +79,31 @@ async def serve(
     # It loads zmq, which a worker on stdin does not need.
     from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 
+    key = key_for(endpoints, spec, environment)
+    if key is not None:
+        logger.hide([key.secret])
+    warn = say_once(lambda text: logger.log("warning", "peer.refused", {"reason": text}))
+
+    def note(event: str, fields: dict[str, object]) -> None:
+        logger.log("warning", event, fields)
+
+    exporter = open_exporter(environment, spec.name, note, **{"fabric.worker": spec.name})
     # The last end-of-channel has no other proof of arrival than the socket's own, so a good end waits for it.
-    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
-        ports = open_ports(transport, endpoints)
-        status = await run_worker(spec, ports, logger=logger, environment=environment, mcp_tools=mcp_tools)
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
+        ports = open_ports(transport, endpoints, key)
+        status = await run_worker(
+            spec,
+            ports,
+            logger=logger,
+            environment=environment,
+            mcp_tools=mcp_tools,
+            tell=None if exporter is None else exporter.tell,
+            tell_content=exporter is not None and exporter.settings.content,
+        )
         if status != 0:
             transport.close(0)
+    if exporter is not None:
+        await trio.to_thread.run_sync(exporter.close)
     return status
 
 
@@ -92,6 +118,8 @@ async def run_worker(
     environment: Mapping[str, str] = MappingProxyType({}),
     mcp_tools: Sequence[McpTool] = (),
     provider: Provider | None = None,
+    tell: Tell | None = None,
+    tell_content: bool = False,
 ) -> int:
     """Run the worker on open ports until it has nothing more to do, and return its exit status.
 
@@ -107,6 +135,8 @@ async def run_worker(
         environment: where the provider's key is.
         mcp_tools: of MCP servers, beside those of the spec.
         provider: asked instead of the one that the spec names.
+        tell: takes spans of calls of the model; without it there are none.
+        tell_content: whether they say what was asked and answered.
 
     Raises:
         ConfigError: the configuration is wrong. Nothing was written.
@@ -122,8 +152,12 @@ async def run_worker(
     outlet.announce()
 
     async def read_input(driver: Driver) -> None:
+        joined = not spec.fenced
         while True:
             for raw in await ports.input.receive():
+                joined = joined or begins_connection(raw)
+                if not joined:  # it was meant for a process that is gone, whose memory we do not have
+                    continue
                 await driver.wait_wanted()
                 match decode(raw):
                     case Data(_, payload, provenance):
@@ -139,6 +173,10 @@ async def run_worker(
             for raw in await ports.ctrl_in.receive():
                 match decode(raw):
                     case Data(_, payload):
+                        if wants_announcement(payload) and driver.exit_code is None:
+                            outlet.announce_again()
+                            if outlet.output_ended:
+                                raise LeftOver(f"agent {spec.name!r}: {LEFT_OVER}")
                         driver.feed(ControlArrived(payload))
                     case Marker(_, marker) if driver.exit_code is None:  # behind a stop ctrl_out has ended
                         outlet.return_marker(marker)
@@ -152,6 +190,7 @@ async def run_worker(
             for raw in await ports.tool_resp.receive():
                 match decode(raw):
                     case Data(_, payload):
+                        outlet.answered(payload)
                         driver.respond(payload)
                     case Eof():
                         driver.feed(ToolsEnded())
@@ -169,9 +208,12 @@ async def run_worker(
     def watch(sender: Sender, port: str) -> Callable[[Driver], Any]:
         return until_error(lambda _: fail_on_stranger(sender, spec.name, port))
 
-    watches = [watch(sender, port) for port, sender in outlet.senders.items()]
+    # Of two connections of a fenced one the other is the coordinator's, of before; he finds that out himself.
+    watched = {} if spec.fenced else outlet.senders
+    watches = [watch(sender, port) for port, sender in watched.items()]
     sources = [until_error(read_input), until_error(read_control), until_error(read_tools), *watches]
-    status = await drive(conversation, provider, sources, outlet, logger, clock)
+    calls = None if tell is None else ModelCalls(spec, provider, new_id, tell, content=tell_content)
+    status = await drive(conversation, provider, sources, outlet, logger, clock, calls=calls)
     if status == 0:
         for sender in outlet.senders.values():
             await sender.wait_sent()
@@ -187,13 +229,24 @@ class _SocketOutlet:
         self._new_id = new_id
         self._outputs = 0
         self._events = 0
+        self._incarnation = int.from_bytes(new_id(INCARNATION_BYTES))
+        self._requests = 0
+        self._unanswered: dict[bytes, bytes] = {}
+        self.output_ended = False
         rest = {"ctrl_out": ports.ctrl_out, "telemetry": ports.telemetry, "tool_req": ports.tool_req}
         opened = {port: sender for port, sender in rest.items() if sender is not None}
         self.senders: dict[str, Sender] = {"data_out": ports.output, **opened}
 
     def announce(self) -> None:
         if self._ports.ctrl_out is not None:
-            self._ports.ctrl_out.send_nowait(encode(Data(self._topic, AGENT_READY)))
+            announcement = ready(*AGENT_FEATURES, incarnation=self._incarnation)
+            self._ports.ctrl_out.send_nowait(encode(Data(self._topic, announcement)))
+
+    def announce_again(self) -> None:
+        """Somebody has come who may know nothing of us, nor of what we wait for: that was lost with who was asked."""
+        self.announce()
+        for frame in self._unanswered.values():
+            self._send_request(frame)
 
     def emit(self, payload: bytes, origin: Provenance | None) -> None:
         self._outputs += 1
@@ -223,11 +276,29 @@ class _SocketOutlet:
         if self._ports.ctrl_out is not None:
             self._ports.ctrl_out.send_nowait(encode(Data(self._topic, encode_json(message))))
 
-    def ask(self, payload: bytes) -> None:
+    def ask(self, payload: bytes, origin: Provenance | None) -> None:
+        provenance = None
+        if origin is not None:  # who does the call learns from this for which message it is
+            self._requests += 1
+            provenance = self._caused_by(origin, self._requests)
+        frame = encode(Data(self._topic, payload, provenance))
+        request = parse_request(payload)
+        if request.name != SETTLE:  # that has no response
+            self._unanswered[request.id] = frame
+        self._send_request(frame)
+
+    def answered(self, payload: bytes) -> None:
+        """This came on tool_resp."""
+        response = read_response(payload)
+        if response is not None:
+            self._unanswered.pop(encode_json(response.id), None)
+
+    def _send_request(self, frame: bytes) -> None:
         if self._ports.tool_req is not None:
-            self._ports.tool_req.send_nowait(encode(Data(self._topic, payload)))
+            self._ports.tool_req.send_nowait(frame)
 
     def end_output(self) -> None:
+        self.output_ended = True
         self._ports.output.send_nowait(encode(Eof(self._topic)))
 
     def end_rest(self) -> None:

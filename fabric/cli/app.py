@@ -19,6 +19,7 @@ GROUPS = {
     "fabric.cli.diff": ("diff",),
     "fabric.cli.explain": ("explain",),
     "fabric.cli.fmt": ("fmt",),
+    "fabric.cli.keys": ("keys",),
     "fabric.cli.new": ("new",),
     "fabric.cli.write": ("plan", "graph"),
     "fabric.cli.run": ("run", "call", "up", "send"),
@@ -31,8 +32,11 @@ GROUPS = {
     "fabric.cli.dead": ("dead",),
     "fabric.cli.doctor": ("doctor",),
     "fabric.cli.watch": ("tail", "top"),
+    "fabric.cli.image": ("image",),
+    "fabric.cli.ship": ("compose", "k8s"),
     "fabric.cli.lsp": ("lsp",),
     "fabric.cli.mcp": ("mcp",),
+    "fabric.cli.worker": ("worker",),
 }
 """Module and commands. Those that start nothing load neither sockets nor an event loop."""
 

@@ -145,7 +145,7 @@ def _refuse_other_types(plan: Plan) -> None:
 def _answering(plan: Plan) -> frozenset[str]:
     """Return the workers whose outputs all leave the program: what they say is printed as its answer."""
     routes = {route.source: route.steps for route in plan.routes}
-    ways = {worker.name: list(sinks_of(routes.get(End(worker.name, "output"), ()))) for worker in plan.workers}
+    ways = {worker.node: list(sinks_of(routes.get(End(worker.node, "output"), ()))) for worker in plan.workers}
     return frozenset(
         name for name, sinks in ways.items() if sinks and all(plan.sinks[sink].kind == "output" for sink in sinks)
     )

@@ -23,7 +23,7 @@ from fabric.lang.diagnostic import CODES, did_you_mean
 
 _WORKERS = ("attach", "ctl", "logs", "restart", "start", "stop")
 _PROGRAMS = frozenset(
-    {*_WORKERS, "approve", "call", "chat", "check", "cost", "diff", "doctor", "down", "fmt", "graph", "plan"}
+    {*_WORKERS, "approve", "call", "chat", "check", "cost", "diff", "doctor", "down", "fmt", "graph", "keys", "plan"}
     | {"ps", "run", "send", "tail", "top", "up", "wait"}
 )
 _CHOICES = {
@@ -67,10 +67,11 @@ def completion(
 
 def _workers() -> list[str]:
     from fabric.cli.flags import state_directory
+    from fabric.plan.replicas import known_names
     from fabric.runtime.services import find_records  # only here: a key press waits for what is imported
 
     _, services = find_records(Path.cwd(), state_directory(), spec=None, project=None)
-    return sorted({worker.name for service in services if service.alive for worker in service.workers})
+    return sorted(known_names(worker.name for service in services if service.alive for worker in service.workers))
 
 
 def _verbs() -> list[Verb]:

@@ -12,6 +12,7 @@ import msgspec
 
 from fabric.cli.listing import align
 from fabric.runtime.http_listen import HTTP_USUAL
+from fabric.runtime.starting import IMAGE
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings, Variable, check_usd, read_duration, read_switch
 
@@ -135,6 +136,15 @@ SETTINGS = (
         _least(0.1),
     ),
     Setting("run.tool_timeout", of=lambda said: said.tool_timeout_s, default=_RUN.tool_timeout_s),
+    Setting("run.host", of=lambda said: said.host),
+    Setting(
+        "run.runner",
+        "FABRIC_RUNNER",
+        lambda said: said.runner,
+        "process",
+        _one_of("process", "container", "docker", "external"),
+    ),
+    Setting("run.image", of=lambda said: said.image, default=IMAGE),
     Setting("run.http", "FABRIC_HTTP", lambda said: said.http, HTTP_USUAL),
     Setting("limits.usd", "FABRIC_BUDGET_USD", lambda said: said.limits.usd, read=lambda text: check_usd(float(text))),
     Setting("limits.tokens", "FABRIC_BUDGET_TOKENS", lambda said: said.limits.tokens, read=_whole(1)),
@@ -151,6 +161,8 @@ SETTINGS = (
     Setting("FABRIC_DOCROOT", "FABRIC_DOCROOT"),
     Setting("FABRIC_TOKEN_FILE", "FABRIC_TOKEN_FILE"),
     Setting("FABRIC_AUTO_APPROVE", "FABRIC_AUTO_APPROVE", default=False, read=read_switch),
+    Setting("FABRIC_INSECURE", "FABRIC_INSECURE", default=False, read=read_switch),
+    Setting("FABRIC_KEYS", "FABRIC_KEYS"),
     Setting(
         "FABRIC_LOG_LEVEL",
         "FABRIC_LOG_LEVEL",
@@ -172,7 +184,7 @@ SETTINGS = (
     Setting("OPENAI_API_KEY", "OPENAI_API_KEY", secret=True),
     Setting("OPENAI_API_KEY_FILE", "OPENAI_API_KEY_FILE"),
 )
-"""All of them, but for what is said of single workers and models."""
+"""All of them, but for what is said of single workers, hosts and models."""
 
 
 def settle(sources: Sources) -> Iterator[Row]:
@@ -218,14 +230,26 @@ def _from_files(name: str, value: object, sources: Sources) -> Row:
 
 
 def _named(settings: ProjectSettings) -> Iterator[tuple[str, str, object]]:
-    """Yield table, key and value of what is said of single workers and models."""
+    """Yield table, key and value of what is said of single workers, hosts and models."""
     for name, worker in settings.workers.items():
         said: dict[str, Any] = {
             "retries": worker.retries,
             "idle_timeout": worker.idle_timeout_s,
             "on_crash": worker.on_crash,
+            "host": worker.host,
+            "runner": worker.runner,
+            "image": worker.image,
+            "replicas": worker.replicas,
+            "env": ", ".join(worker.env) or None,
+            "limits.memory": worker.limits.memory_bytes,
+            "limits.cpus": worker.limits.cpus,
+            "limits.pids": worker.limits.pids,
         }
         yield from ((f"workers.{name}", key, value) for key, value in said.items() if value is not None)
+    for name, host in settings.hosts.items():
+        ports = None if host.ports is None else f"{host.ports.first}-{host.ports.last}"
+        said = {"address": host.address, "bind": host.bind, "ports": ports, "engine": host.engine}
+        yield from ((f"hosts.{name}", key, value) for key, value in said.items() if value is not None)
     for model, price in settings.prices.items():
         said = {key: getattr(price, key) for key in ("input", "output", "cache_read", "cache_write")}
         yield from ((f"prices.{model}", key, value) for key, value in said.items() if value is not None)

@@ -16,6 +16,7 @@ from fabric.cli.flags import Project, state_directory
 from fabric.cli.report import print_error, print_line
 from fabric.cli.service import check_workers, out, sort_arguments
 from fabric.errors import ConfigError, ValueRejected
+from fabric.plan.replicas import known_names
 from fabric.runtime.service_client import listen
 from fabric.runtime.service_protocol import Answer, Request
 from fabric.runtime.services import Record, find_service
@@ -61,7 +62,7 @@ def ctl(
     spec, worker, words = _sort(arguments)
     message = control_message(words, _read)
     service = find_service(Path.cwd(), state_directory(), spec=spec, project=project)
-    check_workers([worker], [known.name for known in service.workers])
+    check_workers([worker], known_names(known.name for known in service.workers))
     told = _Told(worker)
     trio.run(told.wait, service, encode_json(message), wait_timeout)
     raise typer.Exit(told.exit_code)

@@ -11,6 +11,7 @@ __all__ = [
     "Grace",
     "Http",
     "Include",
+    "Insecure",
     "LogFormat",
     "LogLevel",
     "LogPrefix",
@@ -20,9 +21,11 @@ __all__ = [
     "Provider",
     "ReadyTimeout",
     "Restarts",
+    "RunnerChoice",
     "Timestamps",
     "TokenFile",
     "check_level",
+    "check_runner",
     "choose",
     "state_directory",
 ]
@@ -35,6 +38,7 @@ import typer
 
 from fabric.cli.programs import INCLUDE
 from fabric.errors import ConfigError
+from fabric.plan.plan import Runner
 from fabric.runtime.http_listen import HTTP_USUAL
 from fabric.session.events import Level
 from fabric.session.settings import Settings
@@ -45,6 +49,14 @@ Project = Annotated[str | None, typer.Option("--project", "-p", help="Name of th
 Provider = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_PROVIDER")]
 Model = Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")]
 Include = Annotated[list[Path] | None, INCLUDE]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Speak without keys to workers that are reached over TCP: whoever reaches their ports may read and write.",
+        envvar="FABRIC_INSECURE",
+    ),
+]
 ReadyTimeout = Annotated[
     float | None,
     typer.Option(
@@ -72,6 +84,15 @@ Restarts = Annotated[
         envvar="FABRIC_RESTARTS",
         min=0,
         show_default=f"{DEFAULTS.restarts_max}",
+    ),
+]
+RunnerChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--runner",
+        help="Who starts workers of which fabric.toml says nothing: process, container or external.",
+        envvar="FABRIC_RUNNER",
+        show_default="process",
     ),
 ]
 Docroot = Annotated[
@@ -129,6 +150,16 @@ def check_level(level: str) -> Level:
         case "debug" | "info" | "warning" | "error":
             return level
     raise ConfigError(f"--log-level {level}: expected debug, info, warning or error")
+
+
+def check_runner(runner: str | None) -> Runner | None:
+    """Return what ``--runner`` says. Raises ConfigError: there is no such way to start a worker."""
+    match runner:
+        case None | "process" | "container" | "external":
+            return runner
+        case "docker":
+            return "container"
+    raise ConfigError(f"--runner {runner}: expected process, container or external")
 
 
 def choose(color: str, log_format: str = "pretty") -> None:

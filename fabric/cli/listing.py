@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 __all__ = [
+    "QueueRow",
     "ServiceRow",
     "WorkerRow",
     "align",
     "clip",
     "describe",
     "duration",
+    "render_insecure",
+    "render_queues",
     "render_table",
     "render_wires",
     "wait_of",
@@ -20,8 +23,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from fabric.plan.place import say_insecure
 from fabric.runtime.log_files import timestamp
-from fabric.runtime.service_protocol import Status, WorkerStatus
+from fabric.runtime.service_protocol import QueueStatus, Status, WorkerStatus
 from fabric.runtime.services import Phase, Record, WorkerRecord
 
 ServiceState: TypeAlias = Literal[Phase, "ended", "killed"]
@@ -46,6 +50,8 @@ class WorkerRow(msgspec.Struct, frozen=True):
         dead_letters: that are kept, of all sessions.
         memory_bytes: resident.
         rejected: frames from it that were refused, by reason.
+        place: who starts it and where, in words; empty for a process beside the coordinator.
+        awaited: somebody else starts it, and it has not shown that it is there.
     """
 
     worker: str
@@ -70,6 +76,33 @@ class WorkerRow(msgspec.Struct, frozen=True):
     dead_letters: int = 0
     memory_bytes: int | None = None
     rejected: dict[str, int] | None = None
+    place: str = ""
+    awaited: bool = False
+
+
+class QueueRow(msgspec.Struct, frozen=True):
+    """What waits for several replicas of a worker, which share one input.
+
+    Attributes:
+        worker: the name of them all.
+        waiting: messages that wait to be dealt to one of them.
+        ahead: messages that are answered and wait for those before them.
+        waits_for: the replica that has the message which these wait for.
+        full: so many are ahead that nothing new is dealt.
+        oldest_s: how old the oldest message is that waits to be dealt.
+        dead_letters: that are kept, of all sessions.
+        room_at: whose full queues they wait for.
+    """
+
+    worker: str
+    replicas: tuple[str, ...]
+    waiting: int
+    ahead: int
+    waits_for: str
+    full: bool
+    oldest_s: float | None
+    dead_letters: int
+    room_at: tuple[str, ...]
 
 
 class ServiceRow(msgspec.Struct, frozen=True):
@@ -80,6 +113,8 @@ class ServiceRow(msgspec.Struct, frozen=True):
         inputs, outputs: messages that came in and went out, by boundary port.
         dead_letters: that are kept, of all sessions.
         monitors: what is to be said next on each session wire on which a conversation is under way.
+        queues: of workers with several replicas.
+        insecure: workers that it speaks to over TCP without keys.
         http: where it can be watched; ``token_file``: of what has to be said there.
     """
 
@@ -96,7 +131,9 @@ class ServiceRow(msgspec.Struct, frozen=True):
     outputs: dict[str, int] = {}
     dead_letters: int = 0
     monitors: dict[str, str] = {}
+    insecure: tuple[str, ...] = ()
     workers: tuple[WorkerRow, ...] = ()
+    queues: tuple[QueueRow, ...] = ()
     http: str = ""
     token_file: str = ""
 
@@ -145,9 +182,25 @@ def describe(
         outputs=status.outputs if status else {},
         dead_letters=sum(dead.values()),
         monitors=status.monitors if status else {},
+        insecure=record.insecure,
         workers=workers,
+        queues=tuple(_queue(queue, dead) for queue in status.queues) if status else (),
         http=record.http if alive else "",
         token_file=record.token_file if alive else "",
+    )
+
+
+def _queue(queue: QueueStatus, dead: Mapping[str, int]) -> QueueRow:
+    return QueueRow(
+        queue.node,
+        queue.replicas,
+        queue.waiting,
+        queue.ahead,
+        queue.waits_for,
+        queue.full,
+        None if queue.oldest_age_s is None else round(queue.oldest_age_s, 3),
+        dead.get(queue.node, 0),
+        tuple(dict.fromkeys(end.node for end in queue.held_by)),
     )
 
 
@@ -165,7 +218,7 @@ def _worker(
         state = "orphaned" if lives else "gone"
     elif live is not None and (state != "failed" or live.activity == "restarting"):
         state = live.activity
-    row = WorkerRow(record.name, record.kind, record.what, state, restarts=record.restarts)
+    row = WorkerRow(record.name, record.kind, record.what, state, restarts=record.restarts, place=record.place)
     if lives and record.process is not None and record.started_at is not None:
         pid, uptime_s = record.process.pid, round(now - record.started_at, 3)
         row = msgspec.structs.replace(row, pid=pid, uptime_s=uptime_s, memory_bytes=memory[record.name])
@@ -183,6 +236,7 @@ def _worker(
             room_at=tuple(dict.fromkeys(end.node for end in live.held_by)),
             paused=live.paused,
             stalled=live.stalled,
+            awaited=live.awaited,
             starts_in_s=None if live.starts_in_s is None else round(live.starts_in_s, 3),
         )
     return msgspec.structs.replace(row, exit_status=record.exit_status)
@@ -247,6 +301,29 @@ def render_wires(rows: Iterable[ServiceRow]) -> list[str]:
     return [f"wire '{node}': {text}" for row in rows for node, text in row.monitors.items()]
 
 
+def render_queues(rows: Iterable[ServiceRow]) -> list[str]:
+    """Return a line for each worker with replicas for which something waits, or that has dead letters."""
+    return [said for row in rows for queue in row.queues if (said := _of_queue(queue))]
+
+
+def _of_queue(queue: QueueRow) -> str:
+    parts = []
+    if queue.waiting:
+        room = f", until there is room at {', '.join(map(repr, queue.room_at))}" if queue.room_at else ""
+        parts.append(f"{queue.waiting} waiting, the oldest for {duration(queue.oldest_s)}{room}")
+    if queue.ahead:
+        after = f", which wait for {queue.waits_for}" if queue.waits_for else ""
+        parts.append(f"{queue.ahead} answered ahead of their turn{after}" + ", and nothing new is dealt" * queue.full)
+    if queue.dead_letters:
+        parts.append(f"{queue.dead_letters} dead letter{'s' * (queue.dead_letters != 1)}")
+    return f"queue of '{queue.worker}' ({len(queue.replicas)} replicas): {'; '.join(parts)}" if parts else ""
+
+
+def render_insecure(rows: Iterable[ServiceRow]) -> list[str]:
+    """Return a line for each service that anybody may listen to who reaches its ports."""
+    return [f"{row.project}: {said}" for row in rows if (said := say_insecure(row.insecure))]
+
+
 def clip(line: str, columns: int | None) -> str:
     """Return a line as far as it fits."""
     return line if columns is None or len(line) <= columns else line[: max(0, columns - 1)] + "…"
@@ -264,7 +341,7 @@ def _cells(worker: WorkerRow) -> tuple[str, ...]:
     what = worker.what if len(worker.what) <= _WHAT_MAX else worker.what[: _WHAT_MAX - 1] + "…"
     return (
         worker.worker,
-        f"{worker.kind} {what}".rstrip(),
+        " ".join(filter(None, (worker.kind, what, f"({worker.place})" if worker.place else ""))),
         state,
         _count(worker.pid),
         duration(worker.uptime_s),
@@ -282,6 +359,8 @@ def _cells(worker: WorkerRow) -> tuple[str, ...]:
 
 def _waiting(worker: WorkerRow) -> str:
     """Say what a worker waits for, if it is not only its next message."""
+    if worker.awaited:
+        return "its handshake"
     if worker.starts_in_s is not None:
         return f"restarting in {max(1, round(worker.starts_in_s))} s"
     if worker.room_at:

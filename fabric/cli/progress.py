@@ -18,10 +18,11 @@ from fabric import __version__
 from fabric.cli.limits import spent_fields, spent_words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.report import count_of
+from fabric.plan.place import say_insecure, unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.detach import Child
 from fabric.runtime.log_files import Entry, note_entry, timestamp, worker_entry
-from fabric.runtime.services import Outcome, describe_worker
+from fabric.runtime.services import Outcome, describe_place, describe_worker
 from fabric.session.approvals import describe
 from fabric.session.events import Approval, Level, Note
 from fabric.session.failure import STDERR_LINES_KEPT
@@ -31,10 +32,10 @@ Progress: TypeAlias = Literal["tty", "plain", "json", "quiet"]
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 
 _RANK: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
-_STARTS = ("worker.spawned", "worker.ready")
+_STARTS = ("worker.spawned", "worker.awaited", "worker.ready")
 _STEERED = ("worker.stopped", "worker.ready")
 """What somebody did by hand to a worker that runs: printed at any level."""
-_NEVER_QUIET = ("fabric.stopped", "log.unwritten", "tool.approval_requested")
+_NEVER_QUIET = ("fabric.insecure", "fabric.stopped", "log.unwritten", "tool.approval_requested")
 
 
 def choose_progress(said: str, workers: int, *, in_place: bool) -> Progress:
@@ -111,6 +112,7 @@ class Screen:
         self._columns = columns
         self._child = child
         self._started_at = clock()
+        self._places = {worker.name: describe_place(worker) for worker in plan.workers}
         self._what = {worker.name: describe_worker(worker.spec) for worker in plan.workers}
         self._name_width = max(map(len, self._what), default=0)
         self._what_width = min(30, max(map(len, self._what.values()), default=0))
@@ -133,6 +135,9 @@ class Screen:
         said = f"fabric {__version__} · {name} · {', '.join(parts)} · checked in {checked_ms} ms"
         fields: dict[str, object] = {"version": __version__, "spec": self._plan.path, "workers": len(self._what)}
         self._say(said, "fabric.starting", fields)
+        insecure = unsecured(self._plan)
+        if insecure:
+            self._say(say_insecure(insecure), "fabric.insecure", {"workers": list(insecure)})
         self._redraw()
 
     def opened(self) -> None:
@@ -154,15 +159,23 @@ class Screen:
         if note.event == "worker.spawned":
             self._pids[name] = note.fields["pid"]
             self._rows[name] = self._row("⠿", name, "starting")
+        elif note.event == "worker.awaited":
+            self._rows[name] = self._row("⠿", name, f"waiting for handshake  {self._places[name]}")
+            if self._progress == "plain":
+                self._write(self._rows[name])
         else:
             self._unready.discard(name)
             took_s = self._clock() - self._started_at
-            self._rows[name] = self._row("✔", name, f"ready  {took_s:.2f}s  pid {self._pids.get(name)}")
+            self._rows[name] = self._row("✔", name, f"ready  {took_s:.2f}s  {self._where(name)}")
             if self._progress == "plain":
                 self._write(self._rows[name])
         if self._progress == "json":
             self._write(note_entry(timestamp(self._clock()), note).raw.decode())
         self._redraw()
+
+    def _where(self, name: str) -> str:
+        """Say which process it is, or who has started it and where."""
+        return self._places[name] or f"pid {self._pids.get(name)}"
 
     def _row(self, sign: str, name: str, state: str) -> str:
         return f" {sign} {name:{self._name_width}}  {self._what[name][: self._what_width]:{self._what_width}}  {state}"

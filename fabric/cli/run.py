@@ -29,6 +29,7 @@ from fabric.cli.flags import (
     Grace,
     Http,
     Include,
+    Insecure,
     LogFormat,
     LogLevel,
     LogPrefix,
@@ -38,9 +39,11 @@ from fabric.cli.flags import (
     Provider,
     ReadyTimeout,
     Restarts,
+    RunnerChoice,
     Timestamps,
     TokenFile,
     check_level,
+    check_runner,
     choose,
     state_directory,
 )
@@ -61,7 +64,9 @@ from fabric.cli.starting import Asked, compile_program, zygote_of
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.graph.observe import SIDE_PORTS
 from fabric.launch.preload import ZygoteProcess
+from fabric.plan.place import say_insecure, unsecured
 from fabric.plan.plan import Plan
+from fabric.plan.replicas import known_names, meant
 from fabric.runtime.detach import Child, Parent, fork
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.http_listen import HTTP_OFF, Listening, bind, keep_token
@@ -79,7 +84,7 @@ from fabric.runtime.services import (
 )
 from fabric.runtime.services import token_file as token_file_of
 from fabric.runtime.starting import limits_of, prices_of, settings_of
-from fabric.session.events import Finish, Level
+from fabric.session.events import Finish, Level, Note
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings
 from fabric.wire.lines import LineSplitter, one_line
@@ -113,12 +118,14 @@ def run(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
+    insecure: Insecure = False,
     log_level: LogLevel = "error",
     extra: Annotated[
         list[str] | None,
@@ -156,7 +163,9 @@ def run(
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
     )
-    asked = Asked(provider, model, include, docroot, _extras(extra or ()))
+    asked = Asked(
+        provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner), insecure=insecure
+    )
     level = check_level(log_level)
     with _listening(http or HTTP_OFF, None) as (listening, _):
         _run_lines(find_program(program, project), project, asked, settings, level, stdin_fd=0, http=listening)
@@ -179,6 +188,9 @@ def _run_lines(
         for label in files.keys() - set(plan.extras.values()):
             raise ConfigError(f"--extra {label}: no worker of the program has a port '{label}' that nobody reads")
         report, extras = JsonReport(level), None
+        insecure = unsecured(plan)
+        if insecure:
+            report.noted(Note("warning", "fabric.insecure", {"reason": say_insecure(insecure)}))
         with ExitStack() as stack:
             if files:
                 from fabric.runtime.extras import open_extras
@@ -236,6 +248,7 @@ def call(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
@@ -268,7 +281,7 @@ def call(
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
         stdin.seek(0)
         program = find_program(program, project)
-        asked = Asked(provider, model, include, docroot)
+        asked = Asked(provider, model, include, docroot, runner=check_runner(runner))
         _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
 
 
@@ -288,12 +301,14 @@ def up(
     grace: Grace = None,
     restarts: Restarts = None,
     docroot: Docroot = None,
+    runner: RunnerChoice = None,
     auto_approve: AutoApprove = False,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
     budget_calls: BudgetCalls = None,
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
+    insecure: Insecure = False,
     http: Http = None,
     token_file: TokenFile = None,
     attach: Attach = None,
@@ -347,7 +362,8 @@ def up(
     with ExitStack() as stack:
         listening, why = stack.enter_context(_listening(http or said.http, token_file))
         directory = stack.enter_context(open_run_directory(os.environ))
-        asked = Asked(provider, model, include, docroot)
+        name = project or project_name(spec)
+        asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure, service=name)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
@@ -366,7 +382,6 @@ def up(
             http=listening.url if listening is not None else f"no HTTP: {why}" if why else "",
         )
         screen.begin(time.monotonic() - started_s)
-        name = project or project_name(spec)
         with zygote_of(plan, said) as zygote:
             socket, at_terminal = f"{directory}/service.sock", child is None and os.isatty(0) and os.isatty(2)
             outcome = _serve(
@@ -416,11 +431,13 @@ def _attached(
     plan: Plan, only: list[str] | None, without: list[str] | None, child: Child | None
 ) -> Callable[[str], bool]:
     """Return which workers' lines are printed."""
-    names = {worker.name for worker in plan.workers}
+    names = [worker.name for worker in plan.workers]
+    known = known_names(names)
     for name in (*(only or ()), *(without or ())):
-        if name not in names:
-            raise ConfigError(f"there is no worker '{name}'; the workers are: {', '.join(sorted(names))}")
-    shown = set() if child else set(only or names) - set(without or ())
+        if name not in known:
+            raise ConfigError(f"there is no worker '{name}'; the workers are: {', '.join(sorted(known))}")
+    hidden = {worker for name in without or () for worker in meant(name, names)}
+    shown = set() if child else {worker for name in only or names for worker in meant(name, names)} - hidden
     return lambda name: name in shown
 
 

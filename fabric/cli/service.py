@@ -30,13 +30,23 @@ from fabric.cli.flags import (
     choose,
     state_directory,
 )
-from fabric.cli.listing import describe, render_table, render_wires, words
+from fabric.cli.listing import describe, render_insecure, render_queues, render_table, render_wires, words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.progress import summary
 from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color, use_json
 from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed, UnknownName
+from fabric.plan.replicas import known_names, meant
 from fabric.runtime.dead_letters import DeadLetters, dead_directory
-from fabric.runtime.ending import drain, end_left, left_alive, outcome_of, remove_left, wait_ended
+from fabric.runtime.ending import (
+    containers_left,
+    drain,
+    end_containers_left,
+    end_left,
+    left_alive,
+    outcome_of,
+    remove_left,
+    wait_ended,
+)
 from fabric.runtime.log_files import NOTES, Entry, LogReader, log_names, parse_time
 from fabric.runtime.processes import is_alive, memory_bytes
 from fabric.runtime.service_client import ask
@@ -111,8 +121,9 @@ def ps(
         out([encode_json({"v": 1, "services": to_plain(rows)}).decode(), "\n"])
     elif rows:
         columns = shutil.get_terminal_size().columns if os.isatty(1) else None
+        out(line + "\n" for line in render_insecure(rows))
         out([render_table(rows, columns), "\n"])
-        out(line + "\n" for line in render_wires(rows))
+        out(line + "\n" for line in (*render_queues(rows), *render_wires(rows)))
         for row in rows:
             if row.dead_letters:
                 letters = count_of(row.dead_letters, "dead letter")
@@ -178,7 +189,8 @@ def logs(
     names = frozenset(named)
     directory, record = _find_logs(spec, project)
     known = sorted({worker.name for worker in record.workers} | {NOTES} if record else log_names(directory))
-    check_workers(names, known)
+    check_workers(names, known_names(known))
+    names = frozenset(each for name in names for each in meant(name, known))
     lines = LogLines.of(known, color=use_color(1), timestamps=timestamps, prefix=log_prefix, json=output == "json")
 
     def wanted(entry: Entry) -> bool:
@@ -273,7 +285,9 @@ def attach(
         raise NotRunning(f"'{record.project}' does not run any more; fabric logs shows what it said")
     known = [*(worker.name for worker in record.workers), NOTES]
     without = frozenset(no_attach or ())
-    check_workers((*names, *without), known)
+    check_workers((*names, *without), known_names(known))
+    names = frozenset(each for name in names for each in meant(name, known))
+    without = frozenset(each for name in without for each in meant(name, known))
     lines = LogLines.of(known, color=use_color(1), timestamps=timestamps, prefix=log_prefix, json=use_json())
 
     def wanted(entry: Entry) -> bool:
@@ -362,7 +376,11 @@ def down(
     for worker in trio.run(left_alive, record):
         assert worker.process is not None
         print_line(f"worker '{worker.name}' (pid {worker.process.pid}) lives on, and is ended")
-    trio.run(end_left, record, Settings().grace_s if grace is None else grace)
+    grace_s = Settings().grace_s if grace is None else grace
+    trio.run(end_left, record, grace_s)
+    for left in trio.run(containers_left, record, os.environ):
+        print_line(f"{left} is left, and is ended and removed")
+    trio.run(end_containers_left, record, os.environ, grace_s)
     print_line("cleared away" if remove_left(state, record) else "somebody else has cleared away")
 
 

@@ -15,7 +15,7 @@ from fabric.compiler import compile_file, search_path
 from fabric.launch.preload import ZygoteProcess, open_zygote
 from fabric.plan.place import place
 from fabric.plan.plan import Plan, Runner
-from fabric.runtime.starting import placement_of
+from fabric.runtime.starting import placement_of, read_variables, whose_ports
 from fabric.settings import ProjectSettings
 
 
@@ -29,6 +29,7 @@ class Asked(NamedTuple):
     extra_files: Mapping[str, str] = {}
     runner: Runner | None = None
     insecure: bool = False
+    service: str = ""
 
 
 def compile_program(
@@ -52,7 +53,9 @@ def compile_program(
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
     project.check_workers([worker.name for worker in plan.workers])
-    return place(plan, placement_of(project, runner=asked.runner, insecure=asked.insecure))
+    insecure = asked.insecure or read_variables(os.environ).insecure
+    whose = whose_ports(program, asked.service) if asked.service else run_directory
+    return place(plan, placement_of(project, whose=whose, runner=asked.runner, insecure=insecure))
 
 
 def zygote_of(plan: Plan, project: ProjectSettings) -> AbstractContextManager[ZygoteProcess | None]:

@@ -15,6 +15,7 @@ from fabric.cli.flags import Project, state_directory
 from fabric.cli.report import count_of, print_error, print_line
 from fabric.cli.service import WORKERS, check_workers, sort_arguments
 from fabric.errors import ConfigError
+from fabric.plan.replicas import known_names, meant
 from fabric.runtime.service_client import listen
 from fabric.runtime.service_protocol import Answer, Request
 from fabric.runtime.services import Record, find_service
@@ -69,7 +70,7 @@ def restart(arguments: Arguments = None, project: Project = None, wait_timeout: 
 def _steer(wish: Wish, arguments: list[str] | None, project: str | None, wait_timeout_s: float | None) -> None:
     spec, names = sort_arguments(arguments)
     service = find_service(Path.cwd(), state_directory(), spec=spec, project=project)
-    known = [worker.name for worker in service.workers]
+    known = known_names(worker.name for worker in service.workers)
     check_workers(names, known)
     if not names:
         raise ConfigError(f"which worker? Those of '{service.project}' are: {', '.join(known) or 'none'}")
@@ -124,6 +125,10 @@ class _Asked:
 
     def _done(self, answer: Answer) -> str:
         before = self._before.get(answer.worker)
+        replicas = [worker for worker in meant(answer.worker, self._before) if worker != answer.worker]
+        if replicas:
+            state = "are stopped" if answer.activity == "stopped" else "are ready"
+            return f"all of '{answer.worker}' {state}: {', '.join(replicas)}"
         if answer.activity == "stopped":
             again = "; fabric start starts it again" if self._wish == "stop" else ""
             return f"worker '{answer.worker}' is stopped (its pid was {before}){again}"

@@ -7,6 +7,7 @@ __all__ = ["look_at", "register"]
 import os
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from fabric.cli.top import Look, compare, render_top
 from fabric.errors import ConfigError, NotRunning, UnknownName
 from fabric.graph.ir import Graph
 from fabric.graph.svg import Live
+from fabric.plan.replicas import node_of
 from fabric.runtime.ending import outcome_of, wait_ended
 from fabric.runtime.log_files import timestamp
 from fabric.runtime.processes import cpu_s, memory_bytes
@@ -240,7 +242,11 @@ def look_at(spec: Path, project: str | None, graph: Graph) -> Live:
     if not now.status.ports.keys() <= sources.keys():
         raise ConfigError(f"{spec} has been changed since '{service.project}' was started: there is nothing to compare")
     rates = {sources[name]: (count - before.status.ports[name]) / took_s for name, count in now.status.ports.items()}
-    depths = {worker.name: worker.waiting + worker.unacknowledged for worker in now.status.workers}
+    depths: Counter[str] = Counter()
+    for worker in now.status.workers:
+        depths[node_of(worker.name)] += worker.waiting + worker.unacknowledged
+    for queue in now.status.queues:
+        depths[queue.node] += queue.waiting + queue.ahead
     depths |= {barrier: sum(slots.values()) for barrier, slots in now.status.barriers.items()}
     return Live(rates, depths)
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fabric.cli.flags import Insecure
 from fabric.cli.programs import INCLUDE, PROGRAM, find_program, project_settings
 from fabric.compiler import Compiled, check_file, compile_file, search_path
 from fabric.errors import ConfigError, UnknownName
@@ -24,7 +25,8 @@ from fabric.plan.place import place
 from fabric.plan.plan import Plan
 from fabric.plan.render import render_plan
 from fabric.runtime.prices import Prices
-from fabric.runtime.starting import placement_of
+from fabric.runtime.services import project_name
+from fabric.runtime.starting import placement_of, whose_ports
 from fabric.session.money import PICO
 
 
@@ -42,6 +44,7 @@ def plan(
     ] = None,
     model: Annotated[str | None, typer.Option(help="For agents that do not say theirs.", envvar="PLUMB_MODEL")] = None,
     include: Annotated[list[Path] | None, INCLUDE] = None,
+    insecure: Insecure = False,
 ) -> None:
     """Print what `up` and `run` would start: workers, commands, ports, variables, routes; and how many calls of models
     a message can bring about at most, where the wiring tells. Nothing is started.
@@ -54,8 +57,9 @@ def plan(
         raise ConfigError(f"--format {output}: expected text or json")
     project = project_settings()
     provider, model = project.choose_model(provider, model)
+    spec = find_program(program, project)
     made, _ = compile_file(
-        find_program(program, project),
+        spec,
         run_directory="RUN",
         provider=provider,
         model=model,
@@ -64,13 +68,14 @@ def plan(
         folders=search_path(include),
     )
     project.check_workers([worker.name for worker in made.workers])
-    made = place(made, placement_of(project))
+    whose = whose_ports(spec, project_name(spec))
+    made = place(made, placement_of(project, whose=whose, insecure=insecure))
     typer.echo(render_plan(made, output, _reply_prices(made, Prices(project.prices))))
 
 
 def _reply_prices(plan: Plan, prices: Prices) -> dict[str, float]:
     """Return what a million tokens of a reply cost in dollars, by agent, where that is known."""
-    agents = {worker.name: worker.spec.config for worker in plan.workers if worker.spec.kind == "agent"}
+    agents = {worker.node: worker.spec.config for worker in plan.workers if worker.spec.kind == "agent"}
     rates = {name: prices.rate_of(str(said["provider"]), str(said["model"]), 0) for name, said in agents.items()}
     return {name: rate.output * 1_000_000 / PICO for name, rate in rates.items() if rate is not None}
 

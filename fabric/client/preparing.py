@@ -144,7 +144,7 @@ class Program(msgspec.Struct, frozen=True):
         self.project.check_workers([worker.name for worker in plan.workers])
         for label in sorted(asked.needed - set(plan.extras.values())):
             raise ConfigError(f"extra {label!r}: no worker of the program has a port '{label}' that nobody reads")
-        plan = place(plan, placement_of(self.project))
+        plan = place(plan, placement_of(self.project, whose=run_directory, insecure=self.variables.insecure))
         return plan, prices_of(plan, self.project, self.settings.limits)
 
 

@@ -70,6 +70,11 @@ class Sources:
         self._sources.append(Source(path, text, self._sources[-1].end.start + 1))
         return self._sources[-1]
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Their paths, as they are shown."""
+        return tuple(source.path for source in self._sources)
+
     def at(self, span: Span) -> Source:
         """Return the file that a span is in."""
         return self._sources[bisect_right(self._sources, span.start, key=lambda source: source.start) - 1]

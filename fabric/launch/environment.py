@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.plan import ServerPlan, WorkerPlan
+from fabric.tracing.setting import variables_of
 
 MCP_TOOLS_VARIABLE = "PLUMB_MCP_TOOLS"
 """Tells a worker where it can read of the tools of its servers."""
@@ -31,11 +32,13 @@ _USUAL = frozenset(
 def worker_environment(worker: WorkerPlan, ours: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a worker: the usual ones, its endpoints, and those that its binding names.
 
+    Where tracing is on those of OpenTelemetry, too. There may be a secret in them, such as the headers of a collector.
+
     Args:
         worker: its plan.
         ours: the coordinator's environment.
     """
-    kept = _kept(worker.pass_on, ours)
+    kept = _kept(worker.pass_on, ours) | variables_of(ours)
     kept |= endpoint_variables(worker.endpoints)
     if worker.mcp_tools:
         kept[MCP_TOOLS_VARIABLE] = worker.mcp_tools

@@ -105,19 +105,19 @@ def bound_of(plan: Plan) -> Bound:
     """Return the bound of a plan."""
     at = _messages(plan)
     agents = []
-    for worker in reversed(plan.workers):
+    for worker in {worker.node: worker for worker in reversed(plan.workers)}.values():
         if worker.spec.kind != "agent":
             continue
-        messages = at.get(End(worker.name, "input"), {})
+        messages = at.get(End(worker.node, "input"), {})
         if isinstance(messages, _Unbounded):
             return Bound(unbounded=messages.why)
         calls = _calls_each(worker)
         if calls is None and messages:
-            return Bound(unbounded=f"'{worker.name}' has tools, and no max_tool_calls")
+            return Bound(unbounded=f"'{worker.node}' has tools, and no max_tool_calls")
         config = worker.spec.config
         agents.append(
             AgentBound(
-                worker.name,
+                worker.node,
                 str(config.get("provider", "")),
                 str(config.get("model", "")),
                 messages,

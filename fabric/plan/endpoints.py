@@ -44,9 +44,10 @@ def ipc_addresses(run_directory: str, number: int, ports: Iterable[str]) -> dict
 def renewed(worker: WorkerPlan, incarnation: int) -> WorkerPlan:
     """Return the plan of a worker's process: the first has the planned addresses, each that follows has its own.
 
-    So nothing that an earlier one left behind in a socket reaches a later one.
+    So nothing that an earlier one left behind in a socket reaches a later one. Not of one that somebody else starts, or
+    that is on another host: its addresses are known there, and stay. See ``fabric.session.attachment`` for those.
     """
-    if incarnation == 1:
+    if incarnation == 1 or worker.runner != "process":
         return worker
     endpoints = {
         port: Address(f"{address.bind}.{incarnation}", f"{address.connect}.{incarnation}")

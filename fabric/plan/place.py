@@ -6,7 +6,17 @@ moves no other, unless two draw the same.
 
 from __future__ import annotations
 
-__all__ = ["PORTS_USUAL", "SLOT_PORTS", "Host", "Place", "Placement", "place"]
+__all__ = [
+    "PORTS_USUAL",
+    "SLOT_PORTS",
+    "Host",
+    "Place",
+    "Placement",
+    "place",
+    "ports_of",
+    "say_insecure",
+    "unsecured",
+]
 
 import difflib
 import hashlib
@@ -17,6 +27,7 @@ import msgspec
 
 from fabric.errors import ConfigError
 from fabric.plan.plan import Address, Plan, Resources, Runner, WorkerPlan
+from fabric.plan.replicas import Replicas, replicated
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS
 
 PORTS_USUAL = (5600, 6599)
@@ -24,6 +35,25 @@ PORTS_USUAL = (5600, 6599)
 
 SLOT_PORTS = 4
 """A worker's share of a range: the ports that it binds on its host, or that the coordinator binds for it."""
+
+
+PORTS_OF_ONE = 1_024
+"""Of a session that has this host for itself: enough for 128 workers."""
+
+SHARED_PORTS = (10_240, 32_767)
+"""Behind them are those that Linux gives to whoever asks for any."""
+
+
+def ports_of(whose: str) -> tuple[int, int]:
+    """Return the ports of a session where no host is named. Always the same, and seldom those of another.
+
+    They begin anywhere, and not at the multiples of something: workers of the same name have the same place in their
+    ranges, so that of two sessions with the same range all would meet.
+    """
+    first, last = SHARED_PORTS
+    count = (last + 1 - first - PORTS_OF_ONE) // SLOT_PORTS + 1
+    first += _digest(whose) % count * SLOT_PORTS
+    return first, first + PORTS_OF_ONE - 1
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -93,11 +123,14 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 def place(plan: Plan, placement: Placement) -> Plan:
-    """Return the plan with its workers where they belong.
+    """Return the plan with its workers where they belong, as many of each as there are to be.
 
     Raises:
-        ConfigError: a host is not known or has too few ports, or a worker cannot run where it is put.
+        ConfigError: a host is not known or has too few ports, or a worker cannot run where it is put, or cannot have
+            replicas.
     """
+    replicas = {name: Replicas(said.replicas, said.where) for name, said in placement.workers.items()}
+    plan = replicated(plan, replicas)
     placed = tuple(_placed(worker, placement) for worker in plan.workers)
     away = [worker for worker in placed if worker.runner != "process"]
     binding = [(placement.coordinator, f"in {worker.name}") for worker in away]
@@ -109,9 +142,21 @@ def place(plan: Plan, placement: Placement) -> Plan:
     return msgspec.structs.replace(plan, workers=tuple(_addressed(worker, placement, slots) for worker in placed))
 
 
+def unsecured(plan: Plan) -> tuple[str, ...]:
+    """Return the names of workers that whoever reaches their endpoints may read and write: over TCP without keys."""
+    return tuple(worker.name for worker in plan.workers if worker.runner != "process" and not worker.secured)
+
+
+def say_insecure(workers: Iterable[str]) -> str:
+    """Return what is to be said of such workers; nothing if there are none."""
+    names = ", ".join(workers)
+    said = "INSECURE: no keys; whoever reaches their ports may read and write the messages of"
+    return f"{said} {names}" if names else ""
+
+
 def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
     """Return a worker with its runner and its host."""
-    said = placement.workers.get(worker.name, Place())
+    said = _said(worker, placement)
     host = said.host or placement.coordinator
     if host not in placement.hosts:
         near = difflib.get_close_matches(host, placement.hosts, 1)
@@ -133,6 +178,24 @@ def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
         limits=said.limits,
         pass_on=(*worker.pass_on, *said.env),
         secured=runner != "process" and not placement.insecure,
+        spec=msgspec.structs.replace(worker.spec, fenced=runner != "process"),
+    )
+
+
+def _said(worker: WorkerPlan, placement: Placement) -> Place:
+    """Return what is said of a worker; of a replica, NAME#1, what its own name says goes over what holds for all."""
+    of_all = placement.workers.get(worker.node, Place())
+    own = placement.workers.get(worker.name)
+    if own is None or worker.name == worker.node:
+        return of_all
+    return Place(
+        own.where,
+        own.host or of_all.host,
+        own.runner or of_all.runner,
+        own.image or of_all.image,
+        of_all.replicas,
+        of_all.limits if own.limits == Resources() else own.limits,
+        (*of_all.env, *own.env),
     )
 
 
@@ -142,6 +205,11 @@ def _check_place(worker: WorkerPlan, runner: Runner, host: str, said: Place, pla
         raise ConfigError(
             f"{where}: '{worker.name}' is put on host {host!r} as a process, and we start none there;"
             ' say runner = "container" or "external"'
+        )
+    if runner == "external" and worker.compat:
+        raise ConfigError(
+            f"{where}: '{worker.name}' says compat: true, so it returns no markers; without those nobody can tell what"
+            " it answers now from what it answered before its connection broke off. It runs as a process or a container"
         )
     if runner != "process" and worker.transport == "stdio":
         raise ConfigError(

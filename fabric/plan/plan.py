@@ -60,8 +60,8 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     """One worker process.
 
     Attributes:
-        name: its node's id.
-        spec: what it is told.
+        name: of the worker: its node's id, with ``#`` and a number behind it if it is one of several replicas.
+        spec: what it is told; ``spec.name`` is the node's id, for that is who speaks.
         command: program and arguments.
         transport: ``zmq``, or ``stdio`` for JSON lines.
         endpoints: by port; the worker binds its output ports and connects its input ports. Empty for ``stdio``.
@@ -82,6 +82,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
         image: of its container.
         limits: of its container.
         secured: its endpoints need keys.
+        node: the id of its node; the same as the name where nothing else is said.
     """
 
     name: str
@@ -106,6 +107,11 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     image: str = ""
     limits: Resources = Resources()
     secured: bool = False
+    node: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.node:
+            msgspec.structs.force_setattr(self, "node", self.name)
 
 
 # --- Routes: the way of a message from where it comes into being to where it waits --------------------------------

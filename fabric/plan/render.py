@@ -12,8 +12,10 @@ from fabric.lang.typed import Wire
 from fabric.plan.bound import Bound, bound_of
 from fabric.plan.channels import end_name
 from fabric.plan.endpoints import endpoint_variables
-from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step
+from fabric.plan.place import say_insecure, unsecured
+from fabric.plan.plan import Check, Emit, Plan, ServerPlan, Step, WorkerPlan
 from fabric.wire.payload import encode_json, show, show_stream
+from fabric.wire.spec import INPUT_PORTS
 
 
 def render_plan(plan: Plan, output: str, prices: Mapping[str, float] | None = None) -> str:
@@ -30,6 +32,7 @@ def render_plan(plan: Plan, output: str, prices: Mapping[str, float] | None = No
 def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
     loops = sum(component.loop for component in plan.components)
     lines = [f"{plan.path}: {_count(plan.workers, 'worker')}, {_count(plan.graph.channels, 'channel')}, {loops} loops"]
+    lines += [said] if (said := say_insecure(unsecured(plan))) else []
     for number, worker in enumerate(plan.workers, 1):
         model = "/".join(str(worker.spec.config[key]) for key in ("provider", "model") if key in worker.spec.config)
         lines += [
@@ -42,6 +45,7 @@ def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         if worker.transport == "stdio":
             lines.append("   ports    JSON lines on stdin and stdout")
         lines += [f"   {name}={value}" for name, value in endpoint_variables(worker.endpoints).items()]
+        lines += _placed(worker)
         if worker.mcp_tools:
             lines.append(f"   PLUMB_MCP_TOOLS={worker.mcp_tools}")
         if worker.pass_on:
@@ -61,10 +65,28 @@ def _text(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         lines.append(f"   {_source(plan, route.source)} {show_stream(route.type)}")
         lines += [f"      {line}" for line in _steps(plan, route.steps)] or ["      discarded"]
     starts = [worker.name for worker in plan.workers]
-    ends = [node for component in plan.components for node in component.nodes if node in starts]
+    ends = _ends(plan)
     if starts:
         lines += ["", f"start: {', '.join(starts)}", f"stop: {', '.join(ends)}"]
     return "\n".join(lines + _bound_text(bound, prices))
+
+
+def _ends(plan: Plan) -> list[str]:
+    """Return the workers in the order in which they end."""
+    nodes = [node for component in plan.components for node in component.nodes]
+    return [worker.name for node in nodes for worker in plan.workers if worker.node == node]
+
+
+def _placed(worker: WorkerPlan) -> list[str]:
+    """Say who starts a worker that is no process beside the coordinator, and who binds what."""
+    if worker.runner == "process":
+        return []
+    keys = "with keys" if worker.secured else "no keys"
+    lines = [f"   runner   {worker.runner} on {worker.host}, {keys}"]
+    for port, address in worker.endpoints.items():
+        binder = "here" if port in INPUT_PORTS else "there"
+        lines.append(f"   {port}  bound {binder} at {address.bind}, reached at {address.connect}")
+    return lines
 
 
 def _bound_text(bound: Bound, prices: Mapping[str, float]) -> list[str]:
@@ -150,17 +172,22 @@ def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
     workers = [
         {
             "name": worker.name,
+            "node": worker.node,
             "kind": worker.spec.kind,
             "command": worker.command,
             "transport": worker.transport,
             "ports": list(worker.endpoints),
             "environment": endpoint_variables(worker.endpoints),
             "passes_on": worker.pass_on,
+            "secured": worker.secured,
             "window": worker.window,
             "input": show(worker.spec.input),
             "output": show(worker.spec.output),
             "config": worker.spec.config,
             "part_of": worker.spec.part_of or None,
+            "runner": worker.runner,
+            "host": worker.host or None,
+            "endpoints": {port: {"bind": at.bind, "connect": at.connect} for port, at in worker.endpoints.items()},
         }
         for worker in plan.workers
     ]
@@ -196,7 +223,7 @@ def _json(plan: Plan, bound: Bound, prices: Mapping[str, float]) -> str:
         for server in plan.servers.values()
     ]
     names = [worker.name for worker in plan.workers]
-    stop = [node for component in plan.components for node in component.nodes if node in names]
+    stop = _ends(plan)
     return encode_json(
         {
             "v": 1,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = [
     "Check",
+    "check_containers",
+    "check_engine",
     "check_host",
     "check_keys",
     "check_libraries",
@@ -35,6 +37,7 @@ from fabric.launch.trial import try_to_fork
 from fabric.plan.endpoints import ipc_addresses
 from fabric.runtime.descriptors import DESCRIPTORS_BESIDES_WORKERS, DESCRIPTORS_PER_WORKER
 from fabric.runtime.directory import open_run_directory
+from fabric.runtime.ending import containers_left
 from fabric.runtime.services import Record
 from fabric.transport.sockets import libzmq_can, libzmq_version, open_sockets
 
@@ -99,7 +102,8 @@ def check_host(
     hint = 'launch = "spawn" in fabric.toml starts each worker by itself'
     yield Check("forking", trouble is None, trouble or "workers can be forked", hint if trouble else "")
     yield check_services(services)
-    yield check_program("docker", "nothing needs it", shutil.which)
+    yield trio.run(check_containers, services, environment)
+    yield trio.run(check_engine, environment)
     yield check_program("node", "only MCP servers that are written for it need one", shutil.which)
     yield check_program("npm", "only MCP servers that it fetches need one", shutil.which)
     yield check_keys(environment)
@@ -223,6 +227,34 @@ def check_services(services: Sequence[Record]) -> Check:
         return Check("services", False, f"killed, and not cleared away: {', '.join(killed)}", hint)
     says = f"running: {', '.join(running)}" if running else "none is running, none is left over"
     return Check("services", True, says)
+
+
+async def check_containers(services: Sequence[Record], environment: Mapping[str, str]) -> Check:
+    """Look for containers of services that were killed."""
+    left, unknown = [], []
+    killed = [service for service in services if service.outcome is None and not service.alive]
+    for service in killed:
+        try:
+            left += await containers_left(service, environment)
+        except FabricError as error:
+            unknown.append(str(error))
+    hint = "; ".join(f"fabric down -p {service.project}" for service in killed if service.engines)
+    if left:
+        return Check("containers", False, f"left by a killed service: {', '.join(left)}", hint)
+    if unknown:
+        return Check("containers", False, f"a killed service may have left some: {unknown[0]}", hint)
+    return Check("containers", True, "none is left over")
+
+
+async def check_engine(environment: Mapping[str, str]) -> Check:
+    """Look for a Docker Engine. There need not be one."""
+    from fabric.launch.engine import open_engine
+
+    try:
+        async with open_engine("", environment) as engine:
+            return Check("engine", True, f"Docker Engine at {engine.where}, API {engine.api}")
+    except FabricError as error:
+        return Check("engine", None, f"{error}; only containers need one")
 
 
 def check_keys(environment: Mapping[str, str]) -> Check:

@@ -5,7 +5,7 @@ Every event is handled in one synchronous step, so a session never sees two at a
 
 from __future__ import annotations
 
-__all__ = ["INSISTING", "Client", "Coordinator", "Report", "Servers"]
+__all__ = ["INSISTING", "Client", "Coordinator", "Report", "Servers", "Tracer"]
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import trio
 
-from fabric.errors import ConfigError, WorkerFailed
+from fabric.errors import AddressInUse, ConfigError, WorkerFailed
 from fabric.launch.launcher import Launcher, Worker
 from fabric.plan.endpoints import renewed
 from fabric.plan.plan import WorkerPlan
@@ -66,6 +66,7 @@ from fabric.session.events import (
     Tapped,
     TimerFired,
     Told,
+    Traced,
     Wish,
 )
 from fabric.session.failure import STDERR_LINES_KEPT
@@ -74,11 +75,18 @@ from fabric.session.pulse import is_answer
 from fabric.session.session import Session
 from fabric.session.snapshot import Snapshot
 from fabric.session.stall import STILL_S, waited_for
+from fabric.tracing.span import Span
 from fabric.transport.ports import Transport
 
 STDERR_SETTLE_S = 1.0
 """How long after a worker's exit its stderr may stay open before we stop reading it."""
 
+
+REBIND_S = 3.0
+"""How long an address may be in use that is to be bound again: ZeroMQ closes what it had there in its own time, and a
+coordinator that was killed is gone only when the system has cleared away."""
+
+REBIND_AGAIN_S = 0.02
 
 INSISTING = 3
 """How often a session is interrupted that has to end whatever it does: drain, end the workers, kill them."""
@@ -159,6 +167,18 @@ class Servers(Protocol):
         ...
 
 
+class Tracer(Protocol):
+    """Who takes spans."""
+
+    def tell(self, spans: Sequence[Span]) -> None:
+        """Something is over. Must not wait."""
+        ...
+
+    async def end(self) -> None:
+        """There are no more. Takes no longer than a bounded time."""
+        ...
+
+
 class Coordinator:
     """One session and what it needs.
 
@@ -169,6 +189,8 @@ class Coordinator:
         client: takes what comes out.
         report: hears of what happens.
         servers: do the calls of the plan's servers, if it has any.
+        tracer: takes spans, if the session tells any.
+        secret: the fabric's secret key, if there are workers whose endpoints need keys.
     """
 
     def __init__(
@@ -179,13 +201,18 @@ class Coordinator:
         client: Client,
         report: Report,
         servers: Servers | None = None,
+        tracer: Tracer | None = None,
+        *,
+        secret: str = "",
     ) -> None:
+        self._secret = secret
         self._session = session
         self._transport = transport
         self._launcher = launcher
         self._client = client
         self._report = report
         self._servers = servers
+        self._tracer = tracer
         if servers is not None:
             servers.listen(self._step)
         self._plans = {worker.name: worker for worker in session.plan.workers}
@@ -210,6 +237,8 @@ class Coordinator:
             nursery.start_soon(self._watch)
             await self._over.wait()
             nursery.cancel_scope.cancel()
+        if self._tracer is not None:
+            await self._tracer.end()
         assert self._outcome is not None
         return self._outcome
 
@@ -359,11 +388,17 @@ class Coordinator:
                 self._client.observed(heard)
             case Note():
                 self._report.noted(command)
+            case Traced(spans):
+                if self._tracer is not None:
+                    self._tracer.tell(spans)
             case SetTimer(key, at_s):
                 self._timers[key] = at_s
                 self._nursery.start_soon(self._timer, key, at_s)
             case Launch(worker, incarnation):
                 plan = renewed(self._plans[worker], incarnation)
+                if plan.runner != "process":
+                    self._nursery.start_soon(self._work_at, plan)
+                    return
                 try:
                     relay = self._open(plan)
                 except ConfigError as error:  # no descriptor is left, or somebody has taken the address
@@ -412,13 +447,32 @@ class Coordinator:
         if plan.transport == "stdio":
             relay = LineRelay(plan, arrive)
         else:
-            relay = SocketRelay(plan, self._transport, arrive, self._nursery)
+            relay = SocketRelay(plan, self._transport, arrive, self._nursery, self._secret)
         self._relays[plan.name] = relay
         return relay
 
     def _arrived(self, worker: str, port: str, raw: list[bytes]) -> None:
         stirs = port != "ctrl_out" or not all(map(is_answer, raw))
         self._step(Frames(worker, port, raw), stirs=stirs)
+
+    async def _work_at(self, plan: WorkerPlan) -> None:
+        """Work with a worker whose addresses stay; those that we bind are in use for moments after that."""
+        until_s = trio.current_time() + REBIND_S
+        while True:
+            try:
+                relay = self._open(plan)
+            except AddressInUse as error:
+                if trio.current_time() >= until_s:
+                    hint = "somebody else has it; [hosts.NAME] ports in fabric.toml says which may be used"
+                    self._step(LaunchFailed(plan.name, f"{error}: {hint}"))
+                    return
+                await trio.sleep(REBIND_AGAIN_S)
+            except ConfigError as error:
+                self._step(LaunchFailed(plan.name, str(error)))
+                return
+            else:
+                break
+        await self._work_for(plan, relay)
 
     async def _work_for(self, plan: WorkerPlan, relay: Relay) -> None:
         """Start a worker, and see it through to its end."""

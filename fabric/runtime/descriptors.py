@@ -14,13 +14,21 @@ DESCRIPTORS_PER_WORKER = 24
 DESCRIPTORS_BESIDES_WORKERS = 128
 
 
-def raise_limit(workers: int) -> None:
+DESCRIPTORS_MORE_OVER_TCP = 12
+"""Of a worker over TCP every socket is watched; and each may have a stranger who has not been turned away yet."""
+
+
+def raise_limit(workers: int, over_tcp: int = 0) -> None:
     """Raise the soft limit of open files to what the workers of a session need.
+
+    Args:
+        workers: all of them.
+        over_tcp: those of them that are reached over TCP.
 
     Raises:
         ConfigError: the hard limit is too low.
     """
-    descriptors = workers * DESCRIPTORS_PER_WORKER
+    descriptors = workers * DESCRIPTORS_PER_WORKER + over_tcp * DESCRIPTORS_MORE_OVER_TCP
     needed = DESCRIPTORS_BESIDES_WORKERS + descriptors
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and needed > hard:

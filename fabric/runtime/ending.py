@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-__all__ = ["drain", "end_left", "left_alive", "outcome_of", "remove_left", "wait_ended"]
+__all__ = [
+    "containers_left",
+    "drain",
+    "end_containers_left",
+    "end_left",
+    "left_alive",
+    "outcome_of",
+    "remove_left",
+    "wait_ended",
+]
 
 import os
 import signal
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import trio
 
 from fabric.errors import ConfigError, NoAnswer, NotRunning
+from fabric.launch.owner import KEY_LABEL
 from fabric.runtime.directory import remove_run_directory
+from fabric.runtime.owners import service_key
 from fabric.runtime.processes import Process, is_alive, open_handle
 from fabric.runtime.service_client import ask
 from fabric.runtime.service_protocol import Request
@@ -87,6 +98,37 @@ async def end_left(service: Record, grace_s: float) -> None:
             _signal_group(worker, number)
         with trio.move_on_after(grace_s):
             await _wait_all(_alive(service))
+
+
+async def containers_left(service: Record, environment: Mapping[str, str]) -> list[str]:
+    """Return the containers of a killed service, running or not, each with its engine, in words.
+
+    Raises:
+        EngineFailed: an engine that had some cannot be asked.
+    """
+    names = []
+    for where in service.engines:
+        from fabric.launch.engine import open_engine
+
+        async with open_engine(where, environment) as engine:
+            left = await engine.find({KEY_LABEL: service_key(service.spec, service.project)})
+            names += [f"container {found.name} ({found.state}, at {where})" for found in left]
+    return names
+
+
+async def end_containers_left(service: Record, environment: Mapping[str, str], grace_s: float) -> None:
+    """End and remove the containers of a killed service, by force after so many seconds.
+
+    Raises:
+        EngineFailed: it cannot be done.
+    """
+    for where in service.engines:
+        # Here, because of its client of HTTP: most services have no containers.
+        from fabric.launch.container import end_containers
+        from fabric.launch.engine import open_engine
+
+        async with open_engine(where, environment) as engine:
+            await end_containers(engine, service_key(service.spec, service.project), grace_s)
 
 
 def remove_left(state: Path, service: Record) -> bool:

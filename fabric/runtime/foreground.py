@@ -33,16 +33,21 @@ from fabric.runtime.http_listen import Listening
 from fabric.runtime.http_routes import Site
 from fabric.runtime.http_server import HttpServer
 from fabric.runtime.journal import Journal
+from fabric.runtime.keyring import open_keyring, with_keys
 from fabric.runtime.letter_keeper import LetterKeeper
+from fabric.runtime.owners import owner_of
 from fabric.runtime.prices import Prices
 from fabric.runtime.questions import Questions
+from fabric.runtime.refusals import Refusals
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
 from fabric.runtime.tool_host import open_tool_host
+from fabric.runtime.tracer import open_tracer
 from fabric.runtime.watch import Watch
 from fabric.session.events import Approval, Finish, Note
 from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
+from fabric.transport.gate import Gate
 from fabric.transport.sockets import open_sockets
 
 
@@ -69,13 +74,18 @@ async def open_coordinator(
     prices: Prices | None = None,
     *,
     workplace: Workplace | None = None,
+    service: str = "",
 ) -> AsyncIterator[Coordinator]:
     """Give a coordinator with all that it needs. What is left of its session at the end is ended by force.
 
     Args:
         workplace: of its workers, instead of a zygote, where there are several sessions.
+        service: its name, if it is one; see :func:`fabric.runtime.owners.owner_of`.
+
+    Raises:
+        ConfigError: a key is missing or damaged, or something else that it needs cannot be had.
     """
-    raise_limit(len(plan.workers))
+    raise_limit(len(plan.workers), sum(worker.runner != "process" for worker in plan.workers))
     async with AsyncExitStack() as stack:
         servers = None
         if plan.servers:  # what tools they have is told to the agents when these are started
@@ -83,10 +93,33 @@ async def open_coordinator(
                 open_tool_host(plan, environment, report, settings.ready_timeout_s)
             )
             plan = servers.plan
-        session = Session(plan, settings, random.Random(os.urandom(32)), no_rate if prices is None else prices.rate_of)
-        launcher = await stack.enter_async_context(open_runners(plan, environment, zygote, workplace=workplace))
-        transport = await stack.enter_async_context(open_sockets())
-        yield Coordinator(session, transport, launcher, client, report, servers)
+        keyring = open_keyring(plan, environment)
+        plan = with_keys(plan, keyring)
+        tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
+        rate_of = no_rate if prices is None else prices.rate_of
+        about = None if tracer is None else tracer.about
+        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about)
+        launchers = open_runners(
+            plan,
+            environment,
+            zygote,
+            workplace=workplace,
+            owner=owner_of(plan.path, service),
+            complain=lambda text: report.noted(Note("warning", "containers.left", {"reason": text})),
+        )
+        launcher = await stack.enter_async_context(launchers)
+        if keyring is None:
+            transport = await stack.enter_async_context(open_sockets())
+            yield Coordinator(session, transport, launcher, client, report, servers, tracer)
+            return
+        refusals = Refusals(report.noted)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(refusals.tell)
+        stack.callback(nursery.cancel_scope.cancel)
+        gated = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
+        transport = await stack.enter_async_context(gated)
+        secret = keyring.server.secret
+        yield Coordinator(session, transport, launcher, client, report, servers, tracer, secret=secret)
 
 
 class _Watching:
@@ -315,7 +348,9 @@ async def run_service(
         prices=prices,
     )
     async with (
-        open_coordinator(plan, settings, service, hears, environment, zygote, prices) as coordinator,
+        open_coordinator(
+            plan, settings, service, hears, environment, zygote, prices, service=journal.record.project
+        ) as coordinator,
         trio.open_nursery() as nursery,
     ):
         listener = await _listen(journal.record.socket)

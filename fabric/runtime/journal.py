@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["Journal"]
 
 import errno
+import os
 import threading
 import time
 from collections import defaultdict
@@ -20,6 +21,8 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError
+from fabric.launch.engine_address import engine_address
+from fabric.plan.place import unsecured
 from fabric.plan.plan import Plan
 from fabric.runtime.log_files import NOTES, LogWriter, note_entry, timestamp, worker_entry
 from fabric.runtime.processes import Process, identify
@@ -27,6 +30,7 @@ from fabric.runtime.services import (
     Outcome,
     Record,
     WorkerRecord,
+    describe_place,
     describe_worker,
     log_directory,
     record_file,
@@ -89,8 +93,11 @@ class Journal:
         self._ending_s: float | None = None
         self.unwritten = 0
         workers = tuple(
-            WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec)) for worker in plan.workers
+            WorkerRecord(worker.name, worker.spec.kind, describe_worker(worker.spec), place=describe_place(worker))
+            for worker in plan.workers
         )
+        containers = [worker for worker in plan.workers if worker.runner == "container"]
+        engines = tuple(sorted({engine_address(worker.engine, os.environ) for worker in containers}))
         self.record = Record(
             1,
             project,
@@ -100,8 +107,10 @@ class Journal:
             time.time(),
             "starting",
             workers,
-            http,
-            token_file,
+            engines=engines,
+            http=http,
+            token_file=token_file,
+            insecure=unsecured(plan),
         )
         try:
             write_record(self.record, self._file)
@@ -116,8 +125,8 @@ class Journal:
         self._log(note)
         name = note.fields.get("worker")
         match note.event:
-            case "worker.spawned":
-                process = identify(note.fields["pid"]) if note.fields["pid"] is not None else None
+            case "worker.spawned" | "worker.awaited" if "missing" not in note.fields:
+                process = identify(pid) if (pid := note.fields.get("pid")) is not None else None
                 (before,) = (worker for worker in self.record.workers if worker.name == name)
                 restarts = before.restarts + (before.started_at is not None)
                 self._worker(
@@ -128,6 +137,8 @@ class Journal:
             case "worker.exited":
                 state = "failed" if note.level == "warning" else "exited"
                 self._worker(name, state=state, exit_status=note.fields["status"])
+            case "worker.disconnected":
+                self._worker(name, state="starting")
             case "worker.not_started":
                 self._worker(name, state="failed")
             case "worker.stopped":

@@ -91,7 +91,7 @@ def check_prices(plan: Plan, prices: Prices) -> None:
         if not _is_installed():
             raise ConfigError(f"a budget in dollars needs the price of {model!r}: {INSTALL}, {own}")
         raise ConfigError(
-            f"a budget in dollars needs the price of {model!r}, the model of agent '{worker.name}', and"
+            f"a budget in dollars needs the price of {model!r}, the model of agent '{worker.node}', and"
             f" {table_version()} does not have it: take another model, {own}"
         )
 

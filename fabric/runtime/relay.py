@@ -10,10 +10,11 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from fabric.errors import TransportClosed, ValueRejected
+from fabric.errors import ConfigError, TransportClosed, ValueRejected
+from fabric.launch.external import ExternalWorker
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import WorkerPlan
-from fabric.transport.ports import Receiver, Sender, Transport
+from fabric.transport.ports import Receiver, Sender, ServerSide, Transport
 from fabric.wire.codec import FRAME_BYTES_MAX, is_eof
 from fabric.wire.lines import LineBridge
 from fabric.wire.spec import INPUT_PORTS
@@ -39,6 +40,10 @@ FAILED_SETTLE_S = 0.05
 """The same of one that failed: it has not ended its ports, so we only let what has arrived be read."""
 
 
+BROKEN_SETTLE_S = 0.2
+"""How long after the end of a link from a worker of somebody else its end of that port may take to be read."""
+
+
 class Relay(Protocol):
     """What the coordinator needs of a worker's channels.
 
@@ -62,34 +67,56 @@ class Relay(Protocol):
 
 
 class SocketRelay:
-    """A worker that speaks the wire. Its ports are open as soon as this exists, before the process is started."""
+    """A worker that speaks the wire. Its ports are open as soon as this exists, before the process is started.
 
-    def __init__(self, plan: WorkerPlan, transport: Transport, arrive: Arrive, nursery: trio.Nursery) -> None:
+    Args:
+        secret: the fabric's secret key, if they need keys.
+    """
+
+    def __init__(
+        self, plan: WorkerPlan, transport: Transport, arrive: Arrive, nursery: trio.Nursery, secret: str = ""
+    ) -> None:
+        security = ServerSide(secret, plan.name) if plan.secured else None
         self.complaint: str | None = None
         self._ours = plan.ours
+        self._external = plan.runner == "external"
         self._senders: dict[str, Sender] = {}
         self._receivers: dict[str, Receiver] = {}
         self._ended: dict[str, trio.Event] = {"output": trio.Event()}
+        self._over: set[str] = set()  # of the ports that we write
+        self._renewed = trio.Event()
         self._arrived = 0
         self._arrive = arrive
         self._addresses = [address.bind for address in plan.endpoints.values()]
-        for port, address in plan.endpoints.items():
-            if port in INPUT_PORTS:
-                self._senders[port] = transport.sender(address.bind, bind=True, watch=True)
-            else:
-                frames_max = 0 if plan.ours else OUTPUT_FRAMES_MAX if port == "output" else SIDE_FRAMES_MAX
-                self._receivers[port] = transport.receiver(address.connect, bind=False, frames_max=frames_max)
+        try:
+            for port, address in plan.endpoints.items():
+                if port in INPUT_PORTS:
+                    self._senders[port] = transport.sender(address.bind, bind=True, watch=True, security=security)
+                else:
+                    frames_max = 0 if plan.ours else OUTPUT_FRAMES_MAX if port == "output" else SIDE_FRAMES_MAX
+                    watch = self._external or (port == "output" and not plan.ours)
+                    self._receivers[port] = transport.receiver(
+                        address.connect, bind=False, watch=watch, frames_max=frames_max, security=security
+                    )
+        except ConfigError:
+            self.close()
+            raise
         for port, receiver in self._receivers.items():
             nursery.start_soon(self._pull, port, receiver)
 
     def send(self, port: str, raw: bytes) -> None:
         """See :class:`Relay`."""
+        if self._external and is_eof(raw):
+            self._over.add(port)
         self._senders[port].send_nowait(raw)
 
     async def _pull(self, port: str, receiver: Receiver) -> None:
         try:
             while True:
                 frames = await receiver.receive()
+                if self._external and (self._renewed.is_set() or self._is_renewed()):
+                    self._renewed.set()  # it may stand behind a gap
+                    continue
                 self._ended.setdefault(port, trio.Event())
                 self._arrived += len(frames)
                 self._arrive(port, frames)
@@ -103,7 +130,15 @@ class SocketRelay:
     async def serve(self, worker: Worker) -> int:
         """See :class:`Relay`. Waits for the end of each port that has spoken, of ``output`` in any case."""
         async with trio.open_nursery() as nursery:
-            if not self._ours:  # ours refuse to send what would break the channel, and never close it before their end
+            if isinstance(worker, ExternalWorker):
+                nursery.start_soon(self._end_renewed, worker)
+                for port, receiver in self._receivers.items():
+                    nursery.start_soon(self._watch_output, port, receiver, worker)
+                for port, sender in self._senders.items():
+                    nursery.start_soon(self._watch_input, port, sender, worker)
+            elif (
+                not self._ours
+            ):  # ours refuse to send what would break the channel, and never close it before their end
                 nursery.start_soon(self._watch, worker)
             for port, sender in self._senders.items():
                 nursery.start_soon(self._guard, port, sender, worker)
@@ -131,6 +166,33 @@ class SocketRelay:
                 worker,
                 f"its data_out broke off: it sent a frame of more than {FRAME_BYTES_MAX} bytes, or closed its socket",
             )
+
+    def _is_renewed(self) -> bool:
+        """Whether one of the links was made anew."""
+        ports: list[Receiver | Sender] = [*self._receivers.values(), *self._senders.values()]
+        return any(port.renewed for port in ports)
+
+    async def _end_renewed(self, worker: ExternalWorker) -> None:
+        await self._renewed.wait()
+        worker.link_over(in_order=False)
+
+    async def _watch_input(self, port: str, sender: Sender, worker: ExternalWorker) -> None:
+        """Tell of the end of a link to the worker, unless it knows that nothing more comes there."""
+        await sender.wait_broken()
+        if port not in self._over:
+            worker.link_over(in_order=False)
+
+    async def _watch_output(self, port: str, receiver: Receiver, worker: ExternalWorker) -> None:
+        """Tell of the end of a link from the worker. One that breaks before its port has ended has broken off."""
+        await receiver.wait_broken()
+        self._ended.setdefault(port, trio.Event())
+        with trio.move_on_after(BROKEN_SETTLE_S):  # its end of the port may lie in our queues
+            while not self._ended[port].is_set():  # it is another event if what seemed its end was none
+                await self._ended[port].wait()
+        if not self._ended[port].is_set():
+            worker.link_over(in_order=False)
+        elif port == "output":
+            worker.link_over(in_order=True)
 
     async def _guard(self, port: str, sender: Sender, worker: Worker) -> None:
         """End a worker on whose input somebody else is: he takes every second message."""

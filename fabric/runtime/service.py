@@ -20,13 +20,22 @@ import trio
 from fabric.errors import UnknownName, ValueRejected
 from fabric.plan.channels import channels, find_channels
 from fabric.plan.plan import Plan
+from fabric.plan.replicas import known_names, meant
 from fabric.runtime.connection import Asker, Connection, Inquiry
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.log_files import timestamp
 from fabric.runtime.prices import Prices
 from fabric.runtime.retries import Retries, Settlement
-from fabric.runtime.service_protocol import Answer, PendingApproval, Request, Status, WorkerStatus, read_request
+from fabric.runtime.service_protocol import (
+    Answer,
+    PendingApproval,
+    QueueStatus,
+    Request,
+    Status,
+    WorkerStatus,
+    read_request,
+)
 from fabric.runtime.services import Phase
 from fabric.session.causes import Chain, Link, why_stuck
 from fabric.session.events import Answered, Approval, DeadLetter, Heard, Note, Outcome, Output, Refuse, Seen, Wish
@@ -164,7 +173,9 @@ class Service:
             reply = msgspec.UNSET if answer.reply is None else msgspec.Raw(answer.reply)
             connection.answer(Answer(request_id, worker=name, reply=reply))
         else:
-            activity = next(worker.activity for worker in coordinator.snapshot().workers if worker.name == name)
+            found = {worker.name: worker.activity for worker in coordinator.snapshot().workers}
+            activities = {found[worker] for worker in meant(name, found)}
+            activity = activities.pop() if len(activities) == 1 else "ready"
             pid = None if activity == "stopped" else coordinator.pid_of(name)
             connection.answer(Answer(request_id, worker=name, activity=activity, pid=pid))
         connection.done(ticket)
@@ -378,7 +389,7 @@ class Service:
 
     def _knows(self, connection: Asker, request: Request) -> bool:
         """Whether there is such a worker; if not, say so."""
-        names = [worker.name for worker in self._plan.workers]
+        names = known_names(worker.name for worker in self._plan.workers)
         if request.worker not in names:
             text = f"there is no worker '{request.worker}'; the workers are: {', '.join(names)}"
             connection.answer(Answer(request.id, error=text, code=UnknownName.code))
@@ -442,6 +453,13 @@ class Service:
             monitors=snapshot.monitors,
             usage=snapshot.usage,
             budget=snapshot.budget,
+            queues=tuple(
+                QueueStatus(
+                    **msgspec.structs.asdict(queue),
+                    oldest_age_s=None if queue.oldest_s is None else now_s - queue.oldest_s,
+                )
+                for queue in snapshot.queues
+            ),
             priced_by=self._prices.source if self._prices is not None and snapshot.usage else "",
         )
 

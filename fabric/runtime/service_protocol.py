@@ -57,7 +57,7 @@ from fabric.runtime.retries import Settlement
 from fabric.runtime.services import Phase
 from fabric.session.budget import BudgetStatus
 from fabric.session.causes import Chain
-from fabric.session.snapshot import Activity, WorkerSnapshot
+from fabric.session.snapshot import Activity, QueueSnapshot, WorkerSnapshot
 from fabric.session.usage import Usage
 from fabric.wire.lines import one_line
 from fabric.wire.payload import encode_json
@@ -126,6 +126,16 @@ class WorkerStatus(WorkerSnapshot, frozen=True):
     starts_in_s: float | None = None
 
 
+class QueueStatus(QueueSnapshot, frozen=True):
+    """The queue of several replicas, as seen by their service.
+
+    Attributes:
+        oldest_age_s: of the oldest message that waits to be dealt.
+    """
+
+    oldest_age_s: float | None = None
+
+
 class Status(msgspec.Struct, frozen=True):
     """How a service stands.
 
@@ -143,6 +153,7 @@ class Status(msgspec.Struct, frozen=True):
         usage: what calls of models took, by worker and model.
         budget: how it stands, if there is one.
         priced_by: where the prices come from, in words.
+        queues: of workers that have several replicas.
     """
 
     phase: Phase
@@ -162,6 +173,7 @@ class Status(msgspec.Struct, frozen=True):
     usage: tuple[Usage, ...] = ()
     budget: BudgetStatus | None = None
     priced_by: str = ""
+    queues: tuple[QueueStatus, ...] = ()
 
 
 class Answer(msgspec.Struct, omit_defaults=True):

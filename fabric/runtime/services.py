@@ -14,6 +14,7 @@ __all__ = [
     "Phase",
     "Record",
     "WorkerRecord",
+    "describe_place",
     "describe_worker",
     "find_record",
     "find_records",
@@ -42,6 +43,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from fabric.errors import ConfigError, NotRunning
+from fabric.plan.plan import WorkerPlan
 from fabric.runtime.processes import Process, is_alive
 from fabric.session.budget import BudgetStatus
 from fabric.session.events import LossReport
@@ -68,6 +70,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         started_at: unix time.
         restarts: how often it was started again.
         exit_status: or the negative number of the signal that ended it.
+        place: who starts it and where, in words; empty for a process beside the coordinator.
     """
 
     name: str
@@ -78,6 +81,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: float | None = None
     restarts: int = 0
     exit_status: int | None = None
+    place: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -122,9 +126,11 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         started_at: unix time.
         phase: how far it has come.
         workers: in starting order.
+        engines: Docker Engines that have containers of it.
         http: where it can be watched, if it can.
         token_file: of what has to be said there.
         outcome: how it ended; without one, and without its process, it was killed.
+        insecure: workers that it speaks to over TCP without keys.
     """
 
     v: Literal[1]
@@ -135,14 +141,24 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: float
     phase: Phase = "starting"
     workers: tuple[WorkerRecord, ...] = ()
+    engines: tuple[str, ...] = ()
     http: str = ""
     token_file: str = ""
     outcome: Outcome | None = None
+    insecure: tuple[str, ...] = ()
 
     @property
     def alive(self) -> bool:
         """Whether its coordinator still runs."""
         return is_alive(self.process)
+
+
+def describe_place(worker: WorkerPlan) -> str:
+    """Say who starts a worker and where; nothing of a process beside the coordinator."""
+    if worker.runner == "process":
+        return ""
+    address = worker.endpoints["output"].connect.removeprefix("tcp://").rpartition(":")[0]
+    return f"{worker.runner} {worker.host} {address}"
 
 
 def describe_worker(spec: WorkerSpec) -> str:

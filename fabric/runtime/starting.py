@@ -5,16 +5,17 @@ Commands have flags for it, which variables stand in for; the Python client has 
 
 from __future__ import annotations
 
-__all__ = ["Variables", "limits_of", "placement_of", "prices_of", "read_variables", "settings_of"]
+__all__ = ["Variables", "limits_of", "placement_of", "prices_of", "read_variables", "settings_of", "whose_ports"]
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from fabric.errors import ConfigError
-from fabric.plan.place import PORTS_USUAL, Host, Place, Placement
+from fabric.plan.place import PORTS_USUAL, Host, Place, Placement, ports_of
 from fabric.plan.plan import Plan, Resources, Runner
 from fabric.runtime.prices import Prices, check_prices
 from fabric.session.budget import Limits
@@ -41,6 +42,7 @@ class Variables(msgspec.Struct, frozen=True):
     restarts: Annotated[int, Meta(ge=0)] | None = None
     docroot: str | None = None
     auto_approve: bool = False
+    insecure: bool = False
     approval_timeout: Annotated[float, Meta(ge=0.1)] | None = None
     budget_usd: float | None = None
     budget_tokens: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
@@ -59,7 +61,7 @@ def read_variables(environment: Mapping[str, str]) -> Variables:
         name = f"FABRIC_{field.upper()}"
         text = environment.get(name, "")
         if text:
-            said[field] = _switch(name, text) if field == "auto_approve" else text
+            said[field] = _switch(name, text) if field in ("auto_approve", "insecure") else text
     try:
         return msgspec.convert(said, Variables, strict=False)
     except msgspec.ValidationError as error:
@@ -121,6 +123,7 @@ def settings_of(
 ) -> Settings:
     """Return how a program is run: as a flag or a variable says, else the project, else as by default."""
     said = {
+        "handshake_timeout_s": ready_timeout_s,  # who is waited for by somebody else's clock is waited for
         "ready_timeout_s": project.ready_timeout_s if ready_timeout_s is None else ready_timeout_s,
         "grace_s": project.grace_s if grace_s is None else grace_s,
         "restarts_max": project.restarts_max if restarts_max is None else restarts_max,
@@ -161,22 +164,29 @@ def prices_of(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
 IMAGE = "plumb-fabric"
 """Of containers for which no other is named; see ``fabric image``."""
 
-HERE = Host("local", "127.0.0.1")
+HERE = "local"
 """The one host of a project that names none."""
 
 
-def placement_of(project: ProjectSettings, *, runner: Runner | None = None, insecure: bool = False) -> Placement:
+def placement_of(
+    project: ProjectSettings, *, whose: str = "", runner: Runner | None = None, insecure: bool = False
+) -> Placement:
     """Return where a project's workers run.
 
     Args:
         project: what it says.
+        whose: a word for the session, from which its ports on this host follow if the project names no host: the same
+            for each of one service (:func:`whose_ports`), another for each that is not to be taken over; empty: they
+            are the usual ones.
         runner: of workers of which the project says nothing; wins over its general word.
         insecure: whether they may be spoken to without keys.
 
     Raises:
         ConfigError: the coordinator is put on a host that is not there.
     """
-    hosts = {name: _host(name, host) for name, host in project.hosts.items()} or {HERE.name: HERE}
+    hosts = {name: _host(name, host) for name, host in project.hosts.items()} or {
+        HERE: Host(HERE, "127.0.0.1", ports=ports_of(whose) if whose else PORTS_USUAL)
+    }
     coordinator = project.host or next(iter(hosts))
     if coordinator not in hosts:
         known = ", ".join(hosts) if project.hosts else "none"
@@ -189,6 +199,11 @@ def placement_of(project: ProjectSettings, *, runner: Runner | None = None, inse
         image=project.image or IMAGE,
         insecure=insecure,
     )
+
+
+def whose_ports(program: Path, service: str) -> str:
+    """Return the word for the sessions of a service."""
+    return f"{program.resolve()}\0{service}"
 
 
 def _host(name: str, said: ProjectHost) -> Host:

@@ -109,7 +109,7 @@ class ToolHost:
         """Have a call done."""
         self._under_way[command.call] = command.server
         arguments = msgspec.Raw(command.arguments)
-        self._to_write.send_nowait(Call(command.call, command.server, command.tool, arguments))
+        self._to_write.send_nowait(Call(command.call, command.server, command.tool, arguments, command.traceparent))
         self._needed.set()
 
     def cancel(self, call: int) -> None:

@@ -34,10 +34,11 @@ import msgspec
 
 from fabric.errors import ValueRejected
 from fabric.graph.ir import End
-from fabric.plan.plan import Plan, ToolPlan
+from fabric.plan.plan import Plan, ToolPlan, WorkerPlan
 from fabric.session.approvals import TIMER as APPROVAL_TIMER
 from fabric.session.approvals import Approvals, Denied, Granted, Verdict, canonical
 from fabric.session.barriers import Barrier
+from fabric.session.call_spans import NO_CALL_SPANS, CallSpans
 from fabric.session.deadlines import Deadlines
 from fabric.session.durations import Histogram
 from fabric.session.events import Answered, Approval, CallServer, CancelCall, Decided, Send, Served
@@ -46,7 +47,7 @@ from fabric.session.outbox import Outbox
 from fabric.session.settings import Settings
 from fabric.wire.calls import Request, failed, parse_request, result
 from fabric.wire.codec import PAYLOAD_BYTES_MAX, encode
-from fabric.wire.frame import Data
+from fabric.wire.frame import Data, Provenance
 
 CALLS_MAX = 64
 """Calls of one worker that may be under way. So much of them can wait in the tools at most."""
@@ -65,14 +66,16 @@ class Arguments(msgspec.Struct, frozen=True):
     Attributes:
         call: the port where it comes in.
         ticket: of its trace.
-        caller: the worker.
+        caller: the node of the worker, as which it signs.
         payload: JSON text, not validated.
+        origin: of the request.
     """
 
     call: End
     ticket: int
     caller: str
     payload: bytes
+    origin: Provenance
 
 
 class _ServedTool(msgspec.Struct, frozen=True):
@@ -105,15 +108,17 @@ class _Call:
         "id",
         "late",
         "may_run",
+        "origin",
         "results",
         "tool",
     )
 
-    def __init__(self, caller: str, tool: ToolPlan | _ServedTool, id_: bytes, arguments: bytes) -> None:
+    def __init__(self, caller: str, tool: ToolPlan | _ServedTool, request: Request, origin: Provenance) -> None:
         self.caller = caller
         self.tool = tool
-        self.id = id_
-        self.arguments = arguments
+        self.id = request.id
+        self.arguments = request.arguments
+        self.origin = origin
         self.answered = self.late = self.may_run = False
         self.first = b""
         self.results = 0
@@ -139,6 +144,7 @@ class Calls:
         out: takes what is sent and noted.
         settings: who approves, and how long calls may take.
         rng: source of a part of the ids of approvals.
+        spans: tell of them.
 
     Attributes:
         possible: whether there is a worker that may make any.
@@ -147,7 +153,10 @@ class Calls:
         now_s: by the session's clock.
     """
 
-    def __init__(self, plan: Plan, out: Outbox, settings: Settings, rng: random.Random) -> None:
+    def __init__(
+        self, plan: Plan, out: Outbox, settings: Settings, rng: random.Random, spans: CallSpans = NO_CALL_SPANS
+    ) -> None:
+        self._spans = spans
         self.possible = any(worker.calls for worker in plan.workers)
         self.made = 0
         self.failed = 0
@@ -159,9 +168,13 @@ class Calls:
         self._approvals = Approvals(settings, rng, out)
         self._deadlines = Deadlines((TIMERS, "tool"), settings.tool_timeout_s)
         self._tools = plan.tools
-        self._callable = {worker.name: _callable(plan, worker.name) for worker in plan.workers}
+        self._callable = {worker.name: _callable(plan, worker) for worker in plan.workers}
         self._busy: Counter[str] = Counter()
-        self._callers = {name: set(tool.callers) for name, tool in plan.tools.items()}
+        self._nodes = {worker.name: worker.node for worker in plan.workers}
+        self._callers = {
+            name: {worker.name for worker in plan.workers if worker.node in tool.callers}
+            for name, tool in plan.tools.items()
+        }
         self._calls: dict[int, _Call] = {}
         self._entering: dict[str, deque[Arguments]] = {name: deque() for name in plan.tools}
         self._next_ticket = -1
@@ -199,8 +212,8 @@ class Calls:
 
     # --- from callers ---
 
-    def request(self, caller: str, payload: bytes) -> None:
-        """A worker calls a tool."""
+    def request(self, caller: str, payload: bytes, origin: Provenance) -> None:
+        """A worker calls a tool; ``origin`` says for which message."""
         self.made += 1
         try:
             request = parse_request(payload)
@@ -214,7 +227,9 @@ class Calls:
             return
         tool = self._callable[caller][request.name]
         ticket, self._next_ticket = self._next_ticket, self._next_ticket - 1
-        self._calls[ticket] = _Call(caller, tool, request.id, request.arguments)
+        self._calls[ticket] = _Call(caller, tool, request, origin)
+        server = tool.server if isinstance(tool, _ServedTool) else ""
+        self._spans.called(ticket, self._nodes[caller], tool.name, request, origin, self.now_s, server=server)
         self._out.note("debug", "tool.called", worker=caller, tool=tool.name)
         if self._approvals.asks and (isinstance(tool, _ServedTool) or tool.effects):
             self._ask(ticket)
@@ -232,13 +247,17 @@ class Calls:
         asked = self._approvals.asked(ticket, call.caller, call.tool.name, call.arguments, self.now_s)
         if isinstance(asked, Granted | Denied):
             self._judged([asked])
+        else:
+            self._spans.asked(ticket, self.now_s)
 
-    def _judged(self, verdicts: Iterable[Verdict]) -> None:
+    def _judged(self, verdicts: Iterable[Verdict], *, denied: str = "denied") -> None:
         for verdict in verdicts:
             match verdict:
                 case Granted(ticket):
+                    self._spans.decided(ticket, "granted", self.now_s)
                     self._run(ticket)
                 case Denied(ticket, why):
+                    self._spans.decided(ticket, denied, self.now_s)
                     self._fail(ticket, why)
 
     def _run(self, ticket: int) -> None:
@@ -250,9 +269,10 @@ class Calls:
         match call.tool:
             case ToolPlan(name, entry):
                 self._busy[name] += 1
-                self._entering[name].append(Arguments(entry, ticket, call.caller, call.arguments))
+                caller = self._nodes[call.caller]
+                self._entering[name].append(Arguments(entry, ticket, caller, call.arguments, call.origin))
             case _ServedTool(_, server, tool):
-                self._out.do(CallServer(ticket, server, tool, call.arguments))
+                self._out.do(CallServer(ticket, server, tool, call.arguments, self._spans.traceparent(ticket)))
 
     def _wrong(self, caller: str, request: Request) -> str | None:
         """Say why a call cannot be made, if it cannot."""
@@ -282,6 +302,8 @@ class Calls:
         for ticket in tickets:
             call = self._calls[ticket]
             call.answered = True
+            self._spans.decided(ticket, "withdrawn", self.now_s)
+            self._spans.answered(ticket, self.now_s, error="nobody waits for it any more")
             if call.may_run:
                 self._out.note("debug", "tool.result_dropped", worker=call.caller, tool=call.tool.name)
             self._forget(ticket)
@@ -351,7 +373,7 @@ class Calls:
     def timer(self, key: tuple[str, str]) -> None:
         """A time is over that was asked for here."""
         if key == APPROVAL_TIMER:
-            self._judged(self._approvals.timer(self.now_s))
+            self._judged(self._approvals.timer(self.now_s), denied="expired")
             return
         late, commands = self._deadlines.timer(self.now_s)
         for ticket in late:
@@ -393,8 +415,10 @@ class Calls:
         if call.results != call.tool.gives:
             gave = f"gave {call.results} results, not one" if call.results else "gave no result"
             error = f"{name} {gave}: what it is made of has to answer each message exactly once"
+            self._spans.answered(ticket, self.now_s, error=error)
             self._answer(call.caller, name, failed(call.id, error), error, call)
         else:
+            self._spans.answered(ticket, self.now_s, content=content)
             self._give(call, content)
 
     def served(self, event: Served) -> None:
@@ -405,6 +429,8 @@ class Calls:
             return
         del self._calls[event.call]
         self._deadlines.done(event.call)
+        error = event.error if event.content is None else None
+        self._spans.answered(event.call, self.now_s, content=event.content or b"", error=error)
         if event.content is None:
             self._answer(call.caller, call.tool.name, failed(call.id, event.error), event.error, call)
         else:
@@ -432,6 +458,7 @@ class Calls:
         """Answer a call with why there is no result, and forget it as far as that can be."""
         call = self._calls[ticket]
         call.answered = True
+        self._spans.answered(ticket, self.now_s, error=error)
         self._answer(call.caller, call.tool.name, failed(call.id, error), error, call)
         self._forget(ticket)
 
@@ -456,12 +483,11 @@ class Calls:
         self._out.do(Send(caller, "tool_resp", encode(Data("fabric", response))))
 
 
-def _callable(plan: Plan, worker: str) -> Mapping[str, ToolPlan | _ServedTool]:
+def _callable(plan: Plan, worker: WorkerPlan) -> Mapping[str, ToolPlan | _ServedTool]:
     """Return what a worker may call, by the names that it may use. A tool of the program wins over one of a server."""
-    found = next(other for other in plan.workers if other.name == worker)
     served = {
         f"{name}.{tool}": _ServedTool(f"{name}.{tool}", key, tool)
-        for name, key in found.servers.items()
+        for name, key in worker.servers.items()
         for tool in plan.servers[key].tools
     }
-    return {**served, **{name: plan.tools[tool] for name, tool in found.tools.items()}}
+    return {**served, **{name: plan.tools[tool] for name, tool in worker.tools.items()}}

@@ -20,7 +20,7 @@ from fabric.graph.ir import MONITORED, WORKERS, End
 from fabric.plan.channels import end_name
 from fabric.plan.plan import Check, Emit, Plan, Route, Step, Transform
 from fabric.session.events import Approval
-from fabric.session.snapshot import Snapshot, WorkerSnapshot
+from fabric.session.snapshot import Snapshot, WorkerSnapshot, shared_queue
 
 STILL_S = 10.0
 """How long nothing moves before it is said what is waited for. Who looks on begins to wonder by then, and few models
@@ -141,7 +141,14 @@ class Causes:
         self._plan = plan
         self._snapshot = snapshot
         self._now_s = now_s
-        self._workers = {worker.name: worker for worker in snapshot.workers}
+        by_name = {worker.name: worker for worker in snapshot.workers}
+        queues = {queue.node: queue for queue in snapshot.queues}
+        self._ahead = {queue.waits_for: queue.ahead for queue in snapshot.queues if queue.ahead}
+        self._workers: dict[str, tuple[WorkerSnapshot, ...]] = {}
+        for worker in plan.workers:
+            self._workers[worker.node] = (*self._workers.get(worker.node, ()), by_name[worker.name])
+        for node, queue in queues.items():
+            self._workers[node] = (shared_queue(queue, self._workers[node]), *self._workers[node])
         self._called: dict[str, list[str]] = {}
         for caller, tool in snapshot.calls:
             self._called.setdefault(caller, []).append(tool)
@@ -159,17 +166,22 @@ class Causes:
         """Workers that wait for tools."""
         return self._called.keys()
 
+    @property
+    def workers(self) -> Iterator[WorkerSnapshot]:
+        """All of them; before replicas comes what waits for them, as if that was one more."""
+        return (worker for node in self._workers.values() for worker in node)
+
     # --- what holds messages ---
 
     def held(self) -> Iterator[tuple[Link, ...]]:
         """Yield a chain for each cause of something's being held up, from where messages wait."""
         for barrier in self.waiting_barriers():
             yield from self.of_barrier(barrier)
-        for worker in self._snapshot.workers:
+        for worker in self.workers:
             cause = self.of_worker(worker)
             if cause is not None:
                 yield (cause,)
-        for worker in self._snapshot.workers:
+        for worker in self.workers:
             if worker.name in self._called:
                 yield from self.of_caller(worker)
             elif worker.waiting and self.of_worker(worker) is None:
@@ -213,6 +225,9 @@ class Causes:
         if worker.unacknowledged:
             before = f"it answered {worker.answered} before" if worker.answered else "it has never answered anything"
             text = f"{name} has {has} and has been silent for {since_s:.0f} s ({before})"
+            ahead = self._ahead.get(worker.name, 0)
+            if ahead:
+                text += f"; {_messages(ahead)} that others answered wait{'s' * (ahead == 1)} for it"
             return self._cause(worker, "silent", text)
         if worker.paused and worker.activity in ("draining", "stopping"):
             text, help_ = f"{name} was told to end, and is paused", f"fabric ctl {worker.name} resume"
@@ -251,6 +266,8 @@ class Causes:
                 found += self.of_barrier(node)
             else:
                 found += self._of_loop(node)
+        replicas = self._workers.get(worker.name, ())[1:]
+        found += [(cause,) for replica in replicas if (cause := self.of_worker(replica)) is not None]
         yield from self._onward(self._cause(worker, "admission", text), found)
 
     def of_caller(self, worker: WorkerSnapshot) -> Iterator[tuple[Link, ...]]:
@@ -276,7 +293,7 @@ class Causes:
     def _of_loop(self, node: str) -> list[tuple[Link, ...]]:
         """Return the causes among a worker and those that are on its loop."""
         loop = next(part.nodes for part in self._plan.components if node in part.nodes)
-        workers = [self._workers[other] for other in loop if other in self._workers]
+        workers = [worker for other in loop for worker in self._workers.get(other, ())]
         return [(cause,) for worker in workers if (cause := self.of_worker(worker)) is not None]
 
     def _onward(self, link: Link, found: list[tuple[Link, ...]]) -> Iterator[tuple[Link, ...]]:
@@ -348,12 +365,15 @@ class Causes:
     ) -> Iterator[Link | tuple[End, tuple[Link, ...]]]:
         """Yield why nothing more comes of a route: causes, and places to look above, with what lies before them."""
         name, node = f"'{end_name(self._plan, source)}'", self._plan.graph.nodes[source.node]
-        cause = self.of_worker(self._workers[node.id]) if node.kind in WORKERS else None
-        if cause is None and node.id in self._called:
-            calling = msgspec.structs.replace(self._calling(self._workers[node.id]), cause=None)
-            yield from ((end, (calling,)) for end in self._results(self._workers[node.id]))
-        elif cause is not None:
-            yield cause
+        workers = self._workers.get(node.id, ())
+        causes = [cause for worker in workers if (cause := self.of_worker(worker)) is not None]
+        callers = [worker for worker in workers if worker.name in self._called]
+        if causes:
+            yield from causes
+        elif callers:
+            for caller in callers:
+                calling = msgspec.structs.replace(self._calling(caller), cause=None)
+                yield from ((end, (calling,)) for end in self._results(caller))
         elif came < taken and through:
             text = f"{name}: of {taken} that it sent, {came or 'none'} passed {through}"
             yield Link("filter", through.strip("'"), text, "filtered")
@@ -361,7 +381,7 @@ class Causes:
             text = f"input {name}: " + (f"{taken} have come, and no more" if taken else "nothing has come")
             yield Link("input", source.port, text, "empty")
         elif node.kind in WORKERS:
-            yield from self._above_worker(self._workers[node.id], source, taken)
+            yield from self._above_worker(workers[0], source, taken)
         elif node.kind == "barrier":
             slots = self._snapshot.barriers[node.id]
             passed = (self._barrier_link(node.id),) if any(slots.values()) else ()

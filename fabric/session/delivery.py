@@ -223,6 +223,14 @@ class Delivery:
         """The message that the worker is working on, as far as can be told."""
         return self._unacked[0] if self._unacked else None
 
+    def given(self, span_id: bytes) -> Message | None:
+        """Return the message with this span id, if the worker has it."""
+        return next((one.message for one in self._unacked if one.message.span_id == span_id), None)
+
+    def returned_until(self, port: str) -> int:
+        """Return up to which message markers are back on a port, as far as what came on it tells."""
+        return self._marked.get(port, self._seen.get(port, 0))
+
     def widen(self) -> None:
         """The worker reads batches: what it waits for are those, so there have to be several of them on the way."""
         if self._window > 1:
@@ -293,6 +301,10 @@ class Delivery:
     def has_cause(self, port: str) -> bool:
         """Whether the port marks, and something that comes on it now is an outcome of a message."""
         return port in self._marked and self._marked[port] - self._committed < len(self._unacked)
+
+    def leads(self, _unacked: Unacked) -> bool:
+        """Whether outputs of a message need not wait for others, but for its own marker at most."""
+        return True
 
     def hold(self, port: str, payload: bytes, span_id: bytes | None) -> None:
         """Keep an output until its message is committed.
@@ -397,10 +409,11 @@ class Delivery:
             self._suspects = max(self._suspects, self._committed + len(had))
         return suspect, self._deaths
 
-    def remove(self, message: Message) -> None:
-        """Take a message back that the worker had; no other process of it gets it."""
+    def remove(self, message: Message) -> list[Unacked]:
+        """Take a message back that the worker had; no other process of it gets it. Return what that lets go on."""
         self._unacked = deque(unacked for unacked in self._unacked if unacked.message is not message)
         self._suspects = max(0, self._suspects - 1)
+        return []
 
     def give_up(self) -> list[Message]:
         """Take back what the worker has and did not acknowledge; it does not go to another process."""
@@ -408,12 +421,12 @@ class Delivery:
         self._unacked.clear()
         return given_up
 
-    def end(self) -> tuple[Unacked | None, list[Message]]:
+    def end(self) -> tuple[list[Unacked], list[Message]]:
         """The worker has ended its output: return the message that its last outputs commit, and those left behind."""
-        head = self._unacked.popleft() if self._unacked and self._unacked[0].answered else None
+        committed = [self._unacked.popleft()] if self._unacked and self._unacked[0].answered else []
         left = [*(unacked.message for unacked in self._unacked), *self.queue]
         self._unacked.clear()
         self.queue.clear()
         self.size_bytes = 0
         self.may_send = False
-        return head, left
+        return committed, left

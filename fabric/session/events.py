@@ -56,6 +56,7 @@ __all__ = [
     "Tapped",
     "TimerFired",
     "Told",
+    "Traced",
     "Wish",
 ]
 
@@ -66,6 +67,7 @@ import msgspec
 
 from fabric.session.budget import BudgetStatus
 from fabric.session.usage import Usage
+from fabric.tracing.span import Span
 
 # --- Events -------------------------------------------------------------------------------------------------------
 
@@ -395,12 +397,14 @@ class CallServer(msgspec.Struct, frozen=True):
         server: its key in ``Plan.servers``.
         tool: as the server names it.
         arguments: JSON text, not validated.
+        traceparent: the call's span, as W3C writes it; empty: nobody wants spans.
     """
 
     call: int
     server: str
     tool: str
     arguments: bytes
+    traceparent: str = ""
 
 
 class CancelCall(msgspec.Struct, frozen=True):
@@ -463,6 +467,12 @@ class Tapped(msgspec.Struct, frozen=True):
     """Messages came to tapped sinks, in this order."""
 
     messages: list[Seen]
+
+
+class Traced(msgspec.Struct, frozen=True):
+    """Something is over that is to be told as spans. Their times are those of the session's clock."""
+
+    spans: tuple[Span, ...]
 
 
 class SetTimer(msgspec.Struct, frozen=True):
@@ -555,6 +565,7 @@ Command: TypeAlias = (
     | Buried
     | Tapped
     | Observed
+    | Traced
     | SetTimer
     | Note
     | Finish

@@ -71,12 +71,17 @@ def meaning_of(worker: WorkerState, exited: Exited) -> Exit:
         return Failed(Failure(5, "worker_killed", f"{name_of(worker.name)} {silent}{missing}"))
     if state is State.DRAINED or (state is State.DRAINING and worker.idle):  # all that it could say was said
         return Ended()
+    external = worker.plan.runner == "external"
+    if (
+        external and state in _NOT_YET and worker.input_ended and worker.idle
+    ):  # nobody came, and there was nothing to do
+        return Ended()
     before = _not_reached(worker)
     unanswered = worker.delivery.waiting
     failure = describe_exit(worker.name, exited.status, exited.stderr, before=before, unanswered=unanswered)
     if worker.fault is not None:
         failure = worker.fault
-    if before is not None and worker.by_hand:  # a session with work in it outlives a failed start
+    if before is not None and worker.by_hand and not external:  # a session with work in it outlives a failed start
         return Stopped(failure.message)
     by_itself = exited.status >= 0 and before is not None and worker.incarnation == 1  # and will do so again
     if by_itself or exited.status == NEVER_AGAIN:

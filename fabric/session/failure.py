@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from fabric.errors import ValueRejected
+from fabric.wire.lifecycle import BROKE_OFF
 from fabric.wire.payload import decode_json
 
 STDERR_LINES_KEPT = 20
@@ -41,6 +42,8 @@ def describe_exit(worker: str, status: int, stderr: tuple[str, ...], *, before: 
     if before is not None and status == 2 and code:  # it knows best what is wrong with its configuration
         return Failure(2, code, said)
     how = f"exited with status {status}" if status >= 0 else f"was killed by signal {-status}"
+    if status == BROKE_OFF:
+        how = "is gone: its connection broke off"
     when = f" before {before}" if before is not None else ""
     left = f" with {unanswered} message{'s' if unanswered > 1 else ''} unanswered" if unanswered else ""
     why = f": {said.removeprefix(f'{name_of(worker)}: ')}" if said else ""

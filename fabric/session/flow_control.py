@@ -14,8 +14,8 @@ from fabric.graph.ir import End
 from fabric.plan.plan import Plan, Sink
 from fabric.session.barriers import Barrier
 from fabric.session.loop_entry import LoopEntry
+from fabric.session.nodes import NodeState
 from fabric.session.rooms import Room, rooms_behind
-from fabric.session.worker_state import WorkerState
 
 
 class FlowControl:
@@ -23,9 +23,9 @@ class FlowControl:
 
     Args:
         plan: what runs.
-        workers, barriers: by name; the workers are told which places lie behind them.
+        nodes, barriers: by name; the nodes, which workers run, are told which places lie behind them.
         queue: messages that may wait in one place before others are held back.
-        feed: called with a worker that is held back no longer.
+        feed: called with a node that is held back no longer.
 
     Attributes:
         entries: what waits before each loop of workers, by all nodes of the loop.
@@ -36,25 +36,25 @@ class FlowControl:
     def __init__(
         self,
         plan: Plan,
-        workers: Mapping[str, WorkerState],
+        nodes: Mapping[str, NodeState],
         barriers: Mapping[str, Barrier],
         queue: int,
-        feed: Callable[[WorkerState], None],
+        feed: Callable[[NodeState], None],
     ) -> None:
-        self.entries = _loop_entries(plan, workers)
+        self.entries = _loop_entries(plan, nodes)
         self.admitting: dict[LoopEntry, None] = {}
         self.now_s = 0.0
-        self._workers = workers
+        self._nodes = nodes
         self._barriers = barriers
         self._queue = queue
         self._feed = feed
-        self._held: dict[str, WorkerState] = {}
-        self._of_worker: dict[str, Room] = {}
+        self._held: dict[str, NodeState] = {}
+        self._of_node: dict[str, Room] = {}
         self._of_slot: dict[End, Room] = {}
         self._of_entry: dict[LoopEntry, Room] = {}
         self._rooms = rooms = [self._room_of(sink) for sink in plan.sinks]
-        for worker in workers.values():
-            worker.rooms = rooms_behind(plan, rooms, [End(worker.name, port) for port in worker.ways])
+        for node in nodes.values():
+            node.rooms = rooms_behind(plan, rooms, [End(node.name, port) for port in node.workers[0].ways])
         self._first = rooms_behind(plan, rooms, [End(node, port) for port, node in plan.inputs.items()])
 
     def _room_of(self, sink: Sink) -> Room | None:
@@ -64,7 +64,7 @@ class FlowControl:
             entry = self.entries[end.node]
             return self._of_entry.setdefault(entry, Room(end, entry, self._queue))
         if sink.kind == "worker" and end.port == "input":
-            return self._of_worker.setdefault(end.node, Room(end, self._workers[end.node].delivery, self._queue))
+            return self._of_node.setdefault(end.node, Room(end, self._nodes[end.node].delivery, self._queue))
         if sink.kind == "barrier":
             line = self._barriers[end.node].lines[end.port]
             return self._of_slot.setdefault(end, Room(end, line, self._queue, slot=True))
@@ -91,57 +91,57 @@ class FlowControl:
     @property
     def waits_for_partners(self) -> bool:
         """Whether nothing moves because slots of barriers are full."""
-        if any(worker.delivery.oldest is not None for worker in self._workers.values()):
+        if any(node.delivery.oldest is not None for node in self._nodes.values()):
             return False
         full = [room for room in self._first if room.full]
         return (bool(full) and all(room.slot for room in full)) or self._held_by_slots() is not None
 
     @property
     def entering(self) -> dict[str, int]:
-        """How many messages wait before each loop, by the first of its workers."""
-        return {entry.workers[0].name: entry.queued for entry in self._of_entry}
+        """How many messages wait before each loop, by the first of its nodes."""
+        return {entry.nodes[0].name: entry.queued for entry in self._of_entry}
 
-    def is_full(self, worker: str) -> bool:
-        """Whether the queue of a worker is full."""
-        room = self._of_worker.get(worker)
+    def is_full(self, node: str) -> bool:
+        """Whether the queue of a node is full."""
+        room = self._of_node.get(node)
         return room is not None and room.full
 
     def is_full_before(self, entry: LoopEntry) -> bool:
         """Whether so many wait before a loop that no more should."""
         return self._of_entry[entry].full
 
-    def _held_by_slots(self) -> WorkerState | None:
-        """Return a worker that is held back by nothing but slots of barriers."""
-        for worker in self._held.values():
-            if all(room.slot for room in worker.rooms if room.full):
-                return worker
+    def _held_by_slots(self) -> NodeState | None:
+        """Return a node that is held back by nothing but slots of barriers."""
+        for node in self._held.values():
+            if all(room.slot for room in node.rooms if room.full):
+                return node
         return None
 
     # --- who waits ---
 
-    def holds_back(self, worker: WorkerState) -> bool:
-        """Whether a worker is to get nothing now, because a place that its answers may come to is full."""
-        full = [room for room in worker.rooms if room.full]
+    def holds_back(self, node: NodeState) -> bool:
+        """Whether a node is to get nothing now, because a place that its answers may come to is full."""
+        full = [room for room in node.rooms if room.full]
         for room in full:
-            room.held.add(worker.name)
-        worker.held = bool(full) and worker.delivery.queued > 0
-        if worker.held:
-            self._held[worker.name] = worker
+            room.held.add(node.name)
+        node.held = bool(full) and node.delivery.queued > 0
+        if node.held:
+            self._held[node.name] = node
             for room in full:
                 room.blocks(self.now_s)
         else:
-            self._held.pop(worker.name, None)
+            self._held.pop(node.name, None)
         return bool(full)
 
-    def relieved(self) -> WorkerState | None:
-        """Return a worker that has to get something all the same: nothing else can come, or move, again."""
+    def relieved(self) -> NodeState | None:
+        """Return a node that has to get something all the same: nothing else can come, or move, again."""
         return self._held_by_slots() if self._held and self.waits_for_partners else None
 
     # --- what makes room ---
 
-    def took(self, worker: WorkerState) -> None:
-        """Something has left the queue of a worker."""
-        self._let_go(self._of_worker.get(worker.name))
+    def took(self, node: NodeState) -> None:
+        """Something has left the queue of a node."""
+        self._let_go(self._of_node.get(node.name))
 
     def paired(self, barrier: str) -> None:
         """Something has left each slot of a barrier."""
@@ -152,11 +152,11 @@ class FlowControl:
         """Something has entered a loop."""
         self._let_go(self._of_entry[entry])
 
-    def done(self, worker: WorkerState) -> None:
-        """A worker is done with something: there may be room on its whole loop, and for what waits before it."""
-        for other in worker.loop or (worker,):
+    def done(self, node: NodeState) -> None:
+        """A node is done with something: there may be room on its whole loop, and for what waits before it."""
+        for other in node.loop or (node,):
             self._feed(other)
-        entry = self.entries.get(worker.name)
+        entry = self.entries.get(node.name)
         if entry is not None:
             self.admitting[entry] = None
 
@@ -167,19 +167,19 @@ class FlowControl:
         room.emptied(self.now_s)
         if room.held and room.roomy:
             for name in sorted(room.held):
-                self._feed(self._workers[name])
+                self._feed(self._nodes[name])
             room.held.clear()
 
 
-def _loop_entries(plan: Plan, workers: Mapping[str, WorkerState]) -> dict[str, LoopEntry]:
+def _loop_entries(plan: Plan, nodes: Mapping[str, NodeState]) -> dict[str, LoopEntry]:
     """Return what waits before each loop of workers, by all nodes of the loop."""
     entered = {sink.end.node for sink in plan.sinks if sink.entry}
     found: dict[str, LoopEntry] = {}
     for component in plan.components:
         if not entered.isdisjoint(component.nodes):
-            inside = tuple(workers[node] for node in component.nodes if node in workers)
+            inside = tuple(nodes[node] for node in component.nodes if node in nodes)
             entry = LoopEntry(inside)
             found |= dict.fromkeys(component.nodes, entry)
-            for worker in inside:
-                worker.before_loop = entry
+            for node in inside:
+                node.before_loop = entry
     return found

@@ -6,16 +6,19 @@ So a barrier inside pairs what belongs together, whatever goes round meanwhile a
 
 from __future__ import annotations
 
-__all__ = ["LoopEntry"]
+__all__ = ["LOOP_ADMITTED_MAX", "LoopEntry"]
 
 from collections import deque
 from collections.abc import Iterator
 from typing import TypeAlias
 
 from fabric.session.delivery import Message
+from fabric.session.nodes import NodeState
 from fabric.session.rooms import Line
 from fabric.session.routes import Put
-from fabric.session.worker_state import LOOP_ADMITTED_MAX, WorkerState
+
+LOOP_ADMITTED_MAX = 16
+"""Messages inside a loop beyond which none is let in from outside. Those inside would starve, or fill the memory."""
 
 Group: TypeAlias = tuple[object, int]
 """The same for what came of one message on several ways: the route that it took, and its number there."""
@@ -25,13 +28,13 @@ class LoopEntry:
     """What waits before one loop.
 
     Args:
-        workers: those on the loop.
+        nodes: those on the loop that workers run.
 
     Attributes: as the arguments.
     """
 
-    def __init__(self, workers: tuple[WorkerState, ...]) -> None:
-        self.workers = workers
+    def __init__(self, nodes: tuple[NodeState, ...]) -> None:
+        self.nodes = nodes
         self._line = Line()
         self._groups: deque[tuple[Group, Put]] = deque()
 
@@ -52,7 +55,7 @@ class LoopEntry:
     @property
     def admits(self) -> bool:
         """Whether something waits and may go on."""
-        return self._line.queued > 0 and self.workers[0].inside < LOOP_ADMITTED_MAX
+        return self._line.queued > 0 and self.nodes[0].inside < LOOP_ADMITTED_MAX
 
     def put(self, group: Group, put: Put, message: Message) -> None:
         """Let a message wait that is then to be put into its place inside."""

@@ -29,6 +29,7 @@ REASONS = frozenset(
         "announced",
         "lifecycle",
         "marker",
+        "past",
     }
 )
 """Why a frame from a worker is refused. No other word is counted by, so that a worker cannot fill the memory with them.
@@ -69,6 +70,10 @@ class Losses:
         fields = {"worker": worker, "reason": error.reason, "count": self._rejected[key], "detail": str(error)}
         return [Note("error" if lost else "warning", "frame.rejected", fields)]
 
+    def count_past(self, worker: str) -> None:
+        """Count a frame that was meant for who listened before."""
+        self._rejected[worker, "past"] += 1
+
     @property
     def rejected(self) -> dict[str, dict[str, int]]:
         """How many frames were refused, by worker and reason."""
@@ -81,7 +86,8 @@ class Losses:
         """Return the report of a session that ends with so many messages in the graph, and these conversations."""
         reasons: Counter[str] = Counter()
         for (_, reason), count in self._rejected.items():
-            reasons[reason] += count
+            if reason != "past":  # what they were about has come again
+                reasons[reason] += count
         return LossReport(
             self.lost + left, self.dead_lettered, self.unpaired, unfinished, dict(sorted(reasons.items()))
         )

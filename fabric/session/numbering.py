@@ -25,7 +25,17 @@ class Numbering:
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._last: dict[str, int] = {}
+        self._anywhere = False
         self.matters = False
+
+    def begin_anywhere(self) -> None:
+        """What it sends from now on goes on from numbers that nobody here knows."""
+        self._last.clear()
+        self._anywhere = True
+
+    def _before(self, port: str, seq: int) -> int:
+        """Return the number behind which message ``seq`` comes, if it is the first here."""
+        return self._last.get(port, seq - 1 if self._anywhere else 0)
 
     def take(self, port: str, seq: int) -> None:
         """A message came.
@@ -34,7 +44,7 @@ class Numbering:
             RemoteProtocolError: its number was used.
             ChannelBroken: one before it is missing.
         """
-        expected = self._last.get(port, 0) + 1
+        expected = self._before(port, seq) + 1
         if seq == expected or not self.matters:  # telemetry may be faster than the announcement that it matters
             self._last[port] = seq
             return
@@ -48,7 +58,7 @@ class Numbering:
         """
         if not self.matters or not count:
             return True
-        before = self._last.get(port, 0)
+        before = self._before(port, first)
         if first != before + 1 or last != before + count:
             return False
         self._last[port] = last

@@ -6,13 +6,13 @@ nothing.
 
 from __future__ import annotations
 
-__all__ = ["CompiledRoute", "Ends", "Put", "observed_sources", "passing_through", "sinks_behind"]
+__all__ = ["CompiledRoute", "Ends", "Put", "observed_sources", "passing_through", "repeating_sinks", "sinks_behind"]
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeAlias
 
-from fabric.graph.ir import End
+from fabric.graph.ir import MONITORED, End
 from fabric.plan.plan import Emit, Plan, Route, Step, sinks_of
 from fabric.session.delivery import Message
 from fabric.session.morphisms import compile_route
@@ -70,6 +70,37 @@ def observed_sources(plan: Plan) -> frozenset[End]:
     """Return the ports that somebody only looks at."""
     extras = {index for index, sink in enumerate(plan.sinks) if sink.end.node in plan.extras}
     return frozenset(route.source for route in plan.routes if not extras.isdisjoint(sinks_of(route.steps)))
+
+
+def repeating_sinks(plan: Plan) -> frozenset[int]:
+    """Return where a message comes a second time to a worker or a barrier that it reaches on another way, too.
+
+    There it has to be another message, with an id of its own: by its id a worker tells a message that is delivered once
+    more from one that it has not done yet.
+    """
+    steps = {route.source: route.steps for route in plan.routes}
+
+    def places(index: int, passed: frozenset[int]) -> frozenset[End]:
+        """Return the ends to which a message goes on from a sink, with nothing in between that makes another of it."""
+        sink = plan.sinks[index]
+        if index in passed or sink.kind in ("output", "result"):
+            return frozenset()
+        onward = sink.end
+        if sink.kind == "monitor":
+            onward = End(sink.end.node, MONITORED[sink.end.port].output)
+        elif sink.kind != "merge":
+            return frozenset([sink.end])
+        return frozenset(end for other in sinks_of(steps[onward]) for end in places(other, passed | {index}))
+
+    repeating = set[int]()
+    for route in plan.routes:
+        reached: frozenset[End] = frozenset()
+        for index in sinks_of(route.steps):
+            found = places(index, frozenset())
+            if not reached.isdisjoint(found):
+                repeating.add(index)
+            reached |= found
+    return frozenset(repeating)
 
 
 def sinks_behind(route: Route, node: str) -> frozenset[int]:

@@ -1,9 +1,10 @@
 """One running session: every event in, the commands that follow out.
 
 Here events are dispatched, commands get their order, and workers live and end. The messages are the matter of
-:class:`Traffic`, which has a :class:`Barrier` for each barrier and a :class:`Monitor` for each session wire. A worker
-is a :class:`WorkerState`, with the machines of its life (:class:`Startup`, :class:`Shutdown`, :class:`Steering`) and of
-its edges (:class:`Delivery`, :class:`ControlEdge`). :class:`Drain` knows what has ended.
+:class:`Traffic`, which has a :class:`Barrier` for each barrier and a :class:`Monitor` for each session wire. A node
+that workers run is a :class:`NodeState`, each worker a :class:`WorkerState`, with the machines of its life
+(:class:`Startup`, :class:`Shutdown`, :class:`Steering`) and of its edges (:class:`Delivery`, :class:`ControlEdge`).
+:class:`Drain` knows what has ended.
 
 Once the session has failed it only waits for its workers to be gone: no message moves any more, so that what it then
 reports as lost is lost.
@@ -14,12 +15,14 @@ from __future__ import annotations
 __all__ = ["Session", "Settings"]
 
 import random
+from contextlib import suppress
 
 import msgspec
 
-from fabric.errors import ChannelBroken, RemoteProtocolError
+from fabric.errors import ChannelBroken, RemoteProtocolError, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
+from fabric.session.attachment import AWAITED_NOTE_S
 from fabric.session.calls import TIMERS, Calls
 from fabric.session.drain import Drain, Ending
 from fabric.session.events import (
@@ -59,19 +62,22 @@ from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
 from fabric.session.failure import Failure, name_of, quoted
 from fabric.session.figures import Figures
 from fabric.session.money import RateOf, no_rate
+from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
+from fabric.session.polling import Polls
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
+from fabric.session.spans import About, Spans
 from fabric.session.spending import Spending
 from fabric.session.traffic import Traffic
 from fabric.session.usage import USAGE
-from fabric.session.worker_state import WorkerState, workers_of
-from fabric.wire.calls import BUDGET_EXHAUSTED, code_of, reason_of
+from fabric.session.worker_state import WorkerState
+from fabric.wire.calls import BUDGET_EXHAUSTED, SETTLE, code_of, failed, parse_request, reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
 from fabric.wire.control import RESUME, Ready, kind_of, parse_ready, paused_by
-from fabric.wire.frame import Data, Decline, Eof, Marker
-from fabric.wire.lifecycle import State, Step
+from fabric.wire.frame import Data, Decline, Eof, Frame, Marker
+from fabric.wire.lifecycle import BROKE_OFF, State, Step
 
 _FORCED = Failure(0, "stopped", "ended by force before everything was done")
 
@@ -84,29 +90,42 @@ class Session:
         settings: times and policy.
         rng: source of trace and span ids.
         rate_of: what models cost.
+        traced: what spans tell of it; ``None``: there are none.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, rng: random.Random, rate_of: RateOf = no_rate) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        rng: random.Random,
+        rate_of: RateOf = no_rate,
+        traced: About | None = None,
+    ) -> None:
         self.plan = plan
         self._settings = settings
         self._now_s = 0.0
+        self._rng = rng
         self._out = Outbox()
         routes = {route.source: CompiledRoute(route) for route in plan.routes}
-        self._workers = workers_of(plan, settings, routes)
-        self._calls = Calls(plan, self._out, settings, rng)
+        self._nodes = nodes_of(plan, settings, routes)
+        self._workers = {worker.name: worker for node in self._nodes.values() for worker in node.workers}
+        self._polls = Polls()
+        self._spans = Spans(traced)
+        self._calls = Calls(plan, self._out, settings, rng, self._spans.calls)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
         self._traffic = Traffic(
             plan,
             routes,
-            self._workers,
+            self._nodes,
             self._out,
             rng,
             calls=self._calls,
             closed=lambda merge: self._drain.closed(merge),
             fail=self._fail,
             settings=settings,
+            spans=self._spans,
         )
-        self._drain = Drain(plan, lambda name: self._workers[name].idle, self._traffic.starved)
+        self._drain = Drain(plan, lambda name: self._nodes[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
         self._resumed: set[str] = set()
         self._interrupts = 0
@@ -172,7 +191,10 @@ class Session:
             self._handle_failed(event)
         self._tell()
         self._finish_if_over()
-        return self._out.take()
+        commands = self._out.take()
+        if self._polls.open:
+            commands = self._polls.gather(commands)
+        return self._spans.told_by(commands) if self._spans.wanted else commands
 
     def _step(self) -> None:
         """Let messages move; when none can, see what has ended."""
@@ -198,10 +220,10 @@ class Session:
 
     def _tell(self) -> None:
         """Command what the event brought about for the workers and for the client."""
-        while self._failure is None and (workers := self._traffic.take_to_feed()):
-            for worker in workers:
-                if not self._traffic.holds_back(worker):
-                    self._feed(worker)
+        while self._failure is None and (nodes := self._traffic.take_to_feed()):
+            for node in nodes:
+                if not self._traffic.holds_back(node):
+                    self._feed(node)
         if self._failure is None and (held := self._traffic.relieved()) is not None:
             self._feed(held)
         self._traffic.tell()
@@ -236,9 +258,10 @@ class Session:
             case Exited():
                 self._exited(self._workers[event.worker], event)
             case Launched(name, pid):
-                self._out.note("info", "worker.spawned", worker=name, pid=pid)
                 worker = self._workers[name]  # what it was sent while it was started has not reached it
-                if worker.fault is not None:
+                self._launched(worker, pid)
+                nobody_asked_for = worker.external and worker.input_ended and worker.idle
+                if worker.fault is not None or nobody_asked_for:
                     self._out.do(*worker.shutdown.kill())
                 elif worker.steering.stopping:
                     self._out.do(Signal(name, "TERM"))
@@ -249,7 +272,7 @@ class Session:
                 self._launch_failed(name, reason)
                 text = f"{name_of(name)} could not be started again: {reason}"
                 failure = Failure(1, "worker_not_started", text)
-                self._crashed(self._workers[name], Crashed(failure))
+                self._crashed(self._workers[name], Crashed(failure), counts=True)
             case LaunchFailed(name, reason):
                 self._launch_failed(name, reason)
                 self._fail(Failure(4, "worker_not_started", f"{name_of(name)} could not be started: {reason}"))
@@ -258,11 +281,13 @@ class Session:
             case OutputBroken(reason):
                 self._fail(Failure(1, "output_closed", reason))
             case Asked(name, wish, ticket):
-                self._asked(self._workers[name], wish, ticket)
+                for worker, each in self._meant(name, ticket):
+                    self._asked(worker, wish, each)
             case Told(name, payload, ticket):
-                self._told(self._workers[name], payload, ticket)
+                for worker, each in self._meant(name, ticket):
+                    self._told(worker, payload, each)
             case Retry(name, payload, ticket):
-                self._traffic.retry(self._workers[name], payload, ticket)
+                self._traffic.retry(name, payload, ticket)
             case Tap(sinks):
                 self._traffic.tap(sinks)
             case Interrupted(number):
@@ -304,11 +329,30 @@ class Session:
                 if isinstance(frame, Data):
                     self._spending.telemetry(worker, frame.payload)
 
+    def _meant(self, name: str, ticket: int) -> list[tuple[WorkerState, int]]:
+        """Return the workers that are asked by this name, each with a ticket: a worker, or all replicas of a node."""
+        if name in self._workers:
+            return [(self._workers[name], ticket)]
+        replicas = (worker.name for worker in self._nodes[name].workers)
+        return [(self._workers[replica], each) for replica, each in self._polls.ask(ticket, replicas)]
+
     # --- starting ---
 
     def _launch(self, worker: WorkerState) -> None:
         worker.fed_s = self._now_s
         self._out.do(*worker.startup.begin(self._now_s))
+        if worker.external and self._interrupts:  # who does not come back is not waited for any longer
+            self._out.do(*worker.shutdown.asked(self._now_s))
+
+    def _launched(self, worker: WorkerState, pid: int | None) -> None:
+        """It is a process; or the sockets are open for one that somebody else starts, or that is there already."""
+        if worker.external:
+            self._out.note("info", "worker.awaited", worker=worker.name, host=worker.plan.host)
+            self._out.do(SetTimer(("awaited", worker.name), self._now_s + AWAITED_NOTE_S))
+        else:
+            self._out.note("info", "worker.spawned", worker=worker.name, pid=pid)
+        if worker.attachment is not None and worker.fault is None and not worker.steering.stopping:
+            self._out.do(*worker.attachment.opened(f"{self._rng.getrandbits(64):016x}", self._now_s))
 
     def _open_if_ready(self) -> None:
         if not self._open and not any(worker.starting for worker in self._workers.values()):
@@ -360,6 +404,18 @@ class Session:
             self._silent(worker)
         elif worker.state is State.EXITED:
             return  # the others may need longer than its grace
+        elif kind == "attach" and worker.attachment is not None:
+            self._out.do(*worker.attachment.timer(self._now_s))
+            self._attached(worker)
+        elif kind == "awaited" and worker.starting and worker.attachment is not None:
+            self._out.note(
+                "warning",
+                "worker.awaited",
+                worker=worker.name,
+                host=worker.plan.host,
+                missing=worker.attachment.missing,
+            )
+            self._out.do(SetTimer(("awaited", worker.name), self._now_s + AWAITED_NOTE_S))
         elif kind == "grace":
             owes = worker.owes and not self._waits_for_others(worker)
             self._out.do(*worker.shutdown.timer(self._now_s, owes=owes))
@@ -386,6 +442,8 @@ class Session:
     def _not_ready(self, worker: WorkerState) -> None:
         """A worker takes too long for its start."""
         missing = worker.startup.missing() or "did not take back what it was set to"
+        if worker.external and worker.attaching is not None:
+            missing = f"{worker.attaching.missing} within {self._settings.handshake_timeout_s or 0:g} s"
         if worker.by_hand:
             worker.steering.give_up(missing)
             self._stop(worker)
@@ -403,7 +461,8 @@ class Session:
             self._take_no_more()
             self._calls.hurry(self._settings.grace_s)
             for worker in self._workers.values():
-                if worker.owes and not worker.starting and worker.state is not State.EXITED:
+                waited_for = worker.starting and not worker.external
+                if worker.owes and not waited_for and worker.state is not State.EXITED:
                     self._out.do(*worker.shutdown.asked(self._now_s))
             return
         if self._failure is None:
@@ -426,7 +485,7 @@ class Session:
         """End each pause that nobody can end any more: no operator can be reached, and what told the worker is over."""
         for worker in self._workers.values():
             paused = worker.paused and worker.state is State.RUNNING and worker.name not in self._resumed
-            if paused and self._drain.ended(End(worker.name, "ctrl_in")):
+            if paused and self._drain.ended(End(worker.plan.node, "ctrl_in")):
                 self._resumed.add(worker.name)
                 self._resume(worker, "nobody can end its pause any more")
 
@@ -474,7 +533,7 @@ class Session:
             start, batch = BATCH_START, is_batch(raw)
             if batch and port == "output" and worker.takes_short_way:
                 committed, start = worker.delivery.collect(raw)
-                if committed:
+                if start > BATCH_START:
                     worker.answered = True
                     worker.latency.answered(committed, self._now_s)
                     self._moved(worker)
@@ -499,6 +558,12 @@ class Session:
         except RemoteProtocolError as error:
             self._reject(worker, port, error, lost=True)
             return
+        if worker.attachment is not None:
+            if not worker.attachment.done:
+                self._attach(worker, port, frame)
+                return
+            if self._known_already(worker, port, frame):
+                return
         if isinstance(frame, Marker) and port == "ctrl_out" and worker.pulse.returned(frame.id):
             return  # it moves, which is no sign that it does what it should
         try:
@@ -519,6 +584,76 @@ class Session:
             self._reject(worker, port, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
         else:
             self._moved(worker)
+
+    def _attach(self, worker: WorkerState, port: str, frame: Frame) -> None:
+        """Take a frame of a worker that is not trusted yet: who it is, or a probe; all else is of the past."""
+        attachment = worker.attachment
+        assert attachment is not None
+        ready = parse_ready(frame.payload) if isinstance(frame, Data) and port == "ctrl_out" else None
+        if isinstance(frame, Marker) and attachment.owns(frame.id):
+            self._out.do(*attachment.returned(port, frame.id, self._now_s))
+        elif ready is not None and (self._is_another(worker, ready) and attachment.announced):
+            self._replaced(worker)
+        elif ready is not None:
+            worker.greeting = ready
+            self._out.do(*attachment.greeted(worker.marking_ports, self._now_s))
+        elif not (isinstance(frame, Data) and port == "ctrl_out" and kind_of(frame.payload) == "resume_ack"):
+            self._past(worker, port, frame)
+        self._attached(worker)
+
+    def _past(self, worker: WorkerState, port: str, frame: Frame) -> None:
+        """Refuse a frame that was meant for who listened before. What was paid for counts; who asks is answered."""
+        assert worker.attachment is not None
+        worker.attachment.refused += 1
+        self._traffic.losses.count_past(worker.name)
+        if isinstance(frame, Eof) and port == "output":  # who had asked for its end is gone
+            self._out.note("warning", "worker.left_over", worker=worker.name)
+            for raw in worker.attachment.dismissal:
+                self._out.do(Send(worker.name, "ctrl_in", raw))
+        if not isinstance(frame, Data):
+            return
+        if port == "telemetry" and USAGE in frame.payload:
+            self._spending.telemetry(worker.name, frame.payload)
+        if port == "tool_req" and worker.plan.calls:
+            with suppress(ValueRejected):
+                request = parse_request(frame.payload)
+                if request.name != SETTLE:
+                    answer = failed(
+                        request.id, "this was asked before the connection was renewed; ask again if need be"
+                    )
+                    self._out.do(Send(worker.name, "tool_resp", encode(Data("fabric", answer))))
+
+    def _attached(self, worker: WorkerState) -> None:
+        """Trust a worker as soon as nothing of the past can come from it any more."""
+        attachment = worker.attaching
+        if attachment is None or not attachment.complete or worker.steering.stopping or worker.fault is not None:
+            return
+        worker.life.advance(Step.ANNOUNCE)
+        worker.life.advance(Step.PROBE)
+        worker.attached()
+        self._moved(worker)
+        if attachment.refused:
+            self._out.note("warning", "worker.past_refused", worker=worker.name, frames=attachment.refused)
+        self._restore(worker)
+
+    def _known_already(self, worker: WorkerState, port: str, frame: Frame) -> bool:
+        """Whether a frame of a worker that is attached says nothing new: a probe that is late, or who it is."""
+        assert worker.attachment is not None
+        if isinstance(frame, Marker):
+            return worker.attachment.owns(frame.id)
+        ready = parse_ready(frame.payload) if isinstance(frame, Data) and port == "ctrl_out" else None
+        if ready is not None and self._is_another(worker, ready):
+            self._replaced(worker)
+        return ready is not None
+
+    def _is_another(self, worker: WorkerState, ready: Ready) -> bool:
+        """Whether the process that says this is not the one that was heard last. One without a number is another."""
+        return worker.greeting is None or ready.incarnation is None or ready.incarnation != worker.greeting.incarnation
+
+    def _replaced(self, worker: WorkerState) -> None:
+        """Another process is there: what the one before had goes to it, once this connection is renewed."""
+        text = f"{name_of(worker.name)} was started again: another process has announced itself"
+        self._at_fault(worker, Failure(1, "replaced", text))
 
     def _moved(self, worker: WorkerState) -> None:
         """The worker gave a sign of life."""
@@ -548,7 +683,7 @@ class Session:
                 cause = delivery.cause(port)
                 worker.life.advance(Step.OUTPUT)
                 worker.answered = True
-                if worker.plan.release_early:
+                if worker.plan.release_early and delivery.leads(cause):
                     self._traffic.pass_on(worker, cause.message, port, frame.payload, span)
                 else:
                     delivery.hold(port, frame.payload, span)
@@ -564,8 +699,10 @@ class Session:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
                 if USAGE in frame.payload:
                     self._spending.telemetry(name, frame.payload)
+                    if self._spans.wanted and frame.provenance is not None:
+                        self._spans.used(worker.plan, frame.provenance.parents[:8], frame.payload)
             case "tool_req" if worker.plan.calls:
-                self._call(worker, frame.payload)
+                self._call(worker, frame)
             case _:
                 text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
                 raise RemoteProtocolError("port", text)
@@ -580,14 +717,14 @@ class Session:
             raise RemoteProtocolError("announced", f"{name_of(worker.name)} announced itself again")
         self._replied(worker, payload, span)
 
-    def _call(self, worker: WorkerState, payload: bytes) -> None:
+    def _call(self, worker: WorkerState, frame: Data) -> None:
         """A worker calls a tool. Calls are served until it has ended its output."""
-        if self._spending.heard(worker.name, payload):  # also behind the end of the output: it may settle then
+        if self._spending.heard(worker.name, frame.payload):  # also behind the end of the output: it may settle then
             return
         if worker.state is State.DRAINED:
             self._out.note("warning", "tool.result_dropped", worker=worker.name, reason="it has ended its output")
         else:
-            self._calls.request(worker.name, payload)
+            self._calls.request(worker.name, frame.payload, self._traffic.origin_of(worker, frame.provenance))
 
     def _declined(self, worker: WorkerState, port: str, payload: bytes) -> None:
         spec = worker.plan.spec
@@ -607,7 +744,9 @@ class Session:
 
     def _replied(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
         """The worker says something on ctrl_out: to the graph, to an operator, or to the session itself."""
-        worker.paused = paused_by(payload, before=worker.paused)
+        before, worker.paused = worker.paused, paused_by(payload, before=worker.paused)
+        if worker.paused != before:
+            self._traffic.reconsider(worker)
         restoring = worker.restoring
         reply = worker.control.heard(payload)
         kind = kind_of(payload)
@@ -668,6 +807,8 @@ class Session:
     def _commit(self, worker: WorkerState, port: str, marker: str) -> None:
         """Pass on what the worker made of the messages whose markers are back."""
         committed = worker.delivery.returned(port, marker)
+        if self._spans.wanted and port == "telemetry":
+            self._spans.told(worker.name, worker.delivery.returned_until(port))
         worker.answered = True
         worker.latency.answered(committed, self._now_s)
         self._traffic.pass_on_all(worker, committed)
@@ -690,7 +831,7 @@ class Session:
         if not worker.steering.stopping:  # it comes back, or its exit ends the port
             if port == "tool_req":
                 self._calls.ended(worker.name)
-            self._end(self._drain.port_ended(End(worker.name, port)))
+            self._end_port(worker, port)
 
     def _left_early(self, worker: WorkerState) -> None:
         """The worker ended its output by itself."""
@@ -700,12 +841,18 @@ class Session:
         else:
             self._traffic.leave_behind(worker)
 
-    def _feed(self, worker: WorkerState) -> None:
+    def _feed(self, node: NodeState) -> None:
+        for worker in node.receivers():
+            self._feed_worker(worker)
+
+    def _feed_worker(self, worker: WorkerState) -> None:
         """Send what may be sent."""
         for raw in worker.ask_for_memory():
             self._out.do(Send(worker.name, "ctrl_in", raw))
         taken = worker.take()
         if taken:
+            if self._spans.wanted:
+                self._spans.fed(worker.plan, taken)
             worker.fed_s = self._now_s
             worker.latency.given(len(taken), self._now_s)
             self._out.do(*worker.silence.fed(self._now_s))
@@ -721,11 +868,14 @@ class Session:
         for ending in endings:
             for barrier in ending.barriers:
                 self._traffic.close_barrier(barrier)
-            for name in ending.workers:
-                worker = self._workers[name]
+            for worker in (worker for name in ending.workers for worker in self._nodes[name].workers):
                 worker.input_ended = True
                 if worker.state is State.RUNNING and not worker.restoring:
                     self._end_input(worker)
+                elif (
+                    worker.external and worker.starting and worker.idle
+                ):  # nobody is there to be told, and nothing to do
+                    self._out.do(*worker.shutdown.kill())
                 elif worker.steering.stopped or worker.supervisor.due:  # there is nothing to start it for
                     worker.supervisor.settle()
                     self._end_ports(worker)
@@ -738,6 +888,7 @@ class Session:
     def _exited(self, worker: WorkerState, event: Exited) -> None:
         name, state = worker.name, worker.state
         meaning = meaning_of(worker, event)
+        self._spans.gone(name)
         self._gone.add(name)
         self._calls.deaf(name)
         self._spending.gone(name)
@@ -745,7 +896,10 @@ class Session:
         self._out.do(Release(name))
         clean = state is State.DRAINED and event.status == 0
         level: Level = "info" if clean else "warning"
-        self._out.note(level, "worker.exited", worker=name, status=event.status, state=state.name)
+        if event.status == BROKE_OFF:  # nobody here knows how it ended, or whether
+            self._out.note("info", "worker.disconnected", worker=name, state=state.name)
+        else:
+            self._out.note(level, "worker.exited", worker=name, status=event.status, state=state.name)
         match meaning:
             case Ended():
                 self._end_ports(worker)
@@ -762,27 +916,44 @@ class Session:
         self._out.do(*worker.steering.answers(f"{name_of(worker.name)} has ended"))
         self._give_up_control(worker)
         for port in ("output", "ctrl_out", "telemetry"):
-            self._end(self._drain.port_ended(End(worker.name, port)))
+            self._end_port(worker, port)
+
+    def _end_port(self, worker: WorkerState, port: str) -> None:
+        """A port of a worker has ended; that of its node has when those of all replicas have."""
+        node = self._nodes[worker.plan.node]
+        if node.port_ended(worker, port):
+            self._end(self._drain.port_ended(End(node.name, port)))
 
     # --- workers that crash ---
 
-    def _crashed(self, worker: WorkerState, crash: Crashed) -> None:
-        """Start it again, if it does not crash too often; what it had not acknowledged goes to the next process."""
+    def _crashed(self, worker: WorkerState, crash: Crashed, *, counts: bool = False) -> None:
+        """Start it again, if it does not crash too often; what it had not acknowledged goes to the next process.
+
+        Args:
+            counts: also of a worker that somebody else starts, and whose crashes are his matter.
+        """
         failure = crash.failure
         message, deaths = worker.delivery.crashed(crash.span_id)
+        if self._spans.wanted and message is not None:
+            self._spans.died(worker.plan, message, failure.message)
         if crash.told and self._settings.refusal_ends and not worker.plan.spec.part_of:
             self._fail(failure)
             return
         poisoned = message is not None and (crash.told or deaths >= worker.redeliveries_max)
         if message is not None and poisoned:
             self._traffic.poisoned(worker, message, failure.message, deaths, crash.stderr)
-        explained = deaths if poisoned else 0
-        in_s = worker.supervisor.crashed(self._now_s, answered=worker.answered, explained=explained)
+        explained = self._nodes[worker.plan.node].explained(worker, deaths) if poisoned else 0
+        supervisor = worker.supervisor
+        in_s: float | None
+        if worker.external and not counts:
+            in_s = supervisor.lost(self._now_s, answered=worker.answered)
+        else:
+            in_s = supervisor.crashed(self._now_s, answered=worker.answered, explained=explained)
         if in_s is None:
             often = f"; it has crashed {worker.supervisor.crashes} times in {self._settings.restart_period_s:g} s"
             self._fail(msgspec.structs.replace(failure, message=failure.message + often))
             return
-        if worker.forgets and self._settings.of(worker.name).on_crash == "fail":
+        if worker.forgets and self._settings.of(worker.plan.node).on_crash == "fail":
             lost = "; its memory is gone with it, and cannot be rebuilt"
             self._fail(msgspec.structs.replace(failure, message=failure.message + lost))
             return
@@ -790,7 +961,7 @@ class Session:
             self._traffic.give_up(worker)
         again = worker.delivery.begin(worker.incarnation)
         worker.control.begin(worker.incarnation)
-        self._traffic.look_at(worker)  # markers that it owed do not come any more
+        self._traffic.reconsider(worker)  # markers that it owed do not come any more
         fields = {"worker": worker.name, "in_s": in_s, "redelivered": again, "reason": failure.message}
         self._out.note("warning", "worker.restarting", **fields)
         if worker.input_ended and worker.idle:
@@ -866,7 +1037,7 @@ class Session:
             self._traffic.give_up(worker)
         worker.delivery.begin(worker.incarnation)  # what it had waits
         worker.control.begin(worker.incarnation)
-        self._traffic.look_at(worker)
+        self._traffic.reconsider(worker)
         if worker.steering.starts_again and not worker.input_ended:
             self._out.note("info", "worker.stopped", worker=worker.name, reason="restart")
             self._start_again(worker)

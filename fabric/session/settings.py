@@ -32,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     Attributes:
         ready_timeout_s: from a worker's launch to the return of its probe.
+        handshake_timeout_s: the same of a worker that somebody else starts; ``None``: it is waited for, and that is
+            told now and then.
         grace_s: silence after which a worker that was asked for an end is terminated, and after as much again killed.
         refusal_ends: whether the first message that is refused ends the input, and makes the exit code 1; and whether
             a call that was not approved makes it 6.
@@ -53,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True):
     """
 
     ready_timeout_s: float = 30.0
+    handshake_timeout_s: float | None = None
     grace_s: float = 10.0
     refusal_ends: bool = False
     restarts_max: int = 3

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Activity", "Counts", "Snapshot", "WorkerSnapshot", "activity", "waits_on"]
+__all__ = ["Activity", "Counts", "QueueSnapshot", "Snapshot", "WorkerSnapshot", "activity", "shared_queue", "waits_on"]
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -49,6 +50,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
         stalled: it has a message, and has said nothing for long.
         oldest_s: when the oldest message that it has, or that waits for it, came into being.
         starts_at_s: when it is started again, if it has crashed.
+        awaited: somebody else starts it, and it has not shown that it is there.
     """
 
     name: str
@@ -64,6 +66,31 @@ class WorkerSnapshot(msgspec.Struct, frozen=True):
     stalled: bool = False
     oldest_s: float | None = None
     starts_at_s: float | None = None
+    awaited: bool = False
+
+
+class QueueSnapshot(msgspec.Struct, frozen=True):
+    """What waits for several replicas that share one input.
+
+    Attributes:
+        node: they run it.
+        replicas: their names.
+        waiting: messages that wait to be dealt to one of them.
+        ahead: messages that are answered and wait for those before them.
+        waits_for: the replica that has the message which these wait for; empty if none has it.
+        full: so many are ahead that nothing new is dealt.
+        held_by: places that are full, because of which nothing is dealt.
+        oldest_s: when the oldest message that waits came into being.
+    """
+
+    node: str
+    replicas: tuple[str, ...]
+    waiting: int
+    ahead: int
+    waits_for: str
+    full: bool = False
+    held_by: tuple[End, ...] = ()
+    oldest_s: float | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -84,6 +111,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         barriers_since_s: when the oldest message in each barrier that has any came into being.
         usage: what calls of models took, by worker and model.
         budget: how it stands, if there is one.
+        queues: of nodes that have several replicas.
     """
 
     workers: tuple[WorkerSnapshot, ...]
@@ -103,6 +131,25 @@ class Snapshot(msgspec.Struct, frozen=True):
     barriers_since_s: dict[str, float] = {}
     usage: tuple[Usage, ...] = ()
     budget: BudgetStatus | None = None
+    queues: tuple[QueueSnapshot, ...] = ()
+
+
+def shared_queue(queue: QueueSnapshot, replicas: Sequence[WorkerSnapshot]) -> WorkerSnapshot:
+    """Return how replicas stand as if they were one worker, which has what waits to be dealt, and nothing else."""
+    away = {worker.activity for worker in replicas} & {"stopped", "restarting", "exited"}
+    common = next(iter(away)) if all(worker.activity in away for worker in replicas) and len(away) == 1 else "ready"
+    return WorkerSnapshot(
+        queue.node,
+        common,
+        sum(worker.accepted for worker in replicas),
+        sum(worker.answered for worker in replicas),
+        queue.waiting,
+        0,
+        moved_s=max(worker.moved_s for worker in replicas),
+        held_by=queue.held_by,
+        oldest_s=queue.oldest_s,
+        starts_at_s=min((at_s for worker in replicas if (at_s := worker.starts_at_s) is not None), default=None),
+    )
 
 
 def activity(state: State, *, idle: bool) -> Activity:
@@ -139,7 +186,7 @@ def waits_on(plan: Plan, snapshot: Snapshot, worker: str) -> tuple[str, ...]:
     sources = {channel.target: channel.source for channel in plan.graph.channels}
     found: dict[str, None] = {}
     seen: set[End] = set()
-    ends = [End(worker, "input")]
+    ends = [End(node, "input") for node in (other.node for other in plan.workers if other.name == worker)]
     while ends:
         source = sources[ends.pop()]
         node = plan.graph.nodes[source.node]

@@ -66,6 +66,7 @@ class Spending:
         self._budget = Budget(limits, rate_of)
         self._metered = {worker.name for worker in plan.workers if worker.spec.metered}
         self._tally = Tally(rate_of)
+        self._nodes = {worker.name: worker.node for worker in plan.workers}
         self._models = {
             worker.name: (str(worker.spec.config.get("provider", "")), str(worker.spec.config.get("model", "")))
             for worker in plan.workers
@@ -148,7 +149,7 @@ class Spending:
         found = read_usage(payload)
         if found is not None:
             provider, model = self._models[worker]
-            self._tally.add(worker, provider, found[0] or model, found[1], asked=model)
+            self._tally.add(self._nodes[worker], provider, found[0] or model, found[1], asked=model)
 
     def _reserve(self, worker: str, request: Request) -> None:
         try:

@@ -29,7 +29,7 @@ def waited_for(plan: Plan, snapshot: Snapshot, now_s: float) -> str | None:
 
 def _causes(snapshot: Snapshot, causes: Causes) -> Iterator[str]:
     """Yield workers that are causes, then what barriers wait for beyond those."""
-    told = [cause for worker in snapshot.workers if (cause := causes.of_worker(worker)) is not None]
+    told = [cause for worker in causes.workers if (cause := causes.of_worker(worker)) is not None]
     yield from map(_with_help, told)
     said: set[str] = set()
     for barrier in causes.waiting_barriers():
@@ -46,7 +46,7 @@ def _causes(snapshot: Snapshot, causes: Causes) -> Iterator[str]:
             yield f"{causes.content_of(barrier)}, waits on {' and '.join(waits_on)}"
     if not told and not said:
         yield from snapshot.monitors.values()
-        for worker in snapshot.workers:
+        for worker in causes.workers:
             if worker.name in causes.callers:
                 yield from (links[-1].text for links in causes.of_caller(worker))
             elif worker.waiting:

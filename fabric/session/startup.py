@@ -15,7 +15,7 @@ __all__ = ["Startup"]
 
 from fabric.session.events import Command, Launch, Send, SetTimer
 from fabric.wire.codec import encode
-from fabric.wire.frame import Marker
+from fabric.wire.frame import PROBE_PREFIX, Marker
 from fabric.wire.lifecycle import Life, State, Step
 
 
@@ -25,12 +25,12 @@ class Startup:
     Args:
         life: its state.
         incarnation: counts its processes.
-        ready_timeout_s: how long launch, announcement and probe may take together.
+        ready_timeout_s: how long launch, announcement and probe may take together; ``None``: any time.
         probe: whether to probe; a worker that does not forward markers, and says so, is not.
     """
 
-    def __init__(self, life: Life, incarnation: int, ready_timeout_s: float, *, probe: bool = True) -> None:
-        self.marker = f"probe/{life.worker}/{incarnation}"
+    def __init__(self, life: Life, incarnation: int, ready_timeout_s: float | None, *, probe: bool = True) -> None:
+        self.marker = f"{PROBE_PREFIX}{life.worker}/{incarnation}"
         self._life = life
         self._worker = life.worker
         self._timeout_s = ready_timeout_s
@@ -39,7 +39,10 @@ class Startup:
 
     def begin(self, now_s: float) -> list[Command]:
         """Launch."""
-        return [Launch(self._worker, self._incarnation), SetTimer(("ready", self._worker), now_s + self._timeout_s)]
+        launch = Launch(self._worker, self._incarnation)
+        if self._timeout_s is None:
+            return [launch]
+        return [launch, SetTimer(("ready", self._worker), now_s + self._timeout_s)]
 
     def announced(self) -> list[Command]:
         """The worker says that it is ready. Raises RemoteProtocolError if it said so before."""

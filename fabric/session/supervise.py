@@ -1,6 +1,7 @@
 """Whether and when a worker that has crashed is started again.
 
     crashed   due, so many seconds from now; or never: too often
+    lost      due, soon: somebody else supervises the worker; what is opened again is our side of it
     settle    not due any more
 
 It is never started at once: what crashes at its start would use up a processor. The wait doubles from crash to crash,
@@ -18,6 +19,12 @@ __all__ = ["Supervisor"]
 from collections import deque
 
 from fabric.session.settings import Settings
+
+REOPEN_S = 0.1
+"""From the end of a connection to a worker that somebody else starts until it is waited for again; doubled for each
+that ends without an answer, up to ``REOPEN_MAX_S``."""
+
+REOPEN_MAX_S = 2.0
 
 
 class Supervisor:
@@ -58,10 +65,21 @@ class Supervisor:
             self._crashes.popleft()
         if len(self._crashes) > settings.restarts_max:
             return None
-        for _ in range(min(explained, len(self._crashes))):
-            self._crashes.pop()
+        self.forgive(explained)
         self._in_a_row = 1 if answered or explained else self._in_a_row + 1
         in_s = min(settings.backoff_s * 2.0 ** (self._in_a_row - 1), settings.backoff_max_s)
+        self.due, self.due_s = True, now_s + in_s
+        return in_s
+
+    def forgive(self, crashes: int) -> None:
+        """So many of its crashes were the fault of a message that nobody gets any more: they do not count."""
+        for _ in range(min(crashes, len(self._crashes))):
+            self._crashes.pop()
+
+    def lost(self, now_s: float, *, answered: bool) -> float:
+        """Return in how many seconds it is to be waited for again; what it does is counted by who starts it."""
+        self._in_a_row = 1 if answered else self._in_a_row + 1
+        in_s = min(REOPEN_S * 2.0 ** (self._in_a_row - 1), REOPEN_MAX_S)
         self.due, self.due_s = True, now_s + in_s
         return in_s
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from fabric.session.delivery import Message, Trace
 from fabric.wire.codec import PARENTS_MAX
+from fabric.wire.frame import Provenance
 
 _SPAN_MASK = 0xFFFF_FFFF_FFFF_FFFF
 _TRACE_MASK = 0xFFFF_FFFF_FFFF_FFFF_FFFF_FFFF_FFFF_FFFF
@@ -49,6 +50,31 @@ class Traces:
         trace = Trace(self._trace.to_bytes(16, "big"), ticket)
         trace.live += 1
         return Message(payload, (trace,), trace.id, self.new_span(), b"", port, self.now_s)
+
+    def called(self, caller: str, ticket: int, payload: bytes, origin: Provenance) -> Message:
+        """Make a message of a call's arguments: of the trace for which the worker calls. It counts for the call alone.
+
+        Args:
+            caller: the worker.
+            ticket: of the call.
+            payload: JSON text.
+            origin: of the request.
+        """
+        trace = Trace(origin.trace_id, ticket)
+        trace.live += 1
+        return Message(payload, (trace,), trace.id, self.new_span(), origin.span_id, caller, self.now_s)
+
+    def request(self, cause: Message | None, span: bytes | None) -> Provenance:
+        """Return where a call comes from.
+
+        Args:
+            cause: the message for which it is made, if that is known.
+            span: of the request, if the worker says one.
+        """
+        span = span or self.new_span()
+        if cause is None:
+            return Provenance(self._rng.randbytes(16), span, 0)
+        return Provenance(cause.trace_id, span, 0, cause.span_id)
 
     def spontaneous(self, topic: str, payload: bytes, span: bytes | None) -> Message:
         """Make a message of what no input brought about. It counts for none."""

@@ -43,14 +43,25 @@ from fabric.session.loop_entry import LoopEntry
 from fabric.session.losses import Losses
 from fabric.session.monitor import Monitor, Passed, Swallowed, Violation
 from fabric.session.morphisms import RouteError
+from fabric.session.nodes import NodeState
 from fabric.session.outbox import Outbox
 from fabric.session.pairing import Pairing
-from fabric.session.routes import CompiledRoute, Ends, Put, observed_sources, passing_through, sinks_behind
+from fabric.session.routes import (
+    CompiledRoute,
+    Ends,
+    Put,
+    observed_sources,
+    passing_through,
+    repeating_sinks,
+    sinks_behind,
+)
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
+from fabric.session.spans import NO_SPANS, Spans, TracedTraces
 from fabric.session.traces import Traces
 from fabric.session.worker_state import WorkerState
 from fabric.wire.codec import PAYLOAD_BYTES_MAX
+from fabric.wire.frame import Provenance
 from fabric.wire.payload import validator
 
 STEPS_PER_EVENT_MAX = 1_000
@@ -70,13 +81,14 @@ class Traffic:
     Args:
         plan: what runs.
         routes: of the plan, compiled, by source.
-        workers: by name.
+        nodes: that workers run, by name.
         out: where commands go.
         rng: source of trace and span ids.
         calls: of tools.
         closed: tells of a merge whether it has closed.
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
         settings: bounds and policy.
+        spans: tell of messages, if anybody wants that.
 
     Attributes:
         entrance: the inputs of the boundary.
@@ -89,7 +101,7 @@ class Traffic:
         self,
         plan: Plan,
         routes: Mapping[End, CompiledRoute],
-        workers: Mapping[str, WorkerState],
+        nodes: Mapping[str, NodeState],
         out: Outbox,
         rng: random.Random,
         *,
@@ -97,6 +109,7 @@ class Traffic:
         closed: Callable[[str], bool],
         fail: Callable[[Failure], None],
         settings: Settings,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self.entrance = Entrance(plan.inputs)
         self.losses = Losses()
@@ -104,29 +117,31 @@ class Traffic:
         self.closed_because = "the session takes no more input"
         self._plan = plan
         self._routes = routes
-        self._workers = workers
+        self._nodes = nodes
         self._out = out
-        self._traces = Traces(rng)
+        self._traces = TracedTraces(rng, spans) if spans.wanted else Traces(rng)
+        self._spans = spans
         self._calls = calls
         self._closed = closed
         self._fail = fail
         self._settings = settings
         self._entries = {port: routes[End(node, port)] for port, node in plan.inputs.items()}
         self._observed = observed_sources(plan)
-        nodes = plan.graph.nodes.values()
+        in_graph = plan.graph.nodes.values()
         self._pairing = Pairing(plan, self._traces, self.losses, out, go_on=self._appeared, moved=self._fired)
-        self._monitors = {node.id: Monitor(node.wire) for node in nodes if node.wire is not None}
-        self._to_feed: dict[str, WorkerState] = {}
-        self._flow = FlowControl(plan, workers, self._pairing.barriers, settings.queue, self.feed)
+        self._monitors = {node.id: Monitor(node.wire) for node in in_graph if node.wire is not None}
+        self._to_feed: dict[str, NodeState] = {}
+        self._flow = FlowControl(plan, nodes, self._pairing.barriers, settings.queue, self._feed_node)
         self._looping = {node for component in plan.components if component.loop for node in component.nodes}
         way_to = {index: route for route in routes.values() for index in sinks_of(route.route.steps)}
-        self._ends = Ends(self._entering(sink, way_to[index]) for index, sink in enumerate(plan.sinks))
-        self._through = passing_through(plan)
+        self._repeating = repeating_sinks(plan)
+        self._ends = Ends(self._entering(index, sink, way_to[index]) for index, sink in enumerate(plan.sinks))
+        self._through = frozenset() if spans.wanted else passing_through(plan)
         self._places = Places(plan, {index: self._places_of(sink) for index, sink in enumerate(plan.sinks)})
         self._ports = [plan.outputs.get(sink.end.node, "") for sink in plan.sinks]
         self._work: deque[tuple[End, Message]] = deque()
         self._inflight = 0
-        self._rested: set[str] = set(workers) | set(self._pairing.barriers)
+        self._rested: set[str] = set(nodes) | set(self._pairing.barriers)
         self._stopped = self._took_in = False
         self._late: list[int] = []
 
@@ -154,7 +169,8 @@ class Traffic:
     def snapshot(self) -> Snapshot:
         """Return how the session stands."""
         return Snapshot(
-            workers=tuple(worker.snapshot for worker in self._workers.values()),
+            workers=tuple(worker for node in self._nodes.values() for worker in node.snapshots),
+            queues=tuple(queue for node in self._nodes.values() if (queue := node.queue) is not None),
             barriers={name: barrier.slots for name, barrier in self._pairing.barriers.items()},
             lost=self.losses.lost,
             dead_lettered=self.losses.dead_lettered,
@@ -184,7 +200,7 @@ class Traffic:
             return [(sink.end, self._pairing.barriers[sink.end.node].lines[sink.end.port].__iter__)]
         if sink.kind != "worker" or sink.end.port != "input":
             return []
-        delivery = self._workers[sink.end.node].delivery
+        delivery = self._nodes[sink.end.node].delivery
         places: list[tuple[object, Look]] = [(delivery, delivery.messages)]
         if sink.entry:
             entry = self._flow.entries[sink.end.node]
@@ -193,24 +209,23 @@ class Traffic:
 
     def loss_report(self) -> LossReport:
         """Return what will not have come out if the session ends now."""
-        workers = self._workers.values()
-        left = len(self._work) + sum(worker.delivery.waiting + worker.control.waiting for worker in workers)
+        left = len(self._work) + sum(node.waiting for node in self._nodes.values())
         left += self._pairing.waiting
         left += sum(self._flow.entering.values())
         return self.losses.report(left, tuple(self.unfinished().values()))
 
     # --- who has to wait ---
 
-    def holds_back(self, worker: WorkerState) -> bool:
-        """Whether a worker is to get nothing now, because a place that its answers may come to is full."""
-        return self._flow.holds_back(worker)
+    def holds_back(self, node: NodeState) -> bool:
+        """Whether a node is to get nothing now, because a place that its answers may come to is full."""
+        return self._flow.holds_back(node)
 
     def took(self, worker: WorkerState) -> None:
         """A worker was given some of what waited for it."""
-        self._flow.took(worker)
+        self._flow.took(self._node_of(worker))
 
-    def relieved(self) -> WorkerState | None:
-        """Return a worker that has to get something all the same, for otherwise nothing would ever move again."""
+    def relieved(self) -> NodeState | None:
+        """Return a node that has to get something all the same, for otherwise nothing would ever move again."""
         return self._flow.relieved() if self.entrance.all_closed and not self.waits else None
 
     # --- what the session does with it ---
@@ -218,11 +233,13 @@ class Traffic:
     def set_clock(self, now_s: float) -> None:
         """Say what time it is: messages that come into being from now on are so old."""
         self._traces.now_s = self._flow.now_s = now_s
+        if self._spans.wanted:
+            self._spans.now_s = now_s
 
     def tap(self, sinks: frozenset[int]) -> None:
         """Look at what comes to these sinks, and to no others."""
         self._ends.tap(sinks, self._out.show)
-        self._through = passing_through(self._plan, sinks)
+        self._through = frozenset() if self._spans.wanted else passing_through(self._plan, sinks)
 
     def advance(self) -> None:
         """Take the routes that are due, then new input; so many steps at most, or until :meth:`stop`."""
@@ -247,16 +264,18 @@ class Traffic:
         for ticket in self._traces.take_settled_calls():
             self._calls.settled(ticket)
         for entering in self._calls.take_entering():
-            message = self._traces.enter(entering.caller, entering.ticket, entering.payload)
+            message = self._traces.called(entering.caller, entering.ticket, entering.payload, entering.origin)
             self._work.append((entering.call, message))
 
     def declined(self, worker: WorkerState, message: Message, error: str) -> None:
         """A worker of a tool does not do a message."""
+        if self._spans.wanted:
+            self._spans.declined(worker.plan, message, error)
         if _of_call(message.tickets):
             self._calls.refused(message.traces[0].ticket, error)
         else:  # it is of no call: telemetry of another part of the tool, say
             self.losses.lost += 1
-            self._out.note("warning", "message.rejected", node=worker.name, code="declined", detail=error)
+            self._out.note("warning", "message.rejected", node=worker.plan.node, code="declined", detail=error)
 
     def _admit(self, entry: LoopEntry) -> None:
         """Let a message into a loop, if there is room inside."""
@@ -268,15 +287,15 @@ class Traffic:
             put(message)
             self._traces.consume(message)
         self._flow.admitted(entry)
-        self._rested.update(worker.name for worker in entry.workers)
+        self._rested.update(node.name for node in entry.nodes)
 
     def take_rested(self) -> list[str]:
-        """Return the workers that have nothing left to do and the barriers that fired, since the last time."""
+        """Return the nodes that have nothing left to do and the barriers that fired, since the last time."""
         rested, self._rested = sorted(self._rested), set()
         return rested
 
-    def take_to_feed(self) -> list[WorkerState]:
-        """Return the workers for which there may be something to send, since the last time."""
+    def take_to_feed(self) -> list[NodeState]:
+        """Return the nodes for which there may be something to send, since the last time."""
         to_feed, self._to_feed = self._to_feed, {}
         return list(to_feed.values())
 
@@ -435,10 +454,10 @@ class Traffic:
             case "monitor":
                 way, output = MONITORED[sink.end.port]
                 return partial(self._arrive_at_monitor, self._monitors[sink.end.node], way, End(sink.end.node, output))
-        worker = self._workers[sink.end.node]
+        node = self._nodes[sink.end.node]
         if sink.end.port == "input":
-            return partial(self._offer, worker) if worker.loop else self._queue_of(worker)
-        return partial(self._control, worker)
+            return partial(self._offer, node) if node.loop else self._queue_of(node)
+        return partial(self._control, node)
 
     def _arrive_at_merge(self, end: End, message: Message) -> None:
         if self._closed(end.node):  # only a merge_any closes while something may still come
@@ -449,13 +468,19 @@ class Traffic:
         if end.node in self._looping and len(self._work) > LOOP_MESSAGES_MAX:
             self._amplified(end.node)
 
-    def _entering(self, sink: Sink, way: CompiledRoute) -> Put:
+    def _entering(self, index: int, sink: Sink, way: CompiledRoute) -> Put:
         """Return what puts a message where its route ends, or before the loop that it has to enter first."""
         put = self._put_of(sink)
-        return partial(self._arrive_before_loop, self._flow.entries[sink.end.node], way, put) if sink.entry else put
+        if sink.entry:
+            put = partial(self._arrive_before_loop, self._flow.entries[sink.end.node], way, put)
+        return partial(self._put_again, put) if index in self._repeating else put
+
+    def _put_again(self, put: Put, message: Message) -> None:
+        """Put a message where it comes on another way, too: it is another one there."""
+        put(self._traces.changed(message, message.payload))
 
     def _arrive_before_loop(self, entry: LoopEntry, way: CompiledRoute, put: Put, message: Message) -> None:
-        if self._flow.is_full_before(entry) and self._overflows(entry.workers[0].name, message):
+        if self._flow.is_full_before(entry) and self._overflows(entry.nodes[0].name, message):
             return
         self._traces.appear(message)
         self._inflight += 1
@@ -537,46 +562,54 @@ class Traffic:
 
     # --- to workers ---
 
-    def _offer(self, worker: WorkerState, message: Message) -> None:
-        if not self._fits(worker, message):
+    def _node_of(self, worker: WorkerState) -> NodeState:
+        """Return the node that a worker runs."""
+        return self._nodes[worker.plan.node]
+
+    def _offer(self, node: NodeState, message: Message) -> None:
+        if not self._fits(node.name, message):
             return
-        full = worker.takes_messages and not worker.loop and self._flow.is_full(worker.name)
-        if full and self._overflows(worker.name, message):
+        full = node.takes_messages and not node.loop and self._flow.is_full(node.name)
+        if full and self._overflows(node.name, message):
             return
         self._traces.appear(message)
-        if not worker.takes_messages:
-            self._left(worker, [message])
+        if not node.takes_messages:
+            self._left(node, [message])
             return
-        worker.delivery.offer(message)
+        node.delivery.offer(message)
         self._inflight += 1
-        if worker.inside > LOOP_MESSAGES_MAX:
-            self._amplified(worker.name)
-        self._to_feed[worker.name] = worker
+        if node.inside > LOOP_MESSAGES_MAX:
+            self._amplified(node.name)
+        self._to_feed[node.name] = node
 
-    def _queue_of(self, worker: WorkerState) -> Put:
-        """Return what :meth:`_offer` does for a worker on no loop, with all that is known beforehand."""
-        delivery = worker.delivery
+    def _queue_of(self, node: NodeState) -> Put:
+        """Return what :meth:`_offer` does for a node on no loop, with all that is known beforehand."""
+        delivery = node.delivery
+        taker = node if len(node.workers) > 1 else node.workers[0]
         queue = delivery.queue.append
         blocks = self._settings.policy == "block"
 
         def offer(message: Message) -> None:
             size_bytes = len(message.payload)
-            if size_bytes > PAYLOAD_BYTES_MAX or not (blocks and worker.takes_messages):
-                self._offer(worker, message)
+            if size_bytes > PAYLOAD_BYTES_MAX or not (blocks and taker.takes_messages):
+                self._offer(node, message)
                 return
             for trace in message.traces:
                 trace.live += 1
             queue(message)
             delivery.size_bytes += size_bytes
             self._inflight += 1
-            self._to_feed[worker.name] = worker
+            self._to_feed[node.name] = node
 
         return offer
 
-    def _control(self, worker: WorkerState, message: Message) -> None:
+    def _control(self, node: NodeState, message: Message) -> None:
         """Pass a message to ctrl_in. It is consumed there; what it brings about comes on ctrl_out as something new."""
-        if not self._fits(worker, message):
-            return
+        if self._fits(node.name, message):
+            for worker in node.workers:
+                self._control_one(worker, message)
+
+    def _control_one(self, worker: WorkerState, message: Message) -> None:
         if not worker.takes_messages:
             self._out.note("info", "control.dropped", worker=worker.name)
             return
@@ -601,36 +634,37 @@ class Traffic:
         self.look_at(worker)
         return tickets
 
-    def retry(self, worker: WorkerState, payload: bytes, ticket: int) -> None:
-        """Give a worker a message that was a dead letter, or what somebody made of one."""
-        message = self._traces.enter(worker.name, ticket, payload)
+    def retry(self, name: str, payload: bytes, ticket: int) -> None:
+        """Give a node a message that was a dead letter, or what somebody made of one."""
+        node = self._nodes[name]
+        message = self._traces.enter(name, ticket, payload)
         try:
-            _, payload = validator(worker.plan.spec.input).check(payload)
+            _, payload = validator(node.plan.spec.input).check(payload)
         except ValueRejected as error:
-            self._refuse("input_type_mismatch", str(error), worker.name, (ticket,))
+            self._refuse("input_type_mismatch", str(error), name, (ticket,))
         else:
-            self._pairing.alone(worker.name, message.traces)
-            self._offer(worker, self._traces.changed(message, payload))
+            self._pairing.alone(name, message.traces)
+            self._offer(node, self._traces.changed(message, payload))
         self._traces.consume(message)
 
-    def _fits(self, worker: WorkerState, message: Message) -> bool:
+    def _fits(self, node: str, message: Message) -> bool:
         """Whether a frame can hold the message; one that is too large is refused."""
         if len(message.payload) <= PAYLOAD_BYTES_MAX:
             return True
-        self.losses.invalid[End(worker.name, "input"), "too_large"] += 1
+        self.losses.invalid[End(node, "input"), "too_large"] += 1
         self.losses.lost += not _of_call(message.tickets)  # whose caller is told
         detail = f"{len(message.payload)} bytes; a worker's message has at most {PAYLOAD_BYTES_MAX}"
-        self._refuse("too_large", detail, worker.name, message.tickets)
+        self._refuse("too_large", detail, node, message.tickets)
         return False
 
-    def _left(self, worker: WorkerState, messages: Iterable[Message]) -> None:
-        """A worker takes no messages any more."""
-        cause: DeathCause = "worker_stopped" if worker.abandoned else "worker_ended"
-        detail = f"{name_of(worker.name)} {'was stopped' if worker.abandoned else 'has ended'}"
+    def _left(self, node: NodeState, messages: Iterable[Message]) -> None:
+        """A node takes no messages any more."""
+        cause: DeathCause = "worker_stopped" if node.abandoned else "worker_ended"
+        detail = f"{name_of(node.name)} {'was stopped' if node.abandoned else 'has ended'}"
         for message in messages:
-            level: Level = "warning" if worker.left_messages else "error"  # the first is told, the others counted
-            worker.left_messages = True
-            self._bury(message, worker.name, cause, detail, level=level)
+            level: Level = "warning" if node.left_messages else "error"  # the first is told, the others counted
+            node.left_messages = True
+            self._bury(message, node.name, cause, detail, level=level)
 
     def _bury(
         self,
@@ -657,6 +691,8 @@ class Traffic:
         stderr: tuple[str, ...] = (),
         level: Level = "error",
     ) -> None:
+        if self._spans.wanted:
+            self._spans.buried(self._nodes[worker].plan, message, detail)
         if _of_call(message.tickets):  # whose caller is told: nothing is lost
             self._calls.refused(message.tickets[0], detail)
             return
@@ -673,46 +709,52 @@ class Traffic:
         self, worker: WorkerState, message: Message, detail: str, attempts: int, stderr: tuple[str, ...]
     ) -> None:
         """A worker died of a message again and again, or says that it cannot do it."""
-        worker.delivery.remove(message)
+        turned = worker.delivery.remove(message)
         self._inflight -= 1
-        self._rested.add(worker.name)
-        self._flow.done(worker)
-        self._bury(message, worker.name, "poison", detail, attempts=attempts, stderr=stderr)
+        self._rest(worker)
+        self._bury(message, worker.plan.node, "poison", detail, attempts=attempts, stderr=stderr)
+        self.pass_on_all(worker, turned)
 
     def _unpaid(self, worker: WorkerState, unacked: Unacked) -> None:
         """A worker has declined a message, for which the budget had no call of a model."""
         detail = f"{name_of(worker.name)} has no call of its model for it: {unacked.declined}"
-        self._write_letter(unacked.message, worker.name, "budget", detail, level="warning")
+        self._write_letter(unacked.message, worker.plan.node, "budget", detail, level="warning")
 
     def feed(self, worker: WorkerState) -> None:
         """There may be something to send to a worker, or room for it: see :meth:`take_to_feed`."""
-        self._to_feed[worker.name] = worker
+        self._feed_node(self._node_of(worker))
+
+    def _feed_node(self, node: NodeState) -> None:
+        self._to_feed[node.name] = node
+
+    def _rest(self, worker: WorkerState) -> None:
+        """Something of a worker is gone: perhaps that was the last, and there is room."""
+        node = self._node_of(worker)
+        self._rested.add(node.name)
+        self._flow.done(node)
 
     def leave_behind(self, worker: WorkerState) -> None:
-        """A worker has ended its output by itself: its last outputs stand, what it leaves behind is a dead letter."""
-        self._inflight -= worker.delivery.waiting
-        head, left = worker.delivery.end()
-        self._rested.add(worker.name)
-        self._flow.done(worker)
-        self._flow.took(worker)
-        if head is not None:
-            if head.declined:
-                self._unpaid(worker, head)
-            self._pass_on_held(worker, head)
-            self._traces.consume(head.message)
-        worker.left_messages = bool(left)
+        """A worker has ended its output by itself: its last outputs stand, what it leaves behind is a dead letter.
+
+        Unless other replicas are there, which get that.
+        """
+        node = self._node_of(worker)
+        committed, left = node.leave(worker)
+        node.left_messages = bool(left)
         self._out.note("error" if left else "info", "worker.left", worker=worker.name, messages_left=len(left))
-        self._left(worker, left)
+        self._leave(worker, committed, left)
 
     def abandon(self, worker: WorkerState) -> None:
-        """Nobody will start a worker any more: what waits for it is a dead letter."""
+        """Nobody will start a worker any more: what waits for it is a dead letter, unless others take it."""
         worker.abandoned = True
-        self._inflight -= worker.delivery.waiting
-        _, left = worker.delivery.end()
-        self._rested.add(worker.name)
-        self._flow.done(worker)
-        self._flow.took(worker)
-        self._left(worker, left)
+        self._leave(worker, *self._node_of(worker).leave(worker))
+
+    def _leave(self, worker: WorkerState, committed: list[Unacked], left: list[Message]) -> None:
+        self._inflight -= len(left)
+        self._rest(worker)
+        self._flow.took(self._node_of(worker))
+        self.pass_on_all(worker, committed)
+        self._left(self._node_of(worker), left)
 
     def give_up(self, worker: WorkerState) -> None:
         """What a worker had and did not acknowledge must not happen twice: it is lost. It may have been the last."""
@@ -720,16 +762,22 @@ class Traffic:
             self.losses.lost += 1
             self._inflight -= 1
             self._out.note("error", "message.lost", worker=worker.name, reason="worker_ended")
+            if self._spans.wanted:
+                self._spans.buried(worker.plan, message, "its worker is gone, and may have done it")
             self._traces.consume(message)
-        self._rested.add(worker.name)
-        self._flow.done(worker)
+        self._rest(worker)
 
     # --- from workers ---
 
     def pass_on_all(self, worker: WorkerState, committed: list[Unacked]) -> None:
         """Pass on what the worker made of the messages whose markers are back."""
+        node = self._nodes[worker.plan.node]
         if not committed:
+            if len(node.workers) > 1:  # it waits for its turn, but there is room
+                self._feed_node(node)
             return
+        if self._spans.wanted:
+            self._committed(worker, committed)
         way, now_s = worker.ways.get("output"), self._traces.now_s
         for unacked in committed:
             if unacked.declined:
@@ -741,7 +789,7 @@ class Traffic:
                 for _, payload, span in unacked.outputs:
                     way.taken += 1
                     span_id = span or self._traces.new_span()
-                    message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, worker.name, now_s)
+                    message = Message(payload, cause.traces, cause.trace_id, span_id, cause.span_id, node.name, now_s)
                     try:
                         way.take(payload, self._emit, message)
                     except RouteError as error:
@@ -751,14 +799,26 @@ class Traffic:
                 worker.recollection.committed(unacked.message.payload, outputs)
             self._traces.consume(unacked.message)
         self._inflight -= len(committed)
-        self._flow.done(worker)
-        if worker.idle:
-            self._rested.add(worker.name)
+        self._flow.done(node)
+        if worker.plan.release_early and (leading := node.leading) is not None:  # what it has said so far may go on
+            self._pass_on_held(worker, leading)
+            leading.outputs, leading.size_bytes = [], 0
+        if node.idle:
+            self._rested.add(node.name)
 
     def look_at(self, worker: WorkerState) -> None:
         """A worker may have nothing left to do: see :meth:`take_rested`."""
-        if worker.idle:
-            self._rested.add(worker.name)
+        node = self._node_of(worker)
+        if node.idle:
+            self._rested.add(node.name)
+
+    def reconsider(self, worker: WorkerState) -> None:
+        """A worker is not there as it was: it may have nothing left to do, and other replicas more."""
+        node = self._node_of(worker)
+        if node.idle:
+            self._rested.add(node.name)
+        if len(node.workers) > 1:
+            self._feed_node(node)
 
     def _pass_on_held(self, worker: WorkerState, unacked: Unacked) -> None:
         """Pass on what was held back: what came on ``output`` first, whichever socket was faster."""
@@ -772,11 +832,33 @@ class Traffic:
         """Pass on one outcome of a message."""
         way = worker.ways.get(port)
         if way is not None:
-            self._travel(way, self._traces.outcome(cause, worker.name, payload, span))
+            self._travel(way, self._traces.outcome(cause, worker.plan.node, payload, span))
 
     def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
-        self._travel(worker.ways[port], self._traces.spontaneous(worker.name, payload, span))
+        message = self._traces.spontaneous(worker.plan.node, payload, span)
+        if self._spans.wanted and port in worker.wired:
+            self._spans.reported(message, port)
+        self._travel(worker.ways[port], message)
+
+    def origin_of(self, worker: WorkerState, said: Provenance | None) -> Provenance:
+        """Return where a call of a worker comes from.
+
+        Args:
+            worker: the caller.
+            said: by its request. It counts as far as it names a message that the worker has; otherwise that is the one
+                that it should be at.
+        """
+        oldest = worker.delivery.oldest
+        cause = None if oldest is None else oldest.message
+        if said is None:
+            return self._traces.request(cause, None)
+        return self._traces.request(worker.delivery.given(said.parents[:8]) or cause, said.span_id)
+
+    def _committed(self, worker: WorkerState, committed: Iterable[Unacked]) -> None:
+        """Let spans tell of what a worker has done. Before what it made goes on."""
+        for unacked in committed:
+            self._spans.committed(worker.plan, unacked, worker.delivery.returned_until("telemetry"))
 
 
 def _of_call(tickets: tuple[int, ...]) -> bool:

@@ -1,22 +1,25 @@
-"""How one worker stands: the machines of its life and of its edges, and what follows from them."""
+"""How one worker stands: the machines of its life and of its edges, and what follows from them.
+
+Of several replicas of a node each is one; what they share is the node's (:mod:`fabric.session.nodes`).
+"""
 
 from __future__ import annotations
 
-__all__ = ["LOOP_ADMITTED_MAX", "WorkerState", "workers_of"]
+__all__ = ["WorkerState"]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from fabric.graph.ir import End
-from fabric.plan.plan import Plan, WorkerPlan
+from fabric.plan.plan import WorkerPlan
+from fabric.session.attachment import Attachment
 from fabric.session.control_edge import ControlEdge
 from fabric.session.delivery import Delivery, Unacked
 from fabric.session.failure import Failure
 from fabric.session.latency import Latency
 from fabric.session.pulse import Pulse
 from fabric.session.recollection import Recollection
-from fabric.session.rooms import Place, Room
-from fabric.session.routes import CompiledRoute, observed_sources
+from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.shutdown import Shutdown
 from fabric.session.silence import Silence
@@ -29,9 +32,6 @@ from fabric.wire.control import BATCHES, GET_MEMORY, MARK_ALL_PORTS, MEMORY, NUM
 from fabric.wire.frame import Data
 from fabric.wire.lifecycle import Life, State
 
-LOOP_ADMITTED_MAX = 16
-"""Messages inside a loop beyond which none is let in from outside. Those inside would starve, or fill the memory."""
-
 
 class WorkerState:
     """One worker.
@@ -41,20 +41,16 @@ class WorkerState:
         settings: times.
         ways: what its ports lead to, by port.
         observed: ports of these that somebody only looks at.
+        delivery: the edge to it.
 
     Attributes:
         wired: ports besides ``output`` whose messages belong to the graph.
-        loop: the workers on the same loop, itself among them; empty if it lies on none.
-        before_loop: messages that wait before that loop, if any have to.
-        rooms: places that its answers may come to.
-        held: whether it gets nothing, because one of those is full.
         redeliveries_max: how many processes of it a message may kill.
         stateful: whether a process of it knows what no other one does.
         remembers: whether it can be asked for its memory, and be given one.
         recollection: of its memory, if it is one that we know how to rebuild.
         input_ended: its data_in has ended, or will as soon as it runs: nothing more comes for it.
         abandoned: it was stopped, and nobody will start it any more.
-        left_messages: whether it was told that something for it is a dead letter.
         answered: whether this process of it has answered anything.
         batches: whether it reads several frames in one.
         ended_ports: what it has ended.
@@ -63,37 +59,41 @@ class WorkerState:
         fed_s: when it was last given a message, by the session's clock.
         incarnation: counts its processes, from 1.
         by_hand: whether somebody asked for this process of it.
+        attachment: to this process, where it may have been there before; ``None``: we have just started it.
+        greeting: what the process that is attached said of itself last.
         fault: why this process of it cannot be trusted any more; it is being killed.
     """
 
     def __init__(
-        self, plan: WorkerPlan, settings: Settings, ways: dict[str, CompiledRoute], observed: frozenset[str]
+        self,
+        plan: WorkerPlan,
+        settings: Settings,
+        ways: dict[str, CompiledRoute],
+        observed: frozenset[str],
+        delivery: Delivery,
     ) -> None:
         self.plan = plan
         self.name = plan.name
         self.ways = ways
         self.wired = frozenset(ways) - {"output"} - observed  # to look at a port delays nothing
-        self.loop: tuple[WorkerState, ...] = ()
-        self.before_loop: Place | None = None
-        self.rooms: tuple[Room, ...] = ()
-        self.held = False
         self.control = ControlEdge(plan.name)
-        self.delivery = Delivery(plan.name, 1, plan.window)
+        self.delivery = delivery
         self.steering = Steering()
         self.latency = Latency()
         self.pulse = Pulse(plan.name)
         self.supervisor = Supervisor(settings)
-        self.silence = Silence(plan.name, settings.stall_s, settings.of(plan.name).idle_timeout_s)
+        self.silence = Silence(plan.name, settings.stall_s, settings.of(plan.node).idle_timeout_s)
         self.stateful = plan.spec.kind == "agent" and not plan.spec.config.get("amnesiac")
         self.recollection = Recollection() if self.stateful else None
         self.stateful |= bool(plan.spec.config.get("state"))
         self.remembers = False
-        self.redeliveries_max = settings.of(plan.name).redeliveries_max or settings.redeliveries_max
+        self.redeliveries_max = settings.of(plan.node).redeliveries_max or settings.redeliveries_max
         self.input_ended = False
-        self.left_messages = False
         self.abandoned = False
         self.fed_s = 0.0
         self.incarnation = 0
+        self.attachment: Attachment | None = None
+        self.greeting: Ready | None = None
         self.paused = self.was_paused = False
         self.renew(settings)
 
@@ -101,13 +101,17 @@ class WorkerState:
         """Get ready for a new process. The edges keep their messages."""
         self.incarnation += 1
         self.life = Life(self.name)
-        self.startup = Startup(self.life, self.incarnation, settings.ready_timeout_s, probe=not self.plan.compat)
+        timeout_s = settings.handshake_timeout_s if self.external else settings.ready_timeout_s
+        self.startup = Startup(self.life, self.incarnation, timeout_s, probe=not self.plan.compat)
         self.shutdown = Shutdown(self.name, settings.grace_s, control=self.plan.transport == "zmq")
         self.steering.begin()
         self.delivery.begin(self.incarnation)
         self.latency.begin()
         self.pulse.begin(self.incarnation)
         self.control.begin(self.incarnation)
+        if self.plan.runner != "process":
+            settles = self.recollection is not None
+            self.attachment = Attachment(self.name, probe=not self.plan.compat, ours=self.plan.ours, settles=settles)
         self.batches = False
         self.answered = False
         self.ended_ports: set[str] = set()
@@ -133,6 +137,29 @@ class WorkerState:
             self.batches = True
             self.delivery.widen()
 
+    @property
+    def external(self) -> bool:
+        """Whether somebody else starts it."""
+        return self.plan.runner == "external"
+
+    @property
+    def attaching(self) -> Attachment | None:
+        """Its attachment, as long as it is not trusted."""
+        return self.attachment if self.attachment is not None and not self.attachment.done else None
+
+    @property
+    def marking_ports(self) -> frozenset[str]:
+        """The ports besides ``output`` on which it says that it returns markers."""
+        marks = self.greeting is not None and MARK_ALL_PORTS in self.greeting.features
+        return frozenset(self.plan.endpoints) & {"telemetry", "ctrl_out"} if marks else frozenset()
+
+    def attached(self) -> None:
+        """Nothing of the past comes any more: it is what it has said of itself, now or before."""
+        assert self.attachment is not None
+        self.attachment.done = True
+        self.announced(self.greeting or Ready("ready"))
+        self.delivery.numbering.begin_anywhere()
+
     def restored_by(self, *, ending: bool) -> list[dict[str, Any]]:
         """Return what to tell a process that takes the place of another, so that it is as that one was.
 
@@ -145,7 +172,8 @@ class WorkerState:
         fields: dict[str, Any] = {}
         if self.was_paused and not ending:
             fields["pause"] = True
-        if self.recollection is not None and self.remembers and not self.recollection.empty:
+        stayed = self.attachment is not None  # perhaps, and remembers what this session knows nothing of
+        if self.recollection is not None and self.remembers and (stayed or not self.recollection.empty):
             fields["set_memory"] = self.recollection.messages
         settings = [{name: value} for name, value in self.control.settings.items()]
         return [*settings, fields] if fields else settings
@@ -213,14 +241,8 @@ class WorkerState:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits for it, before its loop or is with it."""
-        waits = self.before_loop is not None and self.before_loop.queued > 0
-        return self.delivery.idle and self.control.idle and not waits
-
-    @property
-    def inside(self) -> int:
-        """How many messages wait for workers, or are with them, on the loop that it lies on."""
-        return sum(other.delivery.waiting for other in self.loop)
+        """Whether nothing waits for it or is with it."""
+        return self.delivery.idle and self.control.idle
 
     @property
     def takes_messages(self) -> bool:
@@ -258,40 +280,21 @@ class WorkerState:
         if self.steering.stopping:
             return "stopping"
         if self.supervisor.due:
-            return "restarting"
+            return "starting" if self.external else "restarting"
         return "stopped" if self.steering.stopped else activity(self.state, idle=self.delivery.idle)
 
-    @property
-    def snapshot(self) -> WorkerSnapshot:
-        """How it stands, as data."""
+    def snapshot(self, held_by: tuple[End, ...]) -> WorkerSnapshot:
+        """Return how it stands, as data; ``held_by``: places that are full, because of which it gets nothing."""
         return WorkerSnapshot(
             self.name,
             self.activity,
             *self.delivery.counts,
             moved_s=max(self.fed_s, self.shutdown.moved_s),
             paused=self.paused,
-            held_by=tuple(room.end for room in self.rooms if self.held and room.full),
+            held_by=held_by,
             stalled=self.silence.told and self.silent_since_s is not None,
             output_ended=self.state is State.DRAINED,
             oldest_s=self.delivery.oldest_at_s,
-            starts_at_s=self.supervisor.due_s if self.supervisor.due else None,
+            starts_at_s=self.supervisor.due_s if self.supervisor.due and not self.external else None,
+            awaited=self.external and (self.starting or self.supervisor.due),
         )
-
-
-def workers_of(plan: Plan, settings: Settings, routes: Mapping[End, CompiledRoute]) -> dict[str, WorkerState]:
-    """Return the workers of a plan, by name, in starting order."""
-    observed = observed_sources(plan)
-    workers = {
-        worker.name: WorkerState(
-            worker,
-            settings,
-            {end.port: route for end, route in routes.items() if end.node == worker.name},
-            frozenset(end.port for end in observed if end.node == worker.name),
-        )
-        for worker in plan.workers
-    }
-    for component in plan.components:
-        loop = tuple(workers[node] for node in component.nodes if component.loop and node in workers)
-        for worker in loop:
-            worker.loop = loop
-    return workers

@@ -208,7 +208,7 @@ class ProjectSettings(msgspec.Struct, frozen=True):
         return provider or self.provider, model or self.model
 
     def check_workers(self, names: Collection[str]) -> None:
-        """Check that the program has the workers of which something is said.
+        """Check that the program has the workers of which something is said. A replica may be spoken of as NAME#1.
 
         Args:
             names: of all that it has.
@@ -217,11 +217,17 @@ class ProjectSettings(msgspec.Struct, frozen=True):
             ConfigError: it has no such worker.
         """
         for name, said in self.workers.items():
-            if name not in names:
+            if name not in names and not self._is_replica(name, names):
                 near = difflib.get_close_matches(name, names, 1)
                 known = f"the workers are: {', '.join(names)}" if names else "it has none"
                 hint = f"did you mean {near[0]!r}?" if near else known
                 raise ConfigError(f"{said.place}: the program has no worker {name!r}; {hint}")
+
+    def _is_replica(self, name: str, names: Collection[str]) -> bool:
+        node, _, number = name.rpartition("#")
+        said = self.workers.get(node)
+        count = 1 if said is None else said.replicas or 1
+        return node in names and number.isdecimal() and 1 <= int(number) <= count and count > 1
 
 
 class _Duration(float):
@@ -322,12 +328,29 @@ def read_duration(text: str) -> float:
     return float(_duration(_Patience, float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text))
 
 
-def _number(type_: type[Any], said: object) -> Any:
-    """Return a number, or a range of them, of a kind of ours. Raises ValueError: it is none."""
+class _Engine(str):
+    """Where a Docker Engine is, as written."""
+
+    __slots__ = ()
+
+
+def _engine(said: object) -> _Engine:
+    """Return where an engine is. Raises ValueError: nobody could be there."""
+    if isinstance(said, str) and re.fullmatch(r"unix:///.+|tcp://.+:\d+", said):
+        return _Engine(said)
+    raise ValueError(
+        f'expected a Docker Engine, such as "unix:///run/docker.sock" or "tcp://127.0.0.1:2375", got {said!r}'
+    )
+
+
+def _kind_of_ours(type_: type[Any], said: object) -> Any:
+    """Return a value of a kind of ours. Raises ValueError: it is none."""
     if type_ is _Bytes:
         return _bytes(said)
     if type_ is _Ports:
         return _ports(said)
+    if type_ is _Engine:
+        return _engine(said)
     if issubclass(type_, _Duration):
         return _duration(type_, said)
     if type_ is _Dollars:
@@ -401,7 +424,7 @@ class _Host(msgspec.Struct):
     address: Annotated[str, Meta(min_length=1)]
     bind: Annotated[str, Meta(min_length=1)] | None = None
     ports: _Ports | None = None
-    engine: Annotated[str, Meta(pattern=r"^(unix://|tcp://).+")] | None = None
+    engine: _Engine | None = None
 
 
 class _Keys(msgspec.Struct):
@@ -603,7 +626,9 @@ class _File:
         table = f"hosts.{name}"
         host = self._convert(said, _Host, f"{table}.")
         ports = None if host.ports is None else PortRange(*map(int, host.ports.split("-")))
-        return ProjectHost(self._place(table), host.address, host.bind, ports, host.engine)
+        return ProjectHost(
+            self._place(table), host.address, host.bind, ports, None if host.engine is None else str(host.engine)
+        )
 
     def _price(self, model: str, said: Any) -> ProjectPrice:
         table = f"prices.{model}"
@@ -613,7 +638,7 @@ class _File:
     def _convert(self, said: Any, struct: type[_Struct], table: str = "") -> _Struct:
         """Return the keys of a table, whose name ends with a dot if it has one. Raises ConfigError."""
         try:
-            return msgspec.convert(said, struct, dec_hook=_number)
+            return msgspec.convert(said, struct, dec_hook=_kind_of_ours)
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at `$")
             key = (table + where.strip("`.")).rstrip(".")

@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # type checkers know the name; ``typing`` is too large a 
 
 if TYPE_CHECKING:
     from fabric.testing.answers import Answer, Call, Cut, Failure, ModelRequest, Text, Thinking
-    from fabric.testing.faults import Crash, Faults, Restart, Slow, Stall, draw_faults
+    from fabric.testing.faults import Crash, Faults, LinkCut, Restart, Slow, Stall, draw_faults
     from fabric.testing.models import ScriptedModel, UnscriptedRequest, scripted_model
     from fabric.testing.processes import Phase, Process, ProcessRecord, Runner
     from fabric.testing.runs import FabricRun, ProcessesLeft
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "answers": ("Answer", "Call", "Cut", "Failure", "ModelRequest", "Text", "Thinking"),
-    "faults": ("Crash", "Faults", "Restart", "Slow", "Stall", "draw_faults"),
+    "faults": ("Crash", "Faults", "LinkCut", "Restart", "Slow", "Stall", "draw_faults"),
     "models": ("ScriptedModel", "UnscriptedRequest", "scripted_model"),
     "processes": ("Phase", "Process", "ProcessRecord", "Runner"),
     "runs": ("FabricRun", "ProcessesLeft"),
@@ -51,6 +51,7 @@ __all__ = [
     "FabricRun",
     "Failure",
     "Faults",
+    "LinkCut",
     "ModelRequest",
     "NoStandIn",
     "Phase",

@@ -6,7 +6,7 @@ between any two things that the coordinator could see of the process, and nowher
 
 from __future__ import annotations
 
-__all__ = ["STATUSES", "Crash", "Faults", "Restart", "Slow", "Stall", "draw_faults"]
+__all__ = ["STATUSES", "Crash", "Faults", "LinkCut", "Restart", "Slow", "Stall", "draw_faults"]
 
 import random
 from collections.abc import Iterable
@@ -77,6 +77,24 @@ class Restart(msgspec.Struct, frozen=True):
     at_s: float
 
 
+class LinkCut(msgspec.Struct, frozen=True):
+    """The link to a worker that somebody else starts is cut. Frames that were on it may be lost; the process lives on.
+
+    Attributes:
+        worker: its name.
+        at_s: when.
+        for_s: until the coordinator notices, and opens its side anew.
+        deaf_s: how long the worker goes on sending into the old connection then, which nobody reads.
+        halves_s: how long it shares its frames out between the old and the new connection then.
+    """
+
+    worker: str
+    at_s: float
+    for_s: float = 0.0
+    deaf_s: float = 0.0
+    halves_s: float = 0.0
+
+
 class Faults(msgspec.Struct, frozen=True):
     """All that goes wrong in one session.
 
@@ -87,6 +105,9 @@ class Faults(msgspec.Struct, frozen=True):
         stalls: any number.
         slow: at most one for each worker.
         restarts: any number.
+        cuts: any number, of workers that somebody else starts.
+        killed_at_s: a coordinator that was there before was killed then; ``None``: there was none. It had the same
+            inputs, and what it gave does not count. Workers that somebody else starts have stayed.
         delay_s: what a frame is on its way, at most.
         input_s: what the client waits before each message, at most.
     """
@@ -96,6 +117,8 @@ class Faults(msgspec.Struct, frozen=True):
     stalls: tuple[Stall, ...] = ()
     slow: tuple[Slow, ...] = ()
     restarts: tuple[Restart, ...] = ()
+    cuts: tuple[LinkCut, ...] = ()
+    killed_at_s: float | None = None
     delay_s: float = 0.0
     input_s: float = 0.0
 

@@ -17,7 +17,7 @@ from fabric.plan.endpoints import worker_addresses
 from fabric.plan.plan import WorkerPlan
 from fabric.testing.faults import Crash, Faults
 from fabric.transport.memory import MemoryTransport
-from fabric.transport.ports import Receiver, Sender
+from fabric.transport.ports import Receiver, Security, Sender
 from fabric.wire.codec import decode, split
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import encode_json
@@ -75,6 +75,7 @@ class Process:
         self._stalls = {stall.step: stall.for_s for stall in faults.stalls if (stall.worker, stall.incarnation) == mine}
         self._per_frame_s = sum(slow.per_frame_s for slow in faults.slow if slow.worker == plan.name)
         self._rng = random.Random(f"{faults.seed}/{plan.name}/{incarnation}")
+        self._ends: list[Sender | Receiver] = []
         self._log: list[tuple[str, bytes]] = []
         self._frozen_until_s = 0.0
         self._scope = trio.CancelScope()
@@ -84,6 +85,11 @@ class Process:
         self._cut = 0
         self._stderr: list[str] = []
         self.ports = {address: port for port, address in worker_addresses(plan.endpoints).items()}
+
+    @property
+    def number(self) -> int:
+        """Counts the worker's processes, from 1."""
+        return self._incarnation
 
     @property
     def alive(self) -> bool:
@@ -185,14 +191,30 @@ class Process:
         if self.alive:
             self._stderr.append(line)
 
-    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> Sender:
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False, security: Security | None = None) -> Sender:
         """See :class:`~fabric.transport.ports.Transport`."""
-        return _ProcessSender(self, self.ports[endpoint], self._network.sender(endpoint, bind=bind, watch=watch))
+        sender = self._network.sender(endpoint, bind=bind, watch=watch, security=security)
+        self._ends.append(sender)
+        return _ProcessSender(self, self.ports[endpoint], sender)
 
-    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> Receiver:
+    def receiver(
+        self,
+        endpoint: str,
+        *,
+        bind: bool,
+        watch: bool = False,
+        frames_max: int = 0,
+        security: Security | None = None,
+    ) -> Receiver:
         """See :class:`~fabric.transport.ports.Transport`."""
-        receiver = self._network.receiver(endpoint, bind=bind, frames_max=frames_max)
+        receiver = self._network.receiver(endpoint, bind=bind, watch=watch, frames_max=frames_max, security=security)
+        self._ends.append(receiver)
         return _ProcessReceiver(self, self.ports[endpoint], receiver)
+
+    def leave(self) -> None:
+        """Give its addresses up: it is gone, and another process may have them."""
+        for end in self._ends:
+            end.close()
 
     async def wait_thawed(self, port: str) -> None:
         """Wait as long as it does nothing, and for what a frame takes it."""
@@ -234,8 +256,18 @@ class _ProcessSender:
     async def wait_sent(self) -> None:
         await self._sender.wait_sent()
 
+    async def wait_peer(self) -> None:
+        await self._sender.wait_peer()
+
     async def wait_stranger(self) -> None:
         await self._sender.wait_stranger()
+
+    async def wait_broken(self) -> None:
+        await self._sender.wait_broken()
+
+    @property
+    def renewed(self) -> bool:
+        return self._sender.renewed
 
     def close(self) -> None:
         self._sender.close()
@@ -263,6 +295,10 @@ class _ProcessReceiver:
 
     async def wait_broken(self) -> None:
         await self._receiver.wait_broken()
+
+    @property
+    def renewed(self) -> bool:
+        return self._receiver.renewed
 
     def close(self) -> None:
         self._receiver.close()

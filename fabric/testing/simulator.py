@@ -10,13 +10,15 @@ __all__ = ["Decide", "Decision", "Simulated", "Watch", "function_runner", "pytho
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 import trio
 
 from fabric.errors import WorkerFailed, sole
+from fabric.launch.external import ExternalLauncher
+from fabric.launch.launcher import Worker
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
 from fabric.session.events import (
@@ -35,9 +37,12 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.session import Session, Settings
+from fabric.session.spans import About
 from fabric.testing.faults import Faults, Restart
+from fabric.testing.outsiders import Outsider
 from fabric.testing.processes import Process, ProcessRecord, Runner
 from fabric.transport.memory import MemoryTransport
+from fabric.transport.ports import Receiver, Security, Sender
 from fabric.wire.codec import encode
 from fabric.wire.frame import Eof
 from fabric.wire.spec import WorkerSpec
@@ -114,7 +119,8 @@ def function_runner(functions: Mapping[str, Callable[[Any], Any]]) -> Runner:
 async def run_function(function: Function, spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
     """Run a worker that calls this function, whatever its spec says."""
     telemetry = process.sender(endpoints["telemetry"], bind=True) if "telemetry" in endpoints else None
-    control = Control(marks_all=telemetry is not None)
+    number = random.Random(f"{spec.name}/{process.number}").getrandbits(32)
+    control = Control(marks_all=telemetry is not None, incarnation=number)
     source = process.receiver(endpoints["input"], bind=False)
     sink = process.sender(endpoints["output"], bind=True)
     ctrl_in = process.receiver(endpoints["ctrl_in"], bind=False)
@@ -135,7 +141,7 @@ async def run_function(function: Function, spec: WorkerSpec, process: Process, e
 
 async def simulate(
     plan: Plan,
-    inputs: Iterable[tuple[str, bytes]],
+    inputs: Sequence[tuple[str, bytes]],
     *,
     runners: Mapping[str, Runner],
     settings: Settings | None = None,
@@ -143,6 +149,7 @@ async def simulate(
     faults: Faults | None = None,
     watch: Watch | None = None,
     decide: Decide | None = None,
+    traced: About | None = None,
 ) -> Simulated:
     """Run a plan on these inputs until it has drained.
 
@@ -155,14 +162,24 @@ async def simulate(
         faults: what goes wrong.
         watch: called with each event, its time, and the commands that the session answers with.
         decide: called with each call that waits for approval.
+        traced: what the session tells of itself in spans, which are among its commands; ``None``: it tells none.
     """
     faults = faults or Faults()
     rng = random.Random(faults.seed)
     client = _Recorder()  # and nobody wants a report
-    session = _Watched(plan, settings or Settings(), random.Random(seed), watch)
+    session = _Watched(plan, settings or Settings(), random.Random(seed), watch, traced)
     transport = MemoryTransport((lambda _: rng.uniform(0, faults.delay_s)) if faults.delay_s else None)
     async with trio.open_nursery() as nursery:
         launcher = _MemoryLauncher(transport, runners, nursery, faults)
+        outsiders = [
+            Outsider(worker, runners[worker.spec.kind], transport, faults)
+            for worker in plan.workers
+            if worker.runner == "external"
+        ]
+        for outsider in outsiders:
+            nursery.start_soon(outsider.run)
+        if faults.killed_at_s is not None:
+            await _precede(plan, inputs, settings or Settings(), seed, transport, faults.killed_at_s)
         coordinator = Coordinator(session, transport, launcher, client, client)
 
         async def feed() -> None:
@@ -200,6 +217,7 @@ async def simulate(
             nursery.start_soon(ask, restart, ticket)
         finish = await coordinator.run()
         nursery.cancel_scope.cancel()
+    processes = [*launcher.processes, *(process for outsider in outsiders for process in outsider.processes)]
     return Simulated(
         tuple(client.outputs),
         tuple(client.refusals),
@@ -208,17 +226,76 @@ async def simulate(
         tuple(client.heard),
         tuple(client.letters),
         tuple(client.settled_tickets),
-        tuple(record for process in launcher.processes if (record := process.record) is not None),
+        tuple(record for process in processes if (record := process.record) is not None),
         tuple(client.output_times_s),
         tuple((approval, client.outcomes.get(approval.id)) for approval in client.approvals),
     )
 
 
+async def _precede(
+    plan: Plan,
+    inputs: Sequence[tuple[str, bytes]],
+    settings: Settings,
+    seed: int,
+    network: MemoryTransport,
+    killed_at_s: float,
+) -> None:
+    """Run a coordinator on these inputs, and kill it: it says nothing more, and its ends of all ports are gone."""
+    client = _Recorder()
+    ends = _Ends(network)
+    session = Session(plan, settings, random.Random(f"before {seed}"))
+    coordinator = Coordinator(session, ends, ExternalLauncher(), client, client)
+    with trio.move_on_at(killed_at_s):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(coordinator.run)
+            for ticket, (port, payload) in enumerate(inputs, 1):
+                if not await coordinator.wait_for_room():
+                    break
+                coordinator.submit(port, [(ticket, payload)])
+            await trio.sleep_forever()
+    ends.close()
+
+
+class _Ends:
+    """The ports of one coordinator, which all end with it."""
+
+    def __init__(self, network: MemoryTransport) -> None:
+        self._network = network
+        self._open: list[Sender | Receiver] = []
+
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False, security: Security | None = None) -> Sender:
+        """See :class:`~fabric.transport.ports.Transport`."""
+        sender = self._network.sender(endpoint, bind=bind)
+        self._open.append(sender)
+        return sender
+
+    def receiver(
+        self,
+        endpoint: str,
+        *,
+        bind: bool,
+        watch: bool = False,
+        frames_max: int = 0,
+        security: Security | None = None,
+    ) -> Receiver:
+        """See :class:`~fabric.transport.ports.Transport`."""
+        receiver = self._network.receiver(endpoint, bind=bind)
+        self._open.append(receiver)
+        return receiver
+
+    def close(self) -> None:
+        """Give all of them up."""
+        for end in self._open:
+            end.close()
+
+
 class _Watched(Session):
     """A session that shows what it is told and what it answers."""
 
-    def __init__(self, plan: Plan, settings: Settings, rng: random.Random, watch: Watch | None) -> None:
-        super().__init__(plan, settings, rng)
+    def __init__(
+        self, plan: Plan, settings: Settings, rng: random.Random, watch: Watch | None, traced: About | None
+    ) -> None:
+        super().__init__(plan, settings, rng, traced=traced)
         self._watch = watch
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
@@ -304,7 +381,9 @@ class _MemoryLauncher:
         self._incarnations: Counter[str] = Counter()
         self.processes: list[Process] = []
 
-    async def launch(self, worker: WorkerPlan) -> Process:
+    async def launch(self, worker: WorkerPlan) -> Worker:
+        if worker.runner == "external":
+            return await ExternalLauncher().launch(worker)
         runner = self._runners.get(worker.spec.kind)
         if runner is None or worker.transport == "stdio":
             raise WorkerFailed(f"no runner for a {worker.spec.kind} on {worker.transport} was given to the simulator")

@@ -62,6 +62,7 @@ from fabric.session.events import (
     Tapped,
     TimerFired,
     Told,
+    Traced,
 )
 from fabric.wire.codec import decode, encode, split
 from fabric.wire.frame import Data, Decline, Eof, Frame, Marker
@@ -157,6 +158,8 @@ def written_command(command: Command) -> str:
             return "bury " + _fields(letter)
         case Tapped(messages):
             return " | ".join(f"tapped {seen.sink} {seen.payload.decode()}" for seen in messages)
+        case Traced(spans):
+            return " | ".join(f"span {span.name}{' failed' if span.error is not None else ''}" for span in spans)
         case Observed(heard):
             return " | ".join(f"heard {one.label} {one.topic} {one.payload.decode()}" for one in heard)
         case Finish(exit_code, losses, error):

@@ -63,12 +63,16 @@ class Open(_Said, frozen=True, tag="open"):
 
 
 class Call(_Said, frozen=True, tag="call"):
-    """Call a tool; ``arguments`` is any JSON, and only an object will do."""
+    """Call a tool; ``arguments`` is any JSON, and only an object will do.
+
+    ``traceparent``: the call's span, for the server; empty: there is none.
+    """
 
     call: int
     server: str
     tool: str
     arguments: msgspec.Raw
+    traceparent: str = ""
 
 
 class Cancel(_Said, frozen=True, tag="cancel"):

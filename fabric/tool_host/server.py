@@ -11,7 +11,7 @@ __all__ = ["TOOLS_MAX", "Server"]
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import anyio
 import httpx2
@@ -19,7 +19,7 @@ import msgspec
 import trio
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import Implementation
+from mcp_types import Implementation, RequestParamsMeta
 
 from fabric import __version__
 from fabric.errors import FabricError
@@ -198,7 +198,9 @@ class Server:
         if not isinstance(arguments, dict):
             return Failed(call.call, f"arguments: expected an object, got {bytes(call.arguments)[:40].decode()}")
         try:
-            result = await client.call_tool(call.tool, arguments)
+            # As SEP-414 has it: unprefixed, so that any server's tracing finds it.
+            meta = cast("RequestParamsMeta", {"traceparent": call.traceparent}) if call.traceparent else None
+            result = await client.call_tool(call.tool, arguments, meta=meta)
             return Done(call.call, msgspec.Raw(content_of(result)))
         except ToolFailed as error:
             return Failed(call.call, str(error))

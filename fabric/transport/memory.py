@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["MemoryTransport"]
+__all__ = ["Link", "MemoryTransport"]
 
 from collections import defaultdict, deque
 from collections.abc import Callable
 
 import trio
 
-from fabric.errors import ConfigError, TransportClosed
-from fabric.transport.ports import BATCH_FRAMES_MAX, check_size
+from fabric.errors import AddressInUse, TransportClosed
+from fabric.transport.ports import BATCH_FRAMES_MAX, Security, check_size
 
 
 class _Pipe:
@@ -23,18 +23,53 @@ class _Pipe:
     def __init__(self) -> None:
         self.frames: deque[tuple[float, bytes]] = deque()
         self.readers = trio.lowlevel.ParkingLot()
+        self.watchers = trio.lowlevel.ParkingLot()
         self.bound = False
+        self.link: Link | None = None
+
+
+class Link:
+    """What becomes of the frames between two ends that may lose each other, as over a network.
+
+    Attributes:
+        present: whether the worker is there.
+        joined: how often it has connected.
+        stands: nothing arrives: it was cut, and nobody has noticed yet.
+        lost_until_s: until then the sender sends into a connection that is dead, and does not know.
+        halves: the sender knows two connections, of which one is dead: each second frame goes there.
+    """
+
+    def __init__(self) -> None:
+        self.present = False
+        self.joined = 0
+        self.stands = False
+        self.lost_until_s = 0.0
+        self.halves = False
+        self._turn = False
+
+    def swallows(self, now_s: float) -> bool:
+        """Whether the frame that is sent now never arrives."""
+        if now_s < self.lost_until_s:
+            return True
+        self._turn = self.halves and not self._turn
+        return self._turn
 
 
 class _End:
     def __init__(self, endpoint: str, pipe: _Pipe, *, bind: bool) -> None:
         if bind and pipe.bound:
-            raise ConfigError(f"cannot bind {endpoint}: it is bound already")
+            raise AddressInUse(f"cannot bind {endpoint}: it is bound already")
         pipe.bound |= bind
         self._binds = bind
         self._endpoint = endpoint
         self._pipe = pipe
         self._closed = False
+        self._joined_before = 0 if pipe.link is None else pipe.link.joined - pipe.link.present
+
+    @property
+    def renewed(self) -> bool:
+        """See :class:`fabric.transport.ports.Sender`, and ``Receiver``."""
+        return self._pipe.link is not None and self._pipe.link.joined - self._joined_before > 1
 
     def close(self) -> None:
         if self._binds and not self._closed:
@@ -46,6 +81,7 @@ class _Sender(_End):
     def __init__(self, endpoint: str, pipe: _Pipe, *, bind: bool, delay_s: Callable[[str], float] | None) -> None:
         super().__init__(endpoint, pipe, bind=bind)
         self._delay_s = delay_s
+        self._told = False
 
     def send_nowait(self, raw: bytes) -> None:
         if self._closed:
@@ -53,6 +89,8 @@ class _Sender(_End):
         check_size(raw)
         frames = self._pipe.frames
         arrives_s = trio.current_time()
+        if self._pipe.link is not None and self._pipe.link.swallows(arrives_s):
+            return
         if self._delay_s is not None:
             arrives_s += self._delay_s(self._endpoint)
         if frames:
@@ -63,16 +101,25 @@ class _Sender(_End):
     async def wait_sent(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    async def wait_peer(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._told:
+            await trio.sleep_forever()
+        self._told = True  # it is there as soon as anybody asks, and stays
+
     async def wait_stranger(self) -> None:
         await trio.sleep_forever()  # all are of one process
+
+    async def wait_broken(self) -> None:
+        await self._pipe.watchers.park()  # until somebody breaks it
 
 
 class _Receiver(_End):
     async def receive(self) -> list[bytes]:
         await trio.lowlevel.checkpoint()
         frames = self._pipe.frames
-        while not self._closed and not (frames and frames[0][0] <= trio.current_time()):
-            if frames:
+        while not self._closed and not (self._moves and frames and frames[0][0] <= trio.current_time()):
+            if frames and self._moves:
                 with trio.CancelScope(deadline=frames[0][0]):
                     await self._pipe.readers.park()
             else:
@@ -85,8 +132,12 @@ class _Receiver(_End):
             taken.append(frames.popleft()[1])
         return taken
 
+    @property
+    def _moves(self) -> bool:
+        return self._pipe.link is None or not self._pipe.link.stands
+
     async def wait_broken(self) -> None:
-        await trio.sleep_forever()  # nothing can break
+        await self._pipe.watchers.park()  # until somebody breaks it
 
     def close(self) -> None:
         super().close()
@@ -104,13 +155,36 @@ class MemoryTransport:
         self._delay_s = delay_s
         self._pipes: defaultdict[str, _Pipe] = defaultdict(_Pipe)
 
-    def sender(self, endpoint: str, *, bind: bool, watch: bool = False) -> _Sender:
-        """Open the writing end."""
+    def sender(self, endpoint: str, *, bind: bool, watch: bool = False, security: Security | None = None) -> _Sender:
+        """Open the writing end. Keys do not matter: all are of one process."""
         return _Sender(endpoint, self._pipes[endpoint], bind=bind, delay_s=self._delay_s)
 
-    def receiver(self, endpoint: str, *, bind: bool, frames_max: int = 0) -> _Receiver:
+    def receiver(
+        self,
+        endpoint: str,
+        *,
+        bind: bool,
+        watch: bool = False,
+        frames_max: int = 0,
+        security: Security | None = None,
+    ) -> _Receiver:
         """Open the reading end."""
         return _Receiver(endpoint, self._pipes[endpoint], bind=bind)
+
+    def link(self, endpoint: str) -> Link:
+        """Let the two ends of an endpoint lose each other; return the link between them."""
+        pipe = self._pipes[endpoint]
+        pipe.link = pipe.link or Link()
+        return pipe.link
+
+    def heal(self, endpoint: str) -> None:
+        """What stood arrives."""
+        self.link(endpoint).stands = False
+        self._pipes[endpoint].readers.unpark_all()
+
+    def sever(self, endpoint: str) -> None:
+        """The reader notices that a connection is over."""
+        self._pipes[endpoint].watchers.unpark_all()
 
     def cut(self, endpoint: str, keeps: Callable[[int], int]) -> int:
         """The process that wrote to an endpoint is gone, and with it the end of what nobody has read yet.
@@ -126,4 +200,20 @@ class MemoryTransport:
         lost = len(frames) - keeps(len(frames))
         for _ in range(lost):
             frames.pop()
+        return lost
+
+    def forget(self, endpoint: str, keeps: Callable[[int], int]) -> int:
+        """The process that reads an endpoint is gone, and with it what was on its way; but for the last.
+
+        Args:
+            endpoint: its address.
+            keeps: tells of so many frames how many arrive all the same, the last ones.
+
+        Returns:
+            how many do not arrive.
+        """
+        frames = self._pipes[endpoint].frames
+        lost = len(frames) - keeps(len(frames))
+        for _ in range(lost):
+            frames.popleft()
         return lost

@@ -25,6 +25,7 @@ __all__ = [
     "Answers",
     "BatchWriter",
     "Question",
+    "begins_connection",
     "decode",
     "encode",
     "encode_batch",
@@ -45,7 +46,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from fabric.errors import LocalProtocolError, RemoteProtocolError
-from fabric.wire.frame import Data, Decline, Eof, Frame, Marker, Provenance
+from fabric.wire.frame import PROBE_PREFIX, Data, Decline, Eof, Frame, Marker, Provenance
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """Larger frames are refused by the sender, and by the receiver's socket (``ZMQ_MAXMSGSIZE``).
@@ -225,6 +226,14 @@ def encode_batch(messages: Iterable[tuple[str, bytes, bytes, bytes, int, bytes, 
     if size_bytes:
         batches.append(b"".join(parts))
     return batches
+
+
+_PROBE_HEAD = b"\x01" + PROBE_PREFIX.encode()
+
+
+def begins_connection(raw: bytes) -> bool:
+    """Whether a frame is a probe, with which a connection begins."""
+    return raw.startswith(_PROBE_HEAD, 4 + int.from_bytes(raw[:4]))
 
 
 def is_batch(raw: bytes) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 __all__ = [
+    "AGENT_FEATURES",
     "AGENT_READY",
+    "ANNOUNCE",
     "BATCHES",
     "GET_MEMORY",
+    "INCARNATION_BYTES",
+    "LEFT_OVER",
     "MARK_ALL_PORTS",
     "MEMORY",
     "NUMBERED",
@@ -21,6 +25,7 @@ __all__ = [
     "read_object",
     "ready",
     "replies_to",
+    "wants_announcement",
 ]
 
 from collections.abc import Mapping
@@ -50,7 +55,7 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         features: what the worker does beyond the documented minimum.
-        incarnation: a nonce of an external worker that was started again; absent: a new one.
+        incarnation: a number that the process has chosen at its start, by chance; absent: this is a new process.
     """
 
     status: str
@@ -58,16 +63,26 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
     incarnation: int | None = None
 
 
-def ready(*features: str) -> bytes:
-    """Return the announcement of a worker with these features."""
-    return encode_json(Ready("ready", features))
+INCARNATION_BYTES = 6
+"""Of chance in the number of a process: JSON readers that know only doubles keep it exactly."""
+
+
+def ready(*features: str, incarnation: int | None = None) -> bytes:
+    """Return the announcement of a worker with these features, and of the process with this number."""
+    return encode_json(Ready("ready", features, incarnation))
 
 
 READY = ready(MARK_ALL_PORTS)
 """What a worker announces that forwards markers on every port."""
 
-AGENT_READY = ready(MARK_ALL_PORTS, MEMORY, NUMBERED)
-"""What our agents announce."""
+AGENT_FEATURES = (MARK_ALL_PORTS, MEMORY, NUMBERED)
+"""Of our agents."""
+
+AGENT_READY = ready(*AGENT_FEATURES)
+"""What our agents announce, but for the number of the process."""
+
+ANNOUNCE = {"announce": True}
+"""Asks a worker to announce itself once more: whoever heard it before may be gone."""
 
 STOP = encode_json({"stop": True})
 """Ends a worker whose data_out is at its end."""
@@ -105,6 +120,15 @@ def kind_of(payload: bytes) -> str:
         return _decode_reply(payload).kind
     except (msgspec.DecodeError, ValueError, RecursionError):
         return ""
+
+
+LEFT_OVER = "its connection was renewed when it had ended its output already; it has to be started again"
+"""Why a worker ends that is asked to announce itself too late: nobody will end its ctrl_in."""
+
+
+def wants_announcement(payload: bytes) -> bool:
+    """Return whether a control message asks the worker to announce itself."""
+    return b"announce" in payload and read_object(payload).get("announce") is True
 
 
 def messages_of(payload: bytes) -> list[Any]:

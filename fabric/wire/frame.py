@@ -36,6 +36,10 @@ class Data(msgspec.Struct, frozen=True, gc=False):
     provenance: Provenance | None = None
 
 
+PROBE_PREFIX = "probe/"
+"""How the ids of markers begin that are sent to see who is there; a connection to a worker begins with one."""
+
+
 class Marker(msgspec.Struct, frozen=True, gc=False):
     """Forwarded by a worker, unchanged, behind the outputs of every input that came before it."""
 

@@ -12,11 +12,14 @@ What is not in the table is an error of the side that caused it. Neither side lo
 
 from __future__ import annotations
 
-__all__ = ["TABLE", "Life", "State", "Step"]
+__all__ = ["BROKE_OFF", "TABLE", "Life", "State", "Step"]
 
 from enum import Enum, auto
 
 from fabric.errors import RemoteProtocolError
+
+BROKE_OFF = -256
+"""The exit status of a worker of which only the connection is known, if that broke off. No signal has this number."""
 
 
 class State(Enum):

@@ -62,6 +62,14 @@ class WorkerKey(msgspec.Struct, frozen=True):
     secret: str
     server: str
 
+    def __repr__(self) -> str:
+        """A secret is not to be read in a traceback."""
+        return f"WorkerKey(public={self.public!r}, server={self.server!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for who prints in colours."""
+        return [("public", self.public), ("server", self.server)]
+
 
 class Document(msgspec.Struct, frozen=True):
     """A prompt file, read before the worker starts."""
@@ -101,6 +109,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
         tools: what it may call.
         part_of: name of the tool that it works for. Such a worker may decline a message.
         metered: whether it has to reserve each call of a model (``fabric.wire.calls``). Such a worker may decline, too.
+        fenced: whether each connection to it begins with a probe. What comes on ``input`` before the first was meant
+            for a process that is gone.
         key: without which its endpoints let nobody in; ``None``: they need none.
     """
 
@@ -115,6 +125,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     tools: tuple[ToolSpec, ...] = ()
     part_of: str = ""
     metered: bool = False
+    fenced: bool = False
     key: WorkerKey | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Control", "obey_control", "run_control", "start_control"]
 
 import os
+import sys
 import threading
 import traceback
 from collections import deque
@@ -14,16 +15,18 @@ from typing import Any
 
 import trio
 
-from fabric.errors import FabricError, sole
+from fabric.errors import FabricError, LeftOver, sole
+from fabric.transport.given import say_once
 from fabric.transport.ports import Receiver, Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import decode, encode
-from fabric.wire.control import BATCHES, MARK_ALL_PORTS, NUMBERED, ready
+from fabric.wire.control import BATCHES, INCARNATION_BYTES, LEFT_OVER, MARK_ALL_PORTS, NUMBERED, ready
 from fabric.wire.frame import Data, Eof, Marker
 from fabric.wire.payload import decode_json, encode_json
+from fabric.wire.spec import WorkerKey
 from fabric.worker.failure import FunctionFailed, tell
 
-_ASKED = ("pause", "resume", "stop")
+_ASKED = ("pause", "resume", "stop", "announce")
 
 
 class Control:
@@ -31,19 +34,30 @@ class Control:
 
     Args:
         marks_all: whether markers are to be forwarded on ctrl_out, too.
+        incarnation: the number of this process; ``None``: one by chance.
 
     Attributes:
         paused, stopping: what was asked for.
+        output_ended: whether the data side has ended its output.
         changed: called by the control side when it was asked for something.
     """
 
-    def __init__(self, *, marks_all: bool = False) -> None:
+    def __init__(self, *, marks_all: bool = False, incarnation: int | None = None) -> None:
         self.paused = False
         self.stopping = False
+        self.output_ended = False
         self.marks_all = marks_all
+        chosen = os.urandom(INCARNATION_BYTES) if incarnation is None else incarnation.to_bytes(INCARNATION_BYTES)
+        self._incarnation = int.from_bytes(chosen)
         self.changed: Callable[[], None] = lambda: None
         self._markers = deque[str]()
         self._poke: Callable[[], None] = lambda: None
+
+    @property
+    def announcement(self) -> bytes:
+        """What is said of this process, once it is ready and whenever somebody asks."""
+        features = (BATCHES, NUMBERED, MARK_ALL_PORTS) if self.marks_all else (BATCHES, NUMBERED)
+        return ready(*features, incarnation=self._incarnation)
 
     def forward(self, marker: str) -> None:
         """Let a marker of the data side be sent on ctrl_out. From the thread of the data side."""
@@ -69,15 +83,22 @@ class Control:
 
 async def run_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: Control) -> None:
     """Announce the worker; obey and acknowledge control messages until their end; end ctrl_out."""
-    features = (BATCHES, NUMBERED, MARK_ALL_PORTS) if control.marks_all else (BATCHES, NUMBERED)
     control.forward_to(ctrl_out, name)  # now: who hears that we are ready may send a marker
-    ctrl_out.send_nowait(encode(Data(name, ready(*features))))
-    await obey_control(ctrl_in, ctrl_out, name, control)
+    ctrl_out.send_nowait(encode(Data(name, control.announcement)))
+    await obey_control(ctrl_in, ctrl_out, name, control, announces=True)
 
 
-async def obey_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: Control) -> None:
-    """Obey and acknowledge control messages until their end; end ctrl_out."""
+async def obey_control(
+    ctrl_in: Receiver, ctrl_out: Sender, name: str, control: Control, *, announces: bool = False
+) -> None:
+    """Obey and acknowledge control messages until their end; end ctrl_out. ``announces``: also who asks who we are."""
     forward = control.forward_to(ctrl_out, name)
+
+    def announce() -> None:
+        if announces and control.output_ended:
+            raise LeftOver(f"worker '{name}': {LEFT_OVER}")
+        if announces:
+            ctrl_out.send_nowait(encode(Data(name, control.announcement)))
 
     def say(message: dict[str, Any]) -> None:
         ctrl_out.send_nowait(encode(Data(name, encode_json(message))))
@@ -86,7 +107,7 @@ async def obey_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: 
         for raw in await ctrl_in.receive():
             match decode(raw):
                 case Data(_, payload):
-                    _obey(decode_json(payload), control, say)
+                    _obey(decode_json(payload), control, say, announce)
                 case Marker(_, marker):
                     ctrl_out.send_nowait(encode(Marker(name, marker)))
                 case Eof():
@@ -97,10 +118,12 @@ async def obey_control(ctrl_in: Receiver, ctrl_out: Sender, name: str, control: 
                     return
 
 
-def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None]) -> None:
+def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None], announce: Callable[[], None]) -> None:
     """Do what an object asks for; all of it, or, if a field has not the type that it should have, nothing."""
     if not isinstance(message, dict) or not all(type(message.get(name, False)) is bool for name in _ASKED):
         return
+    if message.get("announce") is True:
+        announce()
     if message.get("pause") is True:
         control.paused = True
         say({"kind": "pause_ack"})
@@ -112,17 +135,33 @@ def _obey(message: Any, control: Control, say: Callable[[dict[str, Any]], None])
     control.changed()
 
 
-def start_control(endpoints: Mapping[str, str], name: str, control: Control) -> threading.Thread:
-    """Serve control on its sockets; the thread ends with its channels."""
-    thread = threading.Thread(target=_run, args=(endpoints, name, control), name="control", daemon=True)
+def start_control(
+    endpoints: Mapping[str, str],
+    name: str,
+    control: Control,
+    key: WorkerKey | None = None,
+    *,
+    guarded: bool = True,
+) -> threading.Thread:
+    """Serve control on its sockets; the thread ends with its channels.
+
+    Args:
+        endpoints: by port.
+        name: of the worker.
+        control: what is told.
+        key: that opens the sockets, if one is needed.
+        guarded: whether a second peer is a stranger.
+    """
+    arguments = (endpoints, name, control, key, guarded)
+    thread = threading.Thread(target=_run, args=arguments, name="control", daemon=True)
     thread.start()
     return thread
 
 
-def _run(endpoints: Mapping[str, str], name: str, control: Control) -> None:
+def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None, guarded: bool) -> None:
     """Serve control; without it the worker cannot be ended in order, so a failure here is the worker's."""
     try:
-        trio.run(_serve, endpoints, name, control)
+        trio.run(_serve, endpoints, name, control, key, guarded)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last place of this thread
         found = sole(error)
         if not isinstance(found, FabricError):
@@ -131,11 +170,15 @@ def _run(endpoints: Mapping[str, str], name: str, control: Control) -> None:
         os._exit(tell(found))
 
 
-async def _serve(endpoints: Mapping[str, str], name: str, control: Control) -> None:
-    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
-        ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False)
-        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True)
+async def _serve(
+    endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None, guarded: bool
+) -> None:
+    warn = say_once(lambda text: print(text, file=sys.stderr))
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
+        ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False, security=key)
+        ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True, security=key)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
+            if guarded:
+                nursery.start_soon(fail_on_stranger, ctrl_out, name, "ctrl_out")
             await run_control(ctrl_in, ctrl_out, name, control)
             nursery.cancel_scope.cancel()

@@ -25,6 +25,7 @@ from fabric.wire.codec import (
     BATCH_START,
     BatchWriter,
     Question,
+    begins_connection,
     decode,
     encode,
     is_batch,
@@ -40,6 +41,7 @@ from fabric.worker.context import NO_MESSAGE, MessageFailed, Work, at_work
 from fabric.worker.control import Control
 from fabric.worker.failure import FunctionFailed
 from fabric.worker.function import Function, to_plain
+from fabric.worker.function_calls import FunctionCalls
 
 
 async def run_data(
@@ -52,6 +54,7 @@ async def run_data(
     telemetry: Sender | None = None,
     clock: Callable[[], float] = time.perf_counter,
     span: int | None = None,
+    calls: FunctionCalls | None = None,
 ) -> None:
     """Answer messages until their end, or until told to stop; end the output.
 
@@ -64,6 +67,7 @@ async def run_data(
         telemetry: its telemetry, if it has that port. Who opened it ends it.
         clock: seconds; by what calls take it tells which answers may wait for one another.
         span: the span id of its first answer, as an integer; ``None``: by chance.
+        calls: tells of calls of the function, if anybody wants that. Each message is read by itself then.
 
     Raises:
         FunctionFailed: the function raised, gave up, or gave what is not of the output type.
@@ -86,6 +90,7 @@ async def run_data(
     first_span = int.from_bytes(os.urandom(8)) if span is None else span
     caller = _Caller(spec, function, sink, _Remarks(spec.name, telemetry, control, first_span), clock, first_span)
     with at_work(caller.work):
+        joined = not spec.fenced
         try:
             while not control.stopping:
                 frames: list[bytes] = []
@@ -93,32 +98,42 @@ async def run_data(
                 with reading:
                     frames = await source.receive()
                 for raw in frames:
+                    joined = joined or begins_connection(raw)
+                    if not joined:  # it was meant for a process that is gone
+                        continue
                     rest = BATCH_START
-                    if is_batch(raw):
+                    if is_batch(raw) and calls is None:
                         rest = await caller.answer_batch(raw, control)
                     for part in split(raw, rest):
                         while control.paused and not control.stopping:
                             caller.flush()
                             await pauses.park()
                         match decode(part):
-                            case Data():
+                            case Data() as message:
                                 if control.stopping:
                                     break  # it is left behind; the coordinator counts it, for its marker never returns
+                                if calls is not None:
+                                    calls.begun(message)
                                 unfinished = caller.answer(read_question(part))
                                 if unfinished is not None:
                                     await unfinished
+                                if calls is not None:
+                                    calls.over(caller.take_refusal())
                             case Marker():
                                 caller.return_marker(payload_of(part))
                             case Eof():
                                 control.stopping = True
                 caller.flush()
-        except FunctionFailed:
+        except FunctionFailed as error:
+            if calls is not None:
+                calls.over(str(error))
             caller.flush()  # what was answered before it
             with suppress(FunctionFailed):  # that was printed, and the first one counts
                 await caller.close()
             raise
         await caller.close()
         sink.send_nowait(encode(Eof(spec.name)))
+        control.output_ended = True
 
 
 FAST_CALL_S = 500e-6
@@ -210,6 +225,7 @@ class _Caller:
         self._output = validator(spec.output)
         self._gives_unit = resolve(spec.output) == UNIT
         self._fast_calls = -FAST_CALLS
+        self._refusal: str | None = None
 
     def flush(self) -> None:
         """Send what there is."""
@@ -255,7 +271,13 @@ class _Caller:
             if unfinished is not None:
                 await unfinished
         except (FunctionFailed, Refused) as error:
-            self._outbox.write(payload_of(encode(Decline("", decline(error.code, str(error))))))
+            self._refusal = str(error)
+            self._outbox.write(payload_of(encode(Decline("", decline(error.code, self._refusal)))))
+
+    def take_refusal(self) -> str | None:
+        """Return why the last message was declined, if it was."""
+        refusal, self._refusal = self._refusal, None
+        return refusal
 
     def _answer(self, question: Question) -> Awaitable[None] | None:
         started_s = self._clock()

@@ -87,6 +87,10 @@ class _Reader:
     async def receive(self) -> list[bytes]:
         return await self._receiver.receive()
 
+    @property
+    def renewed(self) -> bool:
+        return False
+
     async def wait_broken(self) -> None:
         await trio.sleep_forever()
 
@@ -165,7 +169,17 @@ class _Port:
 
     async def wait_sent(self) -> None: ...
 
+    async def wait_peer(self) -> None:
+        await trio.sleep_forever()  # nobody waits for who reads our stdout
+
     async def wait_stranger(self) -> None:
+        await trio.sleep_forever()
+
+    @property
+    def renewed(self) -> bool:
+        return False
+
+    async def wait_broken(self) -> None:
         await trio.sleep_forever()
 
     def close(self) -> None: ...

@@ -14,17 +14,29 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError, FabricError, sole
+from fabric.tracing.exporter import open_exporter
+from fabric.transport.given import key_for, read_spec, say_once
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import encode
 from fabric.wire.frame import Eof
 from fabric.wire.payload import JSON
-from fabric.wire.spec import ENDPOINT_VARIABLES, PARENT_FD_VARIABLE, SPEC_FD_VARIABLE, WorkerSpec, decode_spec
+from fabric.wire.spec import (
+    ENDPOINT_VARIABLES,
+    KEY_FILE_VARIABLE,
+    PARENT_FD_VARIABLE,
+    SPEC_FD_VARIABLE,
+    SPEC_FILE_VARIABLE,
+    WorkerKey,
+    WorkerSpec,
+)
+from fabric.worker.context import log
 from fabric.worker.control import Control, start_control
 from fabric.worker.data import run_data
 from fabric.worker.failure import FunctionFailed, tell
 from fabric.worker.function import Function, load_function, make_function
+from fabric.worker.function_calls import FunctionCalls
 from fabric.worker.lines import serve_lines
 
 
@@ -33,12 +45,20 @@ def main() -> int:
     environment = os.environ
 
     def run() -> None:
-        for variable in (PARENT_FD_VARIABLE, SPEC_FD_VARIABLE):
-            if variable not in environment:
-                raise ConfigError(f"{variable} is not set: this program is started by a fabric")
-        die_with_parent(int(environment[PARENT_FD_VARIABLE]))
-        spec = _read_spec(int(environment[SPEC_FD_VARIABLE]))
-        trio.run(_serve, spec, load_function(spec), _endpoints(environment))
+        if PARENT_FD_VARIABLE in environment:
+            die_with_parent(int(environment[PARENT_FD_VARIABLE]))
+        spec, endpoints = read_spec(environment), _endpoints(environment)
+        if spec is None:
+            raise ConfigError(
+                f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
+                " or by hand with: fabric worker [SPEC] NAME"
+            )
+        key = _take_key(endpoints, spec)
+        function = load_function(spec)
+        for port in ("input", "output", "ctrl_in", "ctrl_out"):
+            if port not in endpoints:
+                raise ConfigError(f"a worker on sockets needs {ENDPOINT_VARIABLES[port]}")
+        trio.run(_serve, spec, function, endpoints, key)
 
     return _status(run)
 
@@ -50,16 +70,15 @@ def serve_function(found: Callable[[Any], Any]) -> int:
     def run() -> None:
         if PARENT_FD_VARIABLE in environment:
             die_with_parent(int(environment[PARENT_FD_VARIABLE]))
-        spec = WorkerSpec("worker", "worker", JSON, JSON)
-        if SPEC_FD_VARIABLE in environment:
-            spec = _read_spec(int(environment[SPEC_FD_VARIABLE]))
+        given = read_spec(environment)
+        spec = given or WorkerSpec("worker", "worker", JSON, JSON)
         spec = msgspec.structs.replace(spec, config=spec.config | {"call": _name_of(found)})
         function = make_function(found, spec)
         endpoints = _endpoints(environment)
         if "input" in endpoints:
-            trio.run(_serve, spec, function, endpoints)
+            trio.run(_serve, spec, function, endpoints, _take_key(endpoints, spec))
         else:
-            trio.run(serve_lines, spec, function, SPEC_FD_VARIABLE in environment)
+            trio.run(serve_lines, spec, function, given is not None)
 
     try:
         return _status(run)
@@ -69,9 +88,11 @@ def serve_function(found: Callable[[Any], Any]) -> int:
         return 130
 
 
-def _read_spec(descriptor: int) -> WorkerSpec:
-    with open(descriptor, "rb") as file:
-        return decode_spec(file.read())
+def _take_key(endpoints: Mapping[str, str], spec: WorkerSpec) -> WorkerKey | None:
+    """Return the key of the endpoints. What the user's function starts is not to find where it is from."""
+    key = key_for(endpoints, spec, os.environ)
+    os.environ.pop(KEY_FILE_VARIABLE, None)
+    return key
 
 
 def _name_of(found: Callable[[Any], Any]) -> str:
@@ -95,23 +116,33 @@ def _status(run: Callable[[], None]) -> int:
     return 0
 
 
-async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, str]) -> None:
+def _note(event: str, fields: dict[str, object]) -> None:
+    log(event, "warning", **fields)
+
+
+async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, str], key: WorkerKey | None) -> None:
     """Serve on sockets."""
+    exporter = open_exporter(os.environ, spec.name, _note, **{"fabric.worker": spec.name})
+    calls = None if exporter is None else FunctionCalls(spec, exporter.tell)
     control = Control(marks_all="telemetry" in endpoints)
     failure: FunctionFailed | None = None
-    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX) as transport:
-        source = transport.receiver(endpoints["input"], bind=False)
-        sink = transport.sender(endpoints["output"], bind=True, watch=True)
+    warn = say_once(lambda text: print(text, file=sys.stderr))
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
+        source = transport.receiver(endpoints["input"], bind=False, security=key)
+        sink = transport.sender(endpoints["output"], bind=True, watch=True, security=key)
         telemetry: Sender | None = None
         if "telemetry" in endpoints:
-            telemetry = transport.sender(endpoints["telemetry"], bind=True, watch=True)
-        thread = start_control(endpoints, spec.name, control)  # it announces us: the data sockets are open
+            telemetry = transport.sender(endpoints["telemetry"], bind=True, watch=True, security=key)
+        guarded = not spec.fenced  # else the other may be the coordinator's connection of before: see ``run_data``
+        # It announces us: the data sockets are open.
+        thread = start_control(endpoints, spec.name, control, key, guarded=guarded)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
-            if telemetry is not None:
+            if guarded:
+                nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")
+            if telemetry is not None and guarded:
                 nursery.start_soon(fail_on_stranger, telemetry, spec.name, "telemetry")
             try:
-                await run_data(spec, function, source, sink, control, telemetry=telemetry)
+                await run_data(spec, function, source, sink, control, telemetry=telemetry, calls=calls)
             except FunctionFailed as error:
                 failure = error
             else:
@@ -120,5 +151,7 @@ async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, s
                 if telemetry is not None:
                     telemetry.send_nowait(encode(Eof(spec.name)))
             nursery.cancel_scope.cancel()
+    if exporter is not None:
+        await trio.to_thread.run_sync(exporter.close)
     if failure is not None:  # only now: what was answered before has arrived
         raise failure

@@ -10,7 +10,8 @@ validated   split, decoded and checked by a session that has one channel, sent o
 fused N     the same with N maps in the channel: decoded once, computed, encoded once
 
 Then the latency of one hop at 500 messages a second, that of a quiet channel beside a flooded one in the same relay,
-and the rate of an echo worker behind the session: without promises, with messages validated, with commit markers.
+and the rate of an echo worker behind the session: without promises, with messages validated, with commit markers; with
+all of these over TCP instead of ipc, and over TCP with keys.
 
 Rates are medians of rounds in which the ways take turns, so that what else the machine does falls on all of them.
 """
@@ -40,7 +41,8 @@ import zmq
 
 from fabric.compiler import compile_file
 from fabric.launch.process import open_launcher
-from fabric.plan.plan import Plan
+from fabric.plan.place import Host, Placement, place
+from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
 from fabric.session.events import (
     Answered,
@@ -57,9 +59,11 @@ from fabric.session.events import (
     Start,
 )
 from fabric.session.session import Session, Settings
+from fabric.transport.gate import Gate
 from fabric.transport.ports import Receiver, Sender
-from fabric.transport.sockets import open_sockets
+from fabric.transport.sockets import make_key_pair, open_sockets
 from fabric.wire.codec import decode, encode_traced
+from fabric.wire.spec import WorkerKey
 
 AHEAD_MAX = 4_000
 """Frames that the source may be ahead of the sink: what a window does in earnest. Otherwise queues fill the memory."""
@@ -331,16 +335,38 @@ class _Counter:
         print(line, file=sys.stderr)
 
 
-async def _echo(messages: int, directory: Path, *, markers: bool, validated: bool = True) -> float:
+def _over_tcp(plan: Plan, *, keys: bool) -> tuple[Plan, str, Gate | None]:
+    """Return the plan with its workers at TCP addresses of this host, the fabric's secret key, and who is let in."""
+    host = Host("here", "127.0.0.1", ports=PORTS)
+    plan = place(plan, Placement({"here": host}, "here", runner="external", insecure=not keys))
+    fabric, own = make_key_pair(), {worker.name: make_key_pair() for worker in plan.workers}
+
+    def given(worker: WorkerPlan) -> WorkerPlan:
+        key = WorkerKey(*own[worker.name], fabric[0]) if keys else None
+        spec = msgspec.structs.replace(worker.spec, key=key)
+        return msgspec.structs.replace(worker, spec=spec, runner="process")
+
+    plan = msgspec.structs.replace(plan, workers=tuple(map(given, plan.workers)))
+    return plan, fabric[1], Gate({name: pair[0] for name, pair in own.items()}) if keys else None
+
+
+async def _echo(messages: int, directory: Path, *, markers: bool, validated: bool = True, over: str = "ipc") -> float:
     plan = plan_of(ECHO if validated else UNTYPED, directory)
+    secret, gate = "", None
+    if over != "ipc":
+        plan, secret, gate = _over_tcp(plan, keys=over == "tcp with keys")
     # A worker that reads batches may have four times its window.
     workers = tuple(msgspec.structs.replace(worker, compat=not markers, window=16) for worker in plan.workers)
     plan = msgspec.structs.replace(plan, workers=workers)
     payload = msgspec.json.encode(ORDER)
     client = _Counter(messages)
-    async with open_launcher(os.environ) as launcher, open_sockets() as transport, trio.open_nursery() as nursery:
+    async with (
+        open_launcher(os.environ) as launcher,
+        open_sockets(gate=gate) as transport,
+        trio.open_nursery() as nursery,
+    ):
         session = Session(plan, Settings(), random.Random(1))
-        coordinator = Coordinator(session, transport, launcher, client, client)
+        coordinator = Coordinator(session, transport, launcher, client, client, secret=secret)
         nursery.start_soon(coordinator.run)
         await coordinator.wait_for_room()
         started_s = time.perf_counter()
@@ -354,10 +380,14 @@ async def _echo(messages: int, directory: Path, *, markers: bool, validated: boo
     return messages / took_s
 
 
-PROMISES = {
+PORTS = (21_900, 21_923)
+
+PROMISES: dict[str, dict[str, Any]] = {
     "JSON, at most once": {"markers": False, "validated": False},
     "validated, at most once": {"markers": False, "validated": True},
     "validated, committed": {"markers": True, "validated": True},
+    "validated, committed, over tcp": {"markers": True, "validated": True, "over": "tcp"},
+    "validated, committed, over tcp with keys": {"markers": True, "validated": True, "over": "tcp with keys"},
 }
 
 

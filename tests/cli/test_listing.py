@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fabric.cli.listing import describe, render_table, render_wires, words
+from fabric.cli.listing import describe, render_queues, render_table, render_wires, words
 from fabric.graph.ir import End
 from fabric.runtime.processes import Process
-from fabric.runtime.service_protocol import Status, WorkerStatus
+from fabric.runtime.service_protocol import QueueStatus, Status, WorkerStatus
 from fabric.runtime.services import Outcome, Record, WorkerRecord
 from fabric.wire.payload import encode_json, to_plain
 
@@ -27,8 +27,8 @@ RECORD = Record(
     STARTED,
     "ready",
     WORKERS,
-    "http://127.0.0.1:9464",
-    "/p/.fabric/run/review.token",
+    http="http://127.0.0.1:9464",
+    token_file="/p/.fabric/run/review.token",
 )
 STATUS = Status(
     "ready",
@@ -113,25 +113,36 @@ def test_conversations_that_are_under_way_have_a_line_each():
     assert render_wires([row]) == ["wire 'shelf': protocol Shelf, step 3: expected string from 'reader' (recv)"]
 
 
+def test_what_waits_for_replicas_has_a_line_each():
+    """Whom the others wait for is named; a queue with nothing in it has none."""
+    busy = QueueStatus("f", ("f#1", "f#2"), 3, 2, "f#2", full=True, held_by=(End("g", "input"),), oldest_age_s=75.0)
+    status = Status("ready", queues=(busy, QueueStatus("g", ("g#1", "g#2"), 0, 0, "")))
+    row = describe(RECORD, status, alive=True, memory={}, dead={"f": 1}, now=STARTED)
+    assert render_queues([row]) == [
+        "queue of 'f' (2 replicas): 3 waiting, the oldest for 1m15s, until there is room at 'g'; 2 answered ahead of"
+        " their turn, which wait for f#2, and nothing new is dealt; 1 dead letter"
+    ]
+
+
 def test_a_running_service_as_an_object():
     """The shape that programs may rely on."""
     row = describe(RECORD, STATUS, alive=True, memory=MEMORY, dead=DEAD, now=STARTED + 61.5)
     assert encode_json({"v": 1, "services": to_plain([row])}).decode() == (
         '{"v":1,"services":[{"project":"review","spec":"/p/review.plumb","state":"ready","pid":41200,'
         '"started_at":"2026-11-21T11:00:00.000000Z","answers":true,"ended_at":null,"exit_code":null,"error":null,'
-        '"inputs":{"input":14},"outputs":{"output":12},"dead_letters":3,"monitors":{},"workers":['
+        '"inputs":{"input":14},"outputs":{"output":12},"dead_letters":3,"monitors":{},"insecure":[],"workers":['
         '{"worker":"composer","kind":"agent","what":"anthropic/claude-haiku-4-5","state":"busy","pid":41201,'
         '"uptime_s":61.5,"restarts":0,"exit_status":null,"accepted":14,"answered":13,"waiting":2,"unacknowledged":1,'
         '"still_s":3.2,"oldest_s":7.5,"waits_on":[],"room_at":[],"paused":false,"stalled":false,"starts_in_s":null,'
-        '"dead_letters":0,"memory_bytes":33554432,"rejected":{}},'
+        '"dead_letters":0,"memory_bytes":33554432,"rejected":{},"place":"","awaited":false},'
         '{"worker":"checker","kind":"python","what":"checks:check","state":"ready","pid":41202,"uptime_s":60.5,'
         '"restarts":0,"exit_status":null,"accepted":13,"answered":13,"waiting":0,"unacknowledged":0,"still_s":3.2,'
         '"oldest_s":null,"waits_on":["composer","input"],"room_at":[],"paused":false,"stalled":false,'
-        '"starts_in_s":null,"dead_letters":0,"memory_bytes":13631488,"rejected":{"marker":3}},'
+        '"starts_in_s":null,"dead_letters":0,"memory_bytes":13631488,"rejected":{"marker":3},"place":"","awaited":false},'
         f'{{"worker":"old","kind":"worker","what":"{"x" * 60}","state":"failed","pid":null,"uptime_s":null,'
         '"restarts":0,"exit_status":-9,"accepted":2,"answered":1,"waiting":0,"unacknowledged":0,"still_s":60.0,'
         '"oldest_s":null,"waits_on":[],"room_at":[],"paused":false,"stalled":false,"starts_in_s":null,'
-        '"dead_letters":2,"memory_bytes":null,"rejected":{}}],'
+        '"dead_letters":2,"memory_bytes":null,"rejected":{},"place":"","awaited":false}],"queues":[],'
         '"http":"http://127.0.0.1:9464","token_file":"/p/.fabric/run/review.token"}]}'
     )
 

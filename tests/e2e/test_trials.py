@@ -8,9 +8,11 @@ from pathlib import Path
 
 import control
 import cycles
+import hosts
 import hundred
 import kills
 import pytest
+import strangers
 
 pytestmark = pytest.mark.processes
 
@@ -58,6 +60,12 @@ def test_agents_under_control_lose_nothing():
     assert control.try_once(agents=4, messages=400, seed=1).told.total() > 0
 
 
+def test_three_hosts_lose_nothing_with_a_link_and_a_container():
+    """With a Docker Engine on each; the files are those of `fabric compose`."""
+    run = hosts.try_once(1_000)
+    assert (run.messages, run.restarts) == (1_000, 1)
+
+
 def test_calls_and_pipelines_leave_nothing():
     """Under asyncio and trio; in a process of its own, whose descriptors are counted."""
     trial = Path(__file__).parent.parent / "trials" / "calls.py"
@@ -65,3 +73,9 @@ def test_calls_and_pipelines_leave_nothing():
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert result.stdout.count("nothing is left") == 4
+
+
+def test_strangers_at_the_endpoints_of_a_service_get_nothing_and_give_nothing():
+    """Forty at each of nine endpoints, in eight ways; legitimate messages arrive all the time."""
+    result = strangers.try_once(knocks=40, messages=500)
+    assert (set(result.knocks), result.answers) == (set(strangers.WAYS), 500)

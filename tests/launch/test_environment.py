@@ -83,3 +83,13 @@ def test_a_worker_gets_its_side_of_each_endpoint():
         "PLUMB_ENDPOINT_CTRL_OUT": "bind-ctrl_out",
         "PLUMB_ENDPOINT_TELEMETRY": "b",
     }
+
+
+def test_where_spans_go_is_told_where_tracing_is_on():
+    """With the headers of the collector; nothing of it where it is off."""
+    worker = WorkerPlan("w", ("run",), {}, WorkerSpec("w", "worker", STRING, STRING))
+    said = {"OTEL_EXPORTER_OTLP_HEADERS": "key=secret", "OTEL_SERVICE_NAME": "s"}
+    on = said | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
+    assert worker_environment(worker, OURS | on).items() >= on.items()
+    for off in (said, on | {"OTEL_SDK_DISABLED": "true"}):
+        assert not [name for name in worker_environment(worker, OURS | off) if name.startswith("OTEL_")]

@@ -189,6 +189,8 @@ async def test_a_worker_reads_its_spec_from_a_descriptor(ours: bool, launcher: P
         "tools": [],
         "part_of": "",
         "metered": False,
+        "fenced": False,
+        "key": None,
     }
 
 

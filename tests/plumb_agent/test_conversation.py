@@ -81,7 +81,8 @@ def test_an_input_becomes_a_call_and_its_reply_an_output():
                 "m",
                 output_schema={"type": "string"},
                 tools=Toolbox(()).offered,
-            )
+            ),
+            ORIGIN,
         )
     ]
     assert handle(conversation, reply(' "hi"\n')) == [usage(ORIGIN), Emit(b'"hi"', ORIGIN), output("hi", ORIGIN)]

@@ -161,8 +161,8 @@ def test_a_round_of_tools():
     calls = use("toolu_1", "read", path="a.md"), use("toolu_2", "shout", input="hey")
     assert handle(conversation, calling(*calls, text="Let me see.")) == [
         usage(ORIGIN),
-        CallTool("c1", "Fs.read", {"path": "a.md"}),
-        CallTool("c2", "shout", "hey"),
+        CallTool("c1", "Fs.read", {"path": "a.md"}, ORIGIN),
+        CallTool("c2", "shout", "hey", ORIGIN),
     ]
     assert conversation.awaits_tools
     heard = {"id": "toolu_2", "name": "shout", "arguments": '{"input":"hey"}', "summary": "ok", "is_error": False}

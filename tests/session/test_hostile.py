@@ -391,7 +391,8 @@ def test_every_reason_is_one_of_the_words_that_are_counted_by():
     met = {reason for reason, _ in MALFORMED}
     assert met <= REASONS
     assert REASONS - met == {
-        "unasked", "decline", "replayed", "after_eof", "port", "unannounced", "announced", "lifecycle", "marker"
+        "unasked", "decline", "replayed", "after_eof", "port", "unannounced", "announced", "lifecycle", "marker",
+        "past"
     }  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from fabric.session.events import (
     LossReport,
     Start,
 )
+from fabric.session.loop_entry import LOOP_ADMITTED_MAX
 from fabric.session.traffic import STEPS_PER_EVENT_MAX
-from fabric.session.worker_state import LOOP_ADMITTED_MAX
 from fabric.wire.frame import Data, Marker
 
 

@@ -12,10 +12,13 @@ import three_ways
 from fabric.errors import ConfigError
 from fabric.session.settings import Settings
 from fabric.settings import (
+    PortRange,
+    ProjectHost,
     ProjectLimits,
     ProjectPrice,
     ProjectSettings,
     ProjectWorker,
+    ResourceLimits,
     locate_keys,
     project_file,
     read_duration,
@@ -59,9 +62,21 @@ def test_the_readmes_example_says_everything(tmp_path: Path):
     assert example is not None
     path = write(tmp_path / "fabric.toml", example[1])
     lines = example[1].splitlines()
-    workers, prices = (
-        1 + next(number for number, line in enumerate(lines) if line.startswith(f"[{table}."))
-        for table in ("workers", "prices")
+    workers, prices, front, gpu1 = (
+        1 + next(number for number, line in enumerate(lines) if line.startswith(f"[{table}"))
+        for table in ("workers.", "prices.", "hosts.front", "hosts.gpu1")
+    )
+    reviewer = ProjectWorker(
+        f"{path}:{workers}",
+        5,
+        90.0,
+        "forget",
+        "gpu1",
+        "container",
+        "my-reviewer:2",
+        2,
+        ResourceLimits(512 * 1024**2, 1.5, 256),
+        ("HTTP_PROXY",),
     )
     default = Settings()
     assert read_settings(tmp_path) == ProjectSettings(
@@ -78,7 +93,17 @@ def test_the_readmes_example_says_everything(tmp_path: Path):
         policy=default.policy,
         approval_timeout_s=default.approval_timeout_s,
         tool_timeout_s=default.tool_timeout_s,
-        workers={"reviewer": ProjectWorker(f"{path}:{workers}", 5, 90.0, "forget")},
+        host="front",
+        runner="process",
+        image="plumb-fabric",
+        http="127.0.0.1:9464",
+        workers={"reviewer": reviewer},
+        hosts={
+            "front": ProjectHost(f"{path}:{front}", "10.0.0.1"),
+            "gpu1": ProjectHost(
+                f"{path}:{gpu1}", "10.0.0.7", "10.0.0.7", PortRange(5600, 5699), "tcp://127.0.0.1:2375"
+            ),
+        },
         limits=ProjectLimits(2.0, 500_000, 400, 1200.0),
         prices={"my-model": ProjectPrice(f"{path}:{prices}", 1.0, 5.0, 0.1, 1.25)},
     )
@@ -163,7 +188,10 @@ def test_a_pyproject_that_speaks_of_us_does_as_well(tmp_path: Path):
         ("[run]\ngrace = 1\nready_timout = 1", ":3: unknown key 'ready_timout'; did you mean 'ready_timeout'?"),
         ("run.grac = 1", ":1: unknown key 'grac'; did you mean 'grace'?"),
         ("[deafults]\nprovider = 'x'", ":1: unknown key 'deafults'; did you mean 'defaults'?"),
-        ("quux = 1", ":1: unknown key 'quux'; expected spec, launch, defaults, limits, run, edges, workers, prices"),
+        (
+            "quux = 1",
+            ":1: unknown key 'quux'; expected spec, launch, defaults, limits, run, edges, workers, hosts, prices",
+        ),
         ("defaults = {temperature = 1}", ": unknown key 'temperature'; expected provider, model"),
         ("launch = 'spwan'", """:1: launch: expected "zygote" or "spawn", got 'spwan'"""),
         ("[run]\n\nlaunch = 3", ":3: run.launch: expected str, got int"),
@@ -185,6 +213,28 @@ def test_a_pyproject_that_speaks_of_us_does_as_well(tmp_path: Path):
         ("[workers.a]\non_crash = 'die'", """:2: workers.a.on_crash: expected "fail" or "forget", got 'die'"""),
         ("[workers]\na = 3", ":2: workers.a: expected object, got int"),
         ("workers = 3", ":1: workers: expected object, got int"),
+        ("[workers.a]\nreplicas = 0", ":2: workers.a.replicas: expected int >= 1"),
+        ("[workers.a]\nreplicas = 65", ":2: workers.a.replicas: expected int <= 64"),
+        (
+            "[workers.a]\nrunner = 'pod'",
+            """:2: workers.a.runner: expected "process" or "container" or "external", got 'pod'""",
+        ),
+        (
+            "[workers.a]\nlimits = {memory = '5'}",
+            """: workers.a.limits.memory: expected memory of at least 1 MiB, such as "512m" or "2g", got '5'""",
+        ),
+        ("[workers.a]\nlimits = {cpus = 0}", ": workers.a.limits.cpus: expected float > 0.0"),
+        ("[hosts.a]\nports = '5600-5699'", ":1: hosts.a: Object missing required field address"),
+        (
+            "[hosts.a]\naddress = 'x'\nports = '5699-5600'",
+            """:3: hosts.a.ports: expected a range of ports, such as "5600-5699", got '5699-5600'""",
+        ),
+        (
+            "[hosts.a]\naddress = 'x'\nengine = 'docker'",
+            """:3: hosts.a.engine: expected a Docker Engine, such as "unix:///run/docker.sock" or """
+            """"tcp://127.0.0.1:2375", got 'docker'""",
+        ),
+        ("[hosts.a]\nadress = 'x'", ":2: unknown key 'adress'; did you mean 'address'?"),
         ("run = 1", ":1: run: expected object, got int"),
         ("spec = ''", ":1: spec: expected str of length >= 1"),
         ("launch = 'spawn'\n[run]\nlaunch = 'spawn'", ":3: launch is given twice, here and at the top"),
@@ -300,7 +350,7 @@ def test_a_command_exits_with_2_if_the_file_is_wrong(tmp_path: Path):
         assert (done.returncode, done.stdout) == (2, b"")
         assert json.loads(done.stderr) == {
             "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, limits, run, edges, workers, "
-            "prices",
+            "hosts, prices",
             "code": "bad_config",
         }
 

@@ -1,6 +1,7 @@
 """Run random graphs in which workers die, and look whether each output comes exactly once, in order, all the same.
 
 .venv/bin/python tests/simulation/runs.py --seeds 0..10000
+.venv/bin/python tests/simulation/runs.py --seeds 0..10000 --replicas   # workers without memory, several of each
 .venv/bin/python tests/simulation/runs.py --seed 1234              # one of them again, with all that happens in it
 """
 
@@ -37,21 +38,21 @@ def hung(signum: int, frame: object) -> None:
     raise Hung(f"has not ended after {HANG_S} s of real time")
 
 
-def judged(seed: int, crashes: int, graph_seed: int | None) -> Outcome:
+def judged(seed: int, crashes: int, graph_seed: int | None, *, shared: bool) -> Outcome:
     """Run one seed; whatever is raised is a failure of it."""
     signal.signal(signal.SIGALRM, hung)
     signal.alarm(HANG_S)
     try:
-        return run_case(seed, crashes, graph_seed)
+        return run_case(seed, crashes, graph_seed, shared=shared)
     except (Exception, BaseExceptionGroup):  # noqa: BLE001 - any exception is what is looked for
         return Outcome(seed, seed % GRAPHS, [traceback.format_exc(limit=-3)], Counter())
     finally:
         signal.alarm(0)
 
 
-def run_batch(seeds: list[int], crashes: int, graph_seed: int | None) -> list[Outcome]:
+def run_batch(seeds: list[int], crashes: int, graph_seed: int | None, *, shared: bool) -> list[Outcome]:
     """Run some seeds; those of one graph come one after the other."""
-    return [judged(seed, crashes, graph_seed) for seed in seeds]
+    return [judged(seed, crashes, graph_seed, shared=shared) for seed in seeds]
 
 
 def batches(first: int, last: int) -> Iterator[list[int]]:
@@ -61,7 +62,7 @@ def batches(first: int, last: int) -> Iterator[list[int]]:
         yield seeds[start : start + BATCH]
 
 
-def show(seed: int, crashes: int, graph_seed: int | None) -> bool:
+def show(seed: int, crashes: int, graph_seed: int | None, *, shared: bool) -> bool:
     """Run one seed and print all of it; return whether it failed."""
     of = seed % GRAPHS if graph_seed is None else graph_seed
     digest = Digest()
@@ -72,10 +73,10 @@ def show(seed: int, crashes: int, graph_seed: int | None) -> bool:
 
     graph, _ = prepared(of)
     print(f"{graph.text()}\n\n{' '.join(f'{port}:{id_}' for port, id_ in graph.inputs)}\n")
-    faults = faults_of(seed, crashes, of)
+    faults = faults_of(seed, crashes, of, shared=shared)
     print(*faults.crashes, *faults.stalls, *faults.slow, *faults.restarts, f"delays up to {faults.delay_s} s", sep="\n")
     print()
-    outcome = run_case(seed, crashes, of, watch)
+    outcome = run_case(seed, crashes, of, watch, shared=shared)
     print(f"\nseed {seed}, graph {of}, digest {digest}")
     print(*(outcome.wrong or ["as expected"]), sep="\n")
     return bool(outcome.wrong)
@@ -87,13 +88,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="one seed, shown")
     parser.add_argument("--crashes", type=int, default=3, help="in one run, at most")
     parser.add_argument("--graph-seed", type=int, help="always this graph")
+    parser.add_argument("--replicas", action="store_true", help="of workers that may have some")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args()
     if options.seed is not None:
-        return show(options.seed, options.crashes, options.graph_seed)
+        return show(options.seed, options.crashes, options.graph_seed, shared=options.replicas)
     first, last = map(int, options.seeds.split(".."))
-    run = partial(run_batch, crashes=options.crashes, graph_seed=options.graph_seed)
+    run = partial(run_batch, crashes=options.crashes, graph_seed=options.graph_seed, shared=options.replicas)
     again = f"--crashes {options.crashes}" + (f" --graph-seed {options.graph_seed}" if options.graph_seed else "")
+    again += " --replicas" * options.replicas
     start = time.perf_counter()
     failed, graphs, hit = 0, set(), Counter[str]()
     with ProcessPoolExecutor(options.jobs) as pool:
@@ -108,7 +111,8 @@ def main() -> int:
     took_s = time.perf_counter() - start
     runs = last - first
     print(f"{runs} runs of {len(graphs)} graphs, {failed} failed; {1000 * took_s / runs:.1f} ms each")
-    for kind in FAULT_KINDS:
+    given = sorted(kind for kind in hit if kind.startswith("given"))
+    for kind in (*FAULT_KINDS, *given):
         print(f"{hit[kind]:8}  {kind}")
     return min(failed, 1)
 

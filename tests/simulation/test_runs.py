@@ -32,6 +32,20 @@ def test_nothing_is_lost_doubled_or_reordered_by_crashes(first: int):
     assert hit.keys() >= {"idle", "in_message", "after_end"}
 
 
+@pytest.mark.parametrize("first", range(0, 60, BLOCK))
+def test_replicas_lose_double_and_reorder_nothing(first: int):
+    """One to four of each worker without memory, which die, stall and are started anew; all of them get something."""
+    wrong = {}
+    hit: Counter[str] = Counter()
+    for seed in range(first, first + BLOCK):
+        outcome = run_case(seed, shared=True)
+        hit += outcome.hit
+        if outcome.wrong:
+            wrong[f"python tests/simulation/runs.py --replicas --seed {seed}"] = outcome.wrong
+    assert not wrong
+    assert hit.keys() >= {f"given to replica {number}" for number in range(1, 5)}
+
+
 def small(kind: str, without: str = "") -> int:
     """Return the first graph with such a place, and none of the other, in which not much happens."""
     graphs = ((seed, Graph(seed)) for seed in range(GRAPHS))

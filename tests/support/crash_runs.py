@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["FAULT_KINDS", "GRAPHS", "Digest", "Outcome", "faults_of", "prepared", "reference", "run_case"]
+__all__ = [
+    "FAULT_KINDS",
+    "GRAPHS",
+    "Digest",
+    "Outcome",
+    "faults_of",
+    "prepared",
+    "reference",
+    "run_case",
+    "simulated",
+    "wrong_with",
+]
 
 import hashlib
 import random
@@ -18,8 +29,10 @@ from plans import plan_of
 from random_graphs import Graph, History, Moved
 
 from fabric.plan.plan import Plan
-from fabric.session.events import Command, Event
+from fabric.plan.replicas import MARK, Replicas, replicated
+from fabric.session.events import Command, Event, Send
 from fabric.session.settings import Settings, WorkerSettings
+from fabric.session.spans import About
 from fabric.testing import (
     Faults,
     Phase,
@@ -88,15 +101,19 @@ async def simple_worker(spec: WorkerSpec, process: Process, endpoints: dict[str,
                 case Eof():
                     sink.send_nowait(encode(Eof(spec.name)))
                     open_ = False
-    while not any(isinstance(decode(raw), Eof) for raw in await ctrl_in.receive()):
-        pass
+    over = False
+    while not over:
+        for raw in await ctrl_in.receive():
+            if b'"announce"' in raw:
+                return 1  # nobody is left who would end it in order
+            over = isinstance(decode(raw), Eof)
     ctrl_out.send_nowait(encode(Eof(spec.name)))
     return 0
 
 
 async def agent(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
     """Our agent; what it takes from chance and the clock is the same each time."""
-    rng = random.Random(endpoints["output"])
+    rng = random.Random(f"{endpoints['output']} {process.number}")
     logger = Logger(lambda line: process.complain(line.decode().rstrip("\n")))
     ports = open_ports(process, endpoints)
     return await run_worker(spec, ports, logger=logger, clock=trio.current_time, new_id=rng.randbytes)
@@ -141,24 +158,53 @@ class Digest:
 
 
 @lru_cache(maxsize=16)
-def prepared(graph_seed: int) -> tuple[Graph, Plan]:
-    """Return a graph and its plan."""
+def prepared(graph_seed: int, *, shared: bool = False) -> tuple[Graph, Plan]:
+    """Return a graph and its plan; ``shared``: with one to four replicas of each worker that may have some."""
     graph = Graph(graph_seed)
-    return graph, plan_of(graph.text())
+    plan = plan_of(graph.text())
+    if shared:
+        rng = random.Random(f"replicas {graph_seed}")
+        stateless = [worker.name for worker in plan.workers if worker.spec.kind == "python"]
+        plan = replicated(plan, {name: Replicas(rng.randint(1, 4)) for name in stateless})
+    return graph, plan
+
+
+def moved_outside(plan: Plan, names: frozenset[str]) -> Plan:
+    """Let somebody else start these workers."""
+    workers = tuple(
+        msgspec.structs.replace(worker, runner="external", spec=msgspec.structs.replace(worker.spec, fenced=True))
+        if worker.name in names
+        else worker
+        for worker in plan.workers
+    )
+    return msgspec.structs.replace(plan, workers=workers)
 
 
 def simulated(
-    graph_seed: int, seed: int, faults: Faults, settings: Settings = SETTINGS, watch: Watch | None = None
+    graph_seed: int,
+    seed: int,
+    faults: Faults,
+    settings: Settings = SETTINGS,
+    watch: Watch | None = None,
+    traced: About | None = None,
+    *,
+    shared: bool = False,
+    outside: frozenset[str] = frozenset(),
 ) -> Simulated:
-    """Run a graph."""
-    graph, plan = prepared(graph_seed)
+    """Run a graph.
+
+    Args:
+        shared: whether workers have replicas.
+        outside: the workers that somebody else starts.
+    """
+    graph, plan = prepared(graph_seed, shared=shared)
+    plan = moved_outside(plan, outside)
     inputs = [(port, str(id_).encode()) for port, id_ in graph.inputs]
 
     async def run() -> Simulated:
         with trio.fail_after(VIRTUAL_S_MAX):
-            return await simulate(
-                plan, inputs, runners=RUNNERS, settings=settings, seed=seed, faults=faults, watch=watch
-            )
+            how = {"settings": settings, "seed": seed, "faults": faults, "watch": watch, "traced": traced}
+            return await simulate(plan, inputs, runners=RUNNERS, **how)
 
     return run_seeded(run, seed)
 
@@ -171,9 +217,9 @@ class Reference(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def reference(graph_seed: int) -> Reference:
+def reference(graph_seed: int, *, shared: bool = False) -> Reference:
     """Run a graph without faults."""
-    done = simulated(graph_seed, graph_seed, Faults())
+    done = simulated(graph_seed, graph_seed, Faults(), shared=shared)
     return Reference(done.processes, wrong_with(graph_seed, done))
 
 
@@ -205,29 +251,64 @@ class Outcome(NamedTuple):
     hit: Counter[str]
 
 
-def faults_of(seed: int, crashes: int, graph_seed: int) -> Faults:
+def faults_of(seed: int, crashes: int, graph_seed: int, *, shared: bool = False) -> Faults:
     """Return what goes wrong in the run with this seed; where nobody forgets anything by it, some are started anew."""
-    processes = reference(graph_seed).processes
+    processes = reference(graph_seed, shared=shared).processes
     faults = draw_faults(seed, processes, crashes)
     if prepared(graph_seed)[0].agents:
         return faults
     rng = random.Random(f"restarts {seed}")
-    restarts = [Restart(rng.choice(processes).worker, rng.expovariate(0.2)) for _ in range(rng.randint(0, 2))]
+    names = [process.worker for process in processes]
+    if shared:  # all replicas of one at once, too
+        names += [name.partition(MARK)[0] for name in names]
+    restarts = [Restart(rng.choice(names), rng.expovariate(0.2)) for _ in range(rng.randint(0, 2))]
     return msgspec.structs.replace(faults, restarts=tuple(restarts))
 
 
-def run_case(seed: int, crashes: int = 3, graph_seed: int | None = None, watch: Watch | None = None) -> Outcome:
-    """Run the graph of a seed with the faults of that seed, and say what is wrong with what came out."""
+def run_case(
+    seed: int,
+    crashes: int = 3,
+    graph_seed: int | None = None,
+    watch: Watch | None = None,
+    *,
+    shared: bool = False,
+) -> Outcome:
+    """Run the graph of a seed with the faults of that seed, and say what is wrong with what came out.
+
+    Args:
+        seed: of the faults.
+        crashes: at most.
+        graph_seed: of the graph, if not the seed's own.
+        watch: sees all that happens.
+        shared: with replicas.
+    """
     if graph_seed is None:
         graph_seed = seed % GRAPHS
-    if wrong := reference(graph_seed).wrong:
+    if wrong := reference(graph_seed, shared=shared).wrong:
         return Outcome(seed, graph_seed, [f"without faults: {text}" for text in wrong], Counter())
-    faults = faults_of(seed, crashes, graph_seed)
+    faults = faults_of(seed, crashes, graph_seed, shared=shared)
+    settings = settings_of(seed, prepared(graph_seed, shared=shared)[1])
+    dealt = Dealt(watch)
     try:
-        done = simulated(graph_seed, seed, faults, settings_of(seed, prepared(graph_seed)[1]), watch)
+        done = simulated(graph_seed, seed, faults, settings, dealt if shared else watch, shared=shared)
     except trio.TooSlowError:
         return Outcome(seed, graph_seed, [f"has not ended after {VIRTUAL_S_MAX:g} simulated seconds"], Counter())
-    return Outcome(seed, graph_seed, wrong_with(graph_seed, done), hits(faults, done))
+    return Outcome(seed, graph_seed, wrong_with(graph_seed, done), hits(faults, done) + dealt.hit)
+
+
+class Dealt:
+    """Counts what replicas were given. Args: who else looks on."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        self.hit: Counter[str] = Counter()
+        self._watch = watch
+
+    def __call__(self, now_s: float, event: Event, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Send) and command.port == "input" and MARK in command.worker:
+                self.hit[f"given to replica {command.worker.partition(MARK)[2]}"] += 1
+        if self._watch is not None:
+            self._watch(now_s, event, commands)
 
 
 def hits(faults: Faults, done: Simulated) -> Counter[str]:

@@ -53,3 +53,11 @@ def wait_for_ever(value):
 
 
 not_callable = 3
+
+
+def first(value):
+    return value[0]
+
+
+def same(value):
+    return value

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from fabric.errors import LeftOver
 from fabric.transport.memory import MemoryTransport
 from fabric.wire.codec import decode, encode
 from fabric.wire.frame import Data, Eof, Frame, Marker
@@ -34,9 +35,24 @@ async def said(*asked: Any, control: Control | None = None) -> list[Any]:
 @pytest.mark.parametrize(("marks_all", "more"), [(False, []), (True, ["mark_all_ports"])])
 async def test_it_announces_what_it_can_do(marks_all: bool, more: list[str]):
     """One that has telemetry forwards markers on every port."""
-    assert await said(control=Control(marks_all=marks_all)) == [
-        {"status": "ready", "features": ["batches", "numbered", *more]}
+    assert await said(control=Control(marks_all=marks_all, incarnation=7)) == [
+        {"status": "ready", "features": ["batches", "numbered", *more], "incarnation": 7}
     ]
+
+
+async def test_it_announces_itself_again_when_it_is_asked():
+    """Whoever heard it before may be gone; the number says that it is the same process."""
+    announcement = {"status": "ready", "features": ["batches", "numbered"], "incarnation": 7}
+    asked: list[object] = [{"announce": True}, {"announce": False}, {"announce": 1}]
+    assert await said(*asked, control=Control(incarnation=7)) == [announcement, announcement]
+
+
+async def test_one_that_has_ended_its_output_fails_when_it_is_asked_who_it_is():
+    """Nobody is left who would end its ctrl_in; who started it is to start another."""
+    control = Control()
+    control.output_ended = True
+    with pytest.raises(LeftOver):
+        await said({"announce": True}, control=control)
 
 
 async def test_it_acknowledges_and_forwards_markers_in_order():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["PROVIDERS", "Provider", "ProviderFailed", "load_provider", "open_provider"]
+__all__ = ["PROVIDERS", "Provider", "ProviderFailed", "Remote", "load_provider", "open_provider"]
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from fabric.errors import ConfigError, FabricError
 from fabric.wire.spec import WorkerSpec
@@ -56,6 +56,21 @@ class Provider(Protocol):
         Raises:
             ProviderFailed: there is no reply. Whether to ask again is for the caller to decide.
         """
+        ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """What is known of a provider that asks a server."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the server."""
+        ...
+
+    @property
+    def first_chunk_s(self) -> float | None:
+        """How long the first piece of the last answer took; ``None``: it did not come in pieces."""
         ...
 
 

@@ -115,6 +115,17 @@ class HostedProvider:
             raise redact_failure(failure, self._key) from None
         return redact_reply(reply, self._key)
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the server."""
+        parts = urlsplit(self._url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def first_chunk_s(self) -> float | None:
+        """How long the first piece of the last answer took; ``None``: it did not come in pieces."""
+        return None if self._endpoint is None else self._endpoint.first_chunk_s
+
     async def aclose(self) -> None:
         """Close the connection, if there is one."""
         if self._endpoint is not None:

@@ -50,6 +50,9 @@ class Endpoint:
 
     Raises:
         ProviderFailed: what the environment names cannot be used.
+
+    Attributes:
+        first_chunk_s: from the last request to the first piece of its answer; ``None`` if that did not stream.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], timeouts: Timeouts) -> None:
@@ -59,6 +62,7 @@ class Endpoint:
             text = f"what the environment says of proxies or of certificates cannot be used: {error}"
             raise ProviderFailed(text, code="provider_unavailable") from None
         self._url = url
+        self.first_chunk_s: float | None = None
 
     async def post(self, dialect: Dialect, request: Request) -> Reply:
         """Ask once.
@@ -67,9 +71,14 @@ class Endpoint:
             ProviderFailed: there is no reply.
         """
         body = dialect.body(request)
+        self.first_chunk_s, asked_s = None, trio.current_time()
+
+        def begun() -> None:
+            self.first_chunk_s = trio.current_time() - asked_s
+
         try:
             async with self._client.stream("POST", self._url, content=body) as response:
-                return await read_answer(response, dialect, request)
+                return await read_answer(response, dialect, request, begun)
         except httpx2.HTTPError as error:  # before the answer began
             raise _unreachable(dialect.provider, error) from None
         except (httpx2.InvalidURL, UnicodeError):
@@ -106,8 +115,10 @@ def _certificates(url: str) -> ssl.SSLContext:
     return httpx2.create_ssl_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-async def read_answer(response: httpx2.Response, dialect: Dialect, request: Request) -> Reply:
-    """Read a response to its end, whatever it is.
+async def read_answer(
+    response: httpx2.Response, dialect: Dialect, request: Request, begun: Callable[[], None] = lambda: None
+) -> Reply:
+    """Read a response to its end, whatever it is; ``begun`` is called when the first piece of a stream is there.
 
     Raises:
         ProviderFailed: it is not a reply.
@@ -122,7 +133,7 @@ async def read_answer(response: httpx2.Response, dialect: Dialect, request: Requ
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "text/event-stream":
-            return await _read_stream(response, dialect, request)
+            return await _read_stream(response, dialect, request, begun)
         if kind == "application/json" or kind.endswith("+json"):
             return await _read_whole(response, dialect, request)
     except httpx2.TimeoutException:
@@ -138,13 +149,17 @@ async def read_answer(response: httpx2.Response, dialect: Dialect, request: Requ
     raise malformed(provider, what)
 
 
-async def _read_stream(response: httpx2.Response, dialect: Dialect, request: Request) -> Reply:
+async def _read_stream(
+    response: httpx2.Response, dialect: Dialect, request: Request, begun: Callable[[], None]
+) -> Reply:
     assembler = dialect.assembler(request)
     decoder = SseDecoder(EVENT_BYTES_MAX)
     size = 0
 
     def take(data: bytes) -> float | None:
         nonlocal size
+        if not size:
+            begun()
         size += len(data)
         if size > REPLY_BYTES_MAX:
             raise malformed(dialect.provider, f"more than {REPLY_BYTES_MAX} bytes of events")

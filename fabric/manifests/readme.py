@@ -1,0 +1,108 @@
+"""What a person reads first in a folder that we wrote."""
+
+from __future__ import annotations
+
+__all__ = ["compose_readme", "kubernetes_readme"]
+
+from collections.abc import Mapping, Sequence
+
+from fabric.manifests.deployment import COORDINATOR, Deployment
+
+_START = """Compose v2 is `docker compose`, v1 is `docker-compose`; the files are the same for both."""
+
+
+def compose_readme(deployment: Deployment, hosts: Mapping[str, str], secrets: Sequence[str], user: str) -> str:
+    """Return the README of compose files.
+
+    Args:
+        deployment: what is deployed.
+        hosts: the folder of each host, by its name; empty: this one.
+        secrets: files that somebody has to fill in.
+        user: who the files belong to.
+    """
+    several = len(hosts) > 1
+    lines = [
+        f"# {deployment.project}, as compose files",
+        "",
+        "Written by `fabric compose`. Run it again after a change:",
+    ]
+    lines += ["what differs is replaced; keys, secrets, `.env` and files that are not ours stay as they are.", ""]
+    lines += _fill_in(secrets, user)
+    lines += ["## Start", ""]
+    if several:
+        lines += ["Each host gets its own folder, and nothing of the others. Copy it with its modes and its owner:", ""]
+        lines += ["```sh"]
+        for name, folder in hosts.items():
+            address = deployment.settings.hosts[name].address
+            lines.append(f"rsync -a {folder}/ {_user_at(address)}:{deployment.name}/{folder}/")
+        lines += ["```", "", "`keys/` here is the original of all keys. It stays where it is, and is kept safe.", ""]
+        lines += ["Then on each host, in its folder; in which order does not matter:", ""]
+    lines += ["```sh", "docker compose up -d", "docker compose ps", "```", "", _START, ""]
+    lines += _talk("docker compose exec", several, hosts.get(deployment.coordinator, ""))
+    lines += [
+        "## Stop",
+        "",
+        "`docker compose stop coordinator` drains the program: workers end by themselves with status 0",
+    ]
+    lines += ["and stay down. `docker compose up -d` starts all of them again.", ""]
+    return "\n".join(lines)
+
+
+def _user_at(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _fill_in(secrets: Sequence[str], user: str) -> list[str]:
+    lines = ["## Before the first start", ""]
+    lines += [f"- Put the key into `{path}`." for path in secrets]
+    lines += ["- Have the images: `fabric image` builds ours."]
+    lines += [
+        f"- The containers run as `{user}` (`.env`): `state/`, and what is in `keys/` and `secrets/`, has to be his."
+    ]
+    return [*lines, ""]
+
+
+def _talk(command: str, several: bool, folder: str) -> list[str]:
+    where = f", on the coordinator's host in `{folder}/`" if several else ""
+    lines = ["## Talk to it", "", f"All commands of `fabric` work in the coordinator's container{where}:", ""]
+    lines += [
+        "```sh",
+        f"{command} {COORDINATOR} fabric ps",
+        f"{command} {COORDINATOR} fabric send '\"hello\"'",
+        "```",
+        "",
+    ]
+    lines += [
+        "Metrics are on http://127.0.0.1:9464/metrics of that host. Prometheus, if it is there, is on port 9090 and"
+    ]
+    lines += [
+        "Grafana on port 3000, both for that host alone; Grafana's user is `admin`, its password in `secrets/grafana`.",
+        "",
+    ]
+    return lines
+
+
+def kubernetes_readme(deployment: Deployment, secrets: Sequence[str]) -> str:
+    """Return the README of Kubernetes manifests; see :func:`compose_readme`."""
+    lines = [
+        f"# {deployment.project}, for Kubernetes",
+        "",
+        "Written by `fabric k8s`. Run it again after a change: what",
+    ]
+    lines += ["differs is replaced; keys, secrets and files that are not ours stay as they are.", ""]
+    lines += ["## Before the first start", ""]
+    lines += [f"- Put the key into `{path}`." for path in secrets]
+    lines += ["- Push the images to where the cluster finds them, and name them in an overlay:"]
+    lines += ["  `kustomize edit set image plumb-fabric=REGISTRY/plumb-fabric:TAG`."]
+    lines += ["- `keys/` and `secrets/` belong into no repository.", ""]
+    lines += ["## Start, look, stop", "", "```sh", "kubectl apply -k .", f"kubectl -n {deployment.name} get pods"]
+    lines += [f"kubectl -n {deployment.name} exec {COORDINATOR}-0 -- fabric ps"]
+    lines += [f"kubectl -n {deployment.name} scale statefulset {COORDINATOR} --replicas=0", "```", ""]
+    lines += [
+        "The last one drains the program. A worker that has drained is started again by Kubernetes and waits for the"
+    ]
+    lines += [
+        "next coordinator. A worker whose spec or key changed is replaced by `kubectl apply -k .`, the others go on."
+    ]
+    lines += ["Metrics are let out to pods of the namespace `monitoring`, port 9464 of `coordinator`.", ""]
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""Who is at a socket, out of what the library tells of its connections.
+
+The library names a connection (its descriptor) when it begins and when it ends, but not when its handshake succeeds. So
+each peer is one of the connections that were open then; as these end, fewer are left that it may be. Strangers who get
+through no handshake are gone after ``HANDSHAKE_S``, and the doubt with them. Until then one case is told late: a peer
+that leaves while strangers are at their handshakes who had come before its own had succeeded.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Happening", "Peers"]
+
+from typing import Literal, TypeAlias
+
+Happening: TypeAlias = Literal["began", "joined", "ended"]
+"""Of a connection: it is there, its handshake succeeded, it is gone."""
+
+
+class Peers:
+    """The peers of one socket: connections whose handshake has succeeded.
+
+    Attributes:
+        joined: how many have come.
+        left: how many of them have gone.
+        doubled: how many came while another was there.
+    """
+
+    def __init__(self) -> None:
+        self.joined = 0
+        self.left = 0
+        self.doubled = 0
+        self._open: set[int] = set()
+        self._peers: list[set[int]] = []  # of each, the connections that it may be
+
+    @property
+    def present(self) -> int:
+        """How many there are."""
+        return len(self._peers)
+
+    def handle(self, happening: Happening, connection: int) -> None:
+        """Take in what the library tells.
+
+        Args:
+            happening: what.
+            connection: its descriptor; of ``joined`` it is not known, and does not matter.
+        """
+        match happening:
+            case "began":
+                self._open.add(connection)
+            case "joined":
+                self.joined += 1
+                self.doubled += bool(self._peers)
+                self._peers.append(set(self._open))
+            case "ended":
+                self._open.discard(connection)
+                for peer in self._peers:
+                    peer.discard(connection)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Take out peers for which no connection is left, and connections that can only be another peer's."""
+        taken: dict[int, int] = {}
+        there = [number for number in range(len(self._peers)) if self._place(number, taken, set())]
+        self.left += len(self._peers) - len(there)
+        self._peers = [self._peers[number] for number in there]
+        known = {candidate for peer in self._peers if len(peer) == 1 for candidate in peer}
+        for peer in self._peers:
+            if len(peer) > 1:
+                peer -= known
+
+    def _place(self, number: int, taken: dict[int, int], seen: set[int]) -> bool:
+        """Find a connection for a peer, if others have to take another one for it; return whether there is one."""
+        for candidate in self._peers[number] - seen:
+            seen.add(candidate)
+            if candidate not in taken or self._place(taken[candidate], taken, seen):
+                taken[candidate] = number
+                return True
+        return False
