@@ -38,16 +38,29 @@ class Latency:
 
     def answered(self, committed: Sequence[Unacked], now_s: float) -> None:
         """It is done with its oldest messages. One of which nothing came does not count."""
+        given = self._given
+        if given and len(committed) <= given[0][0]:  # as it is nearly always; what follows would do as well
+            count, given_s = given[0]
+            left = count - len(committed)
+            if left:
+                given[0] = left, given_s
+            else:
+                given.popleft()
+            self._add(committed, now_s - given_s)
+            return
         at = 0
-        while at < len(committed) and self._given:
-            count, given_s = self._given.popleft()
+        while at < len(committed) and given:
+            count, given_s = given.popleft()
             here = committed[at : at + count]
             if len(here) < count:
-                self._given.appendleft((count - len(here), given_s))
+                given.appendleft((count - len(here), given_s))
             at += len(here)
-            said = len(here) if all(map(_outputs, here)) else sum(map(_said, here))
-            if said:
-                self._histogram.add(now_s - given_s, said)
+            self._add(here, now_s - given_s)
+
+    def _add(self, messages: Sequence[Unacked], took_s: float) -> None:
+        said = len(messages) if all(map(_outputs, messages)) else sum(map(_said, messages))
+        if said:
+            self._histogram.add(took_s, said)
 
 
 _outputs = attrgetter("outputs")

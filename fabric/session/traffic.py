@@ -142,7 +142,7 @@ class Traffic:
         self._work: deque[tuple[End, Message]] = deque()
         self._inflight = 0
         self._rested: set[str] = set(nodes) | set(self._pairing.barriers)
-        self._stopped = False
+        self._stopped = self._took_in = False
         self._late: list[int] = []
 
     # --- how it stands ---
@@ -308,7 +308,9 @@ class Traffic:
 
     def tell(self) -> None:
         """Command what the client gets of an event."""
-        self._flow.holds_back_input()
+        if self._took_in:  # only then can it be input that has filled a place
+            self._took_in = False
+            self._flow.holds_back_input()
         settled = self._traces.take_settled()
         if self._stopped:  # what came out behind the failure is lost, so what it came of has not settled
             self.losses.lost += self._out.withhold()
@@ -329,6 +331,7 @@ class Traffic:
 
     def take_in(self, event: Input) -> None:
         """Messages come from outside."""
+        self._took_in = True
         if event.port in self.entrance.closed:
             self.refuse_late(event.port, event.messages)
         elif event.port in self._through and not self.entrance.waiting:
