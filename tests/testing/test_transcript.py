@@ -51,8 +51,10 @@ from fabric.session.events import (
     Tapped,
     TimerFired,
     Told,
+    Traced,
 )
 from fabric.testing.transcript import read_event, written, written_command, written_event
+from fabric.tracing.span import Span
 from fabric.wire.codec import encode, join
 from fabric.wire.frame import Data, Eof, Marker, Provenance
 
@@ -128,6 +130,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "tapped 0 10": Tapped([Seen(0, b"10", bytes(16))]),
     "heard f.telemetry f {}": Observed([Heard("f.telemetry", "f", b"{}")]),
+    "span invoke_agent f | span chat failed": Traced(
+        (
+            Span("invoke_agent f", bytes(16), bytes(8), b"", 1.0, 2.0),
+            Span("chat", bytes(16), bytes(8), b"", 1.0, 2.0, error="timeout"),
+        )
+    ),
     "set_timer grace f 10.5": SetTimer(("grace", "f"), 10.5),
     'note info worker.spawned worker="f" pid=7': Note("info", "worker.spawned", {"worker": "f", "pid": 7}),
     "finish 0": Finish(0, LossReport()),
