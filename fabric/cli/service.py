@@ -371,6 +371,7 @@ def down(
             raise typer.Exit(_tell_end(record, outcome))
     elif record.outcome is not None:
         print_line(f"'{record.project}' has ended already, with exit code {record.outcome.exit_code}")
+        _end_containers(record, Settings().grace_s if grace is None else grace)  # if its engine was away at its end
         return
     print_line(killed(record))
     for worker in trio.run(left_alive, record):
@@ -378,10 +379,15 @@ def down(
         print_line(f"worker '{worker.name}' (pid {worker.process.pid}) lives on, and is ended")
     grace_s = Settings().grace_s if grace is None else grace
     trio.run(end_left, record, grace_s)
+    _end_containers(record, grace_s)
+    print_line("cleared away" if remove_left(state, record) else "somebody else has cleared away")
+
+
+def _end_containers(record: Record, grace_s: float) -> None:
+    """Name the containers that a service has left, end and remove them."""
     for left in trio.run(containers_left, record, os.environ):
         print_line(f"{left} is left, and is ended and removed")
     trio.run(end_containers_left, record, os.environ, grace_s)
-    print_line("cleared away" if remove_left(state, record) else "somebody else has cleared away")
 
 
 async def _drain(record: Record, grace_s: float | None) -> None:

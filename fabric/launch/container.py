@@ -168,7 +168,8 @@ class _ContainerWorker:
                 except EngineFailed as error:
                     if self._gone.is_set() or error.status == 404:
                         break
-                    await self._write.send("(its engine was away; lines may be missing here)")
+                    if tail != "0":
+                        await self._write.send("(its engine was away; lines may be missing here)")
                     await trio.sleep(ASK_AGAIN_S)
                     tail = "0"
                 except trio.BrokenResourceError:  # nobody reads them any more

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = [
     "AGENT_FEATURES",
-    "AGENT_READY",
     "ANNOUNCE",
     "BATCHES",
     "GET_MEMORY",
@@ -77,9 +76,6 @@ READY = ready(MARK_ALL_PORTS)
 
 AGENT_FEATURES = (MARK_ALL_PORTS, MEMORY, NUMBERED)
 """Of our agents."""
-
-AGENT_READY = ready(*AGENT_FEATURES)
-"""What our agents announce, but for the number of the process."""
 
 ANNOUNCE = {"announce": True}
 """Asks a worker to announce itself once more: whoever heard it before may be gone."""

@@ -12,7 +12,7 @@ import pytest
 
 from fabric.transport.sockets import open_sockets
 from fabric.wire.codec import decode, encode
-from fabric.wire.control import MARK_ALL_PORTS, MEMORY, NUMBERED, Ready, parse_ready
+from fabric.wire.control import MARK_ALL_PORTS, MEMORY, NUMBERED, parse_ready
 from fabric.wire.frame import Data, Eof, Marker, Provenance
 from fabric.wire.payload import JSON, STRING, encode_json
 from fabric.wire.spec import WorkerSpec
@@ -278,7 +278,10 @@ async def test_on_sockets_a_whole_life(tmp_path: Path):
             **{f"PLUMB_ENDPOINT_{name.upper()}": endpoint for name, endpoint in endpoints.items()},
         )
         (ready,) = await receive("ctrl_out", 1)
-        assert parse_ready(ready.payload) == Ready("ready", (MARK_ALL_PORTS, MEMORY, NUMBERED))
+        announced = parse_ready(ready.payload)
+        assert announced is not None
+        assert announced.features == (MARK_ALL_PORTS, MEMORY, NUMBERED)
+        assert announced.incarnation is not None
         for frame in (Data("", b'"Yes"', origin), Marker("", "ack/1"), Eof("")):
             writers["input"].send_nowait(encode(frame))
         output, marker, end = await receive("output", 3)

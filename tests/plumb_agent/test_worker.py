@@ -3,13 +3,14 @@
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from fabric.errors import ConfigError
 from fabric.transport.memory import MemoryTransport
 from fabric.wire.codec import decode, encode
-from fabric.wire.control import AGENT_READY as READY
+from fabric.wire.control import AGENT_FEATURES, ready
 from fabric.wire.frame import Data, Eof, Frame, Marker, Provenance
 from fabric.wire.payload import JSON, STRING
 from fabric.wire.spec import WorkerSpec
@@ -18,6 +19,12 @@ from plumb_agent.worker import open_ports, run_worker
 
 PORTS = ("input", "output", "ctrl_in", "ctrl_out", "telemetry")
 TRACE, SPAN = b"T" * 16, b"S" * 8
+
+READY = ready(*AGENT_FEATURES, incarnation=1)
+"""The first number that the worker draws is its process's."""
+
+
+READY = ready(*AGENT_FEATURES, incarnation=0)
 
 
 class Fabric:
@@ -41,7 +48,7 @@ class Fabric:
         return frames
 
     async def run(self, spec: WorkerSpec) -> int:
-        ids = count(1)
+        ids = count()  # the first is the number of the process
         ports = open_ports(self.transport, {name: name for name in self.names})
         return await run_worker(
             spec,
@@ -71,9 +78,9 @@ async def test_an_input_its_marker_and_the_end_go_through_in_order():
     assert await fabric.run(bot()) == 0
     span = [(number).to_bytes(8, "big") for number in range(10)]
     assert await fabric.receive("output", 5) == [
-        Data("bot", b'"YOUR HAT"', Provenance(TRACE, span[1], 1, SPAN, 1)),
+        Data("bot", b'"YOUR HAT"', Provenance(TRACE, span[2], 1, SPAN, 1)),
         Marker("bot", "ack/1"),
-        Data("bot", b'"YOU SEEM QUITE POSITIVE"', Provenance(TRACE, span[2], 2, SPAN, 1)),
+        Data("bot", b'"YOU SEEM QUITE POSITIVE"', Provenance(TRACE, span[3], 2, SPAN, 1)),
         Marker("bot", "ack/2"),
         Eof("bot"),
     ]
@@ -88,7 +95,7 @@ async def test_a_bare_input_is_accepted():
     assert frame == Data(
         "bot",
         b'"YOU SEEM QUITE POSITIVE"',
-        Provenance((1).to_bytes(16, "big"), (2).to_bytes(8, "big"), 1),
+        Provenance((2).to_bytes(16, "big"), (3).to_bytes(8, "big"), 1),
     )
 
 
@@ -179,3 +186,34 @@ def test_input_and_output_are_needed():
     """The message names the variable."""
     with pytest.raises(ConfigError, match="PLUMB_ENDPOINT_OUTPUT"):
         open_ports(MemoryTransport(), {"input": "a"})
+
+
+async def test_it_announces_itself_again_when_it_is_asked():
+    """With the number of its process, whoever asks."""
+    fabric = Fabric("input", "output", "ctrl_in", "ctrl_out")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fabric.run, bot())
+        fabric.send("ctrl_in", bare('{"announce":false}'), bare('{"announce":true}'))
+        assert await fabric.receive("ctrl_out", 2) == [Data("bot", READY), Data("bot", READY)]
+        fabric.send("input", Eof(""))
+        fabric.send("ctrl_in", Eof(""))
+        assert await fabric.receive("ctrl_out", 1) == [Eof("bot")]
+
+
+async def test_it_fails_when_it_is_asked_behind_the_end_of_its_output():
+    """Nobody is left who would end its ctrl_in; another process is needed."""
+    fabric = Fabric("input", "output", "ctrl_in", "ctrl_out")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fabric.run, bot())
+        fabric.send("input", Eof(""))
+        assert await fabric.receive("output", 1) == [Eof("bot")]
+        fabric.send("ctrl_in", bare('{"announce":true}'))
+    assert b"left_over" in fabric.errors[-1]
+
+
+async def test_what_comes_before_the_first_probe_was_meant_for_another_process():
+    """Of a worker whose connections begin with one: it has not that one's memory."""
+    fabric = Fabric("input", "output")
+    fabric.send("input", data('"My hat"'), Marker("", "ack/1"), Marker("", "probe/bot/1"), Eof(""))
+    assert await fabric.run(msgspec.structs.replace(bot(), fenced=True)) == 0
+    assert await fabric.receive("output", 2) == [Marker("bot", "probe/bot/1"), Eof("bot")]

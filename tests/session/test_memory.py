@@ -25,7 +25,7 @@ from fabric.session.events import (
 from fabric.session.recollection import EXCHANGES_MAX, Recollection
 from fabric.session.settings import Settings, WorkerSettings
 from fabric.wire.codec import decode
-from fabric.wire.control import AGENT_READY, read_object
+from fabric.wire.control import AGENT_FEATURES, read_object, ready
 from fabric.wire.frame import Data, Eof, Marker
 
 AGENT = 'let f : !int -> !int = agent { provider: "scripted" script: "m:f" }\n'
@@ -39,7 +39,7 @@ class Agent(Run):
     """A session with one agent, which marks all ports and has a memory."""
 
     def up(self, incarnation: int = 1) -> list[Command]:
-        self.frames(Data("f", AGENT_READY), port="ctrl_out")
+        self.frames(Data("f", ready(*AGENT_FEATURES)), port="ctrl_out")
         return self.frames(Marker("f", f"probe/f/{incarnation}"))
 
     def exchange(self, value: int, seq: int, incarnation: int = 1) -> list[Command]:

@@ -90,9 +90,13 @@ class Engine:
         assert importing.returncode == 0, tag
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it, and with it its containers; a killed one leaves them running."""
+        """End it, and with it its containers; a killed one leaves them running, and its containerd dies with it."""
         self.process.send_signal(number)
         self.process.wait(START_S)
+        for pid, words in _processes():
+            if Path(words[0]).name == "containerd" and any(str(self.directory) in word for word in words):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def start(self) -> None:
         """Start it again, where it was."""
@@ -137,7 +141,9 @@ def open_engine(
 
 
 def _start(command: Any, directory: Path, host: str) -> subprocess.Popen[bytes]:
-    (directory / "pidfile").unlink(missing_ok=True)  # of one that was killed
+    # Of one that was killed. Where orphans are reaped late the next would take a zombie for its containerd, and wait.
+    for name in ("pidfile", "exec-root/containerd/containerd.pid"):
+        (directory / name).unlink(missing_ok=True)
     with open(directory / "log", "ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     until_s = time.monotonic() + START_S

@@ -74,7 +74,7 @@ class _Root:
 
     def fabric(self) -> None:
         """Add the packages."""
-        names = _needs("plumb-fabric")
+        names = needs("plumb-fabric")
         shared: list[Path] = []
         for name in sorted(names):
             for packaged in importlib.metadata.files(name) or ():
@@ -155,7 +155,7 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _needs(name: str) -> set[str]:
+def needs(name: str) -> set[str]:
     """Return the distributions that one needs, directly or not, without its extras."""
     found: set[str] = set()
     missing = [(name, "")]

@@ -36,5 +36,6 @@ def test_every_module_is_looked_at():
         "payload",
         "relations",
         "spec",
+        "tracing",
     ]
     assert [module.removeprefix("fabric.wire.") for module in MODULES[1:]] == names
