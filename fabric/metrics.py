@@ -92,7 +92,7 @@ _METRICS = (
     Metric(
         "fabric_message_latency_seconds",
         "histogram",
-        "From a worker's being given a message until the outputs that it caused went on.",
+        "From a worker's being given a message until it was done with it, having caused outputs.",
         ("worker",),
         "seconds",
     ),

@@ -161,6 +161,7 @@ class Delivery:
         self._suspects = 0
         self._suspect: Message | None = None
         self._deaths = 0
+        self._done: list[Unacked] = []
         self.begin(incarnation)
 
     def begin(self, incarnation: int) -> int:
@@ -323,6 +324,11 @@ class Delivery:
                 f" {unacked.size_bytes} bytes; at most {OUTPUTS_PER_INPUT_MAX} and {OUTPUT_BYTES_PER_INPUT_MAX}",
             )
 
+    def take_done(self) -> list[Unacked]:
+        """Return the messages that this worker was found to be done with last, whenever they are passed on; once."""
+        done, self._done = self._done, []
+        return done
+
     def collect(self, batch: bytes) -> tuple[list[Unacked], int]:
         """Take outputs and markers as they come from data_out; return the messages that are committed, in order.
 
@@ -347,6 +353,7 @@ class Delivery:
             committed.append(one)
         self._committed += len(committed)
         self._marked["output"] = self._committed
+        self._done = committed
         return committed, behind
 
     def returned(self, port: str, marker: str) -> list[Unacked]:
@@ -372,6 +379,7 @@ class Delivery:
         while self._unacked and self._committed < min(self._marked.values()):
             self._committed += 1
             committed.append(self._unacked.popleft())
+        self._done = committed
         return committed
 
     def _on_its_way(self, port: str, marker: str, before: int) -> int:

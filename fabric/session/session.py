@@ -535,7 +535,7 @@ class Session:
                 committed, start = worker.delivery.collect(raw)
                 if start > BATCH_START:
                     worker.answered = True
-                    worker.latency.answered(committed, self._now_s)
+                    worker.latency.answered(worker.delivery.take_done(), self._now_s)
                     self._moved(worker)
                     self._traffic.pass_on_all(worker, committed)
             try:
@@ -810,7 +810,7 @@ class Session:
         if self._spans.wanted and port == "telemetry":
             self._spans.told(worker.name, worker.delivery.returned_until(port))
         worker.answered = True
-        worker.latency.answered(committed, self._now_s)
+        worker.latency.answered(worker.delivery.take_done(), self._now_s)
         self._traffic.pass_on_all(worker, committed)
 
     def _port_ended(self, worker: WorkerState, port: str, *, in_batch: bool) -> None:

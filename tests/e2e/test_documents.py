@@ -371,6 +371,14 @@ def test_what_is_said_of_lines_and_blocks_is_about_one_that_there_is():
 def test_what_is_run_elsewhere_could_be(line: str):
     """Its program is there, and knows its flags."""
     found = re.match(r"\.venv/bin/python (\S+)(.*)", line)
+    if line.startswith("prometheus "):
+        (config,) = re.findall(r"--config\.file=(\S+)", line)
+        assert (ROOT / config).exists()
+        return
+    if line.startswith("curl "):
+        (path,) = re.findall(r"http://127\.0\.0\.1:9464/(?:api/v1/)?(\w+)", line)
+        assert path in (ROOT / "tests/e2e/test_watching.py").read_text()
+        return
     if found is None:
         (word,) = {"pytest"} & set(line.split())
         assert f"command_from_readme {word}" in (ROOT / ".ci/run").read_text()
