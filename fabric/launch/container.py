@@ -81,6 +81,9 @@ class _ContainerWorker:
         if not self._gone.is_set():
             self._nursery.start_soon(self._signal, name)
 
+    def left(self) -> None:
+        pass  # its exit is seen
+
     async def stderr_lines(self) -> AsyncIterator[str]:
         async for line in self._read:
             yield line
