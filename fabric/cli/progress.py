@@ -157,7 +157,8 @@ class Screen:
         """Show one step of a worker's start."""
         name = str(note.fields["worker"])
         if note.event == "worker.spawned":
-            self._pids[name] = note.fields["pid"]
+            if "pid" in note.fields:
+                self._pids[name] = note.fields["pid"]
             self._rows[name] = self._row("⠿", name, "starting")
         elif note.event == "worker.awaited":
             self._rows[name] = self._row("⠿", name, f"waiting for handshake  {self._places[name]}")
@@ -166,7 +167,7 @@ class Screen:
         else:
             self._unready.discard(name)
             took_s = self._clock() - self._started_at
-            self._rows[name] = self._row("✔", name, f"ready  {took_s:.2f}s  {self._where(name)}")
+            self._rows[name] = self._row("✔", name, f"ready  {took_s:.2f}s  {self._where(name)}".rstrip())
             if self._progress == "plain":
                 self._write(self._rows[name])
         if self._progress == "json":
@@ -175,7 +176,8 @@ class Screen:
 
     def _where(self, name: str) -> str:
         """Say which process it is, or who has started it and where."""
-        return self._places[name] or f"pid {self._pids.get(name)}"
+        pid = self._pids.get(name)
+        return self._places[name] or (f"pid {pid}" if pid is not None else "")
 
     def _row(self, sign: str, name: str, state: str) -> str:
         return f" {sign} {name:{self._name_width}}  {self._what[name][: self._what_width]:{self._what_width}}  {state}"

@@ -131,6 +131,9 @@ class _Asked:
             return f"all of '{answer.worker}' {state}: {', '.join(replicas)}"
         if answer.activity == "stopped":
             again = "; fabric start starts it again" if self._wish == "stop" else ""
-            return f"worker '{answer.worker}' is stopped (its pid was {before}){again}"
-        was = f", before {before}" if self._wish == "restart" and before != answer.pid else ""
+            was = "" if before is None else f" (its pid was {before})"
+            return f"worker '{answer.worker}' is stopped{was}{again}"
+        if answer.pid is None:  # a container, or a worker of somebody else
+            return f"worker '{answer.worker}' is ready"
+        was = f", before {before}" if self._wish == "restart" and before not in (None, answer.pid) else ""
         return f"worker '{answer.worker}' is ready (pid {answer.pid}{was})"

@@ -86,6 +86,7 @@ class Service:
         self._plan = plan
         self._letters = letters
         self._retries = Retries()
+        self._node_names = {name: worker.node for worker in plan.workers for name in (worker.name, worker.node)}
         self._inputs = list(plan.inputs)
         self._opened = opened
         self._noted = noted
@@ -384,8 +385,9 @@ class Service:
             connection.answer(Answer(request.id, error=text, code="not_done", letter=request.letter))
         elif self._knows(connection, request):
             payload, ticket = bytes(request.msg), self._expect(connection, request.id)
-            self._retries.begin(ticket, request.letter, request.worker, payload)
-            coordinator.retry(request.worker, payload, ticket)
+            node = self._node_names[request.worker]  # whose letter it is again, if it is
+            self._retries.begin(ticket, request.letter, node, payload)
+            coordinator.retry(node, payload, ticket)
 
     def _knows(self, connection: Asker, request: Request) -> bool:
         """Whether there is such a worker; if not, say so."""

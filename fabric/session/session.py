@@ -350,7 +350,8 @@ class Session:
             self._out.note("info", "worker.awaited", worker=worker.name, host=worker.plan.host)
             self._out.do(SetTimer(("awaited", worker.name), self._now_s + AWAITED_NOTE_S))
         else:
-            self._out.note("info", "worker.spawned", worker=worker.name, pid=pid)
+            process = {} if pid is None else {"pid": pid}
+            self._out.note("info", "worker.spawned", worker=worker.name, **process)
         if worker.attachment is not None and worker.fault is None and not worker.steering.stopping:
             self._out.do(*worker.attachment.opened(f"{self._rng.getrandbits(64):016x}", self._now_s))
 
@@ -607,6 +608,7 @@ class Session:
         worker.attachment.refused += 1
         self._traffic.losses.count_past(worker.name)
         if isinstance(frame, Eof) and port == "output":  # who had asked for its end is gone
+            worker.attachment.left_over = True
             self._out.note("warning", "worker.left_over", worker=worker.name)
             for raw in worker.attachment.dismissal:
                 self._out.do(Send(worker.name, "ctrl_in", raw))
@@ -633,7 +635,8 @@ class Session:
         worker.attached()
         self._moved(worker)
         if attachment.refused:
-            self._out.note("warning", "worker.past_refused", worker=worker.name, frames=attachment.refused)
+            level: Level = "info" if worker.incarnation == 1 else "warning"  # what one said who was just started, too
+            self._out.note(level, "worker.past_refused", worker=worker.name, frames=attachment.refused)
         self._restore(worker)
 
     def _known_already(self, worker: WorkerState, port: str, frame: Frame) -> bool:
@@ -887,6 +890,8 @@ class Session:
 
     def _exited(self, worker: WorkerState, event: Exited) -> None:
         name, state = worker.name, worker.state
+        if worker.external and event.status == 0 and state is not State.DRAINED:  # the end that came was of the past
+            event = msgspec.structs.replace(event, status=BROKE_OFF)
         meaning = meaning_of(worker, event)
         self._spans.gone(name)
         self._gone.add(name)

@@ -118,6 +118,8 @@ class Traffic:
         self._plan = plan
         self._routes = routes
         self._nodes = nodes
+        self._node_names = {worker.name: node.name for node in nodes.values() for worker in node.workers}
+        self._node_names |= {name: name for name in nodes}
         self._out = out
         self._traces = TracedTraces(rng, spans) if spans.wanted else Traces(rng)
         self._spans = spans
@@ -635,7 +637,14 @@ class Traffic:
         return tickets
 
     def retry(self, name: str, payload: bytes, ticket: int) -> None:
-        """Give a node a message that was a dead letter, or what somebody made of one."""
+        """Give a node a message that was a dead letter, or what somebody made of one.
+
+        Args:
+            name: of the node, or of one of its replicas: any of them may take it.
+            payload: the message.
+            ticket: by which it is known.
+        """
+        name = self._node_names[name]
         node = self._nodes[name]
         message = self._traces.enter(name, ticket, payload)
         try:

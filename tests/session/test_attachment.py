@@ -9,6 +9,7 @@ import pytest
 from literal import ONE, Run, ack, delivered, entering, out, sent
 from plans import plan_of
 
+from fabric.plan.plan import Runner
 from fabric.session.attachment import AGAIN_MAX_S, PROBES_MAX, Attachment
 from fabric.session.events import (
     Command,
@@ -17,6 +18,7 @@ from fabric.session.events import (
     InputClosed,
     Launch,
     Launched,
+    LossReport,
     Opened,
     Release,
     Send,
@@ -39,13 +41,15 @@ def probes(commands: list[Command]) -> list[str]:
 
 
 class Outside(Run):
-    """A session whose one worker somebody else starts."""
+    """A session whose one worker somebody else starts, or an engine."""
 
-    def __init__(self, text: str = ONE, settings: Settings | None = None, seed: int = 1) -> None:
+    def __init__(
+        self, text: str = ONE, settings: Settings | None = None, seed: int = 1, runner: Runner = "external"
+    ) -> None:
         super().__init__(text, settings)
         plan = plan_of(text)
         (worker,) = plan.workers
-        plan = msgspec.structs.replace(plan, workers=(msgspec.structs.replace(worker, runner="external"),))
+        plan = msgspec.structs.replace(plan, workers=(msgspec.structs.replace(worker, runner=runner),))
         self.session = Session(plan, settings or Settings(), random.Random(seed))
 
     def opened(self, now_s: float = 0.0) -> str:
@@ -155,6 +159,45 @@ def test_one_that_has_ended_its_output_is_dismissed():
     ]
 
 
+@pytest.mark.parametrize(("runner", "status"), [("external", 0), ("external", BROKE_OFF), ("container", 0)])
+def test_one_that_was_left_over_and_goes_is_followed_by_another(runner: Runner, status: int):
+    """Its end was asked for by who is gone: it says nothing of the program."""
+    run = Outside(runner=runner)
+    run(Start())
+    run.opened()
+    run.frames(Eof("f"))
+    exited = run(Exited("f", status))
+    assert [command.key for command in exited if isinstance(command, SetTimer)] == [("restart", "f")]
+    assert not any(isinstance(command, Finish) for command in exited)
+    shown = [note.event for note in run.notes if note.event in ("worker.exited", "worker.disconnected")]
+    assert shown == ["worker.disconnected" if runner == "external" else "worker.exited"]
+
+
+def test_a_container_that_ends_by_itself_before_it_was_ready_fails_the_session():
+    """It would do so again."""
+    run = Outside(runner="container")
+    run(Start())
+    run.opened()
+    (finish,) = [command for command in run(Exited("f", 0)) if isinstance(command, Finish)]
+    assert finish.exit_code == 4
+
+
+def test_what_one_said_who_was_just_started_is_no_loss():
+    """It announces itself, is asked to once more, and tells of its settings before its probes are back."""
+    run = Outside(runner="container")
+    run(Start())
+    prefix = run.opened()
+    run.frames(Data("f", b'{"kind":"config"}'), port="telemetry")
+    run.said(announced(5), announced(5), Data("f", b'{"kind":"resume_ack"}'), Marker("f", f"{prefix}control"))
+    run.frames(Marker("f", f"{prefix}1"))
+    assert run.frames(Marker("f", f"{prefix}2")) == [Opened()]
+    assert run.session.snapshot().rejected == {"f": {"past": 1}}
+    assert {note.level for note in run.notes} == {"info"}
+    run(InputClosed())
+    run.frames(Eof("f"))
+    assert run(Exited("f", 0))[-1] == Finish(0, LossReport())
+
+
 def test_another_process_gets_what_the_one_before_had():
     """Its announcement ends the connection; the next is opened soon, and does not count as a restart."""
     run = Outside(settings=Settings(restarts_max=0))
@@ -202,3 +245,16 @@ def test_probes_become_rarer_and_have_a_bound():
         sent_probes += len(probes(attachment.timer(now_s)))
     assert max(gaps) == AGAIN_MAX_S
     assert sent_probes == PROBES_MAX
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_one_that_returns_no_markers_is_asked_who_it_is_so_often_only(ours: bool):
+    """What is sent waits in a socket as long as nobody is there."""
+    attachment = Attachment("f", probe=False, ours=ours)
+    asked = 0
+    commands, now_s = attachment.opened("n", 0.0), 0.0
+    for _ in range(2 * PROBES_MAX):
+        asked += sum(isinstance(command, Send) and isinstance(decode(command.raw), Data) for command in commands)
+        (now_s,) = [command.at_s for command in commands if isinstance(command, SetTimer)]
+        commands = attachment.timer(now_s)
+    assert asked == PROBES_MAX

@@ -32,6 +32,7 @@ from fabric.session.events import (
     TimerFired,
     Told,
 )
+from fabric.session.nodes import nodes_of
 from fabric.session.session import Session, Settings
 from fabric.session.stall import waited_for
 from fabric.wire.codec import decode, encode
@@ -279,3 +280,23 @@ def test_replicas_that_are_all_stopped_are_one_cause():
     assert waited_for(run.plan, run.session.snapshot(), 1.0) == (
         "worker 'f' is stopped and 1 message waits for it; fabric start f"
     )
+
+
+def test_a_dead_letter_may_be_tried_again_by_the_name_of_a_replica():
+    """It is its node's all the same."""
+    run = Replicated()
+    commands = run(Retry("f#2", b"9", 9))
+    assert given(commands) == [("f#1", b"9")]
+    (buried,) = [c for c in run.of("f#1", Eof("f")) + run.of("f#2", Eof("f")) if isinstance(c, Buried)]
+    assert (buried.letter.worker, buried.letter.payload) == ("f", b"9")
+
+
+@pytest.mark.parametrize(("leaves", "abandoned"), [(("f#1", "f#2"), True), (("f#2", "f#1"), False)])
+def test_a_node_is_abandoned_if_the_last_to_leave_was(leaves: tuple[str, str], abandoned: bool):
+    """One ends by itself and then the other is given up that was stopped; or the other way round."""
+    plan = replicated(plan_of(ONE), {"f": Replicas(2)})
+    node = nodes_of(plan, Settings(), {})["f"]
+    for worker in sorted(node.workers, key=lambda each: leaves.index(each.name)):
+        worker.abandoned = worker.name == "f#2"
+        node.leave(worker)
+    assert node.abandoned is abandoned
