@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple, TypeAlias
 from fabric.errors import ConfigError
 from fabric.manifests.files import PRIVATE, File, Files
 
-
 MARKER = ".fabric-deployment"
 """A file that says that a folder was written by us. What is in such a folder goes into no image and no ConfigMap."""
 

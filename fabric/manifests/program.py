@@ -1,7 +1,7 @@
-"""The program's folder as it goes into containers: its files, without what is hidden, installed, built, secret or too big.
+"""The program's folder as it goes into containers: its files, without what is hidden, installed, built or too big.
 
-What goes along can be read by whoever has the image or the ConfigMap. So what only its owner may read stays where it is,
-and so does what we wrote ourselves: deployments have keys and tokens.
+What goes along can be read by whoever has the image or the ConfigMap. So what only its owner may read stays where it
+is, and so does what we wrote ourselves: deployments have keys and tokens.
 """
 
 from __future__ import annotations
