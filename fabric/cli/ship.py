@@ -20,7 +20,7 @@ from fabric.manifests.deployment import APP, HTTP_PORT, Deployment, Network, Wan
 from fabric.manifests.files import Files
 from fabric.manifests.making import Made, compose_made, kubernetes_made, program_root
 from fabric.manifests.program import read_program
-from fabric.manifests.writing import write_made
+from fabric.manifests.writing import check_output, write_made
 from fabric.runtime.services import project_name
 from fabric.runtime.starting import limits_of
 from fabric.settings import project_file
@@ -147,7 +147,10 @@ def _lay_out(asked: _Asked, network: Network) -> tuple[Deployment, Files]:
     if compiled.warnings:
         print_diagnostics(compiled.warnings)
     said.check_workers([worker.name for worker in plan.workers])
-    root = program_root(program, said, project_file(Path.cwd()))
+    settings = project_file(Path.cwd())
+    root = program_root(program, said, settings)
+    if asked.output is not None:
+        check_output(asked.output, root, *([settings.parent] if settings else []))
     _check_sources(compiled, root)
     bound = "127.0.0.1" if network == "hosts" else "0.0.0.0"  # noqa: S104 - of the container
     wanted = Wanted(
@@ -165,7 +168,22 @@ def _lay_out(asked: _Asked, network: Network) -> tuple[Deployment, Files]:
     files, left_out = read_program(root, asked.output)
     for path, why in left_out:
         print_line(f"left out: {path} ({why})")
+    _check_complete(compiled, root, files)
     return deployment, files
+
+
+def _check_complete(compiled: Compiled, root: Path, files: Files) -> None:
+    """Check that nothing was left out that the program is made of.
+
+    Raises:
+        ConfigError: a file was.
+    """
+    for path in (Path(path).resolve() for path in compiled.module.sources.paths):
+        if path.is_relative_to(root) and path.relative_to(root).as_posix() not in files:
+            raise ConfigError(
+                f"{path} is part of the program, but would be left out, as is said above. Is it readable by its owner"
+                " only? Such files are taken for secrets: chmod go+r"
+            )
 
 
 def _check_sources(compiled: Compiled, root: Path) -> None:

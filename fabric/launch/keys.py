@@ -10,7 +10,7 @@ is, not which of its processes. Nothing here is ever printed but names.
 
 from __future__ import annotations
 
-__all__ = ["Keyring", "make_keys", "read_keyring", "worker_file"]
+__all__ = ["Keyring", "allowed_workers", "make_keys", "read_keyring", "worker_file"]
 
 import fcntl
 import os
@@ -49,6 +49,15 @@ class Keyring(NamedTuple):
 def worker_file(directory: Path, worker: str) -> Path:
     """Return where a worker's key is."""
     return directory / "workers" / f"{quote(worker, safe=' #')}.json"
+
+
+def allowed_workers(directory: Path) -> list[str]:
+    """Return the workers whose keys a directory allows; none, if there are no keys in it.
+
+    Raises:
+        ConfigError: the file that says so is damaged, or others may have changed it.
+    """
+    return sorted(_read(directory / ALLOWED, decode_allowed, 0o077) or {})
 
 
 def read_keyring(directory: Path, given: Collection[str], others: Collection[str]) -> Keyring:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["Change", "apply", "changes", "unused"]
+__all__ = ["MARKER", "Change", "apply", "changes", "make_folder", "strangers", "unused"]
 
 import difflib
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from fabric.errors import ConfigError
 from fabric.manifests.files import PRIVATE, File, Files
+
+MARKER = ".fabric-deployment"
+"""A file that says that a folder was written by us. What is in such a folder goes into no image and no ConfigMap."""
+
+_KEPT = frozenset({MARKER, ".env", "keys", "secrets", "state"})
+"""What somebody may have put there before the rest: it is never replaced, and it comes from a backup."""
+
+
+_Kind: TypeAlias = Literal["new", "changed", "mode"]
 
 
 class Change(NamedTuple):
@@ -22,21 +31,23 @@ class Change(NamedTuple):
         kind: what would be done.
         file: as it should be.
         old: what is in it now.
+        secret: nobody but the owner may read it now, so it is not shown.
     """
 
     path: str
-    kind: Literal["new", "changed", "mode"]
+    kind: _Kind
     file: File
     old: bytes = b""
+    secret: bool = False
 
     def diff(self) -> str:
         """Return what would change, in words if that is secret or no text."""
+        if self.secret or self.file.mode == PRIVATE:
+            return f"{self.path}: {self.kind}; a secret\n"
         try:
             old, new = self.old.decode(), self.file.content.decode()
         except UnicodeDecodeError:
             return f"{self.path}: {len(self.old)} bytes, then {len(self.file.content)}\n"
-        if self.file.mode == PRIVATE:
-            return f"{self.path}: {self.kind}; a secret\n"
         before = "/dev/null" if self.kind == "new" else self.path
         lines = difflib.unified_diff(old.splitlines(True), new.splitlines(True), before, self.path)
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
@@ -61,11 +72,30 @@ def changes(folder: Path, files: Files) -> list[Change]:
             raise ConfigError(f"cannot read {place}: {error.strerror}") from None
         if file.keep:
             continue
-        if old != file.content:
-            found.append(Change(path, "changed", file, old))
-        elif mode != file.mode:
-            found.append(Change(path, "mode", file, old))
+        if old != file.content or mode != file.mode:
+            kind: _Kind = "changed" if old != file.content else "mode"
+            found.append(Change(path, kind, file, old, secret=not mode & 0o077))
     return found
+
+
+def strangers(folder: Path, hosts: Iterable[str]) -> list[str]:
+    """Return what is in a folder that we did not write, so that nobody's files are replaced; nothing, if it is ours.
+
+    Args:
+        folder: where all is to be.
+        hosts: names of the folders of hosts in it.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    own = set(hosts)
+    try:
+        if not folder.exists() or (folder / MARKER).exists():
+            return []
+        found = [entry.name for entry in folder.iterdir() if entry.name not in _KEPT | own]
+    except OSError as error:
+        raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from None
+    return sorted(found + [f"{host}/{name}" for host in own for name in strangers(folder / host, ())])
 
 
 def unused(folder: Path, files: Collection[str], ours: Iterable[str]) -> list[str]:
@@ -117,5 +147,6 @@ def make_folder(folder: Path, owner: tuple[int, int] | None, mode: int = 0o755) 
         return
     make_folder(folder.parent, owner)
     folder.mkdir(mode)
+    folder.chmod(mode)  # whatever the umask says: users in containers are not always the one who writes
     if owner is not None:
         os.chown(folder, *owner)

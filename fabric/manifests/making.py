@@ -17,6 +17,7 @@ from fabric.manifests.assets import read_assets
 from fabric.manifests.compose import Contents, compose_files, host_labels
 from fabric.manifests.deployment import Deployment
 from fabric.manifests.files import PRIVATE, File, Files
+from fabric.manifests.folder import MARKER
 from fabric.manifests.kubernetes import USER, kubernetes_files
 from fabric.manifests.layout import key_file
 from fabric.manifests.readme import compose_readme, kubernetes_readme
@@ -33,6 +34,7 @@ class Made(msgspec.Struct, frozen=True):
         files: of the program's making.
         folders: that there have to be, empty or not.
         ours: folders that only we write to.
+        hosts: folders of hosts, with all that each needs; none, if all is in one folder.
         keys: copies of files in the folder of keys: where each goes, to where it is from.
         owner: numbers of the user and the group whom files belong to; ``None``: who writes them.
         placeholders: files that somebody has to fill in.
@@ -41,6 +43,7 @@ class Made(msgspec.Struct, frozen=True):
     files: Files
     folders: tuple[str, ...]
     ours: tuple[str, ...]
+    hosts: tuple[str, ...]
     keys: dict[str, str]
     owner: tuple[int, int] | None
     placeholders: tuple[str, ...]
@@ -81,9 +84,11 @@ def compose_made(deployment: Deployment, program: Files, *, monitors: bool) -> M
     placeholders = _placeholders(made)
     made |= _by_chance(leading, "token", *(["grafana"] if assets else []))
     made["README.md"] = File(compose_readme(deployment, hosts, placeholders, user).encode())
+    made |= {f"{at}{MARKER}": File(_MARKED.encode()) for at in ("", *labels)}
     made[".gitignore"] = File(_IGNORED.encode())
     ours = tuple(f"{label}{name}" for label in labels for name in ("app", "specs"))
-    return Made(made, (f"{leading}state",), ours, keys, owner, placeholders)
+    folders = tuple(filter(None, hosts.values()))
+    return Made(made, (f"{leading}state",), ours, folders, keys, owner, placeholders)
 
 
 def kubernetes_made(deployment: Deployment, program: Files) -> Made:
@@ -92,10 +97,12 @@ def kubernetes_made(deployment: Deployment, program: Files) -> Made:
     placeholders = _placeholders(made)
     made |= _by_chance("", "token")
     made["README.md"] = File(kubernetes_readme(deployment, placeholders).encode())
+    made[MARKER] = File(_MARKED.encode())
     made[".gitignore"] = File(_IGNORED.encode())
-    return Made(made, (), ("app", "specs", "workers"), {}, None, placeholders)
+    return Made(made, (), ("app", "specs", "workers"), (), {}, None, placeholders)
 
 
+_MARKED = "This folder was written by fabric compose or fabric k8s, and nothing of it goes into an image.\n"
 _IGNORED = "# What is nobody else's business.\nkeys/\nsecrets/\nstate/\n.env\n"
 
 

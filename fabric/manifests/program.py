@@ -1,4 +1,8 @@
-"""The program's folder as it goes into containers: its files, without what is hidden, installed, built or too big."""
+"""The program's folder as it goes into containers: its files, without what is hidden, installed, built or too big.
+
+What goes along can be read by whoever has the image or the ConfigMap. So what only its owner may read stays where it
+is, and so does what we wrote ourselves: deployments have keys and tokens.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import NamedTuple
 
 from fabric.errors import ConfigError
 from fabric.manifests.files import PUBLIC, File, Files
+from fabric.manifests.folder import MARKER
 
 FILE_BYTES_MAX = 1024**2
 """Of one file. A program is text; what is bigger is data, and belongs into an image or a volume."""
@@ -20,6 +25,9 @@ FILES_MAX = 2_000
 
 _SKIPPED = frozenset({"__pycache__", "node_modules", "build", "dist"})
 
+_OTHERS = 0o077
+"""What somebody else than the owner may do."""
+
 
 class LeftOut(NamedTuple):
     """A file or folder that does not go with the program, and why."""
@@ -28,12 +36,15 @@ class LeftOut(NamedTuple):
     why: str
 
 
-def read_program(root: Path, output: Path | None) -> tuple[Files, list[LeftOut]]:
+def read_program(
+    root: Path, output: Path | None, *, file_bytes_max: int = FILE_BYTES_MAX
+) -> tuple[Files, list[LeftOut]]:
     """Return the files of a program's folder, and what was left out.
 
     Args:
         root: the folder.
         output: where deployments are written to; it may lie in the folder.
+        file_bytes_max: bigger files are left out.
 
     Raises:
         ConfigError: a file cannot be read, or there are too many.
@@ -43,7 +54,7 @@ def read_program(root: Path, output: Path | None) -> tuple[Files, list[LeftOut]]
     try:
         for path in _walk(root, output, left_out):
             name = path.relative_to(root).as_posix()
-            why = _refused(path)
+            why = _refused(path, file_bytes_max)
             if why:
                 left_out.append(LeftOut(name, why))
                 continue
@@ -85,15 +96,21 @@ def _skipped(folder: Path, output: Path | None) -> str:
         return "a virtual environment"
     if output is not None and folder.resolve() == output.resolve():
         return "what is written here"
-    return "a link" if folder.is_symlink() else ""
+    if folder.is_symlink():
+        return "a link"
+    if (folder / MARKER).exists():
+        return "a deployment"
+    if (folder / "coordinator.json").exists() and (folder / "allowed.json").exists():
+        return "keys"
+    return "" if folder.stat().st_mode & _OTHERS else "only its owner may read it"
 
 
-def _refused(path: Path) -> str:
+def _refused(path: Path, bytes_max: int) -> str:
     """Return why a file does not go with the program, or nothing."""
     if path.name.startswith("."):
         return "hidden"
     if not path.is_file():
         return "no regular file"
-    if path.stat().st_size > FILE_BYTES_MAX:
-        return f"bigger than {FILE_BYTES_MAX // 1024} KiB"
-    return ""
+    if not path.stat().st_mode & _OTHERS:
+        return "only its owner may read it"
+    return f"bigger than {bytes_max // 1024} KiB" if path.stat().st_size > bytes_max else ""

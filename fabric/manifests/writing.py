@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Written", "write_made"]
+__all__ = ["Written", "check_output", "write_made"]
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from fabric.errors import ConfigError
 from fabric.launch.keys import make_keys
 from fabric.manifests.deployment import Deployment
 from fabric.manifests.files import PRIVATE, File
-from fabric.manifests.folder import Change, apply, changes, make_folder, unused
+from fabric.manifests.folder import MARKER, Change, apply, changes, make_folder, strangers, unused
 from fabric.manifests.making import KEYS, Made
 
 
@@ -33,6 +33,20 @@ class Written(NamedTuple):
         return [change.path for change in self.changes if change.kind == "new"]
 
 
+def check_output(output: Path, *sources: Path) -> None:
+    """Check that a deployment is not written over what it is made of.
+
+    Raises:
+        ConfigError: the folder is one of these, or one of them lies in it.
+    """
+    for source in sources:
+        if source.resolve().is_relative_to(output.resolve()):
+            raise ConfigError(
+                f"-o {output}: {source} lies there, and its files would be replaced; name a folder of its own,"
+                " such as -o deployed"
+            )
+
+
 def write_made(output: Path, made: Made, deployment: Deployment, *, dry_run: bool) -> Written:
     """Write what is new and what has changed.
 
@@ -40,9 +54,15 @@ def write_made(output: Path, made: Made, deployment: Deployment, *, dry_run: boo
     brings the new ones to the hosts.
 
     Raises:
-        ConfigError: a file cannot be read or written.
+        ConfigError: a file cannot be read or written, or somebody else's files are there.
     """
-    found = changes(output, made.files)
+    if theirs := strangers(output, made.hosts):
+        shown = ", ".join([*theirs[:3], *(["and more"] if len(theirs) > 3 else [])])
+        raise ConfigError(
+            f"-o {output}: the folder has files that we did not write: {shown}; name an empty one, or a new one. If all"
+            f" of it was written by an older fabric, say so with: touch {output / MARKER}"
+        )
+    found = sorted(changes(output, made.files), key=lambda change: not change.path.endswith(MARKER))
     left = unused(output, {*made.files, *made.keys}, made.ours)
     if dry_run:
         return Written(found, left)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["GIVEN_VARIABLES", "INSECURE_VARIABLE", "key_for", "read_spec", "say_once"]
+__all__ = ["INSECURE_VARIABLE", "forget_given", "key_for", "read_spec", "say_once"]
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 
 import msgspec
 
@@ -18,8 +18,7 @@ from fabric.wire.spec import KEY_FILE_VARIABLE, SPEC_FD_VARIABLE, SPEC_FILE_VARI
 INSECURE_VARIABLE = "FABRIC_INSECURE"
 """``1``: endpoints over TCP need no keys. Who reaches them may read and write all that goes over them."""
 
-GIVEN_VARIABLES = (SPEC_FD_VARIABLE, SPEC_FILE_VARIABLE, KEY_FILE_VARIABLE)
-"""What they are given by; nothing that a worker starts should find them."""
+_GIVEN_VARIABLES = (SPEC_FD_VARIABLE, SPEC_FILE_VARIABLE, KEY_FILE_VARIABLE)
 
 
 def read_spec(environment: Mapping[str, str]) -> WorkerSpec | None:
@@ -72,6 +71,12 @@ def key_for(endpoints: Mapping[str, str], spec: WorkerSpec | None, environment: 
                     f" {KEY_FILE_VARIABLE} (fabric keys makes it), or say {INSECURE_VARIABLE}=1"
                 )
     return key
+
+
+def forget_given(environment: MutableMapping[str, str]) -> None:
+    """Take out what a worker was given by, once it has read it: nothing that it starts should find that."""
+    for variable in _GIVEN_VARIABLES:
+        environment.pop(variable, None)
 
 
 def _is_loopback(endpoint: str) -> bool:

@@ -44,7 +44,13 @@ def test_a_folder_is_written_once_and_then_kept(project: Path):
     assert b"left out: .env (hidden)" in done.stderr
     keys = {"coordinator.json", "allowed.json", "workers/a.json", "workers/f.json"}
     expected = {"compose.yaml", ".env", ".gitignore", "README.md", "fabric.toml", "secrets/token", "specs/a.json"}
-    expected |= {"specs/f.json", "app/main.plumb", "app/code.py", *(f"keys/{name}" for name in keys)}
+    expected |= {
+        ".fabric-deployment",
+        "specs/f.json",
+        "app/main.plumb",
+        "app/code.py",
+        *(f"keys/{name}" for name in keys),
+    }
     assert there(project / "out") == expected
     for path in ("secrets/token", *(f"keys/{name}" for name in keys)):
         assert (project / "out" / path).stat().st_mode & 0o777 == 0o600, path
@@ -95,13 +101,37 @@ def test_new_keys_reach_the_hosts_by_the_next_writing(project: Path):
     write = ("compose", "--no-monitors", "-o", "out")
     assert fabric(*write, cwd=project).returncode == 0
     before = (project / "out/two/keys/workers/f.json").read_bytes()
-    rotate = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", "f", "--all", cwd=project)
+    rotate = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", "f", cwd=project)
     assert rotate.returncode == 0, rotate.stderr
     done = fabric(*write, cwd=project)
     assert b"wrote out/two/keys/workers/f.json" in done.stderr
     after = (project / "out/two/keys/workers/f.json").read_bytes()
     assert after != before
     assert after == (project / "out/keys/workers/f.json").read_bytes()
+
+
+@pytest.mark.parametrize("command", [("compose", "--no-monitors"), ("k8s",)])
+def test_keys_of_a_deployment_are_rotated_where_they_are(project: Path, command: tuple[str, ...]):
+    """As the runbook says it: one, or all with the fabric's own. Beside the coordinator these workers need no keys."""
+    assert fabric(*command, "-o", "out", cwd=project).returncode == 0
+    keys = project / "out/keys"
+    files = [keys / name for name in ("coordinator.json", "workers/a.json", "workers/f.json")]
+    texts = [file.read_bytes() for file in files]
+    one = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", "f", cwd=project)
+    assert one.returncode == 0, one.stderr
+    assert [file.read_bytes() == text for file, text in zip(files, texts, strict=True)] == [True, True, False]
+    whole = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", cwd=project)
+    assert whole.returncode == 0, whole.stderr
+    assert not {file.read_bytes() for file in files} & set(texts)
+    again = fabric(*command, "-o", "out", cwd=project)
+    assert (again.returncode, b"out: all is as it should be" in again.stderr) == (0, True), again.stderr
+
+
+def test_nothing_to_rotate_is_no_success(project: Path):
+    """Whoever rotates keys must not believe that it was done."""
+    done = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", cwd=project)
+    assert (done.returncode, "there are no keys of workers" in error(done)) == (2, True)
+    assert not (project / "out").exists()
 
 
 def test_the_file_of_an_only_host_is_printed(project: Path):
@@ -136,3 +166,42 @@ def test_what_a_container_would_miss_is_refused(project: Path):
     done = fabric("compose", cwd=project, env={"PLUMB_PATH": "/usr/lib"})
     assert done.returncode == 2
     assert error(done).startswith("PLUMB_PATH='/usr/lib' lies outside of the program's folder")
+
+
+def test_nothing_secret_of_one_deployment_gets_into_another(project: Path):
+    """Two in one project, keys of its own, and a file of its owner's: the second has none of them."""
+    assert fabric("compose", "--no-monitors", "-o", "first", cwd=project).returncode == 0
+    assert fabric("keys", "-o", "mykeys", "main.plumb", "--all", cwd=project).returncode == 0
+    (project / "token.txt").touch(0o600)
+    token = (project / "first/secrets/token").read_bytes().strip()
+    shown = fabric("compose", "--no-monitors", "-o", "second", "--diff", cwd=project)
+    assert shown.returncode == 0, shown.stderr
+    assert token not in shown.stdout
+    assert b"mykeys" not in shown.stdout
+    for verb in ("compose", "k8s"):
+        done = fabric(verb, "-o", verb, cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert {path for path in there(project / verb) if path.startswith("app/")} == {"app/main.plumb", "app/code.py"}
+        for said in (b"first/ (a deployment)", b"mykeys/ (keys)", b"token.txt (only its owner may read it)"):
+            assert b"left out: " + said in done.stderr
+
+
+def test_a_program_that_only_its_owner_may_read_is_refused(project: Path):
+    """It would be missing, and the coordinator would not start."""
+    (project / "main.plumb").chmod(0o600)
+    done = fabric("compose", "-o", "out", cwd=project)
+    assert (done.returncode, "taken for secrets: chmod go+r" in error(done)) == (2, True)
+
+
+@pytest.mark.parametrize("output", [".", "..", "theirs"])
+def test_what_is_there_is_not_written_over(project: Path, output: str):
+    """The project's own folder, one above it, one with files of somebody else."""
+    (project / "fabric.toml").write_text("[run]\nrestarts = 1\n")
+    (project / "theirs").mkdir()
+    (project / "theirs" / "README.md").write_text("mine")
+    before = there(project.parent)
+    done = fabric("compose", "--no-monitors", "-o", output, cwd=project)
+    said = "files that we did not write: README.md" if output == "theirs" else "its files would be replaced"
+    assert (done.returncode, said in error(done)) == (2, True)
+    assert there(project.parent) == before
+    assert (project / "theirs" / "README.md").read_text() == "mine"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from fabric.errors import ConfigError
 from fabric.manifests.files import PRIVATE, File
-from fabric.manifests.folder import apply, changes, unused
+from fabric.manifests.folder import MARKER, apply, changes, make_folder, strangers, unused
 
 FILES = {
     "a.yaml": File(b"one: 1\n"),
@@ -82,3 +83,34 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path):
     (tmp_path / "a.yaml").symlink_to(tmp_path / "theirs")
     put(tmp_path, FILES)
     assert ((tmp_path / "theirs").read_text(), (tmp_path / "a.yaml").is_symlink()) == ("x", False)
+
+
+def test_what_only_its_owner_could_read_is_not_shown(tmp_path: Path):
+    """Even if it is to be a file for all."""
+    put(tmp_path, {"a.yaml": File(b"a token", PRIVATE)})
+    (change,) = changes(tmp_path, FILES | {"secrets/key": File(b"", keep=True)})[:1]
+    assert (change.path, change.diff()) == ("a.yaml", "a.yaml: changed; a secret\n")
+
+
+def test_folders_can_be_looked_into_whatever_the_umask_is(tmp_path: Path):
+    """Prometheus is another user than the one who writes its settings."""
+    before = os.umask(0o077)
+    try:
+        put(tmp_path / "out", FILES)
+        make_folder(tmp_path / "out" / "state", None, 0o700)
+    finally:
+        os.umask(before)
+    modes = {name: (tmp_path / "out" / name).stat().st_mode & 0o777 for name in (".", "sub", "sub/b.json", "state")}
+    assert modes == {".": 0o755, "sub": 0o755, "sub/b.json": 0o644, "state": 0o700}
+
+
+def test_a_folder_is_ours_if_it_says_so_or_has_only_what_a_backup_has(tmp_path: Path):
+    """Beside that, anything is somebody else's, also in the folder of a host."""
+    assert strangers(tmp_path / "none", ()) == []
+    put(tmp_path, {"keys/a": File(b""), ".env": File(b""), "h1/state/x": File(b"")})
+    assert strangers(tmp_path, ["h1"]) == []
+    assert strangers(tmp_path, []) == ["h1"]
+    put(tmp_path, {"h1/code.py": File(b""), "README.md": File(b"")})
+    assert strangers(tmp_path, ["h1"]) == ["README.md", "h1/code.py"]
+    put(tmp_path, {MARKER: File(b"")})
+    assert strangers(tmp_path, ["h1"]) == []

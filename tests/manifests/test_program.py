@@ -40,6 +40,25 @@ def test_what_belongs_to_a_program_goes_with_it_and_the_rest_is_told(tmp_path: P
     }
 
 
+def test_what_is_secret_stays_where_it_is(tmp_path: Path):
+    """Keys, deployments wherever they are, and what nobody but its owner may read."""
+    for name in ("main.plumb", "old/.fabric-deployment", "k/coordinator.json", "k/allowed.json", "own/a", "b/secret"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "b/secret").chmod(0o600)
+    (tmp_path / "own").chmod(0o700)
+    (tmp_path / "b/link").symlink_to("secret")
+    files, left_out = read_program(tmp_path, tmp_path / "out")
+    assert list(files) == ["main.plumb"]
+    assert dict(left_out) == {
+        "old/": "a deployment",
+        "k/": "keys",
+        "own/": "only its owner may read it",
+        "b/secret": "only its owner may read it",
+        "b/link": "only its owner may read it",
+    }
+
+
 def test_a_folder_with_thousands_of_files_is_none_of_a_program(tmp_path: Path):
     """Somebody runs a program that lies in his home."""
     for number in range(program.FILES_MAX + 1):

@@ -9,7 +9,7 @@ import pytest
 
 from fabric.errors import ConfigError
 from fabric.transport.gate import Refusal
-from fabric.transport.given import key_for, read_spec, say_once
+from fabric.transport.given import forget_given, key_for, read_spec, say_once
 from fabric.transport.sockets import make_key_pair
 from fabric.wire.keys import encode_keys
 from fabric.wire.payload import STRING
@@ -78,3 +78,10 @@ def test_each_kind_of_refusal_is_said_once():
         hear(Refusal("tcp://h:1", "", "unknown key"))
     hear(Refusal("tcp://h:1", "", "no key"))
     assert len(said) == 2
+
+
+def test_what_a_worker_was_given_by_is_forgotten():
+    """Nothing that it starts finds its key, or takes its spec for its own."""
+    environment = {"FABRIC_SPEC_FD": "3", "FABRIC_SPEC_FILE": "s", "FABRIC_KEY_FILE": "k", "FABRIC_WORKER": "w"}
+    forget_given(environment)
+    assert environment == {"FABRIC_WORKER": "w"}
