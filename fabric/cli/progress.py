@@ -26,6 +26,7 @@ from fabric.runtime.services import Outcome, describe_place, describe_worker
 from fabric.session.approvals import describe
 from fabric.session.events import Approval, Level, Note
 from fabric.session.failure import STDERR_LINES_KEPT
+from fabric.session.startup import start_it
 
 Progress: TypeAlias = Literal["tty", "plain", "json", "quiet"]
 
@@ -162,8 +163,10 @@ class Screen:
             self._rows[name] = self._row("⠿", name, "starting")
         elif note.event == "worker.awaited":
             self._rows[name] = self._row("⠿", name, f"waiting for handshake  {self._places[name]}")
-            if self._progress == "plain":
-                self._write(self._rows[name])
+            if self._progress == "plain" and "missing" in note.fields:  # it was told before, and nobody has come
+                self._write(f"worker '{name}' {note.fields['missing']}; {start_it(name)}")
+            elif self._progress == "plain":
+                self._write(f"{self._rows[name]}; {start_it(name)}")
         else:
             self._unready.discard(name)
             took_s = self._clock() - self._started_at

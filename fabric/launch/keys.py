@@ -28,6 +28,8 @@ from fabric.wire.spec import WorkerKey
 
 COORDINATOR = "coordinator.json"
 ALLOWED = "allowed.json"
+IGNORE = ".gitignore"
+"""In the directory of keys: no version control takes them in by mistake."""
 
 Done: TypeAlias = Literal["made", "kept", "rotated"]
 
@@ -130,6 +132,8 @@ def _make(directory: Path, workers: list[str], rotated: Collection[str] | None) 
             key = WorkerKey(*make_key_pair(), server.public)
             allowed[name] = key.public
             files[file] = (_how(file), key)
+    if not (directory / IGNORE).exists():
+        _write(directory / IGNORE, b"*\n")  # before the first secret: what is committed once is known for good
     for file, (how, keys) in files.items():
         _write(file, encode_keys(keys))
         done[file] = how

@@ -174,10 +174,13 @@ class Service:
             reply = msgspec.UNSET if answer.reply is None else msgspec.Raw(answer.reply)
             connection.answer(Answer(request_id, worker=name, reply=reply))
         else:
-            found = {worker.name: worker.activity for worker in coordinator.snapshot().workers}
-            activities = {found[worker] for worker in meant(name, found)}
+            found = {worker.name: worker for worker in coordinator.snapshot().workers}
+            workers = [found[worker] for worker in meant(name, found)]
+            activities = {worker.activity for worker in workers}
             activity = activities.pop() if len(activities) == 1 else "ready"
-            pid = None if activity == "stopped" else coordinator.pid_of(name)
+            if any(worker.awaited for worker in workers):
+                activity = "starting"  # when somebody else starts it
+            pid = None if activity in ("stopped", "starting") else coordinator.pid_of(name)
             connection.answer(Answer(request_id, worker=name, activity=activity, pid=pid))
         connection.done(ticket)
 

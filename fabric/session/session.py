@@ -70,6 +70,7 @@ from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
 from fabric.session.spans import About, Spans
 from fabric.session.spending import Spending
+from fabric.session.startup import where_awaited
 from fabric.session.traffic import Traffic
 from fabric.session.usage import USAGE
 from fabric.session.worker_state import WorkerState
@@ -340,7 +341,7 @@ class Session:
 
     def _launch(self, worker: WorkerState) -> None:
         worker.fed_s = self._now_s
-        self._out.do(*worker.startup.begin(self._now_s))
+        self._out.do(*worker.startup.begin(self._now_s, limited=not worker.external))
         if worker.external and self._interrupts:  # who does not come back is not waited for any longer
             self._out.do(*worker.shutdown.asked(self._now_s))
 
@@ -349,6 +350,9 @@ class Session:
         if worker.external:
             self._out.note("info", "worker.awaited", worker=worker.name, host=worker.plan.host)
             self._out.do(SetTimer(("awaited", worker.name), self._now_s + AWAITED_NOTE_S))
+            self._out.do(*worker.startup.limit(self._now_s))
+            if not worker.steering.stopping:
+                self._out.do(*worker.steering.answers())  # who comes, and when, is somebody else's
         else:
             process = {} if pid is None else {"pid": pid}
             self._out.note("info", "worker.spawned", worker=worker.name, **process)
@@ -444,7 +448,8 @@ class Session:
         """A worker takes too long for its start."""
         missing = worker.startup.missing() or "did not take back what it was set to"
         if worker.external and worker.attaching is not None:
-            missing = f"{worker.attaching.missing} within {self._settings.handshake_timeout_s or 0:g} s"
+            within = f"within {self._settings.handshake_timeout_s or 0:g} s"
+            missing = f"{worker.attaching.missing} {within}{where_awaited(worker.plan)}"
         if worker.by_hand:
             worker.steering.give_up(missing)
             self._stop(worker)
@@ -1016,7 +1021,7 @@ class Session:
             worker.supervisor.settle()
             worker.steering.gone()
             self._out.note("info", "worker.stopped", worker=worker.name, reason="asked")
-        match worker.steering.asked(wish, ticket, starting=worker.starting):
+        match worker.steering.asked(wish, ticket, starting=worker.starting and not worker.external):
             case "stop":
                 self._stop(worker)
             case "start":

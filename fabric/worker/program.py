@@ -89,7 +89,7 @@ def serve_function(found: Callable[[Any], Any]) -> int:
 
 def _take_key(endpoints: Mapping[str, str], spec: WorkerSpec) -> WorkerKey | None:
     """Return the key of the endpoints. What the user's function starts is not to find where it is from."""
-    key = key_for(endpoints, spec, os.environ)
+    key = key_for(endpoints, spec, os.environ, lambda text: print(text, file=sys.stderr))
     forget_given(os.environ)
     return key
 

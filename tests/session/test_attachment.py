@@ -11,13 +11,17 @@ from plans import plan_of
 
 from fabric.plan.plan import Runner
 from fabric.session.attachment import AGAIN_MAX_S, PROBES_MAX, Attachment
+from fabric.session.causes import why_stuck
 from fabric.session.events import (
+    Answered,
+    Asked,
     Command,
     Exited,
     Finish,
     InputClosed,
     Launch,
     Launched,
+    LaunchFailed,
     LossReport,
     Opened,
     Release,
@@ -86,10 +90,57 @@ def test_a_worker_is_waited_for_without_a_limit():
 def test_one_that_was_asked_for_in_time_fails_the_session():
     """The limit that somebody set holds."""
     run = Outside(settings=Settings(handshake_timeout_s=7.0))
-    assert run(Start()) == [Launch("f", 1), SetTimer(("ready", "f"), 7.0)]
+    assert run(Start()) == [Launch("f", 1)]
     run.opened()
     assert Signal("f", "TERM") in run(TimerFired(("ready", "f")), 7.0)
-    assert "has not connected and returned a marker within 7 s" in str(run.notes[-1].fields["message"])
+    said = str(run.notes[-1].fields["message"])
+    assert "has not connected and returned a marker within 7 s (tried " in said
+    assert said.endswith("; start it where it runs: fabric worker f")
+
+
+def test_its_time_begins_when_our_sockets_are_open():
+    """Until then an address may be in use, which is the cause to be told, and not that nobody came."""
+    run = Outside(settings=Settings(handshake_timeout_s=2.0))
+    assert run(Start()) == [Launch("f", 1)]
+    run(LaunchFailed("f", "cannot bind tcp://h:1: Address already in use"), 3.0)
+    assert run.notes[-1].fields["code"] == "worker_not_started"
+    assert "cannot bind tcp://h:1: Address already in use" in str(run.notes[-1].fields["message"])
+    run = Outside(settings=Settings(handshake_timeout_s=2.0))
+    run(Start())
+    assert SetTimer(("ready", "f"), 5.0) in run(Launched("f", None), 3.0)
+
+
+def test_who_has_it_restarted_is_told_when_it_has_ended_and_is_waited_for():
+    """Nobody knows how long whoever starts it takes; the same for `start`, also while it is waited for."""
+    run = Outside()
+    run(Start())
+    run.attached()
+    assert Answered(1) not in run(Asked("f", "restart", 1))
+    run.frames(Eof("f"))
+    commands = run(Exited("f", 0), 1.0)
+    assert Launch("f", 2) in commands
+    assert Answered(1) not in commands
+    assert Answered(1) in run(Launched("f", None), 1.0)
+    assert run(Asked("f", "start", 2), 2.0) == [Answered(2)]
+
+
+def test_as_long_as_nobody_comes_the_cause_says_how_he_does():
+    """With the command, also by itself."""
+    run = Outside()
+    run(Start())
+    run.opened()
+    (link,) = {chain.links[-1] for chain in why_stuck(run.session.plan, run.session.snapshot(), 9.0)}
+    assert "has not been ready since its start 9 s ago (start it where it runs: fabric worker f)" in link.text
+    assert link.help == "fabric worker f"
+
+
+def test_who_has_it_stopped_while_it_is_waited_for_is_told_when_it_is():
+    """Not when our sockets open, which they may do after he has asked."""
+    run = Outside()
+    run(Start())
+    run(Asked("f", "stop", 1))
+    assert Answered(1) not in run(Launched("f", None))
+    assert Answered(1) in run(Exited("f", BROKE_OFF), 1.0)
 
 
 def test_it_runs_when_two_probes_are_back_and_it_has_said_who_it_is():
