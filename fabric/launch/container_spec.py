@@ -25,7 +25,7 @@ from fabric.launch.owner import COORDINATOR_LABEL, DIGEST_LABEL, KEY_LABEL, PROJ
 from fabric.plan.endpoints import endpoint_variables
 from fabric.plan.make import MODULE
 from fabric.plan.plan import WorkerPlan
-from fabric.tracing.setting import variables_of
+from fabric.tracing.setting import HEADERS, headers_of, variables_of
 from fabric.transport.given import INSECURE_VARIABLE
 from fabric.wire.spec import KEY_FILE_VARIABLE, SPEC_FILE_VARIABLE
 
@@ -97,7 +97,7 @@ def want(
         local: whether the engine has our files.
 
     Raises:
-        ConfigError: it needs files that it would not have, or a file with a key cannot be read.
+        ConfigError: it needs files that it would not have, or a file with a key or with headers cannot be read.
     """
     folder = worker.spec.directory
     needs_folder = worker.spec.kind != "agent"
@@ -156,8 +156,9 @@ def _variables(worker: WorkerPlan, environment: Mapping[str, str]) -> dict[str, 
     named = [name for name in worker.pass_on if name.removesuffix("_FILE") not in SECRETS]
     kept = {name: value for name, value in environment.items() if name in PASSED_ON or name.startswith("LC_")}
     kept |= {name: environment[name] for name in named if name in environment}
-    # Headers of a collector may be secret, and whoever may look at a container sees its environment.
-    kept |= {name: value for name, value in variables_of(environment).items() if not name.endswith("_HEADERS")}
+    # Headers of a collector may be secret, and whoever may look at a container sees its environment: they are files.
+    traced = variables_of(environment)
+    kept |= {name: value for name, value in traced.items() if name.removesuffix("_FILE") not in HEADERS}
     kept |= endpoint_variables(worker.endpoints)
     kept |= {} if worker.secured else {INSECURE_VARIABLE: "1"}
     # Its root cannot be written, so neither can compiled modules.
@@ -166,8 +167,8 @@ def _variables(worker: WorkerPlan, environment: Mapping[str, str]) -> dict[str, 
 
 
 def _secrets(worker: WorkerPlan, environment: Mapping[str, str]) -> dict[str, bytes]:
-    """Return the keys of its provider that we have, from the variable or from the file that one names."""
-    found = {}
+    """Return the keys of its provider and of the collector of spans that we have, from the variable or its file."""
+    found = {name: said.encode() for name, said in headers_of(environment).items()}
     for name in sorted(SECRETS.intersection(worker.pass_on)):
         path = environment.get(f"{name}_FILE", "")
         if environment.get(name):

@@ -15,6 +15,7 @@ __all__ = ["Keyring", "allowed_workers", "make_keys", "read_keyring", "worker_fi
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,11 @@ COORDINATOR = "coordinator.json"
 ALLOWED = "allowed.json"
 IGNORE = ".gitignore"
 """In the directory of keys: no version control takes them in by mistake."""
+
+LOCKED_S = 2.0
+"""How long somebody else may be at the keys: to make some takes moments. The coordinator stands still meanwhile."""
+
+LOCK_AGAIN_S = 0.02
 
 Done: TypeAlias = Literal["made", "kept", "rotated"]
 
@@ -86,20 +92,23 @@ def read_keyring(directory: Path, given: Collection[str], others: Collection[str
     return Keyring(server, {name: allowed[name] for name in (*given, *others)}, keys)
 
 
-def make_keys(directory: Path, workers: Iterable[str], rotated: Collection[str] | None = ()) -> dict[Path, Done]:
+def make_keys(
+    directory: Path, workers: Iterable[str], rotated: Collection[str] | None = (), *, patience_s: float = LOCKED_S
+) -> dict[Path, Done]:
     """Make what is missing; return what was done to each file.
 
     Args:
         directory: of the keys; made if there is none.
         workers: whose keys are wanted.
         rotated: whose keys are replaced; ``None``: all, and the fabric's own.
+        patience_s: how long somebody else who makes keys there is waited for.
 
     Raises:
-        ConfigError: what is there is damaged or of different makings, others may read or change it, or it cannot be
-            written. Nothing was changed, but in the last case.
+        ConfigError: what is there is damaged or of different makings, others may read or change it, somebody else makes
+            keys there and does not end, or it cannot be written. Nothing was changed, but in the last case.
     """
     try:
-        with _locked(directory):
+        with _locked(directory, patience_s):
             return _make(directory, list(workers), rotated)
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename or directory}: {error.strerror}") from None
@@ -216,12 +225,27 @@ def _write(file: Path, text: bytes) -> None:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Keep others from making keys here meanwhile."""
+def _locked(directory: Path, patience_s: float) -> Iterator[None]:
+    """Keep others from making keys here meanwhile. Raises ConfigError: somebody else does not come to an end."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        until_s = time.monotonic() + patience_s
+        while not _lock(descriptor):
+            if time.monotonic() >= until_s:
+                raise ConfigError(
+                    f"{directory}: another process has been making keys there for {patience_s:g} s; is a 'fabric keys'"
+                    f" stopped or stuck? See who has it open: fuser -v {directory}"
+                )
+            time.sleep(LOCK_AGAIN_S)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

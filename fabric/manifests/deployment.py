@@ -30,7 +30,7 @@ import msgspec
 
 from fabric.errors import ConfigError
 from fabric.manifests.names import labels_of
-from fabric.plan.place import place
+from fabric.plan.place import is_builtin, place
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.plan.replicas import Replicas, replicated
 from fabric.runtime.starting import IMAGE, placement_of
@@ -151,7 +151,7 @@ def deploy(wanted: Wanted) -> Deployment:
 def _goes_away(worker: WorkerPlan, project: ProjectSettings) -> bool:
     said = project.workers.get(worker.name) or project.workers.get(worker.node)
     wants_process = said is not None and said.runner == "process"
-    return worker.transport == "zmq" and not worker.mcp_tools and not wants_process
+    return worker.transport == "zmq" and not worker.mcp_tools and not is_builtin(worker) and not wants_process
 
 
 def _settings(wanted: Wanted, away: Sequence[WorkerPlan], labels: Mapping[str, str]) -> ProjectSettings:

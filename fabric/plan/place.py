@@ -12,6 +12,7 @@ __all__ = [
     "Host",
     "Place",
     "Placement",
+    "is_builtin",
     "place",
     "ports_of",
     "say_insecure",
@@ -142,6 +143,11 @@ def place(plan: Plan, placement: Placement) -> Plan:
     return msgspec.structs.replace(plan, workers=tuple(_addressed(worker, placement, slots) for worker in placed))
 
 
+def is_builtin(worker: WorkerPlan) -> bool:
+    """Whether a worker is a builtin tool. Those work with the files and the programs of the coordinator's host."""
+    return "builtin" in worker.spec.config
+
+
 def unsecured(plan: Plan) -> tuple[str, ...]:
     """Return the names of workers that whoever reaches their endpoints may read and write: over TCP without keys."""
     return tuple(worker.name for worker in plan.workers if worker.runner != "process" and not worker.secured)
@@ -165,8 +171,8 @@ def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
     runner = said.runner or placement.runner
     if said.runner is None and host != placement.coordinator and runner in (None, "process"):
         runner = "container" if placement.hosts[host].engine else "external"
-    if said.runner is None and worker.transport == "stdio" and not said.host:
-        runner = "process"  # it speaks with nobody but who started it
+    if said.runner is None and not said.host and (worker.transport == "stdio" or is_builtin(worker)):
+        runner = "process"  # it speaks with nobody but who started it, or with files that are here
     runner = runner or "process"
     _check_place(worker, runner, host, said, placement)
     return msgspec.structs.replace(
@@ -215,6 +221,11 @@ def _check_place(worker: WorkerPlan, runner: Runner, host: str, said: Place, pla
         raise ConfigError(
             f"{where}: '{worker.name}' speaks lines on its stdin and stdout, so it runs as a process beside the"
             ' coordinator; transport: "zmq" could run elsewhere'
+        )
+    if runner != "process" and is_builtin(worker):
+        raise ConfigError(
+            f"{where}: '{worker.name}' is a builtin, which works in the folder of the program or --docroot, and that is"
+            " not there where it is put; it has to be a process beside the coordinator"
         )
     if runner != "process" and worker.mcp_tools:
         raise ConfigError(

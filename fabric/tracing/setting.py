@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["VARIABLES", "TracingSettings", "read_tracing", "variables_of"]
+__all__ = ["HEADERS", "VARIABLES", "TracingSettings", "headers_of", "read_tracing", "variables_of"]
 
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import unquote
 
 import msgspec
@@ -19,6 +20,7 @@ VARIABLES = (
     "OTEL_EXPORTER_OTLP_COMPRESSION",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_HEADERS_FILE",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
     "OTEL_EXPORTER_OTLP_TIMEOUT",
     "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
@@ -27,6 +29,7 @@ VARIABLES = (
     "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE",
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
@@ -39,6 +42,9 @@ VARIABLES = (
     "OTEL_TRACES_SAMPLER_ARG",
 )
 """What is passed on to workers, where tracing is on. Headers may be secret, as any key in an environment."""
+
+HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+"""What may also be in a file, which a variable ``…_FILE`` names: ours, OpenTelemetry has none."""
 
 _ON = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 
@@ -89,6 +95,26 @@ def variables_of(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in VARIABLES if name in environment} if _is_on(environment) else {}
 
 
+def headers_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what is said of headers, by variable, from it or from the file that one names; nothing, unless it is on.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    return {name: said for name in HEADERS if (said := _said(environment, name))} if _is_on(environment) else {}
+
+
+def _said(environment: Mapping[str, str], name: str) -> str:
+    said, file = environment.get(name, "").strip(), environment.get(f"{name}_FILE", "")
+    if said or not file:
+        return said
+    try:
+        return Path(file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{name}_FILE={file!r}: {why}; OTEL_SDK_DISABLED=true turns tracing off") from None
+
+
 def read_tracing(environment: Mapping[str, str]) -> TracingSettings | None:
     """Return what is said of tracing; ``None``: it is off.
 
@@ -102,6 +128,7 @@ def read_tracing(environment: Mapping[str, str]) -> TracingSettings | None:
         specific = environment.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}", "").strip()
         return specific or environment.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip()
 
+    given = headers_of(environment)
     protocol = of("PROTOCOL")
     if protocol not in ("", "http/protobuf"):
         _refuse("OTEL_EXPORTER_OTLP_PROTOCOL", protocol, "http/protobuf, which collectors take on port 4318")
@@ -110,7 +137,7 @@ def read_tracing(environment: Mapping[str, str]) -> TracingSettings | None:
         _refuse("OTEL_EXPORTER_OTLP_COMPRESSION", compression, "gzip, deflate or none")
     return TracingSettings(
         endpoint=_endpoint(environment),
-        headers=_pairs("OTEL_EXPORTER_OTLP_HEADERS", of("HEADERS")),
+        headers=_pairs(HEADERS[0], given.get(HEADERS[1]) or given.get(HEADERS[0], "")),
         timeout_s=_number("OTEL_EXPORTER_OTLP_TIMEOUT", of("TIMEOUT"), 10.0),
         compression=compression,
         certificate=of("CERTIFICATE"),

@@ -109,6 +109,26 @@ def test_of_the_environment_a_container_gets_what_its_binding_names() -> None:
     }
 
 
+def test_headers_of_a_collector_are_files(tmp_path: Path) -> None:
+    """They are what lets spans in, and whoever may look at a container sees its environment."""
+    (tmp_path / "headers").write_text("b=sk-file\n")
+    environment = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS": "a=sk-said",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE": str(tmp_path / "headers"),
+    }
+    found = wanted(plan_of(), environment)
+    assert found.files["OTEL_EXPORTER_OTLP_HEADERS"] == b"a=sk-said"
+    assert found.files["OTEL_EXPORTER_OTLP_TRACES_HEADERS"] == b"b=sk-file"
+    assert {name: value for name, value in variables(found).items() if name.startswith("OTEL_")} == {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS_FILE": "/run/fabric/OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE": "/run/fabric/OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    }
+    del environment["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    assert sorted(wanted(plan_of(), environment).files) == ["key.json", "spec.json"]
+
+
 def test_functions_have_the_programs_folder(tmp_path: Path) -> None:
     """It is mounted at /app to read, where the spec says that it is; an engine elsewhere has it in the image."""
     tmp_path.chmod(0o755)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,3 +165,26 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"cannot write .*file"):
         make_keys(tmp_path / "file" / "keys", ["a"])
+
+
+def test_who_makes_keys_and_does_not_end_is_not_waited_for_for_ever(keys: Path):
+    """It is said where, and nothing was changed; a session that starts could not even be interrupted."""
+    before = {path: path.read_bytes() for path in keys.rglob("*.json")}
+    held = os.open(keys, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match=r"keys: another process has been making keys there for 0 s; .* stopped"):
+            make_keys(keys, ["c"], patience_s=0)
+    finally:
+        os.close(held)
+    assert {path: path.read_bytes() for path in keys.rglob("*.json")} == before
+
+
+def test_who_makes_keys_and_ends_is_waited_for(keys: Path):
+    """Two commands at the same time both succeed."""
+    held = os.open(keys, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    releasing = threading.Timer(0.05, os.close, [held])
+    releasing.start()
+    assert done(keys, make_keys(keys, ["c"], patience_s=60))["workers/c.json"] == "made"
+    releasing.join()

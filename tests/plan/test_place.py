@@ -87,3 +87,23 @@ def test_a_host_has_to_have_enough_ports() -> None:
     away = Place(host="back", runner="external")
     with pytest.raises(ConfigError, match=r"host 'back' has 6 ports, 7000-7005; 8 are needed"):
         place(plan_of(TEXT), Placement(HOSTS | {"back": few}, "front", {"one": away, "two": away}))
+
+
+BUILTIN = """
+let write : { path: string, text: string } -> unit = tool { builtin: "fs.write" }
+let one : !string -> !string = agent { provider: "eliza", tools: [write] }
+let main : !string -> !string = plumb(i, o) { i ; one ; o }
+"""
+
+
+def test_a_builtin_stays_where_its_files_are() -> None:
+    """A runner of all leaves it a process; to put it elsewhere is refused with the reason."""
+    for runner in ("container", "external"):
+        workers = place(plan_of(BUILTIN), Placement(HOSTS, "front", runner=runner)).workers
+        assert {worker.name: worker.runner for worker in workers} == {"one": runner, "write": "process"}
+        with pytest.raises(ConfigError, match=r"'write' is a builtin, .* not there .* beside the coordinator"):
+            placed(BUILTIN, write=Place(runner=runner))
+    with pytest.raises(ConfigError, match="'write' is a builtin"):
+        placed(BUILTIN, write=Place(host="engine"))
+    (kept,) = (w for w in placed(BUILTIN, write=Place(host="front")).workers if w.name == "write")
+    assert kept.runner == "process"

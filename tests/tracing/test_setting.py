@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +102,24 @@ def test_a_header_that_is_none_is_not_shown():
     with pytest.raises(ConfigError) as refused:
         read_tracing(ON | {"OTEL_EXPORTER_OTLP_HEADERS": "a=b,sk-secret"})
     assert str(refused.value) == "OTEL_EXPORTER_OTLP_HEADERS: expected key=value,key=value; part 2 is none"
+
+
+def test_headers_may_be_in_a_file(tmp_path: Path):
+    """A variable wins over its file, and what is said for traces over what is said for all."""
+    (tmp_path / "all").write_text("a=all\n")
+    (tmp_path / "traces").write_text("a=traces\n")
+    said = ON | {"OTEL_EXPORTER_OTLP_HEADERS_FILE": str(tmp_path / "all")}
+    for more, expected in (
+        ({}, "all"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "a=said"}, "said"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE": str(tmp_path / "traces")}, "traces"),
+    ):
+        settings = read_tracing(said | more)
+        assert settings is not None
+        assert settings.headers == {"a": expected}
+    assert variables_of(said) == said
+    with pytest.raises(ConfigError, match=r"OTEL_EXPORTER_OTLP_HEADERS_FILE='.*gone': No such file"):
+        read_tracing(ON | {"OTEL_EXPORTER_OTLP_HEADERS_FILE": str(tmp_path / "gone")})
 
 
 def test_workers_are_told_what_says_where_spans_go():
