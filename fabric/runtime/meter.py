@@ -1,4 +1,11 @@
-"""Counts what a session tells in passing: what its snapshot does not have, since it is over when somebody looks."""
+"""Counts what a session tells in passing: what its snapshot does not have, since it is over when somebody looks.
+
+Processes are told by worker, of replicas each by itself: starts, exits, memory, lines. What belongs to the program is
+told by its node, whichever replica it was: dead letters, and calls of models.
+
+A worker that somebody else starts has no process here. It counts as started whenever it is there and was not, and as
+ended, ``lost``, when its connection breaks off: so a crash of it is seen, though nobody here can say what it was.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +25,11 @@ from fabric.runtime.log_files import NOTES
 from fabric.runtime.processes import Process, cpu_s, identify, memory_bytes
 from fabric.session.durations import Durations, Histogram
 from fabric.session.events import DeathCause, Note
+from fabric.wire.lifecycle import BROKE_OFF
 
-EXITS = ("ok", "error", "signal", "killed")
-"""How a process ended: by itself with 0, with another status, by a signal, or because we ended it by force."""
+EXITS = ("ok", "error", "signal", "killed", "lost")
+"""How a process ended: by itself with 0, with another status, by a signal, or because we ended it by force; of one that
+somebody else starts it may be known only that its connection is."""
 
 LAG_S = 0.25
 """Between two looks at how late the loop is."""
@@ -62,8 +71,13 @@ class Meter:
         self.started_at = time.time()
         self._clock = clock
         names = [worker.name for worker in plan.workers]
+        self._nodes = {worker.name: worker.node for worker in plan.workers}
+        nodes = tuple(dict.fromkeys(self._nodes.values()))
+        self._external = frozenset(worker.name for worker in plan.workers if worker.runner == "external")
+        self._there: set[str] = set()
+        self._lost: set[str] = set()
         self._models = {
-            worker.name: (str(worker.spec.config.get("provider", "")), str(worker.spec.config.get("model", "")))
+            worker.node: (str(worker.spec.config.get("provider", "")), str(worker.spec.config.get("model", "")))
             for worker in plan.workers
         }
         self._processes: dict[str, Process] = {}
@@ -72,7 +86,7 @@ class Meter:
         self._starts: Counter[str] = Counter(dict.fromkeys(names, 0))
         self._killed: Counter[str] = Counter(dict.fromkeys(names, 0))
         self._exits: Counter[tuple[str, str]] = Counter({(name, how): 0 for name in names for how in EXITS})
-        self._letters: Counter[tuple[str, str]] = Counter({(name, why): 0 for name in names for why in _CAUSES})
+        self._letters: Counter[tuple[str, str]] = Counter({(node, why): 0 for node in nodes for why in _CAUSES})
         self._unpaired: Counter[str] = Counter(
             {node.id: 0 for node in plan.graph.nodes.values() if node.kind == "barrier"}
         )
@@ -81,6 +95,11 @@ class Meter:
         self._lines: Counter[tuple[str, str]] = Counter()
         self._ready = {name: Histogram(_STARTS_S) for name in names}
         self._lag = Histogram(_LAGS_S)
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Those that somebody else starts and that were there, and are not."""
+        return frozenset(self._lost)
 
     # --- what happens ---
 
@@ -91,6 +110,10 @@ class Meter:
         match note.event:
             case "worker.spawned":
                 self._spawned(worker, note.fields.get("pid"))
+            case "worker.ready" if worker in self._external:
+                self._starts[worker] += worker not in self._there
+                self._there.add(worker)
+                self._lost.discard(worker)
             case "worker.ready" if worker in self._spawned_s:
                 self._ready[worker].add(self._clock() - self._spawned_s.pop(worker))
             case "worker.killed":
@@ -98,6 +121,8 @@ class Meter:
                 self._forced.add(worker)
             case "worker.at_fault":
                 self._forced.add(worker)
+            case "worker.disconnected":
+                self._exited(worker, BROKE_OFF)
             case "worker.exited":
                 self._exited(worker, int(note.fields["status"]))
             case "message.dead_lettered":
@@ -119,7 +144,7 @@ class Meter:
                 said = _Line()
             level = said.log if said.log in _LEVELS else level
             if said.event == "llm_retried":
-                self._retried[worker, said.code if said.code in _RETRIED else "retry"] += 1
+                self._retried[self._nodes.get(worker, worker), said.code if said.code in _RETRIED else "retry"] += 1
         self._lines[worker, level] += 1
 
     def _spawned(self, worker: str, pid: int | None) -> None:
@@ -131,6 +156,14 @@ class Meter:
             self._processes[worker] = process
 
     def _exited(self, worker: str, status: int) -> None:
+        if worker in self._external:
+            if worker not in self._there:  # nobody was: what has ended is our side of it
+                return
+            self._there.discard(worker)
+            if status == BROKE_OFF:
+                self._lost.add(worker)
+                self._exits[worker, "lost"] += 1
+                return
         ended = "killed" if worker in self._forced else "signal"
         self._exits[worker, "ok" if status == 0 else "error" if status > 0 else ended] += 1
         self._processes.pop(worker, None)
@@ -160,8 +193,8 @@ class Meter:
             ("fabric_log_lines_total", self._lines),
         ):
             yield from (Sample(name, count, labels) for labels, count in pairs.items())
-        for (worker, outcome), count in self._retried.items():
-            yield Sample("fabric_llm_requests_total", count, (worker, *self._models.get(worker, ("", "")), outcome))
+        for (node, outcome), count in self._retried.items():
+            yield Sample("fabric_llm_requests_total", count, (node, *self._models.get(node, ("", "")), outcome))
         for worker, histogram in self._ready.items():
             yield Sample("fabric_worker_ready_seconds", buckets(histogram.durations), (worker,))
         for worker, process in self._processes.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["STATES", "ChannelReading", "read_channels", "read_session"]
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import msgspec
 
@@ -36,7 +36,7 @@ class ChannelReading(msgspec.Struct, frozen=True):
 
 STATES = ("starting", "ready", "busy", "paused", "draining", "exited", "failed")
 """Of workers. One that is being stopped by hand drains, one that was stopped has exited; one that has crashed, and will
-be started again, has failed."""
+be started again, has failed; and so has one that somebody else starts, if it was there before."""
 
 _STATE = {"stopping": "draining", "stopped": "exited", "restarting": "failed"}
 
@@ -63,6 +63,7 @@ def read_session(
     *,
     now_s: float,
     now: float,
+    lost: Container[str] = (),
 ) -> Iterator[Sample]:
     """Yield the samples.
 
@@ -73,8 +74,9 @@ def read_session(
         snapshot, figures: of the session.
         now_s: by the session's clock.
         now: unix time.
+        lost: workers that somebody else starts and that were there, and are not.
     """
-    yield from _workers(spec, snapshot, figures, now - now_s)
+    yield from _workers(spec, snapshot, figures, now - now_s, lost)
     yield from _channels(read_channels(channels, snapshot, figures, now_s))
     yield from _invalid(plan, channels, figures)
     yield from _models(snapshot, figures)
@@ -83,14 +85,16 @@ def read_session(
     yield from _tools(plan, snapshot, figures)
 
 
-def _state(worker: WorkerSnapshot) -> str:
+def _state(worker: WorkerSnapshot, lost: Container[str]) -> str:
+    if worker.awaited and worker.activity == "starting" and worker.name in lost:
+        return "failed"
     if worker.paused and worker.activity in ("ready", "busy"):
         return "paused"
     return _STATE.get(worker.activity, worker.activity)
 
 
-def _workers(spec: str, snapshot: Snapshot, figures: Figures, zero: float) -> Iterator[Sample]:
-    states = Counter(map(_state, snapshot.workers))
+def _workers(spec: str, snapshot: Snapshot, figures: Figures, zero: float, lost: Container[str]) -> Iterator[Sample]:
+    states = Counter(_state(worker, lost) for worker in snapshot.workers)
     yield from (Sample("fabric_workers", states[state], (spec, state)) for state in STATES)
     for worker in snapshot.workers:
         yield Sample("fabric_worker_last_progress_timestamp_seconds", zero + worker.moved_s, (worker.name,))

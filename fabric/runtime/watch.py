@@ -95,4 +95,5 @@ class Watch:
                 coordinator.figures(),
                 now_s=trio.current_time(),
                 now=time.time(),
+                lost=self._meter.lost,
             )

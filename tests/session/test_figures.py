@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import msgspec
+import pytest
 from plans import plan_of
 
 from fabric.graph.ir import End
@@ -149,3 +151,16 @@ def test_a_worker_that_is_not_there_is_missing():
     session.handle(Start(), 0.0)
     found = missing(plan, session.snapshot(), session.figures(0.0), 0.0, draining=True)
     assert [(one.reason, one.worker) for one in found] == [("draining", ""), ("starting", "f")]
+
+
+@pytest.mark.parametrize(("lost", "state"), [((), "starting"), (("f",), "failed")])
+def test_a_worker_that_is_awaited_again_has_failed(lost: tuple[str, ...], state: str):
+    """One that was never there starts."""
+    plan = plan_of(ONE)
+    plan = msgspec.structs.replace(plan, workers=(msgspec.structs.replace(plan.workers[0], runner="external"),))
+    session = Session(plan, Settings(), random.Random(1))
+    session.handle(Start(), 0.0)
+    session.handle(Launched("f", None), 0.0)
+    found = read_session(plan, "demo", {}, session.snapshot(), session.figures(0.0), now_s=0.0, now=1.0, lost=lost)
+    states = {one.labels[1]: one.value for one in found if one.name == "fabric_workers"}
+    assert [name for name, count in states.items() if count] == [state]
