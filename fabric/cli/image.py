@@ -12,10 +12,13 @@ from typing import Annotated
 import trio
 import typer
 
+from fabric.cli.programs import project_settings
 from fabric.cli.report import print_line
 from fabric.errors import ConfigError
 from fabric.manifests.image import context_files, pack_context, write_context
+from fabric.manifests.making import program_root
 from fabric.runtime.starting import IMAGE
+from fabric.settings import project_file
 
 BASE = "python:3.12-slim"
 TARGETS = ("agent", "fabric")
@@ -42,13 +45,17 @@ def image(
         Path | None,
         typer.Option(help="Folder with the wheels of all that is needed; nothing is downloaded then.", file_okay=False),
     ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option("--extra", help="Also what this extra of ours needs: mcp, otel, prices, …; may be repeated."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Build nothing: write what it is built from to this folder."),
     ] = None,
 ) -> None:
     """Build an image for containers of workers, or of a whole service, with a Docker Engine: that of DOCKER_HOST, or
-    of this machine. What is installed here is what gets into it.
+    of this machine. The fabric that is installed here gets into it, extras only with --extra.
 
     Examples: fabric image; fabric image main.plumb -t shop:1 --target agent
 
@@ -56,7 +63,12 @@ def image(
     """
     if target not in TARGETS:
         raise ConfigError(f"--target {target}: expected {' or '.join(TARGETS)}")
-    files = context_files(program, wheels)
+    root = None
+    if program is not None:
+        root = program_root(program, project_settings(), project_file(Path.cwd()))
+    files, left_out = context_files(root, wheels, output=output, extras=extra or ())
+    for path, why in left_out:
+        print_line(f"left out: {path} ({why})")
     if output is not None:
         write_context(files, output)
         print_line(f"build it with: docker build --target {target} -t {tag or IMAGE} {output}")

@@ -5,55 +5,59 @@ from __future__ import annotations
 __all__ = ["ImageTarget", "context_files", "pack_context", "write_context"]
 
 import io
-import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fabric.errors import ConfigError
+from fabric.manifests.files import File, Files
 from fabric.manifests.own_wheel import own_requirements, pack_wheel
+from fabric.manifests.program import LeftOut, read_program
 
 ImageTarget: TypeAlias = Literal["agent", "fabric"]
 
 PROGRAM_BYTES_MAX = 64 * 1024 * 1024
 """Of a program's folder. Beyond, it is not that of a program alone: data belong into a volume."""
 
-LEFT_OUT = frozenset({"__pycache__", "node_modules"})
-"""Beside all whose names begin with a point: what is run is in neither, and keys are in some."""
-
 TRACE = ".keep"
 
 
-def context_files(program: Path | None, wheels: Path | None) -> dict[str, bytes]:
-    """Return the files that an image is built from, by name.
+def context_files(
+    root: Path | None, wheels: Path | None, *, output: Path | None = None, extras: Collection[str] = ()
+) -> tuple[Files, list[LeftOut]]:
+    """Return the files that an image is built from, by name, and what of the program's folder is left out.
 
     Args:
-        program: the program's file, whose folder goes along; ``None``: none does.
+        root: the program's folder; ``None``: none goes along.
         wheels: a folder with the wheels of all that is needed, so that nothing is downloaded.
+        output: where they are written to; it may lie in the program's folder.
+        extras: of ours, whose requirements are installed as well.
 
     Raises:
-        ConfigError: a file cannot be read, or the folder is no program's.
+        ConfigError: a file cannot be read, the folder is no program's, or there is no such extra.
     """
-    agent, everything = own_requirements()
+    agent, everything = own_requirements(extras)
     name, wheel = pack_wheel()
     files = {
-        "Dockerfile": dockerfile(),
-        "requirements-agent.txt": "\n".join([*agent, ""]).encode(),
-        "requirements-fabric.txt": "\n".join([*everything, ""]).encode(),
-        f"wheels/{name}": wheel,
-        f"app/{TRACE}": b"",
+        "Dockerfile": File(dockerfile()),
+        "requirements-agent.txt": File("\n".join([*agent, ""]).encode()),
+        "requirements-fabric.txt": File("\n".join([*everything, ""]).encode()),
+        f"wheels/{name}": File(wheel),
+        f"app/{TRACE}": File(b""),
     }
+    left_out: list[LeftOut] = []
     try:
         if wheels is not None:
-            files |= {f"wheels/{path.name}": path.read_bytes() for path in _wheels(wheels, name)}
-            files["wheels/offline"] = b""
-        if program is not None:
-            files |= dict(_program(program.resolve().parent))
+            files |= {f"wheels/{path.name}": File(path.read_bytes()) for path in _wheels(wheels, name)}
+            files["wheels/offline"] = File(b"")
     except OSError as error:
         raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from None
-    return files
+    if root is not None:
+        program, left_out = _program(root, output)
+        files |= program
+    return files, left_out
 
 
 def dockerfile() -> bytes:
@@ -75,43 +79,37 @@ def _wheels(folder: Path, own: str) -> list[Path]:
     return found
 
 
-def _program(root: Path) -> Iterator[tuple[str, bytes]]:
-    size_bytes = 0
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in LEFT_OUT)
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name.startswith(".") or not path.is_file():
-                continue
-            size_bytes += path.stat().st_size
-            if size_bytes > PROGRAM_BYTES_MAX:
-                raise ConfigError(
-                    f"the program's folder {root} has more than {PROGRAM_BYTES_MAX >> 20} MiB: put the program into a"
-                    " folder of its own, and mount its data"
-                )
-            yield f"app/{path.relative_to(root).as_posix()}", path.read_bytes()
+def _program(root: Path, output: Path | None) -> tuple[Files, list[LeftOut]]:
+    files, left_out = read_program(root, output, file_bytes_max=PROGRAM_BYTES_MAX)
+    if sum(len(file.content) for file in files.values()) > PROGRAM_BYTES_MAX:
+        raise ConfigError(
+            f"the program's folder {root} has more than {PROGRAM_BYTES_MAX >> 20} MiB: put the program into a"
+            " folder of its own, and mount its data"
+        )
+    return {f"app/{path}": file for path, file in files.items()}, left_out
 
 
-def pack_context(files: Mapping[str, bytes]) -> bytes:
+def pack_context(files: Files) -> bytes:
     """Return the files as a tar, the same for the same files."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, content in sorted(files.items()):
+        for name, file in sorted(files.items()):
             info = tarfile.TarInfo(name)
-            info.size, info.mode = len(content), 0o644
-            tar.addfile(info, io.BytesIO(content))
+            info.size, info.mode = len(file.content), file.mode
+            tar.addfile(info, io.BytesIO(file.content))
     return packed.getvalue()
 
 
-def write_context(files: Mapping[str, bytes], folder: Path) -> None:
+def write_context(files: Files, folder: Path) -> None:
     """Write the files down. Raises ConfigError: they cannot be, or something else is there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty")
-        for name, content in files.items():
+        for name, file in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            path.write_bytes(file.content)
+            path.chmod(file.mode)
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from None

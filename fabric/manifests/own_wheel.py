@@ -13,7 +13,7 @@ import importlib.util
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -32,11 +32,30 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every file, so that the same files make the same wheel: an engine knows again what it made of it."""
 
 
-def own_requirements() -> tuple[list[str], list[str]]:
-    """Return what a worker needs, and all that we need: requirements without those of extras."""
-    needed = [text for text in metadata.requires(DISTRIBUTION) or () if ";" not in text]
+AGENT_EXTRAS = frozenset({"otel"})
+"""Extras that workers use, too."""
+
+
+def own_requirements(extras: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """Return what a worker needs, and all that we need, with what these extras need.
+
+    Raises:
+        ConfigError: there is no such extra.
+    """
+    known = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    for extra in extras:
+        if extra not in known:
+            raise ConfigError(f"there is no extra {extra!r}; there are {', '.join(sorted(known))}")
+    required = metadata.requires(DISTRIBUTION) or ()
+    needed = [text for text in required if ";" not in text]
     agent = [text for text in needed if re.split(r"[^\w.-]", text, maxsplit=1)[0] in AGENT_NEEDS]
-    return sorted(agent), sorted(needed)
+    for text in required:
+        requirement, _, marker = text.partition(";")
+        found = re.search(r"""extra\s*==\s*["']([^"']+)["']""", marker)
+        if found is not None and found[1] in extras:
+            needed.append(requirement.strip())
+            agent += [requirement.strip()] if found[1] in AGENT_EXTRAS else []
+    return sorted(set(agent)), sorted(set(needed))
 
 
 def pack_wheel() -> tuple[str, bytes]:

@@ -39,6 +39,10 @@ def compose_readme(deployment: Deployment, hosts: Mapping[str, str], secrets: Se
         lines += ["```", "", "`keys/` here is the original of all keys. It stays where it is, and is kept safe.", ""]
         lines += ["Then on each host, in its folder; in which order does not matter:", ""]
     lines += ["```sh", "docker compose up -d", "docker compose ps", "```", "", _START, ""]
+    lines += [
+        "Spans: images with `fabric image --extra otel`, and `OTEL_EXPORTER_OTLP_ENDPOINT` in the `environment` of"
+    ]
+    lines += ["the services, in a `compose.override.yaml`; the generated file sets none of these variables.", ""]
     lines += _talk("docker compose exec", several, hosts.get(deployment.coordinator, ""))
     lines += [
         "## Stop",
@@ -107,6 +111,13 @@ def kubernetes_readme(deployment: Deployment, secrets: Sequence[str]) -> str:
         "next coordinator. A worker whose spec or key changed is replaced by `kubectl apply -k .`, the others go on."
     ]
     lines += ["Metrics are let out to pods of the namespace `monitoring`, port 9464 of `coordinator`.", ""]
+    lines += [
+        "Spans: images with `fabric image --extra otel`; in an overlay `OTEL_EXPORTER_OTLP_ENDPOINT` in the `env` of"
+    ]
+    lines += [
+        "the pods, and a policy that lets them out to the collector. The manifests set none of these variables.",
+        "",
+    ]
     lines += _ways_out(deployment)
     return "\n".join(lines)
 

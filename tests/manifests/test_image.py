@@ -47,14 +47,36 @@ def test_a_programs_folder_goes_along_without_what_is_not_the_programs(tmp_path:
     for name in ("main.plumb", "prompts/a.md", ".env", ".fabric/keys/x", "__pycache__/a.pyc", "node_modules/b.js"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    files = context_files(tmp_path / "main.plumb", None)
+    (tmp_path / "run.sh").write_text("run")
+    (tmp_path / "run.sh").chmod(0o755)
+    (tmp_path / "secret.json").write_text("{}")
+    (tmp_path / "secret.json").chmod(0o600)
+    files, left_out = context_files(tmp_path, None)
+    assert ("secret.json", "only its owner may read it") in left_out
     assert sorted(name for name in files if name.startswith("app/")) == [
         "app/.keep",
         "app/main.plumb",
         "app/prompts/a.md",
+        "app/run.sh",
     ]
     with tarfile.open(fileobj=io.BytesIO(pack_context(files))) as tar:
-        assert {info.name for info in tar} == set(files)
+        modes = {info.name: info.mode for info in tar}
+    assert modes == {name: 0o755 if name == "app/run.sh" else 0o644 for name in files}
+    write_context(files, tmp_path / "out")
+    assert (tmp_path / "out/app/run.sh").stat().st_mode & 0o777 == 0o755
+
+
+def test_extras_go_along_if_they_are_asked_for() -> None:
+    """That for spans into the images of workers, too."""
+    agent, everything = own_requirements()
+    more, all_of_it = own_requirements(["otel", "mcp"])
+    assert {text.partition(">")[0] for text in more} - {text.partition(">")[0] for text in agent} == {
+        "opentelemetry-sdk",
+        "opentelemetry-exporter-otlp-proto-http",
+    }
+    assert {text.partition(">")[0] for text in set(all_of_it) - set(everything) - set(more)} == {"mcp", "hypercorn"}
+    with pytest.raises(ConfigError, match=r"there is no extra 'otl'; there are all, .*otel"):
+        own_requirements(["otl"])
 
 
 def test_what_cannot_be_packed_is_said(tmp_path: Path) -> None:
@@ -115,6 +137,16 @@ def test_what_cannot_be_built_is_said(tmp_path: Path, engine: Engine, monkeypatc
     failed = fabric("image", "--base", "nobody.invalid/has:it", cwd=tmp_path)
     assert (failed.returncode, "could not build plumb-fabric" in failed.stderr.decode()) == (4, True), failed.stderr
     assert fabric("image", "--target", "both", cwd=tmp_path).returncode == 2
+
+
+def test_the_folder_of_the_project_goes_along(tmp_path: Path) -> None:
+    """The one that --program-in-image expects: that of the settings which name the program."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/main.plumb").write_text(PROGRAM)
+    (tmp_path / "fabric.toml").write_text('spec = "src/main.plumb"\n')
+    done = fabric("image", "src/main.plumb", "-o", "context", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "context/app/src/main.plumb").is_file()
 
 
 def test_what_it_is_built_from_can_be_written_down(tmp_path: Path) -> None:
