@@ -82,7 +82,7 @@ async def serve(
     key = key_for(endpoints, spec, environment, lambda text: logger.log("warning", "key.readable", {"reason": text}))
     if key is not None:
         logger.hide([key.secret])
-    warn = say_once(lambda text: logger.log("warning", "peer.refused", {"reason": text}))
+    warn = say_once(lambda text: logger.log("warning", "peer.refused", {"reason": text}), environment)
 
     def note(event: str, fields: dict[str, object]) -> None:
         logger.log("warning", event, fields)

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Control", "obey_control", "run_control", "start_control"]
 
 import os
-import sys
 import threading
 import traceback
 from collections import deque
@@ -16,7 +15,7 @@ from typing import Any
 import trio
 
 from fabric.errors import FabricError, LeftOver, sole
-from fabric.transport.given import say_once
+from fabric.transport.gate import Refusal
 from fabric.transport.ports import Receiver, Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 from fabric.wire.codec import decode, encode
@@ -139,9 +138,10 @@ def start_control(
     endpoints: Mapping[str, str],
     name: str,
     control: Control,
-    key: WorkerKey | None = None,
+    key: WorkerKey | None,
     *,
-    guarded: bool = True,
+    guarded: bool,
+    refused: Callable[[Refusal], None],
 ) -> threading.Thread:
     """Serve control on its sockets; the thread ends with its channels.
 
@@ -151,17 +151,25 @@ def start_control(
         control: what is told.
         key: that opens the sockets, if one is needed.
         guarded: whether a second peer is a stranger.
+        refused: hears of peers that are not who they should be.
     """
-    arguments = (endpoints, name, control, key, guarded)
+    arguments = (endpoints, name, control, key, guarded, refused)
     thread = threading.Thread(target=_run, args=arguments, name="control", daemon=True)
     thread.start()
     return thread
 
 
-def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None, guarded: bool) -> None:
+def _run(
+    endpoints: Mapping[str, str],
+    name: str,
+    control: Control,
+    key: WorkerKey | None,
+    guarded: bool,
+    refused: Callable[[Refusal], None],
+) -> None:
     """Serve control; without it the worker cannot be ended in order, so a failure here is the worker's."""
     try:
-        trio.run(_serve, endpoints, name, control, key, guarded)
+        trio.run(_serve, endpoints, name, control, key, guarded, refused)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last place of this thread
         found = sole(error)
         if not isinstance(found, FabricError):
@@ -171,10 +179,14 @@ def _run(endpoints: Mapping[str, str], name: str, control: Control, key: WorkerK
 
 
 async def _serve(
-    endpoints: Mapping[str, str], name: str, control: Control, key: WorkerKey | None, guarded: bool
+    endpoints: Mapping[str, str],
+    name: str,
+    control: Control,
+    key: WorkerKey | None,
+    guarded: bool,
+    refused: Callable[[Refusal], None],
 ) -> None:
-    warn = say_once(lambda text: print(text, file=sys.stderr))
-    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=refused) as transport:
         ctrl_in = transport.receiver(endpoints["ctrl_in"], bind=False, security=key)
         ctrl_out = transport.sender(endpoints["ctrl_out"], bind=True, watch=True, security=key)
         async with trio.open_nursery() as nursery:

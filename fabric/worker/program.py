@@ -15,6 +15,7 @@ import trio
 
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.tracing.exporter import open_exporter
+from fabric.transport.gate import Refusal
 from fabric.transport.given import forget_given, key_for, read_spec, say_once
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Sender, fail_on_stranger
@@ -52,12 +53,12 @@ def main() -> int:
                 f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
                 " or by hand with: fabric worker [SPEC] NAME"
             )
-        key = _take_key(endpoints, spec)
+        key, refused = _take_key(endpoints, spec)
         function = load_function(spec)
         for port in ("input", "output", "ctrl_in", "ctrl_out"):
             if port not in endpoints:
                 raise ConfigError(f"a worker on sockets needs {ENDPOINT_VARIABLES[port]}")
-        trio.run(_serve, spec, function, endpoints, key)
+        trio.run(_serve, spec, function, endpoints, key, refused)
 
     return _status(run)
 
@@ -75,7 +76,7 @@ def serve_function(found: Callable[[Any], Any]) -> int:
         function = make_function(found, spec)
         endpoints = _endpoints(environment)
         if "input" in endpoints:
-            trio.run(_serve, spec, function, endpoints, _take_key(endpoints, spec))
+            trio.run(_serve, spec, function, endpoints, *_take_key(endpoints, spec))
         else:
             trio.run(serve_lines, spec, function, given is not None)
 
@@ -87,11 +88,19 @@ def serve_function(found: Callable[[Any], Any]) -> int:
         return 130
 
 
-def _take_key(endpoints: Mapping[str, str], spec: WorkerSpec) -> WorkerKey | None:
-    """Return the key of the endpoints. What the user's function starts is not to find where it is from."""
-    key = key_for(endpoints, spec, os.environ, lambda text: print(text, file=sys.stderr))
+def _take_key(endpoints: Mapping[str, str], spec: WorkerSpec) -> tuple[WorkerKey | None, Callable[[Refusal], None]]:
+    """Return the key of the endpoints, and what hears of those who have another.
+
+    What the user's function starts is not to find where the key is from.
+    """
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    refused = say_once(say, os.environ)
+    key = key_for(endpoints, spec, os.environ, say)
     forget_given(os.environ)
-    return key
+    return key, refused
 
 
 def _name_of(found: Callable[[Any], Any]) -> str:
@@ -119,14 +128,19 @@ def _note(event: str, fields: dict[str, object]) -> None:
     log(event, "warning", **fields)
 
 
-async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, str], key: WorkerKey | None) -> None:
+async def _serve(
+    spec: WorkerSpec,
+    function: Function,
+    endpoints: Mapping[str, str],
+    key: WorkerKey | None,
+    refused: Callable[[Refusal], None],
+) -> None:
     """Serve on sockets."""
     exporter = open_exporter(os.environ, spec.name, _note, **{"fabric.worker": spec.name})
     calls = None if exporter is None else FunctionCalls(spec, exporter.tell)
     control = Control(marks_all="telemetry" in endpoints)
     failure: FunctionFailed | None = None
-    warn = say_once(lambda text: print(text, file=sys.stderr))
-    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=warn) as transport:
+    async with open_sockets(linger_ms=-1, sockets_max=SOCKETS_OF_A_WORKER_MAX, refused=refused) as transport:
         source = transport.receiver(endpoints["input"], bind=False, security=key)
         sink = transport.sender(endpoints["output"], bind=True, watch=True, security=key)
         telemetry: Sender | None = None
@@ -134,7 +148,7 @@ async def _serve(spec: WorkerSpec, function: Function, endpoints: Mapping[str, s
             telemetry = transport.sender(endpoints["telemetry"], bind=True, watch=True, security=key)
         guarded = not spec.fenced  # else the other may be the coordinator's connection of before: see ``run_data``
         # It announces us: the data sockets are open.
-        thread = start_control(endpoints, spec.name, control, key, guarded=guarded)
+        thread = start_control(endpoints, spec.name, control, key, guarded=guarded, refused=refused)
         async with trio.open_nursery() as nursery:
             if guarded:
                 nursery.start_soon(fail_on_stranger, sink, spec.name, "data_out")

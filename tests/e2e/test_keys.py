@@ -103,7 +103,7 @@ def test_with_the_key_of_another_fabric_a_worker_is_not_let_in_and_that_is_told(
     finally:
         worker.kill()
         _, said = worker.communicate()
-    assert re.search(rb"somebody is not who he should be", said)
+    assert re.search(rb"somebody is not who he should be: .*the key is that of .*others/workers/up.json; perhaps", said)
 
 
 def test_what_is_not_secured_says_so_wherever_it_is_looked_at(project: Path):
