@@ -56,6 +56,15 @@ def test_a_plain_start_has_a_line_for_each_worker_that_is_ready():
     ]
 
 
+def test_a_worker_that_is_no_process_of_this_host_has_no_pid_to_show():
+    """A container's is its engine's."""
+    shown = Shown("plain")
+    shown.screen.begin(0.041)
+    shown.screen.noted(Note("info", "worker.spawned", {"worker": "one"}))
+    shown.screen.noted(Note("info", "worker.ready", {"worker": "one"}))
+    assert shown.written[-1] == " ✔ one    m:f     ready  0.00s"
+
+
 def test_on_a_terminal_the_rows_are_drawn_over_themselves():
     """In one write each, never wider than the terminal; a log line pushes them down."""
     _, first, *rest, last = Shown("tty").started().written

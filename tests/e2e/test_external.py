@@ -172,6 +172,30 @@ def test_an_address_of_somebody_else_is_told(tmp_path: Path):
     assert b"in use" in done.stderr
 
 
+@pytest.mark.parametrize("named", [(), ("-p", "other")])
+def test_a_worker_finds_its_service_where_no_hosts_are_named(tmp_path: Path, named: Sequence[str]):
+    """Its ports follow from the name of the service, which both know."""
+    project(tmp_path, PYTHON)
+    (tmp_path / "fabric.toml").write_text('[workers.f]\nrunner = "external"\n')
+    (tmp_path / ".env").write_text("FABRIC_INSECURE=1\n")
+
+    def fabric(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*FABRIC, *arguments], cwd=tmp_path, env=environment(), capture_output=True, timeout=60, check=False
+        )
+
+    worker = start(tmp_path, "worker", "main.plumb", "f", *named, stderr=subprocess.DEVNULL)
+    try:
+        up = fabric("up", "main.plumb", "--detach", "--wait-timeout", "20", *named)
+        assert up.returncode == 0, up.stderr
+        assert b"pid None" not in up.stderr
+        assert fabric("send", "4", *named).stdout == b"40\n"
+    finally:
+        fabric("down", *named)
+        worker.kill()
+        worker.wait()
+
+
 # --- two hosts --------------------------------------------------------------------------------------------------------
 
 NET = "ext"

@@ -244,6 +244,7 @@ def test_what_one_said_who_was_just_started_is_no_loss():
     assert run.frames(Marker("f", f"{prefix}2")) == [Opened()]
     assert run.session.snapshot().rejected == {"f": {"past": 1}}
     assert {note.level for note in run.notes} == {"info"}
+    assert ("worker.spawned", {"worker": "f"}) in [(note.event, note.fields) for note in run.notes]
     run(InputClosed())
     run.frames(Eof("f"))
     assert run(Exited("f", 0))[-1] == Finish(0, LossReport())
