@@ -25,7 +25,7 @@ import msgspec
 import trio
 
 from fabric.errors import CheckError, ConfigError, FabricError, sole
-from fabric.transport.given import read_spec
+from fabric.transport.given import forget_given, read_spec
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.memory import MemoryTransport
 from fabric.wire.codec import encode
@@ -78,6 +78,7 @@ async def _rehearse(spec: WorkerSpec) -> None:
 def main() -> int:
     """Run the command and return its exit status."""
     environment = dict(os.environ)
+    forget_given(os.environ)
     _fill_standard_descriptors()
     logger = stderr_logger(debug=environment.get("PIPELINE_DEBUG") == "1", secrets=_secrets(environment))
     try:

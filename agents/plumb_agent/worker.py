@@ -79,7 +79,7 @@ async def serve(
     # It loads zmq, which a worker on stdin does not need.
     from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
 
-    key = key_for(endpoints, spec, environment)
+    key = key_for(endpoints, spec, environment, lambda text: logger.log("warning", "key.readable", {"reason": text}))
     if key is not None:
         logger.hide([key.secret])
     warn = say_once(lambda text: logger.log("warning", "peer.refused", {"reason": text}))

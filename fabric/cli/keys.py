@@ -16,7 +16,7 @@ from fabric.cli.report import print_line
 from fabric.compiler import compile_file, search_path
 from fabric.errors import ConfigError
 from fabric.lang.diagnostic import did_you_mean
-from fabric.launch.keys import make_keys, worker_file
+from fabric.launch.keys import allowed_workers, make_keys, worker_file
 from fabric.plan.place import place
 from fabric.plan.plan import Plan
 from fabric.runtime.keyring import keys_directory
@@ -48,25 +48,29 @@ def keys(
     it. coordinator.json and allowed.json are for `fabric up`. A service that runs takes new keys when it is started
     again.
 
+    With --rotate the workers are those that allowed.json names: those of a deployment, if the keys are in its folder.
+
     Examples: fabric keys main.plumb; fabric keys main.plumb -o secrets; fabric keys --rotate main.plumb judge
 
-    Exit codes: 0, 2 the program does not check, there is no such worker, or a file is damaged, does not fit the others,
-    or may be read by others.
+    Exit codes: 0, 2 the program does not check, there is no such worker, there is nothing to rotate, or a file is
+    damaged, does not fit the others, or may be read by others.
     """
     if workers and not rotate:
         raise ConfigError(f"{' '.join(workers)}: name workers with --rotate; without it nobody's key is replaced")
     if rotate and program is not None and program.suffix == "" and not program.exists():  # no program was named
         program, workers = None, [str(program), *(workers or ())]
     spec = find_program(program, project_settings())
-    wanted = _wanted(spec, every=every)
+    folder = directory or keys_directory(os.environ)
+    wanted = allowed_workers(folder) if rotate else _wanted(spec, every=every)
+    if rotate and not wanted:
+        raise ConfigError(f"{folder}: there are no keys of workers, so none was rotated; -o names another folder")
     for name in workers or ():
         if name not in wanted:
-            known = f"workers with keys are: {', '.join(wanted)}" if wanted else "no worker of it has one"
-            raise ConfigError(f"there is no key of a worker {name!r}; {did_you_mean(name, wanted) or known}")
+            known = did_you_mean(name, wanted) or f"workers with keys are: {', '.join(wanted)}"
+            raise ConfigError(f"{folder}: there is no key of a worker {name!r}; {known}")
     if not wanted:
         print_line(f"{spec}: no worker is reached over TCP, so nothing needs keys; --all makes them all the same")
         return
-    folder = directory or keys_directory(os.environ)
     done = make_keys(folder, wanted, (workers or None) if rotate else ())
     typer.echo("\n".join(f"{how:8}{file}" for file, how in sorted(done.items())))
     if any(how == "rotated" for how in done.values()):

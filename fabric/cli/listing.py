@@ -31,9 +31,11 @@ from fabric.runtime.services import Phase, Record, WorkerRecord
 ServiceState: TypeAlias = Literal[Phase, "ended", "killed"]
 
 WorkerState: TypeAlias = Literal[
-    "starting", "ready", "busy", "draining", "exited", "stopping", "stopped", "restarting", "failed", "orphaned", "gone"
-]
-"""``orphaned``: its coordinator was killed, and it lives on; ``gone``: likewise, and it does not."""
+    "starting", "ready", "busy", "draining", "exited", "stopping", "stopped", "restarting", "failed", "orphaned",
+    "gone", "unknown",
+]  # fmt: skip
+"""``orphaned``: its coordinator was killed, and it lives on; ``gone``: likewise, and it does not; ``unknown``:
+likewise, and it is no process of this host."""
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
@@ -215,7 +217,7 @@ def _worker(
     lives = record.name in memory
     state: WorkerState = record.state
     if of == "killed" and state not in ("exited", "failed"):
-        state = "orphaned" if lives else "gone"
+        state = "orphaned" if lives else "unknown" if record.place and state != "stopped" else "gone"
     elif live is not None and (state != "failed" or live.activity == "restarting"):
         state = live.activity
     row = WorkerRow(record.name, record.kind, record.what, state, restarts=record.restarts, place=record.place)
@@ -250,11 +252,23 @@ def words(row: ServiceRow) -> str | None:
         return f"{name} ended with exit code {row.exit_code} at {row.ended_at}{why}"
     if row.state == "killed":
         orphans = [f"{worker.worker} (pid {worker.pid})" for worker in row.workers if worker.state == "orphaned"]
-        left = f"still alive: {', '.join(orphans)}" if orphans else "none of its workers is left"
+        placed = [worker for worker in row.workers if worker.state == "unknown"]
+        none = "none of its workers on this host is left" if placed else "none of its workers is left"
+        left = f"still alive: {', '.join(orphans)}" if orphans else none
+        if placed:
+            left += f"; {_perhaps_there(placed)}"
         return f"{name}: its coordinator (pid {row.pid}) was killed; {left}; fabric down -p {row.project} clears away"
     if row.answers is False:
         return f"{name}: its coordinator (pid {row.pid}) runs, and does not answer: what is shown may be old"
     return None
+
+
+def _perhaps_there(workers: Iterable[WorkerRow]) -> str:
+    """Say what is known of workers that are no processes of this host, when their coordinator is gone: little."""
+    names = ", ".join(f"{worker.worker} ({worker.place})" for worker in workers)
+    containers = any(worker.place.startswith("container ") for worker in workers)
+    ends = ", and fabric down ends the containers" if containers else ""
+    return f"what {names} is at is not known from here: the next fabric up takes over who still runs{ends}"
 
 
 # --- The table ------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from fabric.runtime.services import Outcome, describe_place, describe_worker
 from fabric.session.approvals import describe
 from fabric.session.events import Approval, Level, Note
 from fabric.session.failure import STDERR_LINES_KEPT
+from fabric.session.startup import start_it
 
 Progress: TypeAlias = Literal["tty", "plain", "json", "quiet"]
 
@@ -157,16 +158,19 @@ class Screen:
         """Show one step of a worker's start."""
         name = str(note.fields["worker"])
         if note.event == "worker.spawned":
-            self._pids[name] = note.fields["pid"]
+            if "pid" in note.fields:
+                self._pids[name] = note.fields["pid"]
             self._rows[name] = self._row("⠿", name, "starting")
         elif note.event == "worker.awaited":
             self._rows[name] = self._row("⠿", name, f"waiting for handshake  {self._places[name]}")
-            if self._progress == "plain":
-                self._write(self._rows[name])
+            if self._progress == "plain" and "missing" in note.fields:  # it was told before, and nobody has come
+                self._write(f"worker '{name}' {note.fields['missing']}; {start_it(name)}")
+            elif self._progress == "plain":
+                self._write(f"{self._rows[name]}; {start_it(name)}")
         else:
             self._unready.discard(name)
             took_s = self._clock() - self._started_at
-            self._rows[name] = self._row("✔", name, f"ready  {took_s:.2f}s  {self._where(name)}")
+            self._rows[name] = self._row("✔", name, f"ready  {took_s:.2f}s  {self._where(name)}".rstrip())
             if self._progress == "plain":
                 self._write(self._rows[name])
         if self._progress == "json":
@@ -175,7 +179,8 @@ class Screen:
 
     def _where(self, name: str) -> str:
         """Say which process it is, or who has started it and where."""
-        return self._places[name] or f"pid {self._pids.get(name)}"
+        pid = self._pids.get(name)
+        return self._places[name] or (f"pid {pid}" if pid is not None else "")
 
     def _row(self, sign: str, name: str, state: str) -> str:
         return f" {sign} {name:{self._name_width}}  {self._what[name][: self._what_width]:{self._what_width}}  {state}"

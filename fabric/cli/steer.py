@@ -20,6 +20,7 @@ from fabric.runtime.service_client import listen
 from fabric.runtime.service_protocol import Answer, Request
 from fabric.runtime.services import Record, find_service
 from fabric.session.events import Wish
+from fabric.session.startup import start_it
 
 Arguments = Annotated[list[str] | None, WORKERS]
 WaitTimeout = Annotated[float | None, typer.Option(help="Seconds to wait at most; it goes on after that.", min=0.0)]
@@ -48,8 +49,10 @@ def start(arguments: Arguments = None, project: Project = None, wait_timeout: Wa
 
     Examples: fabric start critic; fabric start --wait-timeout 10 critic
 
-    Exit codes: 0 it runs, 1 it could not be started and stays stopped, or was not ready in time, 7 no such service is
-    running, or it has no such worker, 130 not waited for after Ctrl-C.
+    One that somebody else starts is waited for from then on, and the command says so at once.
+
+    Exit codes: 0 it runs, or is waited for, 1 it could not be started and stays stopped, or was not ready in time, 7 no
+    such service is running, or it has no such worker, 130 not waited for after Ctrl-C.
     """
     _steer("start", arguments, project, wait_timeout)
 
@@ -57,12 +60,13 @@ def start(arguments: Arguments = None, project: Project = None, wait_timeout: Wa
 def restart(arguments: Arguments = None, project: Project = None, wait_timeout: WaitTimeout = None) -> None:
     """Stop workers and start them again: no message is lost. An agent's conversation memory starts empty.
 
-    One that does not come back stays stopped; the service goes on, and what is for it waits.
+    One that does not come back stays stopped; the service goes on, and what is for it waits. One that somebody else
+    starts (runner external) has only ended when the command returns, and is waited for.
 
     Examples: fabric restart critic; fabric restart main.plumb critic judge
 
-    Exit codes: 0 it runs again, 1 it did not come back, or not in time, 7 no such service is running, or it has no
-    such worker, 130 not waited for after Ctrl-C.
+    Exit codes: 0 it runs again, or has ended and is waited for, 1 it did not come back, or not in time, 7 no such
+    service is running, or it has no such worker, 130 not waited for after Ctrl-C.
     """
     _steer("restart", arguments, project, wait_timeout)
 
@@ -94,6 +98,7 @@ class _Asked:
         self.exit_code = 0
         self._wish = wish
         self._missing = dict(enumerate(names, 1))
+        self._known = tuple(worker.name for worker in service.workers)
         self._before: Mapping[str, int] = {
             worker.name: worker.process.pid for worker in service.workers if worker.process is not None
         }
@@ -124,13 +129,23 @@ class _Asked:
         return bool(self._missing)
 
     def _done(self, answer: Answer) -> str:
-        before = self._before.get(answer.worker)
-        replicas = [worker for worker in meant(answer.worker, self._before) if worker != answer.worker]
+        replicas = [worker for worker in meant(answer.worker, self._known) if worker != answer.worker]
+        if answer.activity == "starting":
+            return self._awaited(answer.worker, replicas or [answer.worker])
         if replicas:
             state = "are stopped" if answer.activity == "stopped" else "are ready"
             return f"all of '{answer.worker}' {state}: {', '.join(replicas)}"
+        before = self._before.get(answer.worker)
         if answer.activity == "stopped":
             again = "; fabric start starts it again" if self._wish == "stop" else ""
-            return f"worker '{answer.worker}' is stopped (its pid was {before}){again}"
-        was = f", before {before}" if self._wish == "restart" and before != answer.pid else ""
+            was = "" if before is None else f" (its pid was {before})"
+            return f"worker '{answer.worker}' is stopped{was}{again}"
+        if answer.pid is None:  # a container, or a worker of somebody else
+            return f"worker '{answer.worker}' is ready"
+        was = f", before {before}" if self._wish == "restart" and before not in (None, answer.pid) else ""
         return f"worker '{answer.worker}' is ready (pid {answer.pid}{was})"
+
+    def _awaited(self, name: str, workers: list[str]) -> str:
+        """Say what somebody has to do for workers that we do not start."""
+        how = "; ".join(start_it(worker) for worker in workers)
+        return f"worker '{name}' {'has ended' if self._wish == 'restart' else 'is waited for'}; {how}"

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from fabric.cli.flags import Docroot, Include, Insecure, Model, Provider, RunnerChoice, check_runner
+from fabric.cli.flags import Docroot, Include, Insecure, Model, Project, Provider, RunnerChoice, check_runner
 from fabric.cli.programs import find_program, project_settings
 from fabric.cli.report import print_line
 from fabric.cli.service import sort_arguments
@@ -22,6 +22,7 @@ from fabric.launch.environment import worker_environment
 from fabric.launch.keys import worker_file
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.keyring import keys_directory
+from fabric.runtime.services import project_name
 from fabric.runtime.starting import limits_of
 from fabric.transport.given import INSECURE_VARIABLE
 from fabric.wire.spec import KEY_FILE_VARIABLE, SPEC_FD_VARIABLE
@@ -40,11 +41,13 @@ def worker(
     docroot: Docroot = None,
     runner: RunnerChoice = None,
     insecure: Insecure = False,
+    project: Project = None,
 ) -> None:
     """Start one worker of a program that `fabric up` waits for (runner external), here and now, in the foreground.
 
-    Its addresses, its types and its key come from the same program and fabric.toml as those of the coordinator; of the
-    keys only .fabric/keys/workers/NAME.json is needed here. It stays when the coordinator ends without having drained.
+    Its addresses, its types and its key come from the same program and fabric.toml as those of the coordinator, and its
+    ports, where fabric.toml names no hosts, from the name of the service, too (-p, as with `fabric up`); of the keys
+    only .fabric/keys/workers/NAME.json is needed here. It stays when the coordinator ends without having drained.
 
     Examples: fabric worker judge; fabric worker --runner external main.plumb judge
 
@@ -56,8 +59,10 @@ def worker(
         raise ConfigError(f"one worker at a time, not {', '.join(names) or 'none'}: fabric worker [SPEC] NAME")
     said = project_settings()
     limits = limits_of(said, None, None, None, None)
-    asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure)
-    plan = compile_program(find_program(spec, said), "RUN", asked, said, metered=limits.metered)
+    program = find_program(spec, said)
+    service = project or project_name(program)
+    asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure, service=service)
+    plan = compile_program(program, "RUN", asked, said, metered=limits.metered)
     found = _find(plan, names[0])
     environment = worker_environment(found, os.environ)
     if found.secured:

@@ -24,6 +24,7 @@ import trio
 from fabric.errors import ConfigError, EngineFailed, WorkerFailed
 from fabric.launch.container_spec import FOLDER, Wanted, user_of, want
 from fabric.launch.engine import Engine, Found, State, open_engine
+from fabric.launch.engine_address import check_private, engine_address
 from fabric.launch.launcher import Worker
 from fabric.launch.owner import COORDINATOR_LABEL, DIGEST_LABEL, KEY_LABEL, WORKER_LABEL, Owner
 from fabric.plan.plan import WorkerPlan
@@ -46,6 +47,9 @@ KILLED_S = 20.0
 
 REMOVED_S = 0.05
 
+CLEAR_S = 10.0
+"""How long an engine may take to remove the container whose place the next of its worker takes."""
+
 REMOVE_S = 15.0
 """How long the end of a session may take to remove what is left."""
 
@@ -61,6 +65,7 @@ class _ContainerWorker:
         self._write, self._read = trio.open_memory_channel[str](LINES_MAX)
         self._written = trio.Event()
         self._gone = trio.Event()
+        self._following = trio.CancelScope()
         self._status = 0
         self._last_words: list[str] = []
         self.container = container
@@ -80,6 +85,9 @@ class _ContainerWorker:
     def signal(self, name: Literal["TERM", "KILL"]) -> None:
         if not self._gone.is_set():
             self._nursery.start_soon(self._signal, name)
+
+    def left(self) -> None:
+        pass  # its exit is seen
 
     async def stderr_lines(self) -> AsyncIterator[str]:
         async for line in self._read:
@@ -108,6 +116,7 @@ class _ContainerWorker:
             self._lost(str(error))
         with trio.move_on_after(LOGS_END_S):
             await self._written.wait()
+        self._following.cancel()  # nobody may be reading any more, and it holds a connection
         try:
             await self._engine.remove(self.container)
             self.removed = True
@@ -158,23 +167,31 @@ class _ContainerWorker:
             self._gone.set()
 
     async def _follow(self) -> None:
-        """Pass its lines on, to their end."""
-        tail = LINES_OF_EARLIER if self.earlier else "all"
+        """Pass its lines on, to their end, or until nobody has read them for long enough."""
         async with self._write:
-            while True:
-                try:
-                    await self._engine.follow_logs(self.container, self._write.send, tail=tail)
-                    break
-                except EngineFailed as error:
-                    if self._gone.is_set() or error.status == 404:
-                        break
-                    if tail != "0":
-                        await self._write.send("(its engine was away; lines may be missing here)")
-                    await trio.sleep(ASK_AGAIN_S)
-                    tail = "0"
-                except trio.BrokenResourceError:  # nobody reads them any more
-                    break
+            with self._following:
+                await self._pass_lines_on()
+            if self._following.cancelled_caught:
+                self._last_words.append(
+                    f"(its lines were not read within {LOGS_END_S:g} s of its end; the rest is lost)"
+                )
             self._written.set()
+
+    async def _pass_lines_on(self) -> None:
+        tail = LINES_OF_EARLIER if self.earlier else "all"
+        while True:
+            try:
+                await self._engine.follow_logs(self.container, self._write.send, tail=tail)
+                break
+            except EngineFailed as error:
+                if self._gone.is_set() or error.status == 404:
+                    break
+                if tail != "0":
+                    await self._write.send("(its engine was away; lines may be missing here)")
+                await trio.sleep(ASK_AGAIN_S)
+                tail = "0"
+            except trio.BrokenResourceError:  # nobody reads them any more
+                break
 
     async def _signal(self, name: str) -> None:
         with trio.move_on_after(KILLED_S) as patience:
@@ -212,7 +229,7 @@ class ContainerLauncher:
         self._nursery = nursery
         self._complain = complain
         self._left: dict[str, tuple[Engine, Found]] = {}
-        self._workers: list[_ContainerWorker] = []
+        self._started_ids: set[str] = set()
 
     def wanted(self, worker: WorkerPlan) -> Wanted:
         """Return the container of a worker. Raises ConfigError: it cannot be one."""
@@ -248,7 +265,7 @@ class ContainerLauncher:
         try:
             wanted = self.wanted(worker)
             left = self._left.pop(worker.name, None)
-            if left is not None and (await engine.inspect(left[1].id)).running:
+            if left is not None and await _runs(engine, left[1].id):
                 return self._started(engine, left[1].id, wanted, earlier=True)
             return await self._start(engine, wanted)
         except (EngineFailed, ConfigError) as error:
@@ -269,16 +286,32 @@ class ContainerLauncher:
         return self._started(engine, container, wanted, earlier=False)
 
     async def _clear(self, engine: Engine, name: str) -> None:
-        """Remove the one that has the name of a container, if it is ours: its worker is over."""
-        for found in await engine.find({KEY_LABEL: self._owner.key}):
-            if found.name == name:
-                await engine.remove(found.id)
+        """Remove the one that has the name of a container, if it is ours: its worker is over.
+
+        Raises:
+            EngineFailed: it is still there after a while; one that is being removed keeps its name until it is gone.
+        """
+        with trio.move_on_after(CLEAR_S):
+            while found := [each for each in await engine.find({KEY_LABEL: self._owner.key}) if each.name == name]:
+                for each in found:
+                    await engine.remove(each.id)
+                await trio.sleep(REMOVED_S)
+            return
+        raise EngineFailed(
+            f"the Docker Engine at {engine.where} has not removed container {name}, of the worker's last run, within"
+            f" {CLEAR_S:g} s; see: docker rm -f {name}"
+        )
 
     def _started(self, engine: Engine, container: str, wanted: Wanted, *, earlier: bool) -> _ContainerWorker:
         worker = _ContainerWorker(engine, container, wanted, self._nursery, earlier=earlier)
-        self._workers.append(worker)
-        self._nursery.start_soon(worker.see_through, self._complain)
+        self._started_ids.add(container)
+        self._nursery.start_soon(self._see_through, worker)
         return worker
+
+    async def _see_through(self, worker: _ContainerWorker) -> None:
+        await worker.see_through(self._complain)
+        if worker.removed:
+            self._started_ids.discard(worker.container)
 
     async def close(self) -> None:
         """Remove what is left, running or not, and say what cannot be."""
@@ -301,8 +334,8 @@ class ContainerLauncher:
 
     def _has(self, found: Found) -> bool:
         """Whether a container is one of this session, started by it or taken over."""
-        adopted = {worker.container for worker in self._workers} | {each.id for _, each in self._left.values()}
-        return found.id in adopted or found.labels.get(COORDINATOR_LABEL) == self._owner.coordinator
+        adopted = {each.id for _, each in self._left.values()}
+        return found.id in self._started_ids | adopted or found.labels.get(COORDINATOR_LABEL) == self._owner.coordinator
 
 
 @asynccontextmanager
@@ -318,10 +351,14 @@ async def open_containers(
         complain: told what cannot be removed.
 
     Raises:
-        ConfigError: an image is not there, or a worker cannot be a container.
+        ConfigError: an image is not there, a worker cannot be a container, or its keys would go to its engine in the
+            clear.
         EngineFailed: an engine is not there.
     """
     workers = tuple(workers)
+    for worker in workers:
+        if worker.secured:
+            check_private(engine_address(worker.engine, environment), worker.name)
     async with AsyncExitStack() as stack:
         engines: dict[str, Engine] = {}
         images: dict[tuple[str, str], str] = {}
@@ -339,6 +376,16 @@ async def open_containers(
                 nursery.cancel_scope.cancel()
                 with trio.CancelScope(shield=True):
                     await launcher.close()
+
+
+async def _runs(engine: Engine, container: str) -> bool:
+    """Whether a container that was there a moment ago runs."""
+    try:
+        return (await engine.inspect(container)).running
+    except EngineFailed as error:
+        if error.status != 404:
+            raise
+        return False
 
 
 async def _image_id(engine: Engine, worker: WorkerPlan) -> str:

@@ -291,7 +291,7 @@ class Engine:
 
     async def _stream(self, request: httpx2.Request, take: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand over an answer piece by piece, to its end or until ``take`` raises."""
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             response = await self._client.send(request, stream=True)
             try:
@@ -302,8 +302,8 @@ class Engine:
                     async for data in response.aiter_raw():
                         try:
                             await take(data)
-                        except (EngineFailed, trio.BrokenResourceError) as error:
-                            failure = error
+                        except (EngineFailed, trio.BrokenResourceError, trio.Cancelled) as error:
+                            failure = error  # also a cancellation goes on from here: through the generator
                             rest.cancel()
             finally:
                 with trio.CancelScope(shield=True):

@@ -27,16 +27,6 @@ class ExternalWorker:
         self._over = trio.Event()
         self._status = BROKE_OFF
 
-    def link_over(self, *, in_order: bool) -> None:
-        """Who has the sockets tells that a link of the connection is gone. The first that tells counts.
-
-        Args:
-            in_order: whether the worker had ended its output before.
-        """
-        if not self._over.is_set():
-            self._status = 0 if in_order else BROKE_OFF
-            self._over.set()
-
     # --- see fabric.launch.launcher.Worker ---
 
     async def wait(self) -> int:
@@ -46,7 +36,13 @@ class ExternalWorker:
 
     def signal(self, name: Literal["TERM", "KILL"]) -> None:
         """Give the connection up. The process is somebody else's to end."""
-        self.link_over(in_order=False)
+        self._over.set()
+
+    def left(self) -> None:
+        """It has left in order, unless the connection was given up before."""
+        if not self._over.is_set():
+            self._status = 0
+            self._over.set()
 
     async def stderr_lines(self) -> AsyncIterator[str]:
         """Give nothing: what it writes is with who started it."""

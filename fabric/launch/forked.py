@@ -84,6 +84,9 @@ class ForkedWorker:
         if not self._gone.is_set():
             self._forker.signal(self._number, name, self._gone)
 
+    def left(self) -> None:
+        """Nothing: its exit is seen."""
+
     async def stderr_lines(self) -> AsyncIterator[str]:
         """Give the lines of its stdout and stderr; a last one if it fell with the zygote."""
         self._read = True

@@ -10,7 +10,7 @@ is, not which of its processes. Nothing here is ever printed but names.
 
 from __future__ import annotations
 
-__all__ = ["Keyring", "make_keys", "read_keyring", "worker_file"]
+__all__ = ["Keyring", "allowed_workers", "make_keys", "read_keyring", "worker_file"]
 
 import fcntl
 import os
@@ -28,6 +28,8 @@ from fabric.wire.spec import WorkerKey
 
 COORDINATOR = "coordinator.json"
 ALLOWED = "allowed.json"
+IGNORE = ".gitignore"
+"""In the directory of keys: no version control takes them in by mistake."""
 
 Done: TypeAlias = Literal["made", "kept", "rotated"]
 
@@ -49,6 +51,15 @@ class Keyring(NamedTuple):
 def worker_file(directory: Path, worker: str) -> Path:
     """Return where a worker's key is."""
     return directory / "workers" / f"{quote(worker, safe=' #')}.json"
+
+
+def allowed_workers(directory: Path) -> list[str]:
+    """Return the workers whose keys a directory allows; none, if there are no keys in it.
+
+    Raises:
+        ConfigError: the file that says so is damaged, or others may have changed it.
+    """
+    return sorted(_read(directory / ALLOWED, decode_allowed, 0o077) or {})
 
 
 def read_keyring(directory: Path, given: Collection[str], others: Collection[str]) -> Keyring:
@@ -121,6 +132,8 @@ def _make(directory: Path, workers: list[str], rotated: Collection[str] | None) 
             key = WorkerKey(*make_key_pair(), server.public)
             allowed[name] = key.public
             files[file] = (_how(file), key)
+    if not (directory / IGNORE).exists():
+        _write(directory / IGNORE, b"*\n")  # before the first secret: what is committed once is known for good
     for file, (how, keys) in files.items():
         _write(file, encode_keys(keys))
         done[file] = how

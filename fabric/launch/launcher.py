@@ -26,6 +26,10 @@ class Worker(Protocol):
         """Send a signal to it and all that it started; to one that is gone: nothing."""
         ...
 
+    def left(self) -> None:
+        """Take note that its output has ended, and then that link: its exit, where nothing else of it is seen."""
+        ...
+
     def stderr_lines(self) -> AsyncIterator[str]:
         """Give the lines of its stderr, without line ends, until it closes it. Once."""
         ...

@@ -80,6 +80,9 @@ class _ProcessWorker:
         with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
             os.killpg(self.pid, getattr(signal, f"SIG{name}"))
 
+    def left(self) -> None:
+        pass  # its exit is seen
+
     async def stderr_lines(self) -> AsyncIterator[str]:
         self._unread.discard(self._output)
         async for line in read_lines(self._output):

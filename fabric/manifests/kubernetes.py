@@ -24,7 +24,7 @@ from fabric.manifests.deployment import (
     needs_program,
     plain_variables,
 )
-from fabric.manifests.files import PRIVATE, File, Files, spec_file
+from fabric.manifests.files import PRIVATE, PUBLIC, File, Files, spec_file
 from fabric.manifests.layout import (
     KEY_FILE,
     PLACEHOLDER,
@@ -41,7 +41,7 @@ from fabric.manifests.layout import (
     set_for_worker,
     settings_file,
 )
-from fabric.manifests.names import labels_of
+from fabric.manifests.names import labels_of, namespace_of
 from fabric.manifests.yaml import Node, write_yaml
 from fabric.plan.plan import Address, Resources, WorkerPlan
 from fabric.wire.spec import INPUT_PORTS, OUTPUT_PORTS
@@ -81,10 +81,9 @@ def kubernetes_files(deployment: Deployment, program: Files) -> Files:
     files: Files = {path: File(_stream(found)) for path, found in objects.items()}
     files["fabric.toml"] = settings_file(deployment)
     files |= {f"app/{path}": file for path, file in program.items()}
-    names = {*coordinator_secrets(deployment)}
     for container in deployment.containers:
         files[f"specs/{container.label}.json"] = spec_file(container.worker.spec)
-        names.update(file_secrets(container.worker))
+    names = _secret_names(deployment)
     files |= {f"secrets/{name}": File(PLACEHOLDER.format(name=name).encode(), PRIVATE, keep=True) for name in names}
     variables = _variables(deployment)
     if variables:
@@ -92,7 +91,7 @@ def kubernetes_files(deployment: Deployment, program: Files) -> Files:
         files["secrets/environment.env"] = File(
             (text + "".join(f"# {name}=\n" for name in variables)).encode(), PRIVATE, keep=True
         )
-    kustomization = _kustomization(deployment, objects, program, sorted(names), bool(variables))
+    kustomization = _kustomization(deployment, objects, program, bool(variables))
     files["kustomization.yaml"] = File(write_yaml(kustomization, _COMMENT).encode())
     return files
 
@@ -125,7 +124,6 @@ def _kustomization(
     deployment: Deployment,
     objects: Mapping[str, object],
     program: Files,
-    secrets: Sequence[str],
     has_variables: bool,
 ) -> Node:
     config_maps: list[Node] = [{"name": "coordinator", "files": ["fabric.toml"]}]
@@ -139,7 +137,7 @@ def _kustomization(
         keys = program_keys(sorted(program))
         config_maps.append({"name": "program", "files": [f"{key}=app/{path}" for path, key in keys.items()]})
     made: list[Node] = [{"name": "token", "files": ["token=secrets/token"]}]
-    made += [{"name": _secret_name(name), "files": [f"{name}=secrets/{name}"]} for name in secrets]
+    made += [{"name": label, "files": [f"{name}=secrets/{name}"]} for name, label in _secret_names(deployment).items()]
     made += [{"name": "environment", "envs": ["secrets/environment.env"]}] if has_variables else []
     if deployment.secured:
         made.append({"name": "keys", "files": ["keys/coordinator.json", "keys/allowed.json"]})
@@ -151,15 +149,17 @@ def _kustomization(
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "namespace": deployment.name,
+        "namespace": namespace_of(deployment.name),
         "resources": sorted(objects),
         "configMapGenerator": config_maps,
         "secretGenerator": made,
     }
 
 
-def _secret_name(variable: str) -> str:
-    return labels_of([variable])[variable]
+def _secret_names(deployment: Deployment) -> dict[str, str]:
+    """Return the names of the Secrets that are made of files, by variable; none is that of another object of ours."""
+    variables = {*coordinator_secrets(deployment)}.union(*(file_secrets(item.worker) for item in deployment.containers))
+    return {variable: f"secret-{label}" for variable, label in labels_of(sorted(variables)).items()}
 
 
 def _variables(deployment: Deployment) -> list[str]:
@@ -188,7 +188,11 @@ def _selector(name: str) -> Node:
 
 def _namespace(deployment: Deployment) -> _Object:
     labels = {_PART_OF: deployment.name, "pod-security.kubernetes.io/enforce": "restricted"}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": deployment.name, "labels": labels}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": namespace_of(deployment.name), "labels": labels},
+    }
 
 
 def _disruption(deployment: Deployment) -> _Object:
@@ -229,6 +233,7 @@ def _stateful_set(
     spec: Node = {
         "replicas": 1,
         "serviceName": name,
+        "podManagementPolicy": "Parallel",  # else a pod that never gets ready keeps its mended one from being started
         "selector": _selector(name),
         "template": {"metadata": {"labels": _labels(deployment, name)}, "spec": pod},
     }
@@ -290,14 +295,17 @@ def _app(program: Files) -> tuple[list[Node], list[Node]]:
     """Return volume and mount of the program's folder, which keeps its folders."""
     if not program:
         return [], []
-    items = [{"key": key, "path": path} for path, key in program_keys(sorted(program)).items()]
+    items: list[Node] = []
+    for path, key in program_keys(sorted(program)).items():
+        mode: dict[str, Node] = {} if program[path].mode == PUBLIC else {"mode": program[path].mode}
+        items.append({"key": key, "path": path, **mode})
     return [{"name": "program", "configMap": {"name": "program", "items": items}}], [_mount("program", APP)]
 
 
-def _provider_keys(names: Sequence[str]) -> tuple[list[Node], list[Node]]:
-    labels = [(name, _secret_name(name)) for name in names]
-    mounts = [_mount(label, f"{SECRETS}/{name}", name) for name, label in labels]
-    return [_from_secret(label) for _, label in labels], mounts
+def _provider_keys(deployment: Deployment, variables: Sequence[str]) -> tuple[list[Node], list[Node]]:
+    labels = _secret_names(deployment)
+    mounts = [_mount(labels[name], f"{SECRETS}/{name}", name) for name in variables]
+    return [_from_secret(labels[name]) for name in variables], mounts
 
 
 # --- the coordinator --------------------------------------------------------------------------------------------------
@@ -306,7 +314,7 @@ def _provider_keys(names: Sequence[str]) -> tuple[list[Node], list[Node]]:
 def _coordinator(deployment: Deployment, program: Files) -> list[_Object]:
     secrets = coordinator_secrets(deployment)
     volumes, mounts = _app(program)
-    more_volumes, more_mounts = _provider_keys(secrets)
+    more_volumes, more_mounts = _provider_keys(deployment, secrets)
     volumes += [_from_config("coordinator"), _from_secret("token"), *more_volumes]
     mounts += [_mount("coordinator", SETTINGS_FOLDER), _mount("token", f"{SECRETS}/token", "token"), *more_mounts]
     mounts.append({"name": "state", "mountPath": STATE_FOLDER})
@@ -364,7 +372,7 @@ def _worker(deployment: Deployment, container: Container, program: Files) -> lis
     worker, label = container.worker, container.label
     secrets = file_secrets(worker)
     volumes, mounts = _app(program) if needs_program(worker) else ([], [])
-    more_volumes, more_mounts = _provider_keys(secrets)
+    more_volumes, more_mounts = _provider_keys(deployment, secrets)
     volumes += [_from_config(f"spec-{label}"), *more_volumes]
     mounts += [_mount(f"spec-{label}", SPEC_FILE, "spec.json"), *more_mounts]
     if worker.secured:
@@ -375,9 +383,11 @@ def _worker(deployment: Deployment, container: Container, program: Files) -> lis
     if needs_program(worker):
         made["workingDir"] = APP
     # To ask by a connection would make a stranger of whoever asks, and be counted; see fabric.transport.listening.
-    look: Node = {"command": list(WORKER_HEALTH)}
-    made["startupProbe"] = {"exec": look, "periodSeconds": 2, "timeoutSeconds": 10, "failureThreshold": 60}
-    made["readinessProbe"] = {"exec": look, "periodSeconds": 15, "timeoutSeconds": 10}
+    # In the image of somebody else's worker there may be nothing to ask with.
+    if worker.ours:
+        look: Node = {"command": list(WORKER_HEALTH)}
+        made["startupProbe"] = {"exec": look, "periodSeconds": 2, "timeoutSeconds": 10, "failureThreshold": 60}
+        made["readinessProbe"] = {"exec": look, "periodSeconds": 15, "timeoutSeconds": 10}
     ports: list[Node] = [
         {"name": port.replace("_", "-"), "port": _number(worker.endpoints[port])}
         for port in OUTPUT_PORTS

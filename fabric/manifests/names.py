@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LABEL_MAX", "label_of", "labels_of"]
+__all__ = ["LABEL_MAX", "label_of", "labels_of", "namespace_of"]
 
 import hashlib
 import re
@@ -38,6 +38,11 @@ def labels_of(names: Collection[str], reserved: Collection[str] = ()) -> dict[st
         own = name == label or count[label] == 1
         labels[name] = label if own and label not in reserved and len(label) <= LABEL_MAX else _marked(label, name)
     return labels
+
+
+def namespace_of(label: str) -> str:
+    """Return the namespace for a label: itself, unless it is one that Kubernetes has, or keeps for itself."""
+    return _marked(f"fabric-{label}", label) if label == "default" or label.startswith("kube-") else label
 
 
 def _marked(label: str, name: str) -> str:

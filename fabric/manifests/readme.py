@@ -6,7 +6,8 @@ __all__ = ["compose_readme", "kubernetes_readme"]
 
 from collections.abc import Mapping, Sequence
 
-from fabric.manifests.deployment import COORDINATOR, Deployment
+from fabric.manifests.deployment import COORDINATOR, Deployment, file_secrets
+from fabric.manifests.names import namespace_of
 
 _START = """Compose v2 is `docker compose`, v1 is `docker-compose`; the files are the same for both."""
 
@@ -82,6 +83,7 @@ def _talk(command: str, several: bool, folder: str) -> list[str]:
 
 def kubernetes_readme(deployment: Deployment, secrets: Sequence[str]) -> str:
     """Return the README of Kubernetes manifests; see :func:`compose_readme`."""
+    namespace = namespace_of(deployment.name)
     lines = [
         f"# {deployment.project}, for Kubernetes",
         "",
@@ -93,9 +95,9 @@ def kubernetes_readme(deployment: Deployment, secrets: Sequence[str]) -> str:
     lines += ["- Push the images to where the cluster finds them, and name them in an overlay:"]
     lines += ["  `kustomize edit set image plumb-fabric=REGISTRY/plumb-fabric:TAG`."]
     lines += ["- `keys/` and `secrets/` belong into no repository.", ""]
-    lines += ["## Start, look, stop", "", "```sh", "kubectl apply -k .", f"kubectl -n {deployment.name} get pods"]
-    lines += [f"kubectl -n {deployment.name} exec {COORDINATOR}-0 -- fabric ps"]
-    lines += [f"kubectl -n {deployment.name} scale statefulset {COORDINATOR} --replicas=0", "```", ""]
+    lines += ["## Start, look, stop", "", "```sh", "kubectl apply -k .", f"kubectl -n {namespace} get pods"]
+    lines += [f"kubectl -n {namespace} exec {COORDINATOR}-0 -- fabric ps"]
+    lines += [f"kubectl -n {namespace} scale statefulset {COORDINATOR} --replicas=0", "```", ""]
     lines += [
         "The last one drains the program. A worker that has drained is started again by Kubernetes and waits for the"
     ]
@@ -103,4 +105,31 @@ def kubernetes_readme(deployment: Deployment, secrets: Sequence[str]) -> str:
         "next coordinator. A worker whose spec or key changed is replaced by `kubectl apply -k .`, the others go on."
     ]
     lines += ["Metrics are let out to pods of the namespace `monitoring`, port 9464 of `coordinator`.", ""]
+    lines += _ways_out(deployment)
     return "\n".join(lines)
+
+
+def _ways_out(deployment: Deployment) -> list[str]:
+    """Return which workers reach nobody but the coordinator: what they ask is in no program."""
+    found = [item for item in deployment.containers if item.worker.spec.kind != "agent"]
+    closed = [item.label for item in found if not file_secrets(item.worker)]
+    if not closed:
+        return []
+    return [
+        "## Workers without a way out",
+        "",
+        f"{', '.join(f'`{label}`' for label in closed)}: they may speak with the coordinator and with nobody else. One"
+        " that asks a server over the",
+        "network needs a policy more, in an overlay; policies add up. As for HTTPS:",
+        "",
+        "```yaml",
+        "apiVersion: networking.k8s.io/v1",
+        "kind: NetworkPolicy",
+        f"metadata: {{name: {closed[0]}-out, namespace: {namespace_of(deployment.name)}}}",
+        "spec:",
+        f"  podSelector: {{matchLabels: {{app.kubernetes.io/name: {closed[0]}}}}}",
+        "  policyTypes: [Egress]",
+        "  egress: [{ports: [{protocol: TCP, port: 443}]}]",
+        "```",
+        "",
+    ]

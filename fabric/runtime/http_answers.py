@@ -135,8 +135,15 @@ class Watched:
         return bool(await trio.to_thread.run_sync(letters.drop, lambda head: head.id == number, abandon_on_cancel=True))
 
     async def do(self, request: Request) -> Answer:
-        """Have the service do something, and tell what came of it, if that does not take too long."""
+        """Have the service do something, and tell what came of it, if that does not take too long.
+
+        A message needs room. For how long it waits for that is bounded, too, and until then nothing was asked for.
+        """
+        ordered = False
         with trio.move_on_after(DONE_S):
+            if request.do == "retry":
+                await self._coordinator.wait_for_room()
+            ordered = True  # what follows asks before it waits for anything
             inquiry = await self._service.service.ask(self._coordinator, request)
             wrong = next((answer for answer in inquiry.answers if answer.error), None)
             if wrong is not None and not any(answer.settled for answer in inquiry.answers):
@@ -147,6 +154,9 @@ class Watched:
             said |= {"outputs": inquiry.outputs} if request.do == "retry" else {}
             del said["id"]
             return Answer(200, msgspec.json.encode(said) + b"\n")
+        if not ordered:
+            text = f"there was no room for a message within {DONE_S:g} s; nothing was done, try again later"
+            return error(503, "no_room", text)
         return Answer(202, b'{"v":1,"accepted":true}\n')
 
 

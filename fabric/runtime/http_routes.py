@@ -24,9 +24,9 @@ __all__ = ["Site"]
 
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -41,9 +41,7 @@ from fabric.runtime.service_protocol import Request
 _LOCAL = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 _ANY = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 
-_OPEN = ("/metrics", "/livez", "/readyz")
 _API = "/api/v1/"
-_SHOWS_MESSAGES = ("dead_letters", "approvals")
 
 LETTERS_MAX = 1_000
 """Dead letters that are shown at a time; the next are behind ``?after=``."""
@@ -61,8 +59,22 @@ class _Down(msgspec.Struct, forbid_unknown_fields=True):
 
 _T = TypeVar("_T")
 _Done: TypeAlias = Callable[[Ask], Awaitable[Answer]]
-_Routes: TypeAlias = dict[str, _Done]
-"""What a path does, by method."""
+
+
+class _Route(NamedTuple):
+    """A path that there is.
+
+    Attributes:
+        does: what, by method.
+        open_to: whom without the token: ``all``, ``looks``: who looks from this machine and changes nothing, ``none``.
+    """
+
+    does: Mapping[str, _Done]
+    open_to: Literal["all", "looks", "none"] = "none"
+
+
+_NO_ROUTE = _Route({}, "looks")
+"""Of a path that there is not. On other addresses only who has the token is told so."""
 
 
 class Site:
@@ -89,28 +101,28 @@ class Site:
             return error(421, "wrong_host", f"Host: expected {names}, with or without a port")
         if "origin" in head.headers:
             return error(403, "from_a_page", "Origin: expected none; pages in a browser may not ask for anything here")
-        if not self._open(head) and not self._authorized(head):
+        if not head.path.startswith("/"):
+            return error(400, "bad_request", f"expected a path that begins with /, got {head.path[:200]!r}")
+        route = self._route(head.path)
+        if not self._open(route, head.method) and not self._authorized(head):
             return error(
                 401,
                 "unauthorized",
                 "expected Authorization: Bearer TOKEN; fabric ps --format json says where the token is",
                 ("www-authenticate", "Bearer"),
             )
-        routes = self._routes(head)
-        if not routes:
+        if not route.does:
             text = f"there is no {head.path[:200]}; there is /metrics, /livez, /readyz"
             return error(404, "not_found", f"{text}, {_API}status" if self._watched.serves else text)
-        if head.method not in routes and not (head.method == "HEAD" and "GET" in routes):
-            known = ", ".join(routes)
+        if head.method not in route.does and not (head.method == "HEAD" and "GET" in route.does):
+            known = ", ".join(route.does)
             return error(405, "wrong_method", f"{head.path[:200]} takes {known}", ("allow", known))
         return None
 
-    def _open(self, head: Head) -> bool:
-        if head.path in _OPEN:
+    def _open(self, route: _Route, method: str) -> bool:
+        if route.open_to == "all":
             return True
-        looks = head.method in ("GET", "HEAD")
-        shown = head.path.removeprefix(_API).partition("/")[0]
-        return self._local and looks and shown not in _SHOWS_MESSAGES
+        return route.open_to == "looks" and self._local and method in ("GET", "HEAD")
 
     def _authorized(self, head: Head) -> bool:
         scheme, _, said = head.header("authorization").partition(" ")
@@ -119,38 +131,44 @@ class Site:
 
     # --- what there is ---
 
-    def _routes(self, head: Head) -> _Routes:
-        """Return what may be done with a path, by method; nothing: it is none of ours."""
+    def _route(self, path: str) -> _Route:
+        """Return what a path is. It is compared as it was sent: no two ways of writing mean the same."""
         watched = self._watched
-        match head.path.removeprefix("/").split("/"):
-            case ["metrics"]:
-                return {"GET": self._metrics}
-            case ["livez"]:
-                return {"GET": _livez}
-            case ["readyz"]:
-                return {"GET": self._readyz}
-            case ["api", "v1", *_] if not watched.serves:
-                return {}
-            case ["api", "v1", "status" | "graph" | "workers" | "channels" | "approvals" as what]:
-                return {"GET": partial(self._show, what)}
-            case ["api", "v1", "dead_letters"]:
-                return {"GET": self._letters}
-            case ["api", "v1", "workers", name, "stop" | "start" | "restart" as wish]:
-                return {"POST": self._do(Request(1, do=wish, worker=unquote(name)))}
-            case ["api", "v1", "approvals", id_]:
-                return {"POST": partial(self._decide, unquote(id_))}
-            case ["api", "v1", "dead_letters", number, "retry"] if number.isdecimal() and number.isascii():
-                return {"POST": partial(self._retry, int(number[:18]))}
-            case ["api", "v1", "dead_letters", number, "drop"] if number.isdecimal() and number.isascii():
-                return {"POST": partial(self._drop, int(number[:18]))}
-            case ["api", "v1", "down"]:
-                return {"POST": self._down}
-        return {}
+        match path.split("/"):
+            case ["", "metrics"]:
+                return _Route({"GET": self._metrics}, "all")
+            case ["", "livez"]:
+                return _Route({"GET": _livez}, "all")
+            case ["", "readyz"]:
+                return _Route({"GET": self._readyz}, "all")
+            case ["", "api", "v1", *rest] if watched.serves:
+                return self._api(rest)
+        return _NO_ROUTE
+
+    def _api(self, rest: list[str]) -> _Route:
+        match rest:
+            case ["status" | "graph" | "workers" | "channels" as what]:
+                return _Route({"GET": partial(self._show, what)}, "looks")
+            case ["approvals"]:
+                return _Route({"GET": partial(self._show, "approvals")})
+            case ["dead_letters"]:
+                return _Route({"GET": self._letters})
+            case ["workers", name, "stop" | "start" | "restart" as wish]:
+                return _Route({"POST": self._do(Request(1, do=wish, worker=unquote(name)))})
+            case ["approvals", id_]:
+                return _Route({"POST": partial(self._decide, unquote(id_))})
+            case ["dead_letters", number, "retry"] if number.isdecimal() and number.isascii():
+                return _Route({"POST": partial(self._retry, int(number[:18]))})
+            case ["dead_letters", number, "drop"] if number.isdecimal() and number.isascii():
+                return _Route({"POST": partial(self._drop, int(number[:18]))})
+            case ["down"]:
+                return _Route({"POST": self._down})
+        return _NO_ROUTE
 
     async def handle(self, ask: Ask) -> Answer:
         """Answer a request that was not refused."""
-        routes = self._routes(ask.head)
-        return await routes["GET" if ask.head.method == "HEAD" else ask.head.method](ask)
+        does = self._route(ask.head.path).does
+        return await does["GET" if ask.head.method == "HEAD" else ask.head.method](ask)
 
     async def _metrics(self, ask: Ask) -> Answer:
         media_type, page = self._watched.page(ask.head.header("accept"))

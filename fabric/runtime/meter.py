@@ -90,7 +90,7 @@ class Meter:
         worker = str(note.fields.get("worker", ""))
         match note.event:
             case "worker.spawned":
-                self._spawned(worker, note.fields["pid"])
+                self._spawned(worker, note.fields.get("pid"))
             case "worker.ready" if worker in self._spawned_s:
                 self._ready[worker].add(self._clock() - self._spawned_s.pop(worker))
             case "worker.killed":

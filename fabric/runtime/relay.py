@@ -11,7 +11,6 @@ from typing import Protocol, TypeAlias
 import trio
 
 from fabric.errors import ConfigError, TransportClosed, ValueRejected
-from fabric.launch.external import ExternalWorker
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import WorkerPlan
 from fabric.transport.ports import Receiver, Sender, ServerSide, Transport
@@ -22,8 +21,8 @@ from fabric.wire.spec import INPUT_PORTS
 Arrive: TypeAlias = Callable[[str, list[bytes]], None]
 """Called with a port and the frames that came on it."""
 
-WIRE_NAMES = {"input": "data_in", "ctrl_in": "ctrl_in", "tool_resp": "tool_resp"}
-"""Of the ports that we bind, as PROTOCOL.md says."""
+WIRE_NAMES = {"input": "data_in", "output": "data_out"}
+"""Of the ports that PROTOCOL.md calls otherwise."""
 
 OUTPUT_FRAMES_MAX = 4_096
 """Frames that wait in our memory on the output of a worker of others: it may send faster than we refuse. Without such a
@@ -41,7 +40,10 @@ FAILED_SETTLE_S = 0.05
 
 
 BROKEN_SETTLE_S = 0.2
-"""How long after the end of a link from a worker of somebody else its end of that port may take to be read."""
+"""How long after the end of a link from a worker over TCP its end of that port may take to be read."""
+
+LINK_SETTLE_S = 2.0
+"""How long after the end of a link to a container its exit may take to be told by its engine: that says more."""
 
 
 class Relay(Protocol):
@@ -79,7 +81,8 @@ class SocketRelay:
         security = ServerSide(secret, plan.name) if plan.secured else None
         self.complaint: str | None = None
         self._ours = plan.ours
-        self._external = plan.runner == "external"
+        self._linked = plan.runner != "process"  # over TCP, and a connection may go that its worker outlives
+        self._exit_told_s = LINK_SETTLE_S if plan.runner == "container" else 0.0
         self._senders: dict[str, Sender] = {}
         self._receivers: dict[str, Receiver] = {}
         self._ended: dict[str, trio.Event] = {"output": trio.Event()}
@@ -94,7 +97,7 @@ class SocketRelay:
                     self._senders[port] = transport.sender(address.bind, bind=True, watch=True, security=security)
                 else:
                     frames_max = 0 if plan.ours else OUTPUT_FRAMES_MAX if port == "output" else SIDE_FRAMES_MAX
-                    watch = self._external or (port == "output" and not plan.ours)
+                    watch = self._linked or (port == "output" and not plan.ours)
                     self._receivers[port] = transport.receiver(
                         address.connect, bind=False, watch=watch, frames_max=frames_max, security=security
                     )
@@ -106,7 +109,7 @@ class SocketRelay:
 
     def send(self, port: str, raw: bytes) -> None:
         """See :class:`Relay`."""
-        if self._external and is_eof(raw):
+        if self._linked and is_eof(raw):
             self._over.add(port)
         self._senders[port].send_nowait(raw)
 
@@ -114,7 +117,7 @@ class SocketRelay:
         try:
             while True:
                 frames = await receiver.receive()
-                if self._external and (self._renewed.is_set() or self._is_renewed()):
+                if self._linked and (self._renewed.is_set() or self._is_renewed()):
                     self._renewed.set()  # it may stand behind a gap
                     continue
                 self._ended.setdefault(port, trio.Event())
@@ -130,7 +133,7 @@ class SocketRelay:
     async def serve(self, worker: Worker) -> int:
         """See :class:`Relay`. Waits for the end of each port that has spoken, of ``output`` in any case."""
         async with trio.open_nursery() as nursery:
-            if isinstance(worker, ExternalWorker):
+            if self._linked:
                 nursery.start_soon(self._end_renewed, worker)
                 for port, receiver in self._receivers.items():
                     nursery.start_soon(self._watch_output, port, receiver, worker)
@@ -144,6 +147,8 @@ class SocketRelay:
                 nursery.start_soon(self._guard, port, sender, worker)
             status = await worker.wait()
             nursery.cancel_scope.cancel()
+        if status >= 0:  # that was its own end
+            self.complaint = None
         await self._settle(EXIT_SETTLE_S if status == 0 else FAILED_SETTLE_S)
         return status
 
@@ -172,32 +177,41 @@ class SocketRelay:
         ports: list[Receiver | Sender] = [*self._receivers.values(), *self._senders.values()]
         return any(port.renewed for port in ports)
 
-    async def _end_renewed(self, worker: ExternalWorker) -> None:
+    async def _end_renewed(self, worker: Worker) -> None:
         await self._renewed.wait()
-        worker.link_over(in_order=False)
+        self._complain(worker, "one of its links was renewed, and may have lost messages")
 
-    async def _watch_input(self, port: str, sender: Sender, worker: ExternalWorker) -> None:
-        """Tell of the end of a link to the worker, unless it knows that nothing more comes there."""
+    async def _watch_input(self, port: str, sender: Sender, worker: Worker) -> None:
+        """End a worker whose link from us is gone, unless it knows that nothing more comes there."""
         await sender.wait_broken()
         if port not in self._over:
-            worker.link_over(in_order=False)
+            await self._break_off(
+                worker, f"the link to its {WIRE_NAMES.get(port, port)} broke off, and may have lost messages"
+            )
 
-    async def _watch_output(self, port: str, receiver: Receiver, worker: ExternalWorker) -> None:
-        """Tell of the end of a link from the worker. One that breaks before its port has ended has broken off."""
+    async def _watch_output(self, port: str, receiver: Receiver, worker: Worker) -> None:
+        """End a worker whose link to us is gone. One that breaks before its port has ended has broken off."""
         await receiver.wait_broken()
         self._ended.setdefault(port, trio.Event())
         with trio.move_on_after(BROKEN_SETTLE_S):  # its end of the port may lie in our queues
             while not self._ended[port].is_set():  # it is another event if what seemed its end was none
                 await self._ended[port].wait()
         if not self._ended[port].is_set():
-            worker.link_over(in_order=False)
+            told = f"the link from its {WIRE_NAMES.get(port, port)} broke off, or it sent a frame of more than"
+            await self._break_off(worker, f"{told} {FRAME_BYTES_MAX} bytes")
         elif port == "output":
-            worker.link_over(in_order=True)
+            worker.left()
+
+    async def _break_off(self, worker: Worker, complaint: str) -> None:
+        """End a worker that cannot be reached as before, unless that was its end: what it had goes to the next."""
+        await trio.sleep(self._exit_told_s)
+        if not (self._exit_told_s and self._ended["output"].is_set()):
+            self._complain(worker, complaint)
 
     async def _guard(self, port: str, sender: Sender, worker: Worker) -> None:
         """End a worker on whose input somebody else is: he takes every second message."""
         await sender.wait_stranger()
-        self._complain(worker, f"a stranger connected to its {WIRE_NAMES[port]}, and may have taken messages")
+        self._complain(worker, f"a stranger connected to its {WIRE_NAMES.get(port, port)}, and may have taken messages")
 
     def _complain(self, worker: Worker, complaint: str) -> None:
         if self.complaint is None:

@@ -86,6 +86,7 @@ class Service:
         self._plan = plan
         self._letters = letters
         self._retries = Retries()
+        self._node_names = {name: worker.node for worker in plan.workers for name in (worker.name, worker.node)}
         self._inputs = list(plan.inputs)
         self._opened = opened
         self._noted = noted
@@ -173,10 +174,13 @@ class Service:
             reply = msgspec.UNSET if answer.reply is None else msgspec.Raw(answer.reply)
             connection.answer(Answer(request_id, worker=name, reply=reply))
         else:
-            found = {worker.name: worker.activity for worker in coordinator.snapshot().workers}
-            activities = {found[worker] for worker in meant(name, found)}
+            found = {worker.name: worker for worker in coordinator.snapshot().workers}
+            workers = [found[worker] for worker in meant(name, found)]
+            activities = {worker.activity for worker in workers}
             activity = activities.pop() if len(activities) == 1 else "ready"
-            pid = None if activity == "stopped" else coordinator.pid_of(name)
+            if any(worker.awaited for worker in workers):
+                activity = "starting"  # when somebody else starts it
+            pid = None if activity in ("stopped", "starting") else coordinator.pid_of(name)
             connection.answer(Answer(request_id, worker=name, activity=activity, pid=pid))
         connection.done(ticket)
 
@@ -384,8 +388,9 @@ class Service:
             connection.answer(Answer(request.id, error=text, code="not_done", letter=request.letter))
         elif self._knows(connection, request):
             payload, ticket = bytes(request.msg), self._expect(connection, request.id)
-            self._retries.begin(ticket, request.letter, request.worker, payload)
-            coordinator.retry(request.worker, payload, ticket)
+            node = self._node_names[request.worker]  # whose letter it is again, if it is
+            self._retries.begin(ticket, request.letter, node, payload)
+            coordinator.retry(node, payload, ticket)
 
     def _knows(self, connection: Asker, request: Request) -> bool:
         """Whether there is such a worker; if not, say so."""

@@ -67,19 +67,21 @@ class Attachment:
         announced: whether it has said who it is.
         done: whether it is trusted.
         refused: frames of the past that came.
+        left_over: whether the end of its output was among them: it is not one that has just been started.
     """
 
     def __init__(self, worker: str, *, probe: bool, ours: bool, settles: bool = False) -> None:
         self.announced = False
         self.done = False
         self.refused = 0
+        self.left_over = False
         self._worker = worker
         self._probe = probe
         self._ours = ours
         # Who is paused takes no probe either.
         self._greeting = ANNOUNCE | RESUME | (NULL_SETTINGS if settles else {})
         self._prefix = ""
-        self._sent = self._back = 0
+        self._sent = self._back = self._greetings = 0
         self._proofs: set[int] = set()
         self._last: dict[str, int] = {}
         self._ports = {"output"} if probe else set[str]()
@@ -176,10 +178,12 @@ class Attachment:
 
     def _send(self, now_s: float) -> list[Command]:
         frames: list[bytes] = []
-        if not self._sent or (self._ours and not self._greeted):  # who does not know it need not be told twice
+        again = not self._greeted if self._ours else not self._probe  # who returns a probe has read what was before it
+        if self._greetings < PROBES_MAX and (again or not self._greetings):
+            self._greetings += 1
             frames = [encode(Data("fabric", encode_json(self._greeting)))]
             frames += [encode(Marker("fabric", self._prefix + CONTROL))] if self._ours else []
-        control = [Send(self._worker, "ctrl_in", frame) for frame in frames if self._sent < PROBES_MAX]
+        control = [Send(self._worker, "ctrl_in", frame) for frame in frames]
         return [*control, *self._send_probe(now_s)]
 
     def _send_probe(self, now_s: float) -> list[Command]:

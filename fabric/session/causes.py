@@ -21,6 +21,7 @@ from fabric.plan.channels import end_name
 from fabric.plan.plan import Check, Emit, Plan, Route, Step, Transform
 from fabric.session.events import Approval
 from fabric.session.snapshot import Snapshot, WorkerSnapshot, shared_queue
+from fabric.session.startup import start_it
 
 STILL_S = 10.0
 """How long nothing moves before it is said what is waited for. Who looks on begins to wonder by then, and few models
@@ -207,7 +208,9 @@ class Causes:
             return self._cause(worker, "restarting", text, certain=True) if holds else None
         if worker.activity == "starting":
             text = f"{name} has not been ready since its start {since_s:.0f} s ago"
-            return msgspec.structs.replace(self._cause(worker, "starting", text), holds=max(holds, 1))
+            help_ = f"fabric worker {worker.name}" if worker.awaited else ""
+            text += f" ({start_it(worker.name)})" if worker.awaited else ""
+            return msgspec.structs.replace(self._cause(worker, "starting", text, help_=help_), holds=max(holds, 1))
         if worker.activity == "stopped":
             help_ = f"fabric start {worker.name}"
             text = f"{name} is stopped and {waits}"

@@ -122,11 +122,12 @@ class Unacked:
         outputs: what is held back until its marker returns.
         size_bytes: of the payloads held back.
         declined: why the worker does not do it, in words; empty if it does.
+        worker: that has it. Of several replicas another one may be heard when it is passed on.
     """
 
-    __slots__ = ("answered", "declined", "marker", "message", "outputs", "seq", "size_bytes")
+    __slots__ = ("answered", "declined", "marker", "message", "outputs", "seq", "size_bytes", "worker")
 
-    def __init__(self, seq: int, message: Message, marker: bytes) -> None:
+    def __init__(self, seq: int, message: Message, marker: bytes, worker: str = "") -> None:
         self.seq = seq
         self.marker = marker
         self.message = message
@@ -134,6 +135,7 @@ class Unacked:
         self.outputs: list[Held] = []
         self.size_bytes = 0
         self.declined = ""
+        self.worker = worker
 
 
 class Delivery:
@@ -232,6 +234,14 @@ class Delivery:
         """Return up to which message markers are back on a port, as far as what came on it tells."""
         return self._marked.get(port, self._seen.get(port, 0))
 
+    def has_told_of(self, unacked: Unacked, port: str) -> bool:
+        """Whether all is there that comes on a port for a message of this worker.
+
+        Of a process that is gone nothing comes any more; what it answered may still wait for other replicas.
+        """
+        of_this_process = unacked.seq <= self._seq and unacked.marker.startswith(self._marker_prefix)
+        return not of_this_process or unacked.seq <= self.returned_until(port)
+
     def widen(self) -> None:
         """The worker reads batches: what it waits for are those, so there have to be several of them on the way."""
         if self._window > 1:
@@ -270,7 +280,7 @@ class Delivery:
             self._seq += 1
             message = queue.popleft()
             self.size_bytes -= len(message.payload)
-            taken.append(Unacked(self._seq, message, self._marker_prefix + b"%d" % self._seq))
+            taken.append(Unacked(self._seq, message, self._marker_prefix + b"%d" % self._seq, self.worker))
         self._unacked += taken
         return taken
 

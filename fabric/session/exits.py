@@ -83,7 +83,9 @@ def meaning_of(worker: WorkerState, exited: Exited) -> Exit:
         failure = worker.fault
     if before is not None and worker.by_hand and not external:  # a session with work in it outlives a failed start
         return Stopped(failure.message)
-    by_itself = exited.status >= 0 and before is not None and worker.incarnation == 1  # and will do so again
+    earlier = external or (worker.attachment is not None and worker.attachment.left_over)  # it was there before us
+    first = worker.incarnation == 1 and not earlier
+    by_itself = exited.status >= 0 and before is not None and first  # and will do so again
     if by_itself or exited.status == NEVER_AGAIN:
         return Failed(failure)
     said = last_words(exited.stderr)

@@ -1,4 +1,6 @@
-"""How long one worker took for its messages: from the moment when it was given one to when its outputs went on.
+"""How long one worker took for its messages: from the moment when it was given one to when it was done.
+
+Of several replicas each has its own: that what it answered waits for others is not its time.
 
 A worker answers in the order in which it was given messages (:mod:`~fabric.session.delivery`), and both ends happen to
 many messages at once. So what is kept is how many were given when, and a message costs nothing by itself.

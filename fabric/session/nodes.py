@@ -45,6 +45,7 @@ class NodeState:
         self.left_messages = False
         self._dealing = dealing
         self._ended_ports: set[tuple[str, str]] = set()
+        self._left_last: WorkerState | None = None
 
     # --- how it stands ---
 
@@ -60,8 +61,8 @@ class NodeState:
 
     @property
     def abandoned(self) -> bool:
-        """Whether it was stopped, and nobody will start it any more."""
-        return any(worker.abandoned for worker in self.workers)
+        """Whether the last of its workers to leave was stopped, and nobody will start it any more."""
+        return self._left_last is not None and self._left_last.abandoned
 
     @property
     def idle(self) -> bool:
@@ -125,6 +126,7 @@ class NodeState:
 
     def leave(self, worker: WorkerState) -> tuple[list[Unacked], list[Message]]:
         """One of its workers takes no more: return what is committed by that, and what nobody will take."""
+        self._left_last = worker
         committed, left = worker.delivery.end()
         if self._dealing is not None and not self.takes_messages:
             turned, left = self._dealing.give_up()

@@ -70,6 +70,7 @@ from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
 from fabric.session.spans import About, Spans
 from fabric.session.spending import Spending
+from fabric.session.startup import where_awaited
 from fabric.session.traffic import Traffic
 from fabric.session.usage import USAGE
 from fabric.session.worker_state import WorkerState
@@ -340,7 +341,7 @@ class Session:
 
     def _launch(self, worker: WorkerState) -> None:
         worker.fed_s = self._now_s
-        self._out.do(*worker.startup.begin(self._now_s))
+        self._out.do(*worker.startup.begin(self._now_s, limited=not worker.external))
         if worker.external and self._interrupts:  # who does not come back is not waited for any longer
             self._out.do(*worker.shutdown.asked(self._now_s))
 
@@ -349,8 +350,12 @@ class Session:
         if worker.external:
             self._out.note("info", "worker.awaited", worker=worker.name, host=worker.plan.host)
             self._out.do(SetTimer(("awaited", worker.name), self._now_s + AWAITED_NOTE_S))
+            self._out.do(*worker.startup.limit(self._now_s))
+            if not worker.steering.stopping:
+                self._out.do(*worker.steering.answers())  # who comes, and when, is somebody else's
         else:
-            self._out.note("info", "worker.spawned", worker=worker.name, pid=pid)
+            process = {} if pid is None else {"pid": pid}
+            self._out.note("info", "worker.spawned", worker=worker.name, **process)
         if worker.attachment is not None and worker.fault is None and not worker.steering.stopping:
             self._out.do(*worker.attachment.opened(f"{self._rng.getrandbits(64):016x}", self._now_s))
 
@@ -443,7 +448,8 @@ class Session:
         """A worker takes too long for its start."""
         missing = worker.startup.missing() or "did not take back what it was set to"
         if worker.external and worker.attaching is not None:
-            missing = f"{worker.attaching.missing} within {self._settings.handshake_timeout_s or 0:g} s"
+            within = f"within {self._settings.handshake_timeout_s or 0:g} s"
+            missing = f"{worker.attaching.missing} {within}{where_awaited(worker.plan)}"
         if worker.by_hand:
             worker.steering.give_up(missing)
             self._stop(worker)
@@ -607,6 +613,7 @@ class Session:
         worker.attachment.refused += 1
         self._traffic.losses.count_past(worker.name)
         if isinstance(frame, Eof) and port == "output":  # who had asked for its end is gone
+            worker.attachment.left_over = True
             self._out.note("warning", "worker.left_over", worker=worker.name)
             for raw in worker.attachment.dismissal:
                 self._out.do(Send(worker.name, "ctrl_in", raw))
@@ -633,7 +640,8 @@ class Session:
         worker.attached()
         self._moved(worker)
         if attachment.refused:
-            self._out.note("warning", "worker.past_refused", worker=worker.name, frames=attachment.refused)
+            level: Level = "info" if worker.incarnation == 1 else "warning"  # what one said who was just started, too
+            self._out.note(level, "worker.past_refused", worker=worker.name, frames=attachment.refused)
         self._restore(worker)
 
     def _known_already(self, worker: WorkerState, port: str, frame: Frame) -> bool:
@@ -887,6 +895,8 @@ class Session:
 
     def _exited(self, worker: WorkerState, event: Exited) -> None:
         name, state = worker.name, worker.state
+        if worker.external and event.status == 0 and state is not State.DRAINED:  # the end that came was of the past
+            event = msgspec.structs.replace(event, status=BROKE_OFF)
         meaning = meaning_of(worker, event)
         self._spans.gone(name)
         self._gone.add(name)
@@ -1011,7 +1021,7 @@ class Session:
             worker.supervisor.settle()
             worker.steering.gone()
             self._out.note("info", "worker.stopped", worker=worker.name, reason="asked")
-        match worker.steering.asked(wish, ticket, starting=worker.starting):
+        match worker.steering.asked(wish, ticket, starting=worker.starting and not worker.external):
             case "stop":
                 self._stop(worker)
             case "start":

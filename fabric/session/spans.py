@@ -192,20 +192,20 @@ class Spans:
         if work is not None:
             work.error = error
 
-    def committed(self, worker: WorkerPlan, unacked: Unacked, told_until: int) -> None:
+    def committed(self, worker: WorkerPlan, unacked: Unacked, *, told: bool) -> None:
         """A worker has done a message.
 
         Args:
             worker: which.
             unacked: the message.
-            told_until: up to which message all telemetry is there. What calls of models took may come behind.
+            told: whether all its telemetry is there. What calls of models took may come behind.
         """
         if unacked.declined:
             self.declined(worker, unacked.message, unacked.declined)
         work = self._work.pop((worker.spec.name, unacked.message.span_id), None)
         if work is None:
             return
-        if worker.spec.kind == "agent" and "telemetry" in worker.endpoints and unacked.seq > told_until:
+        if worker.spec.kind == "agent" and "telemetry" in worker.endpoints and not told:
             self._held.setdefault(worker.name, []).append((unacked.seq, self.now_s, work))
         else:
             self._tell_of(work, self.now_s)

@@ -11,8 +11,9 @@ its data_in has connected: sending waits in the transport until it has.
 
 from __future__ import annotations
 
-__all__ = ["Startup"]
+__all__ = ["Startup", "start_it", "where_awaited"]
 
+from fabric.plan.plan import WorkerPlan
 from fabric.session.events import Command, Launch, Send, SetTimer
 from fabric.wire.codec import encode
 from fabric.wire.frame import PROBE_PREFIX, Marker
@@ -37,12 +38,17 @@ class Startup:
         self._incarnation = incarnation
         self._probe = probe
 
-    def begin(self, now_s: float) -> list[Command]:
-        """Launch."""
-        launch = Launch(self._worker, self._incarnation)
-        if self._timeout_s is None:
-            return [launch]
-        return [launch, SetTimer(("ready", self._worker), now_s + self._timeout_s)]
+    def begin(self, now_s: float, *, limited: bool = True) -> list[Command]:
+        """Launch; ``limited``: its time begins now."""
+        return [Launch(self._worker, self._incarnation), *(self.limit(now_s) if limited else [])]
+
+    def limit(self, now_s: float) -> list[Command]:
+        """Its time begins.
+
+        That of a worker which somebody else starts begins when our sockets are open. Before that it could not come, and
+        why they do not open (an address is in use) is what has to be told.
+        """
+        return [] if self._timeout_s is None else [SetTimer(("ready", self._worker), now_s + self._timeout_s)]
 
     def announced(self) -> list[Command]:
         """The worker says that it is ready. Raises RemoteProtocolError if it said so before."""
@@ -71,3 +77,15 @@ class Startup:
                     " or its binding has to say compat: true"
                 )
         return None
+
+
+def start_it(worker: str) -> str:
+    """Say how a worker is started that somebody else starts."""
+    return f"start it where it runs: fabric worker {worker}"
+
+
+def where_awaited(worker: WorkerPlan) -> str:
+    """Say where somebody is waited for, and how he comes there; it goes behind what is missing."""
+    output = worker.endpoints.get("output")
+    tried = f" (tried {output.connect})" if output is not None else ""
+    return f"{tried}; {start_it(worker.name)}"

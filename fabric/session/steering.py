@@ -5,7 +5,8 @@
     gone                                                                stopped, or started again
     asked start, restart   it is stopped: start it                      begin
 
-All who asked are told when it is as they wished, or why it is not.
+All who asked are told when it is as they wished, or why it is not. A worker that somebody else starts is as they wished
+when it has ended and is waited for: nobody knows how long its coming takes.
 """
 
 from __future__ import annotations

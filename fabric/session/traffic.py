@@ -118,6 +118,8 @@ class Traffic:
         self._plan = plan
         self._routes = routes
         self._nodes = nodes
+        self._node_names = {worker.name: node.name for node in nodes.values() for worker in node.workers}
+        self._node_names |= {name: name for name in nodes}
         self._out = out
         self._traces = TracedTraces(rng, spans) if spans.wanted else Traces(rng)
         self._spans = spans
@@ -635,7 +637,14 @@ class Traffic:
         return tickets
 
     def retry(self, name: str, payload: bytes, ticket: int) -> None:
-        """Give a node a message that was a dead letter, or what somebody made of one."""
+        """Give a node a message that was a dead letter, or what somebody made of one.
+
+        Args:
+            name: of the node, or of one of its replicas: any of them may take it.
+            payload: the message.
+            ticket: by which it is known.
+        """
+        name = self._node_names[name]
         node = self._nodes[name]
         message = self._traces.enter(name, ticket, payload)
         try:
@@ -770,16 +779,25 @@ class Traffic:
     # --- from workers ---
 
     def pass_on_all(self, worker: WorkerState, committed: list[Unacked]) -> None:
-        """Pass on what the worker made of the messages whose markers are back."""
+        """Pass on messages that are done, in order. Of several replicas each may have done some of them.
+
+        Args:
+            worker: that was heard, or is gone, so that these may go on.
+            committed: what may.
+        """
         node = self._nodes[worker.plan.node]
         if not committed:
             if len(node.workers) > 1:  # it waits for its turn, but there is room
                 self._feed_node(node)
             return
-        if self._spans.wanted:
-            self._committed(worker, committed)
+        replicas = {one.name: one for one in node.workers} if len(node.workers) > 1 else None
+        if self._spans.wanted:  # before what was made goes on
+            for unacked in committed:
+                self._committed(worker if replicas is None else replicas[unacked.worker], unacked)
         way, now_s = worker.ways.get("output"), self._traces.now_s
         for unacked in committed:
+            if replicas is not None:
+                worker = replicas[unacked.worker]
             if unacked.declined:
                 self._unpaid(worker, unacked)
             if worker.wired:
@@ -855,10 +873,9 @@ class Traffic:
             return self._traces.request(cause, None)
         return self._traces.request(worker.delivery.given(said.parents[:8]) or cause, said.span_id)
 
-    def _committed(self, worker: WorkerState, committed: Iterable[Unacked]) -> None:
-        """Let spans tell of what a worker has done. Before what it made goes on."""
-        for unacked in committed:
-            self._spans.committed(worker.plan, unacked, worker.delivery.returned_until("telemetry"))
+    def _committed(self, worker: WorkerState, unacked: Unacked) -> None:
+        """Let spans tell of what a worker has done."""
+        self._spans.committed(worker.plan, unacked, told=worker.delivery.has_told_of(unacked, "telemetry"))
 
 
 def _of_call(tickets: tuple[int, ...]) -> bool:

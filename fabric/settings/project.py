@@ -36,10 +36,11 @@ __all__ = [
 ]
 
 import difflib
+import ipaddress
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -328,6 +329,61 @@ def read_duration(text: str) -> float:
     return float(_duration(_Patience, float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text))
 
 
+class _Address(str):
+    """Where a host is, as written."""
+
+    __slots__ = ()
+
+
+def _address(said: object) -> _Address:
+    """Return an address without a port: a number, or a name as DNS has them. Raises ValueError: it is none."""
+    if isinstance(said, str) and (
+        _is_number(said) or (_HOST_NAME.fullmatch(said) and not _LIKE_A_NUMBER.fullmatch(said))
+    ):
+        return _Address(said)
+    raise ValueError(f'expected an address without a port, such as "10.0.0.7" or "gpu1.example", got {said!r}')
+
+
+def _is_number(said: str) -> bool:
+    try:
+        ipaddress.ip_address(said)
+    except ValueError:
+        return False
+    return True
+
+
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
+)
+_LIKE_A_NUMBER = re.compile(r"[0-9.]+")
+
+
+class _VariableName(str):
+    """The name of an environment variable, as written."""
+
+    __slots__ = ()
+
+
+def _variable_name(said: object) -> _VariableName:
+    """Return the name of a variable. Raises ValueError: it is none."""
+    if isinstance(said, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", said):
+        return _VariableName(said)
+    raise ValueError(f'expected the name of a variable, such as "HTTP_PROXY", got {said!r}')
+
+
+class _Image(str):
+    """The name of an image, as written."""
+
+    __slots__ = ()
+
+
+def _image(said: object) -> _Image:
+    """Return the name of an image. Raises ValueError: no engine knows such names."""
+    if isinstance(said, str) and re.fullmatch(r"[a-z0-9][\w./:@-]*", said):
+        return _Image(said)
+    raise ValueError(f'expected the name of an image, such as "plumb-fabric" or "ghcr.io/me/agents:2", got {said!r}')
+
+
 class _Engine(str):
     """Where a Docker Engine is, as written."""
 
@@ -345,12 +401,9 @@ def _engine(said: object) -> _Engine:
 
 def _kind_of_ours(type_: type[Any], said: object) -> Any:
     """Return a value of a kind of ours. Raises ValueError: it is none."""
-    if type_ is _Bytes:
-        return _bytes(said)
-    if type_ is _Ports:
-        return _ports(said)
-    if type_ is _Engine:
-        return _engine(said)
+    read = _READ.get(type_)
+    if read is not None:
+        return read(said)
     if issubclass(type_, _Duration):
         return _duration(type_, said)
     if type_ is _Dollars:
@@ -358,6 +411,16 @@ def _kind_of_ours(type_: type[Any], said: object) -> Any:
     if isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= USD_MAX:
         return _Price(said)
     raise ValueError(f"expected dollars for a million tokens, 0 or more, got {said!r}")
+
+
+_READ: dict[type[Any], Callable[[object], Any]] = {
+    _Bytes: _bytes,
+    _Ports: _ports,
+    _Address: _address,
+    _VariableName: _variable_name,
+    _Image: _image,
+    _Engine: _engine,
+}
 
 
 class _Limits(msgspec.Struct):
@@ -390,7 +453,7 @@ class _Run(msgspec.Struct):
     tool_timeout: _Patience | None = None
     host: Annotated[str, Meta(min_length=1)] | None = None
     runner: Runner | Literal["docker"] | None = None
-    image: Annotated[str, Meta(min_length=1)] | None = None
+    image: _Image | None = None
     http: Annotated[str, Meta(min_length=1)] | None = None
 
 
@@ -414,15 +477,15 @@ class _Worker(msgspec.Struct):
     on_crash: OnCrash | None = None
     host: Annotated[str, Meta(min_length=1)] | None = None
     runner: Runner | Literal["docker"] | None = None
-    image: Annotated[str, Meta(min_length=1)] | None = None
+    image: _Image | None = None
     replicas: Annotated[int, Meta(ge=1, le=REPLICAS_MAX)] | None = None
     limits: _ContainerLimits = msgspec.field(default_factory=_ContainerLimits)
-    env: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    env: tuple[_VariableName, ...] = ()
 
 
 class _Host(msgspec.Struct):
-    address: Annotated[str, Meta(min_length=1)]
-    bind: Annotated[str, Meta(min_length=1)] | None = None
+    address: _Address
+    bind: _Address | None = None
     ports: _Ports | None = None
     engine: _Engine | None = None
 
@@ -594,7 +657,7 @@ class _File:
             tool_timeout_s=_plain(file.run.tool_timeout),
             host=file.run.host,
             runner=_runner(file.run.runner),
-            image=file.run.image,
+            image=_text(file.run.image),
             http=file.run.http,
             workers={name: self._worker(name, worker) for name, worker in file.workers.items()},
             hosts={name: self._host(name, host) for name, host in file.hosts.items()},
@@ -616,10 +679,10 @@ class _File:
             worker.on_crash,
             worker.host,
             _runner(worker.runner),
-            worker.image,
+            _text(worker.image),
             worker.replicas,
             ResourceLimits(memory_bytes, limits.cpus, limits.pids),
-            worker.env,
+            tuple(map(str, worker.env)),
         )
 
     def _host(self, name: str, said: Any) -> ProjectHost:
@@ -655,6 +718,11 @@ class _File:
 def _runner(said: Runner | Literal["docker"] | None) -> Runner | None:
     """Return who starts a worker. "docker" is said by people who mean a container."""
     return "container" if said == "docker" else said
+
+
+def _text(said: str | None) -> str | None:
+    """Return a text of a kind of ours as any other."""
+    return None if said is None else str(said)
 
 
 def _plain(said: float | None) -> float | None:

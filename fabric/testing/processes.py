@@ -164,6 +164,9 @@ class Process:
         if self.alive:
             self._die(-15 if name == "TERM" else -9)
 
+    def left(self) -> None:
+        """Nothing: its exit is seen."""
+
     async def stderr_lines(self) -> AsyncIterator[str]:
         """See :class:`~fabric.launch.launcher.Worker`."""
         await self._gone.wait()

@@ -85,6 +85,7 @@ class Exporter:
         service: name of the process.
         attributes: more of it.
         note: told what goes wrong, once.
+        is_there: whether somebody listens at an endpoint; it may take as long as it likes.
 
     Attributes:
         sent: spans that were taken by the collector.
@@ -92,8 +93,16 @@ class Exporter:
         reason: why the first of those was lost.
     """
 
-    def __init__(self, settings: TracingSettings, service: str, attributes: dict[str, str], note: Note) -> None:
+    def __init__(
+        self,
+        settings: TracingSettings,
+        service: str,
+        attributes: dict[str, str],
+        note: Note,
+        is_there: Callable[[str], bool] | None = None,
+    ) -> None:
         self.settings = settings
+        self._is_there = is_there or _is_there
         self.sent = self.lost = 0
         self.reason = ""
         self._service = service
@@ -103,6 +112,8 @@ class Exporter:
         self._ready = threading.Condition()
         self._closing = False
         self._sending = 0
+        self._absent = False
+        self._decided = threading.Event()  # all is sent, or nobody is there to take it
         self._stop: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="tracing", daemon=True)
         self._thread.start()
@@ -137,9 +148,11 @@ class Exporter:
             self._closing = True
             waits = bool(self._queue or self._sending)
             self._ready.notify()
-        if timeout_s and waits and not _is_there(self.settings.endpoint):
-            end_s = 0.0
-        self._thread.join(max(0.0, end_s - time.monotonic()))
+        if timeout_s and waits:
+            # In a thread of its own: nobody can say how long the name of a collector takes to be resolved.
+            threading.Thread(target=self._look, name="tracing-look", daemon=True).start()
+        self._decided.wait(max(0.0, end_s - time.monotonic()))
+        self._thread.join(0.0 if self._absent else max(0.0, end_s - time.monotonic()))
         if self._thread.is_alive():
             self._stop()
             with self._ready:
@@ -149,6 +162,11 @@ class Exporter:
             if left:
                 self._lose(left, f"{_without_user(self.settings.endpoint)} did not take them in time")
 
+    def _look(self) -> None:
+        if not self._is_there(self.settings.endpoint):
+            self._absent = True
+            self._decided.set()
+
     # --- its thread ---
 
     def _run(self) -> None:
@@ -157,6 +175,8 @@ class Exporter:
         except Exception as error:  # noqa: BLE001 - of a library in a thread of ours: nobody else would hear of it
             self._lose(len(self._queue), f"{type(error).__name__}: {error}")
             self._queue.clear()
+        finally:
+            self._decided.set()
 
     def _send_all(self) -> None:
         sender: _Sender | None = None

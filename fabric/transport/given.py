@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["GIVEN_VARIABLES", "INSECURE_VARIABLE", "key_for", "read_spec", "say_once"]
+__all__ = ["INSECURE_VARIABLE", "forget_given", "key_for", "read_spec", "say_once"]
 
+import os
 import re
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable, Mapping, MutableMapping
 
 import msgspec
 
@@ -18,8 +20,7 @@ from fabric.wire.spec import KEY_FILE_VARIABLE, SPEC_FD_VARIABLE, SPEC_FILE_VARI
 INSECURE_VARIABLE = "FABRIC_INSECURE"
 """``1``: endpoints over TCP need no keys. Who reaches them may read and write all that goes over them."""
 
-GIVEN_VARIABLES = (SPEC_FD_VARIABLE, SPEC_FILE_VARIABLE, KEY_FILE_VARIABLE)
-"""What they are given by; nothing that a worker starts should find them."""
+_GIVEN_VARIABLES = (SPEC_FD_VARIABLE, SPEC_FILE_VARIABLE, KEY_FILE_VARIABLE)
 
 
 def read_spec(environment: Mapping[str, str]) -> WorkerSpec | None:
@@ -43,13 +44,19 @@ def read_spec(environment: Mapping[str, str]) -> WorkerSpec | None:
     return None
 
 
-def key_for(endpoints: Mapping[str, str], spec: WorkerSpec | None, environment: Mapping[str, str]) -> WorkerKey | None:
+def key_for(
+    endpoints: Mapping[str, str],
+    spec: WorkerSpec | None,
+    environment: Mapping[str, str],
+    warn: Callable[[str], object] | None = None,
+) -> WorkerKey | None:
     """Return the key that opens a worker's endpoints; ``None``: they need none.
 
     Args:
         endpoints: by port.
         spec: what the worker is told; it may have the key in it.
         environment: else names its file.
+        warn: hears what is not as it should be, and is used.
 
     Raises:
         ConfigError: the file is none, or there is no key, though others may reach an endpoint.
@@ -60,8 +67,11 @@ def key_for(endpoints: Mapping[str, str], spec: WorkerSpec | None, environment: 
         try:
             with open(file, "rb") as opened:
                 key = decode_worker_key(opened.read(), file)
+                mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
         except OSError as error:
             raise ConfigError(f"cannot read the file of {KEY_FILE_VARIABLE}, {file}: {error.strerror}") from None
+        if mode & 0o077 and warn is not None:  # no error: mounted secrets are often so, where nobody else is
+            warn(f"others on this host may read the key in {file}: it has mode {mode:04o}; expected 0600")
     if not any(is_tcp(endpoint) for endpoint in endpoints.values()):
         return None
     if key is None and environment.get(INSECURE_VARIABLE) != "1":
@@ -74,18 +84,36 @@ def key_for(endpoints: Mapping[str, str], spec: WorkerSpec | None, environment: 
     return key
 
 
+def forget_given(environment: MutableMapping[str, str]) -> None:
+    """Take out what a worker was given by, once it has read it: nothing that it starts should find that."""
+    for variable in _GIVEN_VARIABLES:
+        environment.pop(variable, None)
+
+
 def _is_loopback(endpoint: str) -> bool:
     host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host) is not None
 
 
-def say_once(say: Callable[[str], object]) -> Callable[[Refusal], None]:
-    """Return what takes refusals at a worker's endpoints, and says each kind once: they may come by thousands."""
+def say_once(say: Callable[[str], object], environment: Mapping[str, str] = os.environ) -> Callable[[Refusal], None]:
+    """Return what takes refusals at a worker's endpoints, and says each kind once: they may come by thousands.
+
+    Args:
+        say: takes the words.
+        environment: names the file of the key.
+    """
     said: set[Refusal] = set()
+    file = environment.get(KEY_FILE_VARIABLE)
+    used = f"the key is that of {file}" if file else "the key is that of the spec, if there is one"
+    hint = (
+        f"{used}; perhaps the fabric does not know it (fabric keys makes it), or it uses no keys"
+        f" ({INSECURE_VARIABLE}=1 here, --insecure there)"
+    )
 
     def hear(refusal: Refusal) -> None:
         if refusal not in said:
             said.add(refusal)
-            say(f"{refusal.domain}: somebody is not who he should be: {refusal.reason}; further ones are not reported")
+            whose = f"{refusal.domain}: somebody is not who he should be: {refusal.reason}"
+            say(f"{whose}; {hint}; further ones are not reported")
 
     return hear

@@ -190,7 +190,7 @@ class _Socket:
     def closed(self) -> bool:
         return self._closed
 
-    def close(self, linger_ms: int) -> None:
+    def close(self, linger_ms: int = 0) -> None:
         if not self._closed:
             self._closed = True
             trio.lowlevel.notify_closing(self._fd)
@@ -227,18 +227,19 @@ class _Socket:
     def renewed(self) -> bool:
         """See :class:`fabric.transport.ports.Sender`, and ``Receiver``."""
         assert self._monitor is not None, "not watched"
-        if not self._closed:
-            self._hear_all(self._monitor)
+        # It has to be known now, so no other task has its turn meanwhile. Once it is known, the rest is left to them.
+        while not self._closed and self._peers.joined <= 1 and self._hear_one(self._monitor):
+            pass
         return self._peers.joined > 1
 
-    def _hear_all(self, monitor: zmq.Socket[bytes]) -> None:
-        """Take in what the monitor has to tell by now."""
-        while True:
-            try:
-                event, value = _EVENT.unpack(monitor.recv_multipart(_NOBLOCK)[0])
-            except zmq.Again:
-                return
-            self._hear(event, value)
+    def _hear_one(self, monitor: zmq.Socket[bytes]) -> bool:
+        """Take in one thing that the monitor has to tell; return whether there was one."""
+        try:
+            event, value = _EVENT.unpack(monitor.recv_multipart(_NOBLOCK)[0])
+        except zmq.Again:
+            return False
+        self._hear(event, value)
+        return True
 
     async def _wait_one(self, count: Literal["joined", "doubled", "left"]) -> None:
         assert self._monitor is not None, "not watched"
@@ -253,14 +254,11 @@ class _Socket:
         """Take in what the monitor tells, until the socket is closed."""
         taken = 0
         while not self._closed:
-            try:
-                event, value = _EVENT.unpack(monitor.recv_multipart(_NOBLOCK)[0])
-            except zmq.Again:
+            if not self._hear_one(monitor):
                 if not cast("int", monitor.get(zmq.EVENTS)) & zmq.POLLIN:
                     with suppress(trio.ClosedResourceError):
                         await trio.lowlevel.wait_readable(cast("int", monitor.get(zmq.FD)))
                 continue
-            self._hear(event, value)
             taken += 1
             if taken % EVENTS_TAKEN == 0:
                 await trio.lowlevel.checkpoint()
@@ -390,9 +388,6 @@ class _Receiver(_Socket):
                 return batch
             await self._changed(zmq.POLLIN)
             self._turn_ends_s = time.perf_counter() + TURN_S
-
-    def close(self, linger_ms: int = 0) -> None:
-        super().close(linger_ms)
 
 
 class _Sender(_Socket):
@@ -590,7 +585,10 @@ async def _open_gate(
 
 async def _refuses(context: zmq.Context[zmq.Socket[bytes]], domain: str) -> bool:
     """Knock with a key that nobody knows; return whether it was refused."""
-    name = f"ipc://@fabric-{secrets.token_hex(16)}"  # of no file, and of no port: nothing is left, nobody is disturbed
+    # Abstract: of no file, and of no port, so nothing is left and nobody is disturbed. Endpoints never are, because a
+    # name without a file has no mode, and all users of the host may connect. Here nobody is harmed by that: the name
+    # cannot be guessed, it lives for milliseconds, and nothing is ever sent over it.
+    name = f"ipc://@fabric-{secrets.token_hex(16)}"
     server, (public, secret) = make_key_pair(), make_key_pair()
     ours, theirs = context.socket(zmq.PULL), context.socket(zmq.PUSH)
     monitor = _open_monitor(context, ours, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)

@@ -15,7 +15,7 @@ import trio
 
 from fabric.errors import ConfigError, FabricError, sole
 from fabric.tracing.exporter import open_exporter
-from fabric.transport.given import key_for, read_spec, say_once
+from fabric.transport.given import forget_given, key_for, read_spec, say_once
 from fabric.transport.liveness import die_with_parent
 from fabric.transport.ports import Sender, fail_on_stranger
 from fabric.transport.sockets import SOCKETS_OF_A_WORKER_MAX, open_sockets
@@ -24,7 +24,6 @@ from fabric.wire.frame import Eof
 from fabric.wire.payload import JSON
 from fabric.wire.spec import (
     ENDPOINT_VARIABLES,
-    KEY_FILE_VARIABLE,
     PARENT_FD_VARIABLE,
     SPEC_FD_VARIABLE,
     SPEC_FILE_VARIABLE,
@@ -90,8 +89,8 @@ def serve_function(found: Callable[[Any], Any]) -> int:
 
 def _take_key(endpoints: Mapping[str, str], spec: WorkerSpec) -> WorkerKey | None:
     """Return the key of the endpoints. What the user's function starts is not to find where it is from."""
-    key = key_for(endpoints, spec, os.environ)
-    os.environ.pop(KEY_FILE_VARIABLE, None)
+    key = key_for(endpoints, spec, os.environ, lambda text: print(text, file=sys.stderr))
+    forget_given(os.environ)
     return key
 
 

@@ -169,6 +169,25 @@ def test_a_killed_service_tells_which_workers_live_on():
     )
 
 
+def test_of_a_killed_service_nothing_is_claimed_of_workers_that_are_no_processes_here():
+    """They may go on: the next coordinator takes them over, and who clears away ends the containers."""
+    placed = (
+        WorkerRecord("b", "python", "checks:b", "ready", None, STARTED, place="external h2 10.0.0.2"),
+        WorkerRecord("c", "python", "checks:c", "ready", None, STARTED, place="container h3 10.0.0.3"),
+    )
+    row = describe(
+        msgspec.structs.replace(RECORD, workers=(WORKERS[0], placed[0])), None, alive=False, memory={}, dead={}, now=5.0
+    )
+    assert [worker.state for worker in row.workers] == ["gone", "unknown"]
+    assert words(row) == (
+        "'review': its coordinator (pid 41200) was killed; none of its workers on this host is left; what b (external"
+        " h2 10.0.0.2) is at is not known from here: the next fabric up takes over who still runs; fabric down -p"
+        " review clears away"
+    )
+    row = describe(msgspec.structs.replace(RECORD, workers=placed), None, alive=False, memory={}, dead={}, now=5.0)
+    assert "takes over who still runs, and fabric down ends the containers; fabric down -p review" in str(words(row))
+
+
 def test_an_ended_service_tells_how_and_when():
     """With the reason, if there is one."""
     ended = msgspec.structs.replace(RECORD, outcome=Outcome(1, STARTED + 60, 0.1, ("child_died", "worker 'a' died")))

@@ -129,3 +129,13 @@ def test_a_service_that_is_to_end_is_not_called_ready():
     shown.screen.asked_to_stop()
     shown.screen.opened()
     assert shown.written == ["draining: no more input is taken"]
+
+
+def test_a_worker_that_somebody_else_starts_says_how_as_long_as_it_is_waited_for():
+    """First in its row, then with what is missing."""
+    shown = Shown("plain")
+    shown.screen.noted(Note("info", "worker.awaited", {"worker": "one"}))
+    shown.screen.noted(Note("warning", "worker.awaited", {"worker": "one", "missing": "has not connected"}))
+    row, missing = shown.written
+    assert row.endswith("; start it where it runs: fabric worker one")
+    assert missing == "worker 'one' has not connected; start it where it runs: fabric worker one"

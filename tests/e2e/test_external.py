@@ -224,3 +224,35 @@ def test_a_link_that_is_cut_under_load_loses_and_doubles_nothing(
         assert said == [10 * number for number in range(4 * COUNT)]
         assert finish(run) == b""
         assert processes[-1].wait(60) == 0
+
+
+def test_a_restart_by_hand_ends_it_and_says_who_starts_it(tmp_path: Path):
+    """At once, with exit code 0; a stop names no process, and `up` says what is to be done until somebody is there."""
+    project(tmp_path, PYTHON)
+    service = start(tmp_path, "up", stderr=subprocess.PIPE)
+    assert service.stderr is not None
+    with supervised(tmp_path) as processes:
+        try:
+            shown = b""
+            while b"\nready" not in shown:
+                line = service.stderr.readline()
+                assert line, shown
+                shown += line
+            assert b"start it where it runs: fabric worker f" in shown
+            assert said_by(tmp_path, "restart", "f") == "worker 'f' has ended; start it where it runs: fabric worker f"
+            assert processes[-1].wait(60) == 0
+            stopped = said_by(tmp_path, "stop", "f")
+            assert stopped == "worker 'f' is stopped; fabric start starts it again"
+            awaited = said_by(tmp_path, "start", "f")
+            assert awaited == "worker 'f' is waited for; start it where it runs: fabric worker f"
+        finally:
+            service.kill()
+            service.communicate()
+    shown = said_by(tmp_path, "ps", "-a", code=0)
+    assert "what f (external h0 127.0.0.1) is at is not known from here" in shown
+
+
+def said_by(folder: Path, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run([*FABRIC, *arguments], cwd=folder, env=environment(), capture_output=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    return done.stderr.decode().strip()

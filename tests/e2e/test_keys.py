@@ -27,7 +27,7 @@ FUNCTIONS = """
 import os, sys
 
 def up(text):
-    print(sorted(name for name in os.environ if name.startswith("FABRIC_KEY")), file=sys.stderr)
+    print(sorted(name for name in os.environ if name.startswith(("FABRIC_KEY", "FABRIC_SPEC"))), file=sys.stderr)
     return text.upper()
 """
 
@@ -52,7 +52,7 @@ def start_worker(project: Path, **more: str) -> subprocess.Popen[bytes]:
 
 
 def test_a_worker_that_somebody_else_starts_is_let_in_with_its_key(project: Path):
-    """Its function does not learn where the key is."""
+    """Its function does not learn where the key and the spec are."""
     assert fabric("keys", cwd=project).returncode == 0
     worker = start_worker(project, FABRIC_KEY_FILE=str(worker_file(project / ".fabric" / "keys", "up")))
     try:

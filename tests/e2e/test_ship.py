@@ -101,13 +101,37 @@ def test_new_keys_reach_the_hosts_by_the_next_writing(project: Path):
     write = ("compose", "--no-monitors", "-o", "out")
     assert fabric(*write, cwd=project).returncode == 0
     before = (project / "out/two/keys/workers/f.json").read_bytes()
-    rotate = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", "f", "--all", cwd=project)
+    rotate = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", "f", cwd=project)
     assert rotate.returncode == 0, rotate.stderr
     done = fabric(*write, cwd=project)
     assert b"wrote out/two/keys/workers/f.json" in done.stderr
     after = (project / "out/two/keys/workers/f.json").read_bytes()
     assert after != before
     assert after == (project / "out/keys/workers/f.json").read_bytes()
+
+
+@pytest.mark.parametrize("command", [("compose", "--no-monitors"), ("k8s",)])
+def test_keys_of_a_deployment_are_rotated_where_they_are(project: Path, command: tuple[str, ...]):
+    """As the runbook says it: one, or all with the fabric's own. Beside the coordinator these workers need no keys."""
+    assert fabric(*command, "-o", "out", cwd=project).returncode == 0
+    keys = project / "out/keys"
+    files = [keys / name for name in ("coordinator.json", "workers/a.json", "workers/f.json")]
+    texts = [file.read_bytes() for file in files]
+    one = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", "f", cwd=project)
+    assert one.returncode == 0, one.stderr
+    assert [file.read_bytes() == text for file, text in zip(files, texts, strict=True)] == [True, True, False]
+    whole = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", cwd=project)
+    assert whole.returncode == 0, whole.stderr
+    assert not {file.read_bytes() for file in files} & set(texts)
+    again = fabric(*command, "-o", "out", cwd=project)
+    assert (again.returncode, b"out: all is as it should be" in again.stderr) == (0, True), again.stderr
+
+
+def test_nothing_to_rotate_is_no_success(project: Path):
+    """Whoever rotates keys must not believe that it was done."""
+    done = fabric("keys", "-o", "out/keys", "--rotate", "main.plumb", cwd=project)
+    assert (done.returncode, "there are no keys of workers" in error(done)) == (2, True)
+    assert not (project / "out").exists()
 
 
 def test_the_file_of_an_only_host_is_printed(project: Path):

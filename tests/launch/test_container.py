@@ -11,9 +11,10 @@ import msgspec
 import pytest
 import trio
 from engine import IMAGE, Engine
+from http_bytes import answer, scripted_server
 
 from fabric.errors import ConfigError, EngineFailed, WorkerFailed
-from fabric.launch.container import ContainerLauncher, end_containers, open_containers
+from fabric.launch.container import LINES_MAX, ContainerLauncher, end_containers, open_containers
 from fabric.launch.container_spec import FOLDER, user_of, want
 from fabric.launch.engine import open_engine
 from fabric.launch.launcher import Worker
@@ -25,13 +26,14 @@ from fabric.wire.spec import WorkerKey, WorkerSpec
 pytestmark = pytest.mark.processes
 
 SLEEP = "import signal; print('up', flush=True); signal.pause()"
+SPEC = WorkerSpec("w", "agent", STRING, STRING, key=WorkerKey("p" * 40, "s" * 40, "f" * 40))
 HANG_S = 60.0
 """For a hang, not a measurement."""
 
 
 def plan_of(at: Engine, script: str, name: str = "w", **fields: object) -> WorkerPlan:
     """Return the plan of a container that runs a Python script."""
-    spec = WorkerSpec(name, "agent", STRING, STRING, key=WorkerKey("p" * 40, "s" * 40, "f" * 40))
+    spec = msgspec.structs.replace(SPEC, name=name)
     plan = WorkerPlan(name, spec, ("python", "-P", "-c", script), runner="container", engine=at.host, image=IMAGE)
     return msgspec.structs.replace(plan, **fields)
 
@@ -161,6 +163,21 @@ async def test_its_end_is_that_of_its_program(engine: Engine, script: str, expec
         assert await ended(await launcher.launch(plan)) == expected
 
 
+async def test_lines_that_nobody_reads_hold_nothing_up(engine: Engine) -> None:
+    """A container that has ended is followed for a moment longer; then what was not read is said to be lost."""
+    many = LINES_MAX + 100
+    plan = plan_of(engine, f"for number in range({many}): print(number)")
+    async with opened(owner("unread"), plan) as (launcher, complaints):
+        worker = await launcher.launch(plan)
+        assert await worker.wait() == 0
+        while engine.docker("ps", "-aq", "--filter", "label=plumb-fabric.key=unread"):
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        _, lines = await ended(worker)
+    assert lines[:-1] == [str(number) for number in range(LINES_MAX)]
+    assert lines[-1] == "(its lines were not read within 2 s of its end; the rest is lost)"
+    assert complaints == []
+
+
 async def test_one_that_runs_out_of_memory_says_so(engine: Engine) -> None:
     """It was killed, and the last line says by which limit."""
     plan = plan_of(engine, "x = bytearray(10**9)", limits=Resources(64 * 1024**2))
@@ -241,6 +258,23 @@ async def test_the_next_of_a_worker_takes_the_place_of_the_one_before(engine: En
         assert len(left(engine, "again")) == 1
 
 
+async def test_one_that_is_being_removed_keeps_its_name_for_a_while(tmp_path: Path) -> None:
+    """The next of its worker waits until it is gone."""
+    plan = WorkerPlan("w", SPEC, ("x",), runner="container", engine=f"unix://{tmp_path}/e.sock", image="i")
+    name = want(plan, "i", owner("going"), {}, "1:1", local=True).name
+    going = answer(msgspec.json.encode([{"Id": "1", "Names": [f"/{name}"], "Labels": {}, "State": "removing"}]))
+    nothing, conflict = answer(b"[]"), answer(b'{"message":"removal is already in progress"}', "409 Conflict")
+    looked = [answer(b'{"ApiVersion":"1.41"}'), answer(b'{"Id":"i"}'), nothing]
+    started = [answer(b'{"Id":"2"}', "201 Created"), answer(b""), answer(b"")]
+    answers = [*looked, conflict, going, conflict, going, conflict, nothing, *started]
+    async with scripted_server(tmp_path / "e.sock", answers) as server, opened(owner("going"), plan) as (launcher, _):
+        await launcher.launch(plan)
+        assert server.answers == []
+        while len(server.asked) < 14:  # it is waited for, and its lines are
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        server.answers.append(nothing)
+
+
 async def test_what_somebody_removes_is_gone(engine: Engine) -> None:
     """The worker counts as killed."""
     plan = plan_of(engine, SLEEP)
@@ -273,6 +307,21 @@ async def test_an_engine_that_is_not_there_is_said_before_anything_starts(engine
     assert left(engine, "no-engine") == []
 
 
+async def test_keys_are_not_sent_to_an_engine_elsewhere_in_the_clear(tmp_path: Path) -> None:
+    """It is not even asked. Who says that there are no keys is taken at his word."""
+    async with scripted_server(tmp_path / "e.sock", [answer(b"no")]) as server:
+        there, here = (
+            WorkerPlan("w", SPEC, ("x",), runner="container", engine=where)
+            for where in ("tcp://192.0.2.1:9", f"unix://{tmp_path}/e.sock")
+        )
+        for secured, raised in ((True, "in the clear"), (False, "is no Docker Engine")):
+            plans = [msgspec.structs.replace(plan, secured=secured) for plan in (here, there)]
+            with pytest.raises((ConfigError, EngineFailed), match=raised):
+                async with opened(owner("tcp"), *plans):
+                    pytest.fail("it is none")
+            assert len(server.asked) == (not secured)
+
+
 # --- what an earlier coordinator has left ---
 
 
@@ -302,6 +351,17 @@ async def test_one_that_would_be_started_just_so_is_taken_over(engine: Engine) -
         worker.signal("TERM")
         assert await worker.wait() in (-signal.SIGTERM, 143)
     assert left(engine, "taken") == []
+
+
+async def test_one_that_goes_before_it_is_taken_over_is_started_anew(engine: Engine) -> None:
+    """It was there when the session looked, and is gone when its worker is wanted."""
+    plan = plan_of(engine, SLEEP)
+    (before,) = await abandoned(engine, "went", plan)
+    async with opened(owner("went", "2", adopts=True), plan) as (launcher, _):
+        engine.docker("rm", "-f", before)
+        await up(await launcher.launch(plan))
+        assert before not in [found["Id"] for found in engine.containers("label=plumb-fabric.key=went")]
+    assert left(engine, "went") == []
 
 
 async def test_others_are_removed_before_anything_starts(engine: Engine) -> None:

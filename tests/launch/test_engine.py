@@ -11,7 +11,7 @@ from http_bytes import Cut, Scripted, answer, scripted_server
 
 from fabric.errors import ConfigError, EngineFailed
 from fabric.launch.engine import Container, Engine, HostConfig, Mount, open_engine
-from fabric.launch.engine_address import engine_address
+from fabric.launch.engine_address import check_private, engine_address
 
 VERSION = b'{"ApiVersion":"1.41","MinAPIVersion":"1.12"}'
 CONTAINER = Container("image:1", ("run",), "5:6", (), {}, HostConfig("host"))
@@ -84,6 +84,33 @@ def test_where_an_engine_is() -> None:
     assert engine_address("tcp://a:1", environment) == "tcp://a:1"
     assert engine_address("", environment) == "unix:///b"
     assert engine_address("", {}) == "unix:///var/run/docker.sock"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["unix:///x", "tcp://127.0.0.1:2375", "tcp://127.8.9.1:1", "tcp://[::1]:2375", "tcp://localhost:2375"],
+)
+def test_an_engine_of_this_host_may_be_told_what_is_secret(address: str) -> None:
+    """A socket, or the near end of a tunnel."""
+    check_private(address, "w")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://10.0.0.1:2375",
+        "tcp://0.0.0.0:2375",
+        "tcp://[fd00::2]:2376",
+        "tcp://[fd00::2:2376",
+        "tcp://builder",
+        "tcp://localhost.example:2375",
+        "tcp://127.0.0.1@10.0.0.1:2375",
+    ],
+)
+def test_an_engine_elsewhere_is_told_nothing_in_the_clear(address: str) -> None:
+    """It is said why, and the two ways out."""
+    with pytest.raises(ConfigError, match=r"worker 'w': .* in the clear; expected unix://PATH.* ssh .*--insecure"):
+        check_private(address, "w")
 
 
 async def test_a_refusal_has_the_engines_words_and_its_status(tmp_path: Path) -> None:
@@ -166,6 +193,22 @@ async def test_following_that_is_cancelled_leaves_no_connection(tmp_path: Path) 
         if server.open:
             await server.closed.wait()
         assert server.open == 0
+
+
+async def test_following_is_cancelled_while_nobody_takes_the_lines(tmp_path: Path) -> None:
+    """That leaves no generator behind that nobody cleans up, wherever the stream is."""
+    line = b"a\r\n\x01\0\0\0\0\0\0\x02a\n\r\n"
+    for rest in (b"", line, line + b"0\r\n\r\n"):
+        async with opened(tmp_path, CHUNKED + line + rest) as (engine, _):
+            with trio.CancelScope() as scope:
+
+                async def take(_: str, scope: trio.CancelScope = scope) -> None:
+                    scope.cancel()
+                    await trio.sleep_forever()
+
+                await engine.follow_logs("1", take)
+            assert scope.cancelled_caught
+        (tmp_path / "e.sock").unlink()
 
 
 async def test_a_stream_that_is_none_ends_with_what_is_wrong(tmp_path: Path) -> None:

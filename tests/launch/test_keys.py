@@ -45,7 +45,16 @@ def test_they_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path):
         "workers/a.json": 0o600,
         "coordinator.json": 0o600,
         "allowed.json": 0o600,
+        ".gitignore": 0o600,
     }
+
+
+def test_version_control_does_not_take_them_in(keys: Path):
+    """Whatever is in the directory; what somebody else has said there stays."""
+    assert (keys / ".gitignore").read_text() == "*\n"
+    (keys / ".gitignore").write_text("workers\n")
+    make_keys(keys, ["c"])
+    assert (keys / ".gitignore").read_text() == "workers\n"
 
 
 def test_what_is_there_is_kept_and_what_is_missing_is_made(keys: Path):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from deployments import code_of, for_kubernetes, laid_out, text_laid_out, thirty
@@ -13,6 +14,8 @@ from deployments import code_of, for_kubernetes, laid_out, text_laid_out, thirty
 from fabric.errors import ConfigError
 from fabric.manifests.files import File, Files
 from fabric.manifests.kubernetes import CONFIG_BYTES_MAX, program_keys
+from fabric.manifests.names import namespace_of
+from fabric.manifests.readme import kubernetes_readme
 from tests.manifests.test_compose import changed_lines
 from tests.manifests.test_deployment import agents
 
@@ -89,7 +92,7 @@ def test_no_secret_stands_in_a_file_that_people_commit(tmp_path: Path):
     made = yaml.safe_load(files["kustomization.yaml"].content)["secretGenerator"]
     assert {item["name"]: item.get("files") or item["envs"] for item in made} == {
         "token": ["token=secrets/token"],
-        "openai-api-key": ["OPENAI_API_KEY=secrets/OPENAI_API_KEY"],
+        "secret-openai-api-key": ["OPENAI_API_KEY=secrets/OPENAI_API_KEY"],
         "environment": ["secrets/environment.env"],
         "keys": ["keys/coordinator.json", "keys/allowed.json"],
         "key-a": ["key.json=keys/workers/a.json"],
@@ -100,6 +103,74 @@ def test_no_secret_stands_in_a_file_that_people_commit(tmp_path: Path):
     chosen = {"name": "environment", "key": "TOKEN_X", "optional": True}
     assert variables["TOKEN_X"]["valueFrom"]["secretKeyRef"] == chosen
     assert container["resources"] == {"limits": {"memory": str(2**30), "cpu": "500m"}}
+
+
+def test_names_of_secrets_are_those_of_nothing_else(tmp_path: Path):
+    """Whatever variables are called: like a secret of ours, or nearly like one another."""
+    variables = ["TOKEN", "A_B", "A__B"]
+    said = ", ".join(f'"{name}", "{name}_FILE"' for name in variables)
+    files = for_kubernetes(text_laid_out(tmp_path, agents("a"), f"[workers.a]\nenv = [{said}]\n"), {})
+    made = yaml.safe_load(files["kustomization.yaml"].content)["secretGenerator"]
+    sources = {item["name"]: item["files"] for item in made}
+    assert len(sources) == len(made)
+    pod = pod_of(files, "workers/a.yaml")
+    volumes = {item["name"]: item["secret"]["secretName"] for item in pod["volumes"] if "secret" in item}
+    mounted = {
+        item["mountPath"]: sources[volumes[item["name"]]]
+        for item in pod["containers"][0]["volumeMounts"]
+        if item["name"] in volumes
+    }
+    for name in variables:
+        assert mounted[f"/run/secrets/{name}"] == [f"{name}=secrets/{name}"]
+
+
+def test_all_is_in_one_namespace_that_is_ours(tmp_path: Path):
+    """A program's folder may be called as one of Kubernetes'."""
+    folder = tmp_path / "default"
+    folder.mkdir()
+    made = text_laid_out(folder, agents("a"))
+    files = for_kubernetes(made, {})
+    (namespace,) = yaml.safe_load_all(files["namespace.yaml"].content)
+    name = namespace["metadata"]["name"]
+    assert name == namespace_of("default") != "default"
+    assert yaml.safe_load(files["kustomization.yaml"].content)["namespace"] == name
+    assert f"kubectl -n {name} get pods" in kubernetes_readme(made, [])
+
+
+def test_a_pod_that_never_gets_ready_blocks_no_other(tmp_path: Path):
+    """Kubernetes would wait for it before it starts the one that mends it."""
+    files = for_kubernetes(text_laid_out(tmp_path, agents("one")), {})
+    for path in ("workers/one.yaml", "coordinator.yaml"):
+        assert named(files, path)["StatefulSet"]["spec"]["podManagementPolicy"] == "Parallel"
+
+
+def test_a_worker_of_somebody_else_is_not_asked_with_our_python(tmp_path: Path):
+    """Its image may have none."""
+    text = 'let a : !string -> !string = worker { command: ["echo"] }\n' + MAIN
+    (container,) = pod_of(for_kubernetes(text_laid_out(tmp_path, text), {}), "workers/a.yaml")["containers"]
+    assert not [name for name in container if name.endswith("Probe")]
+
+
+def test_executables_stay_executable(tmp_path: Path):
+    """A worker's command may be a file of the program."""
+    program = {"main.plumb": File(b"x"), "run.sh": File(b"x", 0o755)}
+    pod = pod_of(for_kubernetes(text_laid_out(tmp_path, agents("one")), program), "coordinator.yaml")
+    (items,) = [volume["configMap"]["items"] for volume in pod["volumes"] if volume["name"] == "program"]
+    assert {item["path"]: item.get("mode") for item in items} == {"main.plumb": None, "run.sh": 0o755}
+
+
+def test_who_has_no_way_out_is_told(tmp_path: Path):
+    """What a function asks is in no program; the policy that lets it is one that Kubernetes takes."""
+    text = agents("one").replace('agent { provider: "eliza" }', 'python { call: "code:f" }')
+    made = text_laid_out(tmp_path, text)
+    readme = kubernetes_readme(made, [])
+    assert "`one`: they may speak with the coordinator and with nobody else" in readme
+    policy = yaml.safe_load(readme.partition("```yaml\n")[2].partition("```")[0])
+    kubernetes_validate.validate(policy, "1.31", strict=True)
+    own = named(for_kubernetes(made, {}), "workers/one.yaml")["NetworkPolicy"]["spec"]
+    assert policy["spec"]["podSelector"] == own["podSelector"]
+    (tmp_path / "agents").mkdir()
+    assert "way out" not in kubernetes_readme(text_laid_out(tmp_path / "agents", agents("one")), [])
 
 
 def test_text_that_kubernetes_would_fill_in_is_escaped(tmp_path: Path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.manifests.names import LABEL_MAX, label_of, labels_of
+from fabric.manifests.names import LABEL_MAX, label_of, labels_of, namespace_of
 
 NAMES = st.lists(
     st.text() | st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}(\.[a-z_]{1,9})?(#\d)?", fullmatch=True), unique=True
@@ -54,3 +54,12 @@ def test_a_long_name_is_cut_and_marked():
     """Two that differ at their ends stay two."""
     one, two = labels_of(["x" * 80 + "1", "x" * 80 + "2"]).values()
     assert (len(one), len(two), one != two) == (LABEL_MAX, LABEL_MAX, True)
+
+
+@pytest.mark.parametrize("label", ["default", "kube-system", "kube-mine", "kube-" + "x" * 47])
+def test_a_namespace_is_none_that_kubernetes_keeps_for_itself(label: str):
+    """A folder may be called like one of them."""
+    name = namespace_of(label)
+    assert re.fullmatch("fabric-[a-z-]+-[0-9a-f]{6}", name)
+    assert len(name) <= LABEL_MAX
+    assert [namespace_of(plain) for plain in ("shop", "kube", "defaults")] == ["shop", "kube", "defaults"]

@@ -9,14 +9,20 @@ import pytest
 from literal import ONE, Run, ack, delivered, entering, out, sent
 from plans import plan_of
 
+from fabric.plan.plan import Runner
 from fabric.session.attachment import AGAIN_MAX_S, PROBES_MAX, Attachment
+from fabric.session.causes import why_stuck
 from fabric.session.events import (
+    Answered,
+    Asked,
     Command,
     Exited,
     Finish,
     InputClosed,
     Launch,
     Launched,
+    LaunchFailed,
+    LossReport,
     Opened,
     Release,
     Send,
@@ -39,13 +45,15 @@ def probes(commands: list[Command]) -> list[str]:
 
 
 class Outside(Run):
-    """A session whose one worker somebody else starts."""
+    """A session whose one worker somebody else starts, or an engine."""
 
-    def __init__(self, text: str = ONE, settings: Settings | None = None, seed: int = 1) -> None:
+    def __init__(
+        self, text: str = ONE, settings: Settings | None = None, seed: int = 1, runner: Runner = "external"
+    ) -> None:
         super().__init__(text, settings)
         plan = plan_of(text)
         (worker,) = plan.workers
-        plan = msgspec.structs.replace(plan, workers=(msgspec.structs.replace(worker, runner="external"),))
+        plan = msgspec.structs.replace(plan, workers=(msgspec.structs.replace(worker, runner=runner),))
         self.session = Session(plan, settings or Settings(), random.Random(seed))
 
     def opened(self, now_s: float = 0.0) -> str:
@@ -82,10 +90,57 @@ def test_a_worker_is_waited_for_without_a_limit():
 def test_one_that_was_asked_for_in_time_fails_the_session():
     """The limit that somebody set holds."""
     run = Outside(settings=Settings(handshake_timeout_s=7.0))
-    assert run(Start()) == [Launch("f", 1), SetTimer(("ready", "f"), 7.0)]
+    assert run(Start()) == [Launch("f", 1)]
     run.opened()
     assert Signal("f", "TERM") in run(TimerFired(("ready", "f")), 7.0)
-    assert "has not connected and returned a marker within 7 s" in str(run.notes[-1].fields["message"])
+    said = str(run.notes[-1].fields["message"])
+    assert "has not connected and returned a marker within 7 s (tried " in said
+    assert said.endswith("; start it where it runs: fabric worker f")
+
+
+def test_its_time_begins_when_our_sockets_are_open():
+    """Until then an address may be in use, which is the cause to be told, and not that nobody came."""
+    run = Outside(settings=Settings(handshake_timeout_s=2.0))
+    assert run(Start()) == [Launch("f", 1)]
+    run(LaunchFailed("f", "cannot bind tcp://h:1: Address already in use"), 3.0)
+    assert run.notes[-1].fields["code"] == "worker_not_started"
+    assert "cannot bind tcp://h:1: Address already in use" in str(run.notes[-1].fields["message"])
+    run = Outside(settings=Settings(handshake_timeout_s=2.0))
+    run(Start())
+    assert SetTimer(("ready", "f"), 5.0) in run(Launched("f", None), 3.0)
+
+
+def test_who_has_it_restarted_is_told_when_it_has_ended_and_is_waited_for():
+    """Nobody knows how long whoever starts it takes; the same for `start`, also while it is waited for."""
+    run = Outside()
+    run(Start())
+    run.attached()
+    assert Answered(1) not in run(Asked("f", "restart", 1))
+    run.frames(Eof("f"))
+    commands = run(Exited("f", 0), 1.0)
+    assert Launch("f", 2) in commands
+    assert Answered(1) not in commands
+    assert Answered(1) in run(Launched("f", None), 1.0)
+    assert run(Asked("f", "start", 2), 2.0) == [Answered(2)]
+
+
+def test_as_long_as_nobody_comes_the_cause_says_how_he_does():
+    """With the command, also by itself."""
+    run = Outside()
+    run(Start())
+    run.opened()
+    (link,) = {chain.links[-1] for chain in why_stuck(run.session.plan, run.session.snapshot(), 9.0)}
+    assert "has not been ready since its start 9 s ago (start it where it runs: fabric worker f)" in link.text
+    assert link.help == "fabric worker f"
+
+
+def test_who_has_it_stopped_while_it_is_waited_for_is_told_when_it_is():
+    """Not when our sockets open, which they may do after he has asked."""
+    run = Outside()
+    run(Start())
+    run(Asked("f", "stop", 1))
+    assert Answered(1) not in run(Launched("f", None))
+    assert Answered(1) in run(Exited("f", BROKE_OFF), 1.0)
 
 
 def test_it_runs_when_two_probes_are_back_and_it_has_said_who_it_is():
@@ -155,6 +210,45 @@ def test_one_that_has_ended_its_output_is_dismissed():
     ]
 
 
+@pytest.mark.parametrize(("runner", "status"), [("external", 0), ("external", BROKE_OFF), ("container", 0)])
+def test_one_that_was_left_over_and_goes_is_followed_by_another(runner: Runner, status: int):
+    """Its end was asked for by who is gone: it says nothing of the program."""
+    run = Outside(runner=runner)
+    run(Start())
+    run.opened()
+    run.frames(Eof("f"))
+    exited = run(Exited("f", status))
+    assert [command.key for command in exited if isinstance(command, SetTimer)] == [("restart", "f")]
+    assert not any(isinstance(command, Finish) for command in exited)
+    shown = [note.event for note in run.notes if note.event in ("worker.exited", "worker.disconnected")]
+    assert shown == ["worker.disconnected" if runner == "external" else "worker.exited"]
+
+
+def test_a_container_that_ends_by_itself_before_it_was_ready_fails_the_session():
+    """It would do so again."""
+    run = Outside(runner="container")
+    run(Start())
+    run.opened()
+    (finish,) = [command for command in run(Exited("f", 0)) if isinstance(command, Finish)]
+    assert finish.exit_code == 4
+
+
+def test_what_one_said_who_was_just_started_is_no_loss():
+    """It announces itself, is asked to once more, and tells of its settings before its probes are back."""
+    run = Outside(runner="container")
+    run(Start())
+    prefix = run.opened()
+    run.frames(Data("f", b'{"kind":"config"}'), port="telemetry")
+    run.said(announced(5), announced(5), Data("f", b'{"kind":"resume_ack"}'), Marker("f", f"{prefix}control"))
+    run.frames(Marker("f", f"{prefix}1"))
+    assert run.frames(Marker("f", f"{prefix}2")) == [Opened()]
+    assert run.session.snapshot().rejected == {"f": {"past": 1}}
+    assert {note.level for note in run.notes} == {"info"}
+    run(InputClosed())
+    run.frames(Eof("f"))
+    assert run(Exited("f", 0))[-1] == Finish(0, LossReport())
+
+
 def test_another_process_gets_what_the_one_before_had():
     """Its announcement ends the connection; the next is opened soon, and does not count as a restart."""
     run = Outside(settings=Settings(restarts_max=0))
@@ -202,3 +296,16 @@ def test_probes_become_rarer_and_have_a_bound():
         sent_probes += len(probes(attachment.timer(now_s)))
     assert max(gaps) == AGAIN_MAX_S
     assert sent_probes == PROBES_MAX
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_one_that_returns_no_markers_is_asked_who_it_is_so_often_only(ours: bool):
+    """What is sent waits in a socket as long as nobody is there."""
+    attachment = Attachment("f", probe=False, ours=ours)
+    asked = 0
+    commands, now_s = attachment.opened("n", 0.0), 0.0
+    for _ in range(2 * PROBES_MAX):
+        asked += sum(isinstance(command, Send) and isinstance(decode(command.raw), Data) for command in commands)
+        (now_s,) = [command.at_s for command in commands if isinstance(command, SetTimer)]
+        commands = attachment.timer(now_s)
+    assert asked == PROBES_MAX

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from literal import Run, delivered
 from plans import plan_of
+from span_trees import ABOUT
 
 from fabric.plan.replicas import Replicas, replicated
 from fabric.session.causes import why_stuck
@@ -31,12 +32,16 @@ from fabric.session.events import (
     Start,
     TimerFired,
     Told,
+    Traced,
 )
+from fabric.session.nodes import nodes_of
 from fabric.session.session import Session, Settings
+from fabric.session.spans import About
 from fabric.session.stall import waited_for
-from fabric.wire.codec import decode, encode
+from fabric.wire.calls import BUDGET_EXHAUSTED, decline
+from fabric.wire.codec import decode, encode, join
 from fabric.wire.control import READY
-from fabric.wire.frame import Data, Eof, Marker
+from fabric.wire.frame import Data, Decline, Eof, Frame, Marker, Provenance
 
 ONE = 'let f : !int -> !int = python { call: "m:f" }\nlet main : !int -> !int = plumb(i, o) { i ; f ; o }\n'
 TWO = 'let g : !int -> !int = python { call: "m:g" }\n' + ONE.replace("f ; o", "f ; g ; o")
@@ -53,11 +58,23 @@ let main : (!int, !json) -> !int = plumb(i, c, o) {
 class Replicated(Run):
     """A session with replicas of ``f``, all running."""
 
-    def __init__(self, text: str = ONE, replicas: int = 2, settings: Settings | None = None, window: int = 64) -> None:
+    def __init__(
+        self,
+        text: str = ONE,
+        replicas: int = 2,
+        settings: Settings | None = None,
+        window: int = 64,
+        *,
+        metered: bool = False,
+        traced: About | None = None,
+    ) -> None:
         plan = replicated(plan_of(text), {"f": Replicas(replicas)})
-        workers = tuple(msgspec.structs.replace(worker, window=window) for worker in plan.workers)
-        self.plan = msgspec.structs.replace(plan, workers=workers)
-        self.session = Session(self.plan, settings or Settings(), random.Random(1))
+        replace = msgspec.structs.replace
+        workers = tuple(
+            replace(worker, window=window, spec=replace(worker.spec, metered=metered)) for worker in plan.workers
+        )
+        self.plan = replace(plan, workers=workers)
+        self.session = Session(self.plan, settings or Settings(), random.Random(1), traced=traced)
         self.notes = []
         self.incarnations = dict.fromkeys((worker.name for worker in workers), 1)
         self(Start())
@@ -70,15 +87,15 @@ class Replicated(Run):
         self.of(name, Data("f", READY), port="ctrl_out")
         return self.of(name, Marker("f", f"probe/{name}/{self.incarnations[name]}"))
 
-    def of(self, name: str, *frames: Data | Marker | Eof, port: str = "output") -> list[Command]:
-        return self(Frames(name, port, [encode(frame) for frame in frames]))
+    def of(self, name: str, *frames: Frame, port: str = "output", now_s: float = 0.0) -> list[Command]:
+        return self(Frames(name, port, [encode(frame) for frame in frames]), now_s)
 
     def enter(self, *values: int) -> list[Command]:
         return self(Input("i", [(value, b"%d" % value) for value in values]))
 
-    def answer(self, name: str, seq: int, *values: int) -> list[Command]:
+    def answer(self, name: str, seq: int, *values: int, now_s: float = 0.0) -> list[Command]:
         marker = Marker("f", f"ack/{name}/{self.incarnations[name]}/{seq}")
-        return self.of(name, *(Data("f", b"%d" % value) for value in values), marker)
+        return self.of(name, *(Data("f", b"%d" % value) for value in values), marker, now_s=now_s)
 
     def die(self, name: str, stderr: Sequence[str] = ()) -> list[Command]:
         return self(Exited(name, -9, tuple(stderr)))
@@ -99,6 +116,28 @@ def given(commands: list[Command]) -> list[tuple[str, bytes]]:
     """Return which messages were given to whom."""
     frames = [(c.worker, decode(c.raw)) for c in commands if isinstance(c, Send) and c.port == "input"]
     return [(worker, frame.payload) for worker, frame in frames if isinstance(frame, Data)]
+
+
+def spans_given(commands: list[Command]) -> list[tuple[str, bytes]]:
+    """Return the span ids of the messages that were given, each with whom it was given to."""
+    frames = [(c.worker, decode(c.raw)) for c in commands if isinstance(c, Send) and c.port == "input"]
+    return [(worker, f.provenance.span_id) for worker, f in frames if isinstance(f, Data) and f.provenance is not None]
+
+
+def usage(cause: bytes, tokens: int) -> Data:
+    """Return telemetry of a call of a model, for the message with this span id."""
+    payload = b'{"kind":"usage","completion_tokens":%d}' % tokens
+    return Data("f", payload, Provenance(bytes(16), bytes(7) + b"1", 1, cause))
+
+
+def works(commands: list[Command]) -> list[tuple[object, object]]:
+    """Return which replica's work is told, and how many tokens of output it took."""
+    spans = [span for command in commands if isinstance(command, Traced) for span in command.spans]
+    return [
+        (span.attributes["fabric.worker"], span.attributes.get("gen_ai.usage.output_tokens", 0))
+        for span in spans
+        if span.name == "invoke_agent f"
+    ]
 
 
 def test_outputs_have_the_order_of_the_input_whoever_is_faster():
@@ -279,3 +318,97 @@ def test_replicas_that_are_all_stopped_are_one_cause():
     assert waited_for(run.plan, run.session.snapshot(), 1.0) == (
         "worker 'f' is stopped and 1 message waits for it; fabric start f"
     )
+
+
+def test_a_dead_letter_may_be_tried_again_by_the_name_of_a_replica():
+    """It is its node's all the same."""
+    run = Replicated()
+    commands = run(Retry("f#2", b"9", 9))
+    assert given(commands) == [("f#1", b"9")]
+    (buried,) = [c for c in run.of("f#1", Eof("f")) + run.of("f#2", Eof("f")) if isinstance(c, Buried)]
+    assert (buried.letter.worker, buried.letter.payload) == ("f", b"9")
+
+
+@pytest.mark.parametrize(("leaves", "abandoned"), [(("f#1", "f#2"), True), (("f#2", "f#1"), False)])
+def test_a_node_is_abandoned_if_the_last_to_leave_was(leaves: tuple[str, str], abandoned: bool):
+    """One ends by itself and then the other is given up that was stopped; or the other way round."""
+    plan = replicated(plan_of(ONE), {"f": Replicas(2)})
+    node = nodes_of(plan, Settings(), {})["f"]
+    for worker in sorted(node.workers, key=lambda each: leaves.index(each.name)):
+        worker.abandoned = worker.name == "f#2"
+        node.leave(worker)
+    assert node.abandoned is abandoned
+
+
+def test_each_replica_has_its_own_latency():
+    """From when it was given a message to when it had done it: that it waited for another one's is not its time."""
+    run = Replicated()
+    run.enter(1, 2)
+    run.answer("f#2", 1, 20, now_s=1.0)
+    run.answer("f#1", 1, 10, now_s=50.0)
+    latency = run.session.figures(51.0).latency
+    assert {name: (sum(one.counts), one.total_s) for name, one in latency.items()} == {
+        "f#1": (1, 50.0),
+        "f#2": (1, 1.0),
+    }
+
+
+def test_each_replica_that_reads_batches_has_its_own_latency():
+    """On the short way, as on the long one."""
+    run = Replicated()
+    run.enter(1, 2)
+    for name, now_s in (("f#2", 1.0), ("f#1", 50.0)):
+        frames = [encode(Data("f", b"7")), encode(Marker("f", f"ack/{name}/1/1"))]
+        (batch,) = join(frames)
+        run(Frames(name, "output", [batch]), now_s)
+    latency = run.session.figures(51.0).latency
+    assert {name: one.total_s for name, one in latency.items()} == {"f#1": 50.0, "f#2": 1.0}
+
+
+AGENTS = """
+let f : !int -> !int = agent { provider: "eliza" amnesiac: true }
+let main : !int -> !int = plumb(i, o) { i ; f ; o }
+"""
+
+
+def test_what_a_call_of_a_model_took_is_told_of_the_replica_that_made_it():
+    """Its usage may come when another one has let its answer go on."""
+    run = Replicated(AGENTS, traced=ABOUT)
+    causes = dict(spans_given(run.enter(1, 2)))
+    run.answer("f#2", 1, 20)
+    run.answer("f#1", 1, 10)
+    assert works(run.of("f#1", Marker("f", "ack/f#1/1/1"), port="telemetry")) == [("f#1", 0)]
+    run.of("f#2", usage(causes["f#2"], 5), port="telemetry")
+    assert works(run.of("f#2", Marker("f", "ack/f#2/1/1"), port="telemetry")) == [("f#2", 5)]
+
+
+def test_what_a_replica_did_that_is_gone_is_told_when_it_goes_on():
+    """Nothing more comes of it; what another one says is not waited for."""
+    run = Replicated(AGENTS, traced=ABOUT)
+    run.enter(1, 2)
+    run.answer("f#2", 1, 20)
+    run.die("f#2")
+    assert works(run.answer("f#1", 1, 10)) == [("f#2", 0)]
+    run.again("f#2")
+    assert works(run.of("f#1", Marker("f", "ack/f#1/1/1"), port="telemetry")) == [("f#1", 0)]
+
+
+def test_what_a_process_before_did_is_told_when_it_goes_on():
+    """The next one begins its numbers anew."""
+    run = Replicated(AGENTS, traced=ABOUT)
+    run.enter(1, 2)
+    run.answer("f#2", 1, 20)
+    run.die("f#2")
+    run.again("f#2")
+    assert given(run.enter(3)) == [("f#2", b"3")]
+    assert works(run.answer("f#1", 1, 10)) == [("f#2", 0)]
+
+
+def test_a_replica_that_had_no_call_of_its_model_is_named():
+    """It, and not the one that let its message go on."""
+    run = Replicated(AGENTS, metered=True)
+    run.enter(1, 2)
+    run.of("f#2", Decline("f", decline(BUDGET_EXHAUSTED, "no calls are left")), Marker("f", "ack/f#2/1/1"))
+    letters = [command.letter for command in run.answer("f#1", 1, 10) if isinstance(command, Buried)]
+    assert [(letter.worker, letter.cause) for letter in letters] == [("f", "budget")]
+    assert "'f#2' has no call of its model" in letters[0].detail

@@ -58,7 +58,7 @@ def test_without_a_file_nothing_is_said(tmp_path: Path):
 
 def test_the_readmes_example_says_everything(tmp_path: Path):
     """It has every key there is, and what it says of all workers is the default."""
-    example = re.search(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
+    example = re.search(r"## fabric\.toml\n.*?```toml\n(.*?)```", README.read_text(), re.DOTALL)
     assert example is not None
     path = write(tmp_path / "fabric.toml", example[1])
     lines = example[1].splitlines()
@@ -233,6 +233,30 @@ def test_a_pyproject_that_speaks_of_us_does_as_well(tmp_path: Path):
             "[hosts.a]\naddress = 'x'\nengine = 'docker'",
             """:3: hosts.a.engine: expected a Docker Engine, such as "unix:///run/docker.sock" or """
             """"tcp://127.0.0.1:2375", got 'docker'""",
+        ),
+        (
+            "[hosts.a]\naddress = 'tcp://1.2.3.4'",
+            """:2: hosts.a.address: expected an address without a port, such as "10.0.0.7" or "gpu1.example", """
+            """got 'tcp://1.2.3.4'""",
+        ),
+        (
+            "[hosts.a]\naddress = '999.2.3.4'",
+            """:2: hosts.a.address: expected an address without a port, such as "10.0.0.7" or "gpu1.example", """
+            """got '999.2.3.4'""",
+        ),
+        (
+            "[hosts.a]\naddress = 'x'\nbind = 'nonsense!'",
+            """:3: hosts.a.bind: expected an address without a port, such as "10.0.0.7" or "gpu1.example", """
+            """got 'nonsense!'""",
+        ),
+        (
+            "[workers.a]\nenv = ['A=B']",
+            """: workers.a.env[0]: expected the name of a variable, such as "HTTP_PROXY", got 'A=B'""",
+        ),
+        (
+            "[workers.a]\nimage = 'BAD IMAGE'",
+            """:2: workers.a.image: expected the name of an image, such as "plumb-fabric" or """
+            """"ghcr.io/me/agents:2", got 'BAD IMAGE'""",
         ),
         ("[hosts.a]\nadress = 'x'", ":2: unknown key 'adress'; did you mean 'address'?"),
         ("run = 1", ":1: run: expected object, got int"),

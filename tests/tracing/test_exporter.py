@@ -93,6 +93,34 @@ def test_a_collector_that_hangs_is_not_waited_for():
         assert "did not take them in time" in exporter.reason
 
 
+def test_a_name_that_is_not_resolved_is_not_waited_for():
+    """Whoever looks for the collector may take for ever; the end does not, and what is left is lost and counted."""
+    answered = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        said = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{listening.getsockname()[1]}"}
+        settings = read_tracing(said)
+        assert settings is not None
+        exporter = Exporter(settings, "judge", {}, Notes(), lambda endpoint: answered.wait(30.0))
+        exporter.tell(SPAN)
+        exporter.close(0.05)
+        assert not answered.is_set()
+        assert "tracing-look" in {thread.name for thread in threading.enumerate()}
+        assert (exporter.sent, exporter.lost) == (0, 1)
+        answered.set()
+
+
+def test_nobody_who_is_not_there_is_waited_for():
+    """What waits for him is lost at once, though his end might come much later."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        said = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{listening.getsockname()[1]}"}
+        settings = read_tracing(said)
+        assert settings is not None
+        exporter = Exporter(settings, "judge", {}, Notes(), lambda endpoint: False)
+        exporter.tell(SPAN)
+        exporter.close(threading.TIMEOUT_MAX / 2)
+        assert (exporter.sent, exporter.lost) == (0, 1)
+
+
 def test_no_more_wait_than_may():
     """Further ones are dropped, and counted."""
     with socket.create_server(("127.0.0.1", 0)) as listening:

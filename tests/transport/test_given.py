@@ -9,7 +9,7 @@ import pytest
 
 from fabric.errors import ConfigError
 from fabric.transport.gate import Refusal
-from fabric.transport.given import key_for, read_spec, say_once
+from fabric.transport.given import forget_given, key_for, read_spec, say_once
 from fabric.transport.sockets import make_key_pair
 from fabric.wire.keys import encode_keys
 from fabric.wire.payload import STRING
@@ -55,6 +55,27 @@ def test_the_key_is_that_of_the_spec_or_that_of_the_file(tmp_path: Path):
         key_for(AWAY, SPEC, {"FABRIC_KEY_FILE": "/none"})
 
 
+@pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o400, 0), (0o644, 1), (0o444, 1), (0o640, 1)])
+def test_a_key_that_others_may_read_is_used_and_warned_of(tmp_path: Path, mode: int, count: int):
+    """Mounted secrets are often so, and cannot be otherwise."""
+    file = tmp_path / "key"
+    file.write_bytes(encode_keys(KEY))
+    file.chmod(mode)
+    said: list[str] = []
+    assert key_for(AWAY, SPEC, {"FABRIC_KEY_FILE": str(file)}, said.append) == KEY
+    assert len(said) == count
+    assert all(f"{file}: it has mode {mode:04o}" in text for text in said)
+
+
+def test_a_refusal_names_the_key_that_was_used_and_what_may_be_wrong():
+    """It is said for as long as the worker runs; so it has to be of use."""
+    said: list[str] = []
+    say_once(said.append, {"FABRIC_KEY_FILE": "/k/b.json"})(Refusal("tcp://h:1", "", "it refuses our key"))
+    (text,) = said
+    assert "the key is that of /k/b.json; perhaps the fabric does not know it" in text
+    assert "FABRIC_INSECURE=1" in text
+
+
 @pytest.mark.parametrize("host", ["10.0.0.1", "0.0.0.0", "*", "127.evil.example", "h", "[fe80::1]", "[::]"])
 def test_without_a_key_nothing_is_opened_that_others_reach(host: str):
     """Unless it is said aloud."""
@@ -78,3 +99,10 @@ def test_each_kind_of_refusal_is_said_once():
         hear(Refusal("tcp://h:1", "", "unknown key"))
     hear(Refusal("tcp://h:1", "", "no key"))
     assert len(said) == 2
+
+
+def test_what_a_worker_was_given_by_is_forgotten():
+    """Nothing that it starts finds its key, or takes its spec for its own."""
+    environment = {"FABRIC_SPEC_FD": "3", "FABRIC_SPEC_FILE": "s", "FABRIC_KEY_FILE": "k", "FABRIC_WORKER": "w"}
+    forget_given(environment)
+    assert environment == {"FABRIC_WORKER": "w"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.transport.peers import Peers
+from fabric.transport.peers import PEERS_MAX, Peers
 
 
 def test_a_peer_that_comes_back_is_no_second_one():
@@ -48,9 +50,12 @@ def test_who_gets_through_no_handshake_is_nobody():
 
 
 STEPS = st.lists(st.tuples(st.sampled_from(["began", "joined", "ended"]), st.integers(0, 5)))
+CROWD = st.lists(
+    st.tuples(st.sampled_from(["began", "joined", "joined", "ended"]), st.integers(0, 2 * PEERS_MAX)), max_size=200
+)
 
 
-@given(STEPS)
+@given(STEPS | CROWD)
 def test_there_are_never_fewer_peers_than_there_are_and_none_too_many_once_strangers_are_gone(
     steps: list[tuple[str, int]],
 ):
@@ -74,3 +79,26 @@ def test_there_are_never_fewer_peers_than_there_are_and_none_too_many_once_stran
         assert peers.joined == peers.left + peers.present
         if not waiting:
             assert peers.present == len(inside)
+
+
+@given(st.randoms(use_true_random=False), st.booleans())
+def test_a_crowd_costs_few_steps(random: Random, strangers: bool):
+    """Three hundred peers, however they come and go: so many steps for each event as a few peers cost, not as they."""
+    peers = Peers()
+    connections = list(range(300))
+    random.shuffle(connections)
+    events = 0
+    if strangers:  # who say nothing, and are there all the time
+        for connection in range(1_000, 1_300):
+            peers.handle("began", connection)
+            events += 1
+    for happening in ("began", "joined", "ended"):
+        random.shuffle(connections)
+        for connection in connections:
+            peers.handle(happening, connection)
+            events += 1
+        if happening == "joined":
+            assert (peers.joined, peers.doubled, peers.present) == (300, 299, 300)
+    assert peers.joined == peers.left + peers.present
+    assert peers.present == (300 if strangers else 0)
+    assert peers.steps <= events * PEERS_MAX**3
