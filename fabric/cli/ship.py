@@ -11,16 +11,17 @@ from typing import Annotated, NamedTuple
 import msgspec
 import typer
 
-from fabric.cli.flags import Include, Model, Project, Provider
+from fabric.cli.flags import Include, Insecure, Model, Project, Provider
 from fabric.cli.programs import PROGRAM, find_program, project_settings
 from fabric.cli.report import count_of, print_diagnostics, print_line
 from fabric.compiler import INSTALLED, Compiled, compile_file, search_path
 from fabric.errors import ConfigError
-from fabric.manifests.deployment import APP, HTTP_PORT, Deployment, Network, Wanted, deploy
+from fabric.manifests.deployment import APP, HTTP_PORT, Deployment, Network, Wanted, deploy, writing_below_app
 from fabric.manifests.files import Files
 from fabric.manifests.making import Made, compose_made, kubernetes_made, program_root
 from fabric.manifests.program import read_program
 from fabric.manifests.writing import check_output, write_made
+from fabric.plan.place import say_insecure, unsecured
 from fabric.runtime.services import project_name
 from fabric.runtime.starting import limits_of
 from fabric.settings import project_file
@@ -31,7 +32,6 @@ Output = Annotated[
 InImage = Annotated[
     bool, typer.Option("--program-in-image", help=f"The images have the program's folder at {APP}: do not copy it.")
 ]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Without keys: who reaches a port may use it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing; name the files that would change.")]
 Diff = Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change.")]
 
@@ -163,6 +163,13 @@ def _lay_out(asked: _Asked, network: Network) -> tuple[Deployment, Files]:
         insecure=asked.insecure,
     )
     deployment = deploy(wanted)
+    for name, docroot in writing_below_app(deployment):
+        print_line(
+            f"{name} writes files below {docroot}, which its container can only read: mount a volume there"
+            " (compose.override.yaml, or an overlay for Kubernetes), and copy into it what it needs"
+        )
+    if said_insecure := say_insecure(unsecured(deployment.plan)):
+        print_line(said_insecure)
     if asked.in_image:
         return deployment, {}
     files, left_out = read_program(root, asked.output)

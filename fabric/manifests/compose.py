@@ -105,12 +105,13 @@ def compose_files(deployment: Deployment, host: str, contents: Contents) -> File
         services[container.label] = _worker(deployment, container, bool(contents.program)) | _labelled(told)
         named.update(file_secrets(container.worker))
     if leads and contents.assets:
-        services |= _monitors(deployment)
         local = deployment.network == "hosts"
         target = f"{'127.0.0.1' if local else COORDINATOR}:{HTTP_PORT}"
-        files |= monitoring_files(
-            contents.assets, target, f"{'127.0.0.1' if local else 'prometheus'}:{PROMETHEUS_PORT}"
-        )
+        told = monitoring_files(contents.assets, target, f"{'127.0.0.1' if local else 'prometheus'}:{PROMETHEUS_PORT}")
+        for name, service in _monitors(deployment).items():
+            its = {path: file for path, file in told.items() if path.startswith(f"{name}/")}
+            services[name] = service | _labelled(its)
+        files |= told
     if leads or any(needs_program(container.worker) for container in here):
         files |= {f"app/{path}": file for path, file in contents.program.items()}
     files |= {f"secrets/{name}": File(PLACEHOLDER.format(name=name).encode(), PRIVATE, keep=True) for name in named}
@@ -165,9 +166,13 @@ def _env(deployment: Deployment, user: str) -> str:
 
 
 def _hardened(deployment: Deployment) -> _Service:
-    """Return what every service has."""
+    """Return what every service has.
+
+    A worker that has drained is started again, and waits for the next coordinator: `up` replaces the coordinator alone
+    if that alone has changed. `stop` and `down` end it.
+    """
     service: _Service = {
-        "restart": "on-failure",
+        "restart": "unless-stopped",
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
@@ -193,7 +198,8 @@ def _worker(deployment: Deployment, container: Container, mounts_app: bool) -> _
     service |= {
         "environment": _environment(plain_variables(worker.pass_on, secrets), secrets, set_for_worker(worker)),
         "volumes": list[Node](volumes),
-        "healthcheck": _health(WORKER_HEALTH),
+        # The image of somebody else has no Python with the fabric.
+        **({"healthcheck": _health(WORKER_HEALTH)} if worker.ours else {}),
         "stop_grace_period": f"{deployment.grace_s + 5:g}s",
     }
     service |= {"secrets": [*keys, *secrets]} if keys or secrets else {}
@@ -203,6 +209,7 @@ def _worker(deployment: Deployment, container: Container, mounts_app: bool) -> _
 def _coordinator(deployment: Deployment, mounts_app: bool) -> _Service:
     secrets = coordinator_secrets(deployment)
     service = _ours(deployment, deployment.image, coordinator_command(deployment))
+    service["restart"] = "on-failure"  # a program that has ended by itself is at its end
     volumes = [f"./fabric.toml:{SETTINGS_FOLDER}/fabric.toml:ro", f"./state:{STATE_FOLDER}"]
     volumes += [f"./app:{APP}:ro"] if mounts_app else []
     keys = ("coordinator", "allowed") if deployment.secured else ()
@@ -277,7 +284,6 @@ def _monitors(deployment: Deployment) -> dict[str, _Service]:
         "secrets": ["grafana"],
     }
     for service, port in ((prometheus, PROMETHEUS_PORT), (grafana, GRAFANA_PORT)):
-        service["restart"] = "unless-stopped"
         service |= {} if on_host else {"ports": [_published(port)]}
     return {"prometheus": prometheus, "grafana": grafana}
 

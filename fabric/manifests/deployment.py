@@ -20,6 +20,7 @@ __all__ = [
     "file_secrets",
     "needs_program",
     "plain_variables",
+    "writing_below_app",
 ]
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from fabric.compiler import INSTALLED
 from fabric.errors import ConfigError
 from fabric.manifests.names import labels_of
 from fabric.plan.place import is_builtin, place
@@ -41,6 +43,8 @@ APP = "/app"
 """Where the program's folder is in a container."""
 
 COORDINATOR = "coordinator"
+_WRITING = frozenset({"fs.write", "fs.edit", "fs.delete"})
+
 RESERVED = (COORDINATOR, "prometheus", "grafana")
 HTTP_PORT = 9464
 
@@ -190,6 +194,12 @@ def _relocated(worker: WorkerPlan, root: str) -> WorkerPlan:
         command = ("python", *command[1:])
     elif "/" in command[0]:
         command = (_inside(command[0], root), *command[1:])
+    if PurePath(spec.directory).is_relative_to(INSTALLED):
+        # Where packages are in the container only its Python knows, so it looks for the module by its full name.
+        parts = ("fabric", "library", *PurePath(spec.directory).relative_to(INSTALLED).parts)
+        if not config.get("builtin") and "call" in config:
+            config = {**config, "call": ".".join((*parts, config["call"]))}
+        spec = msgspec.structs.replace(spec, directory=root)
     spec = msgspec.structs.replace(spec, config=config, directory=_inside(spec.directory, root))
     return msgspec.structs.replace(worker, spec=spec, command=command)
 
@@ -206,6 +216,16 @@ def _inside(path: str, root: str) -> str:
 def file_secrets(worker: WorkerPlan) -> tuple[str, ...]:
     """Return the variables whose values a worker reads from files: the keys of its provider."""
     return tuple(name for name in dict.fromkeys(worker.pass_on) if f"{name}_FILE" in worker.pass_on)
+
+
+def writing_below_app(deployment: Deployment) -> list[tuple[str, str]]:
+    """Return workers that write files where there is the program's folder, which can only be read; and that place."""
+    workers = [*(container.worker for container in deployment.containers), *deployment.inside]
+    return [
+        (worker.name, worker.spec.config["docroot"])
+        for worker in workers
+        if worker.spec.config.get("builtin") in _WRITING
+    ]
 
 
 def needs_program(worker: WorkerPlan) -> bool:

@@ -44,12 +44,10 @@ def compose_readme(deployment: Deployment, hosts: Mapping[str, str], secrets: Se
     ]
     lines += ["the services, in a `compose.override.yaml`; the generated file sets none of these variables.", ""]
     lines += _talk("docker compose exec", several, hosts.get(deployment.coordinator, ""))
-    lines += [
-        "## Stop",
-        "",
-        "`docker compose stop coordinator` drains the program: workers end by themselves with status 0",
-    ]
-    lines += ["and stay down. `docker compose up -d` starts all of them again.", ""]
+    lines += ["## Stop", ""]
+    lines += ["`docker compose stop coordinator` drains the program. A worker that has drained ends with status 0, is"]
+    lines += ["started again, and waits for the next coordinator: `docker compose up -d` starts that."]
+    lines += ["`docker compose down`, on each host, ends the workers too.", ""]
     return "\n".join(lines)
 
 

@@ -205,3 +205,11 @@ def test_what_is_there_is_not_written_over(project: Path, output: str):
     assert (done.returncode, said in error(done)) == (2, True)
     assert there(project.parent) == before
     assert (project / "theirs" / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("verb", ["compose", "k8s"])
+def test_what_has_no_keys_is_told(project: Path, verb: str):
+    """As everywhere, and by the same variable."""
+    done = fabric(verb, "-o", "out", cwd=project, env={"FABRIC_INSECURE": "1"})
+    assert (done.returncode, b"INSECURE: no keys" in done.stderr) == (0, True)
+    assert not (project / "out/keys").exists()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from deployments import code_of, composed, laid_out, text_laid_out, thirty
 
+from fabric.manifests.compose import Contents, compose_files
 from fabric.manifests.files import PRIVATE, Files
 from tests.manifests.test_deployment import HOSTS, agents
 
@@ -66,7 +67,7 @@ def test_text_that_compose_would_fill_in_is_escaped(tmp_path: Path):
 
 
 def test_every_service_of_ours_is_hardened(tmp_path: Path):
-    """Nothing is writable, nothing can be gained; one that drained stays down."""
+    """Nothing is writable, nothing can be gained; a worker that drained waits for the next coordinator."""
     files = composed(text_laid_out(tmp_path, agents("one", "two")), {})
     services = document(files)["services"]
     assert list(services) == ["coordinator", "one", "two", "prometheus", "grafana"]
@@ -74,7 +75,8 @@ def test_every_service_of_ours_is_hardened(tmp_path: Path):
         assert service["read_only"] is True
         assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
         if name in ("coordinator", "one", "two"):
-            assert (service["init"], service["restart"], service["tmpfs"]) == (True, "on-failure", ["/tmp"])
+            restart = "on-failure" if name == "coordinator" else "unless-stopped"
+            assert (service["init"], service["restart"], service["tmpfs"]) == (True, restart, ["/tmp"])
             assert service["healthcheck"]["test"][0] == "CMD"
 
 
@@ -147,3 +149,22 @@ def test_nothing_is_open_to_other_machines_but_the_ports_of_the_plan(tmp_path: P
         assert b'http = "127.0.0.1:9464"' in files["fabric.toml"].content
         assert "--web.listen-address=127.0.0.1:9090" in services["prometheus"]["command"]
         assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+
+
+def test_only_workers_of_ours_are_asked_how_they_are(tmp_path: Path):
+    """The image of somebody else has no Python with the fabric; it would never be healthy."""
+    text = 'let own : !string -> !string = worker { command: ["own"] }\n' + AGENT_NAMED.format("a")
+    text += "let main : !string -> !string = plumb(i, o) { i ; own ; a ; o }\n"
+    services = document(composed(text_laid_out(tmp_path, text), {}))["services"]
+    assert {name: "healthcheck" in services[name] for name in ("own", "a")} == {"own": False, "a": True}
+
+
+def test_new_rules_start_those_again_who_read_them(tmp_path: Path):
+    """Prometheus alone: Grafana is told nothing else."""
+    deployment = text_laid_out(tmp_path, agents("one"))
+    labels = []
+    for rules in (b"groups: []", b"groups: [] # new"):
+        contents = Contents({}, {"alerts.yml": rules, "fabric.json": b"{}"}, "1:1")
+        services = document(compose_files(deployment, deployment.coordinator, contents))["services"]
+        labels.append({name: service["labels"]["fabric.files"] for name, service in services.items()})
+    assert {name for name in labels[0] if labels[0][name] != labels[1][name]} == {"prometheus"}

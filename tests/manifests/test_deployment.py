@@ -10,7 +10,7 @@ from deployments import laid_out, text_laid_out, thirty
 
 from fabric.compiler import compile_file
 from fabric.errors import ConfigError
-from fabric.manifests.deployment import Deployment, file_secrets
+from fabric.manifests.deployment import Deployment, file_secrets, writing_below_app
 from fabric.manifests.layout import coordinator_secrets, settings_file
 from fabric.plan.place import place
 from fabric.runtime.starting import placement_of
@@ -141,3 +141,13 @@ def test_a_replica_is_put_on_a_host_by_its_own_name(tmp_path: Path):
     (tmp_path / "fabric.toml").write_text(toml.replace("replicas = 2", "replicas = 1"))
     with pytest.raises(ConfigError, match="no worker 'f#2'"):
         read_settings(tmp_path).check_workers(["f"])
+
+
+def test_who_writes_into_the_folder_of_the_program_is_told():
+    """It can only be read in a container, so the first writing would fail."""
+    examples = Path(__file__).parents[2] / "compose"
+    told = writing_below_app(laid_out(examples / "clerk" / "main.plumb"))
+    assert told
+    assert {docroot for _, docroot in told} == {"/app"}
+    assert all(any(word in name for word in ("write", "edit", "delete")) for name, _ in told), told
+    assert writing_below_app(laid_out(examples / "hello" / "main.plumb")) == []

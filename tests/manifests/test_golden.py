@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -59,6 +60,37 @@ def test_it_is_what_somebody_has_read(files: Files, program: Path, kind: str, py
             (folder / path).write_bytes(content)
     kept = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert shown == kept
+
+
+@pytest.fixture(params=sorted(path.parent.name for path in ROOT.glob("compose/*/main.plumb")))
+def example(request: pytest.FixtureRequest) -> Path:
+    return ROOT / "compose" / request.param / "main.plumb"
+
+
+def test_every_example_can_be_deployed(example: Path, tmp_path: Path):
+    """Those that use our own library as well: its Python is where packages are."""
+    deployment = laid_out(example)
+    for container in deployment.containers:
+        assert container.worker.spec.directory == "/app", container.label
+        call = container.worker.spec.config.get("call", "")
+        assert not call.startswith("mem:"), call
+    for name, write in KINDS.items():
+        files = write(deployment, code_of(example))
+        test_every_object_is_valid_for_kubernetes(files, name)
+        test_a_compose_file_fits_the_schema_of_compose(files, name, tmp_path)
+
+
+def test_a_function_of_our_library_is_found_by_its_full_name():
+    """In the container, wherever its Python has packages."""
+    found = [
+        container.worker.spec.config["call"]
+        for container in laid_out(ROOT / "compose" / "memory" / "main.plumb").containers
+        if container.worker.spec.config.get("call", "").startswith("fabric.library.mem:")
+    ]
+    assert found
+    for call in found:
+        module, _, name = call.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

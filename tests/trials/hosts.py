@@ -8,7 +8,7 @@ the image is made of the Python that runs here. `fabric compose` writes the file
 host by host. Agents are on all three, a Python function is on the second. While numbered messages go through, the link
 of the second host is cut for five seconds, and a container on the third is killed, which its policy starts again. What
 comes out has to be exactly what goes in, in the order in which it went in; then the coordinator is stopped, all workers
-end by themselves with status 0, and nothing is left.
+drain, are started again to wait for the next one, and with `down` nothing is left.
 """
 
 from __future__ import annotations
@@ -201,16 +201,34 @@ class Rehearsal:
         yield messages + 1
 
     def drain(self) -> None:
-        """Stop the coordinator; everybody else ends by himself, in order, and stays down."""
+        """Stop the coordinator, which stays down; everybody else ends by himself, and waits for the next one."""
+        before = {name: self.container(number, name)["RestartCount"] for name, number in PLACES.items()}
         self.compose(0, "stop", "coordinator")
         self._say("the coordinator has drained")
         until_s = time.monotonic() + PATIENCE_S
-        for name, number in (("coordinator", 0), *PLACES.items()):
-            while (state := self.container(number, name)["State"])["Running"]:
-                expect(time.monotonic() < until_s, f"{name} does not end")
+        state = self.container(0, "coordinator")["State"]
+        expect((state["Running"], state["ExitCode"]) == (False, 0), f"the coordinator: {state}")
+        for name, number in PLACES.items():
+            while (shown := self.container(number, name))["RestartCount"] == before[name] or (
+                not shown["State"]["Running"]
+            ):
+                expect(time.monotonic() < until_s, f"{name} does not end and start again")
                 time.sleep(0.1)
-            expect(state["ExitCode"] == 0, f"{name} ended with status {state['ExitCode']}")
-        self._say("all workers have ended with status 0, and stay down")
+            since = self._engines[number].docker(
+                "events",
+                "--since",
+                "10m",
+                "--until",
+                "0s",
+                "--filter",
+                "event=die",
+                "--filter",
+                f"container={shown['Id']}",
+                "--format",
+                "{{.Actor.Attributes.exitCode}}",
+            )
+            expect(since.split()[-1] == "0", f"{name} ended with status {since.split()[-1]}")
+        self._say("all workers have ended with status 0, and wait for the next coordinator")
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda number: self.compose(number, "down", "-v"), range(len(self._engines))))
         left = [number + 1 for number, engine in enumerate(self._engines) if engine.containers()]
