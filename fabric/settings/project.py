@@ -689,9 +689,7 @@ class _File:
         table = f"hosts.{name}"
         host = self._convert(said, _Host, f"{table}.")
         ports = None if host.ports is None else PortRange(*map(int, host.ports.split("-")))
-        return ProjectHost(
-            self._place(table), host.address, host.bind, ports, None if host.engine is None else str(host.engine)
-        )
+        return ProjectHost(self._place(table), str(host.address), _text(host.bind), ports, _text(host.engine))
 
     def _price(self, model: str, said: Any) -> ProjectPrice:
         table = f"prices.{model}"

@@ -40,7 +40,7 @@ def test_every_variable_of_a_flag_is_a_setting():
 def test_every_key_of_a_file_is_a_setting(tmp_path: Path):
     """The README's example has them all."""
     path = tmp_path / "fabric.toml"
-    example = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
+    example = re.search(r"## fabric\.toml\n.*?```toml\n(.*?)```", README, re.DOTALL)
     assert example is not None
     path.write_text(example[1])
     keys = locate_keys(path)
@@ -137,7 +137,7 @@ def test_a_line_for_each_setting():
 
 def test_every_setting_of_a_file_can_be_said_in_json(tmp_path: Path):
     """Durations and prices are numbers there."""
-    text = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0]
+    text = re.findall(r"## fabric\.toml\n.*?```toml\n(.*?)```", README, re.DOTALL)[0]
     (tmp_path / "fabric.toml").write_text(text)
     keys = locate_keys(tmp_path / "fabric.toml")
     rows = list(settle(NOTHING._replace(settings=read_settings(tmp_path), project=keys)))
