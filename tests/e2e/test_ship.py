@@ -51,6 +51,7 @@ def test_a_folder_is_written_once_and_then_kept(project: Path):
         "app/code.py",
         *(f"keys/{name}" for name in keys),
     }
+    expected.add("keys/.gitignore")
     assert there(project / "out") == expected
     for path in ("secrets/token", *(f"keys/{name}" for name in keys)):
         assert (project / "out" / path).stat().st_mode & 0o777 == 0o600, path
@@ -84,6 +85,7 @@ def test_each_host_gets_its_own_keys_and_no_other(project: Path):
     files = there(project / "out")
     assert {path for path in files if "keys/" in path} == {
         *(f"keys/{name}" for name in ("coordinator.json", "allowed.json", "workers/a.json", "workers/f.json")),
+        "keys/.gitignore",
         *(f"one/keys/{name}" for name in ("coordinator.json", "allowed.json", "workers/a.json")),
         "two/keys/workers/f.json",
     }
