@@ -81,7 +81,7 @@ def _placed(worker: WorkerPlan) -> list[str]:
     """Say who starts a worker that is no process beside the coordinator, and who binds what."""
     if worker.runner == "process":
         return []
-    keys = "with keys" if worker.secured else "no keys"
+    keys = "with keys" if worker.secured else "no keys: INSECURE"
     lines = [f"   runner   {worker.runner} on {worker.host}, {keys}"]
     for port, address in worker.endpoints.items():
         binder = "here" if port in INPUT_PORTS else "there"

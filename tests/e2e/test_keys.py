@@ -111,8 +111,8 @@ def test_what_is_not_secured_says_so_wherever_it_is_looked_at(project: Path):
     said = b"INSECURE: no keys; whoever reaches their ports may read and write the messages of up"
     shown = fabric("plan", "--insecure", cwd=project)
     assert said in shown.stdout
-    assert b"keys     none: INSECURE" in shown.stdout
-    assert b"keys     needed" in fabric("plan", cwd=project).stdout
+    assert b"runner   external on here, no keys: INSECURE" in shown.stdout
+    assert b"runner   external on here, with keys" in fabric("plan", cwd=project).stdout
     worker = start_worker(project)
     service = subprocess.Popen(
         [*FABRIC, "up", "--insecure"], cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
