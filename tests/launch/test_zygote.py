@@ -84,10 +84,9 @@ async def said(launcher: ProcessLauncher, expression: str, folder: Path, **more:
 
 
 async def test_its_environment_is_what_it_needs_and_nothing_else(launcher: ProcessLauncher, tmp_path: Path):
-    """Not the coordinator's, not the zygote's; bytes that are no text get through."""
+    """Not the coordinator's, not the zygote's, not where it had its spec from; bytes that are no text get through."""
     found = await said(launcher, "dict(os.environ)", tmp_path, pass_on=("BYTES",))
     assert found.pop("FABRIC_PARENT_FD").isdigit()
-    assert found.pop("FABRIC_SPEC_FD").isdigit()
     assert found == {
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
@@ -103,7 +102,7 @@ async def test_a_program_that_it_starts_gets_the_same(launcher: ProcessLauncher,
     text = "import subprocess, os\nsubprocess.run(['env'], check=True)\nos._exit(0)"
     _, written = await finish(await launcher.launch(plan(text, tmp_path)))
     names = sorted(line.partition("=")[0] for line in written)
-    assert names == ["FABRIC_PARENT_FD", "FABRIC_SPEC_FD", "FABRIC_WORKER", "LANG", "PATH", "PYTHONUNBUFFERED", "TZ"]
+    assert names == ["FABRIC_PARENT_FD", "FABRIC_WORKER", "LANG", "PATH", "PYTHONUNBUFFERED", "TZ"]
 
 
 async def test_the_system_shows_nothing_of_the_coordinators_environment(launcher: ProcessLauncher, tmp_path: Path):

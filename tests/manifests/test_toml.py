@@ -29,11 +29,12 @@ def structs(kind, **fields):
     return st.builds(kind, **fields)
 
 
+ADDRESSES = st.from_regex(r"[a-z][a-z0-9]{0,9}(\.[a-z0-9]{1,9}){0,2}", fullmatch=True) | st.ip_addresses().map(str)
 HOSTS = structs(
     ProjectHost,
     place=PLACED,
-    address=WORDS,
-    bind=st.none() | WORDS,
+    address=ADDRESSES,
+    bind=st.none() | ADDRESSES,
     ports=st.none() | st.just(PortRange(5000, 5099)),
     engine=st.none() | st.just("unix:///run/x.sock"),
 )
@@ -43,6 +44,8 @@ LIMITS = structs(
     cpus=st.none() | st.floats(0.1, 64),
     pids=COUNTS,
 )
+IMAGES = st.none() | st.from_regex(r"[a-z0-9][a-z0-9./:@_-]{0,20}", fullmatch=True)
+VARIABLES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
 WORKERS = structs(
     ProjectWorker,
     place=PLACED,
@@ -51,10 +54,10 @@ WORKERS = structs(
     on_crash=st.sampled_from([None, "fail", "forget"]),
     host=st.none() | WORDS,
     runner=st.sampled_from([None, "process", "container", "external"]),
-    image=st.none() | WORDS,
+    image=IMAGES,
     replicas=COUNTS,
     limits=LIMITS,
-    env=st.lists(WORDS, max_size=2).map(tuple),
+    env=st.lists(VARIABLES, max_size=2).map(tuple),
 )
 PRICES = structs(
     ProjectPrice,
@@ -81,7 +84,7 @@ SETTINGS = structs(
     tool_timeout_s=SECONDS,
     host=st.none() | WORDS,
     runner=st.sampled_from([None, "process", "container", "external"]),
-    image=st.none() | WORDS,
+    image=IMAGES,
     http=st.none() | WORDS,
     workers=st.dictionaries(WORDS, WORKERS, max_size=3),
     hosts=st.dictionaries(WORDS, HOSTS, max_size=3),

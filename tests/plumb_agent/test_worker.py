@@ -21,7 +21,7 @@ PORTS = ("input", "output", "ctrl_in", "ctrl_out", "telemetry")
 TRACE, SPAN = b"T" * 16, b"S" * 8
 
 READY = ready(*AGENT_FEATURES, incarnation=1)
-"""The first number that the worker draws is its process's."""
+"""The first number that a worker draws who has somewhere to announce itself is its process's."""
 
 
 READY = ready(*AGENT_FEATURES, incarnation=0)
@@ -78,9 +78,9 @@ async def test_an_input_its_marker_and_the_end_go_through_in_order():
     assert await fabric.run(bot()) == 0
     span = [(number).to_bytes(8, "big") for number in range(10)]
     assert await fabric.receive("output", 5) == [
-        Data("bot", b'"YOUR HAT"', Provenance(TRACE, span[2], 1, SPAN, 1)),
+        Data("bot", b'"YOUR HAT"', Provenance(TRACE, span[1], 1, SPAN, 1)),
         Marker("bot", "ack/1"),
-        Data("bot", b'"YOU SEEM QUITE POSITIVE"', Provenance(TRACE, span[3], 2, SPAN, 1)),
+        Data("bot", b'"YOU SEEM QUITE POSITIVE"', Provenance(TRACE, span[2], 2, SPAN, 1)),
         Marker("bot", "ack/2"),
         Eof("bot"),
     ]
@@ -95,7 +95,7 @@ async def test_a_bare_input_is_accepted():
     assert frame == Data(
         "bot",
         b'"YOU SEEM QUITE POSITIVE"',
-        Provenance((2).to_bytes(16, "big"), (3).to_bytes(8, "big"), 1),
+        Provenance((1).to_bytes(16, "big"), (2).to_bytes(8, "big"), 1),
     )
 
 

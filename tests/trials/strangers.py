@@ -306,7 +306,9 @@ def try_once(*, knocks: int = KNOCKS, messages: int = 20_000) -> Result:
         ways = ("null", "unlisted", "other", "as server")
         outs = [a.bind for p, a in up.endpoints.items() if p not in INPUT_PORTS]
         false = [strangers.open(way, "up", bind=door) for way, door in zip(ways, outs, strict=False)]
-        processes["fabric"] = stack.enter_context(started(folder, "fabric", [*FABRIC, "up", "main.plumb"], {}))
+        processes["fabric"] = stack.enter_context(
+            started(folder, "fabric", [*FABRIC, "up", "--http", "off", "main.plumb"], {})
+        )
         until(lambda: refusals_in(folder) > 0, "the service tells of nobody who is no worker")
         for one in false:
             expect(not one.poll(0, zmq.POLLOUT), "the fabric listens to who is no worker")
