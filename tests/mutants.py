@@ -230,7 +230,7 @@ MUTANTS = [
     Mutant(
         "each process has fresh endpoints",
         "fabric/plan/endpoints.py",
-        "    if incarnation == 1:\n",
+        '    if incarnation == 1 or worker.runner != "process":\n',
         "    if True:\n",
         (RUNS,),
     ),
@@ -266,8 +266,8 @@ MUTANTS = [
     Mutant(
         "what enters a loop waits before it in one row",
         "fabric/session/traffic.py",
-        "way, put) if sink.entry else put",
-        "way, put) if not sink.entry else put",
+        "        if sink.entry:\n            put = partial(self._arrive_before_loop",
+        "        if sink.entry and not sink.entry:\n            put = partial(self._arrive_before_loop",
         (ROOMS,),
     ),
     Mutant(
@@ -301,8 +301,8 @@ MUTANTS = [
     Mutant(
         "who waits for room is let go when there is some",
         "fabric/session/flow_control.py",
-        "if room is not None and room.held and room.roomy:",
-        "if room is not None and room.held and not room.held:",
+        "if room.held and room.roomy:",
+        "if room.held and not room.held:",
         (f"{TRANSCRIPT}[back_pressure]",),
     ),
     Mutant(
@@ -346,8 +346,8 @@ MUTANTS = [
     ),
     Mutant(
         "quiescence: control counts",
-        "fabric/session/worker_state.py",
-        "return self.delivery.idle and self.control.idle",
+        "fabric/session/nodes.py",
+        "return self.delivery.idle and all(worker.control.idle for worker in self.workers)",
         "return self.delivery.idle",
         (f"{QUIESCENCE}::test_a_loop_does_not_end_while_a_control_message_is_under_way",),
     ),
