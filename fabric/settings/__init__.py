@@ -1,29 +1,26 @@
 """What is set outside of a program: a project's ``fabric.toml``, its ``.env``, the user's ``config.toml``.
 
 A flag wins over an environment variable, that over ``.env``, that over the project's file, that over the user's, and
-that over the default. ``project`` reads the files of settings and lays one over the other, ``dotenv`` reads variables.
+that over the default. ``project`` reads the files of settings and lays one over the other, ``values`` what is written
+in them, ``dotenv`` reads variables.
 """
 
 from fabric.settings.dotenv import Variable, find_variables, parse_dotenv, read_dotenv, with_dotenv
 from fabric.settings.project import (
-    AMOUNT_MAX,
-    USD_MAX,
     PortRange,
     ProjectHost,
     ProjectLimits,
     ProjectPrice,
     ProjectSettings,
     ProjectWorker,
-    ResourceLimits,
+    Resources,
     Runner,
-    check_usd,
     locate_keys,
     project_file,
-    read_duration,
     read_settings,
-    read_switch,
     user_file,
 )
+from fabric.settings.values import AMOUNT_MAX, USD_MAX, check_usd, is_number, read_duration, read_switch
 
 __all__ = [
     "AMOUNT_MAX",
@@ -34,11 +31,12 @@ __all__ = [
     "ProjectPrice",
     "ProjectSettings",
     "ProjectWorker",
-    "ResourceLimits",
+    "Resources",
     "Runner",
     "Variable",
     "check_usd",
     "find_variables",
+    "is_number",
     "locate_keys",
     "parse_dotenv",
     "project_file",

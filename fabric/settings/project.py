@@ -16,31 +16,24 @@ and is needed for a model that the table does not have:
 from __future__ import annotations
 
 __all__ = [
-    "AMOUNT_MAX",
-    "USD_MAX",
     "PortRange",
     "ProjectHost",
     "ProjectLimits",
     "ProjectPrice",
     "ProjectSettings",
     "ProjectWorker",
-    "ResourceLimits",
+    "Resources",
     "Runner",
-    "check_usd",
     "locate_keys",
     "project_file",
-    "read_duration",
     "read_settings",
-    "read_switch",
     "user_file",
 ]
 
 import difflib
-import ipaddress
-import math
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -48,6 +41,20 @@ import msgspec
 from msgspec import Meta
 
 from fabric.errors import ConfigError
+from fabric.settings.values import (
+    AMOUNT_MAX,
+    Address,
+    Bytes,
+    Dollars,
+    Duration,
+    Engine,
+    Image,
+    Patience,
+    Ports,
+    Price,
+    VariableName,
+    read_value,
+)
 
 Launch: TypeAlias = Literal["zygote", "spawn"]
 Policy: TypeAlias = Literal["block", "dead_letter"]
@@ -63,7 +70,7 @@ class PortRange(msgspec.Struct, frozen=True):
     last: int
 
 
-class ResourceLimits(msgspec.Struct, frozen=True):
+class Resources(msgspec.Struct, frozen=True):
     """What a container may use. ``None``: as much as there is.
 
     Attributes:
@@ -120,7 +127,7 @@ class ProjectWorker(msgspec.Struct, frozen=True):
     runner: Runner | None = None
     image: str | None = None
     replicas: int | None = None
-    limits: ResourceLimits = ResourceLimits()
+    limits: Resources = Resources()
     env: tuple[str, ...] = ()
 
 
@@ -231,210 +238,18 @@ class ProjectSettings(msgspec.Struct, frozen=True):
         return node in names and number.isdecimal() and 1 <= int(number) <= count and count > 1
 
 
-class _Duration(float):
-    """Seconds, as a number or with a unit."""
-
-    least_s = 0.0
-
-
-class _Patience(_Duration):
-    """Of one that is always over at once nobody could mean anything."""
-
-    least_s = 0.1
-
-
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _duration(type_: type[_Duration], said: object) -> _Duration:
-    """Return what is written for a duration. Raises ValueError: it is none, or is too short."""
-    seconds = math.nan
-    if isinstance(said, int | float) and not isinstance(said, bool):
-        seconds = said
-    elif isinstance(said, str):
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|m|h)", said)
-        seconds = float(found[1]) * _UNITS_S[found[2]] if found else math.nan
-    if not type_.least_s <= seconds < math.inf:
-        least = f"at least {type_.least_s:g} s"
-        raise ValueError(f'expected a duration of {least}, such as 90, "90s", "5m" or "500ms", got {said!r}')
-    return type_(seconds)
-
-
-USD_MAX = 1_000_000.0
-AMOUNT_MAX = 10**12
-"""Nobody who sets a limit means more than that."""
-
-
-class _Dollars(float):
-    """A limit."""
-
-
-class _Bytes(int):
-    """Of memory, as a number or with a unit."""
-
-
-_UNITS_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-
-
-def _bytes(said: object) -> _Bytes:
-    """Return what is written for an amount of memory. Raises ValueError: it is none, or less than 1 MiB."""
-    found = re.fullmatch(r"(\d+)([kmg]?)", str(said).lower()) if isinstance(said, int | str) else None
-    amount = int(found[1]) * _UNITS_BYTES[found[2]] if found else 0
-    if amount < 1024**2 or isinstance(said, bool):
-        raise ValueError(f'expected memory of at least 1 MiB, such as "512m" or "2g", got {said!r}')
-    return _Bytes(amount)
-
-
-class _Ports(str):
-    """A range of TCP ports, as written."""
-
-    __slots__ = ()
-
-
-def _ports(said: object) -> _Ports:
-    """Return a range of ports as it is written. Raises ValueError: it is none."""
-    found = re.fullmatch(r"(\d{1,5})-(\d{1,5})", said) if isinstance(said, str) else None
-    if found is None or not 0 < int(found[1]) <= int(found[2]) <= 65_535:
-        raise ValueError(f'expected a range of ports, such as "5600-5699", got {said!r}')
-    return _Ports(said)
-
-
-class _Price(float):
-    """Dollars for a million tokens."""
-
-
-def check_usd(said: object) -> float:
-    """Return a limit in dollars. Raises ValueError: it is none, or is not above zero."""
-    if isinstance(said, int | float) and not isinstance(said, bool) and 0 < said <= USD_MAX:
-        return float(said)
-    raise ValueError(f"expected dollars, more than 0 and at most {USD_MAX:.0f}, got {said!r}")
-
-
-def read_switch(text: str) -> bool:
-    """Return what a variable says that is on or off; the words are those that a flag takes.
-
-    Raises:
-        ValueError: it says neither.
-    """
-    said = text.strip().lower()
-    if said in ("1", "true", "t", "yes", "y", "on"):
-        return True
-    if said in ("0", "false", "f", "no", "n", "off"):
-        return False
-    raise ValueError(f"expected 1 or 0, got {text!r}")
-
-
-def read_duration(text: str) -> float:
-    """Return the seconds that a flag says: a number, or one with a unit. Raises ValueError: it says none."""
-    return float(_duration(_Patience, float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text))
-
-
-class _Address(str):
-    """Where a host is, as written."""
-
-    __slots__ = ()
-
-
-def _address(said: object) -> _Address:
-    """Return an address without a port: a number, or a name as DNS has them. Raises ValueError: it is none."""
-    if isinstance(said, str) and (
-        _is_number(said) or (_HOST_NAME.fullmatch(said) and not _LIKE_A_NUMBER.fullmatch(said))
-    ):
-        return _Address(said)
-    raise ValueError(f'expected an address without a port, such as "10.0.0.7" or "gpu1.example", got {said!r}')
-
-
-def _is_number(said: str) -> bool:
-    try:
-        ipaddress.ip_address(said)
-    except ValueError:
-        return False
-    return True
-
-
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
-)
-_LIKE_A_NUMBER = re.compile(r"[0-9.]+")
-
-
-class _VariableName(str):
-    """The name of an environment variable, as written."""
-
-    __slots__ = ()
-
-
-def _variable_name(said: object) -> _VariableName:
-    """Return the name of a variable. Raises ValueError: it is none."""
-    if isinstance(said, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", said):
-        return _VariableName(said)
-    raise ValueError(f'expected the name of a variable, such as "HTTP_PROXY", got {said!r}')
-
-
-class _Image(str):
-    """The name of an image, as written."""
-
-    __slots__ = ()
-
-
-def _image(said: object) -> _Image:
-    """Return the name of an image. Raises ValueError: no engine knows such names."""
-    if isinstance(said, str) and re.fullmatch(r"[a-z0-9][\w./:@-]*", said):
-        return _Image(said)
-    raise ValueError(f'expected the name of an image, such as "plumb-fabric" or "ghcr.io/me/agents:2", got {said!r}')
-
-
-class _Engine(str):
-    """Where a Docker Engine is, as written."""
-
-    __slots__ = ()
-
-
-def _engine(said: object) -> _Engine:
-    """Return where an engine is. Raises ValueError: nobody could be there."""
-    if isinstance(said, str) and re.fullmatch(r"unix:///.+|tcp://.+:\d+", said):
-        return _Engine(said)
-    raise ValueError(
-        f'expected a Docker Engine, such as "unix:///run/docker.sock" or "tcp://127.0.0.1:2375", got {said!r}'
-    )
-
-
-def _kind_of_ours(type_: type[Any], said: object) -> Any:
-    """Return a value of a kind of ours. Raises ValueError: it is none."""
-    read = _READ.get(type_)
-    if read is not None:
-        return read(said)
-    if issubclass(type_, _Duration):
-        return _duration(type_, said)
-    if type_ is _Dollars:
-        return _Dollars(check_usd(said))
-    if isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= USD_MAX:
-        return _Price(said)
-    raise ValueError(f"expected dollars for a million tokens, 0 or more, got {said!r}")
-
-
-_READ: dict[type[Any], Callable[[object], Any]] = {
-    _Bytes: _bytes,
-    _Ports: _ports,
-    _Address: _address,
-    _VariableName: _variable_name,
-    _Image: _image,
-    _Engine: _engine,
-}
-
-
 class _Limits(msgspec.Struct):
-    usd: _Dollars | None = None
+    usd: Dollars | None = None
     tokens: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
     calls: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
-    wall: _Patience | None = None
+    wall: Patience | None = None
 
 
 class _ModelPrice(msgspec.Struct):
-    input: _Price
-    output: _Price
-    cache_read: _Price | None = None
-    cache_write: _Price | None = None
+    input: Price
+    output: Price
+    cache_read: Price | None = None
+    cache_write: Price | None = None
 
 
 class _Defaults(msgspec.Struct):
@@ -444,16 +259,16 @@ class _Defaults(msgspec.Struct):
 
 class _Run(msgspec.Struct):
     launch: Launch | None = None
-    ready_timeout: _Patience | None = None
-    grace: _Duration | None = None
+    ready_timeout: Patience | None = None
+    grace: Duration | None = None
     restarts: Annotated[int, Meta(ge=0)] | None = None
     redeliveries: Annotated[int, Meta(ge=1)] | None = None
-    stall: _Patience | None = None
-    approval_timeout: _Patience | None = None
-    tool_timeout: _Patience | None = None
+    stall: Patience | None = None
+    approval_timeout: Patience | None = None
+    tool_timeout: Patience | None = None
     host: Annotated[str, Meta(min_length=1)] | None = None
     runner: Runner | Literal["docker"] | None = None
-    image: _Image | None = None
+    image: Image | None = None
     http: Annotated[str, Meta(min_length=1)] | None = None
 
 
@@ -466,28 +281,28 @@ REPLICAS_MAX = 64
 
 
 class _ContainerLimits(msgspec.Struct):
-    memory: _Bytes | None = None
+    memory: Bytes | None = None
     cpus: Annotated[float, Meta(gt=0)] | None = None
     pids: Annotated[int, Meta(ge=1)] | None = None
 
 
 class _Worker(msgspec.Struct):
     retries: Annotated[int, Meta(ge=0)] | None = None
-    idle_timeout: _Patience | None = None
+    idle_timeout: Patience | None = None
     on_crash: OnCrash | None = None
     host: Annotated[str, Meta(min_length=1)] | None = None
     runner: Runner | Literal["docker"] | None = None
-    image: _Image | None = None
+    image: Image | None = None
     replicas: Annotated[int, Meta(ge=1, le=REPLICAS_MAX)] | None = None
     limits: _ContainerLimits = msgspec.field(default_factory=_ContainerLimits)
-    env: tuple[_VariableName, ...] = ()
+    env: tuple[VariableName, ...] = ()
 
 
 class _Host(msgspec.Struct):
-    address: _Address
-    bind: _Address | None = None
-    ports: _Ports | None = None
-    engine: _Engine | None = None
+    address: Address
+    bind: Address | None = None
+    ports: Ports | None = None
+    engine: Engine | None = None
 
 
 class _Keys(msgspec.Struct):
@@ -681,7 +496,7 @@ class _File:
             _runner(worker.runner),
             _text(worker.image),
             worker.replicas,
-            ResourceLimits(memory_bytes, limits.cpus, limits.pids),
+            Resources(memory_bytes, limits.cpus, limits.pids),
             tuple(map(str, worker.env)),
         )
 
@@ -699,7 +514,7 @@ class _File:
     def _convert(self, said: Any, struct: type[_Struct], table: str = "") -> _Struct:
         """Return the keys of a table, whose name ends with a dot if it has one. Raises ConfigError."""
         try:
-            return msgspec.convert(said, struct, dec_hook=_kind_of_ours)
+            return msgspec.convert(said, struct, dec_hook=read_value)
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at `$")
             key = (table + where.strip("`.")).rstrip(".")

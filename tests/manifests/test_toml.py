@@ -15,7 +15,7 @@ from fabric.settings import (
     ProjectPrice,
     ProjectSettings,
     ProjectWorker,
-    ResourceLimits,
+    Resources,
     read_settings,
 )
 
@@ -39,7 +39,7 @@ HOSTS = structs(
     engine=st.none() | st.just("unix:///run/x.sock"),
 )
 LIMITS = structs(
-    ResourceLimits,
+    Resources,
     memory_bytes=st.none() | st.integers(2**20, 2**40),
     cpus=st.none() | st.floats(0.1, 64),
     pids=COUNTS,

@@ -18,7 +18,7 @@ from fabric.settings import (
     ProjectPrice,
     ProjectSettings,
     ProjectWorker,
-    ResourceLimits,
+    Resources,
     locate_keys,
     project_file,
     read_duration,
@@ -75,7 +75,7 @@ def test_the_readmes_example_says_everything(tmp_path: Path):
         "container",
         "my-reviewer:2",
         2,
-        ResourceLimits(512 * 1024**2, 1.5, 256),
+        Resources(512 * 1024**2, 1.5, 256),
         ("HTTP_PROXY",),
     )
     default = Settings()
