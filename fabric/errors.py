@@ -3,7 +3,9 @@
     FabricError                 called PlumbError, too
     ├── CheckError              the author's text is wrong; carries diagnostics
     ├── ConfigError             a flag, a file, a key or a worker's configuration is wrong
-    │   └── AddressInUse            an address that is to be bound is somebody's already
+    │   ├── AddressInUse            an address that is to be bound is somebody's already
+    │   ├── BucketUnfit             a bucket that does not keep what it promises: create-if-absent
+    │   └── SessionExists           there is a session of that id already
     ├── ValueRejected           a value does not have the type that its channel declares
     ├── ProtocolError           somebody broke wire/PROTOCOL.md
     │   ├── LocalProtocolError      we did
@@ -17,6 +19,11 @@
     ├── LeftOver                a worker had ended its output when its connection was renewed; another has to be started
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
+    │   └── SessionNotFound         no durable session of that id in the bucket
+    ├── StoreFailed             a bucket did not do what it was asked
+    │   └── StoreUnsure             and nobody knows whether it did
+    ├── LogDamaged              what a bucket gave is not what was written: it is not read any further
+    ├── Superseded              somebody else has decided from the same state of a log: what was decided here is void
     ├── UnknownName             no worker or channel of that name
     ├── NoAnswer                a service is there and does not answer
     ├── RunError                a program that was called from Python could not be started
@@ -32,6 +39,7 @@ from __future__ import annotations
 __all__ = [
     "AddressInUse",
     "BinaryNotFoundError",
+    "BucketUnfit",
     "ChannelBroken",
     "CheckError",
     "ConfigError",
@@ -39,6 +47,7 @@ __all__ = [
     "FabricError",
     "LeftOver",
     "LocalProtocolError",
+    "LogDamaged",
     "NoAnswer",
     "NotRunning",
     "OutputClosed",
@@ -49,7 +58,12 @@ __all__ = [
     "RemoteProtocolError",
     "RunError",
     "ServerFailed",
+    "SessionExists",
+    "SessionNotFound",
+    "StoreFailed",
+    "StoreUnsure",
     "Stranger",
+    "Superseded",
     "TransportClosed",
     "UnknownName",
     "ValueRejected",
@@ -118,6 +132,18 @@ class ConfigError(FabricError):
 
     code = "bad_config"
     exit_code = 2
+
+
+class BucketUnfit(ConfigError):
+    """A bucket lets a key be created twice. A log cannot be kept in it: two runners would both believe to have won."""
+
+    code = "bucket_unfit"
+
+
+class SessionExists(ConfigError):
+    """There is a session of that id already, and it is another one."""
+
+    code = "session_exists"
 
 
 class AddressInUse(ConfigError):
@@ -223,6 +249,36 @@ class NotRunning(FabricError):
 
     code = "not_running"
     exit_code = 7
+
+
+class SessionNotFound(NotRunning):
+    """There is no session of that id in the bucket, or it was deleted."""
+
+    code = "session_not_found"
+
+
+class StoreFailed(FabricError):
+    """A bucket did not do what it was asked: it cannot be reached, is full, or refuses. Its text names the bucket."""
+
+    code = "store_failed"
+
+
+class StoreUnsure(StoreFailed):
+    """A bucket gave no answer to a write: it may have been done. Ask again with the same key, and read it back."""
+
+    code = "store_unsure"
+
+
+class LogDamaged(FabricError):
+    """An object of a log is missing, torn, or not what its digest says. Nobody reads past it: it names the key."""
+
+    code = "log_damaged"
+
+
+class Superseded(FabricError):
+    """Somebody else has decided from the same state of a log, and was first. What was decided here must not be used."""
+
+    code = "superseded"
 
 
 class UnknownName(FabricError):

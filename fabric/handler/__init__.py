@@ -1,0 +1,1 @@
+"""What a durable handler is written with."""

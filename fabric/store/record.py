@@ -1,0 +1,254 @@
+"""What is written into a bucket, as data and as bytes.
+
+    sessions/<sid>/manifest.json                    what the session is; created once
+    sessions/<sid>/log/<seq, 20 digits>.json        a commit; numbers are dense from 0
+    sessions/<sid>/snap/<seq, 20 digits>.json.zst   commits 0 to seq in one object; derived, disposable
+    sessions/<sid>/errors/<base>-<attempt>.json     an attempt that failed
+    blobs/sha256/<2>/<rest>                         a body of more than INLINE_BYTES_MAX, written before its commit
+
+A commit ends with the digest of all of its bytes before that; each entry carries the digest of its body. Both are
+verified when it is read: what a disk or a gateway has changed is never taken for what was written.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "FORMAT",
+    "INLINE_BYTES_MAX",
+    "PAUSE_TYPE",
+    "Commit",
+    "Entry",
+    "Kind",
+    "Manifest",
+    "Origin",
+    "Pause",
+    "blob_key",
+    "decode_commit",
+    "decode_manifest",
+    "digest",
+    "encode_commit",
+    "encode_manifest",
+    "entry_of",
+    "log_key",
+    "manifest_key",
+]
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from fabric.errors import LogDamaged
+
+FORMAT = 1
+"""The version of the format. A reader refuses a newer one, and reads all older ones."""
+
+INLINE_BYTES_MAX = 32 * 1024
+"""Bodies up to this size are in their commit; larger ones are objects of their own."""
+
+PAUSE_TYPE = "application/vnd.pugmark.pause+text"
+"""The content type by which a handler says that it waits."""
+
+Kind: TypeAlias = Literal["client", "handler", "system"]
+"""Who committed: somebody from outside, who decided nothing; a handler or a running fabric; we ourselves."""
+
+
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a session was forked from another one.
+
+    Attributes:
+        session: its id.
+        seq: the child inherits the parent's commits before this one.
+        index: and of this one the entries before this; ``None``: the fork was asked for from outside, at the end of
+            what was inherited. Else it is the number of the entry that asked for it, which the child sees as its own
+            first push.
+    """
+
+    session: str
+    seq: int
+    index: int | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, rename="kebab", omit_defaults=True):
+    """What a session is.
+
+    Attributes:
+        id: 1 to 128 of ``A-Z a-z 0-9 . _ -`` and ``/`` between parts.
+        created: seconds since 1970.
+        agent, metadata: given to its handlers.
+        parent: of a fork.
+        program: digest of the compiled program, of a run of one; empty for a session with handlers.
+        path: of that program's file, as it was given: for people.
+    """
+
+    id: str
+    created: float
+    v: int = FORMAT
+    agent: str = ""
+    metadata: Mapping[str, Any] = {}
+    parent: Origin | None = None
+    program: str = ""
+    path: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, rename="kebab", omit_defaults=True):
+    """One thing that happened.
+
+    The body is ``text`` if it is UTF-8, else ``data``, else the object that its digest names.
+
+    Attributes:
+        event: ``push``, ``pause``, ``wake``, ``memory``; of a run what ``fabric.session.history`` lists.
+        size: of the body as it is stored, in bytes.
+        sha256: of the same, in hexadecimal.
+        content_encoding: how the body is stored: ``gzip``, ``zstd``; anything else is as it is.
+        fork: the child that this entry has made, or is to make.
+        session: the session to which it is delivered.
+    """
+
+    event: str
+    name: str = ""
+    content_type: str = ""
+    content_encoding: str = ""
+    schema_url: str = ""
+    metadata: Mapping[str, Any] = {}
+    size: int = 0
+    sha256: str = ""
+    text: str | None = None
+    data: bytes | None = None
+    fork: str = ""
+    session: str = ""
+
+    @property
+    def inline(self) -> bytes | None:
+        """The body, if it is here; ``None``: it is the object ``blob_key(sha256)``."""
+        if self.text is not None:
+            return self.text.encode()
+        return self.data if self.data is not None or self.size else b""
+
+
+class Pause(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A handler has nothing to do until something comes.
+
+    Attributes:
+        reason: for people.
+        until: seconds since 1970, when it wants to be woken; ``None``: not by time.
+    """
+
+    reason: str = ""
+    until: float | None = None
+
+
+class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was decided at once.
+
+    Attributes:
+        id: of this attempt to commit; tells one's own commit from somebody else's.
+        kind: who decided.
+        base: how many commits there were when it was decided: all with a lower number were seen.
+        at: seconds since 1970.
+        entries: in order.
+        pause: what the handler said at its end.
+        key: of a client's push; another one with this key is the same push.
+        inv: of a handler's decision: equal for all attempts to decide from the same state.
+    """
+
+    id: str
+    kind: Kind
+    base: int
+    at: float
+    v: int = FORMAT
+    entries: tuple[Entry, ...] = ()
+    pause: Pause | None = None
+    key: str = ""
+    inv: str = ""
+
+
+_Kept = TypeVar("_Kept", Manifest, Commit)
+
+_SUM = b',"sum":"'
+_encoder = msgspec.json.Encoder(order="deterministic")
+_commit_decoder = msgspec.json.Decoder(Commit)
+_manifest_decoder = msgspec.json.Decoder(Manifest)
+
+
+def digest(body: bytes) -> str:
+    """Return the SHA-256 of a body, in hexadecimal."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def entry_of(event: str, body: bytes, **fields: Any) -> Entry:
+    """Return an entry with a body. One over ``INLINE_BYTES_MAX`` has to be stored under :func:`blob_key` first."""
+    text: str | None = None
+    data: bytes | None = None
+    if body and len(body) <= INLINE_BYTES_MAX:
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            data = body
+    return Entry(event, size=len(body), sha256=digest(body), text=text, data=data, **fields)
+
+
+def manifest_key(session: str) -> str:
+    """Return the key of a session's manifest."""
+    return f"sessions/{session}/manifest.json"
+
+
+def log_key(session: str, seq: int) -> str:
+    """Return the key of a commit."""
+    return f"sessions/{session}/log/{seq:020d}.json"
+
+
+def blob_key(sha256: str) -> str:
+    """Return the key of a large body."""
+    return f"blobs/sha256/{sha256[:2]}/{sha256[2:]}"
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return a manifest as JSON text with its digest."""
+    return _summed(_encoder.encode(manifest))
+
+
+def decode_manifest(raw: bytes, key: str) -> Manifest:
+    """Return a manifest.
+
+    Raises:
+        LogDamaged: it is not what was written.
+    """
+    return _decoded(raw, key, _manifest_decoder)
+
+
+def encode_commit(commit: Commit) -> bytes:
+    """Return a commit as JSON text with its digest."""
+    return _summed(_encoder.encode(commit))
+
+
+def decode_commit(raw: bytes, key: str) -> Commit:
+    """Return a commit.
+
+    Raises:
+        LogDamaged: it is not what was written, or a newer version wrote it.
+    """
+    commit = _decoded(raw, key, _commit_decoder)
+    for number, entry in enumerate(commit.entries):
+        body = entry.inline
+        if body is not None and (len(body) != entry.size or digest(body) != entry.sha256):
+            raise LogDamaged(f"{key}: the body of entry {number} is not what its digest says")
+    return commit
+
+
+def _summed(raw: bytes) -> bytes:
+    return raw[:-1] + _SUM + digest(raw[:-1]).encode() + b'"}\n'
+
+
+def _decoded(raw: bytes, key: str, decoder: msgspec.json.Decoder[_Kept]) -> _Kept:
+    head, found, tail = raw.rpartition(_SUM)
+    if not found or tail != digest(head).encode() + b'"}\n':
+        raise LogDamaged(f"{key}: it is not what was written: its digest does not fit its {len(raw)} bytes")
+    try:
+        decoded = decoder.decode(raw)
+    except msgspec.DecodeError as error:  # the digest fits: somebody else wrote this, or a newer version
+        raise LogDamaged(f"{key}: this version cannot read it: {error}") from None
+    if decoded.v > FORMAT:
+        raise LogDamaged(f"{key}: it has format {decoded.v}, this version reads up to {FORMAT}")
+    return decoded
