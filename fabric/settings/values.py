@@ -15,6 +15,7 @@ __all__ = [
     "Ports",
     "Price",
     "VariableName",
+    "absolute_url",
     "check_usd",
     "is_number",
     "read_duration",
@@ -25,11 +26,15 @@ __all__ = [
 import ipaddress
 import math
 import re
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 USD_MAX = 1_000_000.0
 AMOUNT_MAX = 10**12
 """Nobody who sets a limit means more than that."""
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""Of two letters at least: a path may begin with a drive."""
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNITS_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -201,3 +206,16 @@ def read_switch(text: str) -> bool:
 def read_duration(text: str) -> float:
     """Return the seconds that a flag says: a number, or one with a unit. Raises ValueError: it says none."""
     return float(Patience.read(float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text))
+
+
+def absolute_url(url: str, base: Path) -> str:
+    """Return an URL that means the same from everywhere: of a bare path, or a relative one of ``file:``, its own."""
+    if _SCHEME.match(url) and not url.startswith("file:"):
+        return url
+    path = url.removeprefix("file:")
+    if path.startswith("//"):
+        host, slash, rest = path[2:].partition("/")
+        if host not in ("", "localhost"):
+            return url  # who opens it complains
+        path = slash + rest
+    return f"file://{base / path}" if path else url
