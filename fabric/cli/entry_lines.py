@@ -28,6 +28,7 @@ from fabric.session.history import (
     decode_history,
 )
 from fabric.store.record import Entry
+from fabric.store.replay import Placed
 
 BINARY_BYTES_SHOWN = 16
 """Of a body that is no text: enough to know many formats by."""
@@ -39,26 +40,15 @@ _INDENT = " " * 8
 
 
 class Row(NamedTuple):
-    """An entry, and where it stands.
+    """An entry, and what of it is to be shown.
 
     Attributes:
-        session: whose log it is in.
-        seq, index: which commit, and where in it; ``None``: it is derived, and was never written.
-        entry: itself.
-        inherited: whether it is of a session that this one was forked from.
-        at: seconds since 1970; ``None``: nobody knows.
-        by: who committed.
+        placed: itself, and where it is.
         body: decoded; ``None``: it is not to be shown.
         of_run: whether it is an entry of a run's history.
     """
 
-    session: str
-    seq: int | None
-    index: int | None
-    entry: Entry
-    inherited: bool = False
-    at: float | None = None
-    by: str = ""
+    placed: Placed
     body: bytes | None = None
     of_run: bool = False
 
@@ -95,22 +85,23 @@ def say_size(size: int) -> str:
 
 def row_fields(row: Row) -> dict[str, Any]:
     """Return what there is to tell of an entry; empty fields are left out, and its body if it is not to be shown."""
-    entry = row.entry
+    placed, entry = row.placed, row.placed.entry
     fields: dict[str, Any] = {
         "v": 1,
-        "session": row.session,
-        "seq": row.seq,
-        "index": row.index,
+        "session": placed.session,
+        "seq": None if placed.derived else placed.seq,
+        "index": None if placed.derived else placed.index,
         "event": entry.event,
-        "at": row.at,
-        "by": row.by,
-        "inherited": row.inherited,
+        "at": placed.at,
+        "by": placed.kind,
+        "inherited": placed.inherited,
+        "derived": placed.derived,
         "name": entry.name,
         "content_type": entry.content_type,
         "content_encoding": entry.content_encoding,
         "schema_url": entry.schema_url,
         "metadata": dict(entry.metadata),
-        "fork": entry.fork,
+        "child": placed.child,
         "to": entry.session,
         "sha256": entry.sha256,
     }
@@ -127,39 +118,40 @@ def row_fields(row: Row) -> dict[str, Any]:
 
 def render_row(row: Row) -> list[str]:
     """Return an entry as lines: where it is, what it is, and its body if that is to be shown."""
-    place = "" if row.seq is None else f"{row.seq}.{row.index}"
-    event, words, shown = _words_of_run(row) if row.of_run else _words(row)
+    placed = row.placed
+    place = "" if placed.derived else f"{placed.seq}.{placed.index}"
+    words, shown = _words_of_run(row) if row.of_run else _words(row)
     if len(shown) == 1 and len(shown[0]) <= LINE_MAX:
         words, shown = [*words, *shown], []
-    line = f"{place:<6}  {event:<6}  {'  '.join(filter(None, words))}".rstrip()
+    line = f"{place:<6}  {escape(placed.entry.event):<6}  {'  '.join(filter(None, words))}".rstrip()
     return [line, *(f"{_INDENT}{each}".rstrip() for each in shown)]
 
 
-def _words(row: Row) -> tuple[str, list[str], list[str]]:
-    entry = row.entry
-    event = escape(entry.event)
+def _words(row: Row) -> tuple[list[str], list[str]]:
+    """Return what is said of an entry, and the lines of its body, if that is to be shown."""
+    placed, entry = row.placed, row.placed.entry
+    whose = f"(of {escape(placed.session)})" if placed.inherited else ""
     if entry.event == "pause":
-        return event, _pause_words(row), []
-    words = [escape(entry.name), escape(entry.content_type)]
-    if entry.content_encoding:
-        words.append(f"as {escape(entry.content_encoding)}")
-    words.append(_metadata(entry.metadata))
-    if entry.fork:
-        words.append(f"→ child {escape(entry.fork)}")
-    if entry.session:
-        words.append(f"→ session {escape(entry.session)}")
-    if row.inherited:
-        words.append(f"(of {escape(row.session)})")
+        return [*_pause_words(entry), whose], []
     if entry.event in ("start", "fork", "wake"):
-        return event, words[2:], []
+        return [whose], []
+    words = [
+        escape(entry.name),
+        escape(entry.content_type),
+        f"as {escape(entry.content_encoding)}" if entry.content_encoding else "",
+        _metadata(entry.metadata),
+        f"→ child {placed.child}" if entry.fork else "",
+        f"→ session {escape(entry.session)}" if entry.session else "",
+        whose,
+    ]
     if row.body is None:
-        return event, [*words, say_size(entry.size) if entry.size else "empty"], []
-    return event, words, _body_lines(row.body)
+        return [*words, say_size(entry.size) if entry.size else "empty"], []
+    return words, _body_lines(row.body)
 
 
-def _pause_words(row: Row) -> list[str]:
-    duration = row.entry.metadata.get("duration")
-    reason = is_text(row.entry.inline or b"")
+def _pause_words(entry: Entry) -> list[str]:
+    duration = entry.metadata.get("duration")
+    reason = is_text(entry.inline or b"")
     return [f"for {escape(str(duration))}" if duration else "", escape(reason or "")]
 
 
@@ -184,14 +176,14 @@ def _body_lines(body: bytes) -> list[str]:
 # --- entries of a run -------------------------------------------------------------------------------------------------
 
 
-def _words_of_run(row: Row) -> tuple[str, list[str], list[str]]:
+def _words_of_run(row: Row) -> tuple[list[str], list[str]]:
+    inline = row.placed.entry.inline
     try:
-        history = decode_history(row.body if row.body is not None else row.entry.inline or b"")
+        history = decode_history(row.body if row.body is not None else inline or b"")
     except msgspec.DecodeError:  # it is too large to be in its commit, and was not asked for; or a newer version's
         return _words(row)
     words, payloads = _say(history)
-    shown = [escape(line) for line in payloads] if row.body is not None else []
-    return escape(row.entry.event), [escape(word) for word in words], shown
+    return [escape(word) for word in words], [escape(line) for line in payloads] if row.body is not None else []
 
 
 def _raw(raw: msgspec.Raw) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -24,12 +26,13 @@ from fabric.session.history import (
     encode_history,
 )
 from fabric.store.record import Entry, entry_of
+from fabric.store.replay import Placed, child_id
 
 RAW = msgspec.Raw(b'"x"')
 
 
-def row(entry: Entry, body: bytes | None = None, **fields: object) -> Row:
-    return Row("s", 3, 0, entry, body=body)._replace(**fields)  # type: ignore[arg-type]
+def row(entry: Entry, body: bytes | None = None, *, of_run: bool = False, **fields: Any) -> Row:
+    return Row(Placed("s", 3, 0, entry, at=7.0, **fields), body, of_run)
 
 
 def test_a_body_stands_on_the_line_of_its_entry():
@@ -65,15 +68,15 @@ def test_what_has_no_body_for_people_shows_none():
     body = b'{"event":"start"}'
     for event in ("start", "fork", "wake"):
         entry = entry_of(event, body, content_type="application/json")
-        assert render_row(Row("s", None, None, entry, body=body)) == [f"        {event}"]
+        assert render_row(row(entry, body, derived=True)) == [f"        {event}"]
     pause = entry_of("pause", b"rate limited", metadata={"duration": "90.25s"})
     assert render_row(row(pause)) == ["3.0     pause   for 90.25s  rate limited"]
 
 
 def test_what_leads_elsewhere_says_where():
     """To a child, to another session, or from a parent."""
-    entry = entry_of("push", b"", name="task", fork="child-1")
-    assert render_row(row(entry)) == ["3.0     push    task  → child child-1  empty"]
+    entry = entry_of("push", b"", name="task", fork=True)
+    assert render_row(row(entry)) == [f"3.0     push    task  → child {child_id('s', 3, 0)}  empty"]
     assert render_row(row(Entry("push", session="other")))[0].endswith("→ session other  empty")
     assert render_row(row(Entry("push"), inherited=True))[0].endswith("(of s)  empty")
 
@@ -118,13 +121,13 @@ def test_an_entry_of_a_run_that_is_of_a_newer_version_is_shown_as_it_is():
 def test_for_programs_a_body_is_text_or_base64():
     """Whole, and only if it is asked for."""
     entry = entry_of("push", b"\xff", content_type="image/x", metadata={"k": "v"})
-    shown = {"v": 1, "session": "s", "seq": 3, "index": 0, "event": "push", "content_type": "image/x"}
-    shown |= {"metadata": {"k": "v"}, "size": 1, "sha256": entry.sha256}
-    assert row_fields(row(entry)) == shown
-    assert row_fields(row(entry, b"\xff")) == shown | {"base64": "/w=="}
-    assert row_fields(row(entry, b"hi")) == shown | {"text": "hi"}
-    derived = row_fields(Row("s", None, None, Entry("start")))
-    assert derived == {"v": 1, "session": "s", "event": "start", "size": 0}
+    shown: dict[str, Any] = {"v": 1, "session": "s", "seq": 3, "index": 0, "event": "push", "at": 7.0, "by": "client"}
+    shown |= {"content_type": "image/x", "metadata": {"k": "v"}, "size": 1, "sha256": entry.sha256}
+    assert row_fields(row(entry, kind="client")) == shown
+    assert row_fields(row(entry, b"\xff", kind="client")) == shown | {"base64": "/w=="}
+    assert row_fields(row(entry, b"hi", kind="client")) == shown | {"text": "hi"}
+    derived = {"v": 1, "session": "s", "event": "start", "at": 7.0, "by": "system", "derived": True, "size": 0}
+    assert row_fields(row(Entry("start"), derived=True)) == derived
 
 
 @given(st.text())
@@ -132,7 +135,7 @@ def test_nothing_that_is_shown_moves_a_cursor(text: str):
     """Whatever it is, a line stays one line of printable characters."""
     assert escape(text).isprintable()
     assert is_text(text.encode(errors="replace")) is None or "\0" not in text
-    entry = Entry("push", text, text, text, metadata={text: text}, fork=text, session=text)
+    entry = Entry("push", text, text, text, metadata={text: text}, session=text)
     assert all(line.replace("\t", "").isprintable() for line in render_row(row(entry, text.encode(errors="replace"))))
     assert all(line.isprintable() for line in render_row(row(entry_of("pause", text.encode(errors="replace")))))
 
