@@ -28,6 +28,7 @@ class CommandHandler:
         environment: what it has beside what a call says.
         timeout_s: that one invocation may take.
         show: takes what the handler says on stderr, as it comes.
+        output_bytes_max: that one invocation may write.
     """
 
     def __init__(
@@ -37,12 +38,15 @@ class CommandHandler:
         timeout_s: float,
         guard: Guard | None,
         show: Callable[[bytes], None],
+        *,
+        output_bytes_max: int = OUTPUT_BYTES_MAX,
     ) -> None:
         self._command = tuple(command)
         self._environment = environment
         self._timeout_s = timeout_s
         self._guard = guard
         self._show = show
+        self._output_bytes_max = output_bytes_max
 
     async def invoke(self, call: Call) -> Ended:
         """Run it once; see :class:`~fabric.handlers.invocation.Handler`."""
@@ -51,10 +55,12 @@ class CommandHandler:
             process = await start_process(self._command, call_environment(self._environment, call), self._guard)
         except HandlerFailed as error:
             return Ended(exit=NOT_STARTED, reason=str(error))
-        written = _Written(trio.CancelScope())
+        written = _Written(trio.CancelScope(), self._output_bytes_max)
         status = await self._run(process, call.input, written, said)
         if written.too_large:
-            reason = f"it wrote more than {OUTPUT_BYTES_MAX} bytes: keep large bodies elsewhere, and write their uri"
+            reason = (
+                f"it wrote more than {self._output_bytes_max} bytes: keep large bodies elsewhere, and write their uri"
+            )
             return Ended(exit=1, reason=reason, stderr=said.text)
         if written.patience.cancelled_caught:
             return Ended(exit=NOT_ENDED, reason=f"it did not end within {self._timeout_s:g} s", stderr=said.text)
@@ -81,14 +87,15 @@ class CommandHandler:
 class _Written:
     """What a process writes, up to what can be held; beyond that, patience with it ends."""
 
-    def __init__(self, patience: trio.CancelScope) -> None:
+    def __init__(self, patience: trio.CancelScope, bytes_max: int) -> None:
         self.patience = patience
+        self._bytes_max = bytes_max
         self.data = bytearray()
         self.too_large = False
 
     def write(self, data: bytes) -> None:
         """Add a piece."""
-        if len(self.data) + len(data) > OUTPUT_BYTES_MAX:
+        if len(self.data) + len(data) > self._bytes_max:
             self.too_large = True
             self.patience.cancel()
         else:

@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 START_S = 30.0
 """From its start to its first answer: it imports what it needs."""
 
-DEATH_S = 2.0
+DEATH_S = 0.5
 """From a connection that broke to the status of the process that broke it."""
 
 BACKLOG = 8
