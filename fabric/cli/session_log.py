@@ -44,7 +44,8 @@ def log(
     bucket: BucketUrl = None,
     session: SessionId = None,
     everything: Annotated[
-        bool, typer.Option("--all", "-A", help="Also what is inherited, and the bodies: text as it is, others in short.")
+        bool,
+        typer.Option("--all", "-A", help="Also what is inherited, and the bodies: text as it is, others in short."),
     ] = False,
     control: Annotated[
         bool, typer.Option("--control", help="Also who committed what, having seen what, and attempts that failed.")
