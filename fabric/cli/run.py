@@ -47,6 +47,7 @@ from fabric.cli.flags import (
     choose,
     state_directory,
 )
+from fabric.cli.kept import AllowChanged, BucketUrl, KeptSession, Wanted, keep, wanted_of
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, print_spent, show_limits
 from fabric.cli.log_lines import LogLines
 from fabric.cli.programs import PROGRAM, find_program, project_settings
@@ -139,13 +140,19 @@ def run(
         str | None,
         typer.Option(metavar="ADDR:PORT", help="Where it can be watched over HTTP: /metrics, /livez, /readyz."),
     ] = None,
+    session: KeptSession = None,
+    bucket: BucketUrl = None,
+    allow_changed: AllowChanged = False,
 ) -> None:
     """Run a program on stdin and stdout: one JSON value a line, until the input ends and everything has drained.
 
     A graph with several inputs reads {"__port": NAME, "msg": VALUE} lines, one with several outputs writes them.
 
+    With --session it is kept in a bucket: whatever kills it, the same command goes on with it. Lines that it has had
+    already are not taken again; a file on stdout gets each line once, a pipe may get the last ones twice.
+
     Examples: echo '"hello"' | fabric run main.plumb; fabric run main.plumb < in.jsonl > out.jsonl;
-    fabric run --extra telemetry=t.log main.plumb < in.jsonl
+    fabric run --extra telemetry=t.log main.plumb < in.jsonl; fabric run --session monday main.plumb < in.jsonl >> out
 
     Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 3 the budget is used
     up or the time is over, and what came out until then was delivered, 4 a worker did not start, 5 not everything was
@@ -167,8 +174,10 @@ def run(
         provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner), insecure=insecure
     )
     level = check_level(log_level)
+    wanted = wanted_of(session, bucket, project, settings, allow_changed=allow_changed)
     with _listening(http or HTTP_OFF, None) as (listening, _):
-        _run_lines(find_program(program, project), project, asked, settings, level, stdin_fd=0, http=listening)
+        spec = find_program(program, project)
+        _run_lines(spec, project, asked, settings, level, stdin_fd=0, http=listening, wanted=wanted)
 
 
 def _run_lines(
@@ -180,6 +189,7 @@ def _run_lines(
     *,
     stdin_fd: int,
     http: Listening | None = None,
+    wanted: Wanted | None = None,
 ) -> None:
     with open_run_directory(os.environ) as directory:
         files = asked.extra_files
@@ -196,6 +206,7 @@ def _run_lines(
                 from fabric.runtime.extras import open_extras
 
                 extras = stack.enter_context(open_extras(files, report.error))
+            plan, kept = stack.enter_context(keep(wanted, plan))
             zygote = stack.enter_context(zygote_of(plan, project))
             import trio
 
@@ -213,6 +224,7 @@ def _run_lines(
                 terminal_fd=terminal_fd,
                 extras=extras,
                 http=http,
+                kept=kept,
             )
             finish = trio.run(serve, plan, settings, report, os.environ)
     _end(finish)

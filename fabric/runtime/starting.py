@@ -5,7 +5,16 @@ Commands have flags for it, which variables stand in for; the Python client has 
 
 from __future__ import annotations
 
-__all__ = ["Variables", "limits_of", "placement_of", "prices_of", "read_variables", "settings_of", "whose_ports"]
+__all__ = [
+    "Variables",
+    "limits_of",
+    "placement_of",
+    "prices_of",
+    "read_variables",
+    "settings_of",
+    "whose_ports",
+    "with_session",
+]
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,6 +168,22 @@ def prices_of(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
     if limits.usd is not None:
         check_prices(plan, prices)
     return prices
+
+
+def with_session(plan: Plan, bucket: str, session: str) -> Plan:
+    """Return the plan of a kept run: its handlers keep their own sessions in the same bucket, below its id."""
+    workers = tuple(
+        msgspec.structs.replace(
+            worker,
+            spec=msgspec.structs.replace(
+                worker.spec, config=worker.spec.config | {"bucket": bucket, "session": f"{session}/{worker.name.replace('#', '-')}"}
+            ),
+        )
+        if worker.spec.kind == "handler"
+        else worker
+        for worker in plan.workers
+    )
+    return msgspec.structs.replace(plan, workers=workers)
 
 
 IMAGE = "plumb-fabric"

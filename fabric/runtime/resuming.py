@@ -1,0 +1,57 @@
+"""How a kept run with JSON lines in and out goes on where it was left: which lines of its input it knows already, and
+what of its output its reader has not got."""
+
+from __future__ import annotations
+
+__all__ = ["take_up"]
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fabric.runtime.emission import due_of, reading, sink_of
+from fabric.runtime.gateway import LineGateway
+from fabric.runtime.recorder import Lost, Resumed
+from fabric.session.events import Note
+from fabric.session.history import Emitted
+
+if TYPE_CHECKING:
+    from fabric.runtime.keeping import Kept
+
+
+async def take_up(
+    kept: Kept,
+    resumed: Resumed,
+    gateway: LineGateway,
+    noted: Callable[[Note], None],
+    stdin_fd: int,
+    stdout_fd: int,
+) -> Lost | None:
+    """Bring a boundary to where the session is; return why the session cannot go on.
+
+    What is to be written first is written down before: from then on whoever else runs this session has lost it.
+    """
+    outputs, recorder = resumed.relived.outputs, resumed.recorder
+    sink = sink_of(stdout_fd)
+    with reading(stdout_fd) as has:
+        due = due_of(kept.emitted, sink, lambda index: gateway.line_of(outputs[index]), len(outputs), has)
+    recorder.emitted(due.place)
+    lost = await recorder.finish()
+    if lost is not None:
+        return lost
+    size_bytes = sink.size_bytes
+
+    def wrote(count: int, written_bytes: int) -> None:
+        nonlocal size_bytes
+        size_bytes += written_bytes if sink.file else 0
+        recorder.emitted(Emitted(count, size_bytes, sink.file))
+
+    known = [] if os.isatty(stdin_fd) else kept.known
+    gateway.resume(known, kept.last_ticket, wrote, due.first, noted)
+    rest = gateway.line_of(outputs[due.first])[due.written_bytes :] if due.written_bytes else b""
+    gateway.catch_up(rest, outputs[due.first + (due.written_bytes > 0) :])
+    if kept.history:
+        written = due.first
+        fields = {"session": kept.id, "entries": len(kept.history), "outputs": len(outputs), "written": written}
+        noted(Note("info", "session.resumed", fields))
+    return None
