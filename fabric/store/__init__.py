@@ -1,6 +1,11 @@
 """Durable logs of sessions, in a bucket: a directory, memory, or object storage.
 
     objects    what a bucket has to do: five methods
+    file       a bucket that is a directory
+    memory     one that is nowhere
+    remote     one of S3, Google or Azure
+    opening    from the URL of a bucket to the bucket
+    probe      whether it keeps what a log rests on
     record     what is written, as data and as bytes
 
 A session is a manifest, which never changes, and a log of commits, which is only ever appended to. A commit is one
