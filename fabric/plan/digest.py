@@ -45,7 +45,9 @@ def parts_of(plan: Plan) -> dict[str, dict[str, str]]:
             "wire": _bare(node.wire),
             "calls": _bare(node.calls),
         }
-        parts[f"{node.kind} {name_of(node.id)}"] = {name: value for name, value in fields.items() if value not in (None, (), [])}
+        parts[f"{node.kind} {name_of(node.id)}"] = {
+            name: value for name, value in fields.items() if value not in (None, (), [])
+        }
     for worker in plan.workers:
         spec, part = worker.spec, parts[f"{worker.spec.kind} {name_of(worker.node)}"]
         part |= {name: value for name, value in spec.config.items() if name not in _ELSEWHERE}

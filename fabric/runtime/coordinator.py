@@ -267,7 +267,7 @@ class Coordinator:
 
     def submit(self, port: str, messages: Sequence[tuple[int, bytes]], key: str = "") -> None:
         """Give messages to a boundary input, each with a ticket; ``key``: by which a single one is known again."""
-        self._step(Input(port, messages, key))
+        self._step(Input(port, messages, (key,) if key else ()))
 
     def when_recorded(self, then: Callable[[], None]) -> None:
         """Do something when all that the session has recorded so far is durable; at once if it is not kept."""

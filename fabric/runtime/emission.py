@@ -57,9 +57,7 @@ def sink_of(descriptor: int) -> Sink:
     return Sink(f"{status.st_dev:x}:{status.st_ino}", status.st_size)
 
 
-def due_of(
-    told: Sequence[Emitted], sink: Sink, line: Callable[[int], bytes], count: int, has: Has
-) -> Due:
+def due_of(told: Sequence[Emitted], sink: Sink, line: Callable[[int], bytes], count: int, has: Has) -> Due:
     """Return what a sink has not got.
 
     Args:
@@ -79,9 +77,7 @@ def due_of(
     return Due(first, 0, Emitted(first, sink.size_bytes, sink.file))
 
 
-def _behind(
-    place: Emitted, sink: Sink, line: Callable[[int], bytes], count: int, has: Has
-) -> Due | None:
+def _behind(place: Emitted, sink: Sink, line: Callable[[int], bytes], count: int, has: Has) -> Due | None:
     """Return what is due if a file is what it was and has grown by our output; ``None``: it has not."""
     index, at_bytes = place.count, place.size_bytes
     while index < count and at_bytes < sink.size_bytes:

@@ -130,9 +130,7 @@ async def open_coordinator(
         gated = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
         transport = await stack.enter_async_context(gated)
         secret = keyring.server.secret
-        yield Coordinator(
-            session, transport, launcher, client, report, servers, tracer, secret=secret, resumed=resumed
-        )
+        yield Coordinator(session, transport, launcher, client, report, servers, tracer, secret=secret, resumed=resumed)
 
 
 class _Watching:

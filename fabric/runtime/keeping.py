@@ -21,7 +21,17 @@ import msgspec
 from fabric.errors import ConfigError, LogDamaged, SessionNotFound
 from fabric.plan.digest import changes, digest_of, parts_of
 from fabric.plan.plan import Plan
-from fabric.session.history import Emitted, Entered, Finished, History, Retried, decode_history
+from fabric.session.history import (
+    Emitted,
+    Entered,
+    Finished,
+    History,
+    Ordered,
+    Resumed,
+    Retried,
+    bytes_of,
+    decode_history,
+)
 from fabric.settings import state_home
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
@@ -61,7 +71,9 @@ class Kept(msgspec.Struct, frozen=True):
     @property
     def last_ticket(self) -> int:
         """No input so far has a higher one."""
-        return max((entry.ticket for entry in self.history if isinstance(entry, Entered | Retried)), default=0)
+        return max(
+            (entry.ticket for entry in self.history if isinstance(entry, Entered | Retried | Ordered)), default=0
+        )
 
     @property
     def known(self) -> list[tuple[str, bytes]]:
@@ -70,7 +82,7 @@ class Kept(msgspec.Struct, frozen=True):
         ended = _last_told(self.history, finished=self.finished)
         for entry in self.history[ended:]:
             if isinstance(entry, Entered):
-                known.append((entry.port, bytes(entry.payload)))
+                known.append((entry.port, bytes_of(entry.payload, entry.garbled)))
         return known
 
 
@@ -83,7 +95,7 @@ def _last_told(history: Sequence[History], *, finished: bool) -> int:
     for number in range(len(history) - 1, -1, -1):
         if isinstance(history[number], Finished):
             rest = history[number + 1 :]
-            if finished or not all(isinstance(entry, Emitted) for entry in rest):
+            if finished or not all(isinstance(entry, Emitted | Resumed) for entry in rest):
                 return number + 1
     return 0
 

@@ -15,7 +15,7 @@ __all__ = ["FAILING_S_MAX", "Lost", "Recorder", "Resumed", "RunLog", "commit_of"
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import trio
@@ -23,8 +23,10 @@ import trio
 from fabric.errors import FabricError, LogDamaged, SessionNotFound, StoreFailed, Superseded
 from fabric.session.events import Command, Finish, LossReport, Note, Record, SetTimer
 from fabric.session.history import Emitted, History, encode_history
-from fabric.session.reliving import Relived
 from fabric.store.record import Entry
+
+if TYPE_CHECKING:
+    from fabric.session.reliving import Relived
 
 WAITING_BYTES_MAX = 8 * 1024 * 1024
 """Entries that may wait for the bucket before no more input is taken."""
@@ -160,7 +162,7 @@ class Recorder:
         return out
 
     def emitted(self, emitted: Emitted) -> None:
-        """Tell how much of the output somebody has got. That is written with what is written next; the newest counts."""
+        """Tell how much of the output somebody has got: written with what is written next. The newest counts."""
         self._emitted = emitted
 
     def _record(self, entries: Sequence[History]) -> None:

@@ -1,9 +1,9 @@
-"""How a kept run with JSON lines in and out goes on where it was left: which lines of its input it knows already, and
-what of its output its reader has not got."""
+"""How a boundary goes on where a kept run was left. JSON lines: which lines of the input are known already, and what of
+the output its reader has not got. A service: what came of messages that had a key."""
 
 from __future__ import annotations
 
-__all__ = ["take_up"]
+__all__ = ["serve_again", "take_up"]
 
 import os
 from collections.abc import Callable
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from fabric.runtime.emission import due_of, reading, sink_of
 from fabric.runtime.gateway import LineGateway
+from fabric.runtime.keyed import Keyed
 from fabric.runtime.recorder import Lost, Resumed
+from fabric.runtime.service import Service
 from fabric.session.events import Note
-from fabric.session.history import Emitted
+from fabric.session.history import Emitted, Entered, bytes_of
 
 if TYPE_CHECKING:
     from fabric.runtime.keeping import Kept
@@ -55,3 +57,18 @@ async def take_up(
         fields = {"session": kept.id, "entries": len(kept.history), "outputs": len(outputs), "written": written}
         noted(Note("info", "session.resumed", fields))
     return None
+
+
+def serve_again(kept: Kept, resumed: Resumed, service: Service, noted: Callable[[Note], None]) -> None:
+    """Bring a service to where its session is. What came out before is nobody's, unless its message had a key."""
+    keyed = Keyed()
+    for entry in kept.history:
+        if isinstance(entry, Entered) and entry.key:
+            keyed.add(entry.key, entry.ticket, entry.port, bytes_of(entry.payload, entry.garbled))
+    outputs = resumed.relived.outputs
+    keyed.delivered(outputs)
+    keyed.settled(resumed.relived.settled)
+    service.resume(kept.last_ticket, keyed)
+    if kept.history:
+        fields = {"session": kept.id, "entries": len(kept.history), "outputs": len(outputs)}
+        noted(Note("info", "session.resumed", fields))

@@ -91,11 +91,15 @@ whether the file is emptied behind it."""
 
 
 @given(st.lists(st.binary(max_size=4).map(lambda text: text.replace(b"\n", b"") + b"\n"), max_size=6), st.lists(Kill))
-def test_whatever_is_killed_when_a_file_has_every_line_once(lines: list[bytes], kills: list[tuple[int, int, bool, bool]]):
+def test_whatever_is_killed_when_a_file_has_every_line_once(
+    lines: list[bytes], kills: list[tuple[int, int, bool, bool]]
+):
     """Also if it is emptied now and then: it has all of them in the end."""
     held, told, out = b"", [], 0
     for more, written, noted, emptied in [*kills, (6, 1 << 20, False, False)]:
-        found = due_of(told, Sink("1:2", len(held)), lines.__getitem__, out, lambda at, text: held[at:][: len(text)] == text)
+        found = due_of(
+            told, Sink("1:2", len(held)), lines.__getitem__, out, lambda at, text: held[at:][: len(text)] == text
+        )
         told.append(found.place)
         out = min(out + more, len(lines))
         owed = b"".join(lines[found.first : out])[found.written_bytes :]
