@@ -90,7 +90,8 @@ async def open_coordinator(
         kept: the run that is gone on with, if it is kept in a bucket.
 
     Raises:
-        ConfigError: a kept run's history does not fit the plan; a key is missing or damaged, or something else that it needs cannot be had.
+        ConfigError: a kept run's history does not fit the plan; a key is missing or damaged, or something else that
+            it needs cannot be had.
     """
     raise_limit(len(plan.workers), sum(worker.runner != "process" for worker in plan.workers))
     async with AsyncExitStack() as stack:

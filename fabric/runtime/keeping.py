@@ -78,12 +78,9 @@ class Kept(msgspec.Struct, frozen=True):
     @property
     def known(self) -> list[tuple[str, bytes]]:
         """Port and JSON text of each input since it last ended."""
-        known: list[tuple[str, bytes]] = []
         ended = _last_told(self.history, finished=self.finished)
-        for entry in self.history[ended:]:
-            if isinstance(entry, Entered):
-                known.append((entry.port, bytes_of(entry.payload, entry.garbled)))
-        return known
+        since = (entry for entry in self.history[ended:] if isinstance(entry, Entered))
+        return [(entry.port, bytes_of(entry.payload, entry.garbled)) for entry in since]
 
 
 def _last_told(history: Sequence[History], *, finished: bool) -> int:
@@ -183,7 +180,7 @@ def hold_session(url: str, session: str, environment: Mapping[str, str]) -> Iter
         except OSError:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise ConfigError(
-                f"session {session} is being run already on this host (pid {holder}): end that first, or take another id"
+                f"session {session} is run already on this host, by process {holder}: end that, or take another id"
             ) from None
         killed = bool(os.pread(descriptor, 32, 0))
         os.ftruncate(descriptor, 0)

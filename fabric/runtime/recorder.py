@@ -1,8 +1,8 @@
 """Writes what a session records to its log, and holds back what must not be seen before that is durable.
 
 The session decides on and on; what it does to the world waits here, in its order, until the log has the entries from
-which it follows. While one write is under way the next entries gather: all of them are one commit then, so a slow bucket
-makes commits larger, not the session slower.
+which it follows. While one write is under way the next entries gather: all of them are one commit then, so a slow
+bucket makes commits larger, not the session slower.
 
 A bucket that fails is tried again, for a while. What waits meanwhile is bounded: input is not welcome as long as much
 of it does. Somebody else's commit where ours belongs means that another coordinator runs the session: this one has
