@@ -137,7 +137,7 @@ def read_history(log: Log) -> list[History]:
     """
     history = []
     for placed in log.entries():
-        if placed.entry.event in ("start", "fork"):  # derived, and nothing that a run did
+        if placed.derived:  # how a session begins is nothing that a run did
             continue
         try:
             history.append(decode_history(log.body(placed.entry)))

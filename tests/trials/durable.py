@@ -179,12 +179,8 @@ def programs(count: int) -> dict[str, Program]:
             [2 * number for number in numbers] + [number * number for number in numbers],
             in_order=False,
         ),
-        "agents": Program(
-            AGENTS, topics, [f"{topic} written {at} edited {at}" for at, topic in enumerate(topics)]
-        ),
-        "review": Program(
-            REVIEW, topics, [f"{topic}, round {rounds_of(topic)}" for topic in topics], in_order=False
-        ),
+        "agents": Program(AGENTS, topics, [f"{topic} written {at} edited {at}" for at, topic in enumerate(topics)]),
+        "review": Program(REVIEW, topics, [f"{topic}, round {rounds_of(topic)}" for topic in topics], in_order=False),
     }
 
 
@@ -218,11 +214,13 @@ class Run(NamedTuple):
         took_s: in all.
         kills: how often it was killed.
         commits: in its log.
+        repeated: calls of models that were made again, for their answer was not recorded when it was killed.
     """
 
     took_s: float
     kills: int
     commits: int
+    repeated: int = 0
 
 
 class Trial:
@@ -296,9 +294,9 @@ class Trial:
         bucket = Bucket(open_store(f"file://{self._bucket}"))
         if not bucket.sessions():
             return None
-        log = bucket.open(SESSION)
-        report = log.verify()
-        expect(not report.damage, f"the log is damaged: {report}")
+        log = bucket.open(SESSION)  # it is read, and all of its digests are verified
+        for placed in log.entries():
+            log.body(placed.entry)
         return log
 
     def history(self) -> list[History]:
@@ -388,13 +386,14 @@ def review(seed: int, messages: int, kills: int = REVIEW_KILLS) -> Run:
     Raises Broken.
     """
     chance = random.Random(seed)
-    began_s, done = time.monotonic(), 0
+    began_s = time.monotonic()
+    recorded: list[tuple[int, set[str]]] = []
     with a_trial("review", messages) as (trial, _, model):
         expected = sum(len(steps_of(topic)) for topic in programs(messages)["review"].inputs)
-        while done < kills:
+        while len(recorded) < kills:
             process = trial.start()
-            asked, until_s = len(model.requests), time.monotonic() + PATIENCE_S
-            after = asked + chance.randrange(1 + 2 * expected // kills)
+            after = len(model.requests) + chance.randrange(1 + 2 * expected // kills)
+            until_s = time.monotonic() + PATIENCE_S
             while len(model.requests) < after and process.poll() is None:
                 expect(time.monotonic() < until_s, "nobody asks the model")
                 time.sleep(0.002)
@@ -402,16 +401,85 @@ def review(seed: int, messages: int, kills: int = REVIEW_KILLS) -> Run:
             while time.monotonic() < until_s:
                 time.sleep(0.002)
             trial.kill(process, whole=True)
-            done += 1
-            recorded = {turn_key(entry) for entry in trial.history() if isinstance(entry, Turn)}
-            model.requests_at_kill = getattr(model, "requests_at_kill", [])  # type: ignore[attr-defined]
-            model.requests_at_kill.append((len(model.requests), recorded))  # type: ignore[attr-defined]
+            turns = {name for entry in trial.history() if isinstance(entry, Turn) for name in names_of_turn(entry)}
+            recorded.append((len(model.requests), turns))
         trial.finish()
-        for count, recorded in model.requests_at_kill:  # type: ignore[attr-defined]
-            again = [request_key(request) for request in model.requests[count:] if request_key(request) in recorded]
-            expect(not again, f"asked again though recorded: {again}")
-        repeated = Counter(map(request_key, model.requests))
-        expect(len(repeated) == expected, f"{len(repeated)} different calls, expected {expected}")
+        for count, turns in recorded:
+            again = turns & set(map(name_of_request, model.requests[count:]))
+            expect(not again, f"asked again, though the answer was recorded: {again}")
+        asked = Counter(map(name_of_request, model.requests))
+        expect(len(asked) == expected, f"{len(asked)} different calls, expected {expected}")
         log = trial.log()
         assert log is not None
-        return Run(time.monotonic() - began_s, done, len(log.read()))
+        return Run(time.monotonic() - began_s, kills, len(log.read()), asked.total() - expected)
+
+
+def steps_of(topic: str) -> list[str]:
+    """Return the calls of models that a topic takes when nobody disturbs them."""
+    steps = []
+    for number in range(1, rounds_of(topic) + 1):
+        steps += [f"composer {topic} {number}", f"checker {topic} {number}"]
+        if number % 2 == rounds_of(topic) % 2:
+            steps.append(f"critic {topic} {number}")
+    return steps
+
+
+def name_of_request(request: ModelRequest) -> str:
+    """Return which call it is."""
+    said = json.loads(request.prompt)
+    return f"{request.agent} {said['topic']} {said['round']}"
+
+
+def names_of_turn(turn: Turn) -> list[str]:
+    """Return which calls an agent's turn has answered."""
+    said = [json.loads(answer.payload) for answer in turn.outputs if answer.port == "output"]
+    return [f"{turn.node} {one['topic']} {one['round']}" for one in said]
+
+
+HOW: dict[str, Callable[[int, int], Run]] = {"random": at_random, "operations": at_operations, "review": review}
+
+
+def _attempt(how: str, messages: int, seed: int) -> tuple[int, Run | str]:
+    try:
+        return seed, HOW[how](seed, messages)
+    except Broken as broken:
+        return seed, str(broken)
+    except Exception:  # noqa: BLE001 - whatever it is, the other runs are made
+        return seed, traceback.format_exc()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--how", choices=HOW, default="random", help="when it is killed")
+    parser.add_argument("--runs", type=int, default=0, help="0: 300 at random, 4 of operations, 10 of reviews")
+    parser.add_argument("--seed", type=int, default=1, help="of the first run; the next ones count on")
+    parser.add_argument("--messages", type=int, default=24)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    options = parser.parse_args()
+    count = options.runs or {"random": 300, "operations": 4, "review": 10}[options.how]
+    began_s = time.monotonic()
+    runs: list[Run] = []
+    broken: list[int] = []
+    seeds = range(options.seed, options.seed + count)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for seed, run in pool.map(partial(_attempt, options.how, options.messages), seeds):
+            if isinstance(run, Run):
+                runs.append(run)
+                if len(runs) % 25 == 0:
+                    print(f"{len(runs)} runs hold", flush=True)
+                continue
+            broken.append(seed)
+            again = f"{sys.argv[0]} --how {options.how} --messages {options.messages} --seed {seed} --runs 1"
+            print(f"seed {seed}: {run}\nagain: {sys.executable} {again}", flush=True)
+    kills, commits = sum(run.kills for run in runs), sum(run.commits for run in runs)
+    print(
+        f"{options.how}: seeds {seeds.start} to {seeds.stop - 1}, {count} runs of {options.messages} messages in"
+        f" {time.monotonic() - began_s:.0f} s, killed {kills} times, {commits} commits,"
+        f" {sum(run.repeated for run in runs)} calls made again that were not recorded;"
+        f" {len(broken)} broken {broken or ''}"
+    )
+    sys.exit(bool(broken))
+
+
+if __name__ == "__main__":
+    main()
