@@ -376,11 +376,11 @@ class Coordinator:
                     if recorder is None or recorder.lets(command):
                         self._perform(command)
             elif recorder is not None:
-                for command in recorder.released():
-                    if callable(command):
-                        command()
+                for released in recorder.released():
+                    if callable(released):
+                        released()
                     else:
-                        self._perform(command)
+                        self._perform(released)
             self._events.popleft()
         if self._session.has_work:
             self._work.set()

@@ -106,7 +106,7 @@ async def open_coordinator(
         tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
         rate_of = no_rate if prices is None else prices.rate_of
         about = None if tracer is None else tracer.about
-        durable = "" if kept is None else kept.id
+        durable = "" if kept is None else kept.root
         session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about, durable=durable)
         resumed = None
         if kept is not None:

@@ -35,7 +35,8 @@ from fabric.session.history import (
 from fabric.settings import state_home
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
-from fabric.store.opening import open_store, probe
+from fabric.store.opening import open_store
+from fabric.store.probe import probe
 
 PARTS = "parts"
 """The key of a run's metadata under which it is written what its program consists of."""
@@ -62,6 +63,12 @@ class Kept(msgspec.Struct, frozen=True):
     def id(self) -> str:
         """Of the session."""
         return self.log.id
+
+    @property
+    def root(self) -> str:
+        """The id of the session from which it was forked, or of the one from which that was: ids of messages that they
+        share follow from it."""
+        return self.log.entries()[0].session
 
     @property
     def emitted(self) -> list[Emitted]:

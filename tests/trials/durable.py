@@ -5,9 +5,9 @@
 .venv/bin/python tests/trials/durable.py --how review           # agents in a loop, everything killed ten times
 .venv/bin/python tests/trials/durable.py --seed 4711 --runs 1   # one run again
 
-Real processes, real files: ``fabric run --session`` of a chain, a loop, a barrier, a merge, and of agents whose model is
-a server here. What is killed, with SIGKILL, is the coordinator alone, or all processes of the run. The same command is
-run again until it ends by itself. Then its outputs, in the file that all of them wrote to, have to be those of a run
+Real processes, real files: ``fabric run --session`` of a chain, a loop, a barrier, a merge, and of agents whose model
+is a server here. What is killed, with SIGKILL, is the coordinator alone, or all processes of the run. The same command
+is run again until it ends by itself. Then its outputs, in the file that all of them wrote to, have to be those of a run
 that nobody disturbed, each once. After each kill the log that is left has to be whole as far as it goes.
 
 The moments are drawn from the seed, as shares of the time that an undisturbed run takes. What a run is doing then
@@ -34,7 +34,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from watch import FABRIC, PATIENCE_S, Broken, Folder, expect
 
 from fabric.runtime.keeping import read_history
