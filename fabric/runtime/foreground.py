@@ -110,7 +110,8 @@ async def open_coordinator(
         session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about, durable=durable)
         resumed = None
         if kept is not None:
-            resumed = Resumed(Recorder(kept.log, report.noted), session.relive(kept.history))
+            relived = session.relive(kept.history, allow_changed=kept.allow_changed)
+            resumed = Resumed(Recorder(kept.log, report.noted), relived)
         launchers = open_runners(
             plan,
             environment,

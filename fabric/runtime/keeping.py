@@ -52,12 +52,14 @@ class Kept(msgspec.Struct, frozen=True):
         log: of the run, read to its end.
         history: what has happened so far.
         finished: whether it had ended, and whoever ran it was told so.
+        allow_changed: go on without what this program has no place for.
     """
 
     url: str
     log: Log
     history: Sequence[History] = ()
     finished: bool = False
+    allow_changed: bool = False
 
     @property
     def id(self) -> str:
@@ -133,7 +135,7 @@ def open_run(
         _check(log, parts, plan.path, allow_changed=allow_changed)
         history = read_history(log)
         told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
-        yield Kept(store.url, log, history, told and not killed)
+        yield Kept(store.url, log, history, told and not killed, allow_changed)
 
 
 def read_history(log: Log) -> list[History]:

@@ -52,10 +52,7 @@ async def take_up(
     gateway.resume(known, kept.last_ticket, wrote, due.first, noted)
     rest = gateway.line_of(outputs[due.first])[due.written_bytes :] if due.written_bytes else b""
     gateway.catch_up(rest, outputs[due.first + (due.written_bytes > 0) :])
-    if kept.history:
-        written = due.first
-        fields = {"session": kept.id, "entries": len(kept.history), "outputs": len(outputs), "written": written}
-        noted(Note("info", "session.resumed", fields))
+    _tell(kept, resumed, noted, written=due.first)
     return None
 
 
@@ -67,8 +64,18 @@ def serve_again(kept: Kept, resumed: Resumed, service: Service, noted: Callable[
             keyed.add(entry.key, entry.ticket, entry.port, bytes_of(entry.payload, entry.garbled))
     outputs = resumed.relived.outputs
     keyed.delivered(outputs)
-    keyed.settled(resumed.relived.settled)
+    keyed.settled(sorted(resumed.relived.settled))
     service.resume(kept.last_ticket, keyed)
+    _tell(kept, resumed, noted)
+
+
+def _tell(kept: Kept, resumed: Resumed, noted: Callable[[Note], None], **more: int) -> None:
+    """Say what the session goes on with, and what it goes on without."""
+    relived = resumed.relived
     if kept.history:
-        fields = {"session": kept.id, "entries": len(kept.history), "outputs": len(outputs)}
+        fields = {"session": kept.id, "entries": relived.entries, "outputs": len(relived.outputs), **more}
         noted(Note("info", "session.resumed", fields))
+    if relived.skipped:
+        first = relived.skipped[0]
+        fields = {"entries": len(relived.skipped), "first": first.number, "reason": first.why}
+        noted(Note("warning", "history.skipped", fields))

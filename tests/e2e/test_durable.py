@@ -115,13 +115,15 @@ def test_a_changed_program_is_refused_with_what_has_changed(desk: Desk):
     assert desk.out == [2, 4, 9]
 
 
-def test_a_program_without_a_node_of_the_history_does_not_fit(desk: Desk):
-    """Exit code 2, and the entry is named."""
+def test_what_a_changed_program_has_no_place_for_is_left_out(desk: Desk):
+    """If that is allowed; it is told."""
     assert desk.run([1]).returncode == 0
     desk.program(DOUBLE.replace("double", "twice").replace("numbers_:twice", "numbers_:double"))
-    refused = desk.run([2], "--allow-changed")
-    assert (refused.returncode, json.loads(refused.stderr)["code"]) == (2, "history_unfit")
-    assert "'double'" in json.loads(refused.stderr)["error"]
+    refused = desk.run([2])
+    assert (refused.returncode, "python double is gone" in json.loads(refused.stderr)["error"]) == (2, True)
+    done = desk.run([2], "--allow-changed")
+    assert (done.returncode, desk.out[-1]) == (0, 4)
+    assert "history.skipped" in [json.loads(line)["event"] for line in done.stderr.splitlines()]
 
 
 def test_a_bucket_without_a_session_is_refused(tmp_path: Path):
@@ -144,7 +146,9 @@ def test_a_session_is_run_once_at_a_time_on_one_host(desk: Desk):
     """Who comes second is told who is first; and who comes from elsewhere takes over."""
     first = start(desk)
     try:
-        assert first.stdin is not None and first.stdout is not None and first.stderr is not None
+        assert first.stdin is not None
+        assert first.stdout is not None
+        assert first.stderr is not None
         first.stdin.write(b"1\n")
         first.stdin.flush()
         assert first.stdout.readline() == b"2\n"
