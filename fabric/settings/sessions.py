@@ -91,7 +91,7 @@ def choose_bucket(said: str | None, settings: ProjectSettings, here: Path, envir
         return Bucket(settings.store, "settings")
     if (current := read_current(environment)) is not None:
         return Bucket(current.bucket, "current")
-    return Bucket(f"file://{state_home(environment) / 'sessions'}", "default")
+    return Bucket((state_home(environment) / "sessions").as_uri(), "default")
 
 
 def choose_session(said: str | None, bucket: Bucket, environment: Mapping[str, str]) -> str:

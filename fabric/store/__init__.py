@@ -6,6 +6,7 @@
     remote       one of S3, Google or Azure
     opening      from the URL of a bucket to the bucket
     probe        whether it keeps what a log rests on
+
     keys         where things are in it
     record       what is written, as data and as bytes
     commit       the rule by which a log grows
@@ -14,11 +15,12 @@
     outbox       what a commit asks of other sessions
     snapshot     many commits in one object
 
-From keys to snapshot they decide, and do nothing. The others carry it out:
+Those last decide, and do nothing. Others carry it out:
 
     tail         the commits of one session, read once
     log          one session: reads, appends, does what its commits ask for
     bucket       begins sessions, finds them, deletes them
+    archive      sessions as one file
 
 A session is a manifest, which never changes, and a log of commits, which is only ever appended to. A commit is one
 object. It is created if there is none of its number yet; that is the only thing that a bucket has to do atomically.

@@ -120,7 +120,7 @@ class FileStore:
     def _write(self, body: bytes) -> str:
         """Write a file that nobody else knows of, durably; return its path. If that fails, there is none."""
         directory = str(self.root / TEMPORARY)
-        os.makedirs(directory, 0o700, exist_ok=True)
+        _make_private(directory)
         path = f"{directory}/{os.getpid()}-{secrets.token_hex(8)}"
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0) as file:
@@ -159,7 +159,7 @@ class FileStore:
         """
         if directory in self._durable:
             return
-        os.makedirs(directory, 0o700, exist_ok=True)
+        _make_private(directory)
         above = directory
         while above != str(self.root):
             above = os.path.dirname(above)
@@ -220,6 +220,15 @@ def _walk(root: str, prefix: str, after: str) -> Iterator[str]:
                         yield key
                 elif f"{key}/" > after or after.startswith(f"{key}/"):
                     yield from _walk(root, f"{key}/", after)
+
+
+def _make_private(directory: str) -> None:
+    """Make a directory and those above it, for the user alone. ``os.makedirs`` would do so with the last one only."""
+    if os.path.isdir(directory):
+        return
+    _make_private(os.path.dirname(directory))
+    with suppress(FileExistsError):  # of somebody else, just now; or it is a file, and what comes next complains
+        os.mkdir(directory, 0o700)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def open_store(url: str) -> ObjectStore:
         return open_file(url)
     opened = SCHEMES.get(scheme[1])
     if opened is None:
-        near = difflib.get_close_matches(scheme[1], SCHEMES, 1)
-        known = f"did you mean {near[0]}:?" if near else f"expected one of {': '.join(SCHEMES)}:, or ./{url} for a path"
+        near = difflib.get_close_matches(scheme[1], SCHEMES, 1, cutoff=0.5)
+        known = f"did you mean {near[0]}:?" if near else f"expected {', '.join(SCHEMES)}; ./{url} would be a path"
         raise ConfigError(f"bucket {url}: there is no scheme {scheme[1]!r}; {known}")
     return opened(url)
