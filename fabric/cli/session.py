@@ -14,7 +14,6 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from fabric.cli import session_keep, session_log, session_run

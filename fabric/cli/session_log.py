@@ -269,7 +269,7 @@ def _about(sessions: Sessions, log: Log) -> dict[str, Any]:
         "entries": len(entries),
         "bytes": sum(entry.size for entry in entries),
         "newest": commits[-1].at if commits else None,
-        "children": log.children(),
+        "children": sessions.living_children(log),
         "attempts": [msgspec.structs.asdict(attempt) for attempt in attempts],
         "undelivered": [msgspec.structs.asdict(missed) for missed in log.undelivered()],
     }

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fabric.store.keys import log_key
-
 pytestmark = pytest.mark.processes
 
 
