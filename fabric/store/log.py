@@ -356,6 +356,11 @@ class Log:
         """Return the memory namespaces that it has, each with ``/`` at its end."""
         return {each.entry.name for each in self.entries() if each.entry.event == "memory"}
 
+    def recall(self, namespace: str, name: str) -> bytes:
+        """Return what is kept under a name of a memory namespace, unpacked; nothing, if there is nothing."""
+        version = MemoryNames(self._world).load(namespace, name)
+        return b"" if version is None else self.decoded(version.entry)
+
     def undelivered(self) -> list[Undelivered]:
         """Return what could not be delivered to other sessions."""
         found = ((self._world.store.get(key), key) for key in self._world.store.list(undelivered_prefix(self.id)))
