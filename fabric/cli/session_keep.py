@@ -14,8 +14,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from fabric.cli.report import count_of, print_line
-from fabric.cli.service import out
+from fabric.cli.report import count_of, out, print_line
 from fabric.cli.session_place import (
     BucketUrl,
     DryRun,

@@ -22,8 +22,7 @@ from fabric.cli.entry_lines import (
     row_fields,
     say_commit,
 )
-from fabric.cli.report import print_error, print_line
-from fabric.cli.service import out
+from fabric.cli.report import out, print_error, print_line
 from fabric.cli.session_body import write_bytes
 from fabric.cli.session_place import (
     BucketUrl,

@@ -27,7 +27,7 @@ import typer
 
 from fabric.cli.listing import duration
 from fabric.cli.programs import project_settings
-from fabric.cli.service import out
+from fabric.cli.report import out
 from fabric.errors import ConfigError, SessionNotFound
 from fabric.session.history import Finished, decode_history
 from fabric.settings import Bucket as Place

@@ -179,7 +179,8 @@ async def _until_signal(log: Log, options: Options) -> tuple[Ran | None, int]:
 def _say(log: Log, ran: Ran) -> None:
     """Say what was done, and how the session stands."""
     if ran.invocations:
-        print_line(f"{count_of(ran.invocations, 'invocation')}, {count_of(ran.committed, 'entry')} committed")
+        entries = "1 entry" if ran.committed == 1 else f"{ran.committed} entries"
+        print_line(f"{count_of(ran.invocations, 'invocation')}, {entries} committed")
     standing = standing_of(log, time.time())
     status = ran.status if ran.status == "failed" else standing.status
     print_line(f"session {log.id}: " + escape(": ".join(filter(None, [status, standing.detail]))))
