@@ -109,9 +109,7 @@ def _manifest(store: ObjectStore, session: str) -> Manifest:
     return decode_manifest(raw, key)
 
 
-def _objects(
-    store: ObjectStore, session: str, upto: int | None, known: dict[str, str]
-) -> Iterator[tuple[str, bytes]]:
+def _objects(store: ObjectStore, session: str, upto: int | None, known: dict[str, str]) -> Iterator[tuple[str, bytes]]:
     """Yield the objects of a session, bodies before what names them."""
     whole = upto is None
     seq = 0
