@@ -42,6 +42,7 @@ __all__ = [
     "Outcome",
     "Output",
     "OutputBroken",
+    "Record",
     "Refuse",
     "Release",
     "Retry",
@@ -66,6 +67,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from fabric.session.budget import BudgetStatus
+from fabric.session.history import History
 from fabric.session.usage import Usage
 from fabric.tracing.span import Span
 
@@ -277,6 +279,12 @@ class Send(msgspec.Struct, frozen=True):
     raw: bytes
 
 
+class Record(msgspec.Struct, frozen=True):
+    """Write these entries into the run's log. Whatever is commanded behind them is done when they are durable."""
+
+    entries: tuple[History, ...]
+
+
 class Release(msgspec.Struct, frozen=True):
     """Close the fabric's ports to a worker whose process is gone."""
 
@@ -360,6 +368,7 @@ class Approval(msgspec.Struct, frozen=True):
         size_bytes: of the whole arguments.
         digest: of worker, tool and arguments.
         asked_s, expires_s: by the session's clock.
+        in_doubt: it may have been run already: the run was stopped before anybody knew what came of it.
     """
 
     id: str
@@ -370,6 +379,7 @@ class Approval(msgspec.Struct, frozen=True):
     digest: str
     asked_s: float
     expires_s: float
+    in_doubt: bool = False
 
 
 Outcome: TypeAlias = Literal["granted", "denied", "expired", "withdrawn"]
@@ -398,6 +408,7 @@ class CallServer(msgspec.Struct, frozen=True):
         tool: as the server names it.
         arguments: JSON text, not validated.
         traceparent: the call's span, as W3C writes it; empty: nobody wants spans.
+        key: by which the server may know that it gets the call once more; empty: it never will.
     """
 
     call: int
@@ -405,6 +416,7 @@ class CallServer(msgspec.Struct, frozen=True):
     tool: str
     arguments: bytes
     traceparent: str = ""
+    key: str = ""
 
 
 class CancelCall(msgspec.Struct, frozen=True):
@@ -549,7 +561,8 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 Command: TypeAlias = (
-    Launch
+    Record
+    | Launch
     | Send
     | Release
     | Signal
