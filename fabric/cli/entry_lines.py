@@ -5,14 +5,27 @@ What others have written is shown as it is, but for what a terminal would obey: 
 
 from __future__ import annotations
 
-__all__ = ["Row", "escape", "is_text", "render_row", "row_fields", "say_size"]
+__all__ = [
+    "Row",
+    "commit_fields",
+    "escape",
+    "is_text",
+    "render_attempt",
+    "render_row",
+    "render_session",
+    "row_fields",
+    "say_commit",
+    "say_size",
+]
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
+from fabric.cli.listing import duration
 from fabric.session.history import (
     Buried,
     Called,
@@ -27,7 +40,7 @@ from fabric.session.history import (
     Turn,
     decode_history,
 )
-from fabric.store.record import Entry
+from fabric.store.record import Attempt, Commit, Entry
 from fabric.store.replay import Placed
 
 BINARY_BYTES_SHOWN = 16
@@ -171,6 +184,77 @@ def _body_lines(body: bytes) -> list[str]:
     if not text:
         return ["empty"]
     return [escape(line, "\t") for line in text.removesuffix("\n").split("\n")]
+
+
+def commit_fields(session: str, seq: int, commit: Commit) -> dict[str, Any]:
+    """Return what there is to tell of a commit, beside its entries."""
+    fields = {
+        "session": session,
+        "event": "commit",
+        "seq": seq,
+        "by": commit.kind,
+        "base": commit.base,
+        "at": commit.at,
+        "key": commit.key,
+        "id": commit.id,
+        "inv": commit.inv,
+        "until": None if commit.pause is None else commit.pause.until,
+    }
+    return {name: value for name, value in fields.items() if value not in (None, "")}
+
+
+def say_commit(seq: int, commit: Commit) -> str:
+    """Say who committed, when, and having seen what."""
+    by = {"client": "from outside", "handler": "by a handler", "system": "by fabric"}[commit.kind]
+    words = [by, say_time(commit.at), f"having seen {commit.base}", f"key {escape(commit.key)}" if commit.key else ""]
+    nothing = "" if commit.entries else "nothing to say"
+    return f"{seq:<6}  commit  {', '.join(filter(None, [*words, nothing]))}"
+
+
+def render_attempt(number: int, attempt: Attempt) -> list[str]:
+    """Return an attempt to decide that failed, with the end of what it said."""
+    said = [f"{_INDENT}{escape(line, chr(9))}".rstrip() for line in attempt.stderr.rstrip().splitlines()]
+    why = ": ".join(filter(None, [escape(attempt.status), escape(attempt.reason)]))
+    return [f"{'':6}  attempt  {number} failed, {say_time(attempt.at)}: {why}", *said]
+
+
+def say_time(at: float) -> str:
+    """Say when, in UTC, to the second. What no calendar has is said as a number."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{at:g} s"
+
+
+def render_session(fields: Mapping[str, Any], now: float) -> list[str]:
+    """Return what there is to tell of a session, a line each.
+
+    Args:
+        fields: as ``session show --json`` prints them.
+        now: seconds since 1970.
+    """
+    said = dict(fields)
+    detail = escape(said.pop("detail", ""))
+    said["status"] += f": {detail}" if detail else ""
+    said["session"] += " (current)" if said.pop("current", False) else ""
+    for name in ("created", "newest"):
+        if name in said:
+            said[name] = f"{say_time(said[name])}, {duration(max(0.0, now - said[name]))} ago"
+    said["bytes"] = say_size(said["bytes"])
+    if "metadata" in said:
+        said["metadata"] = _metadata(said["metadata"])
+    if (origin := said.get("parent")) is not None:
+        within = f", entry {origin['index']}" if origin["index"] is not None else ""
+        said["parent"] = f"{origin['session']}, at its commit {origin['seq']}{within}"
+    if "children" in said:
+        said["children"] = ", ".join(said["children"])
+    attempts = [render_attempt(n, msgspec.convert(one, Attempt)) for n, one in enumerate(said.pop("attempts", ()), 1)]
+    missed = [
+        f"{'':6}  undelivered  {one['seq']}.{one['index']} to {escape(one['session'])}: {escape(one['reason'])}"
+        for one in said.pop("undelivered", ())
+    ]
+    lines = [f"{name:<9} {escape(str(value))}" for name, value in said.items()]
+    return [*lines, *missed, *(line for lines_ in attempts for line in lines_)]
 
 
 # --- entries of a run -------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 Nothing here is kept in memory: each command reads the log of a session in its bucket, and adds to it. Those that run a
 handler are in ``session_run``, those that show what there is in ``session_log``, those about what is stored in
-``session_keep``; ``session_place`` finds the bucket and the session that are meant.
+``session_keep``; ``session_place`` finds the bucket and the session that are meant, ``session_body`` reads what is
+pushed, ``entry_lines`` and ``session_table`` make lines of a log and of a list.
 """
 
 from __future__ import annotations
@@ -10,35 +11,31 @@ from __future__ import annotations
 __all__ = ["register"]
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from fabric.cli import session_keep, session_log, session_run
 from fabric.cli.entry_lines import say_size
-from fabric.cli.report import print_line
-from fabric.cli.service import out
-from fabric.cli.session_body import compress, guess_type, read_body, read_metadata
+from fabric.cli.report import out, print_line
+from fabric.cli.session_body import check_text, compress, guess_type, read_body, read_metadata
 from fabric.cli.session_place import (
     BucketUrl,
     DryRun,
     Json,
     SessionId,
     Sessions,
-    open_in,
     open_log,
     open_sessions,
+    place_of,
+    print_json,
     refuse_run,
 )
-from fabric.errors import ConfigError
+from fabric.errors import FabricError
 from fabric.settings import Current, write_current
-from fabric.store.log import Log
+from fabric.store.keys import session_id
 from fabric.store.probe import probe
-from fabric.store.record import Commit, Entry
-from fabric.wire.payload import encode_json
 
 
 def register(app: typer.Typer) -> None:
@@ -57,11 +54,6 @@ def register(app: typer.Typer) -> None:
     group.command()(use)
     session_keep.register(group)
     app.add_typer(group)
-
-
-def _answer(fields: dict[str, object], text: str, as_json: bool) -> None:
-    """Print what a program or a person goes on with."""
-    out([encode_json({"v": 1, **fields}).decode() if as_json else text, "\n"])
 
 
 def _make_current(sessions: Sessions, session: str) -> None:
@@ -93,14 +85,24 @@ def start(
     id.
     """
     said = read_metadata(metadata or (), "--metadata")
+    check_text({"--agent": agent})
     sessions = open_sessions(bucket)
+    if id_:
+        session_id(id_)
     if dry_run:
         print_line(f"would start {id_ or 'a session'} in {sessions.place.url}")
         return
     probe(sessions.bucket.store)
     log = sessions.bucket.start(session=id_, agent=agent, metadata=said)
     _make_current(sessions, log.id)
-    _answer({"session": log.id, "bucket": sessions.place.url}, log.id, as_json)
+    _print_session(log.id, sessions, as_json)
+
+
+def _print_session(session: str, sessions: Sessions, as_json: bool, **fields: str) -> None:
+    if as_json:
+        print_json({"session": session, "bucket": sessions.place.url, **fields})
+    else:
+        out([session, "\n"])
 
 
 # --- push -------------------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ def push(
     name: Annotated[str, typer.Option(help="By which a handler finds it.")] = "",
     kind: Annotated[
         str | None,
-        typer.Option("--type", metavar="TYPE", help="Its content type.", show_default="JSON, else text, else bytes"),
+        typer.Option("--type", metavar="TYPE", help="Its content type; else JSON, text or bytes.", show_default=False),
     ] = None,
     schema: Annotated[str, typer.Option(metavar="URL", help="Its schema.")] = "",
     meta: Annotated[list[str] | None, typer.Option("--meta", metavar="K=V", help="May be repeated.")] = None,
@@ -131,7 +133,7 @@ def push(
 ) -> None:
     """Push an object into a session: an event, for its handler to decide about. Its bytes are kept as they are.
 
-    Prints where it is: the session, and its place in the log.
+    Prints where it is: the session, and the place in its log.
 
     Examples: echo '{"kind":"input","text":"hello"}' | fabric session push; fabric session push --file cat.png --name
     photo --key upload-17
@@ -139,27 +141,28 @@ def push(
     Exit codes: 0; 1 the bucket does not answer, or the key is that of another push; 2 no session or body is meant, or
     it is a run of a program; 7 there is no such session.
     """
-    said = read_metadata(meta or (), "--meta")
+    fields: dict[str, Any] = {"name": name, "schema_url": schema, "metadata": read_metadata(meta or (), "--meta")}
+    check_text({"--name": name, "--type": kind or "", "--schema": schema, "--key": key})
+    compress(b"", encoding)  # it complains before anything is read
     log = open_log(bucket, session)
     refuse_run(log, "push")
     plain = read_body(body, file)
-    stored = compress(plain, encoding)
-    fields = {"name": name, "content_type": kind or guess_type(plain), "schema_url": schema, "metadata": said}
-    _check_text(fields)
+    fields |= {"content_type": kind or guess_type(plain), "content_encoding": encoding or ""}
     if dry_run:
         print_line(f"would push {say_size(len(plain))} of {fields['content_type']} into {log.id}")
         return
-    entry = log.store_body(stored, content_encoding=encoding or "", **fields)
+    entry = log.store_body(compress(plain, encoding), **fields)
     commit = log.push([entry], key=key)
-    kept = commit.entries[0]
-    if msgspec.structs.replace(kept, text=None, data=None) != msgspec.structs.replace(entry, text=None, data=None):
-        seq = place_of(log, commit)
+    seq, kept = place_of(log, commit), commit.entries[0]
+    if kept != entry:
         raise FabricError(
-            f"--key {key} is that of another push, {log.id} {seq}.0 ({say_size(kept.size)}, sha256 {kept.sha256[:12]}): "
-            "nothing was pushed; another object wants another key"
+            f"--key {key} is that of another push, {log.id} {seq}.0 ({say_size(kept.size)}, {kept.content_type}, "
+            f"sha256 {kept.sha256[:12]}…): nothing was pushed; another object wants another key"
         )
-    seq = place_of(log, commit)
-    _answer({"session": log.id, "seq": seq, "index": 0, "sha256": kept.sha256}, f"{log.id} {seq}.0", as_json)
+    if as_json:
+        print_json({"session": log.id, "seq": seq, "index": 0, "sha256": kept.sha256})
+    else:
+        out([f"{log.id} {seq}.0\n"])
 
 
 # --- fork, wake, use --------------------------------------------------------------------------------------------------
@@ -172,6 +175,7 @@ def fork(
         int | None,
         typer.Option("--at", metavar="N", help="Inherit only the commits before this one; left out: all.", min=0),
     ] = None,
+    id_: Annotated[str, typer.Option("--id", metavar="ID", help="Its id; left out: a new one.")] = "",
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -185,17 +189,17 @@ def fork(
     such session.
     """
     sessions = open_sessions(bucket)
-    log = open_in(sessions, session_meant(sessions, session))
+    log = sessions.bucket.open(sessions.meant(session))
     if dry_run:
-        print_line(f"would fork {log.id}" + (f" before commit {at}" if at is not None else " at its end"))
+        print_line(f"would fork {log.id} " + ("at its end" if at is None else f"before its commit {at}"))
         return
-    child = log.fork(at)
+    child = log.fork(at, session=id_)
     _make_current(sessions, child.id)
-    _answer({"session": child.id, "parent": log.id, "bucket": sessions.place.url}, child.id, as_json)
+    _print_session(child.id, sessions, as_json, parent=log.id)
 
 
 def wake(bucket: BucketUrl = None, session: SessionId = None, dry_run: DryRun = False) -> None:
-    """Wake a session that waits: its handler is invoked by the next `fabric session run`.
+    """Wake a session that waits: the next `fabric session run` invokes its handler.
 
     Examples: fabric session wake; fabric session wake -s triage-7
 
@@ -206,8 +210,8 @@ def wake(bucket: BucketUrl = None, session: SessionId = None, dry_run: DryRun = 
     refuse_run(log, "wake")
     if dry_run:
         print_line(f"would wake {log.id}")
-        return
-    log.wake()
+    else:
+        log.wake()
 
 
 def use(
@@ -218,7 +222,7 @@ def use(
 
     Examples: fabric session use triage-7; fabric session use -b file:///tmp/pug triage-7
 
-    Exit codes: 0; 1 the bucket does not answer; 2 it is none; 7 it has no such session.
+    Exit codes: 0; 1 the bucket does not answer; 2 there is no such bucket; 7 it has no such session.
     """
     sessions = open_sessions(bucket)
-    _make_current(sessions, open_in(sessions, session).id)
+    _make_current(sessions, sessions.bucket.open(session).id)

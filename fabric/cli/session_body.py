@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["compress", "guess_type", "read_body", "read_metadata"]
+__all__ = ["check_text", "compress", "guess_type", "read_body", "read_metadata", "write_bytes"]
 
 import gzip
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from fabric.cli.entry_lines import is_text
+from fabric.cli.entry_lines import escape, is_text
 from fabric.cli.report import print_line
-from fabric.errors import ConfigError
+from fabric.errors import ConfigError, OutputClosed
 
 ENCODINGS = ("gzip", "zstd")
 
@@ -83,8 +83,34 @@ def read_metadata(pairs: Iterable[str], flag: str) -> dict[str, str]:
         if name in found:
             raise ConfigError(f"{flag} {pair}: {name!r} is given twice")
         found[name] = value
-    try:
-        msgspec.json.encode(found)
-    except UnicodeEncodeError:
-        raise ConfigError(f"{flag}: expected UTF-8 text, got bytes that are none") from None
+    check_text({f"{flag} {name}=": f"{name}{value}" for name, value in found.items()})
     return found
+
+
+def check_text(said: Mapping[str, str]) -> None:
+    """Check that what flags say is text: a command line may have any bytes.
+
+    Raises:
+        ConfigError: one is none; it is named.
+    """
+    for flag, text in said.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{escape(flag)}: expected UTF-8 text, got {text!r}") from None
+
+
+def write_bytes(body: bytes) -> None:
+    """Write a body to stdout, as it is. Who reads may have seen enough, which is no failure.
+
+    Raises:
+        OutputClosed: it cannot be written for another reason.
+    """
+    view = memoryview(body)
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise OutputClosed(f"cannot write the output: {error.strerror}") from None

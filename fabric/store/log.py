@@ -19,6 +19,7 @@ from fabric.store.attempts import attempts, keep_attempt
 from fabric.store.bodies import decoded_body, read_body
 from fabric.store.commit import Create, Created, Done, Dropped, Ended, Event, Exists, GaveUp, Placing, Unsure
 from fabric.store.keys import blob_key, index_key, log_key, session_id
+from fabric.store.memory_names import MemoryNames
 from fabric.store.outbox import may_ask
 from fabric.store.readiness import Backoff, Readiness, decision_order, readiness
 from fabric.store.record import (
@@ -327,6 +328,11 @@ class Log:
     def namespaces(self) -> set[str]:
         """Return the memory namespaces that it has, each with ``/`` at its end."""
         return {each.entry.name for each in self.entries() if each.entry.event == "memory"}
+
+    def recall(self, namespace: str, name: str) -> bytes:
+        """Return what is kept under a name of a memory namespace, unpacked; nothing, if there is nothing."""
+        version = MemoryNames(self._world).load(namespace, name)
+        return b"" if version is None else self.decoded(version.entry)
 
     def undelivered(self) -> list[Undelivered]:
         """Return what could not be delivered to other sessions."""
