@@ -826,12 +826,12 @@ class Session:
         kind = kind_of(payload)
         if worker.recollection is not None and kind == "memory_set" and reply.asker != "session":
             worker.recollection.replaced(reply.replaces)
-        if reply.ends and not (reply.asker == "graph" and "ctrl_out" in worker.wired):
-            self._traffic.steered(worker, reply.ends)
+        if reply.complete and reply.place and not (reply.asker == "graph" and "ctrl_out" in worker.wired):
+            self._traffic.steered(worker, reply.place)
         match reply.asker:
             case "graph":
                 if "ctrl_out" in worker.ways:  # at once: a reply may be what the worker waits for
-                    self._traffic.spontaneous(worker, "ctrl_out", payload, span, ends=reply.ends)
+                    self._traffic.spontaneous(worker, "ctrl_out", payload, span, answers=reply.place)
             case "session":
                 if kind == "memory":
                     self._traffic.remembered(worker, payload)
