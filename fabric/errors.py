@@ -17,12 +17,14 @@
     ├── TransportClosed         the socket was closed by its owner
     ├── Stranger                somebody connected to a socket who has no business there
     ├── LeftOver                a worker had ended its output when its connection was renewed; another has to be started
+    ├── HandlerFailed           a handler of a durable session did not end well, or wrote what is no record
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
     │   └── SessionNotFound         no durable session of that id in the bucket
     ├── StoreFailed             a bucket did not do what it was asked
     │   └── StoreUnsure             and nobody knows whether it did
     ├── LogDamaged              what a bucket gave is not what was written: it is not read any further
+    ├── HistoryUnfit            what a session recorded cannot have happened in the program that is to go on with it
     ├── Superseded              somebody else has decided from the same state of a log: what was decided here is void
     ├── UnknownName             no worker or channel of that name
     ├── NoAnswer                a service is there and does not answer
@@ -45,6 +47,8 @@ __all__ = [
     "ConfigError",
     "EngineFailed",
     "FabricError",
+    "HandlerFailed",
+    "HistoryUnfit",
     "LeftOver",
     "LocalProtocolError",
     "LogDamaged",
@@ -238,6 +242,12 @@ class LeftOver(FabricError):
     code = "left_over"
 
 
+class HandlerFailed(FabricError):
+    """A handler of a durable session could not be started, did not end well, or wrote what is no record."""
+
+    code = "handler_failed"
+
+
 class OutputClosed(FabricError):
     """Nobody takes what we write any more: a closed pipe, a full disk."""
 
@@ -273,6 +283,12 @@ class LogDamaged(FabricError):
     """An object of a log is missing, torn, or not what its digest says. Nobody reads past it: it names the key."""
 
     code = "log_damaged"
+
+
+class HistoryUnfit(FabricError):
+    """An entry of a session's history cannot be enacted: this is not the program that it was recorded of."""
+
+    code = "history_unfit"
 
 
 class Superseded(FabricError):

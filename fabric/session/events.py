@@ -120,10 +120,12 @@ class Input(msgspec.Struct, frozen=True):
         port: name of the boundary's input.
         messages: each with a ticket of at least 0, by which the caller recognises it and which comes back in
             ``Deliver``, ``Refuse`` and ``Settled``, and its JSON text, not validated yet.
+        keys: of a durable session: for each message by what another attempt to give it is known; empty: by nothing.
     """
 
     port: str
     messages: Sequence[tuple[int, bytes]]
+    keys: Sequence[str] = ()
 
 
 class InputClosed(msgspec.Struct, frozen=True):
@@ -261,6 +263,16 @@ Event: TypeAlias = (
 # --- Commands -----------------------------------------------------------------------------------------------------
 
 
+class Record(msgspec.Struct, frozen=True):
+    """Write these entries to the log of a durable session, all or none.
+
+    Commands behind this follow from them: no command behind it may be performed before the entries are durable. The
+    session itself need not wait; it may be given other events meanwhile.
+    """
+
+    entries: tuple[History, ...]
+
+
 class Launch(msgspec.Struct, frozen=True):
     """Open the worker's ports, watch its process, start it, in this order: a crash at once must be seen.
 
@@ -277,12 +289,6 @@ class Send(msgspec.Struct, frozen=True):
     worker: str
     port: str
     raw: bytes
-
-
-class Record(msgspec.Struct, frozen=True):
-    """Write these entries into the run's log. Whatever is commanded behind them is done when they are durable."""
-
-    entries: tuple[History, ...]
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -309,11 +315,14 @@ class Output(msgspec.Struct, frozen=True, gc=False):
         port: name of the boundary's output.
         payload: JSON text of the port's type.
         tickets: of the inputs that it descends from.
+        span_id: its id in a durable session, 8 bytes: no other output has it, and this one has it again if it is
+            delivered again. Else empty.
     """
 
     port: str
     payload: bytes
     tickets: tuple[int, ...]
+    span_id: bytes = b""
 
 
 class Deliver(msgspec.Struct, frozen=True):

@@ -5,7 +5,13 @@ became of tool calls with effects, which messages died. What morphisms make of a
 pairs, where a route leads: all of that follows, for between two entries a session does nothing but go on until nothing
 moves. So the order of the entries is the order of everything.
 
-The ids of messages follow, too: those that come into being by the n-th entry are drawn from the session's id and n.
+The ids of messages follow, too: those that come into being by the n-th entry are drawn from the session's id and n
+(:class:`Emitted` is not counted: whoever takes the output writes it).
+
+Inside of tools nothing is an entry: a call is a part of its caller's message, and made again with it.
+
+A payload is JSON text as it came, byte by byte. What is no JSON text, and was refused, is told in base64 instead, as
+``garbled``; the payload is ``null`` then.
 """
 
 from __future__ import annotations
@@ -14,19 +20,30 @@ __all__ = [
     "Answer",
     "Buried",
     "Called",
+    "Closed",
     "Emitted",
     "Entered",
     "Finished",
+    "Forgotten",
+    "Given",
     "History",
     "Intended",
+    "Ordered",
+    "Paid",
+    "Released",
     "Remembered",
+    "Resumed",
     "Retried",
     "Said",
+    "Steered",
     "Turn",
+    "bytes_of",
     "decode_history",
     "encode_history",
+    "text_of",
 ]
 
+import binascii
 from typing import TypeAlias
 
 import msgspec
@@ -40,12 +57,14 @@ class Entered(msgspec.Struct, frozen=True, tag="input", tag_field="event", omit_
         payload: JSON text, as it came.
         ticket: by which the client knows it.
         key: by which another attempt to give the same message is known; empty: there is none.
+        garbled: what is no JSON text.
     """
 
     port: str
     payload: msgspec.Raw
     ticket: int
     key: str = ""
+    garbled: str | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
@@ -55,11 +74,13 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
         port: where.
         payload: JSON text, as it came.
         span: its id, 16 hexadecimal digits, if the worker gave it one.
+        garbled: what is no JSON text.
     """
 
     port: str
     payload: msgspec.Raw
     span: str = ""
+    garbled: str | None = None
 
 
 class Turn(msgspec.Struct, frozen=True, tag="turn", tag_field="event", omit_defaults=True):
@@ -70,8 +91,7 @@ class Turn(msgspec.Struct, frozen=True, tag="turn", tag_field="event", omit_defa
         message: the id of what it consumed, 16 hexadecimal digits.
         outputs: in order.
         worker: which of several replicas.
-        declined: why it made nothing of it.
-        usage: what it has paid for since its last turn: one object for each call of a model, as its telemetry told it.
+        declined: why it made nothing of it: the message is a dead letter.
     """
 
     node: str
@@ -79,15 +99,56 @@ class Turn(msgspec.Struct, frozen=True, tag="turn", tag_field="event", omit_defa
     outputs: tuple[Answer, ...] = ()
     worker: str = ""
     declined: str = ""
-    usage: tuple[msgspec.Raw, ...] = ()
+
+
+class Released(msgspec.Struct, frozen=True, tag="early", tag_field="event", omit_defaults=True):
+    """An output of a message went on before the worker was done with it, as its declaration says (``release``)."""
+
+    node: str
+    message: str
+    answer: Answer
+    worker: str = ""
+
+
+class Given(msgspec.Struct, frozen=True, tag="given", tag_field="event"):
+    """A worker is about to get a message that it must not get twice, for it cannot say when it is done."""
+
+    node: str
+    message: str
 
 
 class Said(msgspec.Struct, frozen=True, tag="said", tag_field="event", omit_defaults=True):
-    """A worker sent something that belongs to no message, such as a reply on ctrl_out."""
+    """A worker sent the graph something that belongs to no message, such as a reply on ctrl_out.
+
+    Attributes:
+        ends: number of the control message of which this was the last reply; 0: of none.
+    """
 
     node: str
     answer: Answer
     worker: str = ""
+    ends: int = 0
+
+
+class Ordered(msgspec.Struct, frozen=True, tag="order", tag_field="event"):
+    """An operator has a control message for a worker: JSON text. The ticket is the request's."""
+
+    worker: str
+    payload: msgspec.Raw
+    ticket: int
+
+
+class Steered(msgspec.Struct, frozen=True, tag="steered", tag_field="event", omit_defaults=True):
+    """Nothing more will come of a control message of the graph or an operator.
+
+    Attributes:
+        number: counts those for this worker, from 1.
+        taken: whether the worker has said that it did what it was asked for.
+    """
+
+    worker: str
+    number: int
+    taken: bool = False
 
 
 class Remembered(msgspec.Struct, frozen=True, tag="memory", tag_field="event"):
@@ -95,6 +156,25 @@ class Remembered(msgspec.Struct, frozen=True, tag="memory", tag_field="event"):
 
     worker: str
     dump: msgspec.Raw
+
+
+class Forgotten(msgspec.Struct, frozen=True, tag="forgotten", tag_field="event"):
+    """A worker was started anew by hand: it knows nothing, and is set to nothing."""
+
+    worker: str
+
+
+class Paid(msgspec.Struct, frozen=True, tag="paid", tag_field="event", omit_defaults=True):
+    """A worker has called a model. Each call is in one such entry, whatever becomes of the message.
+
+    Attributes:
+        usage: JSON text, as its telemetry told it.
+        message: the id of what it was at, as far as the worker said it.
+    """
+
+    worker: str
+    usage: msgspec.Raw
+    message: str = ""
 
 
 class Intended(msgspec.Struct, frozen=True, tag="intent", tag_field="event", omit_defaults=True):
@@ -129,21 +209,33 @@ class Called(msgspec.Struct, frozen=True, tag="result", tag_field="event", omit_
 
 
 class Buried(msgspec.Struct, frozen=True, tag="dead", tag_field="event", omit_defaults=True):
-    """A message that waited for a worker is a dead letter."""
+    """A message that waited for a worker, or was with it, is a dead letter.
+
+    Attributes:
+        cause: a ``DeathCause``; or ``lost``: it is no letter, for its worker may have done it.
+    """
 
     node: str
     message: str
     cause: str
     detail: str
     attempts: int = 0
+    stderr: tuple[str, ...] = ()
 
 
-class Retried(msgspec.Struct, frozen=True, tag="retry", tag_field="event"):
+class Retried(msgspec.Struct, frozen=True, tag="retry", tag_field="event", omit_defaults=True):
     """A dead letter, or what somebody made of one, was given to its worker again."""
 
     node: str
     payload: msgspec.Raw
     ticket: int
+    garbled: str | None = None
+
+
+class Closed(msgspec.Struct, frozen=True, tag="closed", tag_field="event"):
+    """A barrier or a merge takes nothing any more, for what leads there has ended. It holds until :class:`Resumed`."""
+
+    node: str
 
 
 class Emitted(msgspec.Struct, frozen=True, tag="emitted", tag_field="event", omit_defaults=True):
@@ -160,13 +252,39 @@ class Emitted(msgspec.Struct, frozen=True, tag="emitted", tag_field="event", omi
     file: str = ""
 
 
+class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="event"):
+    """The session was brought back from all that is before this. What had been closed is open again."""
+
+
 class Finished(msgspec.Struct, frozen=True, tag="finished", tag_field="event"):
-    """The session has ended with this exit code. Another run of it goes on from here."""
+    """All that came was done, and nothing more was to come. Another run of the session goes on from here.
+
+    It is not there if the session failed, was interrupted, or came to a limit: what was to come may still come.
+    """
 
     exit_code: int
 
 
-History: TypeAlias = Entered | Turn | Said | Remembered | Intended | Called | Buried | Retried | Emitted | Finished
+History: TypeAlias = (
+    Entered
+    | Turn
+    | Released
+    | Given
+    | Said
+    | Ordered
+    | Steered
+    | Remembered
+    | Forgotten
+    | Paid
+    | Intended
+    | Called
+    | Buried
+    | Retried
+    | Closed
+    | Emitted
+    | Resumed
+    | Finished
+)
 """One entry."""
 
 _encoder = msgspec.json.Encoder()
@@ -185,3 +303,30 @@ def decode_history(raw: bytes) -> History:
         msgspec.DecodeError: it is none.
     """
     return _decoder.decode(raw)
+
+
+_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
+_NULL = msgspec.Raw(b"null")
+
+
+def text_of(payload: bytes) -> tuple[msgspec.Raw, str | None]:
+    """Return a payload as an entry has it, and what stands there for it if it is no JSON text."""
+    try:
+        if payload[:1] not in (b" ", b"\t", b"\r", b"\n") and payload[-1:] not in (b" ", b"\t", b"\r", b"\n"):
+            if not payload.isascii():
+                payload.decode()
+            _raw_decoder.decode(payload)
+            _raw_decoder.decode(b'[[{"":[%b]}]]' % payload)  # as deep as it will lie in an entry
+            return msgspec.Raw(payload), None
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        pass
+    return _NULL, binascii.b2a_base64(payload, newline=False).decode()
+
+
+def bytes_of(raw: msgspec.Raw, garbled: str | None = None) -> bytes:
+    """Return a payload of an entry.
+
+    Raises:
+        ValueError: ``garbled`` is no base64.
+    """
+    return bytes(raw) if garbled is None else binascii.a2b_base64(garbled, strict_mode=bool(garbled))

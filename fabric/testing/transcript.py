@@ -126,7 +126,7 @@ def written_command(command: Command) -> str:
     """Return a command as one line."""
     match command:
         case Record(entries):
-            return " | ".join(f"record {encode_history(entry).decode()}" for entry in entries)
+            return " ".join(["record", *(encode_history(entry).decode() for entry in entries)])
         case Launch(worker, incarnation):
             return f"launch {worker} {incarnation}"
         case Send(worker, port, raw):
