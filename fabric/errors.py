@@ -17,6 +17,7 @@
     ├── TransportClosed         the socket was closed by its owner
     ├── Stranger                somebody connected to a socket who has no business there
     ├── LeftOver                a worker had ended its output when its connection was renewed; another has to be started
+    ├── HandlerFailed           a handler of a durable session did not end well, or wrote what is no record
     ├── OutputClosed            nobody takes what we write any more
     ├── NotRunning              no service or session of that name
     │   └── SessionNotFound         no durable session of that id in the bucket
@@ -46,6 +47,7 @@ __all__ = [
     "ConfigError",
     "EngineFailed",
     "FabricError",
+    "HandlerFailed",
     "HistoryUnfit",
     "LeftOver",
     "LocalProtocolError",
@@ -238,6 +240,12 @@ class LeftOver(FabricError):
     """A worker that had ended its output was asked who it is: nobody is left who would end it in order."""
 
     code = "left_over"
+
+
+class HandlerFailed(FabricError):
+    """A handler of a durable session could not be started, did not end well, or wrote what is no record."""
+
+    code = "handler_failed"
 
 
 class OutputClosed(FabricError):

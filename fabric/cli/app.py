@@ -34,6 +34,7 @@ GROUPS = {
     "fabric.cli.watch": ("tail", "top"),
     "fabric.cli.image": ("image",),
     "fabric.cli.ship": ("compose", "k8s"),
+    "fabric.cli.session": ("session",),
     "fabric.cli.lsp": ("lsp",),
     "fabric.cli.mcp": ("mcp",),
     "fabric.cli.worker": ("worker",),

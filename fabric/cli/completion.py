@@ -1,7 +1,8 @@
 """The command that prints what a shell needs to complete our commands.
 
 What there is to complete is put into the script when it is printed, so that a key press starts nothing. Only the names
-of workers are asked for: by ``fabric completion workers``, which reads the records of services and opens no socket.
+of workers are asked for, by ``fabric completion workers``, which reads the records of services and opens no socket; and
+the ids of sessions, by ``fabric completion sessions LINE``, which lists those of the bucket that the line names.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 __all__ = ["register"]
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +36,7 @@ _CHOICES = {
     "--provider": tuple(PROVIDERS),
 }
 _OF_WORKERS = ("--attach", "--no-attach", "--worker")
+_SESSIONS = ("session delete", "session export", "session use", "session verify")
 
 
 def register(app: typer.Typer) -> None:
@@ -43,8 +46,9 @@ def register(app: typer.Typer) -> None:
 
 def completion(
     shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell.", show_default=False)],
+    line: Annotated[str, typer.Argument(hidden=True)] = "",
 ) -> None:
-    """Print a script by which a shell completes commands, flags, programs and the workers of services that run here.
+    """Print a script by which a shell completes commands, flags, programs, sessions and the workers of services here.
 
     Examples: eval "$(fabric completion bash)"; fabric completion zsh > "${fpath[1]}/_fabric";
     fabric completion fish > ~/.config/fish/completions/fabric.fish
@@ -54,6 +58,8 @@ def completion(
     match shell:
         case "workers":  # for the scripts
             typer.echo("".join(f"{name}\n" for name in _workers()), nl=False)
+        case "sessions":
+            typer.echo("".join(f"{name}\n" for name in _sessions(line)), nl=False)
         case "bash":
             typer.echo(bash(_verbs()), nl=False)
         case "zsh":
@@ -74,6 +80,30 @@ def _workers() -> list[str]:
     return sorted(known_names(worker.name for service in services if service.alive for worker in service.workers))
 
 
+def _sessions(line: str) -> list[str]:
+    """Return the ids of the bucket that a command line names, as far as it is typed."""
+    from fabric.cli.session_place import open_sessions
+
+    return [manifest.id for manifest in open_sessions(_bucket_of(line)).bucket.sessions()]
+
+
+def _bucket_of(line: str) -> str | None:
+    """Return what a command line that is being typed says with -b."""
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quote that is not closed yet
+        return None
+    named: str | None = None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("-b", "--bucket"):
+            named = following
+        elif word.startswith("--bucket="):
+            named = word.removeprefix("--bucket=")
+        elif word.startswith("-b") and not word.startswith("--"):
+            named = word.removeprefix("-b")
+    return named or None
+
+
 def _verbs() -> list[Verb]:
     from fabric.cli.app import make_app
 
@@ -90,7 +120,9 @@ def _verbs() -> list[Verb]:
 def _verb(name: str, command: Any, inner: tuple[str, ...]) -> Verb:
     words = {"completion": SHELLS, "explain": tuple(CODES), "new": template_names()}.get(name, inner)
     program = name in _PROGRAMS or name.startswith("dead ")
-    return Verb(name, _first_sentence(command.help), _flags(command), words, program, name in _WORKERS)
+    return Verb(
+        name, _first_sentence(command.help), _flags(command), words, program, name in _WORKERS, name in _SESSIONS
+    )
 
 
 def _flags(command: Any) -> tuple[Flag, ...]:
@@ -106,7 +138,14 @@ def _flag(option: Any) -> Flag:
     choices = _CHOICES.get(names[-1], ())
     if "--format" in names:  # its help lists them: "text, json or sarif."
         choices = tuple(re.findall(r"[a-z]+", re.sub(r"^.*:|\bor\b|\..*", "", option.help)))
-    return Flag(names, says, takes_value=True, choices=choices, is_worker=names[-1] in _OF_WORKERS)
+    return Flag(
+        names,
+        says,
+        takes_value=True,
+        choices=choices,
+        is_worker=names[-1] in _OF_WORKERS,
+        is_session=names[-1] == "--session",
+    )
 
 
 def _first_sentence(text: str) -> str:

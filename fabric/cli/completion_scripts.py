@@ -1,7 +1,7 @@
 """The scripts by which shells complete our commands, made of a table of them. Pure.
 
-Each script knows the table by itself; it calls ``fabric completion workers`` for the names of workers, and nothing
-else. A word is completed by the first of these that holds: it is the value of a flag; it begins with a dash; it is the
+Each script knows the table by itself; it calls ``fabric completion workers`` for the names of workers, ``fabric
+completion sessions LINE`` for the ids of sessions, and nothing else. A word is completed by the first of these that holds: it is the value of a flag; it begins with a dash; it is the
 command; it is one of a few words, a worker, or the file of a program.
 """
 
@@ -24,6 +24,7 @@ class Flag(NamedTuple):
         takes_value: whether a value follows.
         choices: what that may be; none: a file, as any word may be.
         is_worker: whether it is one.
+        is_session: whether it is the id of a session.
     """
 
     names: tuple[str, ...]
@@ -31,6 +32,7 @@ class Flag(NamedTuple):
     takes_value: bool = False
     choices: tuple[str, ...] = ()
     is_worker: bool = False
+    is_session: bool = False
 
 
 class Verb(NamedTuple):
@@ -43,6 +45,7 @@ class Verb(NamedTuple):
         words: that may be its arguments, or the commands of the group.
         takes_program: whether an argument may be the file of a program.
         takes_worker: whether one may be the name of a worker.
+        takes_session: whether one may be the id of a session.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Verb(NamedTuple):
     words: tuple[str, ...]
     takes_program: bool
     takes_worker: bool
+    takes_session: bool = False
 
 
 def _single(text: str) -> str:
@@ -61,6 +65,11 @@ def _single(text: str) -> str:
 def _valued(verbs: Iterable[Verb]) -> list[tuple[str, Flag]]:
     """Return every flag with a value, by command."""
     return [(verb.name, flag) for verb in verbs for flag in verb.flags if flag.takes_value]
+
+
+def _asked(flag: Flag) -> str:
+    """Return the function of a script that gives the values of a flag; empty: none does."""
+    return "_fabric_workers" if flag.is_worker else "_fabric_sessions" if flag.is_session else ""
 
 
 def _patterns(verb: str, flag: Flag) -> str:
@@ -104,9 +113,9 @@ def bash(verbs: Sequence[Verb]) -> str:
     values = [
         f"    {_patterns(verb, flag)}) {_bash_value(flag)}; return ;;"
         for verb, flag in _valued(verbs)
-        if flag.choices or flag.is_worker
+        if flag.choices or _asked(flag)
     ]
-    files = "|".join(_patterns(verb, flag) for verb, flag in _valued(verbs) if not (flag.choices or flag.is_worker))
+    files = "|".join(_patterns(verb, flag) for verb, flag in _valued(verbs) if not (flag.choices or _asked(flag)))
     cases = [f"    {_single(verb.name)}) {_bash_verb(verb)} ;;" for verb in verbs]
     return f"""\
 # Completes the commands of fabric in bash: eval "$(fabric completion bash)"
@@ -117,6 +126,9 @@ _fabric_add() {{ # the lines of stdin that may be meant
 }}
 _fabric_words() {{ _fabric_add < <(compgen -W "$1" -- "$cur"); }}
 _fabric_workers() {{ _fabric_words "$("${{COMP_WORDS[0]}}" completion workers 2>/dev/null)"; }}
+_fabric_sessions() {{
+  _fabric_words "$("${{COMP_WORDS[0]}}" completion sessions "${{COMP_LINE:0:COMP_POINT}}" 2>/dev/null)"
+}}
 _fabric_programs() {{
   compopt -o filenames 2>/dev/null
   _fabric_add < <(compgen -f -X '!*.plumb' -- "$cur"; compgen -d -- "$cur")
@@ -145,13 +157,14 @@ def _lines(lines: Iterable[str]) -> str:
 
 
 def _bash_value(flag: Flag) -> str:
-    return "_fabric_workers" if flag.is_worker else f"_fabric_words {_single(' '.join(flag.choices))}"
+    return _asked(flag) or f"_fabric_words {_single(' '.join(flag.choices))}"
 
 
 def _bash_verb(verb: Verb) -> str:
     flags = " ".join(name for flag in verb.flags for name in flag.names)
     rest = [f"_fabric_words {_single(' '.join(verb.words))}"] if verb.words else []
     rest += ["_fabric_workers"] if verb.takes_worker else []
+    rest += ["_fabric_sessions"] if verb.takes_session else []
     rest += ["_fabric_programs"] if verb.takes_program else []
     others = f"else {'; '.join(rest)}; " if rest else ""
     return f"if [[ $cur == -* ]]; then _fabric_words {_single(flags)}; {others}fi"
@@ -169,6 +182,11 @@ def zsh(verbs: Sequence[Verb]) -> str:
 _fabric_workers() {{
   local -a found
   found=("${{(@f)$("${{words[1]}}" completion workers 2>/dev/null)}}")
+  compadd -- $found
+}}
+_fabric_sessions() {{
+  local -a found
+  found=("${{(@f)$("${{words[1]}}" completion sessions "${{LBUFFER}}" 2>/dev/null)}}")
   compadd -- $found
 }}
 
@@ -189,8 +207,8 @@ if [[ ${{funcstack[1]}} == _fabric ]]; then _fabric "$@"; else compdef _fabric f
 
 
 def _zsh_value(flag: Flag) -> str:
-    if flag.is_worker:
-        return "_fabric_workers"
+    if asked := _asked(flag):
+        return asked
     return f"compadd -- {' '.join(flag.choices)}" if flag.choices else "_files"
 
 
@@ -198,6 +216,7 @@ def _zsh_verb(verb: Verb) -> str:
     flags = " ".join(_told(name, flag.says) for flag in verb.flags for name in flag.names)
     rest = [f"compadd -- {' '.join(verb.words)}"] if verb.words else []
     rest += ["_fabric_workers"] if verb.takes_worker else []
+    rest += ["_fabric_sessions"] if verb.takes_session else []
     rest += ["_files -g '*.plumb'"] if verb.takes_program else []
     if not rest:
         rest = ["_files"]
@@ -238,6 +257,10 @@ function __fabric_workers
     set -l words (commandline -opc)
     command $words[1] completion workers 2>/dev/null
 end
+function __fabric_sessions
+    set -l words (commandline -opc)
+    command $words[1] completion sessions (commandline -pc | string collect) 2>/dev/null
+end
 function __fabric_programs
     set -l word (commandline -ct)
     for path in $word*.plumb $word*/
@@ -259,6 +282,8 @@ def fish(verbs: Sequence[Verb]) -> str:
         lines += [f"{at} -a {_fish_quoted(word)} -d {_fish_quoted(says.get(word, ''))}" for word in verb.words]
         if verb.takes_worker:
             lines.append(f"{at} -a '(__fabric_workers)' -d worker")
+        if verb.takes_session:
+            lines.append(f"{at} -a '(__fabric_sessions)' -d session")
         if verb.takes_program:
             lines.append(f"{at} -a '(__fabric_programs)'")
         lines += [f"{at} {_fish_flag(flag)}" for flag in verb.flags]
@@ -272,8 +297,8 @@ def _fish_quoted(text: str) -> str:
 def _fish_flag(flag: Flag) -> str:
     named = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.names)
     value = ""
-    if flag.is_worker:
-        value = " -x -a '(__fabric_workers)'"
+    if asked := _asked(flag):
+        value = f" -x -a '(_{asked})'"
     elif flag.choices:
         value = f" -x -a {_fish_quoted(' '.join(flag.choices))}"
     elif flag.takes_value:

@@ -152,6 +152,7 @@ SETTINGS = (
     Setting("limits.wall", "FABRIC_MAX_TIME", lambda said: said.limits.wall_s, read=read_duration),
     Setting("edges.queue", of=lambda said: said.queue, default=_RUN.queue),
     Setting("edges.policy", of=lambda said: said.policy, default=_RUN.policy),
+    Setting("store.url", "FABRIC_STORE", lambda said: said.store, read=_without_password),
     Setting("PLUMB_PATH", "PLUMB_PATH"),
     Setting("PLUMB_RESOURCES", "PLUMB_RESOURCES"),
     Setting("PLUMB_ENDPOINT", "PLUMB_ENDPOINT", read=_without_password),

@@ -6,6 +6,7 @@ __all__ = ["register"]
 
 import os
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -14,16 +15,19 @@ import typer
 
 from fabric.cli.diagnosis import examine, render_chains, render_checks
 from fabric.cli.flags import ColorChoice, Project, choose, state_directory
+from fabric.cli.programs import project_settings
 from fabric.cli.report import print_line, use_color
 from fabric.cli.service import out
 from fabric.compiler import compile_file, search_path
 from fabric.errors import ConfigError
-from fabric.runtime.checkup import check_host
+from fabric.runtime.bucket_checkup import check_bucket
+from fabric.runtime.checkup import Check, check_host
 from fabric.runtime.processes import process_state
 from fabric.runtime.service_client import ask
 from fabric.runtime.service_protocol import Request
 from fabric.runtime.services import STATE_DIRECTORY, Record, WorkerRecord, find_records, find_service
 from fabric.session.causes import Chain, is_stuck
+from fabric.settings import choose_bucket
 from fabric.wire.payload import encode_json
 
 
@@ -62,13 +66,21 @@ def _check(program: Path | None, project: str | None, output: str) -> bool:
     workers = _count_workers(program) if program is not None else None
     there = state if services else state_directory() or Path(STATE_DIRECTORY)
     checks = []
-    for check in check_host(os.environ, there, services, workers):
+    for check in chain(check_host(os.environ, there, services, workers), [_check_sessions()]):
         checks.append(check)
         if output == "text":
             out(line + "\n" for line in render_checks([check], color=use_color(1)))
     if output == "json":
         out([encode_json({"v": 1, "checks": checks}).decode(), "\n"])
     return all(check.ok is not False for check in checks)
+
+
+def _check_sessions() -> Check:
+    """Look where sessions are kept, if it can be told."""
+    try:
+        return check_bucket(choose_bucket(None, project_settings(), Path.cwd(), os.environ).url)
+    except ConfigError as error:
+        return Check("sessions", None, f"it is not said where they are kept: {error}")
 
 
 def _count_workers(program: Path) -> int:
@@ -84,7 +96,7 @@ def _explain(program: Path | None, project: str | None, output: str) -> bool:
     assert isinstance(answer.stuck, tuple)
     # The record, once more: a worker may have another process by now.
     service = find_service(Path.cwd(), state_directory(), spec=None, project=service.project)
-    chains = [examine(chain, worker, _state(worker)) for chain in answer.stuck for worker in [_of(service, chain)]]
+    chains = [examine(link, worker, _state(worker)) for link in answer.stuck for worker in [_of(service, link)]]
     stuck = [chain for chain in chains if is_stuck(chain)]
     if output == "json":
         shown = [{"stuck": chain in stuck, "links": chain.links} for chain in chains]

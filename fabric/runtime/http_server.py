@@ -8,7 +8,7 @@ times what is needed here.
 
 from __future__ import annotations
 
-__all__ = ["Answer", "Ask", "Head", "HttpServer", "error"]
+__all__ = ["Answer", "Ask", "Head", "HttpServer", "Limits", "error"]
 
 import errno
 from collections.abc import Awaitable, Callable, Mapping
@@ -48,6 +48,20 @@ FULL_PAUSE_S = 0.01
 CHUNK_BYTES = 16 * 1024
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Limits(NamedTuple):
+    """What clients may take. As it is, for those who watch a session.
+
+    Attributes:
+        connections: at a time; see ``CONNECTIONS_MAX``.
+        answer_s: that an answer may take; see ``ANSWER_S``.
+        write_s: that a client may take to read it; see ``WRITE_S``.
+    """
+
+    connections: int = CONNECTIONS_MAX
+    answer_s: float = ANSWER_S
+    write_s: float = WRITE_S
 
 
 class Head(NamedTuple):
@@ -102,12 +116,16 @@ class HttpServer:
         handle: answers the others.
         broke: hears of an exception of these, which is a bug: its request is answered with 500, and the session that
             is watched goes on.
+        limits: for other clients than those who watch.
     """
 
-    def __init__(self, refuse: Refuse, handle: Handle, broke: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, refuse: Refuse, handle: Handle, broke: Callable[[Exception], None], limits: Limits | None = None
+    ) -> None:
         self._refuse = refuse
         self._handle = handle
         self._broke = broke
+        self._limits = limits or Limits()
         self._open = 0
         self._waiting: dict[_Client, None] = {}
 
@@ -123,8 +141,8 @@ class HttpServer:
                     await trio.sleep(FULL_PAUSE_S)
                     continue
                 self._open += 1
-                nursery.start_soon(self._serve, _Client(stream))
-                while self._open >= CONNECTIONS_MAX:
+                nursery.start_soon(self._serve, _Client(stream, self._limits))
+                while self._open >= self._limits.connections:
                     if self._waiting:
                         next(iter(self._waiting)).given_up.cancel()
                     await trio.sleep(FULL_PAUSE_S)
@@ -168,20 +186,25 @@ class HttpServer:
         if body is None:
             return error(413, "too_large", f"a request has at most {BODY_BYTES_MAX} bytes")
         self._waiting.pop(client, None)
-        with trio.move_on_after(ANSWER_S):
+        with trio.move_on_after(self._limits.answer_s):
             try:
                 return await self._handle(Ask(head, body))
             except Exception as failure:  # noqa: BLE001 - who watches must not end what is watched
                 self._broke(failure)
                 return error(500, "internal_error", "this is a bug; the log of the service says more")
-        return error(504, "timeout", f"there was no answer within {ANSWER_S:g} s; what was asked for may still be done")
+        return error(
+            504,
+            "timeout",
+            f"there was no answer within {self._limits.answer_s:g} s; what was asked for may still be done",
+        )
 
 
 class _Client:
     """One connection."""
 
-    def __init__(self, stream: _Stream) -> None:
+    def __init__(self, stream: _Stream, limits: Limits) -> None:
         self.stream = stream
+        self._limits = limits
         self.given_up = trio.CancelScope()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._is_head = False
@@ -255,7 +278,7 @@ class _Client:
         return False
 
     async def _write(self, raw: bytes | None) -> None:
-        with trio.move_on_after(WRITE_S) as writing:
+        with trio.move_on_after(self._limits.write_s) as writing:
             await self.stream.send_all(raw or b"")
         if writing.cancelled_caught:
             raise trio.BrokenResourceError

@@ -29,9 +29,9 @@ from fabric.session.enacting import Broken, Enacting
 from fabric.session.events import DeathCause, Input, Level, Output
 from fabric.session.failure import Failure, name_of
 from fabric.session.history import Answer, History, bytes_of, text_of
-from fabric.session.intents import Intents
 from fabric.session.nodes import NodeState
 from fabric.session.outbox import Outbox
+from fabric.session.recall import Recall
 from fabric.session.routes import CompiledRoute, Put
 from fabric.session.traffic import LOOP_MESSAGES_MAX, STEPS_PER_EVENT_MAX, Traffic
 from fabric.session.worker_state import WorkerState
@@ -49,10 +49,11 @@ class DurableTraffic(Traffic):
         plan, routes, nodes, out, rng, fail, others: as of any traffic.
         durable: the session's id.
         paid: takes what a worker's telemetry tells of a call of a model.
+        recall: knows what is recorded of calls of tools.
 
     Attributes:
         history: what happens.
-        intents: calls of tools with effects that belong to messages which are not done.
+        recall: calls of tools that belong to messages which are not done.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class DurableTraffic(Traffic):
         *,
         durable: str,
         paid: Callable[[str, bytes], None],
+        recall: Recall,
         fail: Callable[[Failure], None],
         **others: Any,
     ) -> None:
@@ -75,7 +77,7 @@ class DurableTraffic(Traffic):
         super().__init__(plan, routes, nodes, out, rng, fail=fail, **others)
         self._paid = paid
         self._fail_for_good, self._fail = fail, self._break
-        self.intents = Intents()
+        self.recall = recall
         self.history = Enacting(durable, self._out, self._traces, self._enact, fail)
         self._through = frozenset()
         self._keys: dict[int, str] = {}
@@ -273,6 +275,8 @@ class DurableTraffic(Traffic):
     def resumed(self) -> None:
         """The session was brought back, and goes on."""
         self.history.happen(history.Resumed())
+        for paid in self.recall.untold:
+            self.history.happen(paid)
 
     def stop(self) -> None:
         """The session has failed: what is inside stays there, what waits to come in is refused."""
@@ -329,12 +333,18 @@ class DurableTraffic(Traffic):
                 self._end()
             case history.Paid(name, usage):
                 self._paid(name, bytes(usage))
+                self._relived(entry)
             case history.Intended() | history.Called():
-                self.intents.note(entry)
+                self._relived(entry)
             case history.Emitted():
                 pass
             case _:
                 self._tell_worker(entry)
+
+    def _relived(self, entry: History) -> None:
+        """Take note of what a worker did; of one that is there that is known already."""
+        if self.history.reliving:
+            self.recall.relived(entry)
 
     def _tell_worker(self, entry: History) -> None:
         """Enact what is about one worker, and no message."""
@@ -426,7 +436,7 @@ class DurableTraffic(Traffic):
         self._inflight -= 1
         self._flow.done(node)
         self._rested.add(node.name)
-        self.intents.done(node.name, message.span_id.hex())
+        self.recall.over(node.name, message.span_id.hex())
 
     def _settle(self, worker: WorkerState, number: int, *, taken: bool) -> None:
         """Of a control message nothing more will come. What this process of the worker was told it has heard itself."""

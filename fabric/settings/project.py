@@ -53,6 +53,7 @@ from fabric.settings.values import (
     Ports,
     Price,
     VariableName,
+    absolute_url,
     read_value,
 )
 
@@ -180,6 +181,7 @@ class ProjectSettings(msgspec.Struct, frozen=True):
         hosts: by name, in the order of the file.
         limits: what a session may use.
         prices: of models, by name.
+        store: the URL of the bucket that sessions are kept in.
     """
 
     spec: Path | None = None
@@ -203,6 +205,7 @@ class ProjectSettings(msgspec.Struct, frozen=True):
     hosts: dict[str, ProjectHost] = {}
     limits: ProjectLimits = ProjectLimits()
     prices: dict[str, ProjectPrice] = {}
+    store: str | None = None
 
     def choose_model(self, provider: str | None, model: str | None) -> tuple[str | None, str | None]:
         """Return provider and model of agents that do not say theirs.
@@ -277,6 +280,10 @@ class _Edges(msgspec.Struct):
     policy: Policy | None = None
 
 
+class _Store(msgspec.Struct):
+    url: Annotated[str, Meta(min_length=1)] | None = None
+
+
 REPLICAS_MAX = 64
 
 
@@ -314,6 +321,7 @@ class _Keys(msgspec.Struct):
     limits: _Limits = msgspec.field(default_factory=_Limits)
     run: _Run = msgspec.field(default_factory=_Run)
     edges: _Edges = msgspec.field(default_factory=_Edges)
+    store: _Store = msgspec.field(default_factory=_Store)
     workers: dict[str, Any] = {}
     hosts: dict[str, Any] = {}
     prices: dict[str, Any] = {}
@@ -325,6 +333,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "limits": _Limits,
     "run": _Run,
     "edges": _Edges,
+    "store": _Store,
 }
 _NAMED: dict[str, type[msgspec.Struct]] = {"workers": _Worker, "hosts": _Host, "prices": _ModelPrice}
 """Tables of tables, whose names are the project's."""
@@ -480,6 +489,7 @@ class _File:
                 _plain(file.limits.usd), file.limits.tokens, file.limits.calls, _plain(file.limits.wall)
             ),
             prices={model: self._price(model, price) for model, price in file.prices.items()},
+            store=None if file.store.url is None else absolute_url(file.store.url, self._path.parent.absolute()),
         )
 
     def _worker(self, name: str, said: Any) -> ProjectWorker:

@@ -15,6 +15,7 @@ __all__ = [
     "Ports",
     "Price",
     "VariableName",
+    "absolute_url",
     "check_usd",
     "is_number",
     "read_duration",
@@ -24,13 +25,17 @@ __all__ = [
 
 import ipaddress
 import math
+import os
 import re
+from pathlib import Path
 from typing import Any, ClassVar, Self
+from urllib.parse import unquote, urlsplit
 
 USD_MAX = 1_000_000.0
 AMOUNT_MAX = 10**12
 """Nobody who sets a limit means more than that."""
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNITS_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
@@ -201,3 +206,20 @@ def read_switch(text: str) -> bool:
 def read_duration(text: str) -> float:
     """Return the seconds that a flag says: a number, or one with a unit. Raises ValueError: it says none."""
     return float(Patience.read(float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text))
+
+
+def absolute_url(url: str, base: Path) -> str:
+    """Return the URL of a bucket, written so that it means the same from everywhere: a path becomes a whole one.
+
+    What cannot be meant is returned as it is: who opens it complains.
+    """
+    if _SCHEME.match(url) and not url.startswith("file:"):
+        return url.rstrip("/")
+    split = urlsplit(url) if url.startswith("file:") else None
+    path = url if split is None else unquote(url.removeprefix("file:").removeprefix(f"//{split.netloc}"))
+    if not path or "\0" in path or (split is not None and split.netloc not in ("", "localhost")):
+        return url
+    try:
+        return Path(os.path.abspath(base / Path(path).expanduser())).as_uri()
+    except RuntimeError:  # there is no such user
+        return url

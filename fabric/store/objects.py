@@ -6,13 +6,25 @@ a thread.
 
 from __future__ import annotations
 
-__all__ = ["ObjectStore"]
+__all__ = ["KEY_BYTES_MAX", "PART_BYTES_MAX", "ObjectStore", "Sweeping", "check_key", "check_prefix"]
 
-from typing import Protocol
+import re
+from typing import Protocol, runtime_checkable
+
+from fabric.errors import StoreFailed
+
+KEY_BYTES_MAX = 900
+"""S3 and Google take 1,024 bytes; the rest is for the prefix of a bucket's URL."""
+
+PART_BYTES_MAX = 255
+"""What file systems take as a name."""
+
+_LETTERS = "A-Za-z0-9._~%=@+,-"
+_PART = re.compile(f"[{_LETTERS}]{{1,{PART_BYTES_MAX}}}")
 
 
 class ObjectStore(Protocol):
-    """Objects by key. A key is ``/``-separated, ASCII, with no empty, ``.`` or ``..`` part; an object is bytes.
+    """Objects by key, see :func:`check_key`; an object is bytes. No key continues another one with a ``/``.
 
     Attributes:
         url: where it is, as a user writes it: ``file:///var/lib/fabric``, ``memory:``, ``s3://bucket/prefix``.
@@ -52,3 +64,49 @@ class ObjectStore(Protocol):
     def link(self, key: str) -> str:
         """Return an URL by which programs outside can name the object; it need not be readable by them."""
         ...
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A store in which writers that are killed leave something behind."""
+
+    def sweep(self, older_than_s: float, now: float) -> int:
+        """Remove what nobody has touched for so long; return how many objects that never came to be.
+
+        Args:
+            older_than_s: more than any write takes.
+            now: seconds since 1970.
+        """
+        ...
+
+
+def check_key(key: str) -> str:
+    """Return a key that every store takes: parts of ``A-Z a-z 0-9 . _ ~ % = @ + , -``, with ``/`` between them.
+
+    No part is ``.`` or ``..``, and the first does not begin with a point: what does is a store's own.
+
+    Raises:
+        StoreFailed: it is none.
+    """
+    parts = key.split("/")
+    for part in parts:
+        if part in (".", "..") or not _PART.fullmatch(part):
+            raise StoreFailed(
+                f"{key!r} cannot be a key: its part {part!r} is not 1 to {PART_BYTES_MAX} of [{_LETTERS}]"
+            )
+    if key.startswith(".") or len(key) > KEY_BYTES_MAX:
+        raise StoreFailed(f"{key!r} cannot be a key: it begins with a point, or has more than {KEY_BYTES_MAX} letters")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return the beginning of keys: empty, or a key and ``/``.
+
+    Raises:
+        StoreFailed: it is none.
+    """
+    if prefix and not prefix.endswith("/"):
+        raise StoreFailed(f"{prefix!r} cannot be listed: it has to end with '/'")
+    if prefix:
+        check_key(prefix[:-1])
+    return prefix

@@ -1,12 +1,6 @@
-"""What is written into a bucket, as data and as bytes.
+"""What is written into a bucket, as data and as bytes; ``keys`` says where.
 
-    sessions/<sid>/manifest.json                    what the session is; created once
-    sessions/<sid>/log/<seq, 20 digits>.json        a commit; numbers are dense from 0
-    sessions/<sid>/snap/<seq, 20 digits>.json.zst   commits 0 to seq in one object; derived, disposable
-    sessions/<sid>/errors/<base>-<attempt>.json     an attempt that failed
-    blobs/sha256/<2>/<rest>                         a body of more than INLINE_BYTES_MAX, written before its commit
-
-A commit ends with the digest of all of its bytes before that; each entry carries the digest of its body. Both are
+An object ends with the digest of all of its bytes before that; each entry carries the digest of its body. Both are
 verified when it is read: what a disk or a gateway has changed is never taken for what was written.
 """
 
@@ -16,21 +10,28 @@ __all__ = [
     "FORMAT",
     "INLINE_BYTES_MAX",
     "PAUSE_TYPE",
+    "TOMBSTONE",
+    "Attempt",
     "Commit",
     "Entry",
     "Kind",
     "Manifest",
     "Origin",
     "Pause",
-    "blob_key",
+    "Undelivered",
+    "Unused",
+    "Version",
+    "decode_attempt",
     "decode_commit",
     "decode_manifest",
+    "decode_undelivered",
+    "decode_unused",
+    "decode_version",
     "digest",
+    "encode",
     "encode_commit",
     "encode_manifest",
     "entry_of",
-    "log_key",
-    "manifest_key",
 ]
 
 import hashlib
@@ -49,6 +50,9 @@ INLINE_BYTES_MAX = 32 * 1024
 
 PAUSE_TYPE = "application/vnd.pugmark.pause+text"
 """The content type by which a handler says that it waits."""
+
+TOMBSTONE = "deleted"
+"""The event of the last entry of a session that was deleted."""
 
 Kind: TypeAlias = Literal["client", "handler", "system"]
 """Who committed: somebody from outside, who decided nothing; a handler or a running fabric; we ourselves."""
@@ -102,8 +106,8 @@ class Entry(msgspec.Struct, frozen=True, rename="kebab", omit_defaults=True):
         size: of the body as it is stored, in bytes.
         sha256: of the same, in hexadecimal.
         content_encoding: how the body is stored: ``gzip``, ``zstd``; anything else is as it is.
-        fork: the child that this entry has made, or is to make.
-        session: the session to which it is delivered.
+        fork: it makes a child, which inherits everything before it and begins with it.
+        session: to which it is delivered.
     """
 
     event: str
@@ -116,7 +120,7 @@ class Entry(msgspec.Struct, frozen=True, rename="kebab", omit_defaults=True):
     sha256: str = ""
     text: str | None = None
     data: bytes | None = None
-    fork: str = ""
+    fork: bool = False
     session: str = ""
 
     @property
@@ -163,13 +167,75 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str = ""
     inv: str = ""
 
+    @property
+    def tombstone(self) -> bool:
+        """Whether the session was deleted by it."""
+        return self.kind == "system" and any(entry.event == TOMBSTONE for entry in self.entries)
 
-_Kept = TypeVar("_Kept", Manifest, Commit)
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A decision that was tried and came to nothing.
+
+    Attributes:
+        base: how many commits it saw.
+        at: seconds since 1970, when it failed.
+        status: what came of it, in a word or two: ``exit 1``, ``signal 9``, ``time-out``.
+        reason: for people.
+        stderr: the end of what it said.
+    """
+
+    base: int
+    at: float
+    v: int = FORMAT
+    status: str = ""
+    reason: str = ""
+    stderr: str = ""
+
+
+class Undelivered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry that could not be delivered to another session, and why."""
+
+    seq: int
+    index: int
+    session: str
+    reason: str
+    at: float
+    v: int = FORMAT
+
+
+class Version(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An object of a memory namespace, as it was from some time on.
+
+    Attributes:
+        entry: the object; its name is whole, with the namespace.
+        origin: ``sid/seq/index`` of the entry that wrote it, by which it is known if it is written again.
+        at: seconds since 1970.
+    """
+
+    entry: Entry
+    origin: str
+    at: float
+    v: int = FORMAT
+
+
+class Unused(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which bodies nobody named at some time."""
+
+    at: float
+    sha256: tuple[str, ...]
+    v: int = FORMAT
+
+
+_Kept = TypeVar("_Kept", Manifest, Commit, Attempt, Undelivered, Version, Unused)
 
 _SUM = b',"sum":"'
 _encoder = msgspec.json.Encoder(order="deterministic")
 _commit_decoder = msgspec.json.Decoder(Commit)
 _manifest_decoder = msgspec.json.Decoder(Manifest)
+_attempt_decoder = msgspec.json.Decoder(Attempt)
+_undelivered_decoder = msgspec.json.Decoder(Undelivered)
+_version_decoder = msgspec.json.Decoder(Version)
+_unused_decoder = msgspec.json.Decoder(Unused)
 
 
 def digest(body: bytes) -> str:
@@ -187,21 +253,6 @@ def entry_of(event: str, body: bytes, **fields: Any) -> Entry:
         except UnicodeDecodeError:
             data = body
     return Entry(event, size=len(body), sha256=digest(body), text=text, data=data, **fields)
-
-
-def manifest_key(session: str) -> str:
-    """Return the key of a session's manifest."""
-    return f"sessions/{session}/manifest.json"
-
-
-def log_key(session: str, seq: int) -> str:
-    """Return the key of a commit."""
-    return f"sessions/{session}/log/{seq:020d}.json"
-
-
-def blob_key(sha256: str) -> str:
-    """Return the key of a large body."""
-    return f"blobs/sha256/{sha256[:2]}/{sha256[2:]}"
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -231,10 +282,41 @@ def decode_commit(raw: bytes, key: str) -> Commit:
     """
     commit = _decoded(raw, key, _commit_decoder)
     for number, entry in enumerate(commit.entries):
-        body = entry.inline
-        if body is not None and (len(body) != entry.size or digest(body) != entry.sha256):
-            raise LogDamaged(f"{key}: the body of entry {number} is not what its digest says")
+        _checked(entry, key, number)
     return commit
+
+
+def encode(kept: Attempt | Undelivered | Version | Unused) -> bytes:
+    """Return something smaller as JSON text with its digest."""
+    return _summed(_encoder.encode(kept))
+
+
+def decode_attempt(raw: bytes, key: str) -> Attempt:
+    """Return an attempt; raise as :func:`decode_manifest` does."""
+    return _decoded(raw, key, _attempt_decoder)
+
+
+def decode_undelivered(raw: bytes, key: str) -> Undelivered:
+    """Return what could not be delivered; raise as :func:`decode_manifest` does."""
+    return _decoded(raw, key, _undelivered_decoder)
+
+
+def decode_version(raw: bytes, key: str) -> Version:
+    """Return an object of a memory namespace; raise as :func:`decode_commit` does."""
+    version = _decoded(raw, key, _version_decoder)
+    _checked(version.entry, key, 0)
+    return version
+
+
+def decode_unused(raw: bytes, key: str) -> Unused:
+    """Return a list of bodies; raise as :func:`decode_manifest` does."""
+    return _decoded(raw, key, _unused_decoder)
+
+
+def _checked(entry: Entry, key: str, number: int) -> None:
+    body = entry.inline
+    if body is not None and (len(body) != entry.size or digest(body) != entry.sha256):
+        raise LogDamaged(f"{key}: the body of entry {number} is not what its digest says")
 
 
 def _summed(raw: bytes) -> bytes:

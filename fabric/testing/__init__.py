@@ -3,6 +3,7 @@
 * ``models``     a server that speaks the providers' APIs and answers from a script: :func:`scripted_model`
 * ``tapes``      one that records what real models answer, and answers with it later: :func:`cassette`
 * ``virtual``    a program in one process, in virtual time: :func:`run_virtual`
+* ``stores``     a bucket that loses and kills, for what is kept in one: :class:`FaultyStore`
 * ``plugin``     all of it as fixtures of pytest, which finds them by itself
 
 Below ``virtual`` is the simulator that the fabric itself is tested with: read ``simulator``; ``faults`` for what may go
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fabric.testing.runs import FabricRun, ProcessesLeft
     from fabric.testing.seeded import run_seeded
     from fabric.testing.simulator import Decide, Decision, Simulated, Watch, function_runner, python_runner, simulate
+    from fabric.testing.stores import FaultyStore, StoreFault, StoreFaults, StoreOperation, draw_store_faults, fault_at
     from fabric.testing.tapes import Cassette, CassetteMismatch, cassette
     from fabric.testing.virtual import NoStandIn, VirtualOutput, VirtualRun, run_virtual
 
@@ -35,6 +37,7 @@ _PLACES = {
     "runs": ("FabricRun", "ProcessesLeft"),
     "seeded": ("run_seeded",),
     "simulator": ("Decide", "Decision", "Simulated", "Watch", "function_runner", "python_runner", "simulate"),
+    "stores": ("FaultyStore", "StoreFault", "StoreFaults", "StoreOperation", "draw_store_faults", "fault_at"),
     "tapes": ("Cassette", "CassetteMismatch", "cassette"),
     "virtual": ("NoStandIn", "VirtualOutput", "VirtualRun", "run_virtual"),
 }
@@ -51,6 +54,7 @@ __all__ = [
     "FabricRun",
     "Failure",
     "Faults",
+    "FaultyStore",
     "LinkCut",
     "ModelRequest",
     "NoStandIn",
@@ -64,6 +68,9 @@ __all__ = [
     "Simulated",
     "Slow",
     "Stall",
+    "StoreFault",
+    "StoreFaults",
+    "StoreOperation",
     "Text",
     "Thinking",
     "UnscriptedRequest",
@@ -72,6 +79,8 @@ __all__ = [
     "Watch",
     "cassette",
     "draw_faults",
+    "draw_store_faults",
+    "fault_at",
     "function_runner",
     "python_runner",
     "run_seeded",

@@ -14,12 +14,17 @@ HELP = Flag(("-h", "--help"), "Show: what it does, isn't it")
 FORMAT = Flag(("--format",), "text or json", takes_value=True, choices=("text", "json"))
 FILE = Flag(("-o", "--output"), "The file", takes_value=True)
 WORKER = Flag(("-w", "--worker"), "One", takes_value=True, is_worker=True)
+SESSION = Flag(("-s", "--session"), "Which", takes_value=True, is_session=True)
+GROUPS = ("check", "dead", "logs", "session")
 VERBS = [
-    Verb("", "", (Flag(("--env-file",), "Variables", takes_value=True), HELP), ("check", "dead", "logs"), False, False),
+    Verb("", "", (Flag(("--env-file",), "Variables", takes_value=True), HELP), GROUPS, False, False),
     Verb("check", "Check: it's well", (FORMAT, FILE, HELP), (), takes_program=True, takes_worker=False),
     Verb("dead", "Letters", (HELP,), ("drop", "list"), takes_program=False, takes_worker=False),
     Verb("dead list", "List", (FORMAT, WORKER, HELP), (), takes_program=True, takes_worker=False),
     Verb("logs", "Logs", (HELP,), (), takes_program=True, takes_worker=True),
+    Verb("session", "Sessions", (HELP,), ("push", "use"), takes_program=False, takes_worker=False),
+    Verb("session push", "Push", (SESSION, HELP), (), takes_program=False, takes_worker=False),
+    Verb("session use", "Use", (HELP,), (), takes_program=False, takes_worker=False, takes_session=True),
 ]
 
 CASES = [
@@ -33,19 +38,30 @@ CASES = [
     (["dead", "list", "--"], ["--format", "--help", "--worker"]),
     (["dead", "-h", "list", "--worker", ""], ["tall", "small"]),
     (["logs", "t"], ["tall"]),
+    (["session", "use", "r"], ["review"]),
+    (["session", "push", "--session", ""], ["review", "triage-7"]),
+    (["session", "push", "-s", "t"], ["triage-7"]),
     (["-"], ["--env-file", "--help", "-h"]),
 ]
 
 
+FABRIC = """#!/bin/sh
+case "$1 $2 $3" in
+  "completion workers ") printf "tall\\nsmall\\n" ;;
+  "completion sessions fabric session "*) printf "review\\ntriage-7\\n" ;;
+esac
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path):
-    """With programs, other files, and a fabric that knows two workers."""
+    """With programs, other files, and a fabric that knows two workers and two sessions."""
     (tmp_path / "a b.plumb").touch()
     (tmp_path / "notes.txt").touch()
     (tmp_path / "folder").mkdir()
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "fabric"
-    command.write_text('#!/bin/sh\ntest "$*" = "completion workers" && printf "tall\\nsmall\\n"\n')
+    command.write_text(FABRIC)
     command.chmod(0o755)
     return tmp_path
 
@@ -70,7 +86,8 @@ def test_bash_completes(folder: Path, words: list[str], found: list[str]):
     """As when a key is pressed behind these words."""
     quoted = " ".join(f"'{word}'" for word in ["fabric", *words])
     ask = (
-        f'. folder/script; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _fabric; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        f'. folder/script; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; COMP_LINE="${{COMP_WORDS[*]}}"; '
+        'COMP_POINT=${#COMP_LINE}; _fabric; printf "%s\\n" "${COMPREPLY[@]}"'
     )
     expected = [*found, "bin"] if words == ["check", ""] else found
     assert answers([shell("bash"), "-c"], folder, bash(VERBS), ask) == sorted(expected)

@@ -190,7 +190,8 @@ def test_a_pyproject_that_speaks_of_us_does_as_well(tmp_path: Path):
         ("[deafults]\nprovider = 'x'", ":1: unknown key 'deafults'; did you mean 'defaults'?"),
         (
             "quux = 1",
-            ":1: unknown key 'quux'; expected spec, launch, defaults, limits, run, edges, workers, hosts, prices",
+            ":1: unknown key 'quux'; expected spec, launch, defaults, limits, run, edges, store, workers, "
+            "hosts, prices",
         ),
         ("defaults = {temperature = 1}", ": unknown key 'temperature'; expected provider, model"),
         ("launch = 'spwan'", """:1: launch: expected "zygote" or "spawn", got 'spwan'"""),
@@ -373,8 +374,8 @@ def test_a_command_exits_with_2_if_the_file_is_wrong(tmp_path: Path):
         done = three_ways.fabric(*command, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, b"")
         assert json.loads(done.stderr) == {
-            "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, limits, run, edges, workers, "
-            "hosts, prices",
+            "error": f"{path}:1: unknown key 'grace'; expected spec, launch, defaults, limits, run, edges, store, "
+            "workers, hosts, prices",
             "code": "bad_config",
         }
 

@@ -1,0 +1,159 @@
+"""Which bucket and which session a command is about, and how a session stands, in words."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BucketUrl",
+    "DryRun",
+    "Json",
+    "SessionId",
+    "Sessions",
+    "Standing",
+    "open_log",
+    "open_sessions",
+    "place_of",
+    "print_json",
+    "refuse_run",
+    "standing_of",
+]
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import typer
+
+from fabric.cli.listing import duration
+from fabric.cli.programs import project_settings
+from fabric.cli.service import out
+from fabric.errors import ConfigError
+from fabric.session.history import Finished, decode_history
+from fabric.settings import Bucket as Place
+from fabric.settings import choose_bucket, choose_session
+from fabric.store.bucket import Bucket
+from fabric.store.log import Log
+from fabric.store.opening import open_store
+from fabric.store.readiness import Failed, Idle, Paused, Ready, Sleeping
+from fabric.store.record import Commit
+from fabric.wire.payload import encode_json
+
+BucketUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--bucket",
+        "-b",
+        metavar="URL",
+        help="Where sessions are kept: file:///PATH, s3://BUCKET/PREFIX, gs:, az:. Else FABRIC_STORE, [store] url, that "
+        "of the current session, or a folder of the user's.",
+        show_default=False,
+    ),
+]
+SessionId = Annotated[
+    str | None,
+    typer.Option("--session", "-s", metavar="ID", help="The session; else the current one.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, one object a line.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+class Sessions(NamedTuple):
+    """A bucket of sessions, and where it is."""
+
+    bucket: Bucket
+    place: Place
+
+    def meant(self, session: str | None) -> str:
+        """Return the id of the session that is meant. Raises ConfigError: it is not said."""
+        return choose_session(session, self.place, os.environ)
+
+
+def open_sessions(url: str | None) -> Sessions:
+    """Return the bucket that is meant.
+
+    Raises:
+        ConfigError: no such kind of bucket is known, or one in memory is meant: it would end with this command.
+    """
+    place = choose_bucket(url, project_settings(), Path.cwd(), os.environ)
+    if place.url.partition(":")[0] == "memory":
+        raise ConfigError(f"bucket {place.url}: it would end with this command; file:PATH names a folder, which stays")
+    return Sessions(Bucket(open_store(place.url)), place)
+
+
+def open_log(url: str | None, session: str | None) -> Log:
+    """Return the log of the session that is meant.
+
+    Raises:
+        ConfigError: it is not said which bucket or which session is meant.
+        SessionNotFound: the bucket has no such session.
+    """
+    sessions = open_sessions(url)
+    return sessions.bucket.open(sessions.meant(session))
+
+
+def refuse_run(log: Log, verb: str) -> None:
+    """Raise ConfigError if a session is a run of a program: nothing is pushed to that, and no handler decides in it."""
+    if log.manifest.program:
+        program = log.manifest.path or "PROGRAM"
+        raise ConfigError(
+            f"{log.id} is a run of {program}, and `fabric session {verb}` is for sessions of handlers; "
+            f"`fabric run {program} --session {log.id}` goes on with it"
+        )
+
+
+def place_of(log: Log, commit: Commit) -> int:
+    """Return the number of a commit that is in a log."""
+    return next(seq for seq, each in enumerate(log.read()) if each.id == commit.id)
+
+
+def print_json(fields: Mapping[str, Any]) -> bool:
+    """Print one object; return whether it is read."""
+    return out([encode_json({"v": 1, **fields}).decode(), "\n"])
+
+
+class Standing(NamedTuple):
+    """How a session stands.
+
+    Attributes:
+        status: in a word: ready, idle, paused, sleeping, failed; of a run open or ended.
+        detail: more of it, for people; it may be what a handler wrote.
+    """
+
+    status: str
+    detail: str = ""
+
+
+def standing_of(log: Log, now: float) -> Standing:
+    """Return how a session stands.
+
+    Args:
+        log: of it.
+        now: seconds since 1970.
+    """
+    if log.manifest.program:
+        return _of_run(log.read())
+    match log.readiness(now):
+        case Ready(attempts=attempts):
+            return Standing("ready", f"after {attempts} attempts that failed" if attempts else "")
+        case Idle():
+            return Standing("idle")
+        case Paused(reason=reason):
+            return Standing("paused", reason)
+        case Sleeping(until=until, reason=reason):
+            left = f"{duration(until - now)} more"
+            return Standing("sleeping", f"{left}, {reason}" if reason else left)
+        case Failed(attempts=attempts, retry_at=retry_at):
+            then = f"the next in {duration(retry_at - now)}" if retry_at is not None else "no more until a push"
+            return Standing("failed", f"{attempts} attempt{'s' * (attempts != 1)}, {then}")
+
+
+def _of_run(commits: list[Commit]) -> Standing:
+    last = next((commit.entries[-1] for commit in reversed(commits) if commit.entries), None)
+    if last is None or last.event != "finished":
+        return Standing("open")
+    try:
+        finished = decode_history(last.inline or b"")
+    except msgspec.DecodeError:  # of a newer version
+        return Standing("ended")
+    return Standing("ended", f"exit code {finished.exit_code}" if isinstance(finished, Finished) else "")

@@ -1,0 +1,115 @@
+"""Where handlers fetch bodies: a server on this machine alone, below a path that nobody guesses.
+
+Any user of the machine can connect to it, so the path is the secret. Bodies are given as they are stored; nothing is
+decoded on the way. It belongs to a run, not to a handler: what a handler has started may fetch for as long as it lives.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ObjectServer", "serve_objects"]
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+from urllib.parse import unquote
+
+import structlog
+import trio
+
+from fabric.errors import FabricError
+from fabric.runtime.http_server import Answer, Ask, Head, HttpServer, Limits, error
+
+HOST = "127.0.0.1"
+
+BACKLOG = 512
+"""A handler opens a connection for each body, and may do so from many threads at once."""
+
+LIMITS = Limits(connections=512, answer_s=120.0, write_s=600.0)
+"""It is our own handler that asks: where all places are taken, others wait. It may be slow, and so may the bucket."""
+
+TOKEN_BYTES = 24
+
+Load: TypeAlias = Callable[[], bytes]
+Recall: TypeAlias = Callable[[str], bytes]
+
+_BYTES = "application/octet-stream"
+
+
+class ObjectServer:
+    """What can be fetched. Made by :func:`serve_objects`.
+
+    Args:
+        root: the URL below which all of it is.
+        recall: gives what is remembered under a name in a namespace; nothing, if there is nothing. Called in a thread.
+    """
+
+    def __init__(self, root: str, path: str, recall: Mapping[str, Recall]) -> None:
+        self._root = root
+        self._path = path
+        self._recall = recall
+        self._loads: dict[str, Load] = {}
+
+    def offer(self, digest: str, load: Load) -> str:
+        """Return the URL of a body. It is asked for in a thread, whenever somebody fetches it."""
+        self._loads[digest] = load
+        return f"{self._root}o/{digest}"
+
+    def namespace_url(self, namespace: str) -> str:
+        """Return the URL that stands for a namespace such as ``agents/``: a name is simply put behind it."""
+        return f"{self._root}m/{namespace}"
+
+    def refuse(self, head: Head) -> Answer | None:
+        """Say why a request is refused, as it is by everybody who does not know the path."""
+        known = secrets.compare_digest(head.path[: len(self._path)].encode(), self._path.encode())
+        if not known:
+            return error(404, "not_found", "there is nothing here")
+        if head.method not in ("GET", "HEAD"):
+            return error(405, "method_not_allowed", "objects are only read", ("allow", "GET, HEAD"))
+        return None
+
+    async def handle(self, ask: Ask) -> Answer:
+        """Answer with the bytes of an object."""
+        kind, _, name = ask.head.path[len(self._path) :].partition("/")
+        load = self._loads.get(name) if kind == "o" else None
+        if kind == "m":
+            load = self._remembered(f"{name}?{ask.head.query}" if ask.head.query else name)
+        if load is None:
+            return error(404, "not_found", "no such object was offered to this handler")
+        try:
+            return Answer(200, await trio.to_thread.run_sync(load), _BYTES)
+        except FabricError as failure:
+            return error(502, failure.code, str(failure))
+
+    def _remembered(self, path: str) -> Load | None:
+        namespace, _, name = path.partition("/")
+        recall = self._recall.get(f"{namespace}/")
+        if recall is None:
+            return None
+
+        def load() -> bytes:
+            return recall(name) or recall(unquote(name))  # some clients quote names, some do not
+
+        return load
+
+
+@asynccontextmanager
+async def serve_objects(recall: Mapping[str, Recall]) -> AsyncIterator[ObjectServer]:
+    """Serve while the block runs.
+
+    Args:
+        recall: the namespaces of memory, such as ``agents/``, and what reads them.
+    """
+    path = f"/{secrets.token_urlsafe(TOKEN_BYTES)}/"
+    (listener,) = await trio.open_tcp_listeners(0, host=HOST, backlog=BACKLOG)
+    port = listener.socket.getsockname()[1]
+    server = ObjectServer(f"http://{HOST}:{port}{path}", path, recall)
+    http = HttpServer(server.refuse, server.handle, _broke, LIMITS)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(http.serve, listener)
+        yield server
+        nursery.cancel_scope.cancel()
+
+
+def _broke(failure: Exception) -> None:
+    structlog.get_logger().error("object_server_broke", error=str(failure), exc_info=failure)

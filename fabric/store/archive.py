@@ -1,0 +1,221 @@
+"""Sessions as one file: a tar of the objects that they are made of, under their keys. Unpacked, it is a bucket.
+
+It has what a session needs to be read and to go on: its manifest and log, what it inherits of those that it was forked
+from, the bodies that they name, and what is known of attempts that failed. It has no snapshot, which can be made again,
+and no memory namespace, which is not one session's. Its last member lists all others with their digests, so that half
+a file is not taken for a whole one.
+
+The same sessions give the same bytes.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CONTENTS", "Imported", "read_archive", "write_archive"]
+
+import io
+import tarfile
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+
+from fabric.errors import LogDamaged, SessionExists, SessionNotFound
+from fabric.store import keys
+from fabric.store.objects import ObjectStore
+from fabric.store.record import Commit, Manifest, decode_commit, decode_manifest, digest
+
+CONTENTS = "fabric/archive.json"
+"""The name of the last member."""
+
+_PREFIXES = ("sessions/", "blobs/", "index/")
+
+
+class _Contents(msgspec.Struct, frozen=True):
+    """What an archive has.
+
+    Attributes:
+        sessions: their ids.
+        objects: the digest of each, by key.
+    """
+
+    sessions: tuple[str, ...]
+    objects: dict[str, str]
+    v: int = 1
+
+
+class Imported(NamedTuple):
+    """What came into a bucket.
+
+    Attributes:
+        sessions: ids.
+        created: objects that were not there.
+        known: objects that were, the same.
+    """
+
+    sessions: tuple[str, ...]
+    created: int
+    known: int
+
+
+# --- out of a bucket --------------------------------------------------------------------------------------------------
+
+
+def write_archive(store: ObjectStore, sessions: Iterable[str], file: BinaryIO) -> int:
+    """Write sessions, and those that they inherit from, into a file; return how many objects.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        LogDamaged: what the bucket has is not what was written.
+        OSError: the file cannot be written.
+    """
+    wanted = _with_parents(store, sessions)
+    digests: dict[str, str] = {}
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        for session, upto in wanted.items():
+            for key, body in _objects(store, session, upto, digests):
+                digests[key] = digest(body)
+                _add(archive, key, body)
+        _add(archive, CONTENTS, msgspec.json.encode(_Contents(tuple(wanted), digests)) + b"\n")
+    return len(digests)
+
+
+def _add(archive: tarfile.TarFile, key: str, body: bytes) -> None:
+    member = tarfile.TarInfo(key)
+    member.size, member.mode = len(body), 0o600
+    archive.addfile(member, io.BytesIO(body))
+
+
+def _with_parents(store: ObjectStore, sessions: Iterable[str]) -> dict[str, int | None]:
+    """Return the sessions that are wanted, and how many commits of each; ``None``: all."""
+    wanted: dict[str, int | None] = dict.fromkeys(sessions)
+    waiting = list(wanted)
+    while waiting:
+        origin = _manifest(store, waiting.pop()).parent
+        if origin is None:
+            continue
+        upto = origin.seq + (origin.index is not None)
+        known = wanted.get(origin.session, 0)
+        if origin.session not in wanted:
+            waiting.append(origin.session)
+        wanted[origin.session] = None if known is None else max(known, upto)
+    return wanted
+
+
+def _manifest(store: ObjectStore, session: str) -> Manifest:
+    key = keys.manifest_key(session)
+    raw = store.get(key)
+    if raw is None:
+        raise SessionNotFound(f"bucket {store.url}: there is no session {session!r}")
+    return decode_manifest(raw, key)
+
+
+def _objects(store: ObjectStore, session: str, upto: int | None, known: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the objects of a session, bodies before what names them."""
+    whole = upto is None
+    seq = 0
+    while whole or seq < (upto or 0):
+        key = keys.log_key(session, seq)
+        raw = store.get(key)
+        if raw is None:
+            if not whole:
+                raise LogDamaged(f"{store.url}: {key} is missing: a session was forked behind it")
+            break
+        yield from _bodies(store, decode_commit(raw, key), known)
+        yield key, raw
+        seq += 1
+    if whole:
+        for prefix in (keys.errors_prefix, keys.settled_prefix, keys.undelivered_prefix):
+            for key in store.list(prefix(session)):
+                if (raw := store.get(key)) is not None:
+                    yield key, raw
+    for key in (keys.index_key(session), keys.manifest_key(session)):
+        raw = store.get(key)
+        yield key, raw or b""
+
+
+def _bodies(store: ObjectStore, commit: Commit, known: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+    for entry in commit.entries:
+        key = keys.blob_key(entry.sha256)
+        if entry.inline is not None or key in known:
+            continue
+        body = store.get(key)
+        if body is None or digest(body) != entry.sha256:
+            trouble = "is missing" if body is None else "is not what its digest says"
+            raise LogDamaged(f"{store.url}: {key}, a body that is named, {trouble}")
+        yield key, body
+
+
+# --- into a bucket ----------------------------------------------------------------------------------------------------
+
+
+def read_archive(store: ObjectStore, file: BinaryIO) -> Imported:
+    """Create the objects of an archive in a bucket. Nothing is created if something else is there already.
+
+    Args:
+        file: from which can be read twice.
+
+    Raises:
+        LogDamaged: the archive is not whole, or none of ours.
+        SessionExists: the bucket has a session of that id that is another one, or went another way.
+    """
+    contents = _check(file)
+    there = {key for key in contents.objects if _is_there(store, key, contents)}
+    for key, body in _members(file):
+        if key not in there and key != CONTENTS and not store.create(key, body):
+            _is_there(store, key, contents)  # somebody was faster: with the same, or not
+    return Imported(contents.sessions, len(contents.objects) - len(there), len(there))
+
+
+def _is_there(store: ObjectStore, key: str, contents: _Contents) -> bool:
+    found = store.get(key)
+    if found is not None and digest(found) != contents.objects[key]:
+        raise SessionExists(
+            f"bucket {store.url} has another object at {key}: a session of that id is there already, and it is another "
+            "one, or went another way"
+        )
+    return found is not None
+
+
+def _check(file: BinaryIO) -> _Contents:
+    """Return what an archive has, if that is what it says."""
+    found: dict[str, str] = {}
+    contents: _Contents | None = None
+    for key, body in _members(file):
+        if key == CONTENTS:
+            try:
+                contents = msgspec.json.decode(body, type=_Contents)
+            except msgspec.DecodeError as error:
+                raise LogDamaged(f"the archive cannot be read: {CONTENTS}: {error}") from None
+            continue
+        if not key.startswith(_PREFIXES):
+            raise LogDamaged(f"the archive has {key!r}, which belongs to no session")
+        found[key] = digest(body)
+        _check_object(key, body)
+    if contents is None:
+        raise LogDamaged(f"the archive is not whole: its last member, {CONTENTS}, is missing")
+    if contents.objects != found:
+        wrong = sorted(key for key in {*contents.objects, *found} if contents.objects.get(key) != found.get(key))
+        raise LogDamaged(f"the archive is not what was written: {wrong[0]} is missing, new or changed")
+    return contents
+
+
+def _check_object(key: str, body: bytes) -> None:
+    if key.endswith("/manifest.json"):
+        decode_manifest(body, key)
+    elif "/log/" in key:
+        decode_commit(body, key)
+    elif key.startswith("blobs/") and key != keys.blob_key(digest(body)):
+        raise LogDamaged(f"the archive has {key}, which is not what its digest says")
+
+
+def _members(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    file.seek(0)
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.isfile() else None
+                if content is None:
+                    raise LogDamaged(f"the archive has {member.name!r}, which is no file")
+                yield member.name, content.read()
+    except (tarfile.TarError, EOFError) as error:
+        raise LogDamaged(f"the archive cannot be read: {error}") from None

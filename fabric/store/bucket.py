@@ -1,0 +1,139 @@
+"""A bucket of sessions: begins them, finds them, deletes them."""
+
+from __future__ import annotations
+
+__all__ = ["Bucket"]
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fabric.errors import ConfigError, SessionNotFound
+from fabric.store.keys import (
+    errors_prefix,
+    index_key,
+    manifest_key,
+    settled_prefix,
+    snapshots_prefix,
+    text_of,
+    undelivered_prefix,
+)
+from fabric.store.log import Log, open_log, read_manifest, start_log
+from fabric.store.memory_names import MemoryNames
+from fabric.store.objects import ObjectStore
+from fabric.store.readiness import Backoff
+from fabric.store.record import Manifest, decode_manifest
+from fabric.store.world import World, new_id, tell
+
+
+class Bucket:
+    """The sessions in a store. All of its methods block.
+
+    Args:
+        store: where they are.
+        now, new_id, tell, backoff: see :class:`~fabric.store.world.World`.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        now: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = new_id,
+        tell: Callable[[str], None] = tell,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.store = store
+        self.world = World(store, now, new_id, tell, backoff or Backoff())
+        self.memory = MemoryNames(self.world)
+
+    def start(
+        self,
+        *,
+        session: str = "",
+        agent: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        program: str = "",
+        path: str = "",
+    ) -> Log:
+        """Begin a session, or return the one that was begun with the same id and content.
+
+        Args:
+            session: its id; empty: a new one.
+            agent, metadata: given to its handlers.
+            program: digest of the compiled program, if it is a run of one.
+            path: of that program's file.
+
+        Raises:
+            SessionExists: there is another one of that id, or there was.
+        """
+        manifest = Manifest(
+            session or self.world.new_id(),
+            self.world.now(),
+            agent=agent,
+            metadata=metadata or {},
+            program=program,
+            path=path,
+        )
+        return start_log(self.world, manifest)
+
+    def open(self, session: str) -> Log:
+        """Return the log of a session.
+
+        Raises:
+            SessionNotFound: there is none, or it was deleted.
+        """
+        return open_log(self.world, session)
+
+    def sessions(self, prefix: str = "") -> list[Manifest]:
+        """Return the manifests of sessions whose id begins so, in the order of ids."""
+        found: list[Manifest] = []
+        for key in self.store.list("index/"):
+            session = text_of(key.removeprefix("index/"))
+            if session is None or not session.startswith(prefix):
+                continue
+            raw = self.store.get(manifest_key(session))
+            if raw is not None:  # else its maker was killed before, or has not come to it yet
+                found.append(decode_manifest(raw, manifest_key(session)))
+        return sorted(found, key=lambda manifest: manifest.id)
+
+    def delete(self, session: str) -> None:
+        """Delete a session; its log stays as its tombstone, and its large bodies until ``gc``.
+
+        Raises:
+            ConfigError: it has children, which inherit from it.
+        """
+        log = Log(self.world, read_manifest(self.world, session))
+        children = log.children()
+        living = [child for child in children if self._lives(child)]
+        if living:
+            raise ConfigError(
+                f"session {session} has {len(living)} children, which inherit from it, the first is {living[0]}: "
+                "delete them first"
+            )
+        log.end()
+        for prefix in (
+            snapshots_prefix(session),
+            errors_prefix(session),
+            settled_prefix(session),
+            undelivered_prefix(session),
+        ):
+            for key in self.store.list(prefix):
+                self.store.delete(key)
+        self.store.delete(index_key(session))
+
+    def due(self, now: float) -> list[str]:
+        """Return the sessions that may want to be woken, the earliest first: read their logs to know."""
+        last = f"due/{int(now // 60):012d}/~"
+        found: dict[str, None] = {}
+        for key in self.store.list("due/"):
+            session = text_of(key.rpartition("/")[2])
+            if key <= last and session is not None:
+                found[session] = None
+        return list(found)
+
+    def _lives(self, session: str) -> bool:
+        try:
+            open_log(self.world, session)
+        except SessionNotFound:
+            return False
+        return True

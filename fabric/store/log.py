@@ -1,0 +1,503 @@
+"""The log of one session: reads it, appends to it, and does what its commits ask of others.
+
+What is decided is decided in ``commit``, ``readiness``, ``replay`` and ``outbox``; here it is carried out. All of it
+blocks. A log is for one thread at a time; as many logs of a session as one likes may be open, in as many processes.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Log", "open_log", "start_log"]
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from fabric.errors import ConfigError, LogDamaged, SessionExists, SessionNotFound, StoreFailed, StoreUnsure, Superseded
+from fabric.store.bodies import decoded_body, read_body
+from fabric.store.commit import Create, Created, Done, Dropped, Ended, Event, Exists, GaveUp, Placing, Unsure
+from fabric.store.keys import (
+    blob_key,
+    child_key,
+    children_prefix,
+    due_key,
+    error_key,
+    errors_prefix,
+    index_key,
+    log_key,
+    manifest_key,
+    session_id,
+    settled_key,
+    settled_prefix,
+    text_of,
+    undelivered_key,
+    undelivered_prefix,
+)
+from fabric.store.memory_names import MemoryNames
+from fabric.store.outbox import Child, Delivery, Errand, errands, may_ask
+from fabric.store.readiness import Backoff, Readiness, decision_order, readiness
+from fabric.store.record import (
+    INLINE_BYTES_MAX,
+    PAUSE_TYPE,
+    TOMBSTONE,
+    Attempt,
+    Commit,
+    Entry,
+    Manifest,
+    Origin,
+    Pause,
+    Undelivered,
+    decode_attempt,
+    decode_manifest,
+    decode_undelivered,
+    digest,
+    encode,
+    encode_commit,
+    encode_manifest,
+    entry_of,
+)
+from fabric.store.replay import Placed, beginning, control_entry, inherited_from, placed, replayed
+from fabric.store.tail import Tail
+from fabric.store.world import World, create_surely
+
+ENTRIES_MANY = 10_000
+"""Each decision is given the whole log, about 250 bytes for each entry: from here on it costs more than it should."""
+
+BODY_FRESH_S = 600.0
+"""A large body that was stored so long before its commit may have been collected meanwhile."""
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """A large body of which the commit is still to come."""
+
+    body: bytes
+    at: float
+    was_there: bool
+
+
+class Log:
+    """The log of a session. Open it with :class:`~fabric.store.bucket.Bucket`.
+
+    Attributes:
+        manifest: what the session is.
+        id: of it.
+    """
+
+    def __init__(self, world: World, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.id = manifest.id
+        self._world = world
+        self._tail = Tail(world.store, manifest.id, world.tell)
+        self._inherited: list[Placed] | None = None
+        self._begins: list[Placed] = []
+        self._unsure: Commit | None = None
+        """Nobody knows whether this is in the log. It is found out before anything else is added."""
+        self._stored: dict[str, _Stored] = {}
+        self._told_of_size = False
+
+    # --- reading
+
+    def read(self) -> list[Commit]:
+        """Return its own commits. Asked again, it reads only what is new.
+
+        Raises:
+            LogDamaged: one is missing or not what was written; it names the key.
+            SessionNotFound: the session was deleted.
+        """
+        commits = self._tail.refresh()
+        if commits and commits[-1].tombstone:
+            raise _deleted(self.id)
+        return commits
+
+    def entries(self) -> list[Placed]:
+        """Return all that is in it, what it inherits first, in the order of the log."""
+        commits = self.read()
+        return [*self._before(), *placed(self.id, commits, range(len(commits)))]
+
+    def replay(self, now: float) -> list[Placed]:
+        """Return what a handler is given: in the order of decisions, with wakes in the place of pauses.
+
+        Args:
+            now: seconds since 1970; a sleep that is over by then ends with a wake.
+        """
+        commits = self.read()
+        order = decision_order(commits)
+        pause = commits[order[-1]].pause if order else None
+        due = pause is not None and pause.until is not None and pause.until <= now
+        given = replayed([*self._before(), *placed(self.id, commits, order)], due=due)
+        if len(given) > ENTRIES_MANY and not self._told_of_size:
+            self._told_of_size = True
+            self._world.tell(
+                f"session {self.id} has {len(given)} entries, and each decision reads all of them: "
+                "write a summary and go on in a fork that begins with it"
+            )
+        return given
+
+    def body(self, entry: Entry) -> bytes:
+        """Return a body as it is stored, its digest verified."""
+        return read_body(self._world.store, entry)
+
+    def decoded(self, entry: Entry) -> bytes:
+        """Return a body as its writer meant it."""
+        return decoded_body(self.body(entry), entry.content_encoding)
+
+    def readiness(self, now: float, backoff: Backoff | None = None) -> Readiness:
+        """Return what the session waits for.
+
+        Args:
+            now: seconds since 1970.
+            backoff: ``None``: that of the bucket.
+        """
+        commits = self.read()
+        return readiness(commits, self.attempts(len(commits)), now, backoff or self._world.backoff)
+
+    def _before(self) -> list[Placed]:
+        """Return what comes before its own commits."""
+        if self._inherited is None:
+            self._inherited, self._begins = _inheritance(self._world, self.manifest)
+        return [*self._inherited, *self._begins]
+
+    # --- appending
+
+    def store_body(self, body: bytes, event: str = "push", **fields: Any) -> Entry:
+        """Return an entry with a body, which is stored first if it is large."""
+        entry = entry_of(event, body, **fields)
+        if len(body) > INLINE_BYTES_MAX:
+            was_there = not create_surely(self._world.store, blob_key(entry.sha256), body)
+            self._stored[entry.sha256] = _Stored(body, self._world.now(), was_there)
+        return entry
+
+    def push(self, entries: Sequence[Entry], *, key: str = "") -> Commit:
+        """Add entries from outside, which are one commit.
+
+        Args:
+            entries: at least one.
+            key: by which another attempt to push the same is known: then that one is returned. Without a key, a push
+                that raised StoreUnsure can be repeated on this object, with the same entries.
+        """
+        if not entries:
+            raise ConfigError(f"nothing was given to push into session {self.id}")
+        if key:
+            self.read()
+        return self._add(Commit("", "client", len(self._tail.commits), 0.0, entries=tuple(entries), key=key)).commit
+
+    def wake(self) -> Commit:
+        """Wake its handler, whatever it waits for."""
+        return self.push([control_entry("wake")])
+
+    def decide(self, base: int, entries: Sequence[Entry], pause: Pause | None = None) -> Commit:
+        """Add what a handler has decided, and do what that asks of other sessions.
+
+        Args:
+            base: the number of commits that it saw.
+            entries: what it wrote; at most one pause, the last of them, which is added if it is not there.
+            pause: what it waits for; ``None`` and no entries: it has seen everything and has nothing to say.
+
+        Raises:
+            Superseded: somebody else has decided. Read the log again, and start over.
+        """
+        kept = tuple(entries)
+        if pause is not None and (not kept or kept[-1].event != "pause"):
+            kept = (*kept, entry_of("pause", pause.reason.encode(), content_type=PAUSE_TYPE))
+        if any(entry.event == "pause" for entry in (kept if pause is None else kept[:-1])):
+            raise ConfigError(f"a decision of session {self.id} has a pause that is not its last entry")
+        done = self._add(Commit("", "handler", base, 0.0, entries=kept, pause=pause, inv=f"{self.id}:{base}"))
+        try:
+            self._settle(done.seq)
+            self._hint()
+        except StoreFailed as error:
+            self._world.tell(
+                f"what session {self.id} asked of others is not done yet, it will be at its next start: {error}"
+            )
+        return done.commit
+
+    def append(self, entries: Sequence[Entry]) -> Commit:
+        """Add the next commit of a run, whose only writer this is. Without entries it only fences others off.
+
+        After StoreFailed call it again, with the same entries or with others: they come after the same ones.
+
+        Raises:
+            Superseded: there is another writer, and it was first.
+        """
+        unsure = self._unsure
+        if unsure is not None:
+            self._add(unsure)
+            if unsure.entries == tuple(entries):
+                return unsure
+        return self._add(Commit("", "handler", len(self._tail.commits), 0.0, entries=tuple(entries))).commit
+
+    def _add(self, commit: Commit) -> Done:
+        """Bring a commit into the log; return what is there then. It gets an id and a time, if it has none."""
+        unsure = self._unsure
+        if (
+            unsure is not None
+            and msgspec.structs.replace(unsure, id=commit.id, at=commit.at, base=commit.base) == commit
+        ):
+            commit = unsure
+        if not commit.id:
+            commit = msgspec.structs.replace(commit, id=self._world.new_id(), at=self._world.now())
+        if commit.base > len(self._tail.commits):
+            self.read()
+        machine = Placing(commit)
+        command = machine.begin(self._tail.commits)
+        self._unsure = commit
+        raw = encode_commit(commit)
+        while isinstance(command, Create):
+            command = machine.handle(self._create(raw))
+        if isinstance(command, GaveUp):
+            raise StoreUnsure(f"{self._world.store.url}: no answer to {log_key(self.id, command.seq)}: it may be there")
+        self._unsure = None
+        if isinstance(command, Ended):
+            raise _deleted(self.id)
+        if isinstance(command, Dropped):
+            raise Superseded(
+                f"somebody else has decided in session {self.id}: {log_key(self.id, command.seq)} was written by "
+                f"{command.by.inv or command.by.id}, and what was decided here from {commit.base} commits is void"
+            )
+        assert isinstance(command, Done)
+        self._keep_bodies(commit)
+        self._tail.compact()
+        return command
+
+    def _create(self, raw: bytes) -> Event:
+        """Ask for the next number. What is found there is known from then on: so a log has no gaps."""
+        key = log_key(self.id, len(self._tail.commits))
+        try:
+            if self._world.store.create(key, raw):
+                self._tail.add(raw)
+                return Created()
+        except StoreUnsure:
+            return Unsure()
+        found = self._world.store.get(key)
+        return Unsure() if found is None else Exists(self._tail.add(found))
+
+    def _keep_bodies(self, commit: Commit) -> None:
+        """See that the large bodies of a commit are there.
+
+        One that was there already, named by nobody, may have been collected since we looked, and so may one that was
+        stored long ago. From the commit on it is safe.
+        """
+        for entry in commit.entries:
+            stored = self._stored.pop(entry.sha256, None)
+            if stored is not None and (stored.was_there or self._world.now() - stored.at > BODY_FRESH_S):
+                create_surely(self._world.store, blob_key(entry.sha256), stored.body)
+
+    def end(self) -> None:
+        """Add the tombstone, which no commit goes past. Called by ``Bucket.delete`` alone."""
+        commits = self._tail.refresh()
+        if not (commits and commits[-1].tombstone):
+            with suppress(SessionNotFound):  # somebody else was first
+                self._add(Commit("", "system", len(commits), 0.0, entries=(entry_of(TOMBSTONE, b""),)))
+
+    def compact(self) -> bool:
+        """Write a snapshot, unless there is one of all of it; return whether it did."""
+        self.read()
+        return self._tail.compact(always=True)
+
+    # --- attempts
+
+    def attempts(self, base: int) -> list[Attempt]:
+        """Return the attempts to decide from so many commits that have failed."""
+        after = error_key(self.id, base, 0)
+        keys = self._world.store.list(errors_prefix(self.id), after=after)
+        mine = [key for key in keys if key.rpartition("-")[0] == after.rpartition("-")[0]]
+        found = ((self._world.store.get(key), key) for key in mine)
+        return [decode_attempt(raw, key) for raw, key in found if raw is not None]
+
+    def failed(self, base: int, attempt: Attempt) -> int:
+        """Keep an attempt that failed; return how many there are from the same commits."""
+        number = len(self.attempts(base)) + 1
+        while not create_surely(self._world.store, error_key(self.id, base, number), encode(attempt)):
+            number += 1
+        return number
+
+    # --- other sessions
+
+    def fork(self, at: int | None = None, *, session: str = "") -> Log:
+        """Make a child that inherits the first commits of this log; ``None``: all of them.
+
+        Args:
+            at: how many.
+            session: the id of the child; empty: a new one.
+        """
+        commits = self.read()
+        if at is not None and not 0 <= at <= len(commits):
+            raise ConfigError(f"session {self.id} cannot be forked at {at}: it has {len(commits)} commits")
+        manifest = msgspec.structs.replace(
+            self.manifest,
+            id=session_id(session) if session else self._world.new_id(),
+            created=self._world.now(),
+            parent=Origin(self.id, len(commits) if at is None else at),
+        )
+        return start_log(self._world, manifest)
+
+    def children(self) -> list[str]:
+        """Return the ids of its children, in the order of the places where they were forked."""
+        found: list[tuple[tuple[int, float, float, str], str]] = []
+        for key in self._world.store.list(children_prefix(self.id)):
+            child = text_of(key.rpartition("/")[2])
+            raw = self._world.store.get(manifest_key(child)) if child is not None else None
+            if child is None or raw is None:
+                continue  # its maker was killed before the manifest, and will make it when he is back
+            manifest = decode_manifest(raw, manifest_key(child))
+            if (origin := manifest.parent) is not None and origin.session == self.id:
+                index = float("inf") if origin.index is None else origin.index
+                found.append(((origin.seq, index, manifest.created, child), child))
+        return [child for _, child in sorted(found)]
+
+    def share(self, namespace: str) -> Commit:
+        """Give the session a memory namespace: what it writes under ``NAMESPACE/`` is kept for all that have it."""
+        if not namespace or "/" in namespace:
+            raise ConfigError(f"{namespace!r} cannot be a memory namespace: expected a name without '/'")
+        return self.push([Entry("memory", name=f"{namespace}/", sha256=digest(b""))], key=f"memory/{namespace}")
+
+    def namespaces(self) -> set[str]:
+        """Return the memory namespaces that it has, each with ``/`` at its end."""
+        return {each.entry.name for each in self.entries() if each.entry.event == "memory"}
+
+    def undelivered(self) -> list[Undelivered]:
+        """Return what could not be delivered to other sessions."""
+        found = ((self._world.store.get(key), key) for key in self._world.store.list(undelivered_prefix(self.id)))
+        return [decode_undelivered(raw, key) for raw, key in found if raw is not None]
+
+    def settle(self) -> None:
+        """Do what its commits ask of others and is not done, also what could not be delivered. Call it at a start."""
+        self.read()
+        done = set(self._world.store.list(settled_prefix(self.id)))
+        again = {missed.seq for missed in self.undelivered()}
+        for seq in range(len(self._tail.commits)):
+            if settled_key(self.id, seq) not in done or seq in again:
+                self._settle(seq)
+        self._hint()
+
+    def _settle(self, seq: int) -> None:
+        """Do what one commit asks of others."""
+        commit = self._tail.commits[seq]
+        if not may_ask(commit):
+            return
+        asked = errands(self.manifest, seq, commit, self.namespaces())
+        for errand in asked:
+            self._run_errand(seq, commit, errand)
+        if asked:
+            create_surely(self._world.store, settled_key(self.id, seq), b"")
+
+    def _hint(self) -> None:
+        """Leave word for those who watch many sessions when this one is to be woken."""
+        last = self._tail.commits[-1] if self._tail.commits else None
+        if last is not None and last.pause is not None and last.pause.until is not None:
+            create_surely(self._world.store, due_key(last.pause.until, self.id), b"")
+
+    def _run_errand(self, seq: int, commit: Commit, errand: Errand) -> None:
+        if isinstance(errand, Child):
+            start_log(self._world, errand.manifest)
+        elif isinstance(errand, Delivery):
+            self._deliver(seq, errand)
+        else:
+            MemoryNames(self._world).store(errand.namespace, errand.name, errand.entry, errand.origin, commit.at)
+
+    def _deliver(self, seq: int, delivery: Delivery) -> None:
+        note = undelivered_key(self.id, seq, delivery.index)
+        try:
+            target = self if delivery.session == self.id else open_log(self._world, session_id(delivery.session))
+            if target.manifest.program:
+                raise ConfigError(f"session {target.id} is a run of a program, which takes nothing from other sessions")
+            target.push([delivery.entry], key=delivery.key)
+        except (SessionNotFound, ConfigError, LogDamaged) as error:
+            missed = Undelivered(seq, delivery.index, delivery.session, str(error), self._world.now())
+            if create_surely(self._world.store, note, encode(missed)):
+                self._world.tell(f"entry {delivery.key} was not delivered to session {delivery.session!r}: {error}")
+        else:
+            self._world.store.delete(note)
+
+
+def _deleted(session: str) -> SessionNotFound:
+    return SessionNotFound(f"session {session} was deleted")
+
+
+def read_manifest(world: World, session: str) -> Manifest:
+    """Return the manifest of a session, deleted or not.
+
+    Raises:
+        SessionNotFound: there is none.
+    """
+    key = manifest_key(session_id(session))
+    raw = world.store.get(key)
+    if raw is None:
+        raise SessionNotFound(
+            f"there is no session {session} in {world.store.url}: 'fabric session ls' lists those that are"
+        )
+    manifest = decode_manifest(raw, key)
+    if manifest.id != session:
+        raise LogDamaged(f"{key}: it is the manifest of session {manifest.id}")
+    return manifest
+
+
+def open_log(world: World, session: str) -> Log:
+    """Return the log of a session, read once.
+
+    Raises:
+        SessionNotFound: there is none, or it was deleted.
+    """
+    log = Log(world, read_manifest(world, session))
+    log.read()
+    return log
+
+
+def start_log(world: World, manifest: Manifest) -> Log:
+    """Begin a session, or return the one that was begun so already.
+
+    Raises:
+        SessionExists: there is another one of that id, or there was.
+    """
+    session_id(manifest.id)
+    if manifest.parent is not None:
+        create_surely(world.store, child_key(manifest.parent.session, manifest.id), b"")
+    create_surely(world.store, index_key(manifest.id), b"")
+    if create_surely(world.store, manifest_key(manifest.id), encode_manifest(manifest)):
+        return Log(world, manifest)
+    found = read_manifest(world, manifest.id)
+    if msgspec.structs.replace(found, created=manifest.created) != manifest:
+        raise SessionExists(f"there is a session {manifest.id} already, begun with something else; choose another id")
+    log = Log(world, found)
+    try:
+        log.read()
+    except SessionNotFound:
+        world.store.delete(index_key(manifest.id))
+        raise SessionExists(
+            f"there was a session {manifest.id}, and ids are not used again; choose another one"
+        ) from None
+    return log
+
+
+def _inheritance(world: World, manifest: Manifest) -> tuple[list[Placed], list[Placed]]:
+    """Return what a session inherits, and what it begins with."""
+    inherited: list[Placed] = []
+    begins: list[Placed] = []
+    seen: set[str] = set()
+    child = manifest
+    while True:
+        if child.id in seen:
+            raise LogDamaged(f"{manifest_key(child.id)}: it is its own ancestor")
+        seen.add(child.id)
+        origin = child.parent
+        commits: list[Commit] = []
+        if origin is not None:
+            commits = Tail(world.store, origin.session, world.tell).refresh()
+            needed = origin.seq if origin.index is None else origin.seq + 1
+            if len(commits) < needed or (origin.index or 0) >= len(
+                commits[origin.seq].entries if origin.index is not None else [0]
+            ):
+                raise LogDamaged(
+                    f"{manifest_key(child.id)}: it was forked at {origin}, which is not in its parent's log"
+                )
+        first = beginning(child, commits)
+        if child is manifest:
+            begins = first
+        else:
+            inherited[:0] = [msgspec.structs.replace(each, inherited=True) for each in first]
+        if origin is None:
+            return inherited, begins
+        parent = read_manifest(world, origin.session)
+        inherited[:0] = inherited_from(origin, commits)
+        child = parent
