@@ -171,9 +171,15 @@ def prices_of(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
 
 
 def with_session(plan: Plan, bucket: str, session: str) -> Plan:
-    """Return the plan of a kept run: its handlers keep their own sessions in the same bucket, below its id."""
+    """Return the plan of a kept run.
+
+    Its handlers keep their own sessions in the same bucket, below its id. Its agents tell with their calls of tools
+    what models have answered. (Not those within a tool: as a whole that is one call.)
+    """
 
     def told(worker: WorkerPlan) -> WorkerPlan:
+        if worker.spec.kind == "agent" and (worker.tools or worker.servers) and not worker.spec.part_of:
+            return msgspec.structs.replace(worker, spec=msgspec.structs.replace(worker.spec, durable=True))
         if worker.spec.kind != "handler":
             return worker
         name = worker.name.replace("#", "-")  # ids of sessions have no such sign
