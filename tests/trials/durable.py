@@ -441,7 +441,7 @@ def name_of_request(request: ModelRequest) -> str:
 
 def names_of_turn(turn: Turn) -> list[str]:
     """Return which calls an agent's turn has answered."""
-    said = [json.loads(answer.payload) for answer in turn.outputs if answer.port == "output"]
+    said = [json.loads(bytes(answer.payload)) for answer in turn.outputs if answer.port == "output"]
     return [f"{turn.node} {one['topic']} {one['round']}" for one in said]
 
 
