@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["ObjectServer", "serve_objects"]
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 from urllib.parse import unquote
@@ -31,7 +31,7 @@ LIMITS = Limits(connections=512, answer_s=120.0, write_s=600.0)
 TOKEN_BYTES = 24
 
 Load: TypeAlias = Callable[[], bytes]
-Recall: TypeAlias = Callable[[str], bytes]
+Recall: TypeAlias = Callable[[str, str], bytes]
 
 _BYTES = "application/octet-stream"
 
@@ -41,14 +41,17 @@ class ObjectServer:
 
     Args:
         root: the URL below which all of it is.
-        recall: gives what is remembered under a name in a namespace; nothing, if there is nothing. Called in a thread.
+        path: the same without the host.
+        recall: gives what is kept in a namespace of memory under a name; nothing, if there is nothing. Called in a
+            thread.
     """
 
-    def __init__(self, root: str, path: str, recall: Mapping[str, Recall]) -> None:
+    def __init__(self, root: str, path: str, recall: Recall) -> None:
         self._root = root
         self._path = path
         self._recall = recall
         self._loads: dict[str, Load] = {}
+        self._namespaces: set[str] = set()
 
     def offer(self, digest: str, load: Load) -> str:
         """Return the URL of a body. It is asked for in a thread, whenever somebody fetches it."""
@@ -57,6 +60,7 @@ class ObjectServer:
 
     def namespace_url(self, namespace: str) -> str:
         """Return the URL that stands for a namespace such as ``agents/``: a name is simply put behind it."""
+        self._namespaces.add(namespace)
         return f"{self._root}m/{namespace}"
 
     def refuse(self, head: Head) -> Answer | None:
@@ -82,24 +86,20 @@ class ObjectServer:
             return error(502, failure.code, str(failure))
 
     def _remembered(self, path: str) -> Load | None:
-        namespace, _, name = path.partition("/")
-        recall = self._recall.get(f"{namespace}/")
-        if recall is None:
+        namespace, slash, name = path.partition("/")
+        if namespace + slash not in self._namespaces:
             return None
 
         def load() -> bytes:
-            return recall(name) or recall(unquote(name))  # some clients quote names, some do not
+            # Some clients quote names, some do not. Without a name there is nothing.
+            return (self._recall(namespace, name) or self._recall(namespace, unquote(name))) if name else b""
 
         return load
 
 
 @asynccontextmanager
-async def serve_objects(recall: Mapping[str, Recall]) -> AsyncIterator[ObjectServer]:
-    """Serve while the block runs.
-
-    Args:
-        recall: the namespaces of memory, such as ``agents/``, and what reads them.
-    """
+async def serve_objects(recall: Recall) -> AsyncIterator[ObjectServer]:
+    """Serve while the block runs; ``recall`` is that of :class:`ObjectServer`."""
     path = f"/{secrets.token_urlsafe(TOKEN_BYTES)}/"
     (listener,) = await trio.open_tcp_listeners(0, host=HOST, backlog=BACKLOG)
     port = listener.socket.getsockname()[1]

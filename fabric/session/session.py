@@ -69,6 +69,7 @@ from fabric.session.money import RateOf, no_rate
 from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
 from fabric.session.polling import Polls
+from fabric.session.recall import Recall
 from fabric.session.reliving import Relived, relive
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
@@ -98,6 +99,9 @@ class Session:
         rate_of: what models cost.
         traced: what spans tell of it; ``None``: there are none.
         durable: id of the session, if it records its history (``Record``); empty: it does not.
+
+    Attributes:
+        recall: what is recorded of the turns that are under way, if the session is durable.
     """
 
     def __init__(
@@ -121,7 +125,9 @@ class Session:
         self._workers = {worker.name: worker for node in self._nodes.values() for worker in node.workers}
         self._polls = Polls()
         self._spans = Spans(traced)
-        self._calls = Calls(plan, self._out, settings, rng, self._spans.calls)
+        nodes = {worker.name: worker.node for worker in plan.workers}
+        self.recall = Recall(durable, nodes, self._out) if durable else None
+        self._calls = Calls(plan, self._out, settings, rng, self._spans.calls, self.recall)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
         traffic = partial(DurableTraffic, durable=durable, paid=self._count) if durable else Traffic
         self._traffic: Traffic = traffic(
@@ -973,7 +979,7 @@ class Session:
         meaning = meaning_of(worker, event)
         self._spans.gone(name)
         self._gone.add(name)
-        self._calls.deaf(name)
+        self._calls.gone(name)
         self._spending.gone(name)
         worker.life.advance(Step.EXIT)
         self._out.do(Release(name))

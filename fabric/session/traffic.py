@@ -266,7 +266,8 @@ class Traffic:
         for ticket in self._traces.take_settled_calls():
             self._calls.settled(ticket)
         for entering in self._calls.take_entering():
-            message = self._traces.called(entering.caller, entering.ticket, entering.payload, entering.origin)
+            caller, ticket, payload, origin = entering.caller, entering.ticket, entering.payload, entering.origin
+            message = self._traces.called(caller, ticket, payload, origin, entering.key)
             self._work.append((entering.call, message))
 
     def declined(self, worker: WorkerState, message: Message, error: str) -> None:
