@@ -102,13 +102,16 @@ def register(app: typer.Typer) -> None:
     app.command()(send)
 
 
-def _end(finish: Finish) -> None:
+def _end(finish: Finish, kept: Kept | None = None) -> NoReturn:
     """Print what has to be said of an end, and exit."""
     if finish.error is not None:
         code, message = finish.error
         print_error(message, code)
     print_losses(finish.losses)
     print_spent(finish.usage, finish.budget)
+    if kept is not None:  # between the word that it has ended and the exit nobody should have the time to kill us
+        kept.hold.end()
+        os._exit(finish.exit_code)
     raise typer.Exit(finish.exit_code)
 
 
@@ -232,7 +235,7 @@ def _run_lines(
                 kept=kept,
             )
             finish = trio.run(serve, plan, settings, report, os.environ)
-    _end(finish)
+    _end(finish, kept)
 
 
 def _extras(said: Iterable[str]) -> dict[str, str]:
