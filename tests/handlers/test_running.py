@@ -186,6 +186,16 @@ async def test_output_that_cannot_be_meant_is_a_failure(log: Log, clock: Clock, 
     assert log.attempts(0)[0].status == "output"
 
 
+@pytest.mark.parametrize(
+    "uri", ["http://[::1", "http://h:x/", "file:///\0", "no uri", "//", "http://\u00e9\ud7ff:1/", ""]
+)
+async def test_what_is_no_uri_is_a_failure(log: Log, clock: Clock, uri: str):
+    """Of the handler, not of ours."""
+    record = json.dumps({"uri": uri})
+    ran = await quietly(log, script(f"print({record!r})"), clock, allow=("http", "file:/srv"))
+    assert (ran.exit, ran.status, ran.committed) == (0, "failed", 0)
+
+
 async def test_noise_may_pass(log: Log, clock: Clock):
     """It is told, and nothing of what counts is lost."""
     said: list[str] = []
@@ -294,6 +304,15 @@ async def test_what_is_fetched_by_http_stays_where_it_is_allowed(
     ran = await quietly(log, script(f"print({record!r}); pause()"), clock, allow=("http", "file:/nowhere"))
     assert reason in ran.reason
     assert log.read() == []
+
+
+async def test_a_secret_in_an_address_is_not_told(log: Log, clock: Clock, site: str):
+    """The reason is kept in the bucket, and shown."""
+    address = site.replace("http://", "http://user:hunter2@")
+    record = json.dumps({"uri": f"{address}/missing?signature=hunter2"})
+    ran = await quietly(log, script(f"print({record!r}); pause()"), clock, allow=("http",))
+    assert f"cannot fetch {site}/missing?...: it answered with status 404" in ran.reason
+    assert "hunter2" not in repr(log.attempts(0))
 
 
 async def test_bodies_are_fetched_from_the_run(log: Log, clock: Clock):
