@@ -888,14 +888,16 @@ class Traffic:
         if way is not None:
             self._travel(way, self._traces.outcome(cause, worker.plan.node, payload, span))
 
-    def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, ends: int = 0) -> None:
+    def spontaneous(
+        self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, answers: int = 0
+    ) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace.
 
         Args:
             worker, port: where it comes from.
             payload: JSON text.
             span: its id, if it brought one.
-            ends: the number of the control message of which it is the last reply; 0: of none.
+            answers: the number of the control message to which it is a reply; 0: to none.
         """
         message = self._traces.spontaneous(worker.plan.node, payload, span)
         if self._spans.wanted and port in worker.wired:

@@ -150,6 +150,8 @@ async def simulate(
     watch: Watch | None = None,
     decide: Decide | None = None,
     traced: About | None = None,
+    session: Session | None = None,
+    first_ticket: int = 1,
 ) -> Simulated:
     """Run a plan on these inputs until it has drained.
 
@@ -163,11 +165,13 @@ async def simulate(
         watch: called with each event, its time, and the commands that the session answers with.
         decide: called with each call that waits for approval.
         traced: what the session tells of itself in spans, which are among its commands; ``None``: it tells none.
+        session: of this plan, that is run instead of a new one; what it does then is its own matter.
+        first_ticket: of the first input.
     """
     faults = faults or Faults()
     rng = random.Random(faults.seed)
     client = _Recorder()  # and nobody wants a report
-    session = _Watched(plan, settings or Settings(), random.Random(seed), watch, traced)
+    session = session or _Watched(plan, settings or Settings(), random.Random(seed), watch, traced)
     transport = MemoryTransport((lambda _: rng.uniform(0, faults.delay_s)) if faults.delay_s else None)
     async with trio.open_nursery() as nursery:
         launcher = _MemoryLauncher(transport, runners, nursery, faults)
@@ -183,7 +187,7 @@ async def simulate(
         coordinator = Coordinator(session, transport, launcher, client, client)
 
         async def feed() -> None:
-            for ticket, (port, payload) in enumerate(inputs, 1):
+            for ticket, (port, payload) in enumerate(inputs, first_ticket):
                 await trio.sleep(rng.uniform(0, faults.input_s) if faults.input_s else 0)
                 if not await coordinator.wait_for_room():
                     return
