@@ -316,7 +316,7 @@ class _Run:
         """Keep an attempt that failed, for whoever looks and for the back-off."""
         self._failed, self._failed_base = self._failed + 1 if base == self._failed_base else 1, base
         self._reason = reason
-        self._tell(f"the handler failed: {reason}")
         status = "time-out" if ended.exit == NOT_ENDED else f"exit {ended.exit}" if ended.exit else "output"
         attempt = Attempt(base, self._now(), status=status, reason=reason, stderr=ended.stderr)
         await trio.to_thread.run_sync(self._log.failed, base, attempt)
+        self._tell(f"the handler failed: {reason}")
