@@ -6,12 +6,12 @@ and finds the session as ready as it was.
 
 from __future__ import annotations
 
-__all__ = ["Options", "Ran", "Status", "run"]
+__all__ = ["TIMEOUT_S", "Options", "Ran", "Status", "open_runner", "run"]
 
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -122,13 +122,31 @@ async def run(
         ConfigError: an option cannot be meant, or it is the log of a program's run.
         StoreFailed, LogDamaged, SessionNotFound: the log cannot be read or written.
     """
-    _check(log, options)
     try:
-        async with open_world(log, options, stderr or _to_stderr) as (objects, handler):
-            return await _Run(log, options, now, tell or _tell, objects, handler).go()
+        async with open_runner(log, options, now=now, stderr=stderr, tell=tell) as run_on:
+            return await run_on()
     except BaseExceptionGroup as group:
         error = sole(group)
         raise error from error.__cause__
+
+
+@asynccontextmanager
+async def open_runner(
+    log: Log,
+    options: Options,
+    *,
+    now: Callable[[], float] = time.time,
+    stderr: Callable[[bytes], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> AsyncIterator[Callable[[], Awaitable[Ran]]]:
+    """Give what :func:`run` does, to be called again and again: a handler that serves stays in between."""
+    _check(log, options)
+    async with open_world(log, options, stderr or _to_stderr) as (objects, handler):
+
+        async def run_on() -> Ran:
+            return await _Run(log, options, now, tell or _tell, objects, handler).go()
+
+        yield run_on
 
 
 def _check(log: Log, options: Options) -> None:
