@@ -27,8 +27,8 @@ import typer
 
 from fabric.cli.listing import duration
 from fabric.cli.programs import project_settings
-from fabric.cli.service import out
-from fabric.errors import ConfigError
+from fabric.cli.report import out
+from fabric.errors import ConfigError, SessionNotFound
 from fabric.session.history import Finished, decode_history
 from fabric.settings import Bucket as Place
 from fabric.settings import choose_bucket, choose_session
@@ -45,8 +45,8 @@ BucketUrl = Annotated[
         "--bucket",
         "-b",
         metavar="URL",
-        help="Where sessions are kept: file:///PATH, s3://BUCKET/PREFIX, gs:, az:. Else FABRIC_STORE, [store] url, that "
-        "of the current session, or a folder of the user's.",
+        help="Where sessions are kept: file:///PATH, s3://BUCKET/PREFIX, gs:, az:. Else FABRIC_STORE, [store] url, "
+        "that of the current session, or a folder of the user's.",
         show_default=False,
     ),
 ]
@@ -67,6 +67,17 @@ class Sessions(NamedTuple):
     def meant(self, session: str | None) -> str:
         """Return the id of the session that is meant. Raises ConfigError: it is not said."""
         return choose_session(session, self.place, os.environ)
+
+    def living_children(self, log: Log) -> list[str]:
+        """Return the children of a session that were not deleted."""
+        return [child for child in log.children() if self._lives(child)]
+
+    def _lives(self, session: str) -> bool:
+        try:
+            self.bucket.open(session)
+        except SessionNotFound:
+            return False
+        return True
 
 
 def open_sessions(url: str | None) -> Sessions:

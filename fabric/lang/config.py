@@ -133,7 +133,7 @@ KEYS: dict[str, dict[str, _Rule]] = {
         "script": _script,
         **_EVERYWHERE,
     },
-    "tool": {"process": _anything, "builtin": _string, "description": _string},
+    "tool": {"process": _anything, "builtin": _string, "description": _string, "idempotent": _bool},
     "python": {"call": _callable, "state": _bool, **_EVERYWHERE},
     "worker": {
         "command": _command,

@@ -291,6 +291,12 @@ class Send(msgspec.Struct, frozen=True):
     raw: bytes
 
 
+class Record(msgspec.Struct, frozen=True):
+    """Write these entries into the run's log. Whatever is commanded behind them is done when they are durable."""
+
+    entries: tuple[History, ...]
+
+
 class Release(msgspec.Struct, frozen=True):
     """Close the fabric's ports to a worker whose process is gone."""
 
@@ -377,6 +383,7 @@ class Approval(msgspec.Struct, frozen=True):
         size_bytes: of the whole arguments.
         digest: of worker, tool and arguments.
         asked_s, expires_s: by the session's clock.
+        in_doubt: it may have been run already: the run was stopped before anybody knew what came of it.
     """
 
     id: str
@@ -387,6 +394,7 @@ class Approval(msgspec.Struct, frozen=True):
     digest: str
     asked_s: float
     expires_s: float
+    in_doubt: bool = False
 
 
 Outcome: TypeAlias = Literal["granted", "denied", "expired", "withdrawn"]
@@ -415,6 +423,7 @@ class CallServer(msgspec.Struct, frozen=True):
         tool: as the server names it.
         arguments: JSON text, not validated.
         traceparent: the call's span, as W3C writes it; empty: nobody wants spans.
+        key: by which the server may know that it gets the call once more; empty: it never will.
     """
 
     call: int
@@ -422,6 +431,7 @@ class CallServer(msgspec.Struct, frozen=True):
     tool: str
     arguments: bytes
     traceparent: str = ""
+    key: str = ""
 
 
 class CancelCall(msgspec.Struct, frozen=True):

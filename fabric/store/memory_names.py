@@ -30,11 +30,10 @@ class MemoryNames:
     def store(self, namespace: str, name: str, entry: Entry, origin: str, at: float) -> Version:
         """Add a version, if the same has not been added before; return it."""
         version = Version(entry, origin, at)
+        found = self._find(namespace, name, origin)
+        if found is not None:
+            return found
         numbers = self._numbers(namespace, name)
-        for number in reversed(numbers):
-            found = self._version(namespace, name, number)
-            if found is not None and found.origin == origin:
-                return found
         number = numbers[-1] + 1 if numbers else 0
         while not create_surely(self._world.store, memory_key(namespace, name, number), encode(version)):
             found = self._version(namespace, name, number)
@@ -44,6 +43,10 @@ class MemoryNames:
                 return found
             number += 1
         return version
+
+    def has(self, namespace: str, name: str, origin: str) -> bool:
+        """Say whether an entry has been made a version of an object."""
+        return self._find(namespace, name, origin) is not None
 
     def names(self, namespace: str) -> list[str]:
         """Return the names in a namespace, sorted. Those that are too long for a key are read from their objects."""
@@ -57,6 +60,10 @@ class MemoryNames:
             if name is not None:
                 names.append(name)
         return sorted(names)
+
+    def _find(self, namespace: str, name: str, origin: str) -> Version | None:
+        versions = (self._version(namespace, name, number) for number in reversed(self._numbers(namespace, name)))
+        return next((version for version in versions if version is not None and version.origin == origin), None)
 
     def _numbers(self, namespace: str, name: str) -> list[int]:
         keys = self._world.store.list(memory_prefix(namespace, name))
