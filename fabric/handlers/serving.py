@@ -53,7 +53,19 @@ _KEY = "message/"
 
 def main() -> int:
     """Run the worker that the environment describes; return its exit status."""
-    return run_opened(open_served)
+    return run_opened(_open_at_home)
+
+
+@asynccontextmanager
+async def _open_at_home(spec: WorkerSpec) -> AsyncIterator[Function]:
+    bucket = os.path.abspath(url) if ":" not in (url := spec.config["bucket"]) else url
+    spec = msgspec.structs.replace(spec, config=spec.config | {"bucket": bucket})
+    try:
+        os.chdir(spec.directory)  # what a command names lies beside its program
+    except OSError as error:
+        raise ConfigError(f"worker '{spec.name}': cannot work in {spec.directory}: {error.strerror}") from None
+    async with open_served(spec) as function:
+        yield function
 
 
 @asynccontextmanager
@@ -64,10 +76,6 @@ async def open_served(spec: WorkerSpec) -> AsyncIterator[Function]:
         ConfigError, SessionExists: the session cannot be had, or there is another one of its id.
     """
     log = await trio.to_thread.run_sync(_open_log, spec)
-    try:
-        os.chdir(spec.directory)  # where the program is, its handlers are
-    except OSError as error:
-        raise ConfigError(f"worker '{spec.name}': cannot work in {spec.directory}: {error.strerror}") from None
     async with open_runner(log, _options(spec)) as run_on:
         served = _Served(spec, log, run_on)
         yield Function(served.answer, bytes)

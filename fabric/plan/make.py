@@ -182,8 +182,12 @@ def _builtin_config(builtin: str, surroundings: Surroundings) -> dict[str, Any]:
 
 
 def _own_session(node: str, surroundings: Surroundings) -> dict[str, Any]:
-    """Return where a handler's session is kept unless the run is: as long as the run."""
-    return {"bucket": f"file:{surroundings.run_directory}/sessions", "session": f"run/{node}"}
+    """Return where a handler's session is kept unless the run is: as long as the run.
+
+    Its id follows from a directory that no other run has: what a handler does outside has keys that begin with it.
+    """
+    directory = surroundings.run_directory
+    return {"bucket": f"file:{directory}/sessions", "session": f"run-{PurePath(directory).name}/{node}"}
 
 
 def _agent_config(binding: Binding, surroundings: Surroundings) -> dict[str, Any]:
