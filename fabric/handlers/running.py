@@ -66,6 +66,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         control_records: what is told of ``start``, ``fork`` and ``wake``.
         allow: from where objects may be fetched that a handler names by uri: ``https``, ``http``, ``file:/DIRECTORY``.
         environment: what handlers have; ``None``: all that we have.
+        directory: where they work; ``None``: where we do.
     """
 
     command: Sequence[str]
@@ -78,6 +79,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     control_records: ControlRecords = "json"
     allow: Sequence[str] = ("https",)
     environment: Mapping[str, str] | None = None
+    directory: str | None = None
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,11 +176,12 @@ async def open_world(
 ) -> AsyncIterator[tuple[ObjectServer, Handler]]:
     """Give what handlers need: where they fetch bodies, and what starts them."""
     environment = os.environ if options.environment is None else options.environment
+    how = (options.command, environment, options.timeout_s)
     async with _guarded() as guard, serve_objects(log.recall) as objects:
         if options.mode == "command":
-            yield objects, CommandHandler(options.command, environment, options.timeout_s, guard, show)
+            yield objects, CommandHandler(*how, guard, show, directory=options.directory)
         else:
-            async with serve_rpc(options.command, environment, options.timeout_s, guard, show) as handler:
+            async with serve_rpc(*how, guard, show, directory=options.directory) as handler:
                 yield objects, handler
 
 
@@ -334,7 +337,7 @@ class _Run:
         """Keep an attempt that failed, for whoever looks and for the back-off."""
         self._failed, self._failed_base = self._failed + 1 if base == self._failed_base else 1, base
         self._reason = reason
-        self._tell(f"the handler failed: {reason}")
         status = "time-out" if ended.exit == NOT_ENDED else f"exit {ended.exit}" if ended.exit else "output"
         attempt = Attempt(base, self._now(), status=status, reason=reason, stderr=ended.stderr)
         await trio.to_thread.run_sync(self._log.failed, base, attempt)
+        self._tell(f"the handler failed: {reason}")

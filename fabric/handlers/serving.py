@@ -19,7 +19,6 @@ from __future__ import annotations
 
 __all__ = ["answer_of", "main", "open_served"]
 
-import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,7 +28,7 @@ from typing import Any
 
 import trio
 
-from fabric.errors import ConfigError, ValueRejected
+from fabric.errors import ValueRejected
 from fabric.handlers.running import TIMEOUT_S, Options, Ran, open_runner
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
@@ -53,19 +52,7 @@ _KEY = "message/"
 
 def main() -> int:
     """Run the worker that the environment describes; return its exit status."""
-    return run_opened(_open_at_home)
-
-
-@asynccontextmanager
-async def _open_at_home(spec: WorkerSpec) -> AsyncIterator[Function]:
-    bucket = os.path.abspath(url) if ":" not in (url := spec.config["bucket"]) else url
-    spec = msgspec.structs.replace(spec, config=spec.config | {"bucket": bucket})
-    try:
-        os.chdir(spec.directory)  # what a command names lies beside its program
-    except OSError as error:
-        raise ConfigError(f"worker '{spec.name}': cannot work in {spec.directory}: {error.strerror}") from None
-    async with open_served(spec) as function:
-        yield function
+    return run_opened(open_served)
 
 
 @asynccontextmanager
@@ -94,6 +81,7 @@ def _options(spec: WorkerSpec) -> Options:
     return Options(
         command=config["command"],
         mode=config.get("mode", "command"),
+        directory=spec.directory,  # what a command names lies beside its program
         timeout_s=config.get("timeout", TIMEOUT_S),
         retries=config.get("retries", RETRIES),
     )

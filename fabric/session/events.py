@@ -291,12 +291,6 @@ class Send(msgspec.Struct, frozen=True):
     raw: bytes
 
 
-class Record(msgspec.Struct, frozen=True):
-    """Write these entries into the run's log. Whatever is commanded behind them is done when they are durable."""
-
-    entries: tuple[History, ...]
-
-
 class Release(msgspec.Struct, frozen=True):
     """Close the fabric's ports to a worker whose process is gone."""
 

@@ -69,8 +69,8 @@ from fabric.session.money import RateOf, no_rate
 from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
 from fabric.session.polling import Polls
-from fabric.session.reliving import Relived, relive
 from fabric.session.recall import Recall
+from fabric.session.reliving import Relived, relive
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
