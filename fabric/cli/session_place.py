@@ -22,14 +22,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import msgspec
 import typer
 
 from fabric.cli.listing import duration
 from fabric.cli.programs import project_settings
 from fabric.cli.report import out
 from fabric.errors import ConfigError, SessionNotFound
-from fabric.session.history import Finished, decode_history
 from fabric.settings import Bucket as Place
 from fabric.settings import choose_bucket, choose_session
 from fabric.store.bucket import Bucket
@@ -160,11 +158,7 @@ def standing_of(log: Log, now: float) -> Standing:
 
 
 def _of_run(commits: list[Commit]) -> Standing:
-    last = next((commit.entries[-1] for commit in reversed(commits) if commit.entries), None)
-    if last is None or last.event != "finished":
-        return Standing("open")
-    try:
-        finished = decode_history(last.inline or b"")
-    except msgspec.DecodeError:  # of a newer version
-        return Standing("ended")
-    return Standing("ended", f"exit code {finished.exit_code}" if isinstance(finished, Finished) else "")
+    """Return how a run stands. Whether it is running at this moment no log says."""
+    entries = (entry for commit in reversed(commits) for entry in reversed(commit.entries))
+    last = next((entry.event for entry in entries if entry.event != "emitted"), "")
+    return Standing("ended" if last == "finished" else "open")

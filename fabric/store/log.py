@@ -19,6 +19,7 @@ from fabric.store.attempts import attempts, keep_attempt
 from fabric.store.bodies import decoded_body, read_body
 from fabric.store.commit import Create, Created, Done, Dropped, Ended, Event, Exists, GaveUp, Placing, Unsure
 from fabric.store.keys import blob_key, index_key, log_key, session_id
+from fabric.store.memory_names import MemoryNames
 from fabric.store.outbox import may_ask
 from fabric.store.readiness import Backoff, Readiness, decision_order, readiness
 from fabric.store.record import (

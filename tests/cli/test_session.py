@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from forked_commands import Done, run_command
 from services import alive
 from typer.main import get_command
 
@@ -20,14 +21,6 @@ from fabric.cli.app import make_app
 from fabric.store.keys import log_key
 
 pytestmark = pytest.mark.processes
-
-
-class Done(NamedTuple):
-    """A command that has ended."""
-
-    code: int
-    out: str
-    said: str
 
 
 class Here:
@@ -39,15 +32,8 @@ class Here:
 
     def run(self, *words: str, given: bytes | str = b"", env: Mapping[str, str] | None = None) -> Done:
         """Run `fabric session ...`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "fabric.cli", "session", *words],
-            input=given.encode() if isinstance(given, str) else given,
-            cwd=self.folder,
-            env=self.environment | dict(env or {}),
-            capture_output=True,
-            timeout=60,
-        )
-        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+        raw = given.encode() if isinstance(given, str) else given
+        return run_command(["session", *words], self.folder, self.environment | dict(env or {}), raw)
 
     def ok(self, *words: str, given: bytes | str = b"", env: Mapping[str, str] | None = None) -> str:
         """Run it; return what it prints. It has to be well."""
@@ -228,6 +214,39 @@ def test_an_exported_session_goes_on_elsewhere(here: Here):
     here.ok("export", "a", "-o", "a.tar")
     refused = here.run("import", "a.tar", "-b", "other")
     assert (refused.code, "went another way" in refused.said) == (2, True)
+
+
+def test_what_is_damaged_is_named(here: Here):
+    """By `verify`: a body that is gone, and a commit that was changed; and all that is whole is said to be."""
+    here.ok("start", "-b", "pug", "--id", "s")
+    here.ok("push", given=b"\xff" * 70_000)
+    here.ok("push", "hello")
+    here.ok("compact")
+    assert here.ok("verify") == "s: whole: 2 commits, 2 entries, 1 large body, 1 snapshot\n"
+    (body,) = (path for path in (here.folder / "pug" / "blobs").rglob("*") if path.is_file())
+    body.unlink()
+    path = here.folder / "pug" / log_key("s", 1)
+    path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
+    done = here.run("verify", "--all", "--json")
+    (report,) = map(json.loads, done.out.splitlines())
+    assert done.code == 1
+    assert [each for each in report["problems"] if log_key("s", 1) in each]
+    assert [each for each in report["problems"] if body.name in each]
+
+
+def test_what_nobody_names_is_removed_later(here: Here):
+    """Not at once: its commit may be on its way. A dry run does nothing."""
+    here.ok("start", "-b", "pug", "--id", "s")
+    here.ok("push", given=b"\xff" * 70_000)
+    here.ok("delete", "-y", "s")
+    bodies = [path for path in (here.folder / "pug" / "blobs").rglob("*") if path.is_file()]
+    assert len(bodies) == 1
+    assert here.objects("gc", "-b", "pug")[0]["waiting"] == 1
+    assert here.objects("gc", "-b", "pug", "--older-than", "0.1", "--dry-run")[0]["bodies"] == 1
+    assert bodies[0].is_file()
+    assert here.objects("gc", "-b", "pug", "--older-than", "0.1")[0]["bodies"] == 1
+    assert not bodies[0].exists()
+    assert here.run("gc", "--older-than", "soon").code == 2
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------
