@@ -24,6 +24,7 @@
     ├── StoreFailed             a bucket did not do what it was asked
     │   └── StoreUnsure             and nobody knows whether it did
     ├── LogDamaged              what a bucket gave is not what was written: it is not read any further
+    ├── HistoryUnfit            what a session recorded cannot have happened in the program that is to go on with it
     ├── Superseded              somebody else has decided from the same state of a log: what was decided here is void
     ├── UnknownName             no worker or channel of that name
     ├── NoAnswer                a service is there and does not answer
@@ -47,6 +48,7 @@ __all__ = [
     "EngineFailed",
     "FabricError",
     "HandlerFailed",
+    "HistoryUnfit",
     "LeftOver",
     "LocalProtocolError",
     "LogDamaged",
@@ -281,6 +283,12 @@ class LogDamaged(FabricError):
     """An object of a log is missing, torn, or not what its digest says. Nobody reads past it: it names the key."""
 
     code = "log_damaged"
+
+
+class HistoryUnfit(FabricError):
+    """An entry of a session's history cannot be enacted: this is not the program that it was recorded of."""
+
+    code = "history_unfit"
 
 
 class Superseded(FabricError):

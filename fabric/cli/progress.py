@@ -84,6 +84,7 @@ class Screen:
         child: of the command that the user started, if it is to be left running.
         budget: what it may use, in words.
         http: where it can be watched, or why it cannot, in words.
+        kept: the bucket in which it is kept, and the id of its session.
     """
 
     def __init__(
@@ -100,8 +101,10 @@ class Screen:
         child: Child | None = None,
         budget: str = "",
         http: str = "",
+        kept: tuple[str, str] | None = None,
     ) -> None:
         self._http = http
+        self._kept = kept
         self._budget = budget
         self._plan = plan
         self._lines = lines
@@ -136,6 +139,9 @@ class Screen:
         said = f"fabric {__version__} · {name} · {', '.join(parts)} · checked in {checked_ms} ms"
         fields: dict[str, object] = {"version": __version__, "spec": self._plan.path, "workers": len(self._what)}
         self._say(said, "fabric.starting", fields)
+        if self._kept is not None:
+            bucket, session = self._kept
+            self._say(f" ✔ log  {bucket} {session}", "log.opened", {"bucket": bucket, "session": session})
         insecure = unsecured(self._plan)
         if insecure:
             self._say(say_insecure(insecure), "fabric.insecure", {"workers": list(insecure)})

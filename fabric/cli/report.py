@@ -130,6 +130,12 @@ class JsonReport:
         """Write a log line."""
         said = _RANK[note.level] >= self._rank
         said |= note.event == "session.waiting"  # for who sits and waits as well
+        said |= note.event in (
+            "session.resumed",
+            "history.skipped",
+            "input.known",
+            "store.retried",
+        )  # for who wonders what is done
         said |= note.event == "tracing.ended"  # for who asked for traces, and did not get all
         said |= note.event == "tool.denied" and note.level == "warning"  # it makes the exit code
         if said and note.event != "session.failed":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
 import typer
@@ -47,6 +47,7 @@ from fabric.cli.flags import (
     choose,
     state_directory,
 )
+from fabric.cli.kept import AllowChanged, BucketUrl, KeptSession, Wanted, keep, wanted_of
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, print_spent, show_limits
 from fabric.cli.log_lines import LogLines
 from fabric.cli.programs import PROGRAM, find_program, project_settings
@@ -89,6 +90,9 @@ from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings
 from fabric.wire.lines import LineSplitter, one_line
 from fabric.wire.payload import decode_json
+
+if TYPE_CHECKING:
+    from fabric.runtime.keeping import Kept
 
 
 def register(app: typer.Typer) -> None:
@@ -139,13 +143,19 @@ def run(
         str | None,
         typer.Option(metavar="ADDR:PORT", help="Where it can be watched over HTTP: /metrics, /livez, /readyz."),
     ] = None,
+    session: KeptSession = None,
+    bucket: BucketUrl = None,
+    allow_changed: AllowChanged = False,
 ) -> None:
     """Run a program on stdin and stdout: one JSON value a line, until the input ends and everything has drained.
 
     A graph with several inputs reads {"__port": NAME, "msg": VALUE} lines, one with several outputs writes them.
 
+    With --session it is kept in a bucket: whatever kills it, the same command goes on with it. Lines that it has had
+    already are not taken again; a file on stdout gets each line once, a pipe may get the last ones twice.
+
     Examples: echo '"hello"' | fabric run main.plumb; fabric run main.plumb < in.jsonl > out.jsonl;
-    fabric run --extra telemetry=t.log main.plumb < in.jsonl
+    fabric run --extra telemetry=t.log main.plumb < in.jsonl; fabric run --session monday main.plumb < in.jsonl >> out
 
     Exit codes: 0 done, 1 a line or a worker failed, 2 the program or the configuration is wrong, 3 the budget is used
     up or the time is over, and what came out until then was delivered, 4 a worker did not start, 5 not everything was
@@ -167,8 +177,10 @@ def run(
         provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner), insecure=insecure
     )
     level = check_level(log_level)
+    wanted = wanted_of(session, bucket, project, settings, allow_changed=allow_changed)
     with _listening(http or HTTP_OFF, None) as (listening, _):
-        _run_lines(find_program(program, project), project, asked, settings, level, stdin_fd=0, http=listening)
+        spec = find_program(program, project)
+        _run_lines(spec, project, asked, settings, level, stdin_fd=0, http=listening, wanted=wanted)
 
 
 def _run_lines(
@@ -180,6 +192,7 @@ def _run_lines(
     *,
     stdin_fd: int,
     http: Listening | None = None,
+    wanted: Wanted | None = None,
 ) -> None:
     with open_run_directory(os.environ) as directory:
         files = asked.extra_files
@@ -196,6 +209,7 @@ def _run_lines(
                 from fabric.runtime.extras import open_extras
 
                 extras = stack.enter_context(open_extras(files, report.error))
+            plan, kept = stack.enter_context(keep(wanted, plan))
             zygote = stack.enter_context(zygote_of(plan, project))
             import trio
 
@@ -213,6 +227,7 @@ def _run_lines(
                 terminal_fd=terminal_fd,
                 extras=extras,
                 http=http,
+                kept=kept,
             )
             finish = trio.run(serve, plan, settings, report, os.environ)
     _end(finish)
@@ -256,8 +271,11 @@ def call(
     max_time: MaxTime = None,
     approval_timeout: ApprovalTimeout = None,
     log_level: LogLevel = "error",
+    session: KeptSession = None,
+    bucket: BucketUrl = None,
+    allow_changed: AllowChanged = False,
 ) -> None:
-    """Run a program once on one message; print every output.
+    """Run a program once on one message; print every output. With --session, as `run`.
 
     Examples: fabric call main.plumb '"hello"'; fabric call sum.plumb '{"a": 1, "b": 2}'
 
@@ -282,7 +300,9 @@ def call(
         stdin.seek(0)
         program = find_program(program, project)
         asked = Asked(provider, model, include, docroot, runner=check_runner(runner))
-        _run_lines(program, project, asked, settings, check_level(log_level), stdin_fd=stdin.fileno())
+        wanted = wanted_of(session, bucket, project, settings, allow_changed=allow_changed)
+        level = check_level(log_level)
+        _run_lines(program, project, asked, settings, level, stdin_fd=stdin.fileno(), wanted=wanted)
 
 
 def up(
@@ -321,10 +341,15 @@ def up(
     log_format: LogFormat = "pretty",
     color: ColorChoice = "auto",
     log_level: LogLevel = "warning",
+    session: KeptSession = None,
+    bucket: BucketUrl = None,
+    allow_changed: AllowChanged = False,
 ) -> None:
     """Run a program as a service until Ctrl-C or `fabric down`; `fabric send` talks to it. With -d, leave it running.
 
-    Examples: fabric up main.plumb; fabric up -d -p demo main.plumb
+    With --session it is kept in a bucket: whatever kills it, the same command goes on with what it had taken.
+
+    Examples: fabric up main.plumb; fabric up -d -p demo main.plumb; fabric up --session desk -b s3://bucket/desks
 
     Exit codes: 0 drained after one Ctrl-C (with -d: it is ready), 1 a worker failed, 2 the program or the configuration
     is wrong, 3 the budget is used up or the time is over, and it has drained by itself, 4 a worker did not start, 5 not
@@ -347,6 +372,7 @@ def up(
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
     )
+    wanted = wanted_of(session, bucket, said, settings, allow_changed=allow_changed)
     spec = find_program(program, said)
     # What depends on the terminal is decided here: a service that was left running has none.
     how = {"color": use_color(), "timestamps": timestamps, "prefix": log_prefix, "json": use_json()}
@@ -366,6 +392,7 @@ def up(
         asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure, service=name)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
+        plan, kept = stack.enter_context(keep(wanted, plan))
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)
@@ -380,12 +407,23 @@ def up(
             child=child,
             budget=show_limits(limits),
             http=listening.url if listening is not None else f"no HTTP: {why}" if why else "",
+            kept=(kept.url, kept.id) if kept is not None else None,
         )
         screen.begin(time.monotonic() - started_s)
         with zygote_of(plan, said) as zygote:
             socket, at_terminal = f"{directory}/service.sock", child is None and os.isatty(0) and os.isatty(2)
             outcome = _serve(
-                plan, name, socket, settings, screen, level, zygote, prices, at_terminal=at_terminal, http=listening
+                plan,
+                name,
+                socket,
+                settings,
+                screen,
+                level,
+                zygote,
+                prices,
+                at_terminal=at_terminal,
+                http=listening,
+                kept=kept,
             )
     if outcome.error is not None:
         print_error(outcome.error[1], outcome.error[0])
@@ -467,6 +505,7 @@ def _serve(
     *,
     at_terminal: bool,
     http: Listening | None,
+    kept: Kept | None,
 ) -> Outcome:
     """Run the service under its name, and write down how it ended, whatever happens."""
     import trio
@@ -492,7 +531,7 @@ def _serve(
         journal = Journal(plan, project, state, socket, process=us, level=logged, **watched)
         try:
             terminal_fd = stack.enter_context(open_terminal(wanted=at_terminal and settings.approval == "ask"))
-            serve = partial(run_service, prices=prices, zygote=zygote, terminal_fd=terminal_fd, http=http)
+            serve = partial(run_service, prices=prices, zygote=zygote, terminal_fd=terminal_fd, http=http, kept=kept)
             outcome = trio.run(serve, plan, settings, screen, journal, letters, os.environ)
         except BaseException as error:
             found = sole(error)
@@ -517,14 +556,26 @@ def send(
     project: Project = None,
     wait: Annotated[bool, typer.Option(help="Wait for, and print, all that comes of the messages.")] = True,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.", min=0.0)] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Of the message, for a service with --session: sent again with its key, it is done once, and its"
+            " answers come again. Of several, the second is KEY/2, and so on.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Send messages to a running service and print what comes back: what descends from them, until nothing of them is
     left.
 
-    Examples: fabric send '"I feel sad today"'; fabric send main.plumb input '1' '2'; fabric send < in.jsonl
+    Examples: fabric send '"I feel sad today"'; fabric send main.plumb input '1' '2'; fabric send < in.jsonl;
+    fabric send --key order-17 '{"item": "tea"}'
 
     Exit codes: 0, 1 a message was refused or the service ended before it was done, 7 nothing is running.
     """
+    if key is not None and not key:
+        raise ConfigError("--key: expected a word for the message, got nothing")
     spec, port, messages = _sort(arguments or [])
     running = find_service(Path.cwd(), state_directory(), spec=spec, project=project)
     lines = iter(messages) if messages else _stdin_lines()
@@ -533,7 +584,7 @@ def send(
 
     from fabric.runtime.service_client import talk
 
-    talking = partial(talk, wait=wait, wait_timeout_s=wait_timeout)
+    talking = partial(talk, wait=wait, wait_timeout_s=wait_timeout, key=key or "")
     trio.run(talking, running, port, lines, printer)
     if printer.any_failed:
         raise typer.Exit(1)

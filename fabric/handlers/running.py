@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import trio
@@ -309,7 +309,7 @@ class _Run:
             session=output.session,
         )
 
-    async def _store(self, body: bytes, **fields: object) -> Entry:
+    async def _store(self, body: bytes, **fields: Any) -> Entry:
         return await trio.to_thread.run_sync(partial(self._log.store_body, body, **fields))
 
     async def _fail(self, base: int, ended: Ended, reason: str) -> None:

@@ -14,7 +14,7 @@ from fabric.store.record import Entry
 from fabric.store.replay import Placed
 
 ControlRecords: TypeAlias = Literal["json", "empty", "none"]
-"""``start``, ``fork`` and ``wake``: with a small body, so that who decodes every body as JSON can; without; not at all."""
+"""``start``, ``fork`` and ``wake``: with a small body, for those who decode all bodies as JSON; without; not at all."""
 
 _CONTROL = frozenset({"start", "fork", "wake"})
 

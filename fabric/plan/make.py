@@ -51,6 +51,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         provider, model: for agents that do not say theirs.
         endpoint: where the providers are, for agents that do not say it.
         metered: whether agents have to ask for each call of a model.
+        durable: whether what they do is recorded, and known again by the next process.
         docroot: folder of the file tools, absolute; ``None``: that of the program's main file.
         detour: of a test: where agents that do say their endpoint are sent instead; see :func:`detoured`.
         documents: the prompt files that agents name, by binding and name as written.
@@ -64,6 +65,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     model: str | None = None
     endpoint: str | None = None
     metered: bool = False
+    durable: bool = False
     documents: dict[tuple[str, str], Document] = {}
     docroot: str | None = None
     detour: str | None = None
@@ -145,6 +147,10 @@ def _worker(
         tools=tuple(tool_spec(module, name, tool) for name, tool in tools.items() if name == tool),
         part_of=node.tool,
         metered=metered,
+        durable=surroundings.durable
+        and bool(node.tools or config.get("mcp"))
+        and node.kind == "agent"
+        and not node.tool,
     )
     return WorkerPlan(
         name=node.id,

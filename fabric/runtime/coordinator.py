@@ -1,6 +1,8 @@
 """Runs one session: performs its commands, feeds back what happened. Decides nothing.
 
-Every event is handled in one synchronous step, so a session never sees two at a time.
+Every event is handled in one synchronous step, so a session never sees two at a time. Of a session that is kept in a
+bucket, what it commands behind a ``Record`` is performed when that is durable, in its order; the session goes on
+meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from fabric.errors import AddressInUse, ConfigError, WorkerFailed
 from fabric.launch.launcher import Launcher, Worker
 from fabric.plan.endpoints import renewed
 from fabric.plan.plan import WorkerPlan
+from fabric.runtime.recorder import Lost, Recorder, Resumed
 from fabric.runtime.relay import LineRelay, Relay, SocketRelay
 from fabric.session.events import (
     Answered,
@@ -52,6 +55,7 @@ from fabric.session.events import (
     Outcome,
     Output,
     OutputBroken,
+    Record,
     Refuse,
     Release,
     Retry,
@@ -191,6 +195,7 @@ class Coordinator:
         servers: do the calls of the plan's servers, if it has any.
         tracer: takes spans, if the session tells any.
         secret: the fabric's secret key, if there are workers whose endpoints need keys.
+        resumed: the session as it was brought back, if it is kept in a bucket.
     """
 
     def __init__(
@@ -204,8 +209,11 @@ class Coordinator:
         tracer: Tracer | None = None,
         *,
         secret: str = "",
+        resumed: Resumed | None = None,
     ) -> None:
         self._secret = secret
+        self.resumed = resumed
+        self._recorder = None if resumed is None else resumed.recorder
         self._session = session
         self._transport = transport
         self._launcher = launcher
@@ -218,9 +226,10 @@ class Coordinator:
         self._plans = {worker.name: worker for worker in session.plan.workers}
         self._relays: dict[str, Relay] = {}
         self._workers: dict[str, Worker] = {}
-        self._events: deque[Event] = deque()
+        self._events: deque[Event | None] = deque()
         self._timers: dict[tuple[str, str], float] = {}
         self._outcome: Finish | None = None
+        self._interrupts = 0
         self._over = trio.Event()
         self._work = trio.Event()
         self._stirred_s = 0.0
@@ -233,6 +242,8 @@ class Coordinator:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._continue)
+            if self._recorder is not None:
+                nursery.start_soon(self._record, self._recorder)
             self._step(Start())
             nursery.start_soon(self._watch)
             await self._over.wait()
@@ -246,13 +257,22 @@ class Coordinator:
 
     async def wait_for_room(self) -> bool:
         """Wait until input is welcome; return whether it ever will be."""
-        while not self._session.wants_input and not self._session.closing:
+        while not self._welcome and not self._session.closing:
             await self._waiting_for_room.park()
         return not self._session.closing
 
-    def submit(self, port: str, messages: Sequence[tuple[int, bytes]]) -> None:
-        """Give messages to a boundary input, each with a ticket."""
-        self._step(Input(port, messages))
+    @property
+    def _welcome(self) -> bool:
+        return self._session.wants_input and (self._recorder is None or not self._recorder.full)
+
+    def submit(self, port: str, messages: Sequence[tuple[int, bytes]], key: str = "") -> None:
+        """Give messages to a boundary input, each with a ticket; ``key``: by which a single one is known again."""
+        self._step(Input(port, messages, (key,) if key else ()))
+
+    def when_recorded(self, then: Callable[[], None]) -> None:
+        """Do something when all that the session has recorded so far is durable; at once if it is not kept."""
+        if self._recorder is None or not self._recorder.holds(then):
+            then()
 
     def close_input(self, port: str | None = None) -> None:
         """End one boundary input, or all."""
@@ -307,6 +327,11 @@ class Coordinator:
 
     def interrupt(self, number: int) -> None:
         """Tell of a signal: the first asks for an end, the next ones insist."""
+        self._interrupts += 1
+        if self._recorder is not None and self._recorder.failing and self._interrupts > 1:
+            text = "ended by force while the bucket took nothing; what is in the log goes on when it is run again"
+            self._lose(Lost("stopped", text, 128 + number))
+            return
         self._step(Interrupted(number))
 
     def set_grace(self, grace_s: float) -> None:
@@ -328,13 +353,15 @@ class Coordinator:
 
     # --- the step ---
 
-    def _step(self, event: Event, *, stirs: bool = True) -> None:
+    def _step(self, event: Event | None, *, stirs: bool = True) -> None:
         """Handle an event; one that comes while commands are performed is handled behind them.
 
         Args:
-            event: what happened.
+            event: what happened; ``None``: commands that were held back may be performed.
             stirs: whether it shows that something moves.
         """
+        if self._outcome is not None:
+            return
         if stirs:
             self._stirred_s = trio.current_time()
             if self._stirred is not None:
@@ -343,13 +370,32 @@ class Coordinator:
         if len(self._events) > 1:
             return
         while self._events:
-            for command in self._session.handle(self._events[0], trio.current_time()):
-                self._perform(command)
+            first, recorder = self._events[0], self._recorder
+            if first is not None:
+                for command in self._session.handle(first, trio.current_time()):
+                    if recorder is None or recorder.lets(command):
+                        self._perform(command)
+            elif recorder is not None:
+                for released in recorder.released():
+                    if callable(released):
+                        released()
+                    else:
+                        self._perform(released)
             self._events.popleft()
         if self._session.has_work:
             self._work.set()
-        if self._session.wants_input or self._session.closing:
+        if self._welcome or self._session.closing:
             self._waiting_for_room.unpark_all()
+
+    async def _record(self, recorder: Recorder) -> None:
+        """Have what the session records written, for ever; the session is over when that cannot be."""
+        self._lose(await recorder.run(partial(self._step, None, stirs=False)))
+
+    def _lose(self, lost: Lost) -> None:
+        """End at once: nothing that is held back is done, and workers are ended by whoever opened the launcher."""
+        if self._outcome is None:
+            self._outcome = lost.finish
+            self._over.set()
 
     async def _continue(self) -> None:
         """Give the session its turn again and again while it has work, and everybody else theirs in between."""
@@ -432,6 +478,8 @@ class Coordinator:
             case Finish():
                 self._outcome = command
                 self._over.set()
+            case Record():
+                raise AssertionError("a session that nobody records has recorded something")
 
     async def _timer(self, key: tuple[str, str], at_s: float) -> None:
         await trio.sleep_until(at_s)

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
@@ -38,7 +38,9 @@ from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.owners import owner_of
 from fabric.runtime.prices import Prices
 from fabric.runtime.questions import Questions
+from fabric.runtime.recorder import Recorder, Resumed
 from fabric.runtime.refusals import Refusals
+from fabric.runtime.resuming import serve_again, take_up
 from fabric.runtime.service import Service
 from fabric.runtime.services import Outcome
 from fabric.runtime.tool_host import open_tool_host
@@ -49,6 +51,9 @@ from fabric.session.money import no_rate
 from fabric.session.session import Session, Settings
 from fabric.transport.gate import Gate
 from fabric.transport.sockets import open_sockets
+
+if TYPE_CHECKING:  # sessions that are kept nowhere need no buckets
+    from fabric.runtime.keeping import Kept
 
 
 class ErrorReport(Report, Protocol):
@@ -75,15 +80,18 @@ async def open_coordinator(
     *,
     workplace: Workplace | None = None,
     service: str = "",
+    kept: Kept | None = None,
 ) -> AsyncIterator[Coordinator]:
     """Give a coordinator with all that it needs. What is left of its session at the end is ended by force.
 
     Args:
         workplace: of its workers, instead of a zygote, where there are several sessions.
         service: its name, if it is one; see :func:`fabric.runtime.owners.owner_of`.
+        kept: the run that is gone on with, if it is kept in a bucket.
 
     Raises:
-        ConfigError: a key is missing or damaged, or something else that it needs cannot be had.
+        ConfigError: a kept run's history does not fit the plan; a key is missing or damaged, or something else that
+            it needs cannot be had.
     """
     raise_limit(len(plan.workers), sum(worker.runner != "process" for worker in plan.workers))
     async with AsyncExitStack() as stack:
@@ -98,7 +106,12 @@ async def open_coordinator(
         tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
         rate_of = no_rate if prices is None else prices.rate_of
         about = None if tracer is None else tracer.about
-        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about)
+        durable = "" if kept is None else kept.root
+        session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about, durable=durable)
+        resumed = None
+        if kept is not None:
+            relived = session.relive(kept.history, allow_changed=kept.allow_changed)
+            resumed = Resumed(Recorder(kept.log, report.noted), relived)
         launchers = open_runners(
             plan,
             environment,
@@ -110,7 +123,7 @@ async def open_coordinator(
         launcher = await stack.enter_async_context(launchers)
         if keyring is None:
             transport = await stack.enter_async_context(open_sockets())
-            yield Coordinator(session, transport, launcher, client, report, servers, tracer)
+            yield Coordinator(session, transport, launcher, client, report, servers, tracer, resumed=resumed)
             return
         refusals = Refusals(report.noted)
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -119,7 +132,7 @@ async def open_coordinator(
         gated = open_sockets(gate=Gate(keyring.allowed), refused=refusals)
         transport = await stack.enter_async_context(gated)
         secret = keyring.server.secret
-        yield Coordinator(session, transport, launcher, client, report, servers, tracer, secret=secret)
+        yield Coordinator(session, transport, launcher, client, report, servers, tracer, secret=secret, resumed=resumed)
 
 
 class _Watching:
@@ -170,6 +183,7 @@ async def run_lines(
     terminal_fd: int | None = None,
     extras: Extras | None = None,
     http: Listening | None = None,
+    kept: Kept | None = None,
 ) -> Finish:
     """Run a plan with JSON lines in and out until its input has ended and it has drained; return how it ended.
 
@@ -180,6 +194,10 @@ async def run_lines(
         terminal_fd: where somebody is asked to approve calls, if the settings say that this is asked.
         extras: take what is heard on observed ports.
         http: where the session can be watched.
+        kept: the run that is gone on with, if it is kept in a bucket.
+
+    Raises:
+        ConfigError: see :func:`open_coordinator`.
     """
     watch = Watch(plan) if http is not None else None
     hears: Report = report if watch is None else _Watching(watch, report)
@@ -197,7 +215,7 @@ async def run_lines(
             writing.cancel()
 
     async with (
-        open_coordinator(plan, settings, gateway, hears, environment, zygote, prices) as coordinator,
+        open_coordinator(plan, settings, gateway, hears, environment, zygote, prices, kept=kept) as coordinator,
         trio.open_nursery() as nursery,
     ):
 
@@ -207,6 +225,11 @@ async def run_lines(
             written.set()
 
         nursery.start_soon(_obey_signals, coordinator, interrupted)
+        if kept is not None and coordinator.resumed is not None:
+            lost = await take_up(kept, coordinator.resumed, gateway, hears.noted, stdin_fd, stdout_fd)
+            if lost is not None:
+                nursery.cancel_scope.cancel()
+                return lost.finish
         nursery.start_soon(gateway.read, coordinator, stdin_fd)
         nursery.start_soon(write)
         if http is not None and watch is not None:
@@ -218,6 +241,9 @@ async def run_lines(
             finish = await coordinator.run()
         gateway.finish()
         await written.wait()
+        if coordinator.resumed is not None and finish.exit_code < 128:
+            with trio.move_on_after(settings.grace_s):
+                await coordinator.resumed.recorder.finish()
         nursery.cancel_scope.cancel()
     extras.report()
     if gateway.broken is not None and finish.error is None:
@@ -300,15 +326,17 @@ async def run_service(
     zygote: ZygoteProcess | None = None,
     terminal_fd: int | None = None,
     http: Listening | None = None,
+    kept: Kept | None = None,
 ) -> Outcome:
     """Serve a plan on the local socket of its record until a signal or a client ends it; return how it ended.
 
     Args:
         terminal_fd: where somebody is asked to approve calls, beside those who answer with a command.
         http: where the service can be watched.
+        kept: the run that is gone on with, if it is kept in a bucket.
 
     Raises:
-        ConfigError: the socket cannot be bound.
+        ConfigError: the socket cannot be bound; see :func:`open_coordinator`.
     """
     both = _Both(journal, report)
     watch = Watch(plan) if http is not None else None
@@ -349,10 +377,12 @@ async def run_service(
     )
     async with (
         open_coordinator(
-            plan, settings, service, hears, environment, zygote, prices, service=journal.record.project
+            plan, settings, service, hears, environment, zygote, prices, service=journal.record.project, kept=kept
         ) as coordinator,
         trio.open_nursery() as nursery,
     ):
+        if kept is not None and coordinator.resumed is not None:
+            serve_again(kept, coordinator.resumed, service, hears.noted)
         listener = await _listen(journal.record.socket)
         nursery.start_soon(_obey_signals, coordinator, lambda _: ask())
         nursery.start_soon(service.serve, coordinator, listener)

@@ -10,7 +10,8 @@ __all__ = ["LineGateway", "write_all"]
 
 import os
 import select
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -20,7 +21,7 @@ from fabric.errors import ValueRejected
 from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.questions import Questions
-from fabric.session.events import Answered, Approval, DeadLetter, Heard, Outcome, Output, Refuse, Seen
+from fabric.session.events import Answered, Approval, DeadLetter, Heard, Note, Outcome, Output, Refuse, Seen
 from fabric.wire.lines import DATA, LineSplitter, read_line, write_line
 
 CHUNK_BYTES = 64 * 1024
@@ -54,6 +55,11 @@ class LineGateway:
         hear: Callable[[Sequence[Heard]], None],
         questions: Questions,
     ) -> None:
+        self._known: deque[tuple[str, bytes]] = deque()
+        self._last_ticket = self._queued = 0
+        self._known_lines = 0
+        self._wrote: Callable[[int, int], None] | None = None
+        self._noted: Callable[[Note], None] | None = None
         self._inputs = list(plan.inputs)
         self._one_output = len(plan.outputs) == 1
         self._report = report
@@ -66,6 +72,30 @@ class LineGateway:
         self._ended = False
         self._reading = trio.CancelScope()
 
+    def resume(
+        self,
+        known: Iterable[tuple[str, bytes]],
+        last_ticket: int,
+        wrote: Callable[[int, int], None],
+        queued: int,
+        noted: Callable[[Note], None],
+    ) -> None:
+        """Go on where a kept session was left.
+
+        Args:
+            known: its input so far: port and JSON text of each message. Lines that are the same are not taken again.
+            last_ticket: of its input so far.
+            wrote: called when output is written: how many of all outputs are by now, and how many bytes that took.
+            queued: how many outputs were written before.
+            noted: hears how much of the input is known.
+        """
+        self._known = deque(known)
+        self._last_ticket, self._wrote, self._queued, self._noted = last_ticket, wrote, queued, noted
+
+    def line_of(self, output: Output) -> bytes:
+        """Return the line of an output."""
+        return write_line(DATA if self._one_output else output.port, output.payload)
+
     # --- what the session gives ---
 
     def opened(self) -> None:
@@ -74,8 +104,16 @@ class LineGateway:
     def delivered(self, outputs: Sequence[Output]) -> None:
         """Queue outputs for writing."""
         for output in outputs:
-            self._unwritten += write_line(DATA if self._one_output else output.port, output.payload)
+            self._unwritten += self.line_of(output)
+        self._queued += len(outputs)
         self._to_write.set()
+
+    def catch_up(self, rest: bytes, outputs: Sequence[Output]) -> None:
+        """Queue what came out before and is not written: the rest of a line, and whole ones behind it."""
+        if rest:
+            self._unwritten += rest
+            self._queued += 1
+        self.delivered(outputs)
 
     def refused(self, refusal: Refuse) -> None:
         """Report it, and read no further: the session has closed its inputs."""
@@ -85,8 +123,8 @@ class LineGateway:
         fields: dict[str, object] = {"node": refusal.node} if refusal.node else {}
         if refusal.code == "input_type_mismatch":
             fields = {"port": refusal.node} if refusal.node else {}
-        if refusal.tickets:
-            fields["line"] = refusal.tickets[0]
+        if refusal.tickets and refusal.tickets[0] > self._last_ticket:
+            fields["line"] = refusal.tickets[0] - self._last_ticket
         self._report(refusal.detail, refusal.code, fields)
         self.stop_reading()
 
@@ -124,6 +162,7 @@ class LineGateway:
         """Submit each line until their end, or until no more is wanted; close the inputs."""
         with self._reading:
             await self._read(coordinator, descriptor)
+        self._tell_known()
         coordinator.close_input()
 
     async def _read(self, coordinator: Coordinator, descriptor: int) -> None:
@@ -140,7 +179,7 @@ class LineGateway:
                         lines.append((number, line))
             except ValueRejected as error:
                 await self._submit_all(coordinator, lines)
-                coordinator.bad_input(str(error), number + 1)
+                coordinator.bad_input(str(error), self._last_ticket + number + 1)
             else:
                 await self._submit_all(coordinator, lines)
 
@@ -151,8 +190,9 @@ class LineGateway:
                 await self._written.park()
             if not await coordinator.wait_for_room():
                 return
-            for port, messages in groupby(map(self._read_one, lines[start : start + LINES_AT_ONCE]), itemgetter(0)):
-                batch = [(number, payload) for _, number, payload in messages]
+            read = map(self._read_one, lines[start : start + LINES_AT_ONCE])
+            for port, messages in groupby(filter(self._is_new, read), itemgetter(0)):
+                batch = [(self._last_ticket + number, payload) for _, number, payload in messages]
                 if port in self._inputs:
                     coordinator.submit(port, batch)
                     continue
@@ -160,6 +200,22 @@ class LineGateway:
                 wanted = f'a line {{"__port": NAME, "msg": VALUE}} with an input of {", ".join(self._inputs)}'
                 coordinator.bad_input(f"expected {wanted}; got {named}", batch[0][0])
                 break  # the first that is refused ends the input
+
+    def _is_new(self, line: tuple[str, int, bytes]) -> bool:
+        """Whether a line is not what came at its place before; the first that is not makes all after it new."""
+        if self._known and self._known[0] == (line[0], line[2].strip()):
+            self._known.popleft()
+            self._known_lines += 1
+            return False
+        self._known.clear()
+        self._tell_known()
+        return True
+
+    def _tell_known(self) -> None:
+        """Say how many lines were not taken again."""
+        if self._known_lines and self._noted is not None:
+            self._noted(Note("info", "input.known", {"lines": self._known_lines}))
+        self._known_lines = 0
 
     def _read_one(self, line: tuple[int, bytes]) -> tuple[str, int, bytes]:
         """Return port, number and JSON text of a line."""
@@ -175,7 +231,7 @@ class LineGateway:
                 await self._to_write.wait()
                 self._to_write = trio.Event()
                 continue
-            data, self._unwritten = bytes(self._unwritten), bytearray()
+            data, self._unwritten, queued = bytes(self._unwritten), bytearray(), self._queued
             try:
                 await trio.to_thread.run_sync(write_all, descriptor, data, abandon_on_cancel=True)
             except OSError as error:
@@ -183,6 +239,8 @@ class LineGateway:
                 coordinator.output_broken(self.broken)
                 self.stop_reading()
                 return
+            if self._wrote is not None:
+                self._wrote(queued, len(data))
             self._written.unpark_all()
 
     def finish(self) -> None:

@@ -23,6 +23,7 @@ from fabric.plan.plan import Plan
 from fabric.plan.replicas import known_names, meant
 from fabric.runtime.connection import Asker, Connection, Inquiry
 from fabric.runtime.coordinator import Coordinator
+from fabric.runtime.keyed import Came, Keyed
 from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.log_files import timestamp
 from fabric.runtime.prices import Prices
@@ -104,8 +105,18 @@ class Service:
         self.unclaimed = self.lost = self.revived = 0
         self._given_s: dict[str, float] = {}
         self._ticket = 0
+        self._keyed: Keyed | None = None
         self._asked: dict[int, tuple[Asker, int]] = {}
         self._connections: set[Connection] = set()
+
+    def resume(self, last_ticket: int, keyed: Keyed) -> None:
+        """Go on where a kept session was left.
+
+        Args:
+            last_ticket: of its input so far.
+            keyed: what came of the messages with keys.
+        """
+        self._ticket, self._keyed = last_ticket, keyed
 
     # --- what the session gives ---
 
@@ -118,6 +129,8 @@ class Service:
     def delivered(self, outputs: Sequence[Output]) -> None:
         """Answer the clients whose inputs they descend from."""
         self.messages += len(outputs)
+        if self._keyed is not None:
+            self._keyed.delivered(outputs)
         now_s = trio.current_time()
         for output in outputs:
             self._given[output.port] += 1
@@ -207,6 +220,8 @@ class Service:
 
     def settled(self, tickets: Sequence[int]) -> None:
         """Tell the clients that nothing more will come of their inputs."""
+        if self._keyed is not None:
+            self._keyed.settled(tickets)
         for ticket in tickets:
             connection, request_id = self._asked.pop(ticket, (None, 0))
             retried = self._retries.settled(ticket)
@@ -410,16 +425,56 @@ class Service:
 
     def _submit(self, coordinator: Coordinator, connection: Connection, request: Request) -> None:
         assert request.msg is not msgspec.UNSET
-        connection.answer(Answer(request.id, accepted=True))
         port = request.port or (self._inputs[0] if len(self._inputs) == 1 else "")
+        wanted = ", ".join(self._inputs)
         if port not in self._inputs:
-            wanted = ", ".join(self._inputs)
             text = f"there is no input '{port}'; the inputs are: {wanted}" if port else f"say which input: {wanted}"
-            connection.answer(Answer(request.id, error=text, code="unknown_port"))
-            connection.answer(Answer(request.id, settled=True))
+            self._refuse(connection, request.id, text, "unknown_port")
+        elif request.key and self._keyed is None:
+            text = "a key needs a session that is kept: fabric up --session ID"
+            self._refuse(connection, request.id, text, "not_kept")
+        elif request.key and self._keyed is not None and (came := self._keyed.find(request.key)) is not None:
+            self._answer_again(connection, request, port, came)
+        else:
+            self._taken[port] += 1
+            ticket, payload = self._expect(connection, request.id), bytes(request.msg)
+            if request.key and self._keyed is not None:
+                self._keyed.add(request.key, ticket, port, payload)
+            coordinator.submit(port, [(ticket, payload)], request.key)
+            coordinator.when_recorded(partial(connection.answer, Answer(request.id, accepted=True)))
+
+    def _refuse(self, connection: Connection, request_id: int, text: str, code: str) -> None:
+        connection.answer(Answer(request_id, accepted=True))
+        connection.answer(Answer(request_id, error=text, code=code))
+        connection.answer(Answer(request_id, settled=True))
+
+    def _answer_again(self, connection: Connection, request: Request, port: str, came: Came) -> None:
+        """Answer to a message that was given before: what came of it, and from now on what still comes."""
+        assert request.msg is not msgspec.UNSET
+        if (came.port, came.payload) != (port, bytes(request.msg).strip()):
+            text = f"key {request.key!r} is that of another message: each message has a key of its own"
+            self._refuse(connection, request.id, text, "other_message")
             return
-        self._taken[port] += 1
-        coordinator.submit(port, [(self._expect(connection, request.id), bytes(request.msg))])
+        if came.outputs is None:
+            text = f"the message with key {request.key!r} is done, and what came of it is not kept any more"
+            self._refuse(connection, request.id, text, "done_before")
+            return
+        connection.answer(Answer(request.id, accepted=True))
+        for output in came.outputs:
+            connection.answer(Answer(request.id, port=output.port, output=msgspec.Raw(output.payload)))
+        if came.settled:
+            connection.answer(Answer(request.id, settled=True))
+        else:
+            self._take_over(came.ticket, connection, request.id)
+
+    def _take_over(self, ticket: int, connection: Connection, request_id: int) -> None:
+        """Whoever asked for this before is not waited for any more."""
+        before, _ = self._asked.pop(ticket, (None, 0))
+        if before is not None:
+            before.done(ticket)
+        self._asked[ticket] = (connection, request_id)
+        connection.tickets.add(ticket)
+        connection.settled = trio.Event()
 
     # --- how things stand ---
 

@@ -115,6 +115,7 @@ async def talk(
     *,
     wait: bool,
     wait_timeout_s: float | None,
+    key: str = "",
 ) -> None:
     """Send messages to a service and tell the listener what comes of them.
 
@@ -125,6 +126,7 @@ async def talk(
         listener: hears outputs and failures.
         wait: for all that comes of the messages; otherwise only until they have been accepted.
         wait_timeout_s: the longest wait; None: for ever.
+        key: of the first message, by which it is known when it is sent again; of the second with ``/2``, and so on.
 
     Raises:
         NotRunning: the service cannot be reached.
@@ -133,7 +135,7 @@ async def talk(
         stream = await trio.open_unix_socket(running.socket)
     except OSError as error:
         raise NotRunning(f"cannot reach '{running.project}' (pid {running.process.pid}): {error.strerror}") from None
-    conversation = _Talk(stream, listener, wait=wait)
+    conversation = _Talk(stream, listener, wait=wait, key=key)
     with trio.move_on_after(wait_timeout_s if wait_timeout_s is not None else float("inf")) as waiting:
         async with stream, trio.open_nursery() as nursery:
             nursery.start_soon(conversation.write, port, lines)
@@ -147,7 +149,8 @@ async def talk(
 
 
 class _Talk:
-    def __init__(self, stream: trio.SocketStream, listener: Listener, *, wait: bool) -> None:
+    def __init__(self, stream: trio.SocketStream, listener: Listener, *, wait: bool, key: str) -> None:
+        self._key = key
         self._stream = stream
         self._listener = listener
         self._wait = wait
@@ -157,10 +160,10 @@ class _Talk:
 
     async def write(self, port: str | None, lines: Iterable[bytes]) -> None:
         """Send each message; stop at the first line that is none."""
-        requests = enumerate(lines, 1)
+        each = enumerate(lines, 1)
         # In a thread: the lines may come from a terminal.
-        while (request := await trio.to_thread.run_sync(next, requests, None, abandon_on_cancel=True)) is not None:
-            number, line = request
+        while (numbered := await trio.to_thread.run_sync(next, each, None, abandon_on_cancel=True)) is not None:
+            number, line = numbered
             named, payload = read_line(line)
             try:
                 decode_json(payload)
@@ -168,10 +171,10 @@ class _Talk:
                 self._listener.failed(str(error), "input_type_mismatch", number, "")
                 break
             self.missing += 1
+            key = f"{self._key}/{number}" if self._key and number > 1 else self._key
+            request = Request(number, msgspec.Raw(payload), port if named == DATA else named, key=key)
             try:
-                await self._stream.send_all(
-                    write(Request(number, msgspec.Raw(payload), port if named == DATA else named))
-                )
+                await self._stream.send_all(write(request))
             except trio.BrokenResourceError:
                 return  # the reader sees why
         self._all_sent = True

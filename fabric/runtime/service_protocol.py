@@ -6,6 +6,9 @@
 <- {"id": 1, "error": TEXT, "code": WORD, "node": NAME}  if it, or something that came of it, was refused
 <- {"id": 1, "settled": true}                        nothing more will come of it
 
+-> {"id": 1, "key": "K", "msg": VALUE}               of a session that is kept: a message with this key is done once;
+                                                     who sends it again gets the answers that he missed
+
 -> {"id": 1, "do": "status"}
 <- {"id": 1, "status": {"phase": "ready", "workers": [...], "inputs": {...}, "outputs": {...}}}
 -> {"id": 1, "do": "drain", "grace_s": 10}           as the first Ctrl-C; again: nothing more
@@ -94,6 +97,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     approval: str = ""
     always: bool = False
     reason: str = ""
+    key: str = ""
 
 
 class PendingApproval(msgspec.Struct, frozen=True):

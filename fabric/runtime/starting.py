@@ -5,7 +5,16 @@ Commands have flags for it, which variables stand in for; the Python client has 
 
 from __future__ import annotations
 
-__all__ = ["Variables", "limits_of", "placement_of", "prices_of", "read_variables", "settings_of", "whose_ports"]
+__all__ = [
+    "Variables",
+    "limits_of",
+    "placement_of",
+    "prices_of",
+    "read_variables",
+    "settings_of",
+    "whose_ports",
+    "with_session",
+]
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +25,7 @@ from msgspec import Meta
 
 from fabric.errors import ConfigError
 from fabric.plan.place import PORTS_USUAL, Host, Place, Placement, ports_of
-from fabric.plan.plan import Plan, Resources, Runner
+from fabric.plan.plan import Plan, Resources, Runner, WorkerPlan
 from fabric.runtime.prices import Prices, check_prices
 from fabric.session.budget import Limits
 from fabric.session.settings import Settings, WorkerSettings
@@ -159,6 +168,19 @@ def prices_of(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
     if limits.usd is not None:
         check_prices(plan, prices)
     return prices
+
+
+def with_session(plan: Plan, bucket: str, session: str) -> Plan:
+    """Return the plan of a kept run: its handlers keep their own sessions in the same bucket, below its id."""
+
+    def told(worker: WorkerPlan) -> WorkerPlan:
+        if worker.spec.kind != "handler":
+            return worker
+        name = worker.name.replace("#", "-")  # ids of sessions have no such sign
+        config = worker.spec.config | {"bucket": bucket, "session": f"{session}/{name}"}
+        return msgspec.structs.replace(worker, spec=msgspec.structs.replace(worker.spec, config=config))
+
+    return msgspec.structs.replace(plan, workers=tuple(map(told, plan.workers)))
 
 
 IMAGE = "plumb-fabric"

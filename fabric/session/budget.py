@@ -250,6 +250,13 @@ class Budget:
         """Nobody waits any more: the session has failed."""
         self._waiting.clear()
 
+    def used_before(self, worker: str, provider: str, model: str, used: Tokens) -> None:
+        """A call was made in an earlier run of the session. What has no price now counts as tokens alone."""
+        rate = self._rate_of(provider, model, used.prompt)
+        amount = _Amount(1, used.prompt + used.completion, 0 if rate is None else cost(rate, used))
+        self._used = self._used.plus(amount)
+        self._used_by[worker] = self._used_by.get(worker, _NOTHING).plus(amount)
+
     # --- deciding ---
 
     def _wrong(self, asked: Reserve) -> str | None:

@@ -29,8 +29,8 @@ from fabric.wire.payload import encode_json
 WAITING_MAX = 1_000
 """Control messages that wait for a worker that is not there yet, or not now."""
 
-Asker: TypeAlias = int | Literal["graph", "session"]
-"""Who sent something: an operator, by the ticket of the request, or one of the two."""
+Asker: TypeAlias = int | Literal["graph", "session", "past"]
+"""Who sent something: an operator, by the ticket of the request, or one of the two; or an operator who is gone."""
 
 
 class Reply(NamedTuple):
@@ -40,11 +40,15 @@ class Reply(NamedTuple):
         asker: who asked for it; the graph for what nobody did.
         payload: JSON text; all replies as an array, if several were asked for.
         complete: whether that is all that was asked for.
+        ends: the number of the message of which it is the last reply; 0: of none that has one.
+        replaces: what the memory was replaced by, if that is what this says.
     """
 
     asker: Asker
     payload: bytes
     complete: bool = True
+    ends: int = 0
+    replaces: list[Any] | None = None
 
 
 class _Request:
@@ -55,11 +59,18 @@ class _Request:
         got: those that came.
         late: whether its marker is back and its reply has to wait for the end of a message.
         told: whether who asked for no reply was told that it was sent.
+        number: of its marker, among those that were sent to this process.
+        place: counts what the graph and operators send to this worker, from 1; 0: it is the session's own.
+        fields: what it asks for.
     """
 
-    __slots__ = ("asker", "expected", "frame", "got", "late", "number", "told")
+    __slots__ = ("asker", "expected", "fields", "frame", "got", "late", "number", "place", "told")
 
-    def __init__(self, frame: bytes, asker: Asker, expected: tuple[str, ...]) -> None:
+    def __init__(
+        self, frame: bytes, asker: Asker, expected: tuple[str, ...], fields: dict[str, Any], place: int = 0
+    ) -> None:
+        self.fields = fields
+        self.place = place
         self.frame = frame
         self.asker: Asker = asker
         self.expected = list(expected)
@@ -73,6 +84,11 @@ class _Request:
         """Whether who sent it has all that is to be had."""
         return not self.expected and (self.told or bool(self.got))
 
+    @property
+    def heard(self) -> bool:
+        """Whether all replies have come that it asks for, and it asks for some."""
+        return not self.expected and bool(self.got)
+
 
 class ControlEdge:
     """The edge to one worker's ctrl_in.
@@ -81,11 +97,15 @@ class ControlEdge:
         marks: whether the worker returns markers on ctrl_out.
         may_send: whether it is there.
         settings: what the worker was set to, by field.
+        count: of what the graph and operators have sent, or wanted to send.
+        over: the numbers of these of which nothing more will come, and that were not the end of a reply.
     """
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._messages = 0
+        self.count = 0
+        self.over: list[int] = []
         self._waiting: deque[_Request] = deque()
         self._asked: deque[_Request] = deque()
         self.settings: dict[str, Any] = {}
@@ -126,28 +146,43 @@ class ControlEdge:
 
     # --- to the worker ---
 
-    def tell(self, message: Message) -> bool:
-        """Queue a message of the graph; return whether there was room."""
-        if len(self._waiting) >= WAITING_MAX:
+    def tell(self, message: Message, *, bounded: bool = True) -> bool:
+        """Queue a message of the graph; return whether there was room, if it is ``bounded``."""
+        if bounded and len(self._waiting) >= WAITING_MAX:
+            self.drop()
             return False
         self._messages += 1
         origin = Provenance(message.trace_id, message.span_id, self._messages, message.parents)
         self._queue(encode(Data(message.topic, message.payload, origin)), "graph", message.payload)
         return True
 
-    def ask(self, payload: bytes, ticket: int) -> None:
+    def drop(self) -> None:
+        """A message of the graph goes no further."""
+        self.count += 1
+        self.over.append(self.count)
+
+    def ask(self, payload: bytes, asker: Asker) -> None:
         """Queue a message of an operator."""
-        self._queue(encode(Data("fabric", payload)), ticket, payload)
+        self._queue(encode(Data("fabric", payload)), asker, payload)
 
     def command(self, fields: dict[str, Any]) -> list[bytes]:
         """Return the frames of a message of the session's own, which does not wait. Its replies stay here."""
         payload = encode_json(fields)
-        return self._send(_Request(encode(Data("fabric", payload)), "session", replies_to(fields)))
+        return self._send(_Request(encode(Data("fabric", payload)), "session", replies_to(fields), fields))
 
     def _queue(self, frame: bytes, asker: Asker, payload: bytes) -> None:
         fields = read_object(payload)
         self.settings |= {name: fields[name] for name in ("set_temp", "set_model") if name in fields}
-        self._waiting.append(_Request(frame, asker, replies_to(fields)))
+        self.count += 1
+        self._waiting.append(_Request(frame, asker, replies_to(fields), fields, self.count))
+
+    def settle(self, place: int) -> dict[str, Any]:
+        """What waits with this number was done by a process of the past: return what it asked for, if there is such."""
+        for request in self._waiting:
+            if request.place == place:
+                self._waiting.remove(request)
+                return request.fields
+        return {}
 
     def take(self) -> tuple[list[bytes], list[int]]:
         """Return the frames to send now, and the tickets of those who asked for no reply."""
@@ -164,6 +199,8 @@ class ControlEdge:
     def _send(self, request: _Request) -> list[bytes]:
         if request.expected or self.marks:
             self._asked.append(request)
+        elif request.place:
+            self.over.append(request.place)
         if not self.marks:
             return [request.frame]
         self._sent += 1
@@ -176,6 +213,7 @@ class ControlEdge:
         requests = [*self._asked, *self._waiting]
         self._asked.clear()
         self._waiting.clear()
+        self.over += [request.place for request in requests if request.place and not request.heard]
         self._returned = self._sent  # markers that it owes do not come any more
         return lost, [request.asker for request in requests if isinstance(request.asker, int) and not request.answered]
 
@@ -192,8 +230,9 @@ class ControlEdge:
                 if complete and not self.marks:
                     self._asked.remove(request)
                 if isinstance(request.asker, int) and complete and len(request.got) > 1:
-                    return Reply(request.asker, b"[" + b",".join(request.got) + b"]")
-                return Reply(request.asker, payload, complete)
+                    payload = b"[" + b",".join(request.got) + b"]"
+                replaces = request.fields.get("set_memory") if kind == "memory_set" else None
+                return Reply(request.asker, payload, complete, request.place if complete else 0, replaces)
         return Reply("graph", payload)
 
     def owns(self, marker: str) -> bool:
@@ -225,7 +264,10 @@ class ControlEdge:
             request.late = back and busy and any(kind in REPLIES_LATE for kind in request.expected)
             if request.late or not back:
                 kept.append(request)
-            elif request.expected and isinstance(request.asker, int):
+                continue
+            if request.place and not request.heard:
+                self.over.append(request.place)
+            if request.expected and isinstance(request.asker, int):
                 unanswered.append(request.asker)
         self._asked = kept
         return unanswered
@@ -235,4 +277,5 @@ class ControlEdge:
         unanswered = [request for request in self._asked if request.late and request.expected]
         for request in unanswered:
             self._asked.remove(request)
+            self.over += [request.place] if request.place else []
         return [request.asker for request in unanswered if isinstance(request.asker, int)]

@@ -38,10 +38,12 @@ class Ending(msgspec.Struct, frozen=True):
 
     Attributes:
         barriers: nodes that will never fire again.
+        merges: nodes that pass on nothing that still comes.
         workers: nodes whose data_in ends.
     """
 
     barriers: tuple[str, ...] = ()
+    merges: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
 
 
@@ -144,6 +146,7 @@ class Drain:
         kinds = {node: self._graph.nodes[node].kind for node in component.nodes}
         ending = Ending(
             barriers=tuple(node for node, kind in kinds.items() if kind == "barrier"),
+            merges=tuple(node for node, kind in kinds.items() if kind == "merge_any"),
             workers=self._workers[number],
         )
         if ending != Ending():

@@ -44,10 +44,14 @@ class Losses:
     """
 
     def __init__(self) -> None:
-        self.lost = self.dead_lettered = self.unpaired = 0
+        self.begin()
         self.invalid: Counter[tuple[End, str]] = Counter()
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._noted_s: dict[tuple[str, str], float] = {}
+
+    def begin(self) -> None:
+        """A run begins: what earlier ones have lost was told."""
+        self.lost = self.dead_lettered = self.unpaired = 0
 
     def reject(self, worker: str, port: str, error: RemoteProtocolError, now_s: float, *, lost: bool) -> list[Note]:
         """Count a frame that is refused; return what is to be logged of it.

@@ -85,10 +85,14 @@ class Monitor:
     """
 
     def __init__(self, wire: Wire) -> None:
-        self.step = 0
         self.swallowed = 0
         self._wire = wire
         self._states = _read_states(wire)
+        self.begin()
+
+    def begin(self) -> None:
+        """A conversation is to begin."""
+        self.step = 0
         self._state = 0
         self._broken = False
 

@@ -32,6 +32,8 @@ class NodeState:
         rooms: places that its answers may come to.
         held: whether it gets nothing, because one of those is full.
         left_messages: whether it was told that something for it is a dead letter.
+        standing: in a durable session, what came and is not done by its history, by id: whether it waits, is with a
+            worker, or was answered ahead of its turn. ``None`` where nothing is recorded.
     """
 
     def __init__(self, name: str, workers: tuple[WorkerState, ...], dealing: Dealing | None = None) -> None:
@@ -43,6 +45,7 @@ class NodeState:
         self.rooms: tuple[Room, ...] = ()
         self.held = False
         self.left_messages = False
+        self.standing: dict[bytes, Message] | None = None
         self._dealing = dealing
         self._ended_ports: set[tuple[str, str]] = set()
         self._left_last: WorkerState | None = None
@@ -79,7 +82,12 @@ class NodeState:
     @property
     def inside(self) -> int:
         """How many messages wait for workers, or are with them, on the loop that it lies on."""
-        return sum(other.delivery.waiting for other in self.loop)
+        return sum(other.present for other in self.loop)
+
+    @property
+    def present(self) -> int:
+        """How many messages wait for it, or are with it; of a durable session, by its history alone."""
+        return self.delivery.waiting if self.standing is None else len(self.standing)
 
     @property
     def leading(self) -> Unacked | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["Outbox"]
 
 from fabric.session.delivery import Message
-from fabric.session.events import Command, Deliver, Heard, Level, Note, Observed, Output, Seen, Settled, Tapped
+from fabric.session.events import Command, Deliver, Heard, Level, Note, Observed, Output, Record, Seen, Settled, Tapped
+from fabric.session.history import History
 
 
 class Outbox:
@@ -20,6 +21,8 @@ class Outbox:
         self._commands: list[Command] = []
         self._seen: list[Seen] = []
         self._heard: list[Heard] = []
+        self._entries: list[History] = []
+        self._recorded_at = 0
 
     def do(self, *commands: Command) -> None:
         """Command something."""
@@ -28,6 +31,24 @@ class Outbox:
     def note(self, level: Level, event: str, **fields: object) -> None:
         """Have a line logged."""
         self._commands.append(Note(level, event, fields))
+
+    def record(self, entry: History) -> None:
+        """Have an entry written before all that is commanded from now on."""
+        if not self._entries:
+            self._recorded_at = len(self._commands)
+        self._entries.append(entry)
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """How much there is by now, for :meth:`withdraw`."""
+        return len(self._commands), len(self.outputs)
+
+    def withdraw(self, mark: tuple[int, int]) -> None:
+        """The last entry did not happen, and so nothing that was commanded since this mark; what was noted stays."""
+        commands, outputs = mark
+        self._entries.pop()
+        self._commands[commands:] = [command for command in self._commands[commands:] if isinstance(command, Note)]
+        del self.outputs[outputs:]
 
     def leave(self, port: str, message: Message) -> None:
         """A message leaves the graph."""
@@ -67,4 +88,7 @@ class Outbox:
     def take(self) -> list[Command]:
         """Return the commands; they are the caller's now."""
         commands, self._commands = self._commands, []
+        if self._entries:
+            commands.insert(self._recorded_at, Record(tuple(self._entries)))
+            self._entries = []
         return commands

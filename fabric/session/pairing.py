@@ -85,6 +85,12 @@ class Pairing:
             for message in left:
                 self._traces.consume(message)
 
+    def report_waiting(self, name: str) -> None:
+        """A barrier will not fire again before the end: report what is left in it, and leave it there."""
+        for port, messages in self.barriers[name].slots.items():
+            if messages:
+                self._report_unpaired(name, port, messages)
+
     def died_at(self, worker: str, traces: tuple[Trace, ...]) -> None:
         """A message of these inputs has died at a worker: what would have come of it is missed where that leads."""
         self.died_before(self._leaving(worker), traces)

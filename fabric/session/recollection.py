@@ -55,9 +55,15 @@ class Recollection:
         self._since.append({"role": "user", "content": payload.decode()})
         self._since += [{"role": "assistant", "content": output.decode()} for output in outputs]
 
-    def replaced(self) -> None:
-        """The agent says that its memory was replaced: what is known here is not what it has."""
+    def replaced(self, messages: list[Any] | None = None) -> None:
+        """The agent says that its memory was replaced: what is known here is not what it has.
+
+        Args:
+            messages: by which, if that is known.
+        """
         self._stale = True
+        if messages is not None:
+            self._base, self._since = messages, []
 
     def dumped(self, payload: bytes) -> None:
         """The agent says what it remembers, with nothing under way."""

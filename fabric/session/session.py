@@ -15,16 +15,19 @@ from __future__ import annotations
 __all__ = ["Session", "Settings"]
 
 import random
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
-from fabric.errors import ChannelBroken, RemoteProtocolError, ValueRejected
+from fabric.errors import ChannelBroken, ConfigError, RemoteProtocolError, ValueRejected
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
 from fabric.session.attachment import AWAITED_NOTE_S
 from fabric.session.calls import TIMERS, Calls
 from fabric.session.drain import Drain, Ending
+from fabric.session.durable import DurableTraffic
 from fabric.session.events import (
     Answered,
     Asked,
@@ -61,10 +64,13 @@ from fabric.session.events import (
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
 from fabric.session.failure import Failure, name_of, quoted
 from fabric.session.figures import Figures
+from fabric.session.history import History, Paid, text_of
 from fabric.session.money import RateOf, no_rate
 from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
 from fabric.session.polling import Polls
+from fabric.session.recall import Recall
+from fabric.session.reliving import Relived, relive
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
@@ -72,7 +78,7 @@ from fabric.session.spans import About, Spans
 from fabric.session.spending import Spending
 from fabric.session.startup import where_awaited
 from fabric.session.traffic import Traffic
-from fabric.session.usage import USAGE
+from fabric.session.usage import USAGE, read_usage
 from fabric.session.worker_state import WorkerState
 from fabric.wire.calls import BUDGET_EXHAUSTED, SETTLE, code_of, failed, parse_request, reason_of
 from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
@@ -92,6 +98,10 @@ class Session:
         rng: source of trace and span ids.
         rate_of: what models cost.
         traced: what spans tell of it; ``None``: there are none.
+        durable: id of the session, if it records its history (``Record``); empty: it does not.
+
+    Attributes:
+        recall: what is recorded of the turns that are under way, if the session is durable.
     """
 
     def __init__(
@@ -101,7 +111,10 @@ class Session:
         rng: random.Random,
         rate_of: RateOf = no_rate,
         traced: About | None = None,
+        durable: str = "",
     ) -> None:
+        if durable and settings.policy != "block":
+            raise ConfigError(f"a durable session keeps every message: its policy is 'block', not {settings.policy!r}")
         self.plan = plan
         self._settings = settings
         self._now_s = 0.0
@@ -112,20 +125,25 @@ class Session:
         self._workers = {worker.name: worker for node in self._nodes.values() for worker in node.workers}
         self._polls = Polls()
         self._spans = Spans(traced)
-        self._calls = Calls(plan, self._out, settings, rng, self._spans.calls)
+        nodes = {worker.name: worker.node for worker in plan.workers}
+        self.recall = Recall(durable, nodes, self._out) if durable else None
+        self._calls = Calls(plan, self._out, settings, rng, self._spans.calls, self.recall)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
-        self._traffic = Traffic(
+        traffic = partial(DurableTraffic, durable=durable, paid=self._count) if durable else Traffic
+        self._traffic: Traffic = traffic(
             plan,
             routes,
             self._nodes,
             self._out,
             rng,
             calls=self._calls,
-            closed=lambda merge: self._drain.closed(merge),
+            closed=self._merge_closed,
             fail=self._fail,
             settings=settings,
             spans=self._spans,
         )
+        self._durable = self._traffic if isinstance(self._traffic, DurableTraffic) else None
+        self._relived = False
         self._drain = Drain(plan, lambda name: self._nodes[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
         self._resumed: set[str] = set()
@@ -175,6 +193,25 @@ class Session:
         self._settings = msgspec.structs.replace(self._settings, grace_s=grace_s)
         for worker in self._workers.values():
             worker.shutdown.grace_s = grace_s
+
+    def relive(self, entries: Iterable[History], *, allow_changed: bool = False) -> Relived:
+        """Bring a durable session to where its history says that it was; before ``Start``, and once.
+
+        Args:
+            entries: all that were recorded, in order.
+            allow_changed: whether entries are left out that this program has no place for.
+
+        Raises:
+            HistoryUnfit: an entry cannot have happened in this program.
+        """
+        assert self._durable is not None
+        assert not self._relived
+        told = self._spans.told_by if self._spans.wanted else len
+        usage = partial(getattr, self._spending, "usage")
+        relived = relive(self._durable, self._out, entries, told, usage, allow_changed=allow_changed)
+        self._durable.offer_standing()
+        self._relived = relived.entries > 0
+        return relived
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""
@@ -242,6 +279,8 @@ class Session:
             case LookAfter():
                 self._look_after()
             case Start():
+                if self._durable is not None and self._relived:
+                    self._durable.resumed()
                 for worker in self._workers.values():
                     self._launch(worker)
                 self._open_if_ready()
@@ -328,7 +367,7 @@ class Session:
                 continue
             for frame in frames:
                 if isinstance(frame, Data):
-                    self._spending.telemetry(worker, frame.payload)
+                    self._paid(worker, frame)
 
     def _meant(self, name: str, ticket: int) -> list[tuple[WorkerState, int]]:
         """Return the workers that are asked by this name, each with a ticket: a worker, or all replicas of a node."""
@@ -381,6 +420,8 @@ class Session:
 
     def _restore(self, worker: WorkerState) -> None:
         """The worker may be trusted; one that takes the place of another is first made to be as that one was."""
+        if worker.forgets and worker.has_past and not self._forgets(worker):
+            return
         told = worker.restored_by(ending=self._ending)
         if not told:
             self._running(worker)
@@ -395,6 +436,19 @@ class Session:
             self._out.do(Send(worker.name, "ctrl_in", raw))
         if not worker.restoring:
             self._running(worker)
+
+    def _forgets(self, worker: WorkerState) -> bool:
+        """Whether a worker may go on that cannot be given back what it knew in an earlier run of the session."""
+        worker.has_past = False
+        if self._settings.of(worker.plan.node).on_crash == "forget":
+            self._out.note("warning", "worker.forgot", worker=worker.name)
+            return True
+        text = (
+            f"{name_of(worker.name)} has answered messages in an earlier run of this session, and cannot be given back"
+            " what it knew then; with on_crash = 'forget' it goes on without"
+        )
+        self._fail(Failure(1, "memory_lost", text))
+        return False
 
     def _launch_failed(self, name: str, reason: str) -> None:
         self._out.note("warning", "worker.not_started", worker=name, reason=reason)
@@ -501,6 +555,9 @@ class Session:
             self._out.do(Send(worker.name, "ctrl_in", raw))
 
     # --- limits ---
+
+    def _merge_closed(self, merge: str) -> bool:
+        return self._drain.closed(merge)
 
     @property
     def _ending(self) -> bool:
@@ -620,7 +677,7 @@ class Session:
         if not isinstance(frame, Data):
             return
         if port == "telemetry" and USAGE in frame.payload:
-            self._spending.telemetry(worker.name, frame.payload)
+            self._paid(worker.name, frame)
         if port == "tool_req" and worker.plan.calls:
             with suppress(ValueRejected):
                 request = parse_request(frame.payload)
@@ -706,7 +763,7 @@ class Session:
                 elif port in worker.ways:
                     self._traffic.spontaneous(worker, port, frame.payload, span)
                 if USAGE in frame.payload:
-                    self._spending.telemetry(name, frame.payload)
+                    self._paid(name, frame)
                     if self._spans.wanted and frame.provenance is not None:
                         self._spans.used(worker.plan, frame.provenance.parents[:8], frame.payload)
             case "tool_req" if worker.plan.calls:
@@ -714,6 +771,21 @@ class Session:
             case _:
                 text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
                 raise RemoteProtocolError("port", text)
+
+    def _paid(self, worker: str, frame: Data) -> None:
+        """Count what telemetry tells of a call of a model; in a durable session it is an entry of its own."""
+        if self._durable is None:
+            self._spending.telemetry(worker, frame.payload)
+        elif read_usage(frame.payload) is not None:
+            cause = frame.provenance.parents[:8].hex() if frame.provenance is not None else ""
+            self._durable.history.happen(Paid(worker, text_of(frame.payload)[0], cause))
+
+    def _count(self, worker: str, usage: bytes) -> None:
+        """Count what was paid for, now or in an earlier run."""
+        if self._durable is not None and self._durable.history.reliving:
+            self._spending.paid_before(worker, usage)
+        else:
+            self._spending.telemetry(worker, usage)
 
     def _said(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
         """A message came on ctrl_out: the announcement, later a reply to control."""
@@ -759,14 +831,16 @@ class Session:
         reply = worker.control.heard(payload)
         kind = kind_of(payload)
         if worker.recollection is not None and kind == "memory_set" and reply.asker != "session":
-            worker.recollection.replaced()
+            worker.recollection.replaced(reply.replaces)
+        if reply.ends and not (reply.asker == "graph" and "ctrl_out" in worker.wired):
+            self._traffic.steered(worker, reply.ends)
         match reply.asker:
             case "graph":
                 if "ctrl_out" in worker.ways:  # at once: a reply may be what the worker waits for
-                    self._traffic.spontaneous(worker, "ctrl_out", payload, span)
+                    self._traffic.spontaneous(worker, "ctrl_out", payload, span, ends=reply.ends)
             case "session":
-                if worker.recollection is not None and kind == "memory":
-                    worker.recollection.dumped(payload)
+                if kind == "memory":
+                    self._traffic.remembered(worker, payload)
                 if restoring and not worker.restoring:
                     self._running(worker)
                 self._traffic.feed(worker)
@@ -795,13 +869,16 @@ class Session:
         elif port == "ctrl_out" and worker.control.owns(marker):
             awaited = worker.control.awaited
             unanswered = worker.control.returned(marker, busy=worker.delivery.owes("ctrl_out"))
+            self._traffic.steered(worker)
             self._unanswered(worker, unanswered, awaited=awaited)
             self._traffic.look_at(worker)
             self._traffic.feed(worker)  # it may have waited for what this was about
         else:
             if port == "ctrl_out" and worker.delivery.owns(marker):
                 awaited = worker.control.awaited
-                self._unanswered(worker, worker.control.message_ended(), awaited=awaited)
+                unanswered = worker.control.message_ended()
+                self._traffic.steered(worker)
+                self._unanswered(worker, unanswered, awaited=awaited)
             self._commit(worker, port, marker)
 
     def _unanswered(self, worker: WorkerState, tickets: list[int], *, awaited: bool) -> None:
@@ -866,7 +943,7 @@ class Session:
             self._out.do(*worker.silence.fed(self._now_s))
             if self._interrupts:
                 self._out.do(*worker.shutdown.asked(self._now_s))
-            self._traffic.took(worker)
+            self._traffic.took(worker, taken)
         for raw in worker.written(taken):
             self._out.do(Send(worker.name, "input", raw))
 
@@ -875,7 +952,9 @@ class Session:
     def _end(self, endings: list[Ending]) -> None:
         for ending in endings:
             for barrier in ending.barriers:
-                self._traffic.close_barrier(barrier)
+                self._traffic.close_barrier(barrier, for_now=self._ending)
+            for merge in ending.merges:
+                self._traffic.close_merge(merge)
             for worker in (worker for name in ending.workers for worker in self._nodes[name].workers):
                 worker.input_ended = True
                 if worker.state is State.RUNNING and not worker.restoring:
@@ -900,7 +979,7 @@ class Session:
         meaning = meaning_of(worker, event)
         self._spans.gone(name)
         self._gone.add(name)
-        self._calls.deaf(name)
+        self._calls.gone(name)
         self._spending.gone(name)
         worker.life.advance(Step.EXIT)
         self._out.do(Release(name))
@@ -992,8 +1071,7 @@ class Session:
         if worker.steering.away:
             self._out.do(Answered(ticket, f"{name_of(worker.name)} is stopped; fabric start {worker.name}"))
             return
-        worker.control.ask(payload, ticket)
-        self._traffic.send_control(worker)
+        self._traffic.order(worker, payload, ticket)
 
     def _abandon(self, worker: WorkerState) -> None:
         """Nobody will start a worker any more."""
@@ -1066,6 +1144,8 @@ class Session:
     def _start_again(self, worker: WorkerState, *, by_hand: bool = True) -> None:
         worker.supervisor.settle()
         self._gone.discard(worker.name)
+        if by_hand:
+            self._traffic.forgotten(worker)
         worker.renew(self._settings, by_hand=by_hand)
         self._launch(worker)
 
@@ -1092,6 +1172,8 @@ class Session:
         self._finished = True
         losses = self._traffic.loss_report()
         code, error = self._meaning(losses)
+        if self._failure is None and not self._ending:
+            self._traffic.finished(code)
         if self._failure is None:
             for name, said in self._traffic.unfinished().items():
                 self._out.note("warning", "protocol.unfinished", node=name, detail=said)

@@ -360,7 +360,7 @@ class TracedTraces(Traces):
 
     def enter(self, port: str, ticket: int, payload: bytes) -> Message:
         """Make a message of what comes from outside. It has appeared."""
-        trace = Trace(self._rng.randbytes(16), ticket)
+        trace = Trace(self.new_trace(), ticket)
         trace.live += 1
         message = Message(payload, (trace,), trace.id, self.new_span(), b"", port, self.now_s)
         self._spans.entered(message, ticket)

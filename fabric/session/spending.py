@@ -151,6 +151,14 @@ class Spending:
             provider, model = self._models[worker]
             self._tally.add(self._nodes[worker], provider, found[0] or model, found[1], asked=model)
 
+    def paid_before(self, worker: str, payload: bytes) -> None:
+        """Count what telemetry said in an earlier run of the session, of the budget as well."""
+        self.telemetry(worker, payload)
+        found = read_usage(payload)
+        if found is not None and worker in self._metered:
+            provider, model = self._models[worker]
+            self._budget.used_before(worker, provider, model, found[1])
+
     def _reserve(self, worker: str, request: Request) -> None:
         try:
             asked = _decode_reserve(request.arguments)

@@ -6,10 +6,11 @@ the one that it came of is consumed.
 
 from __future__ import annotations
 
-__all__ = ["Traces"]
+__all__ = ["IdSource", "Traces"]
 
 import random
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from fabric.session.delivery import Message, Trace
 from fabric.wire.codec import PARENTS_MAX
@@ -17,6 +18,19 @@ from fabric.wire.frame import Provenance
 
 _SPAN_MASK = 0xFFFF_FFFF_FFFF_FFFF
 _TRACE_MASK = 0xFFFF_FFFF_FFFF_FFFF_FFFF_FFFF_FFFF_FFFF
+
+
+class IdSource(NamedTuple):
+    """Where ids of messages come from.
+
+    Attributes:
+        span, trace: the last ones; the next is one more.
+        drawn: whether ids of traces that need not follow each other are drawn by chance instead.
+    """
+
+    span: int
+    trace: int
+    drawn: bool
 
 
 class Traces:
@@ -38,6 +52,20 @@ class Traces:
         self._rng = rng
         self._span = rng.getrandbits(64)
         self._trace = rng.getrandbits(128)
+        self._drawn = True
+
+    def draw_from(self, source: IdSource) -> IdSource:
+        """Take ids from here on; return where they were taken from."""
+        before = IdSource(self._span, self._trace, drawn=self._drawn)
+        self._span, self._trace, self._drawn = source
+        return before
+
+    def new_trace(self) -> bytes:
+        """Return the id of a trace that nothing else belongs to yet."""
+        if self._drawn:
+            return self._rng.randbytes(16)
+        self._trace = (self._trace + 1) & _TRACE_MASK
+        return self._trace.to_bytes(16, "big")
 
     def new_span(self) -> bytes:
         """Return the id of a message that did not bring one."""
@@ -51,7 +79,7 @@ class Traces:
         trace.live += 1
         return Message(payload, (trace,), trace.id, self.new_span(), b"", port, self.now_s)
 
-    def called(self, caller: str, ticket: int, payload: bytes, origin: Provenance) -> Message:
+    def called(self, caller: str, ticket: int, payload: bytes, origin: Provenance, key: str = "") -> Message:
         """Make a message of a call's arguments: of the trace for which the worker calls. It counts for the call alone.
 
         Args:
@@ -59,10 +87,12 @@ class Traces:
             ticket: of the call.
             payload: JSON text.
             origin: of the request.
+            key: by which the tool may know the call again: its span id then follows from that.
         """
         trace = Trace(origin.trace_id, ticket)
         trace.live += 1
-        return Message(payload, (trace,), trace.id, self.new_span(), origin.span_id, caller, self.now_s)
+        span_id = bytes.fromhex(key)[:8] if key else self.new_span()
+        return Message(payload, (trace,), trace.id, span_id, origin.span_id, caller, self.now_s)
 
     def request(self, cause: Message | None, span: bytes | None) -> Provenance:
         """Return where a call comes from.
@@ -73,12 +103,12 @@ class Traces:
         """
         span = span or self.new_span()
         if cause is None:
-            return Provenance(self._rng.randbytes(16), span, 0)
+            return Provenance(self.new_trace(), span, 0)
         return Provenance(cause.trace_id, span, 0, cause.span_id)
 
     def spontaneous(self, topic: str, payload: bytes, span: bytes | None) -> Message:
         """Make a message of what no input brought about. It counts for none."""
-        return Message(payload, (), self._rng.randbytes(16), span or self.new_span(), b"", topic, self.now_s)
+        return Message(payload, (), self.new_trace(), span or self.new_span(), b"", topic, self.now_s)
 
     def outcome(self, cause: Message, topic: str, payload: bytes, span: bytes | None) -> Message:
         """Make a message of what a worker made of another one."""

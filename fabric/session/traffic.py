@@ -222,8 +222,8 @@ class Traffic:
         """Whether a node is to get nothing now, because a place that its answers may come to is full."""
         return self._flow.holds_back(node)
 
-    def took(self, worker: WorkerState) -> None:
-        """A worker was given some of what waited for it."""
+    def took(self, worker: WorkerState, taken: list[Unacked]) -> None:
+        """A worker is given some of what waited for it."""
         self._flow.took(self._node_of(worker))
 
     def relieved(self) -> NodeState | None:
@@ -266,7 +266,8 @@ class Traffic:
         for ticket in self._traces.take_settled_calls():
             self._calls.settled(ticket)
         for entering in self._calls.take_entering():
-            message = self._traces.called(entering.caller, entering.ticket, entering.payload, entering.origin)
+            caller, ticket, payload, origin = entering.caller, entering.ticket, entering.payload, entering.origin
+            message = self._traces.called(caller, ticket, payload, origin, entering.key)
             self._work.append((entering.call, message))
 
     def declined(self, worker: WorkerState, message: Message, error: str) -> None:
@@ -320,9 +321,20 @@ class Traffic:
         self._out.deliver()
         self._out.tell(settled)
 
-    def close_barrier(self, barrier: str) -> None:
-        """A barrier will never fire again: report what is left in it."""
+    def close_barrier(self, barrier: str, *, for_now: bool) -> None:
+        """A barrier will never fire again: report what is left in it.
+
+        Args:
+            barrier: its name.
+            for_now: whether it might, had nobody ended the session before its time.
+        """
         self._pairing.close(barrier)
+
+    def close_merge(self, merge: str) -> None:
+        """A ``merge_any`` passes on nothing any more."""
+
+    def finished(self, exit_code: int) -> None:
+        """All that came was done, and nothing more is to come."""
 
     def bad_input(self, detail: str, ticket: int) -> None:
         """Something came that is no message for any input."""
@@ -623,6 +635,7 @@ class Traffic:
     def send_control(self, worker: WorkerState) -> None:
         """Send the control messages that wait for a worker, if it is there."""
         frames, answered = worker.control.take()
+        self.steered(worker)
         for raw in frames:
             self._out.do(Send(worker.name, "ctrl_in", raw))
         for ticket in answered:
@@ -632,9 +645,32 @@ class Traffic:
     def give_up_control(self, worker: WorkerState) -> list[int]:
         """Nobody is there any more to be told something; return the tickets of who waits for a reply."""
         lost, tickets = worker.control.give_up()
+        self.steered(worker)
         self.losses.dead_lettered += lost
         self.look_at(worker)
         return tickets
+
+    def order(self, worker: WorkerState, payload: bytes, ticket: int) -> None:
+        """An operator has a control message for a worker."""
+        worker.control.ask(payload, ticket)
+        self.send_control(worker)
+
+    def steered(self, worker: WorkerState, done: int = 0) -> None:
+        """Nothing more will come of some control messages.
+
+        Args:
+            worker: for which they were.
+            done: the number of one that was done as well; 0: there is none.
+        """
+        worker.control.over.clear()
+
+    def remembered(self, worker: WorkerState, dump: bytes) -> None:
+        """An agent says what it remembers."""
+        if worker.recollection is not None:
+            worker.recollection.dumped(dump)
+
+    def forgotten(self, worker: WorkerState) -> None:
+        """A worker is started anew by hand."""
 
     def retry(self, name: str, payload: bytes, ticket: int) -> None:
         """Give a node a message that was a dead letter, or what somebody made of one.
@@ -724,10 +760,10 @@ class Traffic:
         self._bury(message, worker.plan.node, "poison", detail, attempts=attempts, stderr=stderr)
         self.pass_on_all(worker, turned)
 
-    def _unpaid(self, worker: WorkerState, unacked: Unacked) -> None:
+    def _unpaid(self, worker: WorkerState, message: Message, declined: str) -> None:
         """A worker has declined a message, for which the budget had no call of a model."""
-        detail = f"{name_of(worker.name)} has no call of its model for it: {unacked.declined}"
-        self._write_letter(unacked.message, worker.plan.node, "budget", detail, level="warning")
+        detail = f"{name_of(worker.name)} has no call of its model for it: {declined}"
+        self._write_letter(message, worker.plan.node, "budget", detail, level="warning")
 
     def feed(self, worker: WorkerState) -> None:
         """There may be something to send to a worker, or room for it: see :meth:`take_to_feed`."""
@@ -799,7 +835,7 @@ class Traffic:
             if replicas is not None:
                 worker = replicas[unacked.worker]
             if unacked.declined:
-                self._unpaid(worker, unacked)
+                self._unpaid(worker, unacked.message, unacked.declined)
             if worker.wired:
                 self._pass_on_held(worker, unacked)
             elif way is not None:
@@ -852,8 +888,15 @@ class Traffic:
         if way is not None:
             self._travel(way, self._traces.outcome(cause, worker.plan.node, payload, span))
 
-    def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None) -> None:
-        """Send on what no input brought about, such as a control reply. It belongs to no input's trace."""
+    def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, ends: int = 0) -> None:
+        """Send on what no input brought about, such as a control reply. It belongs to no input's trace.
+
+        Args:
+            worker, port: where it comes from.
+            payload: JSON text.
+            span: its id, if it brought one.
+            ends: the number of the control message of which it is the last reply; 0: of none.
+        """
         message = self._traces.spontaneous(worker.plan.node, payload, span)
         if self._spans.wanted and port in worker.wired:
             self._spans.reported(message, port)

@@ -61,6 +61,7 @@ class WorkerState:
         by_hand: whether somebody asked for this process of it.
         attachment: to this process, where it may have been there before; ``None``: we have just started it.
         greeting: what the process that is attached said of itself last.
+        has_past: whether it has answered something in an earlier run of this session.
         fault: why this process of it cannot be trusted any more; it is being killed.
     """
 
@@ -94,7 +95,7 @@ class WorkerState:
         self.incarnation = 0
         self.attachment: Attachment | None = None
         self.greeting: Ready | None = None
-        self.paused = self.was_paused = False
+        self.paused = self.was_paused = self.has_past = False
         self.renew(settings)
 
     def renew(self, settings: Settings, *, by_hand: bool = False) -> None:
@@ -120,10 +121,15 @@ class WorkerState:
         self.paused = False
         self.by_hand = by_hand
         if by_hand:
-            self.control.settings.clear()
-            if self.recollection is not None:
-                self.recollection.forget()
+            self.forget()
         self.fault: Failure | None = None
+
+    def forget(self) -> None:
+        """It begins with nothing, and is set to nothing."""
+        self.control.settings.clear()
+        self.was_paused = self.has_past = False
+        if self.recollection is not None:
+            self.recollection.forget()
 
     def announced(self, ready: Ready) -> None:
         """It says what it can do."""
@@ -232,7 +238,7 @@ class WorkerState:
     @property
     def forgets(self) -> bool:
         """Whether something was lost that only its last process knew."""
-        return self.stateful and not self.remembers and self.delivery.counts.accepted > 0
+        return self.stateful and not self.remembers and (self.delivery.counts.accepted > 0 or self.has_past)
 
     @property
     def away(self) -> bool:

@@ -49,6 +49,7 @@ from fabric.session.events import (
     Observed,
     Opened,
     OutputBroken,
+    Record,
     Refuse,
     Release,
     Retry,
@@ -64,6 +65,7 @@ from fabric.session.events import (
     Told,
     Traced,
 )
+from fabric.session.history import encode_history
 from fabric.wire.codec import decode, encode, split
 from fabric.wire.frame import Data, Decline, Eof, Frame, Marker
 
@@ -123,6 +125,8 @@ def written_event(event: Event) -> str:
 def written_command(command: Command) -> str:
     """Return a command as one line."""
     match command:
+        case Record(entries):
+            return " ".join(["record", *(encode_history(entry).decode() for entry in entries)])
         case Launch(worker, incarnation):
             return f"launch {worker} {incarnation}"
         case Send(worker, port, raw):

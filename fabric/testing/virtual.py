@@ -140,7 +140,7 @@ def run_virtual(
         done = await simulate(
             plan,
             messages,
-            runners=dict.fromkeys(("python", "agent", "worker"), stand_ins.run),
+            runners=dict.fromkeys(("python", "agent", "worker", "handler"), stand_ins.run),
             settings=Settings(**settings),
             seed=seed,
             faults=faults,

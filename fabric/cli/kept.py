@@ -1,0 +1,99 @@
+"""Flags of runs that are kept in a bucket, and what they mean."""
+
+from __future__ import annotations
+
+__all__ = ["AllowChanged", "BucketUrl", "KeptSession", "Wanted", "keep", "wanted_of"]
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from fabric.errors import ConfigError
+from fabric.plan.plan import Plan
+from fabric.runtime.starting import with_session
+from fabric.session.settings import Settings
+from fabric.settings import ProjectSettings, choose_bucket
+
+if TYPE_CHECKING:  # a run that is kept nowhere needs no buckets
+    from fabric.runtime.keeping import Kept
+
+KeptSession = Annotated[
+    str | None,
+    typer.Option(
+        "--session",
+        metavar="ID",
+        help="Keep it in a bucket under this id. If it is there it goes on where it was left, whatever ended it.",
+        show_default=False,
+    ),
+]
+BucketUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--bucket",
+        "-b",
+        metavar="URL",
+        help="With --session: the bucket, such as file:///var/lib/sessions; else FABRIC_STORE, or [store] url.",
+        show_default=False,
+    ),
+]
+AllowChanged = Annotated[
+    bool,
+    typer.Option(
+        "--allow-changed", help="With --session: go on with a program that has changed, if its channels still fit."
+    ),
+]
+
+
+class Wanted(NamedTuple):
+    """How a run is kept.
+
+    Attributes:
+        session: its id.
+        url: of the bucket.
+        allow_changed: whether the program may be another one by now.
+    """
+
+    session: str
+    url: str
+    allow_changed: bool
+
+
+def wanted_of(
+    session: str | None, bucket: str | None, project: ProjectSettings, settings: Settings, *, allow_changed: bool
+) -> Wanted | None:
+    """Return how a run is to be kept; ``None``: it is not.
+
+    Raises:
+        ConfigError: the flags or settings contradict each other.
+    """
+    if session is None:
+        if bucket is not None or allow_changed:
+            flag = "-b" if bucket is not None else "--allow-changed"
+            raise ConfigError(f"{flag}: which session? --session ID keeps a run, or goes on with one")
+        return None
+    if settings.policy != "block":
+        raise ConfigError(
+            '--session: [edges] policy is "dead_letter": what is lost then depends on the hour, and cannot be brought'
+            ' back; expected "block"'
+        )
+    return Wanted(session, choose_bucket(bucket, project, Path.cwd(), os.environ).url, allow_changed)
+
+
+@contextmanager
+def keep(wanted: Wanted | None, plan: Plan) -> Iterator[tuple[Plan, Kept | None]]:
+    """Open the log of a run, if it is to be kept; give the plan with what workers have to know of that.
+
+    Raises:
+        ConfigError: see :func:`fabric.runtime.keeping.open_run`.
+    """
+    if wanted is None:
+        yield plan, None
+        return
+    from fabric.runtime.keeping import open_run
+
+    with open_run(wanted.url, wanted.session, plan, os.environ, allow_changed=wanted.allow_changed) as kept:
+        yield with_session(plan, kept.url, kept.id), kept

@@ -1,0 +1,210 @@
+"""Runs that are kept in a bucket: a session's id, where its log is, and what of it has happened so far.
+
+Who starts a run with an id that is there goes on with it. Another coordinator of this host that is still at it is told
+from one that was killed by a lock on a file; that is only to give a clear error. What is relied upon is the log: who
+commits second has lost the session, wherever he is.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Kept", "hold_session", "open_run"]
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from fabric.errors import ConfigError, LogDamaged, SessionNotFound
+from fabric.plan.digest import changes, digest_of, parts_of
+from fabric.plan.plan import Plan
+from fabric.session.history import (
+    Emitted,
+    Entered,
+    Finished,
+    History,
+    Ordered,
+    Resumed,
+    Retried,
+    bytes_of,
+    decode_history,
+)
+from fabric.settings import state_home
+from fabric.store.bucket import Bucket
+from fabric.store.log import Log
+from fabric.store.opening import open_store
+from fabric.store.probe import probe
+
+PARTS = "parts"
+"""The key of a run's metadata under which it is written what its program consists of."""
+
+CHANGES_SHOWN = 8
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A run that is kept in a bucket.
+
+    Attributes:
+        url: of the bucket.
+        log: of the run, read to its end.
+        history: what has happened so far.
+        finished: whether it had ended, and whoever ran it was told so.
+        allow_changed: go on without what this program has no place for.
+    """
+
+    url: str
+    log: Log
+    history: Sequence[History] = ()
+    finished: bool = False
+    allow_changed: bool = False
+
+    @property
+    def id(self) -> str:
+        """Of the session."""
+        return self.log.id
+
+    @property
+    def root(self) -> str:
+        """The id of the session from which it was forked, or of the one from which that was: ids of messages that they
+        share follow from it."""
+        return self.log.entries()[0].session
+
+    @property
+    def emitted(self) -> list[Emitted]:
+        """What was written down of its output."""
+        return [entry for entry in self.history if isinstance(entry, Emitted)]
+
+    @property
+    def last_ticket(self) -> int:
+        """No input so far has a higher one."""
+        return max(
+            (entry.ticket for entry in self.history if isinstance(entry, Entered | Retried | Ordered)), default=0
+        )
+
+    @property
+    def known(self) -> list[tuple[str, bytes]]:
+        """Port and JSON text of each input since it last ended."""
+        ended = _last_told(self.history, finished=self.finished)
+        since = (entry for entry in self.history[ended:] if isinstance(entry, Entered))
+        return [(entry.port, bytes_of(entry.payload, entry.garbled)) for entry in since]
+
+
+def _last_told(history: Sequence[History], *, finished: bool) -> int:
+    """Return the number of the entry behind the last end that somebody was told of.
+
+    An end that is followed by nothing but what was written of the output may be one that nobody was told of: the
+    coordinator was killed between it and its exit.
+    """
+    for number in range(len(history) - 1, -1, -1):
+        if isinstance(history[number], Finished):
+            rest = history[number + 1 :]
+            if finished or not all(isinstance(entry, Emitted | Resumed) for entry in rest):
+                return number + 1
+    return 0
+
+
+@contextmanager
+def open_run(
+    url: str, session: str, plan: Plan, environment: Mapping[str, str], *, allow_changed: bool = False
+) -> Iterator[Kept]:
+    """Give a run, which is made if it is not there. Blocks.
+
+    Args:
+        url: of the bucket.
+        session: its id.
+        plan: of its program.
+        environment: says where locks are.
+        allow_changed: go on also with another program than it was made with.
+
+    Raises:
+        ConfigError: it is no run, or one of another program; somebody on this host runs it.
+        StoreFailed, LogDamaged: its log cannot be read.
+    """
+    with hold_session(url, session, environment) as killed:
+        store = open_store(url)
+        bucket = Bucket(store)
+        parts = parts_of(plan)
+        try:
+            log = bucket.open(session)
+        except SessionNotFound:
+            probe(store)
+            log = bucket.start(session=session, metadata={PARTS: parts}, program=digest_of(parts), path=plan.path)
+        _check(log, parts, plan.path, allow_changed=allow_changed)
+        history = read_history(log)
+        told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
+        yield Kept(store.url, log, history, told and not killed, allow_changed)
+
+
+def read_history(log: Log) -> list[History]:
+    """Return what has happened in a run, what it has inherited first.
+
+    Raises:
+        LogDamaged: there is something that this version does not know.
+    """
+    history = []
+    for placed in log.entries():
+        if placed.derived:  # how a session begins is nothing that a run did
+            continue
+        try:
+            history.append(decode_history(log.body(placed.entry)))
+        except msgspec.DecodeError as error:
+            where = f"entry {placed.index} of commit {placed.seq} of {placed.session}"
+            raise LogDamaged(f"{where} is none that this version knows: {error}") from None
+    return history
+
+
+def _check(log: Log, parts: dict[str, dict[str, str]], path: str, *, allow_changed: bool) -> None:
+    manifest = log.manifest
+    if not manifest.program:
+        raise ConfigError(
+            f"session {log.id} is one of handlers, no run of a program: fabric session run -s {log.id} -- COMMAND"
+        )
+    if manifest.program == digest_of(parts) or allow_changed:
+        return
+    said = changes(manifest.metadata.get(PARTS, {}), parts)
+    more = f"; and {len(said) - CHANGES_SHOWN} more" if len(said) > CHANGES_SHOWN else ""
+    what = "; ".join(said[:CHANGES_SHOWN]) + more
+    raise ConfigError(
+        f"session {log.id} was begun with another program ({manifest.path}). Since then: {what}. "
+        "--allow-changed goes on with this one where its channels still fit; or begin another session"
+    )
+
+
+@contextmanager
+def hold_session(url: str, session: str, environment: Mapping[str, str]) -> Iterator[bool]:
+    """Hold a session on this host; give whether whoever held it last was killed.
+
+    Raises:
+        ConfigError: somebody holds it.
+    """
+    name = hashlib.sha256(f"{url}\0{session}".encode()).hexdigest()[:32]
+    file = state_home(environment) / "locks" / name
+    descriptor = _open(file)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise ConfigError(
+                f"session {session} is run already on this host, by process {holder}: end that, or take another id"
+            ) from None
+        killed = bool(os.pread(descriptor, 32, 0))
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            yield killed
+        finally:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _open(file: Path) -> int:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot lock the session: {file}: {error.strerror}") from None

@@ -1,0 +1,228 @@
+"""What a session records, and what waits for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import trio
+import trio.testing
+
+from fabric.errors import StoreFailed, Superseded
+from fabric.runtime.recorder import FAILING_S_MAX, Lost, Recorder
+from fabric.session.events import Deliver, Note, Record, SetTimer, Settled
+from fabric.session.history import Emitted, Entered, decode_history
+from fabric.store.record import Entry, entry_of
+
+
+class MemoryLog:
+    """A log in memory.
+
+    Args:
+        refuse: raises what a commit is refused with, if it is; called with the number of the attempt.
+    """
+
+    def __init__(self, refuse: Callable[[int], None] = lambda _: None) -> None:
+        self.commits: list[list[Any]] = []
+        self._refuse = refuse
+        self._attempts = 0
+
+    def store_body(self, body: bytes, **fields: Any) -> Entry:
+        return entry_of(fields.pop("event"), body, **fields)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        self._attempts += 1
+        self._refuse(self._attempts)
+        self.commits.append([decode_history((entry.text or "").encode()) for entry in entries])
+
+
+def entered(number: int) -> Entered:
+    return Entered("input", msgspec.Raw(b"%d" % number), number)
+
+
+class Bench:
+    """A recorder whose log writes only when it is let."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self.notes: list[str] = []
+        self.done: list[object] = []
+        self._gate = trio.Semaphore(0)
+        self.recorder = Recorder(log, lambda note: self.notes.append(note.event), self._write)
+
+    async def _write(self, function: Callable[[], object]) -> object:
+        await self._gate.acquire()
+        return function()
+
+    async def let(self, writes: int = 1) -> None:
+        """Let so many writes happen, and wait until nobody moves."""
+        for _ in range(writes):
+            self._gate.release()
+        await trio.testing.wait_all_tasks_blocked()
+
+    def take(self, *commands: Any) -> None:
+        """Perform commands as a coordinator does."""
+        self.done += [command for command in commands if self.recorder.lets(command)]
+
+    def release(self) -> None:
+        """Perform what need not wait any longer."""
+        self.done += self.recorder.released()
+
+
+def with_bench(test: Callable[[Bench, trio.Nursery], Any], log: MemoryLog | None = None) -> Bench:
+    """Run a test while a recorder writes."""
+    bench: list[Bench] = []
+
+    async def run() -> None:
+        bench.append(Bench(log or MemoryLog()))
+        async with trio.open_nursery() as nursery:
+            await test(bench[0], nursery)
+            nursery.cancel_scope.cancel()
+
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+    return bench[0]
+
+
+FIRST, SECOND, THIRD = Settled([1]), Settled([2]), Settled([3])
+
+
+def test_what_follows_from_an_entry_waits_until_it_is_durable():
+    """What came before does not; and timers and notes do not."""
+    timer, note = SetTimer(("a", "b"), 1.0), Note("info", "x", {})
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        nursery.start_soon(bench.recorder.run, bench.release)
+        bench.take(FIRST, Record((entered(1),)), SECOND, timer, note)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.done == [FIRST, timer, note]
+        await bench.let()
+        assert bench.done == [FIRST, timer, note, SECOND]
+        bench.take(THIRD)
+        assert bench.done[-1] == THIRD
+
+    with_bench(test)
+
+
+def test_entries_that_come_while_one_is_written_are_one_commit():
+    """And what follows from each is released with them, in its order."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        nursery.start_soon(bench.recorder.run, bench.release)
+        bench.take(Record((entered(1),)), FIRST)
+        await trio.testing.wait_all_tasks_blocked()
+        bench.take(Record((entered(2),)), SECOND, Record((entered(3), entered(4))), THIRD)
+        await bench.let()
+        assert bench.done == [FIRST]
+        await bench.let()
+        assert bench.done == [FIRST, SECOND, THIRD]
+        assert bench.log.commits == [[entered(1)], [entered(2), entered(3), entered(4)]]
+
+    with_bench(test)
+
+
+def test_how_much_of_the_output_is_written_goes_with_the_next_commit():
+    """It makes none of its own before the end; only the newest is written."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        nursery.start_soon(bench.recorder.run, bench.release)
+        bench.recorder.emitted(Emitted(1))
+        bench.recorder.emitted(Emitted(2))
+        await bench.let(3)
+        assert bench.log.commits == []
+        bench.take(Record((entered(1),)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.log.commits == [[entered(1), Emitted(2)]]
+        bench.recorder.emitted(Emitted(3))
+        assert await bench.recorder.finish() is None
+        assert bench.log.commits[1:] == [[Emitted(3)]]
+
+    with_bench(test)
+
+
+def test_a_bucket_that_fails_is_tried_again_and_no_input_is_taken_meanwhile():
+    """It is told once, and when it works again."""
+
+    def refuse(attempt: int) -> None:
+        if attempt < 4:
+            raise StoreFailed("memory:: full")
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        nursery.start_soon(bench.recorder.run, bench.release)
+        bench.take(Record((entered(1),)), FIRST)
+        await bench.let()
+        assert (bench.recorder.full, bench.done) == (True, [])
+        await bench.let(3)
+        await trio.sleep(2)
+        assert (bench.recorder.full, bench.done) == (False, [FIRST])
+        assert bench.log.commits == [[entered(1)]]
+
+    assert with_bench(test, MemoryLog(refuse)).notes == ["store.retried", "store.recovered"]
+
+
+def test_a_bucket_that_goes_on_failing_ends_the_session():
+    """Nothing of what waits is done."""
+
+    def refuse(attempt: int) -> None:
+        raise StoreFailed("memory:: full")
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        bench.take(Record((entered(1),)), FIRST)
+        await bench.let(1000)
+        began_s = trio.current_time()
+        lost = await bench.recorder.run(bench.release)
+        assert FAILING_S_MAX <= trio.current_time() - began_s < 1.2 * FAILING_S_MAX
+        assert (lost.code, "memory:: full" in lost.message, bench.done) == ("store_failed", True, [])
+
+    with_bench(test, MemoryLog(refuse))
+
+
+def test_who_is_superseded_does_nothing_more():
+    """Somebody else runs the session."""
+
+    def refuse(attempt: int) -> None:
+        raise Superseded("commit 7 is somebody else's")
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        bench.take(Record((entered(1),)), Deliver([]))
+        await bench.let()
+        lost = await bench.recorder.run(bench.release)
+        assert isinstance(lost, Lost)
+        assert (lost.code, lost.exit_code, bench.done) == ("superseded", 1, [])
+
+    with_bench(test, MemoryLog(refuse))
+
+
+def test_a_slow_bucket_stops_the_input_when_too_much_waits():
+    """It is written in commits that are not too large."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        large = Entered("input", msgspec.Raw(b'"%s"' % (b"x" * 20_000)), 1)
+        bench.take(Record((large,) * 250))
+        assert not bench.recorder.full
+        bench.take(Record((large,) * 250))
+        assert bench.recorder.full
+        nursery.start_soon(bench.recorder.run, bench.release)
+        await bench.let()
+        assert not bench.recorder.full
+        await bench.let(2)
+        sizes = [len(commit) for commit in bench.log.commits]
+        assert (sum(sizes), max(sizes) * 20_000 < 4 << 20) == (500, True)
+
+    with_bench(test)
+
+
+def test_what_is_to_be_done_when_all_is_recorded_is_done_in_its_place():
+    """Such as the word that a message was taken."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        nursery.start_soon(bench.recorder.run, bench.release)
+        assert not bench.recorder.holds(lambda: None)
+        bench.take(Record((entered(1),)), FIRST)
+        said = lambda: None  # noqa: E731
+        assert bench.recorder.holds(said)
+        bench.take(SECOND)
+        await bench.let()
+        assert bench.done == [FIRST, said, SECOND]
+
+    with_bench(test)
