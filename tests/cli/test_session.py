@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from forked_commands import Done, run_command
+from s3_server import BUCKET, environment, serve_s3
 from services import alive
 from typer.main import get_command
 
@@ -97,6 +98,20 @@ def test_the_first_example(here: Here, where: tuple[str, ...]):
     ]
     there = here.folder / ("pug" if where else "state/fabric/sessions")
     assert (there / log_key(id_, 1)).is_file()
+
+
+def test_the_first_example_in_object_storage(here: Here):
+    """The same commands; and where a missing key is the user's fault, he is told."""
+    with serve_s3() as port:
+        here.environment |= environment(port)
+        url = f"s3://{BUCKET}/some/sessions"
+        here.ok("start", "-b", url, "--id", "s")
+        here.ok("push", INPUT)
+        assert here.run("run", *handler(here)).code == 0
+        assert [event for event, _ in here.log()] == ["start", "push", "push", "pause"]
+        assert here.ok("verify").startswith("s: whole: 3 commits")
+        assert [each["bucket"] for each in here.objects("show")] == [url]
+        assert here.run("ls", "-b", "s3://no-such-bucket").code == 1
 
 
 def test_a_run_goes_on_until_it_is_quiet(here: Here):
