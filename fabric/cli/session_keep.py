@@ -51,7 +51,7 @@ def register(group: typer.Typer) -> None:
 
 
 def export(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions; else the current one.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Sessions; else the current one.")] = None,
     bucket: BucketUrl = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; else stdout.", show_default=False)
@@ -159,7 +159,7 @@ def import_(
 
 
 def verify(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions; else the current one.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Sessions; else the current one.")] = None,
     bucket: BucketUrl = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All sessions of the bucket.")] = False,
     as_json: Json = False,
@@ -258,7 +258,7 @@ def gc(
 
 
 def delete(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Sessions.", show_default=False)],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Sessions.", show_default=False)],
     bucket: BucketUrl = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRun = False,
