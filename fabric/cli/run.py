@@ -213,7 +213,7 @@ def _run_lines(
                 from fabric.runtime.extras import open_extras
 
                 extras = stack.enter_context(open_extras(files, report.error))
-            plan, kept = stack.enter_context(keep(wanted, plan))
+            plan, kept = stack.enter_context(keep(wanted, plan, asked, project))
             zygote = stack.enter_context(zygote_of(plan, project))
             import trio
 
@@ -401,7 +401,7 @@ def up(
         asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure, service=name)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
-        plan, kept = stack.enter_context(keep(wanted, plan))
+        plan, kept = stack.enter_context(keep(wanted, plan, asked, said))
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)
