@@ -14,8 +14,7 @@ import typer
 
 from fabric.cli.flags import ColorChoice, Include, Model, Provider, choose
 from fabric.cli.programs import project_settings
-from fabric.cli.report import print_error, print_line
-from fabric.cli.service import out
+from fabric.cli.report import out, print_error, print_line
 from fabric.cli.session_place import BucketUrl, Json, open_sessions
 from fabric.cli.starting import Asked, compile_program
 from fabric.errors import HistoryUnfit
