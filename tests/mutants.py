@@ -43,6 +43,12 @@ ATTACHMENT = "tests/session/test_attachment.py"
 OUTSIDE = "tests/simulation/test_outside.py::test_nothing_is_lost_doubled_or_reordered_whoever_comes_and_goes"
 TRANSCRIPT = "tests/session/test_transcripts.py::test_a_session_answers_as_written"
 
+COMMITS = "tests/simulation/test_commits.py::test_no_push_is_lost_or_doubled_and_every_input_is_answered_once[0]"
+COMMIT = "tests/store/test_commit.py"
+LOG = "tests/store/test_log.py"
+BUCKET = "tests/store/test_bucket.py"
+READINESS = "tests/store/test_readiness.py"
+
 
 class Mutant(NamedTuple):
     """A rule, broken.
@@ -396,6 +402,104 @@ MUTANTS = [
         "            self._deaths += 1\n",
         "            self._deaths += 0\n",
         (f"{TRANSCRIPT}[poison]",),
+    ),
+    Mutant(
+        "a decision that meets another one is dropped",
+        "fabric/store/commit.py",
+        'if found.kind == self.commit.kind == "handler":',
+        "if False:",
+        (f"{COMMIT}::test_a_decision_that_meets_another_one_is_dropped", COMMITS),
+    ),
+    Mutant(
+        "a commit knows itself after an answer that was lost",
+        "fabric/store/commit.py",
+        "        if found.id == self.commit.id:\n            return True\n",
+        "",
+        (f"{COMMIT}::test_a_commit_knows_itself", f"{LOG}::test_a_run_whose_bucket_is_silent_goes_on_where_it_was"),
+    ),
+    Mutant(
+        "a push with a key is looked for in all that is there",
+        "fabric/store/commit.py",
+        "                if self._is_mine(found):\n                    return Done(seq, found)\n",
+        "                pass\n",
+        (f"{COMMIT}::test_a_push_with_a_key_is_found_wherever_it_is", COMMITS),
+    ),
+    Mutant(
+        "after no answer the same number is asked for",
+        "fabric/store/commit.py",
+        "            self._unsure += 1\n",
+        "            self._unsure += 1\n            self._seq += 1\n",
+        (f"{COMMIT}::test_a_commit_knows_itself", COMMITS),
+    ),
+    Mutant(
+        "nothing goes past a tombstone",
+        "fabric/store/commit.py",
+        "        if found.tombstone:\n            return Ended()\n",
+        "",
+        (f"{COMMIT}::test_nothing_goes_past_a_tombstone", COMMITS),
+    ),
+    Mutant(
+        "a push that slipped in makes a pause void",
+        "fabric/store/readiness.py",
+        "if decided.base < last or last + 1 < len(commits):",
+        "if last + 1 < len(commits):",
+        (f"{READINESS}::test_what_a_log_waits_for", COMMITS),
+    ),
+    Mutant(
+        "a decision directly follows what it saw",
+        "fabric/store/readiness.py",
+        "position = min(max(commit.base, after), seq)",
+        "position = seq",
+        (f"{READINESS}::test_a_decision_directly_follows_what_it_saw", COMMITS),
+    ),
+    Mutant(
+        "what a handler is given is what its decision says it saw",
+        "fabric/store/log.py",
+        "(self._tail.commits if self._tail.begun else self.read())[:base]",
+        "self.read()[:base]",
+        (f"{LOG}::test_what_a_handler_is_given_is_what_its_decision_says_it_saw", COMMITS),
+    ),
+    Mutant(
+        "what a commit asks of others is done again at a start",
+        "fabric/store/settling.py",
+        "if may_ask(commit) and (settled_key(self._manifest.id, seq) not in done or seq in again)",
+        "if seq in again",
+        (f"{LOG}::test_a_bucket_that_fails_after_the_commit_does_not_undo_it", COMMITS),
+    ),
+    Mutant(
+        "a delivery is known by where it was written",
+        "fabric/store/log.py",
+        "target.push([entry], key=key)",
+        "target.push([entry])",
+        (f"{LOG}::test_a_record_for_another_session_is_pushed_there_once", COMMITS),
+    ),
+    Mutant(
+        "a run that is unsure finds out before it goes on",
+        "fabric/store/log.py",
+        "        if unsure is not None:\n            self._add(unsure)\n",
+        "        if unsure is not None and unsure.entries == tuple(entries):\n            self._add(unsure)\n",
+        (f"{LOG}::test_a_run_whose_bucket_is_silent_goes_on_where_it_was",),
+    ),
+    Mutant(
+        "a body that was there is looked for after its commit",
+        "fabric/store/log.py",
+        "stored.was_there or",
+        "",
+        (f"{BUCKET}::test_a_body_that_is_wanted_again_while_it_is_removed_is_there",),
+    ),
+    Mutant(
+        "a body is removed only after a while",
+        "fabric/store/collect.py",
+        "if since.get(sha256, now) <= now - older_than_s",
+        "if since.get(sha256, now) <= now",
+        (f"{BUCKET}::test_a_body_that_nobody_names_is_removed_after_a_while",),
+    ),
+    Mutant(
+        "a gap in a log is damage",
+        "fabric/store/tail.py",
+        "if len(self.commits) <= listed:",
+        "if False:",
+        (f"{LOG}::test_a_gap_is_damage",),
     ),
 ]
 

@@ -75,9 +75,9 @@ def session_id(session: str) -> str:
             f"{session!r} cannot be the id of a session: expected A-Z a-z 0-9 . _ - and '/' between parts, none of "
             f"them '.' or '..'"
         )
-    if len(session) > SESSION_ID_MAX or len(part_of(session)) > PART_MAX:
+    if len(session) > SESSION_ID_MAX or text_of(part_of(session)) != session:
         raise ConfigError(
-            f"{session[:40]!r}... cannot be the id of a session: it has more than {SESSION_ID_MAX} letters"
+            f"{session[:40]!r}... cannot be the id of a session: more than {SESSION_ID_MAX} letters, or too many parts"
         )
     return session
 
