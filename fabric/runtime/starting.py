@@ -12,6 +12,7 @@ __all__ = [
     "prices_of",
     "read_variables",
     "settings_of",
+    "unasked",
     "whose_ports",
     "with_session",
 ]
@@ -129,6 +130,7 @@ def settings_of(
     refusal_ends: bool,
     auto_approve: bool = False,
     approval_timeout_s: float | None = None,
+    approve_in_doubt: bool = False,
 ) -> Settings:
     """Return how a program is run: as a flag or a variable says, else the project, else as by default."""
     said = {
@@ -141,11 +143,19 @@ def settings_of(
         "queue": project.queue,
         "policy": project.policy,
         "approval": "grant" if auto_approve else None,
+        "in_doubt": "grant" if approve_in_doubt else None,
         "approval_timeout_s": project.approval_timeout_s if approval_timeout_s is None else approval_timeout_s,
         "tool_timeout_s": project.tool_timeout_s,
     }
     workers = {name: _worker_settings(worker) for name, worker in project.workers.items()}
     return Settings(refusal_ends=refusal_ends, workers=workers, limits=limits, **_given(said))
+
+
+def unasked(settings: Settings) -> Settings:
+    """Return settings where nobody can be asked: what would wait for somebody is refused."""
+    approval = "refuse" if settings.approval == "ask" else settings.approval
+    in_doubt = "refuse" if settings.in_doubt == "ask" else settings.in_doubt
+    return msgspec.structs.replace(settings, approval=approval, in_doubt=in_doubt)
 
 
 def _worker_settings(said: ProjectWorker) -> WorkerSettings:

@@ -522,6 +522,12 @@ class DurableTraffic(Traffic):
                 return msgspec.structs.replace(entry, message=next(iter(standing)).hex())
         return entry
 
+    def standing_at(self, node: str, id_: str) -> Message | None:
+        """Return a message that stands at a node; if none has this id, the first; ``None``: there is none."""
+        state = self._nodes.get(node)
+        standing = state.standing if state is not None else None
+        return (standing or {}).get(bytes.fromhex(id_)) or next(iter((standing or {}).values()), None)
+
     def offer_standing(self) -> None:
         """All that was is relived: offer to workers what is left, but for what they must not get twice."""
         for node in self._nodes.values():
@@ -549,7 +555,7 @@ class DurableTraffic(Traffic):
 
     def _leaves(self, port: str, message: Message) -> None:
         """A message leaves the graph, by an id that no other one has, whatever ids workers give."""
-        self._out.outputs.append(Output(port, message.payload, message.tickets, self._traces.new_span()))
+        self._out.outputs.append(Output(port, message.payload, message.tickets, self._traces.left(message)))
 
     def _standing_at(self, name: str) -> NodeState:
         node = self._nodes.get(name)

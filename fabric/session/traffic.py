@@ -89,6 +89,7 @@ class Traffic:
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
         settings: bounds and policy.
         spans: tell of messages, if anybody wants that.
+        traces: make the messages; ``None``: as always.
 
     Attributes:
         entrance: the inputs of the boundary.
@@ -110,6 +111,7 @@ class Traffic:
         fail: Callable[[Failure], None],
         settings: Settings,
         spans: Spans = NO_SPANS,
+        traces: Traces | None = None,
     ) -> None:
         self.entrance = Entrance(plan.inputs)
         self.losses = Losses()
@@ -121,7 +123,7 @@ class Traffic:
         self._node_names = {worker.name: node.name for node in nodes.values() for worker in node.workers}
         self._node_names |= {name: name for name in nodes}
         self._out = out
-        self._traces = TracedTraces(rng, spans) if spans.wanted else Traces(rng)
+        self._traces = traces or (TracedTraces(rng, spans) if spans.wanted else Traces(rng))
         self._spans = spans
         self._calls = calls
         self._closed = closed

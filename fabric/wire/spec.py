@@ -99,7 +99,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 
     Attributes:
         name: of the worker; the topic of what it sends.
-        kind: ``agent``, ``python`` or ``worker``.
+        kind: ``agent``, ``python``, ``worker`` or ``handler``.
         input: type of each message on ``input``.
         output: type of each message on ``output``.
         config: keys and values of the program's binding, as written; for an agent with provider and model filled in.
