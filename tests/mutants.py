@@ -84,7 +84,7 @@ MUTANTS = [
         "ids follow from the session and the number of the entry",
         "fabric/session/enacting.py",
         'f"{session}/{number}".encode()',
-        'f"{session}/{number}/{object()}/{__import__(\'random\').random()}".encode()',
+        "f\"{session}/{number}/{object()}/{__import__('random').random()}\".encode()",
         (f"{HISTORY}::test_ids_follow_from_the_session_and_the_number_of_the_entry", DURABLE, PARTS),
     ),
     Mutant(

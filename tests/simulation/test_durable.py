@@ -21,7 +21,13 @@ def test_a_session_that_is_killed_does_what_it_would_have_done(first: int):
         if outcome.wrong:
             wrong[f"python tests/simulation/durable.py --seeds {seed}..{seed + 1}"] = outcome.wrong
     assert not wrong
-    assert hit.keys() >= {"killed", "ended", "went on with a history", "workers died, too", "begun with a part of a history"}
+    assert hit.keys() >= {
+        "killed",
+        "ended",
+        "went on with a history",
+        "workers died, too",
+        "begun with a part of a history",
+    }
 
 
 @pytest.mark.parametrize("graph", range(12))
