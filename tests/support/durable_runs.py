@@ -21,7 +21,7 @@ from fabric.session.history import Finished, History, Turn, decode_history, enco
 from fabric.session.reliving import Relived
 from fabric.session.session import Session
 from fabric.session.settings import Settings
-from fabric.testing import Faults, Simulated, draw_faults, run_seeded, simulate
+from fabric.testing import Faults, ProcessRecord, Simulated, draw_faults, run_seeded, simulate
 
 ID = "run"
 DISK = ("disk", "")
@@ -76,8 +76,13 @@ class Machine(Session):
         self._behind: list[Command] = []
         self._written_s: float | None = None
 
+    @property
+    def dead(self) -> bool:
+        """Whether it does nothing any more."""
+        return self._left == 0
+
     def handle(self, event: Event, now_s: float) -> list[Command]:
-        if self._left == 0:
+        if self.dead:
             raise Killed
         if event != TimerFired(DISK):
             self._behind += super().handle(event, now_s)
@@ -145,7 +150,7 @@ def run_on(
     rest = inputs[len(known) :]
 
     async def run() -> Simulated | None:
-        with trio.fail_after(VIRTUAL_S_MAX):
+        with trio.move_on_after(VIRTUAL_S_MAX):
             try:
                 return await simulate(
                     plan,
@@ -158,6 +163,8 @@ def run_on(
                 )
             except* Killed:
                 pass
+        if not machine.dead:  # else nothing happens any more by which that could show
+            raise trio.TooSlowError
         return None
 
     return run_seeded(run, int(random.Random(seed).getrandbits(32)))
@@ -183,7 +190,7 @@ class Undisturbed(NamedTuple):
     log: tuple[bytes, ...]
     outputs: tuple[Output, ...]
     commands: int
-    processes: tuple[object, ...]
+    processes: tuple[ProcessRecord, ...]
 
 
 @lru_cache(maxsize=64)
