@@ -102,13 +102,16 @@ def register(app: typer.Typer) -> None:
     app.command()(send)
 
 
-def _end(finish: Finish) -> None:
+def _end(finish: Finish, kept: Kept | None = None) -> NoReturn:
     """Print what has to be said of an end, and exit."""
     if finish.error is not None:
         code, message = finish.error
         print_error(message, code)
     print_losses(finish.losses)
     print_spent(finish.usage, finish.budget)
+    if kept is not None:  # between the word that it has ended and the exit nobody should have the time to kill us
+        kept.hold.end()
+        os._exit(finish.exit_code)
     raise typer.Exit(finish.exit_code)
 
 
@@ -210,7 +213,7 @@ def _run_lines(
                 from fabric.runtime.extras import open_extras
 
                 extras = stack.enter_context(open_extras(files, report.error))
-            plan, kept = stack.enter_context(keep(wanted, plan))
+            plan, kept = stack.enter_context(keep(wanted, plan, asked, project))
             zygote = stack.enter_context(zygote_of(plan, project))
             import trio
 
@@ -232,7 +235,7 @@ def _run_lines(
                 kept=kept,
             )
             finish = trio.run(serve, plan, settings, report, os.environ)
-    _end(finish)
+    _end(finish, kept)
 
 
 def _extras(said: Iterable[str]) -> dict[str, str]:
@@ -398,7 +401,7 @@ def up(
         asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure, service=name)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
-        plan, kept = stack.enter_context(keep(wanted, plan))
+        plan, kept = stack.enter_context(keep(wanted, plan, asked, said))
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)

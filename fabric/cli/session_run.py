@@ -21,9 +21,7 @@ from fabric.store.log import Log
 if TYPE_CHECKING:
     from fabric.handlers.running import Options, Ran
 
-COMMAND = typer.Argument(
-    metavar="[--] COMMAND [ARGUMENT]...", help="The handler: a program and its arguments.", show_default=False
-)
+COMMAND = typer.Argument(metavar="-- COMMAND", help="The handler: a program and its arguments.", show_default=False)
 Timeout = Annotated[str, typer.Option("--timeout", "-t", metavar="TIME", help="That one invocation may take.")]
 Retries = Annotated[
     int, typer.Option(help="How many attempts that failed are followed by another one, after a back-off.", min=0)

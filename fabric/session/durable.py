@@ -35,6 +35,7 @@ from fabric.session.recall import Recall
 from fabric.session.routes import CompiledRoute, Put
 from fabric.session.traffic import LOOP_MESSAGES_MAX, STEPS_PER_EVENT_MAX, Traffic
 from fabric.session.worker_state import WorkerState
+from fabric.wire.control import kind_of, paused_by
 
 ENTRY_STEPS_MAX = 250_000
 """Routes taken for one entry; one that sets more in motion goes round for ever without a worker. The most that a worker
@@ -140,13 +141,16 @@ class DurableTraffic(Traffic):
         answer = _answer(port, payload, span)
         self.history.happen(history.Released(node.name, cause.span_id.hex(), answer, name))
 
-    def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, ends: int = 0) -> None:
+    def spontaneous(
+        self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, answers: int = 0
+    ) -> None:
         """Send on what no input brought about. What somebody only looks at is no part of the history."""
         node = self._node_of(worker)
         if node.standing is None or port not in worker.wired:
             super().spontaneous(worker, port, payload, span)
             return
-        self.history.happen(history.Said(node.name, _answer(port, payload, span), worker.name, ends))
+        name = worker.name if len(node.workers) > 1 else ""
+        self.history.happen(history.Said(node.name, _answer(port, payload, span), name, answers))
 
     def retry(self, name: str, payload: bytes, ticket: int) -> None:
         """Give a node a message that was a dead letter, or what somebody made of one."""
@@ -312,12 +316,8 @@ class DurableTraffic(Traffic):
                 node = self._standing_at(name)
                 message = self._found(node, id_)
                 self._give(_worker_of(node, worker), message, answer)
-            case history.Said(name, answer, worker_name, ends):
-                worker_ = _worker_of(self._standing_at(name), worker_name)
-                self._settle(worker_, ends, taken=True)
-                if answer.port not in worker_.ways:
-                    raise HistoryUnfit(f"nothing reads {worker_.name}@{answer.port}")
-                super().spontaneous(worker_, answer.port, *_payload_and_span(answer))
+            case history.Said(name, answer, worker, answers):
+                self._say(_worker_of(self._standing_at(name), worker), answer, answers)
             case history.Buried():
                 self._bury_recorded(entry)
             case history.Retried(name, payload, ticket, garbled):
@@ -380,6 +380,17 @@ class DurableTraffic(Traffic):
             else:
                 return True
         return False
+
+    def _say(self, worker: WorkerState, answer: Answer, answers: int) -> None:
+        if answer.port not in worker.ways:
+            raise HistoryUnfit(f"nothing reads {worker.name}@{answer.port}")
+        payload, span = _payload_and_span(answer)
+        if self.history.reliving and answer.port == "ctrl_out":
+            worker.was_paused = paused_by(payload, before=worker.was_paused)
+            replaced = worker.control.settle_part(answers, payload)
+            if worker.recollection is not None and kind_of(payload) == "memory_set":
+                worker.recollection.replaced(replaced)
+        super().spontaneous(worker, answer.port, payload, span)
 
     def _take_turn(self, turn: history.Turn) -> None:
         node = self._standing_at(turn.node)
@@ -511,6 +522,12 @@ class DurableTraffic(Traffic):
                 return msgspec.structs.replace(entry, message=next(iter(standing)).hex())
         return entry
 
+    def standing_at(self, node: str, id_: str) -> Message | None:
+        """Return a message that stands at a node; if none has this id, the first; ``None``: there is none."""
+        state = self._nodes.get(node)
+        standing = state.standing if state is not None else None
+        return (standing or {}).get(bytes.fromhex(id_)) or next(iter((standing or {}).values()), None)
+
     def offer_standing(self) -> None:
         """All that was is relived: offer to workers what is left, but for what they must not get twice."""
         for node in self._nodes.values():
@@ -538,7 +555,7 @@ class DurableTraffic(Traffic):
 
     def _leaves(self, port: str, message: Message) -> None:
         """A message leaves the graph, by an id that no other one has, whatever ids workers give."""
-        self._out.outputs.append(Output(port, message.payload, message.tickets, self._traces.new_span()))
+        self._out.outputs.append(Output(port, message.payload, message.tickets, self._traces.left(message)))
 
     def _standing_at(self, name: str) -> NodeState:
         node = self._nodes.get(name)

@@ -50,6 +50,7 @@ __all__ = [
 
 import hashlib
 import re
+from functools import lru_cache
 
 from fabric.errors import ConfigError
 
@@ -81,6 +82,7 @@ def session_id(session: str) -> str:
     return session
 
 
+@lru_cache(4096)
 def part_of(text: str) -> str:
     """Return a text as one part of a key, which :func:`text_of` reads. A long one ends with its digest instead."""
     part = "".join(

@@ -96,13 +96,17 @@ class Log:
         commits = self.read()
         return [*self._before(), *placed(self.id, commits, range(len(commits)))]
 
-    def replay(self, now: float) -> list[Placed]:
+    def replay(self, now: float, base: int | None = None) -> list[Placed]:
         """Return what a handler is given: in the order of decisions, with wakes in the place of pauses.
+
+        It is of what was last read, by ``read`` or ``readiness``, and reads nothing new: what a handler sees is what
+        its decision says it saw.
 
         Args:
             now: seconds since 1970; a sleep that is over by then ends with a wake.
+            base: the number of commits; ``None``: all that were read.
         """
-        commits = self.read()
+        commits = (self._tail.commits if self._tail.begun else self.read())[:base]
         order = decision_order(commits)
         pause = commits[order[-1]].pause if order else None
         due = pause is not None and pause.until is not None and pause.until <= now

@@ -65,11 +65,12 @@ class _Verifier:
     def report(self) -> Report:
         raw, commits = self._read_log()
         self._check_rule(commits)
-        for commit in commits:
+        deleted = bool(commits) and commits[-1].tombstone
+        for commit in commits if not deleted else ():  # the bodies of a deleted one may be collected
             self._check_bodies(commit)
         snapshots = self._check_snapshots(raw)
         namespaces = self._check_ancestors(commits)
-        if not (commits and commits[-1].tombstone):
+        if not deleted:
             self._check_errands(commits, namespaces)
         entries = sum(len(commit.entries) for commit in commits)
         if entries > ENTRIES_MANY:
