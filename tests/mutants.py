@@ -41,6 +41,9 @@ QUIESCENCE = "tests/session/test_quiescence.py"
 ROOMS = "tests/session/test_rooms.py"
 ATTACHMENT = "tests/session/test_attachment.py"
 OUTSIDE = "tests/simulation/test_outside.py::test_nothing_is_lost_doubled_or_reordered_whoever_comes_and_goes"
+RECORDER = "tests/runtime/test_recorder.py"
+KEEPING = "tests/runtime/test_keeping.py"
+KEPT = "tests/simulation/test_kept.py::test_a_session_may_be_killed_at_every_operation_of_its_bucket"
 TRANSCRIPT = "tests/session/test_transcripts.py::test_a_session_answers_as_written"
 HISTORY = "tests/session/test_history.py"
 DURABLE = "tests/simulation/test_durable.py::test_a_session_that_is_killed_does_what_it_would_have_done"
@@ -574,6 +577,18 @@ MUTANTS = [
         "if len(self.commits) <= listed:",
         "if False:",
         (f"{LOG}::test_a_gap_is_damage",),
+        "nothing is done before what it follows from is durable",
+        "fabric/runtime/recorder.py",
+        "if not self._held or isinstance(command, SetTimer | Note):",
+        "if True:",
+        (f"{RECORDER}::test_what_follows_from_an_entry_waits_until_it_is_durable", f"{KEPT}[chain]"),
+    ),
+    Mutant(
+        "a run whose last end nobody was told of has its input already",
+        "fabric/runtime/keeping.py",
+        "if finished or not all(",
+        "if True or not all(",
+        (f"{KEEPING}::test_an_end_that_nobody_was_told_of_is_none",),
     ),
 ]
 

@@ -215,6 +215,7 @@ def hold_session(url: str, session: str, environment: Mapping[str, str]) -> Iter
         yield hold
     except BaseException:
         hold.end()
+        os.close(descriptor)
         raise
 
 
