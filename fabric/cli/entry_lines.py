@@ -16,6 +16,7 @@ __all__ = [
     "row_fields",
     "say_commit",
     "say_size",
+    "say_time",
 ]
 
 from base64 import b64encode
@@ -122,7 +123,8 @@ def render_row(row: Row) -> list[str]:
     words, shown = _words_of_run(row) if row.of_run else _words(row)
     if len(shown) == 1 and len(shown[0]) <= LINE_MAX:
         words, shown = [*words, *shown], []
-    line = f"{place:<6}  {escape(placed.entry.event):<6}  {'  '.join(filter(None, words))}".rstrip()
+    event = escape(placed.entry.event).ljust(len("finished" if row.of_run else "start "))
+    line = f"{place:<6}  {event}  {'  '.join(filter(None, words))}".rstrip()
     return [line, *(f"{_INDENT}{each}".rstrip() for each in shown)]
 
 
@@ -227,7 +229,10 @@ def render_session(fields: Mapping[str, Any], now: float) -> list[str]:
         if name in said:
             said[name] = f"{say_time(said[name])}, {duration(max(0.0, now - said[name]))} ago"
     said["bytes"] = say_size(said["bytes"])
-    if "metadata" in said:
+    if "program" in said:  # its metadata is what later versions of the program are compared with
+        said["program"] = said["program"][:12]
+        said.pop("metadata", None)
+    elif "metadata" in said:
         said["metadata"] = _metadata(said["metadata"])
     if (origin := said.get("parent")) is not None:
         within = f", entry {origin['index']}" if origin["index"] is not None else ""

@@ -32,7 +32,7 @@ from fabric.handlers.telling import ControlRecords, input_lines
 from fabric.launch.guarding import Guard, open_guard
 from fabric.store.log import Log
 from fabric.store.readiness import Failed, Idle, Paused, Readiness, Ready, Sleeping
-from fabric.store.record import PAUSE_TYPE, Attempt, Entry, Pause
+from fabric.store.record import PAUSE_TYPE, Attempt, Commit, Entry, Pause
 from fabric.store.replay import Placed
 
 TIMEOUT_S = 600.0
@@ -111,6 +111,7 @@ async def run(
     now: Callable[[], float] = time.time,
     stderr: Callable[[bytes], None] | None = None,
     tell: Callable[[str], None] | None = None,
+    decided: Callable[[Commit], None] | None = None,
 ) -> Ran:
     """Run a handler until its session is quiet, or for as long as it is asked to watch.
 
@@ -119,13 +120,14 @@ async def run(
         now: seconds since 1970, for what is compared with the log. How long processes take is measured otherwise.
         stderr: takes what the handler says, as it comes; ``None``: it goes to ours.
         tell: takes a line for people: why an attempt failed, what it printed that is no record.
+        decided: hears what a decision became.
 
     Raises:
         ConfigError: an option cannot be meant, or it is the log of a program's run.
         StoreFailed, LogDamaged, SessionNotFound: the log cannot be read or written.
     """
     try:
-        async with open_runner(log, options, now=now, stderr=stderr, tell=tell) as run_on:
+        async with open_runner(log, options, now=now, stderr=stderr, tell=tell, decided=decided) as run_on:
             return await run_on()
     except BaseExceptionGroup as group:
         error = sole(group)
@@ -140,13 +142,14 @@ async def open_runner(
     now: Callable[[], float] = time.time,
     stderr: Callable[[bytes], None] | None = None,
     tell: Callable[[str], None] | None = None,
+    decided: Callable[[Commit], None] | None = None,
 ) -> AsyncIterator[Callable[[], Awaitable[Ran]]]:
     """Give what :func:`run` does, to be called again and again: a handler that serves stays in between."""
     _check(log, options)
     async with open_world(log, options, stderr or _to_stderr) as (objects, handler):
 
         async def run_on() -> Ran:
-            return await _Run(log, options, now, tell or _tell, objects, handler).go()
+            return await _Run(log, options, now, tell or _tell, decided or _not_said, objects, handler).go()
 
         yield run_on
 
@@ -168,6 +171,10 @@ def _to_stderr(data: bytes) -> None:
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _not_said(commit: Commit) -> None:
+    pass
 
 
 @asynccontextmanager
@@ -202,6 +209,7 @@ class _Run:
         options: Options,
         now: Callable[[], float],
         tell: Callable[[str], None],
+        decided: Callable[[Commit], None],
         objects: ObjectServer,
         handler: Handler,
     ) -> None:
@@ -209,6 +217,7 @@ class _Run:
         self._options = options
         self._now = now
         self._tell = tell
+        self._say_decided = decided
         self._objects = objects
         self._handler = handler
         self._invocations = self._committed = self._decided = 0
@@ -281,6 +290,7 @@ class _Run:
             return
         self._decided += 1
         self._committed += len(commit.entries)
+        self._say_decided(commit)
 
     def _look(self) -> tuple[int, list[Placed]]:
         """Return how many commits there are, and what a handler is given of just these."""

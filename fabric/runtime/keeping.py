@@ -21,6 +21,7 @@ import msgspec
 from fabric.errors import ConfigError, LogDamaged, SessionNotFound
 from fabric.plan.digest import changes, digest_of, parts_of
 from fabric.plan.plan import Plan
+from fabric.runtime.bucket_meter import BucketMeter
 from fabric.session.history import (
     Emitted,
     Entered,
@@ -72,6 +73,8 @@ class Kept(msgspec.Struct, frozen=True):
         hold: of the session on this host.
         finished: whether it had ended, and whoever ran it was told so.
         allow_changed: go on without what this program has no place for.
+        meter: of the bucket.
+        size_bytes: of all that has happened so far.
     """
 
     url: str
@@ -80,6 +83,8 @@ class Kept(msgspec.Struct, frozen=True):
     history: Sequence[History] = ()
     finished: bool = False
     allow_changed: bool = False
+    meter: BucketMeter | None = None
+    size_bytes: int = 0
 
     @property
     def id(self) -> str:
@@ -144,7 +149,7 @@ def open_run(
         StoreFailed, LogDamaged: its log cannot be read.
     """
     with hold_session(url, session, environment) as hold:
-        store = open_store(url)
+        store = BucketMeter(open_store(url))
         bucket = Bucket(store)
         parts = parts_of(plan)
         try:
@@ -155,7 +160,9 @@ def open_run(
         _check(log, parts, plan.path, allow_changed=allow_changed)
         history = read_history(log)
         told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
-        yield Kept(store.url, log, hold, history, told and not hold.was_killed, allow_changed)
+        size_bytes = sum(each.entry.size for each in log.entries() if not each.derived)
+        finished = told and not hold.was_killed
+        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes)
 
 
 def read_history(log: Log) -> list[History]:

@@ -365,11 +365,11 @@ def test_a_signal_ends_the_handler_and_what_it_started(here: Here, number: signa
 
 
 def test_a_watching_run_takes_what_is_pushed(here: Here):
-    """Until it is told to end."""
+    """Until it is told to end. Each decision is told when it is made."""
     here.ok("start", "--id", "s")
     watching = subprocess.Popen(
         [sys.executable, "-m", "fabric.cli", "session", "run", "--watch", *handler(here)],
-        cwd=here.folder, env=here.environment, stderr=subprocess.DEVNULL,
+        cwd=here.folder, env=here.environment, stderr=subprocess.PIPE,
     )  # fmt: skip
     following = subprocess.Popen(
         [sys.executable, "-m", "fabric.cli", "session", "log", "-A", "--follow"],
@@ -383,8 +383,10 @@ def test_a_watching_run_takes_what_is_pushed(here: Here):
     finally:
         for process in (watching, following):
             process.send_signal(signal.SIGINT)
-        assert [process.wait(timeout=30) for process in (watching, following)] == [130, 130]
-        following.stdout.close()
+        _, said = watching.communicate(timeout=30)
+        following.communicate(timeout=30)
+    assert (watching.returncode, following.returncode) == (130, 130)
+    assert b"Z  committed 1 entry\n" in said
 
 
 # --- help -------------------------------------------------------------------------------------------------------------
@@ -402,3 +404,32 @@ def test_each_help_ends_with_two_examples_and_the_exit_codes(name: str, said: st
     assert examples.startswith("Examples: ")
     assert examples.count(f"fabric session {name}") >= 2 or (name, examples.count("fabric session")) == ("import", 2)
     assert codes.startswith("Exit codes: ")
+
+
+# --- runs of programs -------------------------------------------------------------------------------------------------
+
+
+ELIZA = """\
+let doctor : !string -> !string = agent { provider: "eliza", model: "doctor" }
+
+let main : !string -> !string = plumb(input, output) {
+  input ; doctor ; output
+}
+"""
+
+
+def test_a_run_of_a_program_is_a_session_too(here: Here):
+    """Its history is shown, and what belongs to handlers alone is refused with a hint."""
+    (here.folder / "hello.plumb").write_text(ELIZA)
+    environment = here.environment | {"XDG_RUNTIME_DIR": str(here.folder)}
+    words = ["run", "--session", "monday", "-b", "pug", "hello.plumb"]
+    done = run_command(words, here.folder, environment, b'"I feel sad"\n')
+    assert (done.code, done.out.count("\n")) == (0, 1), done
+    lines = here.ok("log", "-A", "-b", "pug", "-s", "monday").splitlines()
+    assert any(line.endswith('input     input  ticket=1  "I feel sad"') for line in lines)
+    assert any(" turn      doctor  message=" in line and done.out.strip() in line for line in lines)
+    assert here.objects("ls", "-b", "pug")[0]["status"] == "ended"
+    assert here.ok("verify", "monday", "-b", "pug").startswith("monday: whole: ")
+    for words in (["push", "x"], ["wake"], ["run", "--", "true"]):
+        refused = here.run(words[0], "-b", "pug", "-s", "monday", *words[1:])
+        assert (refused.code, "--session monday" in refused.said) == (2, True)

@@ -11,6 +11,7 @@ from fabric.errors import LogDamaged, SessionExists, SessionNotFound
 from fabric.store.archive import CONTENTS, read_archive, write_archive
 from fabric.store.bucket import Bucket
 from fabric.store.memory import MemoryStore
+from fabric.store.record import Attempt
 
 LARGE = b"\xff" * 40_000
 
@@ -23,7 +24,7 @@ def written(bucket: Bucket, *sessions: str) -> io.BytesIO:
 
 def with_a_fork() -> Bucket:
     """A session with three pushes, one large, and a fork that inherits two of them and has one of its own."""
-    bucket = Bucket(MemoryStore("memory:"))
+    bucket = Bucket(MemoryStore())
     parent = bucket.start(session="a")
     for body in (LARGE, b"two", b"three"):
         parent.push([parent.store_body(body)])
@@ -39,7 +40,7 @@ def bodies(bucket: Bucket, session: str) -> list[bytes]:
 
 def test_a_session_is_the_same_elsewhere():
     """With what it inherits; what its parent did later is not of it. It is whole there."""
-    there = Bucket(MemoryStore("memory:"))
+    there = Bucket(MemoryStore())
     imported = read_archive(there.store, written(with_a_fork(), "b"))
     assert imported.sessions == ("b", "a")
     assert bodies(there, "b") == [LARGE, b"two", LARGE]
@@ -47,6 +48,20 @@ def test_a_session_is_the_same_elsewhere():
     assert [report.problems for report in map(there.verify, "ab")] == [(), ()]
     assert [manifest.id for manifest in there.sessions()] == ["a", "b"]
     assert there.open("a").children() == ["b"]
+
+
+def test_what_is_kept_beside_a_log_comes_along():
+    """Such as the program of a run, also of one that is inherited from; and what was tried, if it is not."""
+    bucket = with_a_fork()
+    bucket.store.create("sessions/a/program.json", b"{}")
+    bucket.open("a").failed(3, Attempt(3, 0.0, reason="no"))
+    bucket.open("a").compact()
+    for wanted, attempts in (("b", 0), ("a", 1)):
+        there = MemoryStore()
+        read_archive(there, written(bucket, wanted))
+        assert there.get("sessions/a/program.json") == b"{}"
+        assert len(there.list("sessions/a/errors/")) == attempts
+        assert there.list("sessions/a/snap/") == []
 
 
 def test_the_same_sessions_give_the_same_bytes():
@@ -73,7 +88,7 @@ def test_an_archive_that_is_brought_in_again_changes_nothing():
 
 def test_a_session_that_went_another_way_is_not_touched():
     """Nothing else is brought in either."""
-    there = Bucket(MemoryStore("memory:"))
+    there = Bucket(MemoryStore())
     other = there.start(session="a")
     file = written(with_a_fork(), "b")
     with pytest.raises(SessionExists, match="went another way"):
@@ -86,7 +101,7 @@ def test_a_session_that_went_another_way_is_not_touched():
 def test_half_an_archive_is_none(share: float):
     """Wherever it was cut."""
     whole = written(with_a_fork(), "b").getvalue()
-    there = MemoryStore("memory:")
+    there = MemoryStore()
     with pytest.raises(LogDamaged, match="archive"):
         read_archive(there, io.BytesIO(whole[: int(len(whole) * share)]))
     assert there.list("") == []
@@ -117,7 +132,7 @@ def test_what_belongs_to_no_session_is_refused(name: str, body: bytes):
             added = tarfile.TarInfo(name)
             added.size = len(body)
             new.addfile(added, io.BytesIO(body))
-    there = MemoryStore("memory:")
+    there = MemoryStore()
     with pytest.raises(LogDamaged):
         read_archive(there, fresh)
     assert there.list("") == []

@@ -18,7 +18,7 @@ def test_a_rehearsal_is_what_would_be_and_changes_nothing(
     before: list[tuple[str, str, bytes]], steps: list[tuple[str, str, bytes]]
 ):
     """Whatever is done, it answers as the bucket itself would; and the bucket stays as it was."""
-    real, stays = MemoryStore("memory:"), MemoryStore("memory:")
+    real, stays = MemoryStore(), MemoryStore("memory:")
     for store in (real, stays):
         for _, key, body in before:
             store.create(key, body)
