@@ -18,6 +18,9 @@ os.environ["XDG_CONFIG_HOME"] = "/nowhere"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Golden files are written anew by whoever has changed what they show, and reads the difference."""
     parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing with them")
+    parser.addoption(
+        "--cases", metavar="DIR", help="cases of handlers (tests/handlers) that are run instead of our own"
+    )
 
 
 @pytest.fixture(scope="session")

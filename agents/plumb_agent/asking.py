@@ -24,7 +24,8 @@ _decode = msgspec.json.Decoder(_Response).decode
 
 def call_text(call: CallTool) -> bytes:
     """Return a call."""
-    return encode_json({"id": call.id, "name": call.name, "arguments": call.arguments})
+    told = {"answers": call.answers} if call.answers else {}
+    return encode_json({"id": call.id, "name": call.name, "arguments": call.arguments, **told})
 
 
 def settle_text(settle: Settle) -> bytes:

@@ -40,6 +40,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from fabric.wire.frame import Provenance
+from fabric.wire.recall import ModelAnswer
 from plumb_agent.messages import Reply, Request, Usage
 
 # --- Events -------------------------------------------------------------------------------------------------------
@@ -161,16 +162,18 @@ class CallTool(msgspec.Struct, frozen=True, tag=True):
     """Write a call on tool_req, and answer with ToolAnswered or ToolFailed. There may be several at a time.
 
     Attributes:
-        id: ours; no other call of this process has it.
+        id: ours; no other call of this process has it. Of a durable run the same in each process that makes it.
         name: of the tool, as the coordinator knows it.
         arguments: a plain JSON value.
         origin: that of the input for which it is called.
+        answers: of the model, that are to be told with it.
     """
 
     id: str
     name: str
     arguments: Any
     origin: Provenance | None = None
+    answers: tuple[ModelAnswer, ...] = ()
 
 
 class Settle(msgspec.Struct, frozen=True, tag=True):

@@ -6,8 +6,10 @@
          -> reply that was cut off, or a refusal         failed
          -> no reply                                     called again after a while, if that may help; else failed
 
-A metered agent reserves before each call, and settles behind it. What a model was told about a refused answer, and that
-answer, are forgotten when the input is done; rounds of tools are not.
+An agent of a durable run first asks what the model has answered for this input already, to a process before it: such a
+reply is taken as if it came now, and not paid for. A metered agent reserves before each call, and settles behind it.
+What a model was told about a refused answer, and that answer, are forgotten when the input is done; rounds of tools are
+not.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from fabric.errors import ValueRejected
-from fabric.wire.calls import BUDGET_EXHAUSTED, RESERVE
+from fabric.wire.calls import BUDGET_EXHAUSTED, RECALL, RESERVE
 from fabric.wire.frame import Provenance
 from fabric.wire.payload import Prim, Validator, decode_json, encode_json, resolve, show, to_plain
 from fabric.wire.spec import WorkerSpec
@@ -58,6 +60,7 @@ from plumb_agent.messages import (
 )
 from plumb_agent.metering import granted, reservation
 from plumb_agent.prompt import feedback, runtime_context
+from plumb_agent.recall import Answers, digest_of, read_recalled
 from plumb_agent.rounds import Round
 from plumb_agent.state import State
 from plumb_agent.toolbox import Toolbox
@@ -142,31 +145,57 @@ class Exchange:
         self._round: Round | None = None
         self._asked: tuple[str, str] | None = None
         """Id and model of the reservation that is not answered yet."""
+        self._recalling = ""
+        """Id of the question what is known already, until that is answered."""
+        self._before = len(state.history)
+        self._answers = Answers()
+        self._known: Reply | None = None
+        """A known reply that is to be taken next."""
         self._reserved: str | None = None
         """Id of the reservation that is to be settled."""
 
     @property
     def awaits_tools(self) -> bool:
         """Whether something was asked on tool_req that is not answered yet."""
-        return self._round is not None or self._asked is not None
+        return self._round is not None or self._asked is not None or bool(self._recalling)
+
+    @property
+    def _durable(self) -> bool:
+        return self._agent.spec.durable and self.origin is not None
 
     def begin(self, now_s: float) -> None:
         """Make the first call."""
         message = Message("user", self._text)
         self._keep(message)
         self._log_message(message)
-        self._call(now_s)
+        if self._durable and not self._state.tools_ended:
+            self._recalling = self._state.new_id()
+            self._do(CallTool(self._recalling, RECALL, None, self.origin))
+        else:
+            self._call(now_s)
 
     def handle(
         self, event: ReplyArrived | CallFailed | Waited | ToolAnswered | ToolFailed | ToolsEnded, now_s: float
     ) -> None:
         """Take what came of a command."""
+        self._handle(event, now_s)
+        while self._known is not None:
+            reply, self._known = self._known, None
+            self._reply(reply, now_s, known=True)
+
+    def _handle(
+        self, event: ReplyArrived | CallFailed | Waited | ToolAnswered | ToolFailed | ToolsEnded, now_s: float
+    ) -> None:
         match event:
             case ReplyArrived(reply):
                 self._reply(reply, now_s)
             case CallFailed():
                 self._call_failed(event)
             case Waited():
+                self._call(now_s)
+            case ToolAnswered(id_) | ToolFailed(id_) if self._recalling and id_ == self._recalling:
+                self._recalling = ""
+                self._answers.know(read_recalled(event.content) if isinstance(event, ToolAnswered) else ())
                 self._call(now_s)
             case ToolAnswered() | ToolFailed() if self._asked is not None and event.id == self._asked[0]:
                 self._budget_said(event, now_s)
@@ -175,6 +204,9 @@ class Exchange:
                 self._end_round(now_s)
             case ToolAnswered(id_) | ToolFailed(id_):
                 self._do(Log("warning", "tool_response_ignored", {"id": id_, "reason": "no call with this id waits"}))
+            case ToolsEnded() if self._recalling:
+                self._recalling = ""
+                self._call(now_s)
             case ToolsEnded():
                 if self.awaits_tools:
                     self._tools_gone()
@@ -183,6 +215,8 @@ class Exchange:
 
     def _call(self, now_s: float) -> None:
         agent, state = self._agent, self._state
+        if self._durable and self._recall():
+            return
         if not agent.spec.metered:
             self._request(now_s, state.model, agent.config.max_tokens)
         elif state.tools_ended:
@@ -193,6 +227,21 @@ class Exchange:
             asked = reservation(agent.config.provider, state.model, wanted, system, messages, agent.tools.offered)
             self._asked = (state.new_id(), state.model)
             self._do(CallTool(self._asked[0], RESERVE, asked))
+
+    def _recall(self) -> bool:
+        """Take the reply that is known already, if there is one."""
+        unused = self._answers.unused
+        self._known = self._answers.next(self._digest())
+        if self._answers.unused > unused:
+            fields = {"answer": self._answers.count + 1, "count": self._answers.unused - unused}
+            self._do(
+                Log("warning", "recalled_answers_unused", fields | {"reason": "the model is asked something else"})
+            )
+        return self._known is not None
+
+    def _digest(self) -> str:
+        messages = list(self._messages)[self._before :]
+        return digest_of(self._agent.system, self._agent.tools.offered, self._agent.schema, messages)
 
     def _budget_said(self, event: ToolAnswered | ToolFailed, now_s: float) -> None:
         """The budget has the call, or has not. The model is the one that was asked for, whatever was set since."""
@@ -280,7 +329,8 @@ class Exchange:
 
     # Replies
 
-    def _reply(self, reply: Reply, now_s: float) -> None:
+    def _reply(self, reply: Reply, now_s: float, *, known: bool = False) -> None:
+        """Take a reply; ``known``: that was paid for before."""
         self._failures = 0
         self._settle(reply.usage)
         message = Message("assistant", _without_blank_text(reply.blocks))
@@ -297,7 +347,12 @@ class Exchange:
             input_tokens=reply.usage.prompt_tokens,
             output_tokens=reply.usage.completion_tokens,
         )
-        self._used(reply.usage, reply.model)
+        if known:
+            self._tell({**self._usage_event(reply.usage, reply.model), "recalled": True})
+        else:
+            if self._durable:
+                self._answers.came(self._digest(), reply, self._usage_event(reply.usage, reply.model))
+            self._used(reply.usage, reply.model)
         self._tell_thoughts(reply.blocks)
         if reply.stop_reason == "max_tokens":
             limit = self._limit
@@ -348,11 +403,18 @@ class Exchange:
     def _start_round(self, message: Message, calls: tuple[ToolUseBlock, ...], now_s: float) -> None:
         self._keep(message)
         self._tool_calls += len(calls)
-        self._round = Round(calls, self._agent.tools, self._state, self.origin, self._do)
+        about = self._agent.tools, self._state, self.origin, self._do
+        self._round = Round(calls, *about, self._id_of, self._answers.take_untold)
         if self._round.start():
             self._end_round(now_s)
         else:
             self._tools_gone()
+
+    def _id_of(self, number: int) -> str:
+        """Return the id of a call of the last reply: in a durable run every process gives it the same."""
+        if self.origin is None or not self._durable:
+            return self._state.new_id()
+        return f"{self.origin.span_id.hex()}.{self._answers.count}.{number}"
 
     def _end_round(self, now_s: float) -> None:
         """Go on if every result is there."""
@@ -385,10 +447,14 @@ class Exchange:
     def _end(self, outcome: Done | Failed) -> None:
         self.outcome = outcome
         self._round = self._asked = None
+        self._recalling = ""
 
     def _used(self, usage: Usage, model: str) -> None:
         self._state.count(usage)
-        self._tell({"kind": "usage", **to_plain(usage), "model": model or self._model})
+        self._tell(self._usage_event(usage, model))
+
+    def _usage_event(self, usage: Usage, model: str) -> dict[str, Any]:
+        return {"kind": "usage", **to_plain(usage), "model": model or self._model}
 
     def _tell_thoughts(self, blocks: Iterable[Block]) -> None:
         """``type`` is a word of the language, and no filter could be written with it: these say ``kind``, too."""

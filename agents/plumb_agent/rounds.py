@@ -9,6 +9,7 @@ from typing import Any
 
 from fabric.wire.frame import Provenance
 from fabric.wire.payload import encode_json
+from fabric.wire.recall import ModelAnswer
 from plumb_agent.events import CallTool, Command, EmitTelemetry, ToolAnswered, ToolFailed
 from plumb_agent.messages import Message, ToolResultBlock, ToolUseBlock
 from plumb_agent.pins import PINNED_BYTES_MAX, Pin, Pins, find_result, note
@@ -30,6 +31,8 @@ class Round:
         tools, state: the agent's.
         origin: of the input.
         do: takes commands.
+        id_of: gives the id of the call with this number.
+        answers: of the model, that are to be told with the first call that is made.
     """
 
     def __init__(
@@ -39,7 +42,11 @@ class Round:
         state: State,
         origin: Provenance | None,
         do: Callable[[Command], None],
+        id_of: Callable[[int], str],
+        answers: Callable[[], tuple[ModelAnswer, ...]],
     ) -> None:
+        self._id_of = id_of
+        self._answers = answers
         self._calls = calls
         self._tools = tools
         self._state = state
@@ -64,9 +71,10 @@ class Round:
             except ArgumentsRefused as error:
                 self._result(number, str(error), is_error=True)
                 continue
-            id_ = self._state.new_id()
+            id_ = self._id_of(number)
             self._waiting[id_] = number
-            made.append(CallTool(id_, name, arguments, self._origin))
+            answers = () if made else self._answers()
+            made.append(CallTool(id_, name, arguments, self._origin, answers))
         if made and self._state.tools_ended:
             return False
         for command in made:

@@ -15,8 +15,8 @@ import typer
 
 from fabric.cli.flags import Project, state_directory
 from fabric.cli.listing import align, clip, duration
-from fabric.cli.report import print_error, print_line
-from fabric.cli.service import out, sort_arguments
+from fabric.cli.report import out, print_error, print_line
+from fabric.cli.service import sort_arguments
 from fabric.errors import ConfigError, UnknownName
 from fabric.runtime.service_client import ask, listen
 from fabric.runtime.service_protocol import Answer, PendingApproval, Request

@@ -1,8 +1,9 @@
 """The scripts by which shells complete our commands, made of a table of them. Pure.
 
 Each script knows the table by itself; it calls ``fabric completion workers`` for the names of workers, ``fabric
-completion sessions LINE`` for the ids of sessions, and nothing else. A word is completed by the first of these that holds: it is the value of a flag; it begins with a dash; it is the
-command; it is one of a few words, a worker, or the file of a program.
+completion sessions LINE`` for the ids of sessions, and nothing else. A word is completed by the first of these that
+holds: it is the value of a flag; it begins with a dash; it is the command; it is one of a few words, a worker, a
+session, or the file of a program.
 """
 
 from __future__ import annotations

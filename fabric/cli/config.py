@@ -13,7 +13,7 @@ import typer
 
 from fabric.cli.config_table import Sources, render_rows, settle
 from fabric.cli.programs import project_settings
-from fabric.cli.service import out
+from fabric.cli.report import out
 from fabric.errors import ConfigError
 from fabric.settings import Variable, locate_keys, project_file, user_file
 from fabric.wire.payload import encode_json

@@ -15,8 +15,8 @@ import typer
 from fabric.cli.flags import Project, state_directory
 from fabric.cli.limits import count, show_limits, spent_fields
 from fabric.cli.listing import align
-from fabric.cli.report import print_line
-from fabric.cli.service import SERVICE, killed, out
+from fabric.cli.report import out, print_line
+from fabric.cli.service import SERVICE, killed
 from fabric.errors import ConfigError, NotRunning
 from fabric.runtime.ending import outcome_of
 from fabric.runtime.prices import INSTALL

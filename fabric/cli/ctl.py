@@ -13,8 +13,8 @@ import trio
 import typer
 
 from fabric.cli.flags import Project, state_directory
-from fabric.cli.report import print_error, print_line
-from fabric.cli.service import check_workers, out, sort_arguments
+from fabric.cli.report import out, print_error, print_line
+from fabric.cli.service import check_workers, sort_arguments
 from fabric.errors import ConfigError, ValueRejected
 from fabric.plan.replicas import known_names
 from fabric.runtime.service_client import listen

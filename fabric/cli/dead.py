@@ -16,8 +16,8 @@ import typer
 
 from fabric.cli.flags import Project, state_directory
 from fabric.cli.letter_table import render_letter, render_letters, without_content
-from fabric.cli.report import AnswerPrinter, count_of, print_error, print_line
-from fabric.cli.service import SERVICE, out, sort_arguments
+from fabric.cli.report import AnswerPrinter, count_of, out, print_error, print_line
+from fabric.cli.service import SERVICE, sort_arguments
 from fabric.errors import ConfigError, NotRunning, UnknownName
 from fabric.runtime.dead_letters import DeadLetters, Head, Letter, Letters, dead_directory
 from fabric.runtime.service_client import listen

@@ -16,8 +16,7 @@ import typer
 from fabric.cli.diagnosis import examine, render_chains, render_checks
 from fabric.cli.flags import ColorChoice, Project, choose, state_directory
 from fabric.cli.programs import project_settings
-from fabric.cli.report import print_line, use_color
-from fabric.cli.service import out
+from fabric.cli.report import out, print_line, use_color
 from fabric.compiler import compile_file, search_path
 from fabric.errors import ConfigError
 from fabric.runtime.bucket_checkup import check_bucket

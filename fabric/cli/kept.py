@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AllowChanged", "BucketUrl", "KeptSession", "Wanted", "keep", "wanted_of"]
+__all__ = ["AllowChanged", "ApproveInDoubt", "BucketUrl", "KeptSession", "Wanted", "keep", "wanted_of"]
 
 import os
 from collections.abc import Iterator
@@ -47,6 +47,14 @@ AllowChanged = Annotated[
     bool,
     typer.Option(
         "--allow-changed", help="With --session: go on with a program that has changed, if its channels still fit."
+    ),
+]
+ApproveInDoubt = Annotated[
+    bool,
+    typer.Option(
+        "--approve-in-doubt",
+        help="With --session: run calls of tools again that may have been run when it was killed, without asking.",
+        envvar="FABRIC_APPROVE_IN_DOUBT",
     ),
 ]
 

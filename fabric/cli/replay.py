@@ -15,8 +15,7 @@ import typer
 
 from fabric.cli.flags import ColorChoice, Include, Model, Provider, choose
 from fabric.cli.programs import project_settings
-from fabric.cli.report import JsonReport, count_of, print_error, print_line
-from fabric.cli.service import out
+from fabric.cli.report import JsonReport, count_of, out, print_error, print_line
 from fabric.cli.session_place import BucketUrl, Json, open_sessions
 from fabric.cli.starting import Asked, compile_program
 from fabric.compiler import check_file, plan_compiled, search_path

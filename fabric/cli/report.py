@@ -7,6 +7,7 @@ __all__ = [
     "JsonReport",
     "count_of",
     "exit_code_of",
+    "out",
     "print_diagnostics",
     "print_error",
     "print_line",
@@ -17,8 +18,9 @@ __all__ = [
 
 import errno
 import os
+import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from fabric.errors import CheckError, FabricError, OutputClosed, sole
@@ -66,8 +68,9 @@ def print_line(text: str) -> None:
 
 
 def print_error(message: str, code: str, fields: Mapping[str, object] | None = None) -> None:
-    """Write ``{"error": …, "code": …}``."""
-    print_line(encode_json({"error": message, "code": code, **(fields or {})}).decode())
+    """Write ``{"error": …, "code": …}``. What is named in it may be no text, such as the name of a file."""
+    text = message.encode(errors="backslashreplace").decode()
+    print_line(encode_json({"error": text, "code": code, **(fields or {})}).decode())
 
 
 def print_losses(losses: LossReport) -> None:
@@ -151,6 +154,23 @@ class JsonReport:
 def count_of(count: int, name: str) -> str:
     """Say how many of something."""
     return f"{count} {name}{'s' * (count != 1)}"
+
+
+def out(texts: Iterable[str]) -> bool:
+    """Write to stdout; return whether it is read. Who reads may have seen enough, which is no failure.
+
+    Raises:
+        OutputClosed: it cannot be written for another reason.
+    """
+    try:
+        sys.stdout.writelines(texts)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter tries again at its end
+        if not isinstance(error, BrokenPipeError):
+            raise OutputClosed(f"cannot write the output: {error.strerror}") from None
+        return False
+    return True
 
 
 class AnswerPrinter:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["SERVICE", "WORKERS", "check_workers", "killed", "out", "register", "sort_arguments"]
+__all__ = ["SERVICE", "WORKERS", "check_workers", "killed", "register", "sort_arguments"]
 
 import os
 import shutil
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -33,8 +32,8 @@ from fabric.cli.flags import (
 from fabric.cli.listing import describe, render_insecure, render_queues, render_table, render_wires, words
 from fabric.cli.log_lines import LogLines
 from fabric.cli.progress import summary
-from fabric.cli.report import count_of, print_error, print_line, print_losses, use_color, use_json
-from fabric.errors import ConfigError, NoAnswer, NotRunning, OutputClosed, UnknownName
+from fabric.cli.report import count_of, out, print_error, print_line, print_losses, use_color, use_json
+from fabric.errors import ConfigError, NoAnswer, NotRunning, UnknownName
 from fabric.plan.replicas import known_names, meant
 from fabric.runtime.dead_letters import DeadLetters, dead_directory
 from fabric.runtime.ending import (
@@ -418,25 +417,5 @@ def _tell_end(record: Record, outcome: Outcome | None) -> int:
     return outcome.exit_code
 
 
-# --- stdout ---------------------------------------------------------------------------------------------------------
-
-
 def _out_entries(entries: Iterable[Entry], lines: LogLines) -> bool:
     return out(lines.render(entry) + "\n" for entry in entries)
-
-
-def out(texts: Iterable[str]) -> bool:
-    """Write to stdout; return whether it is read. Who reads may have seen enough, which is no failure.
-
-    Raises:
-        OutputClosed: it cannot be written for another reason.
-    """
-    try:
-        sys.stdout.writelines(texts)
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter tries again at its end
-        if not isinstance(error, BrokenPipeError):
-            raise OutputClosed(f"cannot write the output: {error.strerror}") from None
-        return False
-    return True

@@ -14,13 +14,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from fabric.cli import session_keep, session_log, session_run
 from fabric.cli.entry_lines import say_size
-from fabric.cli.report import print_line
-from fabric.cli.service import out
+from fabric.cli.report import out, print_line
 from fabric.cli.session_body import check_text, compress, guess_type, read_body, read_metadata
 from fabric.cli.session_place import (
     BucketUrl,

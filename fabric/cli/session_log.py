@@ -22,8 +22,7 @@ from fabric.cli.entry_lines import (
     row_fields,
     say_commit,
 )
-from fabric.cli.report import print_error, print_line
-from fabric.cli.service import out
+from fabric.cli.report import out, print_error, print_line
 from fabric.cli.session_body import write_bytes
 from fabric.cli.session_place import (
     BucketUrl,
@@ -269,7 +268,7 @@ def _about(sessions: Sessions, log: Log) -> dict[str, Any]:
         "entries": len(entries),
         "bytes": sum(entry.size for entry in entries),
         "newest": commits[-1].at if commits else None,
-        "children": log.children(),
+        "children": sessions.living_children(log),
         "attempts": [msgspec.structs.asdict(attempt) for attempt in attempts],
         "undelivered": [msgspec.structs.asdict(missed) for missed in log.undelivered()],
     }

@@ -17,8 +17,8 @@ import typer
 
 from fabric.cli.flags import ColorChoice, Project, Timestamps, choose, state_directory
 from fabric.cli.log_lines import color_of
-from fabric.cli.report import print_error, print_line, use_color
-from fabric.cli.service import SERVICE, killed, out, sort_arguments
+from fabric.cli.report import out, print_error, print_line, use_color
+from fabric.cli.service import SERVICE, killed, sort_arguments
 from fabric.cli.top import Look, compare, render_top
 from fabric.errors import ConfigError, NotRunning, UnknownName
 from fabric.graph.ir import Graph

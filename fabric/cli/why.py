@@ -13,8 +13,7 @@ import typer
 
 from fabric.cli.programs import project_settings
 from fabric.cli.replay import settings_of_project
-from fabric.cli.report import count_of
-from fabric.cli.service import out
+from fabric.cli.report import count_of, out
 from fabric.cli.session_place import BucketUrl, Json, SessionId, open_sessions
 from fabric.errors import UnknownName
 from fabric.plan.plan import Plan

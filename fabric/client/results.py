@@ -35,7 +35,8 @@ class Binding(msgspec.Struct, frozen=True):
         name: as declared.
         input, output: its types, as in the program: ``!string``, ``(!string, !json)``.
         input_type, output_type: the same as data, see :mod:`fabric.types`.
-        impl: ``agent``, ``tool``, ``python``, ``worker``, ``pipeline`` (a body or a chain), or a morphism: ``map`` …
+        impl: ``agent``, ``tool``, ``python``, ``worker``, ``handler``, ``pipeline`` (a body or a chain), or a morphism:
+            ``map`` …
         attrs: its configuration, plain JSON values; defaults are not filled in, but for the model of ``eliza``.
     """
 

@@ -45,7 +45,7 @@ from fabric.dsl.elements import (
     Tensor,
 )
 from fabric.dsl.expressions import Expr, F, constant, record_of
-from fabric.dsl.implementations import Agent, Config, Name, Python, Text, Tool, Worker
+from fabric.dsl.implementations import Agent, Config, Handler, Name, Python, Text, Tool, Worker
 from fabric.dsl.program import Program
 from fabric.dsl.protocols import END, LOOP, Offer, Recv, Select, Send, Session
 from fabric.dsl.raw import Raw
@@ -76,6 +76,7 @@ __all__ = [
     "Expr",
     "F",
     "Filter",
+    "Handler",
     "Id",
     "ListType",
     "Map",

@@ -141,7 +141,7 @@ class Configured(Immutable):
 
     __slots__ = ("node",)
 
-    _kind: ClassVar[Literal["agent", "tool", "python", "worker"]]
+    _kind: ClassVar[Literal["agent", "tool", "python", "worker", "handler"]]
     _example: ClassVar[str]
     node: syntax.ConfiguredImpl
 
@@ -198,6 +198,14 @@ class Worker(Configured):
     __slots__ = ()
     _kind = "worker"
     _example = "Worker(command=['./program'])"
+
+
+class Handler(Configured):
+    """``handler { command: ["python", "handler.py"] }``: a program that decides one step of its durable session."""
+
+    __slots__ = ()
+    _kind = "handler"
+    _example = "Handler(command=['python', 'handler.py'])"
 
 
 def _path_of(function: Callable[..., Any]) -> str:

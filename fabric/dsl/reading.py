@@ -13,7 +13,7 @@ from fabric.dsl.body import PlumbBody, WireEnd
 from fabric.dsl.declarations import Implementation
 from fabric.dsl.elements import WORDS, Element, Filter, Map, Mux, Pipe, PortRef, Project, Tensor
 from fabric.dsl.expressions import Expr, F, constant, expr_of, record_of
-from fabric.dsl.implementations import Agent, Config, Name, Python, Text, Tool, Worker
+from fabric.dsl.implementations import Agent, Config, Handler, Name, Python, Text, Tool, Worker
 from fabric.dsl.origin import Origin, reading_at
 from fabric.dsl.program import Program
 from fabric.dsl.protocols import END, LOOP, Offer, Recv, Select, Send, Session
@@ -23,7 +23,7 @@ from fabric.lang.diagnostic import Report, check_error
 from fabric.lang.parser import parse
 from fabric.lang.source import Source
 
-_KINDS = {"agent": Agent, "tool": Tool, "python": Python, "worker": Worker}
+_KINDS = {"agent": Agent, "tool": Tool, "python": Python, "worker": Worker, "handler": Handler}
 _OPERATORS: dict[syntax.BinaryOp, Callable[[Expr, Expr], Expr]] = {
     "=": operator.eq,
     "!=": operator.ne,

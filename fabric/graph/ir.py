@@ -14,7 +14,7 @@ from fabric.wire.payload import Type
 
 Kind: TypeAlias = Literal[
     "input", "output",  # a port of the whole graph
-    "agent", "python", "worker",  # a process
+    "agent", "python", "worker", "handler",  # a process
     "monitor",  # of a session wire
     "call", "result",  # where calls of a tool come in, and where what comes of them goes
     "map", "filter", "project", "id", "copy", "merge", "merge_all", "merge_any", "barrier", "discard", "empty",
@@ -23,7 +23,7 @@ Kind: TypeAlias = Literal[
 SERVER = "mcp:"
 """What a server's name begins with among the calls."""
 
-WORKERS: frozenset[Kind] = frozenset({"agent", "python", "worker"})
+WORKERS: frozenset[Kind] = frozenset({"agent", "python", "worker", "handler"})
 """Kinds that run in a process of their own."""
 
 

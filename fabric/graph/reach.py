@@ -210,7 +210,7 @@ def reach(graph: Graph, place: Place) -> Reach:
 def _opaque(graph: Graph) -> tuple[str, ...]:
     """Return the workers and the tools that run a program of their own."""
     nodes = graph.nodes.values()
-    workers = [node.id for node in nodes if node.kind in ("python", "worker")]
+    workers = [node.id for node in nodes if node.kind in ("python", "worker", "handler")]
     return tuple(dict.fromkeys([*workers, *(call.name for node in nodes for call in node.calls if call.opaque)]))
 
 

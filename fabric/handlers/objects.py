@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["ObjectServer", "serve_objects"]
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 from urllib.parse import unquote
@@ -31,7 +31,7 @@ LIMITS = Limits(connections=512, answer_s=120.0, write_s=600.0)
 TOKEN_BYTES = 24
 
 Load: TypeAlias = Callable[[], bytes]
-Recall: TypeAlias = Callable[[str], bytes]
+Recall: TypeAlias = Callable[[str, str], bytes]
 
 _BYTES = "application/octet-stream"
 
@@ -41,22 +41,26 @@ class ObjectServer:
 
     Args:
         root: the URL below which all of it is.
-        recall: gives what is remembered under a name in a namespace; nothing, if there is nothing. Called in a thread.
+        path: the same without the host.
+        recall: gives what is kept in a namespace of memory under a name; nothing, if there is nothing. Called in a
+            thread.
     """
 
-    def __init__(self, root: str, path: str, recall: Mapping[str, Recall]) -> None:
+    def __init__(self, root: str, path: str, recall: Recall) -> None:
         self._root = root
         self._path = path
         self._recall = recall
-        self._loads: dict[str, Load] = {}
+        self._bodies: dict[str, bytes | Load] = {}
+        self._namespaces: set[str] = set()
 
-    def offer(self, digest: str, load: Load) -> str:
-        """Return the URL of a body. It is asked for in a thread, whenever somebody fetches it."""
-        self._loads[digest] = load
+    def offer(self, digest: str, body: bytes | Load) -> str:
+        """Return the URL of a body. One that has to be loaded is, in a thread, whenever somebody fetches it."""
+        self._bodies[digest] = body
         return f"{self._root}o/{digest}"
 
     def namespace_url(self, namespace: str) -> str:
         """Return the URL that stands for a namespace such as ``agents/``: a name is simply put behind it."""
+        self._namespaces.add(namespace)
         return f"{self._root}m/{namespace}"
 
     def refuse(self, head: Head) -> Answer | None:
@@ -71,35 +75,31 @@ class ObjectServer:
     async def handle(self, ask: Ask) -> Answer:
         """Answer with the bytes of an object."""
         kind, _, name = ask.head.path[len(self._path) :].partition("/")
-        load = self._loads.get(name) if kind == "o" else None
+        body = self._bodies.get(name) if kind == "o" else None
         if kind == "m":
-            load = self._remembered(f"{name}?{ask.head.query}" if ask.head.query else name)
-        if load is None:
+            body = self._remembered(f"{name}?{ask.head.query}" if ask.head.query else name)
+        if body is None:
             return error(404, "not_found", "no such object was offered to this handler")
         try:
-            return Answer(200, await trio.to_thread.run_sync(load), _BYTES)
+            return Answer(200, body if isinstance(body, bytes) else await trio.to_thread.run_sync(body), _BYTES)
         except FabricError as failure:
             return error(502, failure.code, str(failure))
 
     def _remembered(self, path: str) -> Load | None:
-        namespace, _, name = path.partition("/")
-        recall = self._recall.get(f"{namespace}/")
-        if recall is None:
+        namespace, slash, name = path.partition("/")
+        if namespace + slash not in self._namespaces:
             return None
 
         def load() -> bytes:
-            return recall(name) or recall(unquote(name))  # some clients quote names, some do not
+            # Some clients quote names, some do not. Without a name there is nothing.
+            return (self._recall(namespace, name) or self._recall(namespace, unquote(name))) if name else b""
 
         return load
 
 
 @asynccontextmanager
-async def serve_objects(recall: Mapping[str, Recall]) -> AsyncIterator[ObjectServer]:
-    """Serve while the block runs.
-
-    Args:
-        recall: the namespaces of memory, such as ``agents/``, and what reads them.
-    """
+async def serve_objects(recall: Recall) -> AsyncIterator[ObjectServer]:
+    """Serve while the block runs; ``recall`` is that of :class:`ObjectServer`."""
     path = f"/{secrets.token_urlsafe(TOKEN_BYTES)}/"
     (listener,) = await trio.open_tcp_listeners(0, host=HOST, backlog=BACKLOG)
     port = listener.socket.getsockname()[1]

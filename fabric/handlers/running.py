@@ -6,15 +6,15 @@ and finds the session as ready as it was.
 
 from __future__ import annotations
 
-__all__ = ["Options", "Ran", "Status", "run"]
+__all__ = ["TIMEOUT_S", "Options", "Ran", "Status", "open_runner", "run"]
 
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import trio
@@ -66,6 +66,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         control_records: what is told of ``start``, ``fork`` and ``wake``.
         allow: from where objects may be fetched that a handler names by uri: ``https``, ``http``, ``file:/DIRECTORY``.
         environment: what handlers have; ``None``: all that we have.
+        directory: where they work; ``None``: where we do.
     """
 
     command: Sequence[str]
@@ -78,6 +79,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     control_records: ControlRecords = "json"
     allow: Sequence[str] = ("https",)
     environment: Mapping[str, str] | None = None
+    directory: str | None = None
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,13 +124,31 @@ async def run(
         ConfigError: an option cannot be meant, or it is the log of a program's run.
         StoreFailed, LogDamaged, SessionNotFound: the log cannot be read or written.
     """
-    _check(log, options)
     try:
-        async with open_world(log, options, stderr or _to_stderr) as (objects, handler):
-            return await _Run(log, options, now, tell or _tell, objects, handler).go()
+        async with open_runner(log, options, now=now, stderr=stderr, tell=tell) as run_on:
+            return await run_on()
     except BaseExceptionGroup as group:
         error = sole(group)
         raise error from error.__cause__
+
+
+@asynccontextmanager
+async def open_runner(
+    log: Log,
+    options: Options,
+    *,
+    now: Callable[[], float] = time.time,
+    stderr: Callable[[bytes], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> AsyncIterator[Callable[[], Awaitable[Ran]]]:
+    """Give what :func:`run` does, to be called again and again: a handler that serves stays in between."""
+    _check(log, options)
+    async with open_world(log, options, stderr or _to_stderr) as (objects, handler):
+
+        async def run_on() -> Ran:
+            return await _Run(log, options, now, tell or _tell, objects, handler).go()
+
+        yield run_on
 
 
 def _check(log: Log, options: Options) -> None:
@@ -156,11 +176,12 @@ async def open_world(
 ) -> AsyncIterator[tuple[ObjectServer, Handler]]:
     """Give what handlers need: where they fetch bodies, and what starts them."""
     environment = os.environ if options.environment is None else options.environment
+    how = (options.command, environment, options.timeout_s)
     async with _guarded() as guard, serve_objects(log.recall) as objects:
         if options.mode == "command":
-            yield objects, CommandHandler(options.command, environment, options.timeout_s, guard, show)
+            yield objects, CommandHandler(*how, guard, show, directory=options.directory)
         else:
-            async with serve_rpc(options.command, environment, options.timeout_s, guard, show) as handler:
+            async with serve_rpc(*how, guard, show, directory=options.directory) as handler:
                 yield objects, handler
 
 
@@ -309,14 +330,14 @@ class _Run:
             session=output.session,
         )
 
-    async def _store(self, body: bytes, **fields: object) -> Entry:
+    async def _store(self, body: bytes, **fields: Any) -> Entry:
         return await trio.to_thread.run_sync(partial(self._log.store_body, body, **fields))
 
     async def _fail(self, base: int, ended: Ended, reason: str) -> None:
         """Keep an attempt that failed, for whoever looks and for the back-off."""
         self._failed, self._failed_base = self._failed + 1 if base == self._failed_base else 1, base
         self._reason = reason
-        self._tell(f"the handler failed: {reason}")
         status = "time-out" if ended.exit == NOT_ENDED else f"exit {ended.exit}" if ended.exit else "output"
         attempt = Attempt(base, self._now(), status=status, reason=reason, stderr=ended.stderr)
         await trio.to_thread.run_sync(self._log.failed, base, attempt)
+        self._tell(f"the handler failed: {reason}")

@@ -1,4 +1,4 @@
-"""The keys of ``agent``, ``tool``, ``python`` and ``worker``, and what their values may be.
+"""The keys of ``agent``, ``tool``, ``python``, ``worker`` and ``handler``, and what their values may be.
 
 Keys are data (:data:`KEYS`): a name and a rule. A rule looks at a value and returns what it wants in words, or None if
 the value will do. Nothing is filled in here but the only model that ``eliza`` has.
@@ -75,6 +75,11 @@ def _script(value: Any) -> str | None:
     return None if good else '"./file.jsonl" or "package.module:function"'
 
 
+def _texts(value: Any) -> str | None:
+    good = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+    return None if good else 'names with strings, such as { tenant: "acme" }'
+
+
 _OURS = RESERVE.partition(".")[0]
 """A tool ``reserve`` of a server with this name would be taken for a reservation, and get no answer."""
 
@@ -128,7 +133,7 @@ KEYS: dict[str, dict[str, _Rule]] = {
         "script": _script,
         **_EVERYWHERE,
     },
-    "tool": {"process": _anything, "builtin": _string, "description": _string},
+    "tool": {"process": _anything, "builtin": _string, "description": _string, "idempotent": _bool},
     "python": {"call": _callable, "state": _bool, **_EVERYWHERE},
     "worker": {
         "command": _command,
@@ -140,9 +145,22 @@ KEYS: dict[str, dict[str, _Rule]] = {
         "tools": _anything,
         **_EVERYWHERE,
     },
+    "handler": {
+        "command": _command,
+        "mode": _one_of("command", "rpc"),
+        "timeout": _count(1),
+        "retries": _count(0),
+        "agent": _string,
+        "metadata": _texts,
+        **_EVERYWHERE,
+    },
 }
 
-_REQUIRED = {"python": ("call", 'call: "package.module:function"'), "worker": ("command", 'command: ["./worker"]')}
+_REQUIRED = {
+    "python": ("call", 'call: "package.module:function"'),
+    "worker": ("command", 'command: ["./worker"]'),
+    "handler": ("command", 'command: ["python", "handler.py"]'),
+}
 
 
 def check_config(name: str, impl: syntax.ConfiguredImpl, scope: Scope, report: Report) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _has_exit(net: Net, loop: set[int]) -> bool:
         instance = net.instance(n)
         if instance is None or (n in loop and (instance.kind == "monitor" or net.is_control(n))):
             return True
-        other = instance.kind in ("agent", "python", "worker") and instance.name not in members
+        other = instance.kind in ("agent", "python", "worker", "handler") and instance.name not in members
         if n not in loop and n not in net.ways and (other or instance.kind == "plumb"):
             return True
         for following in net.after[n]:

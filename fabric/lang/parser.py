@@ -259,7 +259,7 @@ class _Parser(ExpressionParser):
         if token.kind in ("agent", "tool"):
             self._next()
             return self._expect_configured(token)
-        if token.kind == "name" and token.text in ("python", "worker") and self._peek().kind in ("{", "("):
+        if token.kind == "name" and token.text in ("python", "worker", "handler") and self._peek().kind in ("{", "("):
             self._next()
             return self._expect_configured(token)
         if token.kind == "plumb":

@@ -71,7 +71,7 @@ class Interface(msgspec.Struct, frozen=True, gc=False):
 
     def main_outputs(self) -> tuple[PortDecl, ...]:
         """Return the ports that a chain reads."""
-        return self.outputs[:1] if self.kind in ("agent", "worker", "python") else self.outputs
+        return self.outputs[:1] if self.kind in ("agent", "worker", "python", "handler") else self.outputs
 
 
 def _kind_of(impl: syntax.Impl) -> Kind:
@@ -252,9 +252,9 @@ class _Reader:
             case "empty":
                 self._count(outs, 1, 1, "output")
                 inputs, outputs = (), _numbered("output", outs[:1])
-            case "python" if len(outs) > 1:
+            case "python" | "handler" if len(outs) > 1:
                 self._count(ins, 1, 1, "input")
-                self._check_telemetry("a python", outs)
+                self._check_telemetry(f"a {self._kind}", outs)
                 inputs = _numbered("input", ins[:1])
                 outputs = (PortDecl("output", *outs[0]), PortDecl("telemetry", JSON, outs[1][1]))
             case _:

@@ -17,6 +17,7 @@ _HINTS: dict[tuple[str, str], str] = {
     ("in this record", "="): "a field and its value are separated by ':'",
     ("after the argument of 'map'", ","): "several values make a record: map({ a, b })",
     ("after a port's name", ":"): "a header has names only; the types are those of the signature",
+    ("after 'handler'", "("): 'write  handler { command: ["python", "handler.py"] }',
     ("after 'python'", "("): 'write  python { call: "package.module:function" }',
     ("after 'worker'", "("): 'write  worker { command: ["program", "argument"] }',
     ("in this configuration", "string"): "keys are written without quotes",

@@ -405,7 +405,7 @@ class Session(msgspec.Struct, frozen=True, gc=False):
 class ConfiguredImpl(msgspec.Struct, frozen=True, gc=False):
     """``agent { ... }`` and its like."""
 
-    kind: Literal["agent", "tool", "python", "worker"]
+    kind: Literal["agent", "tool", "python", "worker", "handler"]
     config: Config
     span: Span
 

@@ -7,7 +7,7 @@ lowered.
 
 from __future__ import annotations
 
-__all__ = ["BUILTINS", "EFFECTS", "check_tool"]
+__all__ = ["BUILTINS", "EFFECTS", "REPEATABLE", "check_tool"]
 
 from collections.abc import Mapping
 
@@ -44,6 +44,9 @@ BUILTINS: dict[str, tuple[Type, Type]] = {
 EFFECTS = frozenset({"fs.write", "fs.edit", "fs.delete", "sys.exec", "notify.send"})
 """Those of them that change something, or reach somebody, outside of the session."""
 
+REPEATABLE = BUILTINS.keys() - EFFECTS | {"fs.write"}
+"""Those of them that may be run twice with the same arguments: it is as if they had been run once."""
+
 _PARTIAL = {
     "filter": "a filter may drop the message",
     "merge": "a merge takes two streams",
@@ -52,6 +55,7 @@ _PARTIAL = {
     "project": "a projection takes a stream of tuples or records",
     "empty": "it never gives anything",
     "worker": "a program may answer any number of times",
+    "handler": "a program may answer any number of times",
 }
 
 

@@ -42,7 +42,7 @@ from fabric.lang.source import Source, Sources, Span
 from fabric.wire.payload import Type
 
 Kind: TypeAlias = Literal[
-    "agent", "python", "worker",  # run in a process of their own
+    "agent", "python", "worker", "handler",  # run in a process of their own
     "tool",  # called by agents
     "map", "filter", "id", "copy", "merge", "merge_any", "barrier", "project", "discard", "empty",  # morphisms
     "plumb",  # a nested body
@@ -281,8 +281,8 @@ class Binding(msgspec.Struct, frozen=True):
         inputs: port names and types; header names for a ``plumb`` binding.
         outputs: likewise. An agent always also has ``ctrl_out`` and ``telemetry`` (type json) as far as its signature
             admits them, listed after ``output``.
-        config: keys and plain JSON values as written, of agent, tool, python and worker; checked, defaults not filled
-            in. Names of processes and tools are names of bindings.
+        config: keys and plain JSON values as written, of agent, tool, python, worker and handler; checked, defaults not
+            filled in. Names of processes and tools are names of bindings.
         body: of kind ``plumb``.
         expr: of kinds ``map`` and ``filter``, as in :class:`Instance`.
         declared: the ports that the signature names, in its order; an agent may have more.

@@ -65,6 +65,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "builtin": tuple(f'"{name}"' for name in BUILTINS),
     "transport": ('"zmq"', '"stdio"'),
     "frames": ('"v2"', '"bare"'),
+    "mode": ('"command"', '"rpc"'),
     "release": ('"commit"', '"early"'),
     **dict.fromkeys(("amnesiac", "runtime_context", "lenient_string", "markers", "compat", "state"), ("true", "false")),
 }
@@ -81,6 +82,7 @@ _IMPLEMENTATIONS = {
     "tool": "what agents and workers call: tool { ... }",
     "python": "a function: python { call: ... }",
     "worker": "a program: worker { command: ... }",
+    "handler": "a program that decides one step of its durable session: handler { command: ... }",
     "plumb": "wiring: plumb(ports) { ... }",
 }
 _SESSION = {

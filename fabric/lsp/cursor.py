@@ -20,7 +20,7 @@ from fabric.lang.source import Source
 
 OpenKind: TypeAlias = Literal["body", "header", "config", "value", "spawn", "expr", "group", "type", "session", "ports"]
 
-CONFIGURED = ("agent", "tool", "python", "worker")
+CONFIGURED = ("agent", "tool", "python", "worker", "handler")
 _OPENING, _CLOSING = ("(", "{", "["), (")", "}", "]")
 _EXPRESSIONS = ("map", "filter", "project")
 

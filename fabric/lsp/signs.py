@@ -65,6 +65,16 @@ KEY_WORDS: dict[str, dict[str, str]] = {
         "env": "environment variables that are passed on to it: a list of names",
         "release": '"commit": outputs go on when the message is done; "early": at once',
     },
+    "handler": {
+        "command": "the program and its arguments: a list of strings; it is run in the folder of this file",
+        "mode": '"command": a process for each decision; "rpc": one that serves all of them over HTTP',
+        "timeout": "how many seconds a decision may take",
+        "retries": "how often a decision that failed is asked for again",
+        "agent": "who the handler is to be: what agent() says",
+        "metadata": "of its session: names with strings",
+        "env": "environment variables that are passed on to it: a list of names",
+        "release": '"commit": outputs go on when the message is done; "early": at once',
+    },
 }
 """What the keys of a configuration mean, by kind and key."""
 

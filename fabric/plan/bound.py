@@ -176,9 +176,9 @@ def _leaves(plan: Plan, out: End, at: Mapping[End, _Count], called: Mapping[str,
         case "call":
             caller = called.get(node.id)
             return _Unbounded(f"'{caller}' may call {node.tool} as often as it likes") if caller else {}
-        case "agent" | "python" | "worker":
+        case "agent" | "python" | "worker" | "handler":
             taken = at.get(End(node.id, "input"), {})
-            if not taken or (out.port == "output" and node.kind != "worker"):
+            if not taken or (out.port == "output" and node.kind not in ("worker", "handler")):
                 return taken
             return _Unbounded(f"'{node.id}' may say any number of messages on {out.port}")
         case "monitor":

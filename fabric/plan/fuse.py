@@ -138,7 +138,7 @@ class _Fusion:
                 return (self._emit("barrier", channel, producer),)
             case "monitor":
                 return (self._emit("monitor", channel, producer),)
-            case "agent" | "python" | "worker":
+            case "agent" | "python" | "worker" | "handler":
                 return (self._emit("worker", channel, producer),)
         follow = {
             port: self.steps(self.reader_of[End(node.id, port.name)], producer, depth + 1) for port in node.outputs

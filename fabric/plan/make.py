@@ -108,7 +108,7 @@ def _worker(
     config = binding.config
     directory = surroundings.directories.get(binding.name, surroundings.directory)
     transport = config.get("transport", "zmq")
-    tells = node.kind != "python" or any(port.name == "telemetry" for port in node.outputs)
+    tells = node.kind not in ("python", "handler") or any(port.name == "telemetry" for port in node.outputs)
     ports = ("input", "output", "ctrl_in", "ctrl_out", *(("telemetry",) if tells else ()))
     metered = surroundings.metered and node.kind == "agent"
     calls = bool(node.tools or config.get("mcp") or metered)
@@ -124,6 +124,10 @@ def _worker(
                 config = {**config, "amnesiac": True}
             command = (surroundings.python, *MODULE, "plumb_agent")
             window = WINDOW_AMNESIAC if config.get("amnesiac") else WINDOW_STATEFUL
+        case "handler":
+            command = (surroundings.python, *MODULE, "fabric.handlers.serving")
+            config = {**config, **_own_session(node.id, surroundings)}
+            window = WINDOW_STATEFUL  # its log is one decision after the other
         case "worker":
             program, *arguments = config["command"]
             if "/" in program:  # beside the program's file, as everything that it names
@@ -169,6 +173,15 @@ def _worker(
 def _builtin_config(builtin: str, surroundings: Surroundings) -> dict[str, Any]:
     docroot = surroundings.docroot or surroundings.directory
     return {"call": builtin, "builtin": builtin, "docroot": docroot}
+
+
+def _own_session(node: str, surroundings: Surroundings) -> dict[str, Any]:
+    """Return where a handler's session is kept unless the run is: as long as the run.
+
+    Its id follows from a directory that no other run has: what a handler does outside has keys that begin with it.
+    """
+    directory = surroundings.run_directory
+    return {"bucket": f"file:{directory}/sessions", "session": f"run-{PurePath(directory).name}/{node}"}
 
 
 def _agent_config(binding: Binding, surroundings: Surroundings) -> dict[str, Any]:

@@ -217,6 +217,7 @@ class ToolPlan(msgspec.Struct, frozen=True):
         callers: workers that may call it.
         alone: it does one call at a time: a session wire within it is one conversation.
         effects: it changes something, or reaches somebody, outside of the session.
+        repeatable: it may be run twice with the same arguments: that is as if it was run once.
     """
 
     name: str
@@ -225,6 +226,7 @@ class ToolPlan(msgspec.Struct, frozen=True):
     callers: tuple[str, ...]
     alone: bool = False
     effects: bool = False
+    repeatable: bool = False
 
 
 class ServerPlan(msgspec.Struct, frozen=True):
@@ -239,6 +241,7 @@ class ServerPlan(msgspec.Struct, frozen=True):
         directory: that it works in, absolute: that of the file that declares it.
         callers: agents that declare it.
         tools: names of its tools; only the server knows them, so they are empty until it runs.
+        repeatable: those of them of which the server says that they change nothing, or that once more changes nothing.
     """
 
     key: str
@@ -249,6 +252,7 @@ class ServerPlan(msgspec.Struct, frozen=True):
     directory: str = ""
     callers: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    repeatable: frozenset[str] = frozenset()
 
 
 class Plan(msgspec.Struct, frozen=True):

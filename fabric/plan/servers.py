@@ -6,6 +6,7 @@ __all__ = ["listed", "make_servers"]
 
 from collections.abc import Mapping
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 from fabric.graph.ir import Graph
 from fabric.lang.typed import Module
 from fabric.plan.plan import Plan, ServerPlan
+
+NO_TOOLS: Mapping[str, frozenset[str]] = MappingProxyType({})
 
 
 def make_servers(module: Module, graph: Graph, directories: Mapping[str, str], directory: str) -> dict[str, ServerPlan]:
@@ -50,9 +53,13 @@ def _server(said: Mapping[str, Any], directory: str) -> ServerPlan:
     return ServerPlan("", said["name"], command, env=tuple(said.get("env", ())), directory=directory)
 
 
-def listed(plan: Plan, tools: Mapping[str, tuple[str, ...]]) -> Plan:
-    """Return a plan whose servers are known to have these tools, by key."""
+def listed(
+    plan: Plan, tools: Mapping[str, tuple[str, ...]], repeatable: Mapping[str, frozenset[str]] = NO_TOOLS
+) -> Plan:
+    """Return a plan whose servers are known to have these tools, by key; and which of them may be run twice."""
     servers = {
-        key: msgspec.structs.replace(server, tools=tools[key]) for key, server in plan.servers.items() if key in tools
+        key: msgspec.structs.replace(server, tools=tools[key], repeatable=repeatable.get(key, frozenset()))
+        for key, server in plan.servers.items()
+        if key in tools
     }
     return msgspec.structs.replace(plan, servers=plan.servers | servers)

@@ -63,7 +63,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         name: its node's id.
-        kind: ``agent``, ``python`` or ``worker``.
+        kind: ``agent``, ``python``, ``worker`` or ``handler``.
         what: its model, function or command, in words.
         state: ``failed`` if it exited otherwise than it was asked to.
         process: once it has one.

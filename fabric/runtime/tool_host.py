@@ -109,7 +109,8 @@ class ToolHost:
         """Have a call done."""
         self._under_way[command.call] = command.server
         arguments = msgspec.Raw(command.arguments)
-        self._to_write.send_nowait(Call(command.call, command.server, command.tool, arguments, command.traceparent))
+        what = command.server, command.tool, arguments, command.traceparent, command.key
+        self._to_write.send_nowait(Call(command.call, *what))
         self._needed.set()
 
     def cancel(self, call: int) -> None:
@@ -136,7 +137,10 @@ class ToolHost:
             late = {name: f"the tool host did not open MCP server '{name}' in time" for name in sorted(missing)}
             raise ServerFailed("\n".join((self._refused | late).values()))
         tools = {key: tuple(tool.name for tool in found) for key, found in self._listings.items()}
-        self.plan = listed(self.plan, tools)
+        repeatable = {
+            key: frozenset(tool.name for tool in found if tool.repeatable) for key, found in self._listings.items()
+        }
+        self.plan = listed(self.plan, tools, repeatable)
         for worker in self.plan.workers:
             if worker.servers:
                 _write_down(Path(worker.mcp_tools), {name: self._listings[key] for name, key in worker.servers.items()})

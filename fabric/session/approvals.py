@@ -6,6 +6,9 @@
     late        nobody has decided in time: denied
     withdrawn   nobody waits for the call any more
 
+A call that is in doubt may have been run already, by a run that was stopped. It waits, too, whatever was decided about
+its tool beforehand: that was not about doing it twice.
+
 An approval is of one call: a worker, a tool, and its arguments, which are what the tool then gets: the text that is
 shown is made of the text that is run. Its id is never used again, in this session or another: a part of it is drawn by
 chance, so that a decision that comes late meets nothing else.
@@ -91,6 +94,7 @@ class Approvals:
     def __init__(self, settings: Settings, rng: random.Random, out: Outbox) -> None:
         self.denied = 0
         self._policy = settings.approval
+        self._policy_in_doubt = settings.in_doubt
         self._timeout_s = settings.approval_timeout_s
         self._rng = rng
         self._out = out
@@ -111,24 +115,37 @@ class Approvals:
         """Whether a call needs more than to be noticed."""
         return self._policy != "grant"
 
-    def asked(self, call: int, worker: str, tool: str, arguments: bytes, now_s: float) -> Verdict | Waits:
-        """A worker calls a tool with effects; ``arguments`` as :func:`canonical` gives them."""
-        if (worker, tool) in self._always:
+    def asked(
+        self, call: int, worker: str, tool: str, arguments: bytes, now_s: float, *, in_doubt: bool = False
+    ) -> Verdict | Waits:
+        """A worker calls a tool with effects.
+
+        Args:
+            call: its number.
+            worker, tool: who calls what.
+            arguments: as :func:`canonical` gives them.
+            now_s: by the session's clock.
+            in_doubt: whether it may have been run already.
+        """
+        if (worker, tool) in self._always and not (in_doubt and self._always[worker, tool][0]):
             granted, reason = self._always[worker, tool]
             return self._verdict(call, worker, tool, granted=granted, reason=reason, by="always")
-        if self._policy == "refuse":
-            why = "there is nobody to approve it; who runs this can allow it with --auto-approve"
-            return self._refuse(call, worker, tool, why, by="nobody")
+        policy, flag = (self._policy_in_doubt, "--approve-in-doubt") if in_doubt else (self._policy, "--auto-approve")
+        if policy == "grant":
+            return self._verdict(call, worker, tool, granted=True, reason="", by="settings")
+        if policy == "refuse":
+            why = f"there is nobody to approve it; who runs this can allow it with {flag}"
+            return self._refuse(call, worker, tool, why, by="nobody", in_doubt=in_doubt)
         if sum(approval.worker == worker for approval in self.pending) >= PENDING_MAX:
             return Denied(call, f"{PENDING_MAX} of your calls wait for approval: call {tool} again when one is decided")
-        approval = self._approval(worker, tool, arguments, now_s)
+        approval = self._approval(worker, tool, arguments, now_s, in_doubt=in_doubt)
         self._pending[approval.id] = call, approval
         fields = {"worker": worker, "tool": tool, "id": approval.id, "digest": approval.digest}
         self._out.note("info", "tool.approval_requested", **fields, expires_s=self._timeout_s)
         self._out.do(AskApproval(approval), *self._deadlines.begin(call, now_s))
         return Waits()
 
-    def _approval(self, worker: str, tool: str, arguments: bytes, now_s: float) -> Approval:
+    def _approval(self, worker: str, tool: str, arguments: bytes, now_s: float, *, in_doubt: bool) -> Approval:
         self._count += 1
         return Approval(
             id=f"{self._count}-{self._rng.getrandbits(24):06x}",
@@ -139,6 +156,7 @@ class Approvals:
             digest=hashlib.sha256(encode_json([worker, tool]) + arguments).hexdigest(),
             asked_s=now_s,
             expires_s=now_s + self._timeout_s,
+            in_doubt=in_doubt,
         )
 
     def decided(self, id_: str, *, granted: bool, always: bool, reason: str) -> list[Verdict] | tuple[str, str]:
@@ -152,12 +170,16 @@ class Approvals:
         ids = [id_]
         if always:
             self._always[who] = granted, reason
-            ids = [other for other, (_, found) in self._pending.items() if (found.worker, found.tool) == who]
+            alike = [other for other, (_, found) in self._pending.items() if (found.worker, found.tool) == who]
+            ids = [other for other in alike if other == id_ or not (granted and self._pending[other][1].in_doubt)]
         verdicts = []
         for other in ids:
+            doubtful = self._pending[other][1].in_doubt
             call = self._over(other, "granted" if granted else "denied")
             by = "always" if always else "answer"
-            verdicts.append(self._verdict(call, *who, granted=granted, reason=reason, by=by, id_=other))
+            verdicts.append(
+                self._verdict(call, *who, granted=granted, reason=reason, by=by, id_=other, in_doubt=doubtful)
+            )
         return verdicts
 
     def hurry(self, timeout_s: float, now_s: float) -> None:
@@ -174,7 +196,15 @@ class Approvals:
         late = [approval for call, approval in self._pending.values() if call in calls]
         why = f"nobody decided within {self._timeout_s:g} s"
         verdicts: list[Verdict] = [
-            self._refuse(self._over(found.id, "expired"), found.worker, found.tool, why, by="time", id_=found.id)
+            self._refuse(
+                self._over(found.id, "expired"),
+                found.worker,
+                found.tool,
+                why,
+                by="time",
+                id_=found.id,
+                in_doubt=found.in_doubt,
+            )
             for found in late
         ]
         self._out.do(*commands)
@@ -187,20 +217,33 @@ class Approvals:
             self._over(id_, "withdrawn")
 
     def _verdict(
-        self, call: int, worker: str, tool: str, *, granted: bool, reason: str, by: str, id_: str = ""
+        self,
+        call: int,
+        worker: str,
+        tool: str,
+        *,
+        granted: bool,
+        reason: str,
+        by: str,
+        id_: str = "",
+        in_doubt: bool = False,
     ) -> Verdict:
         if not granted:
-            return self._refuse(call, worker, tool, f"it was denied{f': {reason}' if reason else ''}", by=by, id_=id_)
+            why = f"it was denied{f': {reason}' if reason else ''}"
+            return self._refuse(call, worker, tool, why, by=by, id_=id_, in_doubt=in_doubt)
         self._out.note("info", "tool.approved", worker=worker, tool=tool, id=id_, by=by)
         return Granted(call)
 
-    def _refuse(self, call: int, worker: str, tool: str, why: str, *, by: str, id_: str = "") -> Denied:
+    def _refuse(
+        self, call: int, worker: str, tool: str, why: str, *, by: str, id_: str = "", in_doubt: bool = False
+    ) -> Denied:
         self.denied += 1
         told = (worker, tool, by) in self._told  # a model may try again and again
         self._told.add((worker, tool, by))
         level: Level = "debug" if told and not id_ else "warning"
         self._out.note(level, "tool.denied", worker=worker, tool=tool, id=id_, by=by, reason=why)
-        return Denied(call, f"{tool} has effects and was not approved: {why}")
+        what = "is in doubt (it may have been run already) and was" if in_doubt else "has effects and was"
+        return Denied(call, f"{tool} {what} not approved: {why}")
 
     def _over(self, id_: str, outcome: Outcome) -> int:
         """An approval does not wait any more; return its call."""
@@ -223,7 +266,8 @@ _WORDS: dict[Outcome, str] = {
 
 def describe(approval: Approval) -> str:
     """Say what is asked for, in one line."""
-    return f"approval {approval.id}: worker '{approval.worker}' asks to call {approval.tool} with {approval.arguments}"
+    asks = "asks to call once more, though it may have been run already," if approval.in_doubt else "asks to call"
+    return f"approval {approval.id}: worker '{approval.worker}' {asks} {approval.tool} with {approval.arguments}"
 
 
 def canonical(arguments: bytes) -> bytes:

@@ -14,6 +14,13 @@ own; what comes to the tool's end with that trace is the result, and goes back o
     deaf        the caller hears nothing any more: approvals are withdrawn, servers told; what is in the graph goes on,
                 and its results are dropped
 
+In a durable run a call is an entry of the log before it is run, and so is its response before it goes back
+(:mod:`fabric.session.recall`):
+
+    request     recorded with a response: answered with that        still under way: its caller hears what comes of it
+                recorded without: in doubt; it is run if that does no harm, else it waits for approval
+    gone        the caller's process is gone: what may be run goes on, and its response is recorded for the next process
+
 A call is done when nothing of it is left, not when the first result is there: a tool gives one result for each call,
 and one that gives two is as wrong as one that gives none. Its trace has a ticket below zero, which no client uses; so
 whatever refuses a message need not know of calls.
@@ -41,13 +48,15 @@ from fabric.session.barriers import Barrier
 from fabric.session.call_spans import NO_CALL_SPANS, CallSpans
 from fabric.session.deadlines import Deadlines
 from fabric.session.durations import Histogram
-from fabric.session.events import Answered, Approval, CallServer, CancelCall, Decided, Send, Served
+from fabric.session.events import Answered, Approval, CallServer, CancelCall, Decided, Level, Send, Served
 from fabric.session.figures import CallOutcome, ToolFigures
 from fabric.session.outbox import Outbox
+from fabric.session.recall import Recall, RecordedCall
 from fabric.session.settings import Settings
-from fabric.wire.calls import Request, failed, parse_request, result
+from fabric.wire.calls import RECALL, Request, failed, parse_request, result, with_id
 from fabric.wire.codec import PAYLOAD_BYTES_MAX, encode
 from fabric.wire.frame import Data, Provenance
+from fabric.wire.payload import encode_json
 
 CALLS_MAX = 64
 """Calls of one worker that may be under way. So much of them can wait in the tools at most."""
@@ -69,6 +78,7 @@ class Arguments(msgspec.Struct, frozen=True):
         caller: the node of the worker, as which it signs.
         payload: JSON text, not validated.
         origin: of the request.
+        key: by which the tool may know the call again; empty: it is made once.
     """
 
     call: End
@@ -76,14 +86,21 @@ class Arguments(msgspec.Struct, frozen=True):
     caller: str
     payload: bytes
     origin: Provenance
+    key: str = ""
 
 
 class _ServedTool(msgspec.Struct, frozen=True):
-    """A tool of a server, as one worker knows it."""
+    """A tool of a server, as one worker knows it. ``repeatable``: as the server says itself."""
 
     name: str
     server: str
     tool: str
+    repeatable: bool = False
+
+    @property
+    def effects(self) -> bool:
+        """Nobody here knows what it does."""
+        return True
 
 
 class _Call:
@@ -92,7 +109,10 @@ class _Call:
     Attributes:
         answered: nothing is to be told any more: it was, or nobody hears it.
         late: it took too long.
+        deaf: its caller is gone, and the next process hears what comes of it.
         may_run: it needs no approval, or has got it.
+        message: the id of that for which it is made; empty: nothing of it is recorded.
+        recorded: its entry of the log, if it has one.
         results: how many have come; ``first`` is the first.
         barriers: of the tool, by node; they pair what belongs to this call.
         began_s: since when it may be run, by the session's clock.
@@ -104,11 +124,14 @@ class _Call:
         "barriers",
         "began_s",
         "caller",
+        "deaf",
         "first",
         "id",
         "late",
         "may_run",
+        "message",
         "origin",
+        "recorded",
         "results",
         "tool",
     )
@@ -119,7 +142,9 @@ class _Call:
         self.id = request.id
         self.arguments = request.arguments
         self.origin = origin
-        self.answered = self.late = self.may_run = False
+        self.message = ""
+        self.recorded: RecordedCall | None = None
+        self.answered = self.late = self.may_run = self.deaf = False
         self.first = b""
         self.results = 0
         self.began_s = 0.0
@@ -145,6 +170,7 @@ class Calls:
         settings: who approves, and how long calls may take.
         rng: source of a part of the ids of approvals.
         spans: tell of them.
+        recall: what is recorded of calls, in a durable run.
 
     Attributes:
         possible: whether there is a worker that may make any.
@@ -154,8 +180,16 @@ class Calls:
     """
 
     def __init__(
-        self, plan: Plan, out: Outbox, settings: Settings, rng: random.Random, spans: CallSpans = NO_CALL_SPANS
+        self,
+        plan: Plan,
+        out: Outbox,
+        settings: Settings,
+        rng: random.Random,
+        spans: CallSpans = NO_CALL_SPANS,
+        recall: Recall | None = None,
     ) -> None:
+        self._recall = recall
+        self._parts = {worker.name for worker in plan.workers if worker.spec.part_of}
         self._spans = spans
         self.possible = any(worker.calls for worker in plan.workers)
         self.made = 0
@@ -208,35 +242,113 @@ class Calls:
 
     def waits(self, worker: str) -> bool:
         """Whether a worker waits for a tool, or for its approval."""
-        return any(call.caller == worker and not call.answered for call in self._calls.values())
+        return any(call.caller == worker and not (call.answered or call.deaf) for call in self._calls.values())
 
     # --- from callers ---
 
     def request(self, caller: str, payload: bytes, origin: Provenance) -> None:
         """A worker calls a tool; ``origin`` says for which message."""
-        self.made += 1
         try:
             request = parse_request(payload)
         except ValueRejected as error:
+            self.made += 1
             wrong = f"this is no call: {error}"
             self._answer(caller, "", failed(b"null", wrong), wrong)
             return
+        if self._recall is not None and request.name == RECALL:
+            known = self._recall.of(self._nodes[caller], origin.parents.hex())
+            self._send(caller, result(request.id, encode_json(known)))
+            return
+        self.made += 1
+        message = self._message_of(caller, origin)
+        if self._recall is not None and message:
+            self._recall.told(caller, message, request.answers)
+        recorded = self._made_before(caller, message, request)
+        if recorded is not None and (recorded.response is not None or self._adopt(recorded, caller, request)):
+            self._out.note("info", "tool.recalled", worker=caller, tool=recorded.intent.tool)
+            if recorded.response is not None:
+                self._send(caller, with_id(recorded.response, request.id))
+            return
         refusal = self._wrong(caller, request)
         if refusal is not None:
-            self._answer(caller, request.name, failed(request.id, refusal), refusal)
+            response = failed(request.id, refusal)
+            if self._recall is not None and message:
+                self._recall.answered(self._recall.planned(caller, message, request), response)
+            self._answer(caller, request.name, response, refusal)
             return
         tool = self._callable[caller][request.name]
         ticket, self._next_ticket = self._next_ticket, self._next_ticket - 1
-        self._calls[ticket] = _Call(caller, tool, request, origin)
+        call = self._calls[ticket] = _Call(caller, tool, request, origin)
+        call.message, call.recorded = message, recorded
         server = tool.server if isinstance(tool, _ServedTool) else ""
         self._spans.called(ticket, self._nodes[caller], tool.name, request, origin, self.now_s, server=server)
         self._out.note("debug", "tool.called", worker=caller, tool=tool.name)
-        if self._approvals.asks and (isinstance(tool, _ServedTool) or tool.effects):
+        if recorded is not None and not recorded.intent.waits:
+            self._doubt(ticket)
+        elif self._approvals.asks and tool.effects:
             self._ask(ticket)
         else:
             self._run(ticket)
 
-    def _ask(self, ticket: int) -> None:
+    # --- of a durable run ---
+
+    def _message_of(self, caller: str, origin: Provenance) -> str:
+        """Return the id of the message for which a call is made, if the call is to be recorded.
+
+        What a tool does within is not: as a whole it is one call.
+        """
+        return "" if self._recall is None or caller in self._parts else origin.parents.hex()
+
+    def _made_before(self, caller: str, message: str, request: Request) -> RecordedCall | None:
+        """Return the call in the log that a request is, if it is one that another process has made before."""
+        if self._recall is None or not message:
+            return None
+        tool = self._callable[caller].get(request.name)
+        name = request.name if tool is None else tool.name
+        return self._recall.made(caller, message, request.id, name, request.arguments)
+
+    def _adopt(self, recorded: RecordedCall, caller: str, request: Request) -> bool:
+        """Let the caller hear what comes of a call that the process before it has made, if it is still under way."""
+        for call in self._calls.values():
+            if call.recorded is recorded and not call.answered:
+                call.caller, call.id, call.deaf = caller, request.id, False
+                return True
+        return False
+
+    def _doubt(self, ticket: int) -> None:
+        """A call may have been run already, and nobody knows what came of it."""
+        call = self._calls[ticket]
+        repeatable = call.tool.repeatable
+        level: Level = "info" if repeatable else "warning"
+        self._out.note(level, "tool.in_doubt", worker=call.caller, tool=call.tool.name, repeatable=repeatable)
+        if not repeatable:
+            self._ask(ticket, in_doubt=True)
+        elif self._approvals.asks and call.tool.effects:
+            self._ask(ticket)
+        else:
+            self._run(ticket)
+
+    def _intend(self, call: _Call, *, waits: bool = False) -> None:
+        """Have it written down that a call is about to be run, or waits for approval, unless that is known."""
+        if self._recall is None or not call.message:
+            return
+        if call.recorded is None:
+            call.recorded = self._recall.planned(call.caller, call.message, _asked(call))
+        elif waits or not call.recorded.intent.waits:
+            return
+        self._recall.intended(call.recorded, waits=waits)
+
+    def _respond(self, call: _Call, response: bytes) -> None:
+        """Answer a call; if that is recorded, behind the entry."""
+        if self._recall is not None and call.message:
+            made = call.recorded or self._recall.planned(call.caller, call.message, _asked(call))
+            self._recall.answered(made, response)
+        if call.deaf:
+            self._out.note("debug", "tool.result_kept", worker=call.caller, tool=call.tool.name)
+        else:
+            self._send(call.caller, response)
+
+    def _ask(self, ticket: int, *, in_doubt: bool = False) -> None:
         """Have a call approved. What is approved is what is run: one text that stands for the arguments."""
         call = self._calls[ticket]
         try:
@@ -244,11 +356,13 @@ class Calls:
         except ValueRejected as error:
             self._fail(ticket, f"arguments: {error}")
             return
-        asked = self._approvals.asked(ticket, call.caller, call.tool.name, call.arguments, self.now_s)
+        who = call.caller, call.tool.name, call.arguments
+        asked = self._approvals.asked(ticket, *who, self.now_s, in_doubt=in_doubt)
         if isinstance(asked, Granted | Denied):
             self._judged([asked])
         else:
             self._spans.asked(ticket, self.now_s)
+            self._intend(call, waits=True)
 
     def _judged(self, verdicts: Iterable[Verdict], *, denied: str = "denied") -> None:
         for verdict in verdicts:
@@ -265,14 +379,17 @@ class Calls:
         call = self._calls[ticket]
         call.may_run = True
         call.began_s = self.now_s
+        self._intend(call)
+        key = "" if call.recorded is None else call.recorded.key
         self._out.do(*self._deadlines.begin(ticket, self.now_s))
         match call.tool:
             case ToolPlan(name, entry):
                 self._busy[name] += 1
                 caller = self._nodes[call.caller]
-                self._entering[name].append(Arguments(entry, ticket, caller, call.arguments, call.origin))
+                self._entering[name].append(Arguments(entry, ticket, caller, call.arguments, call.origin, key))
             case _ServedTool(_, server, tool):
-                self._out.do(CallServer(ticket, server, tool, call.arguments, self._spans.traceparent(ticket)))
+                traceparent = self._spans.traceparent(ticket)
+                self._out.do(CallServer(ticket, server, tool, call.arguments, traceparent, key))
 
     def _wrong(self, caller: str, request: Request) -> str | None:
         """Say why a call cannot be made, if it cannot."""
@@ -291,6 +408,15 @@ class Calls:
     def deaf(self, worker: str) -> None:
         """A worker hears no results any more: its process is gone, or it has ended its output."""
         self._give_up([ticket for ticket, call in self._calls.items() if call.caller == worker and not call.answered])
+
+    def gone(self, worker: str) -> None:
+        """The process of a worker is gone. What it has called and may be run goes on, if another one gets to know."""
+        if self._recall is not None:
+            for call in self._calls.values():
+                call.deaf |= call.caller == worker and call.recorded is not None and call.may_run
+            self._recall.gone(worker)
+        own = [(ticket, call) for ticket, call in self._calls.items() if call.caller == worker and not call.answered]
+        self._give_up([ticket for ticket, call in own if not call.deaf])
 
     def stop(self) -> None:
         """The session has failed: nobody waits for anything any more."""
@@ -416,7 +542,7 @@ class Calls:
             gave = f"gave {call.results} results, not one" if call.results else "gave no result"
             error = f"{name} {gave}: what it is made of has to answer each message exactly once"
             self._spans.answered(ticket, self.now_s, error=error)
-            self._answer(call.caller, name, failed(call.id, error), error, call)
+            self._refuse(call, error)
         else:
             self._spans.answered(ticket, self.now_s, content=content)
             self._give(call, content)
@@ -432,7 +558,7 @@ class Calls:
         error = event.error if event.content is None else None
         self._spans.answered(event.call, self.now_s, content=event.content or b"", error=error)
         if event.content is None:
-            self._answer(call.caller, call.tool.name, failed(call.id, event.error), event.error, call)
+            self._refuse(call, event.error)
         else:
             self._give(call, event.content)
 
@@ -448,27 +574,37 @@ class Calls:
         """Answer a call with its result."""
         if len(content) + len(call.id) > PAYLOAD_BYTES_MAX - 64:
             name = call.tool.name
-            error = f"the result of {name} has {len(content)} bytes; a message has {PAYLOAD_BYTES_MAX} at most"
-            self._answer(call.caller, name, failed(call.id, error), error, call)
+            self._refuse(
+                call, f"the result of {name} has {len(content)} bytes; a message has {PAYLOAD_BYTES_MAX} at most"
+            )
         else:
             self._count(call.caller, "ok", call)
-            self._send(call.caller, result(call.id, content))
+            self._respond(call, result(call.id, content))
 
     def _fail(self, ticket: int, error: str) -> None:
         """Answer a call with why there is no result, and forget it as far as that can be."""
         call = self._calls[ticket]
         call.answered = True
         self._spans.answered(ticket, self.now_s, error=error)
-        self._answer(call.caller, call.tool.name, failed(call.id, error), error, call)
+        self._refuse(call, error)
         self._forget(ticket)
 
-    def _answer(self, caller: str, tool: str, response: bytes, error: str, call: _Call | None = None) -> None:
+    def _refuse(self, call: _Call, error: str) -> None:
+        """Answer a call with why there is no result."""
+        self._failed(call.caller, call.tool.name, error, call)
+        self._respond(call, failed(call.id, error))
+
+    def _answer(self, caller: str, tool: str, response: bytes, error: str) -> None:
+        """Answer what is no call, or none that can be made."""
+        self._failed(caller, tool, error, None)
+        self._send(caller, response)
+
+    def _failed(self, caller: str, tool: str, error: str, call: _Call | None) -> None:
         self.failed += 1
         self._count(caller, "error", call)
         if self.now_s >= self._noted_s.get(caller, float("-inf")) + FAILED_NOTE_S:
             self._noted_s[caller] = self.now_s
             self._out.note("warning", "tool.failed", worker=caller, tool=tool, error=error, count=self.failed)
-        self._send(caller, response)
 
     def _count(self, caller: str, outcome: CallOutcome, call: _Call | None) -> None:
         """Count a call that is answered; what was no call of a tool is ``None``."""
@@ -483,10 +619,15 @@ class Calls:
         self._out.do(Send(caller, "tool_resp", encode(Data("fabric", response))))
 
 
+def _asked(call: _Call) -> Request:
+    """Return what was asked for, by the name that the tool has here."""
+    return Request(call.id, call.tool.name, call.arguments)
+
+
 def _callable(plan: Plan, worker: WorkerPlan) -> Mapping[str, ToolPlan | _ServedTool]:
     """Return what a worker may call, by the names that it may use. A tool of the program wins over one of a server."""
     served = {
-        f"{name}.{tool}": _ServedTool(f"{name}.{tool}", key, tool)
+        f"{name}.{tool}": _ServedTool(f"{name}.{tool}", key, tool, tool in plan.servers[key].repeatable)
         for name, key in worker.servers.items()
         for tool in plan.servers[key].tools
     }

@@ -377,6 +377,7 @@ class Approval(msgspec.Struct, frozen=True):
         size_bytes: of the whole arguments.
         digest: of worker, tool and arguments.
         asked_s, expires_s: by the session's clock.
+        in_doubt: it may have been run already: the run was stopped before anybody knew what came of it.
     """
 
     id: str
@@ -387,6 +388,7 @@ class Approval(msgspec.Struct, frozen=True):
     digest: str
     asked_s: float
     expires_s: float
+    in_doubt: bool = False
 
 
 Outcome: TypeAlias = Literal["granted", "denied", "expired", "withdrawn"]
@@ -415,6 +417,7 @@ class CallServer(msgspec.Struct, frozen=True):
         tool: as the server names it.
         arguments: JSON text, not validated.
         traceparent: the call's span, as W3C writes it; empty: nobody wants spans.
+        key: by which the server may know that it gets the call once more; empty: it never will.
     """
 
     call: int
@@ -422,6 +425,7 @@ class CallServer(msgspec.Struct, frozen=True):
     tool: str
     arguments: bytes
     traceparent: str = ""
+    key: str = ""
 
 
 class CancelCall(msgspec.Struct, frozen=True):

@@ -121,13 +121,13 @@ class Said(msgspec.Struct, frozen=True, tag="said", tag_field="event", omit_defa
     """A worker sent the graph something that belongs to no message, such as a reply on ctrl_out.
 
     Attributes:
-        ends: number of the control message of which this was the last reply; 0: of none.
+        answers: number of the control message to which this is a reply; 0: to none.
     """
 
     node: str
     answer: Answer
     worker: str = ""
-    ends: int = 0
+    answers: int = 0
 
 
 class Ordered(msgspec.Struct, frozen=True, tag="order", tag_field="event"):
@@ -185,7 +185,9 @@ class Intended(msgspec.Struct, frozen=True, tag="intent", tag_field="event", omi
         message: the id of what it is at.
         call: its id of the call, JSON text; the same when it is asked again for the same message.
         tool, arguments: what is called, with which JSON text.
-        answer: what the model said that led to it, as the agent told it: JSON text; ``null``: it told nothing.
+        answer: what the model said that led to it and is in no entry before, as the agent told it: JSON text
+            (:mod:`fabric.wire.recall`); ``null``: it told nothing.
+        waits: whether it first has to be approved. When it was, there is another entry for it.
     """
 
     worker: str
@@ -194,6 +196,7 @@ class Intended(msgspec.Struct, frozen=True, tag="intent", tag_field="event", omi
     tool: str
     arguments: msgspec.Raw
     answer: msgspec.Raw = msgspec.Raw(b"null")
+    waits: bool = False
 
 
 class Called(msgspec.Struct, frozen=True, tag="result", tag_field="event", omit_defaults=True):

@@ -15,7 +15,7 @@ from __future__ import annotations
 __all__ = ["Session", "Settings"]
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
@@ -70,6 +70,7 @@ from fabric.session.money import RateOf, no_rate
 from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
 from fabric.session.polling import Polls
+from fabric.session.recall import Recall
 from fabric.session.reliving import Relived, relive
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
@@ -101,6 +102,9 @@ class Session:
         traced: what spans tell of it; ``None``: there are none.
         durable: id of the session, if it records its history (``Record``); empty: it does not.
         traces: make its messages, for who wants to know what comes of what; ``None``: as always.
+
+    Attributes:
+        recall: what is recorded of the turns that are under way, if the session is durable.
     """
 
     def __init__(
@@ -125,10 +129,12 @@ class Session:
         self._workers = {worker.name: worker for node in self._nodes.values() for worker in node.workers}
         self._polls = Polls()
         self._spans = Spans(traced)
-        self._calls = Calls(plan, self._out, settings, rng, self._spans.calls)
+        nodes = {worker.name: worker.node for worker in plan.workers}
+        self.recall = Recall(durable, nodes, self._record, self._out) if durable else None
+        self._calls = Calls(plan, self._out, settings, rng, self._spans.calls, self.recall)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
-        traffic = partial(DurableTraffic, durable=durable, paid=self._count) if durable else Traffic
-        self._traffic: Traffic = traffic(
+        make: Callable[..., Traffic] = Traffic if self.recall is None else self._durable_traffic(durable, self.recall)
+        self._traffic: Traffic = make(
             plan,
             routes,
             self._nodes,
@@ -776,6 +782,14 @@ class Session:
                 text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
                 raise RemoteProtocolError("port", text)
 
+    def _durable_traffic(self, durable: str, recall: Recall) -> Callable[..., Traffic]:
+        return partial(DurableTraffic, durable=durable, paid=self._count, recall=recall)
+
+    def _record(self, entry: History) -> None:
+        """Something that a worker does has an entry of its own."""
+        assert self._durable is not None
+        self._durable.history.happen(entry)
+
     def _paid(self, worker: str, frame: Data) -> None:
         """Count what telemetry tells of a call of a model; in a durable session it is an entry of its own."""
         if self._durable is None:
@@ -836,12 +850,12 @@ class Session:
         kind = kind_of(payload)
         if worker.recollection is not None and kind == "memory_set" and reply.asker != "session":
             worker.recollection.replaced(reply.replaces)
-        if reply.ends and not (reply.asker == "graph" and "ctrl_out" in worker.wired):
-            self._traffic.steered(worker, reply.ends)
+        if reply.complete and reply.place and not (reply.asker == "graph" and "ctrl_out" in worker.wired):
+            self._traffic.steered(worker, reply.place)
         match reply.asker:
             case "graph":
                 if "ctrl_out" in worker.ways:  # at once: a reply may be what the worker waits for
-                    self._traffic.spontaneous(worker, "ctrl_out", payload, span, ends=reply.ends)
+                    self._traffic.spontaneous(worker, "ctrl_out", payload, span, answers=reply.place)
             case "session":
                 if kind == "memory":
                     self._traffic.remembered(worker, payload)
@@ -983,7 +997,7 @@ class Session:
         meaning = meaning_of(worker, event)
         self._spans.gone(name)
         self._gone.add(name)
-        self._calls.deaf(name)
+        self._calls.gone(name)
         self._spending.gone(name)
         worker.life.advance(Step.EXIT)
         self._out.do(Release(name))

@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True):
             a ``dead_letter``.
         approval: whether calls of tools with effects wait until somebody approves them (``ask``), are run at once
             (``grant``), or are refused, for there is nobody to ask (``refuse``).
+        in_doubt: the same of calls that may have been run already, by a run that was stopped, and for which it would
+            matter if they were run twice. Who approves all calls beforehand does not approve these.
         approval_timeout_s: how long they wait.
         tool_timeout_s: how long a call may take, from the moment when it may be run.
         workers: what differs, by name.
@@ -67,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True):
     queue: int = 1_000
     policy: Literal["block", "dead_letter"] = "block"
     approval: Literal["ask", "grant", "refuse"] = "ask"
+    in_doubt: Literal["ask", "grant", "refuse"] = "ask"
     approval_timeout_s: float = 300.0
     tool_timeout_s: float = 120.0
     workers: dict[str, WorkerSettings] = {}

@@ -79,7 +79,7 @@ class Traces:
         trace.live += 1
         return Message(payload, (trace,), trace.id, self.new_span(), b"", port, self.now_s)
 
-    def called(self, caller: str, ticket: int, payload: bytes, origin: Provenance) -> Message:
+    def called(self, caller: str, ticket: int, payload: bytes, origin: Provenance, key: str = "") -> Message:
         """Make a message of a call's arguments: of the trace for which the worker calls. It counts for the call alone.
 
         Args:
@@ -87,10 +87,12 @@ class Traces:
             ticket: of the call.
             payload: JSON text.
             origin: of the request.
+            key: by which the tool may know the call again: its span id then follows from that.
         """
         trace = Trace(origin.trace_id, ticket)
         trace.live += 1
-        return Message(payload, (trace,), trace.id, self.new_span(), origin.span_id, caller, self.now_s)
+        span_id = bytes.fromhex(key)[:8] if key else self.new_span()
+        return Message(payload, (trace,), trace.id, span_id, origin.span_id, caller, self.now_s)
 
     def request(self, cause: Message | None, span: bytes | None) -> Provenance:
         """Return where a call comes from.

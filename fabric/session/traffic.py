@@ -268,7 +268,8 @@ class Traffic:
         for ticket in self._traces.take_settled_calls():
             self._calls.settled(ticket)
         for entering in self._calls.take_entering():
-            message = self._traces.called(entering.caller, entering.ticket, entering.payload, entering.origin)
+            caller, ticket, payload, origin = entering.caller, entering.ticket, entering.payload, entering.origin
+            message = self._traces.called(caller, ticket, payload, origin, entering.key)
             self._work.append((entering.call, message))
 
     def declined(self, worker: WorkerState, message: Message, error: str) -> None:
@@ -889,14 +890,16 @@ class Traffic:
         if way is not None:
             self._travel(way, self._traces.outcome(cause, worker.plan.node, payload, span))
 
-    def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, ends: int = 0) -> None:
+    def spontaneous(
+        self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, answers: int = 0
+    ) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace.
 
         Args:
             worker, port: where it comes from.
             payload: JSON text.
             span: its id, if it brought one.
-            ends: the number of the control message of which it is the last reply; 0: of none.
+            answers: the number of the control message to which it is a reply; 0: to none.
         """
         message = self._traces.spontaneous(worker.plan.node, payload, span)
         if self._spans.wanted and port in worker.wired:

@@ -56,16 +56,22 @@ class _Event(msgspec.Struct):
     cache_read_tokens: _Count = 0
     cache_creation_tokens: _Count = 0
     model: Annotated[str, Meta(max_length=200)] = ""
+    recalled: bool = False
 
 
 _decode = msgspec.json.Decoder(_Event).decode
 
 
 def read_usage(payload: bytes) -> tuple[str, Tokens] | None:
-    """Return the model (empty if it is not said) and the tokens of an event of usage; ``None`` if it is none."""
+    """Return the model (empty if it is not said) and the tokens of an event of usage; ``None`` if it is none.
+
+    One that says ``recalled`` is none: it repeats what was told when it was paid for.
+    """
     try:
         event = _decode(payload)
     except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    if event.recalled:
         return None
     return event.model, Tokens(
         event.prompt_tokens, event.completion_tokens, event.cache_read_tokens, event.cache_creation_tokens

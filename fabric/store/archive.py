@@ -128,9 +128,10 @@ def _objects(store: ObjectStore, session: str, upto: int | None, known: dict[str
             for key in store.list(prefix(session)):
                 if (raw := store.get(key)) is not None:
                     yield key, raw
-    for key in (keys.index_key(session), keys.manifest_key(session)):
-        raw = store.get(key)
-        yield key, raw or b""
+    parent = _manifest(store, session).parent
+    hints = [] if parent is None else [keys.child_key(parent.session, session)]
+    for key in (*hints, keys.index_key(session), keys.manifest_key(session)):
+        yield key, store.get(key) or b""
 
 
 def _bodies(store: ObjectStore, commit: Commit, known: dict[str, str]) -> Iterator[tuple[str, bytes]]:

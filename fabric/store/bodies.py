@@ -11,7 +11,7 @@ import zlib
 import zstandard
 
 from fabric.errors import LogDamaged
-from fabric.store.keys import blob_key
+from fabric.store.keys import aside_key, blob_key
 from fabric.store.objects import ObjectStore
 from fabric.store.record import Entry, digest
 
@@ -30,6 +30,8 @@ def read_body(store: ObjectStore, entry: Entry) -> bytes:
         return inline
     key = blob_key(entry.sha256)
     body = store.get(key)
+    if body is None:
+        body = store.get(aside_key(entry.sha256))
     if body is None:
         raise LogDamaged(f"{key}: there is no such object, and an entry {entry.name!r} names it as its body")
     if len(body) != entry.size or digest(body) != entry.sha256:

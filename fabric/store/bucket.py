@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fabric.errors import ConfigError, SessionNotFound
+from fabric.store.collect import Collected, collect
 from fabric.store.keys import (
     errors_prefix,
     index_key,
@@ -18,12 +19,17 @@ from fabric.store.keys import (
     text_of,
     undelivered_prefix,
 )
-from fabric.store.log import Log, open_log, read_manifest, start_log
+from fabric.store.log import Log, open_log, start_log
 from fabric.store.memory_names import MemoryNames
 from fabric.store.objects import ObjectStore
 from fabric.store.readiness import Backoff
 from fabric.store.record import Manifest, decode_manifest
+from fabric.store.sessions import read_manifest
+from fabric.store.verify import Report, verify
 from fabric.store.world import World, new_id, tell
+
+GC_OLDER_THAN_S = 7 * 86400.0
+"""Nobody takes so long from a body to the commit that names it."""
 
 
 class Bucket:
@@ -120,6 +126,14 @@ class Bucket:
             for key in self.store.list(prefix):
                 self.store.delete(key)
         self.store.delete(index_key(session))
+
+    def verify(self, session: str) -> Report:
+        """Read all of a session, also of a deleted one, and say what is wrong with it."""
+        return verify(self.world, session)
+
+    def gc(self, older_than_s: float = GC_OLDER_THAN_S) -> Collected:
+        """Remove what nobody needs, such as bodies that no log has named for so long."""
+        return collect(self.world, older_than_s)
 
     def due(self, now: float) -> list[str]:
         """Return the sessions that may want to be woken, the earliest first: read their logs to know."""

@@ -11,6 +11,7 @@
     index/<sid>                                     a hint, created before the manifest: listings need not see all logs
     due/<minute, 12 digits>/<sid>                   a hint: this session may want to be woken then
     memory/<namespace>/<name>/<version>.json        a version of an object of a memory namespace
+    aside/<sha256>                                  a body that is being removed
     unused/<milliseconds, 20 digits>.json           which bodies nobody named at that time
 
 Only the manifest, the log, bodies and memory are what a bucket is for. All else follows from them, or is news for
@@ -20,7 +21,9 @@ people. An id or a name is one part of a key, whatever is in it: see :func:`part
 from __future__ import annotations
 
 __all__ = [
+    "aside_key",
     "blob_key",
+    "blob_of",
     "child_key",
     "children_prefix",
     "due_key",
@@ -47,6 +50,7 @@ __all__ = [
 
 import hashlib
 import re
+from functools import lru_cache
 
 from fabric.errors import ConfigError
 
@@ -78,6 +82,7 @@ def session_id(session: str) -> str:
     return session
 
 
+@lru_cache(4096)
 def part_of(text: str) -> str:
     """Return a text as one part of a key, which :func:`text_of` reads. A long one ends with its digest instead."""
     part = "".join(
@@ -189,6 +194,17 @@ def undelivered_key(session: str, seq: int, index: int) -> str:
 def blob_key(sha256: str) -> str:
     """Return the key of a large body."""
     return f"blobs/sha256/{sha256[:2]}/{sha256[2:]}"
+
+
+def blob_of(key: str) -> str | None:
+    """Return the digest that is the key of a large body; ``None``: it is not the key of one."""
+    sha256 = key.removeprefix("blobs/sha256/").replace("/", "", 1)
+    return sha256 if re.fullmatch("[0-9a-f]{64}", sha256) and key == blob_key(sha256) else None
+
+
+def aside_key(sha256: str) -> str:
+    """Return the key of a large body that is being removed."""
+    return f"aside/{sha256}"
 
 
 def index_key(session: str) -> str:

@@ -6,7 +6,7 @@ blocks. A log is for one thread at a time; as many logs of a session as one like
 
 from __future__ import annotations
 
-__all__ = ["Log", "open_log", "start_log"]
+__all__ = ["Log", "Placed", "open_log", "start_log"]
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,28 +14,13 @@ from typing import Any
 
 import msgspec
 
-from fabric.errors import ConfigError, LogDamaged, SessionExists, SessionNotFound, StoreFailed, StoreUnsure, Superseded
+from fabric.errors import ConfigError, SessionExists, SessionNotFound, StoreFailed, StoreUnsure, Superseded
+from fabric.store.attempts import attempts, keep_attempt
 from fabric.store.bodies import decoded_body, read_body
 from fabric.store.commit import Create, Created, Done, Dropped, Ended, Event, Exists, GaveUp, Placing, Unsure
-from fabric.store.keys import (
-    blob_key,
-    child_key,
-    children_prefix,
-    due_key,
-    error_key,
-    errors_prefix,
-    index_key,
-    log_key,
-    manifest_key,
-    session_id,
-    settled_key,
-    settled_prefix,
-    text_of,
-    undelivered_key,
-    undelivered_prefix,
-)
+from fabric.store.keys import blob_key, index_key, log_key, session_id
 from fabric.store.memory_names import MemoryNames
-from fabric.store.outbox import Child, Delivery, Errand, errands, may_ask
+from fabric.store.outbox import may_ask
 from fabric.store.readiness import Backoff, Readiness, decision_order, readiness
 from fabric.store.record import (
     INLINE_BYTES_MAX,
@@ -48,21 +33,16 @@ from fabric.store.record import (
     Origin,
     Pause,
     Undelivered,
-    decode_attempt,
-    decode_manifest,
-    decode_undelivered,
     digest,
-    encode,
     encode_commit,
-    encode_manifest,
     entry_of,
 )
-from fabric.store.replay import Placed, beginning, control_entry, inherited_from, placed, replayed
+from fabric.store.replay import Placed, control_entry, placed, replayed
+from fabric.store.sessions import begin_session, children, inheritance, read_manifest
+from fabric.store.settling import Settling
 from fabric.store.tail import Tail
+from fabric.store.verify import ENTRIES_MANY, Report, verify
 from fabric.store.world import World, create_surely
-
-ENTRIES_MANY = 10_000
-"""Each decision is given the whole log, about 250 bytes for each entry: from here on it costs more than it should."""
 
 BODY_FRESH_S = 600.0
 """A large body that was stored so long before its commit may have been collected meanwhile."""
@@ -89,6 +69,7 @@ class Log:
         self.id = manifest.id
         self._world = world
         self._tail = Tail(world.store, manifest.id, world.tell)
+        self._settling = Settling(world, manifest, self._deliver)
         self._inherited: list[Placed] | None = None
         self._begins: list[Placed] = []
         self._unsure: Commit | None = None
@@ -115,13 +96,17 @@ class Log:
         commits = self.read()
         return [*self._before(), *placed(self.id, commits, range(len(commits)))]
 
-    def replay(self, now: float) -> list[Placed]:
+    def replay(self, now: float, base: int | None = None) -> list[Placed]:
         """Return what a handler is given: in the order of decisions, with wakes in the place of pauses.
+
+        It is of what was last read, by ``read`` or ``readiness``, and reads nothing new: what a handler sees is what
+        its decision says it saw.
 
         Args:
             now: seconds since 1970; a sleep that is over by then ends with a wake.
+            base: the number of commits; ``None``: all that were read.
         """
-        commits = self.read()
+        commits = (self._tail.commits if self._tail.begun else self.read())[:base]
         order = decision_order(commits)
         pause = commits[order[-1]].pause if order else None
         due = pause is not None and pause.until is not None and pause.until <= now
@@ -155,7 +140,7 @@ class Log:
     def _before(self) -> list[Placed]:
         """Return what comes before its own commits."""
         if self._inherited is None:
-            self._inherited, self._begins = _inheritance(self._world, self.manifest)
+            self._inherited, self._begins = inheritance(self._world, self.manifest)
         return [*self._inherited, *self._begins]
 
     # --- appending
@@ -204,8 +189,9 @@ class Log:
             raise ConfigError(f"a decision of session {self.id} has a pause that is not its last entry")
         done = self._add(Commit("", "handler", base, 0.0, entries=kept, pause=pause, inv=f"{self.id}:{base}"))
         try:
-            self._settle(done.seq)
-            self._hint()
+            if may_ask(done.commit):
+                self._settling.settle(done.seq, done.commit, self.namespaces())
+            self._settling.hint(self._tail.commits)
         except StoreFailed as error:
             self._world.tell(
                 f"what session {self.id} asked of others is not done yet, it will be at its next start: {error}"
@@ -295,22 +281,19 @@ class Log:
         self.read()
         return self._tail.compact(always=True)
 
+    def verify(self) -> Report:
+        """Read all of the session, and say what is wrong with it."""
+        return verify(self._world, self.id)
+
     # --- attempts
 
     def attempts(self, base: int) -> list[Attempt]:
         """Return the attempts to decide from so many commits that have failed."""
-        after = error_key(self.id, base, 0)
-        keys = self._world.store.list(errors_prefix(self.id), after=after)
-        mine = [key for key in keys if key.rpartition("-")[0] == after.rpartition("-")[0]]
-        found = ((self._world.store.get(key), key) for key in mine)
-        return [decode_attempt(raw, key) for raw, key in found if raw is not None]
+        return attempts(self._world, self.id, base)
 
     def failed(self, base: int, attempt: Attempt) -> int:
         """Keep an attempt that failed; return how many there are from the same commits."""
-        number = len(self.attempts(base)) + 1
-        while not create_surely(self._world.store, error_key(self.id, base, number), encode(attempt)):
-            number += 1
-        return number
+        return keep_attempt(self._world, self.id, base, attempt)
 
     # --- other sessions
 
@@ -334,17 +317,7 @@ class Log:
 
     def children(self) -> list[str]:
         """Return the ids of its children, in the order of the places where they were forked."""
-        found: list[tuple[tuple[int, float, float, str], str]] = []
-        for key in self._world.store.list(children_prefix(self.id)):
-            child = text_of(key.rpartition("/")[2])
-            raw = self._world.store.get(manifest_key(child)) if child is not None else None
-            if child is None or raw is None:
-                continue  # its maker was killed before the manifest, and will make it when he is back
-            manifest = decode_manifest(raw, manifest_key(child))
-            if (origin := manifest.parent) is not None and origin.session == self.id:
-                index = float("inf") if origin.index is None else origin.index
-                found.append(((origin.seq, index, manifest.created, child), child))
-        return [child for _, child in sorted(found)]
+        return children(self._world, self.id)
 
     def share(self, namespace: str) -> Commit:
         """Give the session a memory namespace: what it writes under ``NAMESPACE/`` is kept for all that have it."""
@@ -356,81 +329,32 @@ class Log:
         """Return the memory namespaces that it has, each with ``/`` at its end."""
         return {each.entry.name for each in self.entries() if each.entry.event == "memory"}
 
+    def recall(self, namespace: str, name: str) -> bytes:
+        """Return what is kept under a name of a memory namespace, unpacked; nothing, if there is nothing."""
+        version = MemoryNames(self._world).load(namespace, name)
+        return b"" if version is None else self.decoded(version.entry)
+
     def undelivered(self) -> list[Undelivered]:
         """Return what could not be delivered to other sessions."""
-        found = ((self._world.store.get(key), key) for key in self._world.store.list(undelivered_prefix(self.id)))
-        return [decode_undelivered(raw, key) for raw, key in found if raw is not None]
+        return self._settling.undelivered()
 
     def settle(self) -> None:
         """Do what its commits ask of others and is not done, also what could not be delivered. Call it at a start."""
-        self.read()
-        done = set(self._world.store.list(settled_prefix(self.id)))
-        again = {missed.seq for missed in self.undelivered()}
-        for seq in range(len(self._tail.commits)):
-            if settled_key(self.id, seq) not in done or seq in again:
-                self._settle(seq)
-        self._hint()
+        commits = self.read()
+        for seq in self._settling.unsettled(commits):
+            self._settling.settle(seq, commits[seq], self.namespaces())
+        self._settling.hint(commits)
 
-    def _settle(self, seq: int) -> None:
-        """Do what one commit asks of others."""
-        commit = self._tail.commits[seq]
-        if not may_ask(commit):
-            return
-        asked = errands(self.manifest, seq, commit, self.namespaces())
-        for errand in asked:
-            self._run_errand(seq, commit, errand)
-        if asked:
-            create_surely(self._world.store, settled_key(self.id, seq), b"")
-
-    def _hint(self) -> None:
-        """Leave word for those who watch many sessions when this one is to be woken."""
-        last = self._tail.commits[-1] if self._tail.commits else None
-        if last is not None and last.pause is not None and last.pause.until is not None:
-            create_surely(self._world.store, due_key(last.pause.until, self.id), b"")
-
-    def _run_errand(self, seq: int, commit: Commit, errand: Errand) -> None:
-        if isinstance(errand, Child):
-            start_log(self._world, errand.manifest)
-        elif isinstance(errand, Delivery):
-            self._deliver(seq, errand)
-        else:
-            MemoryNames(self._world).store(errand.namespace, errand.name, errand.entry, errand.origin, commit.at)
-
-    def _deliver(self, seq: int, delivery: Delivery) -> None:
-        note = undelivered_key(self.id, seq, delivery.index)
-        try:
-            target = self if delivery.session == self.id else open_log(self._world, session_id(delivery.session))
-            if target.manifest.program:
-                raise ConfigError(f"session {target.id} is a run of a program, which takes nothing from other sessions")
-            target.push([delivery.entry], key=delivery.key)
-        except (SessionNotFound, ConfigError, LogDamaged) as error:
-            missed = Undelivered(seq, delivery.index, delivery.session, str(error), self._world.now())
-            if create_surely(self._world.store, note, encode(missed)):
-                self._world.tell(f"entry {delivery.key} was not delivered to session {delivery.session!r}: {error}")
-        else:
-            self._world.store.delete(note)
+    def _deliver(self, session: str, entry: Entry, key: str) -> None:
+        """Push into another session."""
+        target = self if session == self.id else open_log(self._world, session_id(session))
+        if target.manifest.program:
+            raise ConfigError(f"session {target.id} is a run of a program, which takes nothing from other sessions")
+        target.push([entry], key=key)
 
 
 def _deleted(session: str) -> SessionNotFound:
     return SessionNotFound(f"session {session} was deleted")
-
-
-def read_manifest(world: World, session: str) -> Manifest:
-    """Return the manifest of a session, deleted or not.
-
-    Raises:
-        SessionNotFound: there is none.
-    """
-    key = manifest_key(session_id(session))
-    raw = world.store.get(key)
-    if raw is None:
-        raise SessionNotFound(
-            f"there is no session {session} in {world.store.url}: 'fabric session ls' lists those that are"
-        )
-    manifest = decode_manifest(raw, key)
-    if manifest.id != session:
-        raise LogDamaged(f"{key}: it is the manifest of session {manifest.id}")
-    return manifest
 
 
 def open_log(world: World, session: str) -> Log:
@@ -450,54 +374,16 @@ def start_log(world: World, manifest: Manifest) -> Log:
     Raises:
         SessionExists: there is another one of that id, or there was.
     """
-    session_id(manifest.id)
-    if manifest.parent is not None:
-        create_surely(world.store, child_key(manifest.parent.session, manifest.id), b"")
-    create_surely(world.store, index_key(manifest.id), b"")
-    if create_surely(world.store, manifest_key(manifest.id), encode_manifest(manifest)):
-        return Log(world, manifest)
-    found = read_manifest(world, manifest.id)
-    if msgspec.structs.replace(found, created=manifest.created) != manifest:
-        raise SessionExists(f"there is a session {manifest.id} already, begun with something else; choose another id")
-    log = Log(world, found)
-    try:
-        log.read()
-    except SessionNotFound:
-        world.store.delete(index_key(manifest.id))
-        raise SessionExists(
-            f"there was a session {manifest.id}, and ids are not used again; choose another one"
-        ) from None
+    created = begin_session(world, manifest)
+    log = Log(world, manifest if created else read_manifest(world, manifest.id))
+    if not created:
+        if msgspec.structs.replace(log.manifest, created=manifest.created) != manifest:
+            raise SessionExists(f"there is a session {manifest.id} already, another one: choose another id")
+        try:
+            log.read()
+        except SessionNotFound:
+            world.store.delete(index_key(manifest.id))
+            raise SessionExists(
+                f"there was a session {manifest.id}, and ids are not used again: choose another"
+            ) from None
     return log
-
-
-def _inheritance(world: World, manifest: Manifest) -> tuple[list[Placed], list[Placed]]:
-    """Return what a session inherits, and what it begins with."""
-    inherited: list[Placed] = []
-    begins: list[Placed] = []
-    seen: set[str] = set()
-    child = manifest
-    while True:
-        if child.id in seen:
-            raise LogDamaged(f"{manifest_key(child.id)}: it is its own ancestor")
-        seen.add(child.id)
-        origin = child.parent
-        commits: list[Commit] = []
-        if origin is not None:
-            commits = Tail(world.store, origin.session, world.tell).refresh()
-            needed = origin.seq if origin.index is None else origin.seq + 1
-            if len(commits) < needed or (origin.index or 0) >= len(
-                commits[origin.seq].entries if origin.index is not None else [0]
-            ):
-                raise LogDamaged(
-                    f"{manifest_key(child.id)}: it was forked at {origin}, which is not in its parent's log"
-                )
-        first = beginning(child, commits)
-        if child is manifest:
-            begins = first
-        else:
-            inherited[:0] = [msgspec.structs.replace(each, inherited=True) for each in first]
-        if origin is None:
-            return inherited, begins
-        parent = read_manifest(world, origin.session)
-        inherited[:0] = inherited_from(origin, commits)
-        child = parent

@@ -31,10 +31,10 @@ class MemoryNames:
         """Add a version, if the same has not been added before; return it."""
         version = Version(entry, origin, at)
         numbers = self._numbers(namespace, name)
-        for number in reversed(numbers):
-            found = self._version(namespace, name, number)
-            if found is not None and found.origin == origin:
-                return found
+        found = self._find(namespace, name, origin, numbers)
+        if found is not None:
+            return found
+        # Whoever adds the same meanwhile takes the number after those that we have seen, and is met there.
         number = numbers[-1] + 1 if numbers else 0
         while not create_surely(self._world.store, memory_key(namespace, name, number), encode(version)):
             found = self._version(namespace, name, number)
@@ -44,6 +44,10 @@ class MemoryNames:
                 return found
             number += 1
         return version
+
+    def has(self, namespace: str, name: str, origin: str) -> bool:
+        """Say whether an entry has been made a version of an object."""
+        return self._find(namespace, name, origin, self._numbers(namespace, name)) is not None
 
     def names(self, namespace: str) -> list[str]:
         """Return the names in a namespace, sorted. Those that are too long for a key are read from their objects."""
@@ -57,6 +61,10 @@ class MemoryNames:
             if name is not None:
                 names.append(name)
         return sorted(names)
+
+    def _find(self, namespace: str, name: str, origin: str, numbers: list[int]) -> Version | None:
+        versions = (self._version(namespace, name, number) for number in reversed(numbers))
+        return next((version for version in versions if version is not None and version.origin == origin), None)
 
     def _numbers(self, namespace: str, name: str) -> list[int]:
         keys = self._world.store.list(memory_prefix(namespace, name))

@@ -24,6 +24,7 @@ class Tail:
 
     Attributes:
         commits: from 0 on, all that are known.
+        begun: it was read at least once.
     """
 
     def __init__(self, store: ObjectStore, session: str, tell: Callable[[str], None]) -> None:
@@ -31,7 +32,7 @@ class Tail:
         self._store = store
         self._session = session
         self._tell = tell
-        self._begun = False
+        self.begun = False
         self._snapshot = 0
         """How many commits are in the newest snapshot that we know; ``_raw`` are those after it."""
         self._snapshot_bytes = 0
@@ -45,14 +46,14 @@ class Tail:
             LogDamaged: one is missing or not what was written.
         """
         listed = -1
-        if not self._begun:
+        if not self.begun:
             self._read_snapshot()
             listed = self._last_listed()
         while (raw := self._store.get(log_key(self._session, len(self.commits)))) is not None:
             self.add(raw)
-        self._begun = True
+        self.begun = True
         if len(self.commits) <= listed:
-            self._begun = False
+            self.begun = False
             missing = log_key(self._session, len(self.commits))
             raise LogDamaged(f"{missing}: there is no such object, but there is number {listed} of the same log")
         return self.commits

@@ -65,7 +65,9 @@ class Open(_Said, frozen=True, tag="open"):
 class Call(_Said, frozen=True, tag="call"):
     """Call a tool; ``arguments`` is any JSON, and only an object will do.
 
-    ``traceparent``: the call's span, for the server; empty: there is none.
+    Attributes:
+        traceparent: the call's span, for the server; empty: there is none.
+        key: by which the server may know that it gets the call once more; empty: it never will.
     """
 
     call: int
@@ -73,6 +75,7 @@ class Call(_Said, frozen=True, tag="call"):
     tool: str
     arguments: msgspec.Raw
     traceparent: str = ""
+    key: str = ""
 
 
 class Cancel(_Said, frozen=True, tag="cancel"):
@@ -82,11 +85,12 @@ class Cancel(_Said, frozen=True, tag="cancel"):
 
 
 class ToolListing(msgspec.Struct, frozen=True, rename={"input_schema": "inputSchema"}):
-    """A tool, as its server describes it."""
+    """A tool, as its server describes it. ``repeatable``: to call it once more with the same arguments does nothing."""
 
     name: str
     description: str
     input_schema: msgspec.Raw
+    repeatable: bool = False
 
 
 class Opened(_Said, frozen=True, tag="opened"):

@@ -35,6 +35,9 @@ TOOLS_MAX = 1_000
 WAITING_MAX = 4_096
 """Calls and cancellations that may wait while a server is being opened."""
 
+IDEMPOTENCY_KEY = "fabric/idempotency-key"
+"""In the ``_meta`` of a call: the same when it is made once more, because nobody knows whether it was done."""
+
 CONNECT_S = 10.0
 """How long it may take to reach a server that is somewhere else. For its answers there is the limit of the call."""
 
@@ -198,9 +201,10 @@ class Server:
         if not isinstance(arguments, dict):
             return Failed(call.call, f"arguments: expected an object, got {bytes(call.arguments)[:40].decode()}")
         try:
-            # As SEP-414 has it: unprefixed, so that any server's tracing finds it.
-            meta = cast("RequestParamsMeta", {"traceparent": call.traceparent}) if call.traceparent else None
-            result = await client.call_tool(call.tool, arguments, meta=meta)
+            # The first as SEP-414 has it: unprefixed, so that any server's tracing finds it.
+            said = {"traceparent": call.traceparent, IDEMPOTENCY_KEY: call.key}
+            meta = {name: text for name, text in said.items() if text}
+            result = await client.call_tool(call.tool, arguments, meta=cast("RequestParamsMeta", meta) or None)
             return Done(call.call, msgspec.Raw(content_of(result)))
         except ToolFailed as error:
             return Failed(call.call, str(error))
@@ -226,7 +230,9 @@ async def _tools(client: Client) -> list[ToolListing]:
             if not tool.name.isprintable():
                 raise ToolFailed(f"it has a tool with the name {tool.name!r}, which cannot be shown as it is")
             schema = msgspec.Raw(encode_json(tool.input_schema))
-            found[tool.name] = ToolListing(tool.name, tool.description or tool.title or "", schema)
+            hints = tool.annotations
+            repeatable = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
+            found[tool.name] = ToolListing(tool.name, tool.description or tool.title or "", schema, repeatable)
         if len(found) > TOOLS_MAX or len(pages) > TOOLS_MAX:
             raise ToolFailed(f"it has more than {TOOLS_MAX} tools")
         cursor = page.next_cursor

@@ -10,12 +10,19 @@ waits for the response, calls, and settles what it did use:
 
 ``null``: nothing but the attempt was used; ``"all"``: nobody knows, so all that was reserved counts. There is no
 response to that. A worker that is gone has settled with ``"all"``.
+
+A worker whose spec says ``durable`` tells with its calls what models have answered (:mod:`fabric.wire.recall`), and
+asks before it begins a message what is known of that:
+
+    {"id": "c1", "name": "fabric.recall"}               of the message that the frame's parent names
+    {"id": "c1", "content": [{"n": 1, ...}, ...]}       these need not be paid for again: none, as a rule
 """
 
 from __future__ import annotations
 
 __all__ = [
     "BUDGET_EXHAUSTED",
+    "RECALL",
     "RESERVE",
     "SETTLE",
     "Request",
@@ -25,6 +32,7 @@ __all__ = [
     "parse_request",
     "reason_of",
     "result",
+    "with_id",
 ]
 
 import msgspec
@@ -34,6 +42,7 @@ from fabric.wire.payload import encode_json
 
 RESERVE = "fabric.reserve"
 SETTLE = "fabric.settle"
+RECALL = "fabric.recall"
 """Names that no tool can have: a module's begins with a capital letter, and no MCP server may be called ``fabric``."""
 
 BUDGET_EXHAUSTED = "budget_exhausted"
@@ -50,17 +59,26 @@ class Request(msgspec.Struct, frozen=True):
         id: of the caller's choice, JSON text; the response repeats it.
         name: of the tool.
         arguments: JSON text, not validated.
+        answers: what models said that led to it, and was not told before: JSON text, not validated.
     """
 
     id: bytes
     name: str
     arguments: bytes
+    answers: bytes = b"null"
 
 
 class _Wire(msgspec.Struct):
     id: str | int
     name: str
     arguments: msgspec.Raw = msgspec.Raw(b"null")
+    answers: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Response(msgspec.Struct, omit_defaults=True):
+    id: msgspec.Raw
+    content: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Decline(msgspec.Struct):
@@ -69,6 +87,7 @@ class _Decline(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Wire).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
 _decode_decline = msgspec.json.Decoder(_Decline).decode
 
 
@@ -83,7 +102,7 @@ def parse_request(payload: bytes) -> Request:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         wanted = '{"id": string or int, "name": string, "arguments": ...}'
         raise ValueRejected("$", wanted, f"something else ({error})") from None
-    return Request(encode_json(wire.id), wire.name, bytes(wire.arguments))
+    return Request(encode_json(wire.id), wire.name, bytes(wire.arguments), bytes(wire.answers))
 
 
 def result(id_: bytes, content: bytes) -> bytes:
@@ -94,6 +113,12 @@ def result(id_: bytes, content: bytes) -> bytes:
 def failed(id_: bytes, error: str) -> bytes:
     """Return the response to a call that was not. ``error``: why, in words."""
     return b'{"id":%b,"error":%b}' % (id_, encode_json(_words(error)))
+
+
+def with_id(response: bytes, id_: bytes) -> bytes:
+    """Return a response, one that :func:`result` or :func:`failed` has made, as that to another call."""
+    said = _decode_response(response)
+    return encode_json(_Response(msgspec.Raw(id_), said.content, said.error))
 
 
 def decline(code: str, error: str) -> bytes:

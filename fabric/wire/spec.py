@@ -99,7 +99,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 
     Attributes:
         name: of the worker; the topic of what it sends.
-        kind: ``agent``, ``python`` or ``worker``.
+        kind: ``agent``, ``python``, ``worker`` or ``handler``.
         input: type of each message on ``input``.
         output: type of each message on ``output``.
         config: keys and values of the program's binding, as written; for an agent with provider and model filled in.
@@ -109,6 +109,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
         tools: what it may call.
         part_of: name of the tool that it works for. Such a worker may decline a message.
         metered: whether it has to reserve each call of a model (``fabric.wire.calls``). Such a worker may decline, too.
+        durable: whether it tells with its calls of tools what models have answered, and asks for that at the beginning
+            of each message (``fabric.wire.recall``).
         fenced: whether each connection to it begins with a probe. What comes on ``input`` before the first was meant
             for a process that is gone.
         key: without which its endpoints let nobody in; ``None``: they need none.
@@ -125,6 +127,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     tools: tuple[ToolSpec, ...] = ()
     part_of: str = ""
     metered: bool = False
+    durable: bool = False
     fenced: bool = False
     key: WorkerKey | None = None
 

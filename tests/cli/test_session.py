@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from forked_commands import Done, run_command
+from s3_server import BUCKET, environment, serve_s3
+from services import alive
+from typer.main import get_command
 
+from fabric.cli.app import make_app
 from fabric.store.keys import log_key
 
 pytestmark = pytest.mark.processes
-
-
-class Done(NamedTuple):
-    """A command that has ended."""
-
-    code: int
-    out: str
-    said: str
 
 
 class Here:
@@ -34,15 +33,8 @@ class Here:
 
     def run(self, *words: str, given: bytes | str = b"", env: Mapping[str, str] | None = None) -> Done:
         """Run `fabric session ...`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "fabric.cli", "session", *words],
-            input=given.encode() if isinstance(given, str) else given,
-            cwd=self.folder,
-            env=self.environment | dict(env or {}),
-            capture_output=True,
-            timeout=60,
-        )
-        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+        raw = given.encode() if isinstance(given, str) else given
+        return run_command(["session", *words], self.folder, self.environment | dict(env or {}), raw)
 
     def ok(self, *words: str, given: bytes | str = b"", env: Mapping[str, str] | None = None) -> str:
         """Run it; return what it prints. It has to be well."""
@@ -64,3 +56,349 @@ def here(tmp_path: Path):
     """A user's folder."""
     (tmp_path / "here").mkdir()
     return Here(tmp_path / "here")
+
+
+ECHO = """\
+import json, sys, urllib.request
+lines = [json.loads(line) for line in sys.stdin if line.strip()]
+body = json.loads(urllib.request.urlopen(lines[-1]["url"]).read())
+import base64
+def write(data, **fields):
+    print(json.dumps({"data": base64.b64encode(data).decode(), **fields}))
+if body.get("kind") == "input":
+    write(json.dumps({"kind": "echo", "text": body["text"].upper()}).encode(), **{"content-type": "application/json"})
+else:
+    write(b"nothing to echo", **{"content-type": "application/vnd.pugmark.pause+text"})
+"""
+"""The page's first handler, without its SDK."""
+
+INPUT = '{"kind":"input","text":"hello"}\n'
+
+
+def handler(here: Here, text: str = ECHO) -> tuple[str, ...]:
+    (here.folder / "handler.py").write_text(text)
+    return ("--", sys.executable, "handler.py")
+
+
+# --- the first example ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", [(), ("-b", "file:pug")])
+def test_the_first_example(here: Here, where: tuple[str, ...]):
+    """In the default bucket, and in one that is named once, when the session is started."""
+    (id_,) = here.ok("start", *where).splitlines()
+    assert here.ok("push", given=INPUT) == f"{id_} 0.0\n"
+    done = here.run("run", "--once", *handler(here))
+    assert done == Done(0, "", f"1 invocation, 1 entry committed\nsession {id_}: ready\n")
+    echo = '{"kind": "echo", "text": "HELLO"}'
+    assert here.log() == [("start", '{"event":"start"}'), ("push", INPUT), ("push", echo)]
+    assert here.ok("log", "-A").splitlines()[-2:] == [
+        '0.0     push    application/json  {"kind":"input","text":"hello"}',
+        f"1.0     push    application/json  {echo}",
+    ]
+    there = here.folder / ("pug" if where else "state/fabric/sessions")
+    assert (there / log_key(id_, 1)).is_file()
+
+
+def test_the_first_example_in_object_storage(here: Here):
+    """The same commands; and where a missing key is the user's fault, he is told."""
+    with serve_s3() as port:
+        here.environment |= environment(port)
+        url = f"s3://{BUCKET}/some/sessions"
+        here.ok("start", "-b", url, "--id", "s")
+        here.ok("push", INPUT)
+        assert here.run("run", *handler(here)).code == 0
+        assert [event for event, _ in here.log()] == ["start", "push", "push", "pause"]
+        assert here.ok("verify").startswith("s: whole: 3 commits")
+        assert [each["bucket"] for each in here.objects("show")] == [url]
+        assert here.run("ls", "-b", "s3://no-such-bucket").code == 1
+
+
+def test_a_run_goes_on_until_it_is_quiet(here: Here):
+    """Then there is nothing to do, until something is pushed or it is woken."""
+    here.ok("start", "--id", "s")
+    here.ok("push", INPUT)
+    assert here.run("run", *handler(here)).said == (
+        "2 invocations, 2 entries committed\nsession s: paused: nothing to echo\n"
+    )
+    assert here.run("run", *handler(here)).said == "session s: paused: nothing to echo\n"
+    here.ok("wake")
+    assert here.run("exec", *handler(here)).said.startswith("1 invocation, 1 entry committed\n")
+    assert [event for event, _ in here.log()] == ["start", "push", "push", "pause", "wake", "pause"]
+
+
+def test_a_decision_that_fails_leaves_no_entry(here: Here):
+    """It is told, kept for whoever looks, and made anew by the next run."""
+    here.ok("start", "--id", "s")
+    done = here.run("run", *handler(here, "print('no record'); raise SystemExit(3)"))
+    assert (done.code, done.out) == (1, "")
+    assert "status 3" in done.said
+    assert "session s: failed: 1 attempt: it ended with status 3\n" in done.said
+    assert [event for event, _ in here.log()] == ["start"]
+    (attempt,) = (each for each in here.objects("log", "--control") if each["event"] == "attempt")
+    assert (attempt["number"], attempt["base"], attempt["status"]) == (1, 0, "exit 3")
+    assert here.run("run", *handler(here)).code == 0
+
+
+# --- push -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pushed_body_keeps_its_bytes(here: Here):
+    """Of stdin, a file or an argument; also those that are large, and those that are stored compressed."""
+    here.ok("start", "--id", "s")
+    bodies = [b"", b"\n\n", bytes(range(256)) * 300, b"--help", "é\r\n".encode()]
+    for number, body in enumerate(bodies):
+        how = ("--encoding", "gzip") if number == 2 else ()
+        here.ok("push", "--name", f"n{number}", *how, given=body)
+    (here.folder / "file").write_bytes(b"\xff")
+    here.ok("push", "--file", "file", "--type", "image/x", "--meta", "k=v", "--schema", "urn:x")
+    entries = here.objects("log", "-A")[1:]
+    assert [each.get("text", "").encode() or base64.b64decode(each.get("base64", "")) for each in entries] == [
+        *bodies, b"\xff",
+    ]  # fmt: skip
+    assert [each["content_type"] for each in entries] == [
+        "text/plain", "text/plain", "application/octet-stream", "text/plain", "text/plain", "image/x",
+    ]  # fmt: skip
+    assert (entries[2]["content_encoding"], entries[2]["size"] < 10_000) == ("gzip", True)
+    assert (entries[5]["metadata"], entries[5]["schema_url"]) == ({"k": "v"}, "urn:x")
+    shown = subprocess.run(
+        [sys.executable, "-m", "fabric.cli", "session", "show", "2.0"],
+        cwd=here.folder, env=here.environment, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert shown.stdout == bodies[2]
+
+
+def test_a_push_with_a_key_is_pushed_once(here: Here):
+    """The second time it says where the first one is; with another body it is refused."""
+    here.ok("start", "--id", "s")
+    assert here.ok("push", "--key", "k", "hi") == "s 0.0\n"
+    here.ok("push", "between")
+    assert here.objects("push", "--key", "k", "hi")[0]["seq"] == 0
+    done = here.run("push", "--key", "k", "other")
+    assert (done.code, done.out) == (1, "")
+    assert "s 0.0 (2 bytes, text/plain" in done.said
+    assert len(here.log()) == 3
+
+
+# --- forks, and what there is -----------------------------------------------------------------------------------------
+
+
+def test_a_fork_begins_with_what_its_parent_has(here: Here):
+    """And becomes the current session; a tree shows it below its parent; the parent cannot be deleted before it."""
+    here.ok("start", "--id", "a")
+    here.ok("push", "one")
+    here.ok("push", "two")
+    assert here.ok("fork", "--at", "1", "--id", "b") == "b\n"
+    here.ok("push", "three")
+    assert [text for event, text in here.log() if event == "push"] == ["one", "three"]
+    assert [each["session"] for each in here.objects("log")] == ["b", "b"]
+    assert [line.split("  ")[0] for line in here.ok("ls").splitlines()] == ["SESSION", "a", "└─ b *"]
+    assert here.objects("ls")[1]["parent"] == "a"
+    assert "a, at its commit 1" in here.ok("show")
+    assert "children  b" in here.ok("show", "-s", "a")
+    refused = here.run("delete", "-y", "a")
+    assert (refused.code, "b was forked from it" in refused.said) == (2, True)
+    assert here.run("delete", "a", "b").code == 2  # nobody can be asked
+    assert here.ok("delete", "--dry-run", "a", "b") == ""
+    here.ok("delete", "-y", "a", "b")
+    assert here.run("log").code == 2  # there is no current one any more
+    assert here.run("log", "-s", "b").code == 7
+    assert here.ok("ls", "-q") == ""
+
+
+def test_an_exported_session_goes_on_elsewhere(here: Here):
+    """With what it inherits, and all bodies. Brought in again it changes nothing; a damaged file brings nothing."""
+    here.ok("start", "--id", "a", "--agent", "x")
+    here.ok("push", given=b"\xff" * 70_000)
+    here.ok("push", "late")
+    here.ok("fork", "--at", "1", "--id", "b")
+    here.ok("push", "three")
+    here.ok("export", "-o", "b.tar")
+    log = here.objects("log", "-A")
+    assert here.run("import", "b.tar", "-b", "other").out.split() == ["b", "a"]
+    assert here.objects("log", "-A", "-b", "other", "-s", "b") == log
+    assert "0 objects are new" in here.run("import", "b.tar", "-b", "other").said
+    assert len(here.objects("log", "-b", "other", "-s", "a")) == 2  # what was pushed later is not b's
+    whole = (here.folder / "b.tar").read_bytes()
+    (here.folder / "half.tar").write_bytes(whole[:40_000])
+    (here.folder / "changed.tar").write_bytes(whole.replace(b"three", b"throe"))
+    for name in ("half.tar", "changed.tar"):
+        assert here.run("import", name, "-b", "third").code == 1
+    assert here.ok("ls", "-q", "-b", "third") == ""
+    here.ok("push", "-b", "other", "-s", "a", "another way")
+    here.ok("export", "a", "-o", "a.tar")
+    refused = here.run("import", "a.tar", "-b", "other")
+    assert (refused.code, "went another way" in refused.said) == (2, True)
+
+
+def test_what_is_damaged_is_named(here: Here):
+    """By `verify`: a body that is gone, and a commit that was changed; and all that is whole is said to be."""
+    here.ok("start", "-b", "pug", "--id", "s")
+    here.ok("push", given=b"\xff" * 70_000)
+    here.ok("push", "hello")
+    here.ok("compact")
+    assert here.ok("verify") == "s: whole: 2 commits, 2 entries, 1 large body, 1 snapshot\n"
+    (body,) = (path for path in (here.folder / "pug" / "blobs").rglob("*") if path.is_file())
+    body.unlink()
+    path = here.folder / "pug" / log_key("s", 1)
+    path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
+    done = here.run("verify", "--all", "--json")
+    (report,) = map(json.loads, done.out.splitlines())
+    assert done.code == 1
+    assert [each for each in report["problems"] if log_key("s", 1) in each]
+    assert [each for each in report["problems"] if body.name in each]
+
+
+def test_what_nobody_names_is_removed_later(here: Here):
+    """Not at once: its commit may be on its way. A dry run does nothing."""
+    here.ok("start", "-b", "pug", "--id", "s")
+    here.ok("push", given=b"\xff" * 70_000)
+    here.ok("delete", "-y", "s")
+    bodies = [path for path in (here.folder / "pug" / "blobs").rglob("*") if path.is_file()]
+    assert len(bodies) == 1
+    assert here.objects("gc", "-b", "pug")[0]["waiting"] == 1
+    assert here.objects("gc", "-b", "pug", "--older-than", "0.1", "--dry-run")[0]["bodies"] == 1
+    assert bodies[0].is_file()
+    assert here.objects("gc", "-b", "pug", "--older-than", "0.1")[0]["bodies"] == 1
+    assert not bodies[0].exists()
+    assert here.run("gc", "--older-than", "soon").code == 2
+
+
+# --- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_meant_is_refused(here: Here):
+    """With an exit code, and a word about what to do."""
+    (here.folder / "file").touch()
+    cases = {
+        ("push", "x"): (2, "fabric session start"),
+        ("log", "-s", "nobody"): (7, "fabric session ls"),
+        ("log", "-s", "a/../b"): (2, "cannot be the id"),
+        ("start", "-b", "s4://x"): (2, "did you mean s3:?"),
+        ("start", "-b", "memory:"): (2, "file:PATH"),
+        ("start", "-b", "file"): (2, "it is a file"),
+        ("start", "-b", "\udcff"): (2, "UTF-8"),
+        ("start", "--id", "\udcff"): (2, "cannot be the id"),
+        ("start", "--id", "../x"): (2, "cannot be the id"),
+        ("start", "--metadata", "k"): (2, "NAME=VALUE"),
+        ("start", "--id", "s"): (0, ""),
+        ("start", "--id", "s", "--agent", "x"): (2, "choose another id"),
+        ("push", "x", "--encoding", "br"): (2, "gzip or zstd"),
+        ("push", "x", "--file", "file"): (2, "twice"),
+        ("push", "--file", "missing\udcff"): (2, "missing\\\\udcff"),
+        ("push", "x", "--key", "\udcff"): (2, "--key: expected UTF-8"),
+        ("run",): (2, "run -- python handler.py"),
+        ("run", "--once", "--watch", "--", "x"): (2, "one of them"),
+        ("run", "--timeout", "soon", "--", "x"): (2, "--timeout soon"),
+        ("run", "--control-records", "x", "--", "x"): (2, "json, empty or none"),
+        ("run", "--", "/no/such/handler"): (1, "/no/such/handler"),
+        ("fork", "--at", "7"): (2, "it has 0 commits"),
+        ("show", "x"): (2, "SEQ.INDEX"),
+        ("show", "0.0"): (7, "no entry 0.0"),
+    }
+    found = {words: here.run(*words) for words in cases}
+    assert {
+        words: (done.code, cases[words][1] if cases[words][1] in done.said else done.said)
+        for words, done in found.items()
+    } == cases
+
+
+def test_a_bucket_that_cannot_be_written_can_be_read(here: Here):
+    """What would write says what it cannot do, and where."""
+    here.ok("start", "-b", "pug", "--id", "s")
+    (here.folder / "pug" / ".tmp").rmdir()
+    (here.folder / "pug" / ".tmp").touch()
+    done = here.run("push", "x")
+    assert (done.code, "cannot create" in done.said) == (1, True)
+    assert here.log() == [("start", '{"event":"start"}')]
+
+
+def test_a_damaged_log_is_not_read_past(here: Here):
+    """The key that is damaged is named; the list of sessions still lists the others."""
+    here.ok("start", "-b", "pug", "--id", "good")
+    here.ok("start", "-b", "pug", "--id", "bad")
+    here.ok("push", "hello")
+    path = here.folder / "pug" / log_key("bad", 0)
+    path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
+    done = here.run("log", "-A")
+    assert (done.code, log_key("bad", 0) in done.said) == (1, True)
+    listed = here.run("ls", "--json")
+    assert listed.code == 1
+    assert {each["id"]: each["status"] for each in map(json.loads, listed.out.splitlines())} == {
+        "good": "ready", "bad": "damaged",
+    }  # fmt: skip
+
+
+def test_who_has_seen_enough_is_no_failure(here: Here):
+    """As `| head` does."""
+    here.ok("start", "--id", "s")
+    here.ok("push", given=b"x\n" * 200_000)
+    command = f"{sys.executable} -m fabric.cli session log -A | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=here.folder, env=here.environment, capture_output=True, timeout=60
+    )
+    assert (done.stdout.decode().splitlines(), done.stderr) == (["        start", "0"], b"")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_handler_and_what_it_started(here: Here, number: signal.Signals, code: int):
+    """Nothing is committed, and the session is as ready as it was."""
+    here.ok("start", "--id", "s")
+    pids = here.folder / "pids"
+    os.mkfifo(pids)
+    text = (
+        "import os, subprocess, sys, time\n"
+        "inner = subprocess.Popen(['sleep', '600'])\n"
+        "open('pids', 'w').write(f'{os.getpid()} {inner.pid}')\n"
+        "time.sleep(600)\n"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-m", "fabric.cli", "session", "run", *handler(here, text)],
+        cwd=here.folder, env=here.environment, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    started = [int(pid) for pid in pids.read_text().split()]
+    running.send_signal(number)
+    _, said = running.communicate(timeout=30)
+    assert (running.returncode, number.name.encode() in said) == (code, True)
+    assert [pid for pid in started if alive(pid)] == []
+    assert [event for event, _ in here.log()] == ["start"]
+
+
+def test_a_watching_run_takes_what_is_pushed(here: Here):
+    """Until it is told to end."""
+    here.ok("start", "--id", "s")
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "fabric.cli", "session", "run", "--watch", *handler(here)],
+        cwd=here.folder, env=here.environment, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    following = subprocess.Popen(
+        [sys.executable, "-m", "fabric.cli", "session", "log", "-A", "--follow"],
+        cwd=here.folder, env=here.environment, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert following.stdout is not None
+    here.ok("push", INPUT)
+    try:
+        wanted = b'{"kind": "echo", "text": "HELLO"}'
+        assert any(wanted in line for line in following.stdout)
+    finally:
+        for process in (watching, following):
+            process.send_signal(signal.SIGINT)
+        assert [process.wait(timeout=30) for process in (watching, following)] == [130, 130]
+        following.stdout.close()
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+def _helps() -> list[tuple[str, str]]:
+    group: Any = get_command(make_app("session"))
+    return [(name, command.help) for name, command in group.commands["session"].commands.items()]
+
+
+@pytest.mark.parametrize(("name", "said"), _helps(), ids=lambda each: each if len(each) < 20 else "")
+def test_each_help_ends_with_two_examples_and_the_exit_codes(name: str, said: str):
+    """Of the command itself."""
+    *_, examples, codes = said.strip().split("\n\n")
+    assert examples.startswith("Examples: ")
+    assert examples.count(f"fabric session {name}") >= 2 or (name, examples.count("fabric session")) == ("import", 2)
+    assert codes.startswith("Exit codes: ")

@@ -29,8 +29,8 @@ WORKERS = {worker.name: worker for worker in PLAN.workers}
 def test_a_tool_knows_its_callers():
     """And where calls come in."""
     assert PLAN.tools == {
-        "chat": ToolPlan("chat", End("chat.call", "arguments"), True, ("w", "lines")),
-        "write": ToolPlan("write", End("write.call", "arguments"), True, ("w",), effects=True),
+        "chat": ToolPlan("chat", End("chat.call", "arguments"), True, ("w", "lines"), repeatable=True),
+        "write": ToolPlan("write", End("write.call", "arguments"), True, ("w",), effects=True, repeatable=True),
     }
 
 
@@ -64,6 +64,30 @@ def test_a_builtin_is_told_its_folder():
 def test_tools_with_effects_are_known():
     """Builtins that change something; not what a program is made of."""
     assert {tool.name for tool in PLAN.tools.values() if tool.effects} == {"write"}
+
+
+REPEATED = """
+let add : !string -> !int = python {{ call: "m:f" }}
+let told : string -> int = tool {{ process: add, idempotent: true }}
+let untold : string -> int = tool {{ process: add }}
+let size : !string -> !int = map(0)
+let pure : string -> int = tool {{ process: size }}
+let list : {{ command: [string] }} -> {{ status: int, stdout: string, stderr: string }} = tool {{ builtin: "sys.exec" }}
+let asks : !string -> !string = agent {{ provider: "eliza", tools: [{0}] }}
+let nested : string -> string = tool {{ process: asks }}
+let main : !string -> !string = agent {{ provider: "eliza", tools: [told, untold, pure, nested] }}
+"""
+
+
+def test_what_may_be_run_twice_is_what_says_so_or_does_nothing():
+    """A python function may do anything. What is made of agents is as what they may call."""
+
+    def repeatable(called: str) -> set[str]:
+        return {tool.name for tool in plan_of(REPEATED.format(called)).tools.values() if tool.repeatable}
+
+    assert repeatable("told, pure") == {"told", "pure", "nested"}
+    assert repeatable("told, untold") == {"told", "pure"}
+    assert repeatable("list") == {"told", "pure"}
 
 
 def test_tools_are_started_before_who_calls_them():

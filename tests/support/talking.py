@@ -30,11 +30,13 @@ def converse(
     mcp_tools: tuple[McpTool, ...] = (),
     part_of: str = "",
     metered: bool = False,
+    durable: bool = False,
     **config: Any,
 ) -> Conversation:
     """Return a conversation of the agent ``judge``."""
     config = {"provider": "p", "model": "m", "tools": [tool.name for tool in tools], **config}
-    spec = WorkerSpec("judge", "agent", input, output, config, tools=tools, part_of=part_of, metered=metered)
+    told = {"part_of": part_of, "metered": metered, "durable": durable}
+    spec = WorkerSpec("judge", "agent", input, output, config, tools=tools, **told)  # type: ignore[arg-type]
     return Conversation(spec, read_config(spec), Random(0), mcp_tools)
 
 

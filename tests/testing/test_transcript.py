@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fabric.session import history
 from fabric.session.events import (
     Answered,
     Approval,
@@ -37,6 +38,7 @@ from fabric.session.events import (
     Opened,
     Output,
     OutputBroken,
+    Record,
     Refuse,
     Release,
     Retry,
@@ -112,6 +114,9 @@ COMMANDS: dict[str, Command] = {
         "f", "input", next(iter(join([encode(TRACED), encode(Marker("fabric", "ack/f/1/1"))])))
     ),
     "release f": Release("f"),
+    'record {"event":"finished","exit_code":0} {"event":"emitted","count":3}': Record(
+        (history.Finished(0), history.Emitted(3))
+    ),
     "signal f TERM": Signal("f", "TERM"),
     "opened": Opened(),
     "deliver o 10 | deliver p 11": Deliver([Output("o", b"10", (1,)), Output("p", b"11", (1,))]),

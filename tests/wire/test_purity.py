@@ -34,6 +34,7 @@ def test_every_module_is_looked_at():
         "lifecycle",
         "lines",
         "payload",
+        "recall",
         "relations",
         "spec",
         "tracing",

@@ -1,0 +1,212 @@
+"""Removes what nobody needs: bodies that no log names, old snapshots, hints that came true, what killed writers left.
+
+A body is written before the commit that names it, so one that nobody names may be one whose commit is on its way. It
+is removed only if it has been in that state for a while. A bucket does not tell how old an object is, so what nobody
+names is written down, and removed by a later run.
+
+A body may also be wanted again in the very moment in which it is removed: its writer finds it there, and does not
+write it. So it is moved aside first, then all logs are read once more, and it comes back if one of them names it now;
+and a writer that has found a body there looks for it once more after its commit. Whoever reads looks aside, too.
+
+If a log cannot be read, nothing is removed: what it names is not known.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Collected", "collect"]
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import msgspec
+
+from fabric.errors import LogDamaged
+from fabric.store.keys import (
+    aside_key,
+    blob_key,
+    blob_of,
+    errors_prefix,
+    index_key,
+    log_key,
+    number_of,
+    snapshot_key,
+    snapshots_prefix,
+    text_of,
+    unused_key,
+)
+from fabric.store.objects import Sweeping
+from fabric.store.record import Commit, Unused, decode_commit, decode_manifest, decode_unused, decode_version, encode
+from fabric.store.world import World, create_surely
+
+SNAPSHOTS_KEPT = 2
+"""The newest one, and that which a reader may just have found."""
+
+HINT_OLD_S = 3600.0
+"""A hint that a session is due is removed so long after, unless it still is."""
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """What was removed, by kind.
+
+    Attributes:
+        bodies: that nobody named.
+        waiting: bodies that nobody names, not long enough yet.
+        snapshots: older ones.
+        hints: of sessions that are not due any more, or deleted.
+        temporaries: left behind by writers that were killed.
+    """
+
+    bodies: int = 0
+    waiting: int = 0
+    snapshots: int = 0
+    hints: int = 0
+    temporaries: int = 0
+
+
+def collect(world: World, older_than_s: float) -> Collected:
+    """Remove what nobody needs.
+
+    Args:
+        world: whose bucket it is.
+        older_than_s: how long a body has to be without a name: longer than any writer takes from body to commit.
+
+    Raises:
+        LogDamaged: a log cannot be read. Nothing was removed.
+    """
+    logs = _Logs(world)
+    bodies, waiting = _collect_bodies(world, logs.named(), older_than_s)
+    snapshots, hints = _collect_snapshots(world, logs), _collect_hints(world, logs)
+    store = world.store
+    temporaries = store.sweep(older_than_s, world.now()) if isinstance(store, Sweeping) else 0
+    for session in logs.living:
+        create_surely(store, index_key(session), b"")
+    return Collected(bodies, waiting, snapshots, hints, temporaries)
+
+
+class _Logs:
+    """All logs of a bucket, from a listing of all that there is: hints are not trusted here."""
+
+    def __init__(self, world: World) -> None:
+        self._store = world.store
+        self.parents: dict[str, str] = {}
+        self.commits: dict[str, list[Commit]] = defaultdict(list)
+        for key in self._store.list("sessions/"):
+            part, _, rest = key.removeprefix("sessions/").partition("/")
+            session = text_of(part)
+            if session is None:
+                continue  # it is not ours
+            seq = number_of(key)
+            if rest == "manifest.json":
+                manifest = decode_manifest(self._store.get(key) or b"", key)
+                self.commits.setdefault(session, [])
+                if manifest.parent is not None:
+                    self.parents[session] = manifest.parent.session
+            elif seq is not None and key == log_key(session, seq):
+                self.commits[session].append(decode_commit(self._store.get(key) or b"", key))
+        self.deleted = {session for session, log in self.commits.items() if log and log[-1].tombstone}
+        self.living = self.commits.keys() - self.deleted
+
+    def named(self) -> set[str]:
+        """Return the digests of bodies that are named by what can still be read."""
+        read = set(self.living)
+        for session in self.living:
+            parent = self.parents.get(session)
+            while parent is not None and parent not in read:
+                read.add(parent)
+                parent = self.parents.get(parent)
+        entries = [entry for session in read for commit in self.commits[session] for entry in commit.entries]
+        versions = [key for key in self._store.list("memory/") if number_of(key) is not None]
+        bodies = ((self._store.get(key), key) for key in versions)
+        entries += [decode_version(raw, key).entry for raw, key in bodies if raw is not None]
+        return {entry.sha256 for entry in entries if entry.inline is None}
+
+
+def _collect_bodies(world: World, named: set[str], older_than_s: float) -> tuple[int, int]:
+    """Remove bodies; return how many, and how many have to wait."""
+    store, now = world.store, world.now()
+    there = {sha256 for key in store.list("blobs/") if (sha256 := blob_of(key)) is not None}
+    unused = there - named
+    since, notes = _notes(world)
+    new = unused - since.keys()
+    doomed = sorted(sha256 for sha256 in unused if since.get(sha256, now) <= now - older_than_s)
+    left = unused - set(doomed)
+    if new & left:
+        create_surely(store, unused_key(now), encode(Unused(now, tuple(sorted(new & left)))))
+    for sha256 in doomed:
+        body = store.get(blob_key(sha256))
+        if body is not None:
+            create_surely(store, aside_key(sha256), body)
+            store.delete(blob_key(sha256))
+    removed = _clear_aside(world)
+    for key, note in notes.items():
+        if not left.intersection(note.sha256):
+            store.delete(key)
+    return removed, len(left)
+
+
+def _clear_aside(world: World) -> int:
+    """Bring back what is named after all, and remove the rest; return how many. Also what an earlier run has left."""
+    store = world.store
+    aside = {sha256: key for key in store.list("aside/") if aside_key(sha256 := key.rpartition("/")[2]) == key}
+    if not aside:
+        return 0
+    named = _Logs(world).named()
+    for sha256, key in aside.items():
+        if sha256 in named and (body := store.get(key)) is not None:
+            create_surely(store, blob_key(sha256), body)
+        store.delete(key)
+    return len(aside.keys() - named)
+
+
+def _notes(world: World) -> tuple[dict[str, float], dict[str, Unused]]:
+    """Return since when bodies are known to be without a name, and where that is written."""
+    since: dict[str, float] = {}
+    notes: dict[str, Unused] = {}
+    for key in world.store.list("unused/"):
+        try:
+            note = decode_unused(world.store.get(key) or b"", key)
+        except LogDamaged as error:
+            world.tell(f"{error}; it is not used")
+            continue
+        notes[key] = note
+        for sha256 in note.sha256:
+            since[sha256] = min(note.at, since.get(sha256, note.at))
+    return since, notes
+
+
+def _collect_snapshots(world: World, logs: _Logs) -> int:
+    removed = 0
+    for session in logs.commits:
+        keys = [
+            key
+            for key in world.store.list(snapshots_prefix(session))
+            if (seq := number_of(key)) is not None and key == snapshot_key(session, seq)
+        ]
+        old = keys if session in logs.deleted else keys[:-SNAPSHOTS_KEPT]
+        removed += _delete(world, old)
+        if session in logs.deleted:
+            _delete(world, world.store.list(errors_prefix(session)))
+    return removed
+
+
+def _collect_hints(world: World, logs: _Logs) -> int:
+    old: list[str] = []
+    for key in world.store.list("due/"):
+        minute, _, part = key.removeprefix("due/").partition("/")
+        session = text_of(part)
+        log = logs.commits.get(session or "", [])
+        pause = log[-1].pause if log else None
+        is_due = pause is not None and pause.until is not None and f"{int(pause.until // 60):012d}" == minute
+        past = minute.isdecimal() and int(minute) * 60 + HINT_OLD_S < world.now()
+        if session in logs.deleted or (past and not is_due):
+            old.append(key)
+    old += [index_key(session) for session in logs.deleted if world.store.get(index_key(session)) is not None]
+    return _delete(world, old)
+
+
+def _delete(world: World, keys: Iterable[str]) -> int:
+    number = 0
+    for key in keys:
+        world.store.delete(key)
+        number += 1
+    return number

@@ -1,0 +1,194 @@
+"""Reads all of a session and says what is wrong with it. Nothing is changed."""
+
+from __future__ import annotations
+
+__all__ = ["Report", "verify"]
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fabric.errors import FabricError, LogDamaged, SessionNotFound
+from fabric.store.bodies import read_body
+from fabric.store.keys import log_key, log_prefix, manifest_key, number_of, settled_key, snapshot_key, snapshots_prefix
+from fabric.store.memory_names import MemoryNames
+from fabric.store.outbox import Child, Delivery, Errand, errands
+from fabric.store.record import Commit, Manifest, decode_commit
+from fabric.store.sessions import inheritance, read_manifest
+from fabric.store.settling import Settling
+from fabric.store.snapshot import decode_snapshot
+from fabric.store.tail import Tail
+from fabric.store.world import World
+
+ENTRIES_MANY = 10_000
+"""Each decision is given the whole log, about 250 bytes for each entry: from here on it costs more than it should."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What is in a session, and what is wrong.
+
+    Attributes:
+        session: its id.
+        commits, entries, bodies, snapshots: how many; of bodies those that are objects of their own.
+        problems: what was written is not there, or not what it was. Each names a key.
+        warnings: what a person may want to know, and nothing suffers from.
+    """
+
+    session: str
+    commits: int
+    entries: int
+    bodies: int
+    snapshots: int
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def verify(world: World, session: str) -> Report:
+    """Read all of a session, and of what it names; return what is wrong.
+
+    Raises:
+        SessionNotFound: there is none. A deleted one can be verified.
+    """
+    return _Verifier(world, read_manifest(world, session)).report()
+
+
+class _Verifier:
+    def __init__(self, world: World, manifest: Manifest) -> None:
+        self._world = world
+        self._store = world.store
+        self._manifest = manifest
+        self._id = manifest.id
+        self._problems: list[str] = []
+        self._warnings: list[str] = []
+        self._bodies: set[str] = set()
+
+    def report(self) -> Report:
+        raw, commits = self._read_log()
+        self._check_rule(commits)
+        deleted = bool(commits) and commits[-1].tombstone
+        for commit in commits if not deleted else ():  # the bodies of a deleted one may be collected
+            self._check_bodies(commit)
+        snapshots = self._check_snapshots(raw)
+        namespaces = self._check_ancestors(commits)
+        if not deleted:
+            self._check_errands(commits, namespaces)
+        entries = sum(len(commit.entries) for commit in commits)
+        if entries > ENTRIES_MANY:
+            self._warnings.append(f"it has {entries} entries, and each decision reads all of them: go on in a fork")
+        return Report(
+            self._id, len(commits), entries, len(self._bodies), snapshots, tuple(self._problems), tuple(self._warnings)
+        )
+
+    def _read_log(self) -> tuple[list[bytes], list[Commit]]:
+        """Return all commits before the first that is missing or damaged."""
+        numbers: list[int] = []
+        for key in self._store.list(log_prefix(self._id)):
+            seq = number_of(key)
+            if seq is None or key != log_key(self._id, seq):
+                self._warnings.append(f"{key}: it is no commit, and nobody reads it")
+            else:
+                numbers.append(seq)
+        raw: list[bytes] = []
+        commits: list[Commit] = []
+        for seq in sorted(numbers):
+            key = log_key(self._id, seq)
+            body = self._store.get(key)
+            if seq != len(raw) and not self._problems:
+                self._problems.append(f"{log_key(self._id, len(raw))}: there is no such object, but there is {key}")
+            try:
+                commit = decode_commit(body or b"", key)
+            except LogDamaged as error:
+                self._problems.append(str(error))
+                continue
+            if seq == len(raw):
+                raw.append(body or b"")
+                commits.append(commit)
+        return raw, commits
+
+    def _check_rule(self, commits: Sequence[Commit]) -> None:
+        ids: dict[str, int] = {}
+        keys: dict[str, int] = {}
+        decided = -1
+        for seq, commit in enumerate(commits):
+            key = log_key(self._id, seq)
+            if commit.base > seq or (commit.kind == "handler" and commit.base <= decided):
+                self._problems.append(
+                    f"{key}: it was decided from {commit.base} commits, and number {decided} from them, too"
+                )
+            if ids.setdefault(commit.id, seq) != seq:
+                self._problems.append(f"{key}: it is number {ids[commit.id]} again")
+            if commit.kind == "client" and commit.key and keys.setdefault(commit.key, seq) != seq:
+                self._problems.append(f"{key}: its key {commit.key!r} is that of number {keys[commit.key]}")
+            if commit.tombstone and seq + 1 < len(commits):
+                self._problems.append(f"{key}: the session was deleted by it, and went on")
+            decided = seq if commit.kind == "handler" else decided
+
+    def _check_bodies(self, commit: Commit) -> None:
+        for entry in commit.entries:
+            if entry.inline is None and entry.sha256 not in self._bodies:
+                self._bodies.add(entry.sha256)
+                try:
+                    read_body(self._store, entry)
+                except LogDamaged as error:
+                    self._problems.append(str(error))
+
+    def _check_snapshots(self, log: Sequence[bytes]) -> int:
+        keys = self._store.list(snapshots_prefix(self._id))
+        for key in keys:
+            seq = number_of(key)
+            if seq is None or key != snapshot_key(self._id, seq):
+                self._warnings.append(f"{key}: it is no snapshot, and nobody reads it")
+                continue
+            try:
+                lines = [line for line, _ in decode_snapshot(self._store.get(key) or b"", self._id, key)]
+            except LogDamaged as error:
+                self._warnings.append(f"{error}; it is not used")
+                continue
+            if lines != list(log[: seq + 1]):
+                self._problems.append(f"{key}: it is not what the log gives")
+        return len(keys)
+
+    def _check_ancestors(self, commits: Sequence[Commit]) -> set[str]:
+        """Check what it inherits; return its memory namespaces."""
+        try:
+            inherited, _ = inheritance(self._world, self._manifest)
+        except (SessionNotFound, LogDamaged) as error:
+            self._problems.append(f"{manifest_key(self._id)}: it cannot be read whole: {error}")
+            inherited = []
+        own = [entry for commit in commits for entry in commit.entries]
+        for entry in [each.entry for each in inherited]:
+            if entry.inline is None:
+                self._check_bodies(Commit("", "client", 0, 0.0, entries=(entry,)))
+        return {entry.name for entry in [*(each.entry for each in inherited), *own] if entry.event == "memory"}
+
+    def _check_errands(self, commits: Sequence[Commit], namespaces: set[str]) -> None:
+        settling = Settling(self._world, self._manifest, lambda session, entry, key: None)
+        waiting = set(settling.unsettled(commits))
+        missed = {(each.seq, each.index): each for each in settling.undelivered()}
+        for each in missed.values():
+            self._warnings.append(
+                f"entry {self._id}/{each.seq}/{each.index} was not delivered to {each.session!r}: {each.reason}"
+            )
+        for seq, commit in enumerate(commits):
+            asked = errands(self._manifest, seq, commit, namespaces)
+            undone = [each for each in asked if (seq, each.index) not in missed and not self._is_done(each)]
+            if undone and seq not in waiting:
+                self._problems.append(
+                    f"{settled_key(self._id, seq)}: it says that all is done that commit {seq} asks of others, "
+                    f"and {len(undone)} of it is not"
+                )
+            elif undone:
+                self._warnings.append(
+                    f"{log_key(self._id, seq)}: what it asks of others will be done at the next start"
+                )
+
+    def _is_done(self, errand: Errand) -> bool:
+        try:
+            if isinstance(errand, Child):
+                return read_manifest(self._world, errand.manifest.id).parent == errand.manifest.parent
+            if isinstance(errand, Delivery):
+                target = Tail(self._store, errand.session, self._world.tell).refresh()
+                return any(commit.key == errand.key or commit.tombstone for commit in target)
+            return MemoryNames(self._world).has(errand.namespace, errand.name, errand.origin)
+        except FabricError:
+            return False
