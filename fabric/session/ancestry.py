@@ -196,8 +196,13 @@ def trace_back(
     places = {id(born): place for place, born in enumerate(order)}
     calls = _Calls(history, rate_of, asked)
     steps = tuple(_step(born, history[born.entry], calls, places) for born in order)
-    turns = {step.entry: step.models for step in steps}.values()
-    models = [call for made in turns for call in made]
+    entries = [(step.entry, history[step.entry]) for step in steps]
+    turns = {
+        calls.turn_of(entry.node, entry.message, number)
+        for number, entry in entries
+        if isinstance(entry, Turn | Released)
+    }
+    models = [call for turn in turns for call in calls.of(turn)[0]]
     prices = [call.usd for call in models]
     return Ancestry(
         number,
@@ -235,50 +240,55 @@ def _step(born: _Born, entry: History, calls: _Calls, places: dict[int, int]) ->
             return Step(born.entry, event, at, id_, payload)
         case Turn(node, message, worker=worker) | Released(node, message, worker=worker):
             before = calls.turns_before(node, born.entry)
-            models, tools = calls.of(node, message, born.entry)
+            models, tools = calls.of(calls.turn_of(node, message, born.entry))
             return Step(born.entry, event, node, id_, payload, worker, before, models, tools, of)
     raise AssertionError(f"entry {born.entry}, {event}, has made a message")
 
 
 class _Calls:
-    """What was called in a run, by who and for what."""
+    """What was called in a run, by the turn for which it was.
+
+    What a worker tells of its calls of models comes before its answer, or behind it. It says for which message; an id
+    may come again, and it may not say it: then it is the turn that comes next, or else the last one.
+    """
 
     def __init__(self, history: Iterable[History], rate_of: RateOf, asked: Mapping[str, tuple[str, str]]) -> None:
-        self._models: dict[tuple[str, str], list[tuple[int, ModelCall]]] = defaultdict(list)
-        self._tools: dict[tuple[str, str], dict[bytes, tuple[int, ToolCall]]] = defaultdict(dict)
         self._turns: dict[str, list[int]] = defaultdict(list)
-        for number, entry in enumerate(history):
+        self._turns_of: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._models: dict[int, list[ModelCall]] = defaultdict(list)
+        self._tools: dict[int, dict[bytes, ToolCall]] = defaultdict(dict)
+        entries = list(enumerate(history))
+        for number, entry in entries:
+            if isinstance(entry, Turn):
+                self._turns[entry.node].append(number)
+                self._turns_of[entry.node, entry.message].append(number)
+        for number, entry in entries:
             match entry:
-                case Turn(node):
-                    self._turns[node].append(number)
                 case Paid(worker, usage, message):
                     call = _model_call(bytes(usage), *asked.get(worker, ("", "")), rate_of)
                     if call is not None:
-                        self._models[_node_of(worker), message].append((number, call))
+                        self._models[self.turn_of(_node_of(worker), message, number)].append(call)
                 case Intended():
-                    known = self._tools[_node_of(entry.worker), entry.message]
-                    known[bytes(entry.call)] = number, ToolCall(entry.tool, entry.arguments)
+                    tools = self._tools[self.turn_of(_node_of(entry.worker), entry.message, number)]
+                    tools[bytes(entry.call)] = ToolCall(entry.tool, entry.arguments)
                 case Called():
-                    known = self._tools[_node_of(entry.worker), entry.message]
-                    if bytes(entry.call) in known:
-                        at, tool = known[bytes(entry.call)]
-                        known[bytes(entry.call)] = at, msgspec.structs.replace(tool, response=entry.response)
+                    tools = self._tools[self.turn_of(_node_of(entry.worker), entry.message, number)]
+                    if (tool := tools.get(bytes(entry.call))) is not None:
+                        tools[bytes(entry.call)] = msgspec.structs.replace(tool, response=entry.response)
 
     def turns_before(self, node: str, entry: int) -> int:
         """Return how many messages a node was done with before an entry."""
         return bisect_left(self._turns[node], entry)
 
-    def of(self, node: str, message: str, entry: int) -> tuple[tuple[ModelCall, ...], tuple[ToolCall, ...]]:
-        """Return what was called for a message; of models also what was not said to be for one, since the turn before.
+    def turn_of(self, node: str, message: str, entry: int) -> int:
+        """Return the turn that an entry belongs to; the entry itself, if it came to none."""
+        turns = self._turns_of.get((node, message)) or (self._turns[node] if not message else [])
+        place = bisect_left(turns, entry)
+        return turns[min(place, len(turns) - 1)] if turns else entry
 
-        An id may come again in a loop, so only what is after the node's turn before that counts.
-        """
-        before = bisect_left(self._turns[node], entry)
-        since = self._turns[node][before - 1] if before else -1
-        paid = [*self._models[node, message], *self._models[node, ""]]
-        models = sorted((number, call) for number, call in paid if since < number <= entry)
-        tools = [(number, call) for number, call in self._tools[node, message].values() if number <= entry]
-        return tuple(call for _, call in models), tuple(call for _, call in sorted(tools, key=lambda at: at[0]))
+    def of(self, turn: int) -> tuple[tuple[ModelCall, ...], tuple[ToolCall, ...]]:
+        """Return what was called for a turn."""
+        return tuple(self._models.get(turn, ())), tuple(self._tools.get(turn, {}).values())
 
 
 def _node_of(worker: str) -> str:
