@@ -577,6 +577,8 @@ MUTANTS = [
         "if len(self.commits) <= listed:",
         "if False:",
         (f"{LOG}::test_a_gap_is_damage",),
+    ),
+    Mutant(
         "nothing is done before what it follows from is durable",
         "fabric/runtime/recorder.py",
         "if not self._held or isinstance(command, SetTimer | Note):",
