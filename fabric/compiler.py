@@ -188,7 +188,6 @@ def compile_file(
     model: str | None = None,
     endpoint: str | None = None,
     metered: bool = False,
-    durable: bool = False,
     resources: str = "",
     folders: Iterable[str | Path] = (),
     observed: Iterable[str] = (),
@@ -202,7 +201,6 @@ def compile_file(
         run_directory: where sockets will be.
         provider, model, endpoint: for agents that do not say theirs.
         metered: whether agents have to ask for each call of a model, since there is a budget.
-        durable: whether the run is kept, so that agents tell what they would not pay for twice.
         resources: folders of shared prompt files, separated by colons.
         folders: see :func:`check_file`.
         observed: side ports that get an extra output.
@@ -221,7 +219,6 @@ def compile_file(
         model=model,
         endpoint=endpoint,
         metered=metered,
-        durable=durable,
         resources=resources,
         observed=observed,
         docroot=docroot,
@@ -238,7 +235,6 @@ def plan_compiled(
     model: str | None = None,
     endpoint: str | None = None,
     metered: bool = False,
-    durable: bool = False,
     resources: str = "",
     observed: Iterable[str] = (),
     docroot: Path | None = None,
@@ -249,7 +245,7 @@ def plan_compiled(
 
     Args:
         compiled: the program.
-        run_directory, provider, model, endpoint, metered, durable, resources, observed, docroot, detour: as of
+        run_directory, provider, model, endpoint, metered, resources, observed, docroot, detour: as of
                 :func:`compile_file`.
         here: what paths are relative to, those of the program as well.
 
@@ -265,7 +261,6 @@ def plan_compiled(
         model=model,
         endpoint=endpoint,
         metered=metered,
-        durable=durable,
         directories=directories,
         documents=read_documents(compiled.module, directories, resources, here),
         docroot=None if docroot is None else _folder(here, docroot),

@@ -142,6 +142,16 @@ _METRICS = (
     Metric("fabric_budget_limit", "gauge", "What the session may use.", ("spec", "kind")),
     Metric("fabric_budget_used", "gauge", "What it has used.", ("spec", "kind")),
     Metric("fabric_budget_reserved", "gauge", "What calls under way may use at most.", ("spec", "kind")),
+    # --- sessions that are kept ---
+    Metric("fabric_session_events_total", "counter", "Entries of the log, also those of earlier starts."),
+    Metric("fabric_session_bytes", "gauge", "Size of these entries.", (), "bytes"),
+    Metric(
+        "fabric_store_operation_seconds",
+        "histogram",
+        "How long the bucket took: op is create, get, list or delete.",
+        ("op", "outcome"),
+        "seconds",
+    ),
     # --- tools ---
     Metric("fabric_tool_calls_total", "counter", "Calls of tools that are done.", ("worker", "tool", "outcome")),
     Metric(

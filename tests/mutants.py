@@ -41,7 +41,13 @@ QUIESCENCE = "tests/session/test_quiescence.py"
 ROOMS = "tests/session/test_rooms.py"
 ATTACHMENT = "tests/session/test_attachment.py"
 OUTSIDE = "tests/simulation/test_outside.py::test_nothing_is_lost_doubled_or_reordered_whoever_comes_and_goes"
+RECORDER = "tests/runtime/test_recorder.py"
+KEEPING = "tests/runtime/test_keeping.py"
+KEPT = "tests/simulation/test_kept.py::test_a_session_may_be_killed_at_every_operation_of_its_bucket"
 TRANSCRIPT = "tests/session/test_transcripts.py::test_a_session_answers_as_written"
+HISTORY = "tests/session/test_history.py"
+DURABLE = "tests/simulation/test_durable.py::test_a_session_that_is_killed_does_what_it_would_have_done"
+PARTS = "tests/simulation/test_durable.py::test_any_part_of_a_history_is_one"
 
 COMMITS = "tests/simulation/test_commits.py::test_no_push_is_lost_or_doubled_and_every_input_is_answered_once"
 COMMIT = "tests/store/test_commit.py"
@@ -69,6 +75,77 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    Mutant(
+        "an entry is written before what follows from it",
+        "fabric/session/outbox.py",
+        "commands.insert(self._recorded_at, Record(tuple(self._entries)))",
+        "commands.append(Record(tuple(self._entries)))",
+        (f"{HISTORY}::test_what_comes_in_is_recorded_before_anybody_gets_it", DURABLE),
+    ),
+    Mutant(
+        "a turn is recorded with its outputs",
+        "fabric/session/durable.py",
+        "outputs = tuple(_answer(*held) for held in unacked.outputs)",
+        "outputs = tuple(_answer(*held) for held in unacked.outputs[:1])",
+        (f"{HISTORY}::test_what_a_worker_made_of_a_message_is_one_entry_before_it_goes_on", DURABLE),
+    ),
+    Mutant(
+        "ids follow from the session and the number of the entry",
+        "fabric/session/enacting.py",
+        'f"{session}/{number}".encode()',
+        "f\"{session}/{number}/{object()}/{__import__('random').random()}\".encode()",
+        (f"{HISTORY}::test_ids_follow_from_the_session_and_the_number_of_the_entry", DURABLE, PARTS),
+    ),
+    Mutant(
+        "an entry is enacted to its end before the next one",
+        "fabric/session/durable.py",
+        "if not self._move(ENTRY_STEPS_MAX):",
+        "if not (self.history.reliving or self._move(ENTRY_STEPS_MAX)):",
+        (DURABLE, PARTS),
+    ),
+    Mutant(
+        "an agent that is brought back remembers what it had answered",
+        "fabric/session/durable.py",
+        "if worker.recollection is not None and (worker.remembers or self.history.reliving):",
+        "if worker.recollection is not None and worker.remembers:",
+        (f"{HISTORY}::test_an_agent_is_given_its_memory_back", DURABLE),
+    ),
+    Mutant(
+        "a control message that was answered is not sent again",
+        "fabric/session/control_edge.py",
+        "        request.known.append(kind)\n        if len(request.known) == len(request.expected):\n"
+        "            self._waiting.remove(request)\n",
+        "",
+        (DURABLE,),
+    ),
+    Mutant(
+        "what a worker of the past has not finished is given to the next",
+        "fabric/session/durable.py",
+        "                if (node.name, id_) not in self._given:\n                    node.delivery.offer(message)",
+        "                if False:\n                    node.delivery.offer(message)",
+        (f"{HISTORY}::test_a_message_that_no_worker_has_done_is_given_again", DURABLE),
+    ),
+    Mutant(
+        "what must not be given twice is noted before it is given",
+        "fabric/session/durable.py",
+        "if worker.plan.compat and node.standing is not None:",
+        "if False:",
+        (f"{HISTORY}::test_a_message_that_a_worker_cannot_say_it_has_done_is_not_given_twice",),
+    ),
+    Mutant(
+        "that a merge has closed is an entry",
+        "fabric/session/durable.py",
+        "        if merge not in self._in_tools:\n            self.history.happen(history.Closed(merge))",
+        "        self._closed_merges.add(merge)",
+        (f"{HISTORY}::test_what_a_merge_passed_over_is_passed_over_again",),
+    ),
+    Mutant(
+        "an entry at which the session fails is none",
+        "fabric/session/enacting.py",
+        "            self._out.withdraw(mark)\n",
+        "",
+        (f"{HISTORY}::test_an_entry_at_which_the_session_fails_is_none",),
+    ),
     Mutant(
         "what replicas answer goes on in the order of the input",
         "fabric/session/dealing.py",
@@ -500,6 +577,18 @@ MUTANTS = [
         "if len(self.commits) <= listed:",
         "if False:",
         (f"{LOG}::test_a_gap_is_damage",),
+        "nothing is done before what it follows from is durable",
+        "fabric/runtime/recorder.py",
+        "if not self._held or isinstance(command, SetTimer | Note):",
+        "if True:",
+        (f"{RECORDER}::test_what_follows_from_an_entry_waits_until_it_is_durable", f"{KEPT}[chain]"),
+    ),
+    Mutant(
+        "a run whose last end nobody was told of has its input already",
+        "fabric/runtime/keeping.py",
+        "if finished or not all(",
+        "if True or not all(",
+        (f"{KEEPING}::test_an_end_that_nobody_was_told_of_is_none",),
     ),
 ]
 

@@ -17,9 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from fabric.metrics import METRICS, OPENMETRICS, TEXT, Buckets, Metric, Page, Sample
 
 LEFT_OUT = {
-    "fabric_session_events_total": "sessions are not stored",
-    "fabric_session_bytes": "sessions are not stored",
-    "fabric_store_operation_seconds": "there is no store",
     "fabric_llm_request_duration_seconds": "agents tell what a call took in tokens, not in seconds",
     "fabric_llm_time_to_first_chunk_seconds": "agents do not tell it",
     "fabric_validation_retries_total": "agents tell it in debug lines only",
@@ -56,8 +53,11 @@ NAMES = [
     "fabric_messages_invalid_total",
     "fabric_messages_total",
     "fabric_ready",
+    "fabric_session_bytes",
+    "fabric_session_events_total",
     "fabric_shutdown_forced_total",
     "fabric_start_time_seconds",
+    "fabric_store_operation_seconds",
     "fabric_tool_calls_total",
     "fabric_tool_duration_seconds",
     "fabric_up",
@@ -72,7 +72,7 @@ NAMES = [
 
 LABELS = {
     *("spec", "worker", "channel", "provider", "model", "tool", "outcome", "state", "reason", "kind", "decision"),
-    *("barrier", "level", "version", "python", "zmq"),
+    *("barrier", "level", "op", "version", "python", "zmq"),
 }
 """What a label may be: its values are the program's, or words of ours."""
 

@@ -35,6 +35,8 @@ GROUPS = {
     "fabric.cli.image": ("image",),
     "fabric.cli.ship": ("compose", "k8s"),
     "fabric.cli.session": ("session",),
+    "fabric.cli.replay": ("replay",),
+    "fabric.cli.why": ("why",),
     "fabric.cli.lsp": ("lsp",),
     "fabric.cli.mcp": ("mcp",),
     "fabric.cli.worker": ("worker",),

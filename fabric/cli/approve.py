@@ -50,7 +50,7 @@ def approve(
     """Decide about calls of tools with effects, which wait until somebody approves them; without an ID, list them.
 
     A decision is for exactly one call: its worker, its tool, its arguments. What nobody decides in time is refused.
-    Of an ID its number is enough.
+    Of an ID its number is enough. TOOL (again?): a run that was killed may have run it already.
 
     Examples: fabric approve; fabric approve 3-9f2c1a; fabric approve 3-9f2c1a --deny --reason "not that file"
 
@@ -122,7 +122,7 @@ def _cells(approval: PendingApproval) -> tuple[str, ...]:
     return (
         approval.id,
         approval.worker,
-        approval.tool,
+        f"{approval.tool} (again?)" if approval.in_doubt else approval.tool,
         duration(approval.age_s),
         duration(approval.expires_in_s),
         str(approval.size_bytes),

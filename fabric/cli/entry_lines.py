@@ -16,30 +16,17 @@ __all__ = [
     "row_fields",
     "say_commit",
     "say_size",
+    "say_time",
 ]
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from fabric.cli.listing import duration
-from fabric.session.history import (
-    Buried,
-    Called,
-    Emitted,
-    Entered,
-    Finished,
-    History,
-    Intended,
-    Remembered,
-    Retried,
-    Said,
-    Turn,
-    decode_history,
-)
 from fabric.store.record import Attempt, Commit, Entry
 from fabric.store.replay import Placed
 
@@ -136,7 +123,8 @@ def render_row(row: Row) -> list[str]:
     words, shown = _words_of_run(row) if row.of_run else _words(row)
     if len(shown) == 1 and len(shown[0]) <= LINE_MAX:
         words, shown = [*words, *shown], []
-    line = f"{place:<6}  {escape(placed.entry.event):<6}  {'  '.join(filter(None, words))}".rstrip()
+    event = escape(placed.entry.event).ljust(len("finished" if row.of_run else "start "))
+    line = f"{place:<6}  {event}  {'  '.join(filter(None, words))}".rstrip()
     return [line, *(f"{_INDENT}{each}".rstrip() for each in shown)]
 
 
@@ -241,7 +229,10 @@ def render_session(fields: Mapping[str, Any], now: float) -> list[str]:
         if name in said:
             said[name] = f"{say_time(said[name])}, {duration(max(0.0, now - said[name]))} ago"
     said["bytes"] = say_size(said["bytes"])
-    if "metadata" in said:
+    if "program" in said:  # its metadata is what later versions of the program are compared with
+        said["program"] = said["program"][:12]
+        said.pop("metadata", None)
+    elif "metadata" in said:
         said["metadata"] = _metadata(said["metadata"])
     if (origin := said.get("parent")) is not None:
         within = f", entry {origin['index']}" if origin["index"] is not None else ""
@@ -261,38 +252,46 @@ def render_session(fields: Mapping[str, Any], now: float) -> list[str]:
 
 
 def _words_of_run(row: Row) -> tuple[list[str], list[str]]:
+    """Return what is said of an entry, and the contents in it. Fields are shown as they are named in the history."""
     inline = row.placed.entry.inline
     try:
-        history = decode_history(row.body if row.body is not None else inline or b"")
-    except msgspec.DecodeError:  # it is too large to be in its commit, and was not asked for; or a newer version's
+        history = msgspec.json.decode(row.body if row.body is not None else inline or b"", type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:  # it is too large to be in its commit, and was not asked for
         return _words(row)
-    words, payloads = _say(history)
-    return [escape(word) for word in words], [escape(line) for line in payloads] if row.body is not None else []
+    said = {name: _plain_json(raw) for name, raw in history.items() if name not in _CONTENTS and name != "event"}
+    words = [said.pop("node", ""), said.pop("worker", ""), said.pop("port", "")]
+    words += [f"{name}={value}" for name, value in said.items()]
+    if row.body is None:
+        outputs = len(_answers(history))
+        words += [f"{outputs} output{'s' * (outputs != 1)}"] if row.placed.entry.event == "turn" else []
+        return [escape(word) for word in words], []
+    contents = [_raw(history[name]) for name in _CONTENTS if name in history and name not in _ANSWERS]
+    return [escape(word) for word in words], [escape(line) for line in [*contents, *_answers(history)]]
+
+
+_ANSWERS = ("answer", "outputs")
+_CONTENTS = ("payload", "dump", "arguments", "response", "usage", "garbled", *_ANSWERS)
+"""Fields of entries of a history that are what somebody wrote, or a list of that."""
+
+
+def _answers(history: Mapping[str, msgspec.Raw]) -> list[str]:
+    """Return what workers sent, port and payload: of one message, or of one that belongs to none."""
+    found: list[msgspec.Raw] = []
+    for name in _ANSWERS:
+        raw = bytes(history.get(name, b"null"))
+        if raw.startswith(b"["):
+            found += msgspec.json.decode(raw, type=list[msgspec.Raw]) if name == "outputs" else [msgspec.Raw(raw)]
+    return [f"{_plain_json(port)}: {_raw(payload)}" for port, payload, *_ in map(_parts, found)]
+
+
+def _parts(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    return msgspec.json.decode(raw, type=list[msgspec.Raw])
+
+
+def _plain_json(raw: msgspec.Raw) -> str:
+    """Return a text as it is, anything else as JSON text."""
+    return _plain(msgspec.json.decode(raw)) if bytes(raw).startswith(b'"') else _raw(raw)
 
 
 def _raw(raw: msgspec.Raw) -> str:
     return bytes(raw).decode(errors="replace")
-
-
-def _say(history: History) -> tuple[list[str], list[str]]:
-    """Return what is said of an entry in any case, and the contents in it, one a line."""
-    said: Mapping[type, Callable[[Any], tuple[list[str], list[str]]]] = {
-        Entered: lambda it: ([it.port, f"key={it.key}" if it.key else ""], [_raw(it.payload)]),
-        Turn: _say_turn,
-        Said: lambda it: ([it.worker or it.node, f"{it.answer.port}:"], [_raw(it.answer.payload)]),
-        Remembered: lambda it: ([it.worker], [_raw(it.dump)]),
-        Intended: lambda it: ([it.worker, f"calls {it.tool}", f"call {_raw(it.call)}"], [_raw(it.arguments)]),
-        Called: lambda it: ([it.worker, f"call {_raw(it.call)}"], [_raw(it.response)]),
-        Buried: lambda it: ([it.node, f"message {it.message}", it.cause, it.detail], []),
-        Retried: lambda it: ([it.node], [_raw(it.payload)]),
-        Emitted: lambda it: ([f"{it.count} output{'s' * (it.count != 1)} so far"], []),
-        Finished: lambda it: ([f"exit code {it.exit_code}"], []),
-    }
-    return said[type(history)](history)
-
-
-def _say_turn(turn: Turn) -> tuple[list[str], list[str]]:
-    count = len(turn.outputs)
-    made = f"declined: {turn.declined}" if turn.declined else f"{count} output{'s' * (count != 1)}"
-    words = [turn.worker or turn.node, f"message {turn.message}", made]
-    return words, [f"{answer.port}: {_raw(answer.payload)}" for answer in turn.outputs]

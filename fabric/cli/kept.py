@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AllowChanged", "BucketUrl", "KeptSession", "Wanted", "keep", "wanted_of"]
+__all__ = ["AllowChanged", "ApproveInDoubt", "BucketUrl", "KeptSession", "Wanted", "keep", "wanted_of"]
 
 import os
 from collections.abc import Iterator
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from fabric.cli.starting import Asked
+from fabric.compiler import check_file, search_path
 from fabric.errors import ConfigError
 from fabric.plan.plan import Plan
 from fabric.runtime.starting import with_session
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings, choose_bucket
+from fabric.store.opening import open_store
 
 if TYPE_CHECKING:  # a run that is kept nowhere needs no buckets
     from fabric.runtime.keeping import Kept
@@ -44,6 +47,14 @@ AllowChanged = Annotated[
     bool,
     typer.Option(
         "--allow-changed", help="With --session: go on with a program that has changed, if its channels still fit."
+    ),
+]
+ApproveInDoubt = Annotated[
+    bool,
+    typer.Option(
+        "--approve-in-doubt",
+        help="With --session: run calls of tools again that may have been run when it was killed, without asking.",
+        envvar="FABRIC_APPROVE_IN_DOUBT",
     ),
 ]
 
@@ -84,8 +95,15 @@ def wanted_of(
 
 
 @contextmanager
-def keep(wanted: Wanted | None, plan: Plan) -> Iterator[tuple[Plan, Kept | None]]:
+def keep(
+    wanted: Wanted | None, plan: Plan, asked: Asked, project: ProjectSettings
+) -> Iterator[tuple[Plan, Kept | None]]:
     """Open the log of a run, if it is to be kept; give the plan with what workers have to know of that.
+
+    Args:
+        wanted: how it is to be kept; ``None``: it is not.
+        plan: of the program.
+        asked, project: how it was compiled: its text is kept with a run that begins.
 
     Raises:
         ConfigError: see :func:`fabric.runtime.keeping.open_run`.
@@ -94,6 +112,12 @@ def keep(wanted: Wanted | None, plan: Plan) -> Iterator[tuple[Plan, Kept | None]
         yield plan, None
         return
     from fabric.runtime.keeping import open_run
+    from fabric.runtime.kept_program import describe_program, keep_program
 
     with open_run(wanted.url, wanted.session, plan, os.environ, allow_changed=wanted.allow_changed) as kept:
+        if not kept.history and kept.log.manifest.parent is None:
+            folders = search_path(asked.include)
+            said = project.choose_model(asked.provider, asked.model)
+            program = describe_program(check_file(plan.path, folders), folders, asked.extra_files, *said)
+            keep_program(open_store(kept.url), kept.id, program)
         yield with_session(plan, kept.url, kept.id), kept

@@ -68,8 +68,9 @@ def print_line(text: str) -> None:
 
 
 def print_error(message: str, code: str, fields: Mapping[str, object] | None = None) -> None:
-    """Write ``{"error": …, "code": …}``."""
-    print_line(encode_json({"error": message, "code": code, **(fields or {})}).decode())
+    """Write ``{"error": …, "code": …}``. What is named in it may be no text, such as the name of a file."""
+    text = message.encode(errors="backslashreplace").decode()
+    print_line(encode_json({"error": text, "code": code, **(fields or {})}).decode())
 
 
 def print_losses(losses: LossReport) -> None:

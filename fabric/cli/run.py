@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import msgspec
 import typer
 
 from fabric.cli.flags import (
@@ -47,7 +46,7 @@ from fabric.cli.flags import (
     choose,
     state_directory,
 )
-from fabric.cli.kept import AllowChanged, BucketUrl, KeptSession, Wanted, keep, wanted_of
+from fabric.cli.kept import AllowChanged, ApproveInDoubt, BucketUrl, KeptSession, Wanted, keep, wanted_of
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, print_spent, show_limits
 from fabric.cli.log_lines import LogLines
 from fabric.cli.programs import PROGRAM, find_program, project_settings
@@ -84,7 +83,7 @@ from fabric.runtime.services import (
     record_file,
 )
 from fabric.runtime.services import token_file as token_file_of
-from fabric.runtime.starting import limits_of, prices_of, settings_of
+from fabric.runtime.starting import limits_of, prices_of, settings_of, unasked
 from fabric.session.events import Finish, Level, Note
 from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings
@@ -103,13 +102,16 @@ def register(app: typer.Typer) -> None:
     app.command()(send)
 
 
-def _end(finish: Finish) -> None:
+def _end(finish: Finish, kept: Kept | None = None) -> NoReturn:
     """Print what has to be said of an end, and exit."""
     if finish.error is not None:
         code, message = finish.error
         print_error(message, code)
     print_losses(finish.losses)
     print_spent(finish.usage, finish.budget)
+    if kept is not None:  # between the word that it has ended and the exit nobody should have the time to kill us
+        kept.hold.end()
+        os._exit(finish.exit_code)
     raise typer.Exit(finish.exit_code)
 
 
@@ -146,6 +148,7 @@ def run(
     session: KeptSession = None,
     bucket: BucketUrl = None,
     allow_changed: AllowChanged = False,
+    approve_in_doubt: ApproveInDoubt = False,
 ) -> None:
     """Run a program on stdin and stdout: one JSON value a line, until the input ends and everything has drained.
 
@@ -172,6 +175,7 @@ def run(
         refusal_ends=True,
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
+        approve_in_doubt=approve_in_doubt,
     )
     asked = Asked(
         provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner), insecure=insecure
@@ -209,16 +213,17 @@ def _run_lines(
                 from fabric.runtime.extras import open_extras
 
                 extras = stack.enter_context(open_extras(files, report.error))
-            plan, kept = stack.enter_context(keep(wanted, plan))
+            plan, kept = stack.enter_context(keep(wanted, plan, asked, project))
             zygote = stack.enter_context(zygote_of(plan, project))
             import trio
 
             from fabric.runtime.foreground import run_lines
             from fabric.runtime.questions import open_terminal
 
-            terminal_fd = stack.enter_context(open_terminal(wanted=settings.approval == "ask" and os.isatty(2)))
-            if settings.approval == "ask" and terminal_fd is None:
-                settings = msgspec.structs.replace(settings, approval="refuse")
+            asks = settings.approval == "ask" or (kept is not None and settings.in_doubt == "ask")
+            terminal_fd = stack.enter_context(open_terminal(wanted=asks and os.isatty(2)))
+            if terminal_fd is None:
+                settings = unasked(settings)
             serve = partial(
                 run_lines,
                 prices=prices,
@@ -230,7 +235,7 @@ def _run_lines(
                 kept=kept,
             )
             finish = trio.run(serve, plan, settings, report, os.environ)
-    _end(finish)
+    _end(finish, kept)
 
 
 def _extras(said: Iterable[str]) -> dict[str, str]:
@@ -274,6 +279,7 @@ def call(
     session: KeptSession = None,
     bucket: BucketUrl = None,
     allow_changed: AllowChanged = False,
+    approve_in_doubt: ApproveInDoubt = False,
 ) -> None:
     """Run a program once on one message; print every output. With --session, as `run`.
 
@@ -294,6 +300,7 @@ def call(
         refusal_ends=True,
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
+        approve_in_doubt=approve_in_doubt,
     )
     with tempfile.TemporaryFile() as stdin:
         stdin.write(one_line((message if message is not None else "null").encode()) + b"\n")
@@ -344,6 +351,7 @@ def up(
     session: KeptSession = None,
     bucket: BucketUrl = None,
     allow_changed: AllowChanged = False,
+    approve_in_doubt: ApproveInDoubt = False,
 ) -> None:
     """Run a program as a service until Ctrl-C or `fabric down`; `fabric send` talks to it. With -d, leave it running.
 
@@ -371,6 +379,7 @@ def up(
         refusal_ends=False,
         auto_approve=auto_approve,
         approval_timeout_s=approval_timeout,
+        approve_in_doubt=approve_in_doubt,
     )
     wanted = wanted_of(session, bucket, said, settings, allow_changed=allow_changed)
     spec = find_program(program, said)
@@ -392,7 +401,7 @@ def up(
         asked = Asked(provider, model, include, docroot, runner=check_runner(runner), insecure=insecure, service=name)
         plan = compile_program(spec, directory, asked, said, metered=limits.metered)
         prices = prices_of(plan, said, limits)
-        plan, kept = stack.enter_context(keep(wanted, plan))
+        plan, kept = stack.enter_context(keep(wanted, plan, asked, said))
         lines = LogLines.of((worker.name for worker in plan.workers), **how)
         shown = "json" if use_json() else choose_progress(progress, len(plan.workers), in_place=in_place)
         attached = _attached(plan, attach, no_attach, child)

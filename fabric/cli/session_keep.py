@@ -12,29 +12,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
+import msgspec
 import typer
 
+from fabric.cli.entry_lines import escape
 from fabric.cli.report import count_of, out, print_line
 from fabric.cli.session_place import (
     BucketUrl,
     DryRun,
+    Json,
     SessionId,
     Sessions,
     open_log,
     open_sessions,
+    print_json,
 )
-from fabric.errors import ConfigError
-from fabric.settings import forget_current
+from fabric.errors import ConfigError, LogDamaged
+from fabric.settings import forget_current, read_duration
 from fabric.store.archive import read_archive, write_archive
+from fabric.store.bucket import Bucket
 from fabric.store.log import Log
 from fabric.store.probe import probe
+from fabric.store.rehearsal import Rehearsal
+from fabric.store.verify import Report
 
 
 def register(group: typer.Typer) -> None:
     """Add the commands of this group."""
     group.command()(export)
     group.command("import")(import_)
+    group.command()(verify)
     group.command()(compact)
+    group.command()(gc)
     group.command()(delete)
 
 
@@ -42,7 +51,7 @@ def register(group: typer.Typer) -> None:
 
 
 def export(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions; else the current one.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Sessions; else the current one.")] = None,
     bucket: BucketUrl = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; else stdout.", show_default=False)
@@ -146,6 +155,50 @@ def import_(
     print_line(f"{count_of(imported.created, 'object')} are new, {imported.known} were there")
 
 
+# --- whole ------------------------------------------------------------------------------------------------------------
+
+
+def verify(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Sessions; else the current one.")] = None,
+    bucket: BucketUrl = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="All sessions of the bucket.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read all of a session and of what it names, and say what is not what was written: what, and where.
+
+    Examples: fabric session verify; fabric session verify --all -b s3://bucket/sessions --json
+
+    Exit codes: 0; 1 something is damaged, or the bucket does not answer; 2 no session is meant; 7 there is no such
+    session.
+    """
+    sessions = open_sessions(bucket)
+    if everything and ids:
+        raise ConfigError("name sessions or say --all, not both")
+    wanted = [manifest.id for manifest in sessions.bucket.sessions()] if everything else ids or [sessions.meant(None)]
+    damaged = False
+    for id_ in wanted:
+        report = sessions.bucket.verify(id_)
+        damaged |= bool(report.problems)
+        if as_json:
+            print_json(msgspec.structs.asdict(report))
+        else:
+            out(f"{line}\n" for line in _report_lines(report))
+    if damaged:
+        raise typer.Exit(LogDamaged.exit_code)
+
+
+def _report_lines(report: Report) -> list[str]:
+    what = [count_of(getattr(report, name), name.removesuffix("s")) for name in ("commits", "snapshots")]
+    entries = "1 entry" if report.entries == 1 else f"{report.entries} entries"
+    bodies = "1 large body" if report.bodies == 1 else f"{report.bodies} large bodies"
+    state = "DAMAGED" if report.problems else "whole"
+    return [
+        f"{report.session}: {state}: {', '.join([what[0], entries, bodies, what[1]])}",
+        *(f"  damaged: {escape(problem)}" for problem in report.problems),
+        *(f"  warning: {escape(warning)}" for warning in report.warnings),
+    ]
+
+
 # --- smaller ----------------------------------------------------------------------------------------------------------
 
 
@@ -169,8 +222,43 @@ def compact(bucket: BucketUrl = None, session: SessionId = None, dry_run: DryRun
         print_line(f"there is a snapshot of all {commits} of {log.id} already")
 
 
+def gc(
+    bucket: BucketUrl = None,
+    older_than: Annotated[
+        str, typer.Option(metavar="TIME", help="How long a body has to be without a name: 7d, 12h.")
+    ] = "7d",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what nobody needs: large bodies that no log names, old snapshots, what killed writers left behind.
+
+    A bucket does not tell how old a body is: the first run notes those without a name, a later one removes them. No
+    log is touched, and nothing is removed while one cannot be read.
+
+    Examples: fabric session gc; fabric session gc -b s3://bucket/sessions --older-than 30d --dry-run
+
+    Exit codes: 0; 1 a log is damaged, or the bucket does not answer; 2 there is no such bucket.
+    """
+    try:
+        older_than_s = read_duration(older_than)
+    except ValueError as error:
+        raise ConfigError(f"--older-than {older_than}: {error}") from None
+    sessions = open_sessions(bucket)
+    store = sessions.bucket.store
+    collected = (Bucket(Rehearsal(store)) if dry_run else sessions.bucket).gc(older_than_s)
+    if as_json:
+        print_json({"dry_run": dry_run, **msgspec.structs.asdict(collected)})
+        return
+    told = ", ".join(
+        f"{count} {name}" for name, count in msgspec.structs.asdict(collected).items() if name != "waiting"
+    )
+    print_line(f"{'would remove' if dry_run else 'removed'} {told}")
+    if collected.waiting:
+        print_line(f"{collected.waiting} bodies without a name are noted, and removed when they are {older_than} old")
+
+
 def delete(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Sessions.", show_default=False)],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Sessions.", show_default=False)],
     bucket: BucketUrl = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRun = False,

@@ -22,17 +22,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import msgspec
 import typer
 
 from fabric.cli.listing import duration
 from fabric.cli.programs import project_settings
-from fabric.cli.report import out
+from fabric.cli.report import count_of, out
 from fabric.errors import ConfigError, SessionNotFound
-from fabric.session.history import Finished, decode_history
 from fabric.settings import Bucket as Place
 from fabric.settings import choose_bucket, choose_session
 from fabric.store.bucket import Bucket
+from fabric.store.file import FileStore
 from fabric.store.log import Log
 from fabric.store.opening import open_store
 from fabric.store.readiness import Failed, Idle, Paused, Ready, Sleeping
@@ -45,8 +44,8 @@ BucketUrl = Annotated[
         "--bucket",
         "-b",
         metavar="URL",
-        help="Where sessions are kept: file:///PATH, s3://BUCKET/PREFIX, gs:, az:. Else FABRIC_STORE, [store] url, "
-        "that of the current session, or a folder of the user's.",
+        help="Where sessions are kept: file:///PATH, s3://BUCKET/PREFIX, gs:, az:. Else FABRIC_STORE, store.url of the "
+        "settings, that of the current session, or a folder of the user's.",
         show_default=False,
     ),
 ]
@@ -89,7 +88,10 @@ def open_sessions(url: str | None) -> Sessions:
     place = choose_bucket(url, project_settings(), Path.cwd(), os.environ)
     if place.url.partition(":")[0] == "memory":
         raise ConfigError(f"bucket {place.url}: it would end with this command; file:PATH names a folder, which stays")
-    return Sessions(Bucket(open_store(place.url)), place)
+    store = open_store(place.url)
+    if isinstance(store, FileStore) and store.root.exists() and not store.root.is_dir():
+        raise ConfigError(f"bucket {place.url}: it is a file, expected a directory, or a path where one can be made")
+    return Sessions(Bucket(store), place)
 
 
 def open_log(url: str | None, session: str | None) -> Log:
@@ -145,8 +147,8 @@ def standing_of(log: Log, now: float) -> Standing:
     if log.manifest.program:
         return _of_run(log.read())
     match log.readiness(now):
-        case Ready(attempts=attempts):
-            return Standing("ready", f"after {attempts} attempts that failed" if attempts else "")
+        case Ready(base=base, attempts=attempts):
+            return Standing("ready", _tell_attempts(log, base, " failed") if attempts else "")
         case Idle():
             return Standing("idle")
         case Paused(reason=reason):
@@ -154,17 +156,18 @@ def standing_of(log: Log, now: float) -> Standing:
         case Sleeping(until=until, reason=reason):
             left = f"{duration(until - now)} more"
             return Standing("sleeping", f"{left}, {reason}" if reason else left)
-        case Failed(attempts=attempts, retry_at=retry_at):
-            then = f"the next in {duration(retry_at - now)}" if retry_at is not None else "no more until a push"
-            return Standing("failed", f"{attempts} attempt{'s' * (attempts != 1)}, {then}")
+        case Failed(base=base):
+            return Standing("failed", _tell_attempts(log, base))
+
+
+def _tell_attempts(log: Log, base: int, after: str = "") -> str:
+    attempts = log.attempts(base)
+    reason = f": {attempts[-1].reason}" if attempts and attempts[-1].reason else ""
+    return f"{count_of(len(attempts), 'attempt')}{after}{reason}"
 
 
 def _of_run(commits: list[Commit]) -> Standing:
-    last = next((commit.entries[-1] for commit in reversed(commits) if commit.entries), None)
-    if last is None or last.event != "finished":
-        return Standing("open")
-    try:
-        finished = decode_history(last.inline or b"")
-    except msgspec.DecodeError:  # of a newer version
-        return Standing("ended")
-    return Standing("ended", f"exit code {finished.exit_code}" if isinstance(finished, Finished) else "")
+    """Return how a run stands. Whether it is running at this moment no log says."""
+    entries = (entry for commit in reversed(commits) for entry in reversed(commit.entries))
+    last = next((entry.event for entry in entries if entry.event != "emitted"), "")
+    return Standing("ended" if last == "finished" else "open")

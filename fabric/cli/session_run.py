@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from fabric.cli.entry_lines import escape
+from fabric.cli.entry_lines import escape, say_time
 from fabric.cli.report import count_of, print_line
 from fabric.cli.session_place import BucketUrl, SessionId, Sessions, open_sessions, refuse_run, standing_of
 from fabric.errors import ConfigError
 from fabric.settings import read_duration
 from fabric.store.log import Log
+from fabric.store.record import Commit
 
 if TYPE_CHECKING:
     from fabric.handlers.running import Options, Ran
 
-COMMAND = typer.Argument(
-    metavar="[--] COMMAND [ARGUMENT]...", help="The handler: a program and its arguments.", show_default=False
-)
+COMMAND = typer.Argument(metavar="-- COMMAND", help="The handler: a program and its arguments.", show_default=False)
 Timeout = Annotated[str, typer.Option("--timeout", "-t", metavar="TIME", help="That one invocation may take.")]
 Retries = Annotated[
     int, typer.Option(help="How many attempts that failed are followed by another one, after a back-off.", min=0)
@@ -171,9 +170,17 @@ async def _until_signal(log: Log, options: Options) -> tuple[Ran | None, int]:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(obey)
-            ran = await run_handler(log, options, tell=print_line)
+            ran = await run_handler(log, options, tell=print_line, decided=_say_decided if options.watch else None)
             nursery.cancel_scope.cancel()
     return ran, number
+
+
+def _say_decided(commit: Commit) -> None:
+    """Say what a decision became: nobody waits for the end of a run that watches."""
+    entries = "1 entry" if len(commit.entries) == 1 else f"{len(commit.entries)} entries"
+    pause = "" if commit.pause is None else f", {'sleeps' if commit.pause.until is not None else 'pauses'}"
+    reason = "" if commit.pause is None or not commit.pause.reason else f": {commit.pause.reason}"
+    print_line(f"{say_time(commit.at)}  committed {entries}{pause}{escape(reason)}")
 
 
 def _say(log: Log, ran: Ran) -> None:

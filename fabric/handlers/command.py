@@ -28,6 +28,7 @@ class CommandHandler:
         environment: what it has beside what a call says.
         timeout_s: that one invocation may take.
         show: takes what the handler says on stderr, as it comes.
+        directory: where it works; ``None``: where we do.
         output_bytes_max: that one invocation may write.
     """
 
@@ -39,6 +40,7 @@ class CommandHandler:
         guard: Guard | None,
         show: Callable[[bytes], None],
         *,
+        directory: str | None = None,
         output_bytes_max: int = OUTPUT_BYTES_MAX,
     ) -> None:
         self._command = tuple(command)
@@ -46,13 +48,15 @@ class CommandHandler:
         self._timeout_s = timeout_s
         self._guard = guard
         self._show = show
+        self._directory = directory
         self._output_bytes_max = output_bytes_max
 
     async def invoke(self, call: Call) -> Ended:
         """Run it once; see :class:`~fabric.handlers.invocation.Handler`."""
         said = Tail(self._show)
         try:
-            process = await start_process(self._command, call_environment(self._environment, call), self._guard)
+            environment = call_environment(self._environment, call)
+            process = await start_process(self._command, environment, self._guard, directory=self._directory)
         except HandlerFailed as error:
             return Ended(exit=NOT_STARTED, reason=str(error))
         written = _Written(trio.CancelScope(), self._output_bytes_max)

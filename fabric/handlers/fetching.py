@@ -56,15 +56,15 @@ async def fetch(uri: str, allowed: Sequence[str]) -> Fetched:
     Raises:
         HandlerFailed: it is not allowed, not there, or too large.
     """
-    scheme = urlsplit(uri).scheme.lower()
-    if scheme == "file":
-        return await trio.to_thread.run_sync(
-            _read_file, uri, [_directory(one) for one in allowed if one.startswith("file:")]
-        )
     try:
+        if urlsplit(uri).scheme.lower() == "file":
+            directories = [_directory(one) for one in allowed if one.startswith("file:")]
+            return await trio.to_thread.run_sync(_read_file, uri, directories)
         return await _get(uri, allowed)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise HandlerFailed(f"cannot fetch {uri}: {error or type(error).__name__}") from None
+    except httpx2.HTTPError as error:
+        raise HandlerFailed(f"cannot fetch {_shown(uri)}: {type(error).__name__}") from None
+    except (httpx2.InvalidURL, ValueError) as error:  # of a redirect, too
+        raise HandlerFailed(f"cannot fetch {uri!r}: it is no URI, or it leads to none: {error}") from None
 
 
 async def _get(uri: str, allowed: Sequence[str]) -> Fetched:
@@ -73,17 +73,17 @@ async def _get(uri: str, allowed: Sequence[str]) -> Fetched:
         for _ in range(REDIRECTS_MAX + 1):
             scheme = urlsplit(at).scheme.lower()
             if scheme not in ("http", "https") or scheme not in allowed:
-                by = "" if at == uri else f", to which {uri} redirects,"
+                by = "" if at == uri else f" {_shown(uri)} redirects to it, and"
                 known = ", ".join(allowed) or "none"
                 raise HandlerFailed(
-                    f"cannot fetch {at}:{by} scheme {scheme!r} is not allowed; allowed: {known} (--allow-uri)"
+                    f"cannot fetch {_shown(at)}:{by} scheme {scheme!r} is not allowed; allowed: {known} (--allow-uri)"
                 )
             async with client.stream("GET", at, headers={"Accept-Encoding": "identity"}) as answer:
                 if answer.status_code in _REDIRECTS and "location" in answer.headers:
                     at = urljoin(at, answer.headers["location"])
                     continue
                 if answer.status_code != 200:
-                    raise HandlerFailed(f"cannot fetch {at}: it answered with status {answer.status_code}")
+                    raise HandlerFailed(f"cannot fetch {_shown(at)}: it answered with status {answer.status_code}")
                 body = bytearray()
                 async for chunk in answer.aiter_raw():
                     body += chunk
@@ -91,7 +91,7 @@ async def _get(uri: str, allowed: Sequence[str]) -> Fetched:
                         raise _too_large(at)
                 headers = answer.headers
                 return Fetched(bytes(body), headers.get("content-type", ""), headers.get("content-encoding", ""))
-        raise HandlerFailed(f"cannot fetch {uri}: it redirects more than {REDIRECTS_MAX} times")
+        raise HandlerFailed(f"cannot fetch {_shown(uri)}: it redirects more than {REDIRECTS_MAX} times")
 
 
 def _directory(allowed: str) -> Path:
@@ -123,4 +123,11 @@ def _read_file(uri: str, directories: Sequence[Path]) -> Fetched:
 
 
 def _too_large(uri: str) -> HandlerFailed:
-    return HandlerFailed(f"cannot fetch {uri}: it has more than {FETCH_BYTES_MAX} bytes")
+    return HandlerFailed(f"cannot fetch {_shown(uri)}: it has more than {FETCH_BYTES_MAX} bytes")
+
+
+def _shown(uri: str) -> str:
+    """Return an URI without what may be a secret in it: a password, the signature of a presigned one."""
+    parts = urlsplit(uri)
+    hidden = "?..." if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{hidden}" if parts.netloc else uri

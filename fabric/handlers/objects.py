@@ -50,12 +50,12 @@ class ObjectServer:
         self._root = root
         self._path = path
         self._recall = recall
-        self._loads: dict[str, Load] = {}
+        self._bodies: dict[str, bytes | Load] = {}
         self._namespaces: set[str] = set()
 
-    def offer(self, digest: str, load: Load) -> str:
-        """Return the URL of a body. It is asked for in a thread, whenever somebody fetches it."""
-        self._loads[digest] = load
+    def offer(self, digest: str, body: bytes | Load) -> str:
+        """Return the URL of a body. One that has to be loaded is, in a thread, whenever somebody fetches it."""
+        self._bodies[digest] = body
         return f"{self._root}o/{digest}"
 
     def namespace_url(self, namespace: str) -> str:
@@ -75,13 +75,13 @@ class ObjectServer:
     async def handle(self, ask: Ask) -> Answer:
         """Answer with the bytes of an object."""
         kind, _, name = ask.head.path[len(self._path) :].partition("/")
-        load = self._loads.get(name) if kind == "o" else None
+        body = self._bodies.get(name) if kind == "o" else None
         if kind == "m":
-            load = self._remembered(f"{name}?{ask.head.query}" if ask.head.query else name)
-        if load is None:
+            body = self._remembered(f"{name}?{ask.head.query}" if ask.head.query else name)
+        if body is None:
             return error(404, "not_found", "no such object was offered to this handler")
         try:
-            return Answer(200, await trio.to_thread.run_sync(load), _BYTES)
+            return Answer(200, body if isinstance(body, bytes) else await trio.to_thread.run_sync(body), _BYTES)
         except FabricError as failure:
             return error(502, failure.code, str(failure))
 

@@ -152,6 +152,7 @@ async def start_process(
     environment: Mapping[str, str],
     guard: Guard | None,
     *,
+    directory: str | None = None,
     serving: bool = False,
     keep: Iterable[int] = (),
 ) -> HandlerProcess:
@@ -159,6 +160,7 @@ async def start_process(
 
     Args:
         guard: ends it if we are killed.
+        directory: where it works; ``None``: where we do.
         serving: it is not fed, and what it prints is shown with what it says.
         keep: descriptors that it inherits.
 
@@ -172,6 +174,7 @@ async def start_process(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if serving else subprocess.PIPE,
             env=dict(environment),
+            cwd=directory,
             start_new_session=True,
             pass_fds=tuple(keep),
         )

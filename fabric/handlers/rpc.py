@@ -53,6 +53,7 @@ class RpcHandler:
         guard: Guard | None,
         show: Callable[[bytes], None],
         nursery: trio.Nursery,
+        directory: str | None = None,
     ) -> None:
         self._command = tuple(command)
         self._environment = environment
@@ -60,6 +61,7 @@ class RpcHandler:
         self._guard = guard
         self._said = Tail(show)
         self._nursery = nursery
+        self._directory = directory
         self._serving: _Serving | None = None
 
     async def invoke(self, call: Call) -> Ended:
@@ -102,7 +104,9 @@ class RpcHandler:
             port = listening.getsockname()[1]
             descriptor = listening.fileno()
             environment = serving_environment(self._environment, descriptor)
-            process = await start_process(self._command, environment, self._guard, serving=True, keep=[descriptor])
+            process = await start_process(
+                self._command, environment, self._guard, directory=self._directory, serving=True, keep=[descriptor]
+            )
         serving = self._serving = _Serving(process, port)
         self._nursery.start_soon(self._look_after, serving)
         try:
@@ -160,10 +164,12 @@ async def serve_rpc(
     timeout_s: float,
     guard: Guard | None,
     show: Callable[[bytes], None],
+    *,
+    directory: str | None = None,
 ) -> AsyncIterator[RpcHandler]:
     """Give a handler that is started when it is first invoked, and ended with the block."""
     async with trio.open_nursery() as nursery:
-        yield RpcHandler(command, environment, timeout_s, guard, show, nursery)
+        yield RpcHandler(command, environment, timeout_s, guard, show, nursery, directory)
         nursery.cancel_scope.cancel()
 
 

@@ -6,12 +6,12 @@ and finds the session as ready as it was.
 
 from __future__ import annotations
 
-__all__ = ["Options", "Ran", "Status", "run"]
+__all__ = ["TIMEOUT_S", "Options", "Ran", "Status", "open_runner", "run"]
 
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -32,7 +32,7 @@ from fabric.handlers.telling import ControlRecords, input_lines
 from fabric.launch.guarding import Guard, open_guard
 from fabric.store.log import Log
 from fabric.store.readiness import Failed, Idle, Paused, Readiness, Ready, Sleeping
-from fabric.store.record import PAUSE_TYPE, Attempt, Entry, Pause
+from fabric.store.record import PAUSE_TYPE, Attempt, Commit, Entry, Pause
 from fabric.store.replay import Placed
 
 TIMEOUT_S = 600.0
@@ -66,6 +66,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         control_records: what is told of ``start``, ``fork`` and ``wake``.
         allow: from where objects may be fetched that a handler names by uri: ``https``, ``http``, ``file:/DIRECTORY``.
         environment: what handlers have; ``None``: all that we have.
+        directory: where they work; ``None``: where we do.
     """
 
     command: Sequence[str]
@@ -78,6 +79,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     control_records: ControlRecords = "json"
     allow: Sequence[str] = ("https",)
     environment: Mapping[str, str] | None = None
+    directory: str | None = None
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +111,7 @@ async def run(
     now: Callable[[], float] = time.time,
     stderr: Callable[[bytes], None] | None = None,
     tell: Callable[[str], None] | None = None,
+    decided: Callable[[Commit], None] | None = None,
 ) -> Ran:
     """Run a handler until its session is quiet, or for as long as it is asked to watch.
 
@@ -117,18 +120,38 @@ async def run(
         now: seconds since 1970, for what is compared with the log. How long processes take is measured otherwise.
         stderr: takes what the handler says, as it comes; ``None``: it goes to ours.
         tell: takes a line for people: why an attempt failed, what it printed that is no record.
+        decided: hears what a decision became.
 
     Raises:
         ConfigError: an option cannot be meant, or it is the log of a program's run.
         StoreFailed, LogDamaged, SessionNotFound: the log cannot be read or written.
     """
-    _check(log, options)
     try:
-        async with open_world(log, options, stderr or _to_stderr) as (objects, handler):
-            return await _Run(log, options, now, tell or _tell, objects, handler).go()
+        async with open_runner(log, options, now=now, stderr=stderr, tell=tell, decided=decided) as run_on:
+            return await run_on()
     except BaseExceptionGroup as group:
         error = sole(group)
         raise error from error.__cause__
+
+
+@asynccontextmanager
+async def open_runner(
+    log: Log,
+    options: Options,
+    *,
+    now: Callable[[], float] = time.time,
+    stderr: Callable[[bytes], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+    decided: Callable[[Commit], None] | None = None,
+) -> AsyncIterator[Callable[[], Awaitable[Ran]]]:
+    """Give what :func:`run` does, to be called again and again: a handler that serves stays in between."""
+    _check(log, options)
+    async with open_world(log, options, stderr or _to_stderr) as (objects, handler):
+
+        async def run_on() -> Ran:
+            return await _Run(log, options, now, tell or _tell, decided or _not_said, objects, handler).go()
+
+        yield run_on
 
 
 def _check(log: Log, options: Options) -> None:
@@ -150,17 +173,22 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _not_said(commit: Commit) -> None:
+    pass
+
+
 @asynccontextmanager
 async def open_world(
     log: Log, options: Options, show: Callable[[bytes], None]
 ) -> AsyncIterator[tuple[ObjectServer, Handler]]:
     """Give what handlers need: where they fetch bodies, and what starts them."""
     environment = os.environ if options.environment is None else options.environment
+    how = (options.command, environment, options.timeout_s)
     async with _guarded() as guard, serve_objects(log.recall) as objects:
         if options.mode == "command":
-            yield objects, CommandHandler(options.command, environment, options.timeout_s, guard, show)
+            yield objects, CommandHandler(*how, guard, show, directory=options.directory)
         else:
-            async with serve_rpc(options.command, environment, options.timeout_s, guard, show) as handler:
+            async with serve_rpc(*how, guard, show, directory=options.directory) as handler:
                 yield objects, handler
 
 
@@ -181,6 +209,7 @@ class _Run:
         options: Options,
         now: Callable[[], float],
         tell: Callable[[str], None],
+        decided: Callable[[Commit], None],
         objects: ObjectServer,
         handler: Handler,
     ) -> None:
@@ -188,6 +217,7 @@ class _Run:
         self._options = options
         self._now = now
         self._tell = tell
+        self._say_decided = decided
         self._objects = objects
         self._handler = handler
         self._invocations = self._committed = self._decided = 0
@@ -260,6 +290,7 @@ class _Run:
             return
         self._decided += 1
         self._committed += len(commit.entries)
+        self._say_decided(commit)
 
     def _look(self) -> tuple[int, list[Placed]]:
         """Return how many commits there are, and what a handler is given of just these."""
@@ -316,7 +347,7 @@ class _Run:
         """Keep an attempt that failed, for whoever looks and for the back-off."""
         self._failed, self._failed_base = self._failed + 1 if base == self._failed_base else 1, base
         self._reason = reason
-        self._tell(f"the handler failed: {reason}")
         status = "time-out" if ended.exit == NOT_ENDED else f"exit {ended.exit}" if ended.exit else "output"
         attempt = Attempt(base, self._now(), status=status, reason=reason, stderr=ended.stderr)
         await trio.to_thread.run_sync(self._log.failed, base, attempt)
+        self._tell(f"the handler failed: {reason}")

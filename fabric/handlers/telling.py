@@ -27,7 +27,7 @@ def input_lines(
     Args:
         given: in order, as a handler is to see them.
         objects: where their bodies are fetched.
-        body: gives one as it is stored; called in a thread, when it is fetched.
+        body: gives one that is not in its entry, as it is stored; called in a thread, when it is fetched.
     """
     return b"".join(
         input_line(_input(each.entry, objects, body, control))
@@ -41,9 +41,10 @@ def _input(entry: Entry, objects: ObjectServer, body: Callable[[Entry], bytes], 
         return Input(event="memory", url=objects.namespace_url(entry.name))
     if control == "empty" and entry.event in _CONTROL:
         return Input(event=entry.event)
+    inline = entry.inline
     return Input(
         event=entry.event,
-        url=objects.offer(entry.sha256, partial(body, entry)),
+        url=objects.offer(entry.sha256, partial(body, entry) if inline is None else inline),
         size=entry.size,
         content_type=entry.content_type,
         content_encoding=entry.content_encoding,

@@ -71,6 +71,11 @@ class Sources:
         return self._sources[-1]
 
     @property
+    def files(self) -> tuple[Source, ...]:
+        """All of them, in the order in which they were opened."""
+        return tuple(self._sources)
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Their paths, as they are shown."""
         return tuple(source.path for source in self._sources)

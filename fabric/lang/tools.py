@@ -55,6 +55,7 @@ _PARTIAL = {
     "project": "a projection takes a stream of tuples or records",
     "empty": "it never gives anything",
     "worker": "a program may answer any number of times",
+    "handler": "a program may answer any number of times",
 }
 
 

@@ -138,7 +138,7 @@ class Programs:
             return
         hint = "that is allowed with --allow-processes"
         config = binding.config
-        if binding.kind == "worker" or "call" in config:
+        if binding.kind in ("worker", "handler") or "call" in config:
             yield f"runs a program of its own: {hint}"
         if config.get("mcp"):
             yield f"uses MCP servers: {hint}"

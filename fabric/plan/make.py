@@ -51,7 +51,6 @@ class Surroundings(msgspec.Struct, frozen=True):
         provider, model: for agents that do not say theirs.
         endpoint: where the providers are, for agents that do not say it.
         metered: whether agents have to ask for each call of a model.
-        durable: whether what they do is recorded, and known again by the next process.
         docroot: folder of the file tools, absolute; ``None``: that of the program's main file.
         detour: of a test: where agents that do say their endpoint are sent instead; see :func:`detoured`.
         documents: the prompt files that agents name, by binding and name as written.
@@ -65,7 +64,6 @@ class Surroundings(msgspec.Struct, frozen=True):
     model: str | None = None
     endpoint: str | None = None
     metered: bool = False
-    durable: bool = False
     documents: dict[tuple[str, str], Document] = {}
     docroot: str | None = None
     detour: str | None = None
@@ -110,7 +108,7 @@ def _worker(
     config = binding.config
     directory = surroundings.directories.get(binding.name, surroundings.directory)
     transport = config.get("transport", "zmq")
-    tells = node.kind != "python" or any(port.name == "telemetry" for port in node.outputs)
+    tells = node.kind not in ("python", "handler") or any(port.name == "telemetry" for port in node.outputs)
     ports = ("input", "output", "ctrl_in", "ctrl_out", *(("telemetry",) if tells else ()))
     metered = surroundings.metered and node.kind == "agent"
     calls = bool(node.tools or config.get("mcp") or metered)
@@ -126,6 +124,10 @@ def _worker(
                 config = {**config, "amnesiac": True}
             command = (surroundings.python, *MODULE, "plumb_agent")
             window = WINDOW_AMNESIAC if config.get("amnesiac") else WINDOW_STATEFUL
+        case "handler":
+            command = (surroundings.python, *MODULE, "fabric.handlers.serving")
+            config = {**config, **_own_session(node.id, surroundings)}
+            window = WINDOW_STATEFUL  # its log is one decision after the other
         case "worker":
             program, *arguments = config["command"]
             if "/" in program:  # beside the program's file, as everything that it names
@@ -147,10 +149,6 @@ def _worker(
         tools=tuple(tool_spec(module, name, tool) for name, tool in tools.items() if name == tool),
         part_of=node.tool,
         metered=metered,
-        durable=surroundings.durable
-        and bool(node.tools or config.get("mcp"))
-        and node.kind == "agent"
-        and not node.tool,
     )
     return WorkerPlan(
         name=node.id,
@@ -175,6 +173,15 @@ def _worker(
 def _builtin_config(builtin: str, surroundings: Surroundings) -> dict[str, Any]:
     docroot = surroundings.docroot or surroundings.directory
     return {"call": builtin, "builtin": builtin, "docroot": docroot}
+
+
+def _own_session(node: str, surroundings: Surroundings) -> dict[str, Any]:
+    """Return where a handler's session is kept unless the run is: as long as the run.
+
+    Its id follows from a directory that no other run has: what a handler does outside has keys that begin with it.
+    """
+    directory = surroundings.run_directory
+    return {"bucket": f"file:{directory}/sessions", "session": f"run-{PurePath(directory).name}/{node}"}
 
 
 def _agent_config(binding: Binding, surroundings: Surroundings) -> dict[str, Any]:

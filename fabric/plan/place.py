@@ -171,7 +171,11 @@ def _placed(worker: WorkerPlan, placement: Placement) -> WorkerPlan:
     runner = said.runner or placement.runner
     if said.runner is None and host != placement.coordinator and runner in (None, "process"):
         runner = "container" if placement.hosts[host].engine else "external"
-    if said.runner is None and not said.host and (worker.transport == "stdio" or is_builtin(worker)):
+    if (
+        said.runner is None
+        and not said.host
+        and (worker.transport == "stdio" or worker.spec.kind == "handler" or is_builtin(worker))
+    ):
         runner = "process"  # it speaks with nobody but who started it, or with files that are here
     runner = runner or "process"
     _check_place(worker, runner, host, said, placement)
@@ -221,6 +225,11 @@ def _check_place(worker: WorkerPlan, runner: Runner, host: str, said: Place, pla
         raise ConfigError(
             f"{where}: '{worker.name}' speaks lines on its stdin and stdout, so it runs as a process beside the"
             ' coordinator; transport: "zmq" could run elsewhere'
+        )
+    if runner != "process" and worker.spec.kind == "handler":
+        raise ConfigError(
+            f"{where}: '{worker.name}' is a handler, whose session may be in a folder of this host; it has to be a"
+            " process beside the coordinator"
         )
     if runner != "process" and is_builtin(worker):
         raise ConfigError(

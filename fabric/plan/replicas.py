@@ -101,6 +101,8 @@ def _why_not(plan: Plan, worker: WorkerPlan) -> str | None:
         return f"{what} remembers what it was told: each replica would remember a part; say amnesiac: true, or {ONE}"
     if config.get("state"):
         return f"{what} has state: true: each replica would have a state of its own; say state: false, or {ONE}"
+    if kind == "handler":
+        return f"{what} is a handler: each replica would have a log of its own; say {ONE}"
     if worker.compat:
         return f"{what} has compat: true: without markers nobody knows what a replica has answered; say {ONE}"
     tool = plan.tools.get(worker.spec.part_of)

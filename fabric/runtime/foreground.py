@@ -199,7 +199,7 @@ async def run_lines(
     Raises:
         ConfigError: see :func:`open_coordinator`.
     """
-    watch = Watch(plan) if http is not None else None
+    watch = Watch(plan, kept) if http is not None else None
     hears: Report = report if watch is None else _Watching(watch, report)
     extras = extras or Extras((), report.error)
     questions = Questions(report.say)
@@ -339,7 +339,7 @@ async def run_service(
         ConfigError: the socket cannot be bound; see :func:`open_coordinator`.
     """
     both = _Both(journal, report)
-    watch = Watch(plan) if http is not None else None
+    watch = Watch(plan, kept) if http is not None else None
     hears: Report = both if watch is None else _Watching(watch, both)
     asked = False
 

@@ -7,7 +7,7 @@ commits second has lost the session, wherever he is.
 
 from __future__ import annotations
 
-__all__ = ["Kept", "hold_session", "open_run"]
+__all__ = ["Hold", "Kept", "hold_session", "open_run", "read_history"]
 
 import fcntl
 import hashlib
@@ -21,6 +21,7 @@ import msgspec
 from fabric.errors import ConfigError, LogDamaged, SessionNotFound
 from fabric.plan.digest import changes, digest_of, parts_of
 from fabric.plan.plan import Plan
+from fabric.runtime.bucket_meter import BucketMeter
 from fabric.session.history import (
     Emitted,
     Entered,
@@ -44,6 +45,24 @@ PARTS = "parts"
 CHANGES_SHOWN = 8
 
 
+class Hold:
+    """A session that is held on this host, by a lock on a file; there is something in it as long as somebody runs it.
+
+    Attributes:
+        was_killed: whoever held it last was killed, so nobody was told how that ended.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.was_killed = bool(os.pread(descriptor, 1, 0))
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def end(self) -> None:
+        """It has ended, and whoever ran it is told now: the last that is done before an exit."""
+        os.ftruncate(self._descriptor, 0)
+
+
 class Kept(msgspec.Struct, frozen=True):
     """A run that is kept in a bucket.
 
@@ -51,15 +70,21 @@ class Kept(msgspec.Struct, frozen=True):
         url: of the bucket.
         log: of the run, read to its end.
         history: what has happened so far.
+        hold: of the session on this host.
         finished: whether it had ended, and whoever ran it was told so.
         allow_changed: go on without what this program has no place for.
+        meter: of the bucket.
+        size_bytes: of all that has happened so far.
     """
 
     url: str
     log: Log
+    hold: Hold
     history: Sequence[History] = ()
     finished: bool = False
     allow_changed: bool = False
+    meter: BucketMeter | None = None
+    size_bytes: int = 0
 
     @property
     def id(self) -> str:
@@ -123,8 +148,8 @@ def open_run(
         ConfigError: it is no run, or one of another program; somebody on this host runs it.
         StoreFailed, LogDamaged: its log cannot be read.
     """
-    with hold_session(url, session, environment) as killed:
-        store = open_store(url)
+    with hold_session(url, session, environment) as hold:
+        store = BucketMeter(open_store(url))
         bucket = Bucket(store)
         parts = parts_of(plan)
         try:
@@ -135,7 +160,9 @@ def open_run(
         _check(log, parts, plan.path, allow_changed=allow_changed)
         history = read_history(log)
         told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
-        yield Kept(store.url, log, history, told and not killed, allow_changed)
+        size_bytes = sum(each.entry.size for each in log.entries() if not each.derived)
+        finished = told and not hold.was_killed
+        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes)
 
 
 def read_history(log: Log) -> list[History]:
@@ -174,32 +201,29 @@ def _check(log: Log, parts: dict[str, dict[str, str]], path: str, *, allow_chang
 
 
 @contextmanager
-def hold_session(url: str, session: str, environment: Mapping[str, str]) -> Iterator[bool]:
-    """Hold a session on this host; give whether whoever held it last was killed.
+def hold_session(url: str, session: str, environment: Mapping[str, str]) -> Iterator[Hold]:
+    """Hold a session on this host. One that is left without an error is held until ``Hold.end``, or our exit.
 
     Raises:
         ConfigError: somebody holds it.
     """
     name = hashlib.sha256(f"{url}\0{session}".encode()).hexdigest()[:32]
-    file = state_home(environment) / "locks" / name
-    descriptor = _open(file)
+    descriptor = _open(state_home(environment) / "locks" / name)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise ConfigError(
-                f"session {session} is run already on this host, by process {holder}: end that, or take another id"
-            ) from None
-        killed = bool(os.pread(descriptor, 32, 0))
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        try:
-            yield killed
-        finally:
-            os.ftruncate(descriptor, 0)
-    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
+        raise ConfigError(
+            f"session {session} is run already on this host, by process {holder}: end that, or take another id"
+        ) from None
+    hold = Hold(descriptor)
+    try:
+        yield hold
+    except BaseException:
+        hold.end()
+        os.close(descriptor)
+        raise
 
 
 def _open(file: Path) -> int:

@@ -103,6 +103,9 @@ class Recorder:
         log: of the run, read to its end.
         noted: hears when the bucket fails, and when it works again.
         in_thread: does what blocks.
+
+    Attributes:
+        written_bytes: of entries that are durable by now.
     """
 
     def __init__(self, log: RunLog, noted: Callable[[Note], None], in_thread: InThread = in_thread) -> None:
@@ -110,7 +113,7 @@ class Recorder:
         self._noted = noted
         self._in_thread = in_thread
         self._waiting: deque[tuple[str, bytes]] = deque()
-        self._waiting_bytes = 0
+        self._waiting_bytes = self.written_bytes = 0
         self._taken = self._durable = 0
         self._held: deque[Command | Callable[[], None] | int] = deque()
         self._emitted: Emitted | None = None
@@ -118,6 +121,11 @@ class Recorder:
         self._failing_since_s: float | None = None
 
     # --- what the coordinator asks ---
+
+    @property
+    def written(self) -> int:
+        """How many entries are durable by now."""
+        return self._durable
 
     @property
     def full(self) -> bool:
@@ -240,6 +248,7 @@ class Recorder:
         for _ in bodies:
             self._waiting.popleft()
         self._waiting_bytes -= size_bytes
+        self.written_bytes += size_bytes
         self._durable += len(bodies)
         return None
 

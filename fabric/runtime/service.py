@@ -536,6 +536,7 @@ class Service:
                 approval.digest,
                 age_s=round(now_s - approval.asked_s, 3),
                 expires_in_s=round(max(0.0, approval.expires_s - now_s), 3),
+                in_doubt=approval.in_doubt,
             )
             for approval in coordinator.snapshot().approvals
         )

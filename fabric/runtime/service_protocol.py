@@ -111,6 +111,7 @@ class PendingApproval(msgspec.Struct, frozen=True):
     digest: str
     age_s: float
     expires_in_s: float
+    in_doubt: bool = False
 
 
 class WorkerStatus(WorkerSnapshot, frozen=True):

@@ -12,6 +12,7 @@ __all__ = [
     "prices_of",
     "read_variables",
     "settings_of",
+    "unasked",
     "whose_ports",
     "with_session",
 ]
@@ -129,6 +130,7 @@ def settings_of(
     refusal_ends: bool,
     auto_approve: bool = False,
     approval_timeout_s: float | None = None,
+    approve_in_doubt: bool = False,
 ) -> Settings:
     """Return how a program is run: as a flag or a variable says, else the project, else as by default."""
     said = {
@@ -141,11 +143,19 @@ def settings_of(
         "queue": project.queue,
         "policy": project.policy,
         "approval": "grant" if auto_approve else None,
+        "in_doubt": "grant" if approve_in_doubt else None,
         "approval_timeout_s": project.approval_timeout_s if approval_timeout_s is None else approval_timeout_s,
         "tool_timeout_s": project.tool_timeout_s,
     }
     workers = {name: _worker_settings(worker) for name, worker in project.workers.items()}
     return Settings(refusal_ends=refusal_ends, workers=workers, limits=limits, **_given(said))
+
+
+def unasked(settings: Settings) -> Settings:
+    """Return settings where nobody can be asked: what would wait for somebody is refused."""
+    approval = "refuse" if settings.approval == "ask" else settings.approval
+    in_doubt = "refuse" if settings.in_doubt == "ask" else settings.in_doubt
+    return msgspec.structs.replace(settings, approval=approval, in_doubt=in_doubt)
 
 
 def _worker_settings(said: ProjectWorker) -> WorkerSettings:
@@ -171,9 +181,15 @@ def prices_of(plan: Plan, project: ProjectSettings, limits: Limits) -> Prices:
 
 
 def with_session(plan: Plan, bucket: str, session: str) -> Plan:
-    """Return the plan of a kept run: its handlers keep their own sessions in the same bucket, below its id."""
+    """Return the plan of a kept run.
+
+    Its handlers keep their own sessions in the same bucket, below its id. Its agents tell with their calls of tools
+    what models have answered. (Not those within a tool: as a whole that is one call.)
+    """
 
     def told(worker: WorkerPlan) -> WorkerPlan:
+        if worker.spec.kind == "agent" and (worker.tools or worker.servers) and not worker.spec.part_of:
+            return msgspec.structs.replace(worker, spec=msgspec.structs.replace(worker.spec, durable=True))
         if worker.spec.kind != "handler":
             return worker
         name = worker.name.replace("#", "-")  # ids of sessions have no such sign

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -24,20 +25,25 @@ from fabric.runtime.services import project_name
 from fabric.session.events import Note
 from fabric.transport.sockets import libzmq_version
 
+if TYPE_CHECKING:  # sessions that are kept nowhere need no buckets
+    from fabric.runtime.keeping import Kept
+
 
 class Watch:
     """Watches one session. It is a report of it as well, and may be one before the session begins.
 
     Args:
         plan: what runs.
+        kept: how it is kept, if it is.
 
     Attributes:
         page: of its metrics.
         noted, worker_wrote: as of ``coordinator.Report``.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, kept: Kept | None = None) -> None:
         self.page = Page(self._samples)
+        self._kept = kept
         self._plan = plan
         self._spec = project_name(Path(plan.path))
         self._channels = channels(plan)
@@ -87,6 +93,7 @@ class Watch:
         yield from self._meter.samples()
         coordinator = self._coordinator
         if coordinator is not None:
+            yield from self._of_log(coordinator)
             yield from read_session(
                 self._plan,
                 self._spec,
@@ -97,3 +104,12 @@ class Watch:
                 now=time.time(),
                 lost=self._meter.lost,
             )
+
+    def _of_log(self, coordinator: Coordinator) -> Iterator[Sample]:
+        if self._kept is None or coordinator.resumed is None:
+            return
+        recorder = coordinator.resumed.recorder
+        yield Sample("fabric_session_events_total", len(self._kept.history) + recorder.written)
+        yield Sample("fabric_session_bytes", self._kept.size_bytes + recorder.written_bytes)
+        if self._kept.meter is not None:
+            yield from self._kept.meter.samples()

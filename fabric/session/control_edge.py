@@ -40,14 +40,14 @@ class Reply(NamedTuple):
         asker: who asked for it; the graph for what nobody did.
         payload: JSON text; all replies as an array, if several were asked for.
         complete: whether that is all that was asked for.
-        ends: the number of the message of which it is the last reply; 0: of none that has one.
+        place: the number of the message to which it is a reply; 0: of none that has one.
         replaces: what the memory was replaced by, if that is what this says.
     """
 
     asker: Asker
     payload: bytes
     complete: bool = True
-    ends: int = 0
+    place: int = 0
     replaces: list[Any] | None = None
 
 
@@ -62,9 +62,10 @@ class _Request:
         number: of its marker, among those that were sent to this process.
         place: counts what the graph and operators send to this worker, from 1; 0: it is the session's own.
         fields: what it asks for.
+        known: kinds of replies that an earlier process gave to it, and that come again.
     """
 
-    __slots__ = ("asker", "expected", "fields", "frame", "got", "late", "number", "place", "told")
+    __slots__ = ("asker", "expected", "fields", "frame", "got", "known", "late", "number", "place", "told")
 
     def __init__(
         self, frame: bytes, asker: Asker, expected: tuple[str, ...], fields: dict[str, Any], place: int = 0
@@ -75,6 +76,7 @@ class _Request:
         self.asker: Asker = asker
         self.expected = list(expected)
         self.got: list[bytes] = []
+        self.known: list[str] = []
         self.late = False
         self.told = False
         self.number = 0
@@ -118,8 +120,11 @@ class ControlEdge:
         waits = [request for request in self._asked if request.expected or not request.got]  # the others were heard
         again = [request for request in waits if request.asker != "session"]
         for request in again:
-            request.expected += map(kind_of, request.got)
+            kinds = [kind_of(reply) for reply in request.got]
             request.got.clear()
+            request.expected += kinds
+            if request.asker == "graph":  # it has these
+                request.known += kinds
         self._waiting.extendleft(reversed(again))
         self._asked.clear()
         self.marks = self.may_send = False
@@ -178,11 +183,27 @@ class ControlEdge:
 
     def settle(self, place: int) -> dict[str, Any]:
         """What waits with this number was done by a process of the past: return what it asked for, if there is such."""
-        for request in self._waiting:
-            if request.place == place:
-                self._waiting.remove(request)
-                return request.fields
-        return {}
+        request = self._waiting_at(place)
+        if request is None:
+            return {}
+        self._waiting.remove(request)
+        return request.fields
+
+    def settle_part(self, place: int, reply: bytes) -> list[Any] | None:
+        """A process of the past gave a reply to what waits with this number, which is done if it was the last.
+
+        Return what the memory was replaced by, if that is what the reply says.
+        """
+        request, kind = self._waiting_at(place), kind_of(reply)
+        if request is None or kind not in request.expected or kind in request.known:
+            return None
+        request.known.append(kind)
+        if len(request.known) == len(request.expected):
+            self._waiting.remove(request)
+        return request.fields.get("set_memory") if kind == "memory_set" else None
+
+    def _waiting_at(self, place: int) -> _Request | None:
+        return next((request for request in self._waiting if request.place == place), None)
 
     def take(self) -> tuple[list[bytes], list[int]]:
         """Return the frames to send now, and the tickets of those who asked for no reply."""
@@ -227,12 +248,16 @@ class ControlEdge:
                 request.expected.remove(kind)
                 request.got.append(payload)
                 complete = not request.expected
+                asker: Asker = request.asker
+                if kind in request.known:
+                    request.known.remove(kind)
+                    asker = "past"
                 if complete and not self.marks:
                     self._asked.remove(request)
                 if isinstance(request.asker, int) and complete and len(request.got) > 1:
                     payload = b"[" + b",".join(request.got) + b"]"
                 replaces = request.fields.get("set_memory") if kind == "memory_set" else None
-                return Reply(request.asker, payload, complete, request.place if complete else 0, replaces)
+                return Reply(asker, payload, complete, request.place, replaces)
         return Reply("graph", payload)
 
     def owns(self, marker: str) -> bool:

@@ -29,12 +29,13 @@ from fabric.session.enacting import Broken, Enacting
 from fabric.session.events import DeathCause, Input, Level, Output
 from fabric.session.failure import Failure, name_of
 from fabric.session.history import Answer, History, bytes_of, text_of
-from fabric.session.intents import Intents
 from fabric.session.nodes import NodeState
 from fabric.session.outbox import Outbox
+from fabric.session.recall import Recall
 from fabric.session.routes import CompiledRoute, Put
 from fabric.session.traffic import LOOP_MESSAGES_MAX, STEPS_PER_EVENT_MAX, Traffic
 from fabric.session.worker_state import WorkerState
+from fabric.wire.control import kind_of, paused_by
 
 ENTRY_STEPS_MAX = 250_000
 """Routes taken for one entry; one that sets more in motion goes round for ever without a worker. The most that a worker
@@ -48,10 +49,11 @@ class DurableTraffic(Traffic):
         plan, routes, nodes, out, rng, fail, others: as of any traffic.
         durable: the session's id.
         paid: takes what a worker's telemetry tells of a call of a model.
+        recall: knows what is recorded of calls of tools.
 
     Attributes:
         history: what happens.
-        intents: calls of tools with effects that belong to messages which are not done.
+        recall: calls of tools that belong to messages which are not done.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class DurableTraffic(Traffic):
         *,
         durable: str,
         paid: Callable[[str, bytes], None],
+        recall: Recall,
         fail: Callable[[Failure], None],
         **others: Any,
     ) -> None:
@@ -74,7 +77,7 @@ class DurableTraffic(Traffic):
         super().__init__(plan, routes, nodes, out, rng, fail=fail, **others)
         self._paid = paid
         self._fail_for_good, self._fail = fail, self._break
-        self.intents = Intents()
+        self.recall = recall
         self.history = Enacting(durable, self._out, self._traces, self._enact, fail)
         self._through = frozenset()
         self._keys: dict[int, str] = {}
@@ -138,13 +141,16 @@ class DurableTraffic(Traffic):
         answer = _answer(port, payload, span)
         self.history.happen(history.Released(node.name, cause.span_id.hex(), answer, name))
 
-    def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, ends: int = 0) -> None:
+    def spontaneous(
+        self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, answers: int = 0
+    ) -> None:
         """Send on what no input brought about. What somebody only looks at is no part of the history."""
         node = self._node_of(worker)
         if node.standing is None or port not in worker.wired:
             super().spontaneous(worker, port, payload, span)
             return
-        self.history.happen(history.Said(node.name, _answer(port, payload, span), worker.name, ends))
+        name = worker.name if len(node.workers) > 1 else ""
+        self.history.happen(history.Said(node.name, _answer(port, payload, span), name, answers))
 
     def retry(self, name: str, payload: bytes, ticket: int) -> None:
         """Give a node a message that was a dead letter, or what somebody made of one."""
@@ -269,6 +275,8 @@ class DurableTraffic(Traffic):
     def resumed(self) -> None:
         """The session was brought back, and goes on."""
         self.history.happen(history.Resumed())
+        for paid in self.recall.untold:
+            self.history.happen(paid)
 
     def stop(self) -> None:
         """The session has failed: what is inside stays there, what waits to come in is refused."""
@@ -308,12 +316,8 @@ class DurableTraffic(Traffic):
                 node = self._standing_at(name)
                 message = self._found(node, id_)
                 self._give(_worker_of(node, worker), message, answer)
-            case history.Said(name, answer, worker_name, ends):
-                worker_ = _worker_of(self._standing_at(name), worker_name)
-                self._settle(worker_, ends, taken=True)
-                if answer.port not in worker_.ways:
-                    raise HistoryUnfit(f"nothing reads {worker_.name}@{answer.port}")
-                super().spontaneous(worker_, answer.port, *_payload_and_span(answer))
+            case history.Said(name, answer, worker, answers):
+                self._say(_worker_of(self._standing_at(name), worker), answer, answers)
             case history.Buried():
                 self._bury_recorded(entry)
             case history.Retried(name, payload, ticket, garbled):
@@ -329,12 +333,18 @@ class DurableTraffic(Traffic):
                 self._end()
             case history.Paid(name, usage):
                 self._paid(name, bytes(usage))
+                self._relived(entry)
             case history.Intended() | history.Called():
-                self.intents.note(entry)
+                self._relived(entry)
             case history.Emitted():
                 pass
             case _:
                 self._tell_worker(entry)
+
+    def _relived(self, entry: History) -> None:
+        """Take note of what a worker did; of one that is there that is known already."""
+        if self.history.reliving:
+            self.recall.relived(entry)
 
     def _tell_worker(self, entry: History) -> None:
         """Enact what is about one worker, and no message."""
@@ -370,6 +380,17 @@ class DurableTraffic(Traffic):
             else:
                 return True
         return False
+
+    def _say(self, worker: WorkerState, answer: Answer, answers: int) -> None:
+        if answer.port not in worker.ways:
+            raise HistoryUnfit(f"nothing reads {worker.name}@{answer.port}")
+        payload, span = _payload_and_span(answer)
+        if self.history.reliving and answer.port == "ctrl_out":
+            worker.was_paused = paused_by(payload, before=worker.was_paused)
+            replaced = worker.control.settle_part(answers, payload)
+            if worker.recollection is not None and kind_of(payload) == "memory_set":
+                worker.recollection.replaced(replaced)
+        super().spontaneous(worker, answer.port, payload, span)
 
     def _take_turn(self, turn: history.Turn) -> None:
         node = self._standing_at(turn.node)
@@ -415,7 +436,7 @@ class DurableTraffic(Traffic):
         self._inflight -= 1
         self._flow.done(node)
         self._rested.add(node.name)
-        self.intents.done(node.name, message.span_id.hex())
+        self.recall.over(node.name, message.span_id.hex())
 
     def _settle(self, worker: WorkerState, number: int, *, taken: bool) -> None:
         """Of a control message nothing more will come. What this process of the worker was told it has heard itself."""
@@ -501,6 +522,12 @@ class DurableTraffic(Traffic):
                 return msgspec.structs.replace(entry, message=next(iter(standing)).hex())
         return entry
 
+    def standing_at(self, node: str, id_: str) -> Message | None:
+        """Return a message that stands at a node; if none has this id, the first; ``None``: there is none."""
+        state = self._nodes.get(node)
+        standing = state.standing if state is not None else None
+        return (standing or {}).get(bytes.fromhex(id_)) or next(iter((standing or {}).values()), None)
+
     def offer_standing(self) -> None:
         """All that was is relived: offer to workers what is left, but for what they must not get twice."""
         for node in self._nodes.values():
@@ -528,7 +555,7 @@ class DurableTraffic(Traffic):
 
     def _leaves(self, port: str, message: Message) -> None:
         """A message leaves the graph, by an id that no other one has, whatever ids workers give."""
-        self._out.outputs.append(Output(port, message.payload, message.tickets, self._traces.new_span()))
+        self._out.outputs.append(Output(port, message.payload, message.tickets, self._traces.left(message)))
 
     def _standing_at(self, name: str) -> NodeState:
         node = self._nodes.get(name)

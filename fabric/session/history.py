@@ -121,13 +121,13 @@ class Said(msgspec.Struct, frozen=True, tag="said", tag_field="event", omit_defa
     """A worker sent the graph something that belongs to no message, such as a reply on ctrl_out.
 
     Attributes:
-        ends: number of the control message of which this was the last reply; 0: of none.
+        answers: number of the control message to which this is a reply; 0: to none.
     """
 
     node: str
     answer: Answer
     worker: str = ""
-    ends: int = 0
+    answers: int = 0
 
 
 class Ordered(msgspec.Struct, frozen=True, tag="order", tag_field="event"):

@@ -20,14 +20,14 @@ from __future__ import annotations
 __all__ = ["Recall", "RecordedCall"]
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from fabric.errors import ValueRejected
 from fabric.session.approvals import canonical
-from fabric.session.events import Record
-from fabric.session.history import Buried, Called, History, Intended, Turn
+from fabric.session.history import Called, History, Intended, Paid
 from fabric.session.outbox import Outbox
 from fabric.wire.calls import Request
 from fabric.wire.payload import encode_json
@@ -63,9 +63,11 @@ class RecordedCall:
 class _Turn:
     """A turn that is under way."""
 
-    __slots__ = ("answers", "calls", "untold")
+    __slots__ = ("answers", "calls", "paid", "untold", "worker")
 
-    def __init__(self) -> None:
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self.paid: Counter[bytes] = Counter()
         self.answers: tuple[ModelAnswer, ...] = ()
         self.untold: tuple[ModelAnswer, ...] = ()
         """Those of the answers that are in no entry yet."""
@@ -82,12 +84,14 @@ class Recall:
     Args:
         session: its id, of which the keys of calls are made.
         nodes: the node that each worker runs.
-        out: takes what is to be recorded.
+        record: takes what happens; before all that is commanded behind it.
+        out: takes what is noted.
     """
 
-    def __init__(self, session: str, nodes: Mapping[str, str], out: Outbox) -> None:
+    def __init__(self, session: str, nodes: Mapping[str, str], record: Callable[[History], None], out: Outbox) -> None:
         self._session = session
         self._nodes = nodes
+        self._record = record
         self._out = out
         self._turns: dict[tuple[str, str], _Turn] = {}
 
@@ -120,9 +124,16 @@ class Recall:
         return found
 
     @property
-    def unsettled(self) -> tuple[tuple[str, msgspec.Raw], ...]:
-        """What was paid for turns that are under way, which have no entry that says it: node, and event of usage."""
-        return tuple((node, answer.usage) for (node, _), turn in self._turns.items() for answer in turn.answers)
+    def untold(self) -> tuple[Paid, ...]:
+        """What was paid for the answers that are known, as far as no entry tells of it: telemetry has its own way."""
+        found = []
+        for (_, message), turn in self._turns.items():
+            paid = turn.paid.copy()
+            for answer in turn.answers:
+                paid[bytes(answer.usage)] -= 1
+                if paid[bytes(answer.usage)] < 0:
+                    found.append(Paid(turn.worker, answer.usage, message))
+        return tuple(found)
 
     @property
     def in_doubt(self) -> tuple[RecordedCall, ...]:
@@ -148,8 +159,8 @@ class Recall:
                 called = under_way.unanswered(bytes(call)) if under_way is not None else None
                 if called is not None:
                     called.response = bytes(response)
-            case Turn(node, message) | Buried(node, message):
-                self.over(node, message)
+            case Paid(worker, usage, message) if message:
+                self._turn(worker, message).paid[bytes(usage)] += 1
             case _:
                 pass
 
@@ -189,7 +200,7 @@ class Recall:
 
     def intended(self, call: RecordedCall, *, waits: bool = False) -> None:
         """A call is about to be run; ``waits``: as soon as it is approved."""
-        self._out.do(Record((self._written(call, waits=waits),)))
+        self._record(self._written(call, waits=waits))
 
     def answered(self, call: RecordedCall, response: bytes) -> None:
         """The response to a call is about to go back. A call that was never run is recorded together with it."""
@@ -197,9 +208,10 @@ class Recall:
         intent = call.intent
         came = Called(intent.worker, intent.message, intent.call, msgspec.Raw(response))
         if not call.written:
-            self._out.do(Record((self._written(call, waits=False), came)))
+            self._record(self._written(call, waits=False))
+            self._record(came)
         elif (self._nodes[intent.worker], intent.message) in self._turns:  # else nobody will ever ask for it
-            self._out.do(Record((came,)))
+            self._record(came)
 
     def _written(self, call: RecordedCall, *, waits: bool) -> Intended:
         """Return the entry of a call that is being written, with what is to be told with it."""
@@ -214,7 +226,7 @@ class Recall:
         return call.intent
 
     def _turn(self, worker: str, message: str) -> _Turn:
-        return self._turns.setdefault((self._nodes[worker], message), _Turn())
+        return self._turns.setdefault((self._nodes[worker], message), _Turn(worker))
 
     def _key(self, worker: str, message: str, call: bytes) -> str:
         named = encode_json([self._session, self._nodes[worker], message, call.decode()])

@@ -16,8 +16,8 @@ from fabric.session import events, history
 from fabric.session.durable import DurableTraffic
 from fabric.session.events import Command, DeadLetter, Output
 from fabric.session.history import Emitted, Entered, History, Retried
-from fabric.session.intents import Intent
 from fabric.session.outbox import Outbox
+from fabric.session.recall import RecordedCall
 from fabric.session.usage import Usage
 
 
@@ -47,7 +47,7 @@ class Relived(msgspec.Struct, frozen=True):
         settled: tickets of the inputs of which nothing is left.
         refused: what went no further, in order.
         letters: dead letters, in order.
-        intents: calls of tools with effects that belong to messages which are not done.
+        in_doubt: calls of tools that may have been run, and nobody knows what came of them.
         standing: how many messages wait for workers.
         usage: what calls of models took.
         skipped: what could not be enacted, if that was allowed.
@@ -63,7 +63,7 @@ class Relived(msgspec.Struct, frozen=True):
     settled: frozenset[int] = frozenset()
     refused: tuple[events.Refuse, ...] = ()
     letters: tuple[DeadLetter, ...] = ()
-    intents: tuple[Intent, ...] = ()
+    in_doubt: tuple[RecordedCall, ...] = ()
     standing: int = 0
     usage: tuple[Usage, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -165,7 +165,7 @@ def relive(
         settled=frozenset(gathered.settled),
         refused=tuple(gathered.refused),
         letters=tuple(gathered.letters),
-        intents=traffic.intents.known,
+        in_doubt=traffic.recall.in_doubt,
         standing=traffic.standing,
         usage=usage(),
         skipped=tuple(gathered.skipped),

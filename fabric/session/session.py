@@ -15,7 +15,7 @@ from __future__ import annotations
 __all__ = ["Session", "Settings"]
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
@@ -26,6 +26,7 @@ from fabric.graph.ir import End
 from fabric.plan.plan import Plan
 from fabric.session.attachment import AWAITED_NOTE_S
 from fabric.session.calls import TIMERS, Calls
+from fabric.session.delivery import Message
 from fabric.session.drain import Drain, Ending
 from fabric.session.durable import DurableTraffic
 from fabric.session.events import (
@@ -77,6 +78,7 @@ from fabric.session.snapshot import Snapshot
 from fabric.session.spans import About, Spans
 from fabric.session.spending import Spending
 from fabric.session.startup import where_awaited
+from fabric.session.traces import Traces
 from fabric.session.traffic import Traffic
 from fabric.session.usage import USAGE, read_usage
 from fabric.session.worker_state import WorkerState
@@ -99,6 +101,7 @@ class Session:
         rate_of: what models cost.
         traced: what spans tell of it; ``None``: there are none.
         durable: id of the session, if it records its history (``Record``); empty: it does not.
+        traces: make its messages, for who wants to know what comes of what; ``None``: as always.
 
     Attributes:
         recall: what is recorded of the turns that are under way, if the session is durable.
@@ -112,6 +115,7 @@ class Session:
         rate_of: RateOf = no_rate,
         traced: About | None = None,
         durable: str = "",
+        traces: Traces | None = None,
     ) -> None:
         if durable and settings.policy != "block":
             raise ConfigError(f"a durable session keeps every message: its policy is 'block', not {settings.policy!r}")
@@ -126,11 +130,11 @@ class Session:
         self._polls = Polls()
         self._spans = Spans(traced)
         nodes = {worker.name: worker.node for worker in plan.workers}
-        self.recall = Recall(durable, nodes, self._out) if durable else None
+        self.recall = Recall(durable, nodes, self._record, self._out) if durable else None
         self._calls = Calls(plan, self._out, settings, rng, self._spans.calls, self.recall)
         self._spending = Spending(plan, settings.limits, rate_of, self._out)
-        traffic = partial(DurableTraffic, durable=durable, paid=self._count) if durable else Traffic
-        self._traffic: Traffic = traffic(
+        make: Callable[..., Traffic] = Traffic if self.recall is None else self._durable_traffic(durable, self.recall)
+        self._traffic: Traffic = make(
             plan,
             routes,
             self._nodes,
@@ -141,6 +145,7 @@ class Session:
             fail=self._fail,
             settings=settings,
             spans=self._spans,
+            traces=traces,
         )
         self._durable = self._traffic if isinstance(self._traffic, DurableTraffic) else None
         self._relived = False
@@ -212,6 +217,11 @@ class Session:
         self._durable.offer_standing()
         self._relived = relived.entries > 0
         return relived
+
+    def standing_at(self, node: str, id_: str) -> Message | None:
+        """Return a message of a durable session that stands at a node; if none has this id, the first that does."""
+        assert self._durable is not None
+        return self._durable.standing_at(node, id_)
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""
@@ -772,6 +782,14 @@ class Session:
                 text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
                 raise RemoteProtocolError("port", text)
 
+    def _durable_traffic(self, durable: str, recall: Recall) -> Callable[..., Traffic]:
+        return partial(DurableTraffic, durable=durable, paid=self._count, recall=recall)
+
+    def _record(self, entry: History) -> None:
+        """Something that a worker does has an entry of its own."""
+        assert self._durable is not None
+        self._durable.history.happen(entry)
+
     def _paid(self, worker: str, frame: Data) -> None:
         """Count what telemetry tells of a call of a model; in a durable session it is an entry of its own."""
         if self._durable is None:
@@ -832,12 +850,12 @@ class Session:
         kind = kind_of(payload)
         if worker.recollection is not None and kind == "memory_set" and reply.asker != "session":
             worker.recollection.replaced(reply.replaces)
-        if reply.ends and not (reply.asker == "graph" and "ctrl_out" in worker.wired):
-            self._traffic.steered(worker, reply.ends)
+        if reply.complete and reply.place and not (reply.asker == "graph" and "ctrl_out" in worker.wired):
+            self._traffic.steered(worker, reply.place)
         match reply.asker:
             case "graph":
                 if "ctrl_out" in worker.ways:  # at once: a reply may be what the worker waits for
-                    self._traffic.spontaneous(worker, "ctrl_out", payload, span, ends=reply.ends)
+                    self._traffic.spontaneous(worker, "ctrl_out", payload, span, answers=reply.place)
             case "session":
                 if kind == "memory":
                     self._traffic.remembered(worker, payload)

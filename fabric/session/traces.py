@@ -128,6 +128,10 @@ class Traces:
         payload = b"[" + b",".join(part.payload for part in parts) + b"]"
         return Message(payload, traces, parts[0].trace_id, self.new_span(), parents, topic, self.now_s)
 
+    def left(self, message: Message) -> bytes:
+        """A message leaves a durable session: return an id that no other one has, whatever ids workers give."""
+        return self.new_span()
+
     def appear(self, message: Message) -> None:
         """One more exists."""
         for trace in message.traces:

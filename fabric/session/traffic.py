@@ -89,6 +89,7 @@ class Traffic:
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
         settings: bounds and policy.
         spans: tell of messages, if anybody wants that.
+        traces: make the messages; ``None``: as always.
 
     Attributes:
         entrance: the inputs of the boundary.
@@ -110,6 +111,7 @@ class Traffic:
         fail: Callable[[Failure], None],
         settings: Settings,
         spans: Spans = NO_SPANS,
+        traces: Traces | None = None,
     ) -> None:
         self.entrance = Entrance(plan.inputs)
         self.losses = Losses()
@@ -121,7 +123,7 @@ class Traffic:
         self._node_names = {worker.name: node.name for node in nodes.values() for worker in node.workers}
         self._node_names |= {name: name for name in nodes}
         self._out = out
-        self._traces = TracedTraces(rng, spans) if spans.wanted else Traces(rng)
+        self._traces = traces or (TracedTraces(rng, spans) if spans.wanted else Traces(rng))
         self._spans = spans
         self._calls = calls
         self._closed = closed
@@ -888,14 +890,16 @@ class Traffic:
         if way is not None:
             self._travel(way, self._traces.outcome(cause, worker.plan.node, payload, span))
 
-    def spontaneous(self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, ends: int = 0) -> None:
+    def spontaneous(
+        self, worker: WorkerState, port: str, payload: bytes, span: bytes | None, *, answers: int = 0
+    ) -> None:
         """Send on what no input brought about, such as a control reply. It belongs to no input's trace.
 
         Args:
             worker, port: where it comes from.
             payload: JSON text.
             span: its id, if it brought one.
-            ends: the number of the control message of which it is the last reply; 0: of none.
+            answers: the number of the control message to which it is a reply; 0: to none.
         """
         message = self._traces.spontaneous(worker.plan.node, payload, span)
         if self._spans.wanted and port in worker.wired:

@@ -79,19 +79,27 @@ def choose_bucket(said: str | None, settings: ProjectSettings, here: Path, envir
         environment: with what ``.env`` adds.
 
     Raises:
-        ConfigError: the file of the current session cannot be read, or there is no home.
+        ConfigError: what is said is no text, the file of the current session cannot be read, or there is no home.
     """
     if said is not None:
         if not said:
             raise ConfigError("-b: expected the URL of a bucket, such as file:///var/lib/sessions, got nothing")
-        return Bucket(absolute_url(said, here), "flag")
+        return Bucket(_whole(said, here, "-b"), "flag")
     if variable := environment.get("FABRIC_STORE"):
-        return Bucket(absolute_url(variable, here), "environment")
+        return Bucket(_whole(variable, here, "FABRIC_STORE"), "environment")
     if settings.store is not None:
         return Bucket(settings.store, "settings")
     if (current := read_current(environment)) is not None:
         return Bucket(current.bucket, "current")
     return Bucket((state_home(environment) / "sessions").as_uri(), "default")
+
+
+def _whole(url: str, here: Path, name: str) -> str:
+    try:
+        url.encode()
+    except UnicodeEncodeError:  # an URL has its bytes as %FF, and nobody could tell it from another one
+        raise ConfigError(f"{name} {url!r}: expected UTF-8 text") from None
+    return absolute_url(url, here)
 
 
 def choose_session(said: str | None, bucket: Bucket, environment: Mapping[str, str]) -> str:

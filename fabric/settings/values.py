@@ -36,7 +36,7 @@ AMOUNT_MAX = 10**12
 """Nobody who sets a limit means more than that."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
@@ -57,7 +57,7 @@ class Duration(float):
         if isinstance(said, int | float) and not isinstance(said, bool):
             seconds = said
         elif isinstance(said, str):
-            found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|m|h)", said)
+            found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d)", said)
             seconds = float(found[1]) * _UNITS_S[found[2]] if found else math.nan
         if not cls.least_s <= seconds < math.inf:
             least = f"at least {cls.least_s:g} s"

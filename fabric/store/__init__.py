@@ -21,6 +21,7 @@ Those last decide, and do nothing. Others carry it out:
     log          one session: reads, appends, does what its commits ask for
     bucket       begins sessions, finds them, deletes them
     archive      sessions as one file
+    rehearsal    a bucket in which nothing happens
 
 A session is a manifest, which never changes, and a log of commits, which is only ever appended to. A commit is one
 object. It is created if there is none of its number yet; that is the only thing that a bucket has to do atomically.

@@ -1,9 +1,9 @@
 """Sessions as one file: a tar of the objects that they are made of, under their keys. Unpacked, it is a bucket.
 
 It has what a session needs to be read and to go on: its manifest and log, what it inherits of those that it was forked
-from, the bodies that they name, and what is known of attempts that failed. It has no snapshot, which can be made again,
-and no memory namespace, which is not one session's. Its last member lists all others with their digests, so that half
-a file is not taken for a whole one.
+from, the bodies that they name, what is known of attempts that failed, and of a run its program. It has no snapshot,
+which can be made again, and no memory namespace, which is not one session's. Its last member lists all others with
+their digests, so that half a file is not taken for a whole one.
 
 The same sessions give the same bytes.
 """
@@ -28,6 +28,10 @@ CONTENTS = "fabric/archive.json"
 """The name of the last member."""
 
 _PREFIXES = ("sessions/", "blobs/", "index/")
+
+
+_TOP = 2
+"""Signs ``/`` in the key of what is directly of a session, such as its manifest."""
 
 
 class _Contents(msgspec.Struct, frozen=True):
@@ -123,14 +127,20 @@ def _objects(store: ObjectStore, session: str, upto: int | None, known: dict[str
         yield from _bodies(store, decode_commit(raw, key), known)
         yield key, raw
         seq += 1
-    if whole:
-        for prefix in (keys.errors_prefix, keys.settled_prefix, keys.undelivered_prefix):
-            for key in store.list(prefix(session)):
-                if (raw := store.get(key)) is not None:
-                    yield key, raw
-    for key in (keys.index_key(session), keys.manifest_key(session)):
-        raw = store.get(key)
-        yield key, raw or b""
+    for key in _others(store, session):
+        if (whole or key.count("/") == _TOP) and (raw := store.get(key)) is not None:
+            yield key, raw
+    parent = _manifest(store, session).parent
+    hints = [] if parent is None else [keys.child_key(parent.session, session)]
+    for key in (*hints, keys.index_key(session), keys.manifest_key(session)):
+        yield key, store.get(key) or b""
+
+
+def _others(store: ObjectStore, session: str) -> list[str]:
+    """Return what is kept beside a log: attempts, what was delivered, of a run its program."""
+    derived = (keys.log_prefix(session), keys.snapshots_prefix(session), keys.children_prefix(session))
+    found = store.list(keys.session_prefix(session))
+    return [key for key in found if not key.startswith(derived) and key != keys.manifest_key(session)]
 
 
 def _bodies(store: ObjectStore, commit: Commit, known: dict[str, str]) -> Iterator[tuple[str, bytes]]:

@@ -6,12 +6,22 @@ timer takes real time.
 
 from __future__ import annotations
 
-__all__ = ["Decide", "Decision", "Simulated", "Watch", "function_runner", "python_runner", "run_function", "simulate"]
+__all__ = [
+    "Decide",
+    "Decision",
+    "Simulated",
+    "SimulatedLog",
+    "Watch",
+    "function_runner",
+    "python_runner",
+    "run_function",
+    "simulate",
+]
 
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import trio
@@ -21,6 +31,7 @@ from fabric.launch.external import ExternalLauncher
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
+from fabric.runtime.recorder import Recorder, Resumed, RunLog
 from fabric.session.events import (
     Answered,
     Approval,
@@ -36,6 +47,7 @@ from fabric.session.events import (
     Seen,
     Wish,
 )
+from fabric.session.history import History
 from fabric.session.session import Session, Settings
 from fabric.session.spans import About
 from fabric.testing.faults import Faults, Restart
@@ -102,6 +114,20 @@ class Simulated(msgspec.Struct, frozen=True):
     approvals: tuple[tuple[Approval, Outcome | None], ...] = ()
 
 
+class SimulatedLog(NamedTuple):
+    """Where a simulated session is kept.
+
+    Attributes:
+        log: of the run, read to its end.
+        history: what has happened so far.
+        written: what its outputs were written to, as by a file: port and JSON text. It outlives the session.
+    """
+
+    log: RunLog
+    history: Sequence[History]
+    written: list[tuple[str, bytes]]
+
+
 async def python_runner(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
     """Run a ``python`` worker."""
     return await run_function(load_function(spec), spec, process, endpoints)
@@ -150,6 +176,9 @@ async def simulate(
     watch: Watch | None = None,
     decide: Decide | None = None,
     traced: About | None = None,
+    session: Session | None = None,
+    first_ticket: int = 1,
+    kept: SimulatedLog | None = None,
 ) -> Simulated:
     """Run a plan on these inputs until it has drained.
 
@@ -163,11 +192,21 @@ async def simulate(
         watch: called with each event, its time, and the commands that the session answers with.
         decide: called with each call that waits for approval.
         traced: what the session tells of itself in spans, which are among its commands; ``None``: it tells none.
+        session: of this plan, that is run instead of a new one; what it does then is its own matter.
+        first_ticket: of the first input.
+        kept: where it is kept, and what of it has happened: of the inputs it gets those that it has not had. What the
+            log raises that is none of its errors comes out of here, as if everything had been killed then.
     """
     faults = faults or Faults()
     rng = random.Random(faults.seed)
     client = _Recorder()  # and nobody wants a report
-    session = _Watched(plan, settings or Settings(), random.Random(seed), watch, traced)
+    resumed = None
+    if kept is not None:
+        session = _Watched(plan, settings or Settings(), random.Random(seed), watch, traced, "kept")
+        resumed = client.resume(kept, session)
+        inputs = inputs[len(resumed.relived.inputs) :]
+        first_ticket = resumed.relived.next_ticket if resumed.relived.inputs else 1
+    session = session or _Watched(plan, settings or Settings(), random.Random(seed), watch, traced, "")
     transport = MemoryTransport((lambda _: rng.uniform(0, faults.delay_s)) if faults.delay_s else None)
     async with trio.open_nursery() as nursery:
         launcher = _MemoryLauncher(transport, runners, nursery, faults)
@@ -180,10 +219,10 @@ async def simulate(
             nursery.start_soon(outsider.run)
         if faults.killed_at_s is not None:
             await _precede(plan, inputs, settings or Settings(), seed, transport, faults.killed_at_s)
-        coordinator = Coordinator(session, transport, launcher, client, client)
+        coordinator = Coordinator(session, transport, launcher, client, client, resumed=resumed)
 
         async def feed() -> None:
-            for ticket, (port, payload) in enumerate(inputs, 1):
+            for ticket, (port, payload) in enumerate(inputs, first_ticket):
                 await trio.sleep(rng.uniform(0, faults.input_s) if faults.input_s else 0)
                 if not await coordinator.wait_for_room():
                     return
@@ -293,9 +332,15 @@ class _Watched(Session):
     """A session that shows what it is told and what it answers."""
 
     def __init__(
-        self, plan: Plan, settings: Settings, rng: random.Random, watch: Watch | None, traced: About | None
+        self,
+        plan: Plan,
+        settings: Settings,
+        rng: random.Random,
+        watch: Watch | None,
+        traced: About | None,
+        durable: str,
     ) -> None:
-        super().__init__(plan, settings, rng, traced=traced)
+        super().__init__(plan, settings, rng, traced=traced, durable=durable)
         self._watch = watch
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
@@ -322,12 +367,22 @@ class _Recorder:
         self.approvals: list[Approval] = []
         self.outcomes: dict[str, Outcome] = {}
         self.when_asked: Callable[[Approval], None] | None = None
+        self._written: list[tuple[str, bytes]] | None = None
         self._answers = defaultdict[int, _Answers](lambda: trio.open_memory_channel[str | None](1))
+
+    def resume(self, kept: SimulatedLog, session: Session) -> Resumed:
+        """Bring a session back, and write what of its outputs is not written."""
+        relived = session.relive(kept.history)
+        self._written = kept.written
+        self._written.extend((output.port, output.payload) for output in relived.outputs[len(kept.written) :])
+        return Resumed(Recorder(kept.log, self.noted, _at_once), relived)
 
     def opened(self) -> None:
         pass
 
     def delivered(self, outputs: Sequence[Output]) -> None:
+        if self._written is not None:
+            self._written += [(output.port, output.payload) for output in outputs]
         self.outputs += [(output.port, output.payload) for output in outputs]
         self.output_times_s += [trio.current_time()] * len(outputs)
 
@@ -366,6 +421,12 @@ class _Recorder:
 
     def worker_wrote(self, worker: str, line: str) -> None:
         pass
+
+
+async def _at_once(function: Callable[[], object]) -> object:
+    """Do what blocks here: in virtual time it takes none."""
+    await trio.lowlevel.checkpoint()
+    return function()
 
 
 class _MemoryLauncher:

@@ -215,7 +215,7 @@ class _StandIns:
         """See that there is a function for whoever needs one, and that whoever is named is there."""
         specs = [worker.spec for worker in plan.workers]
         for spec in specs:
-            if spec.kind == "worker" and self._function(spec) is None:
+            if spec.kind in ("worker", "handler") and self._function(spec) is None:
                 text = f"worker {spec.name!r} is a program of its own: give a function that stands for it in 'workers'"
                 raise ConfigError(text)
         agents = [spec.name for spec in specs if spec.kind == "agent"]

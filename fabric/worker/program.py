@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["main", "serve_function"]
+__all__ = ["main", "run_opened", "serve_function"]
 
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +43,51 @@ from fabric.worker.lines import serve_lines
 
 def main() -> int:
     """Run the worker that the environment describes; return its exit status."""
-    environment = os.environ
 
     def run() -> None:
-        if PARENT_FD_VARIABLE in environment:
-            die_with_parent(int(environment[PARENT_FD_VARIABLE]))
-        spec, endpoints = read_spec(environment), _endpoints(environment)
-        if spec is None:
-            raise ConfigError(
-                f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
-                " or by hand with: fabric worker [SPEC] NAME"
-            )
+        spec, endpoints = _given(os.environ)
         key, refused = _take_key(endpoints, spec)
-        function = load_function(spec)
-        for port in ("input", "output", "ctrl_in", "ctrl_out"):
-            if port not in endpoints:
-                raise ConfigError(f"a worker on sockets needs {ENDPOINT_VARIABLES[port]}")
-        trio.run(_serve, spec, function, endpoints, key, refused)
+        trio.run(_serve, spec, load_function(spec), endpoints, key, refused)
 
     return _status(run)
+
+
+def run_opened(opened: Callable[[WorkerSpec], AbstractAsyncContextManager[Function]]) -> int:
+    """Run the worker that the environment describes, with a function that is there while something is open.
+
+    Args:
+        opened: gives the function; ``config["call"]`` of the spec is what messages call it.
+    """
+
+    async def serve(
+        spec: WorkerSpec, endpoints: Mapping[str, str], key: WorkerKey | None, refused: Callable[[Refusal], None]
+    ) -> None:
+        async with opened(spec) as function:
+            await _serve(spec, function, endpoints, key, refused)
+
+    def run() -> None:
+        spec, endpoints = _given(os.environ)
+        name = " ".join(map(str, spec.config["command"]))
+        spec = msgspec.structs.replace(spec, config=spec.config | {"call": name})
+        trio.run(serve, spec, endpoints, *_take_key(endpoints, spec))
+
+    return _status(run)
+
+
+def _given(environment: Mapping[str, str]) -> tuple[WorkerSpec, dict[str, str]]:
+    """Return what a fabric has said of the worker and its sockets."""
+    if PARENT_FD_VARIABLE in environment:
+        die_with_parent(int(environment[PARENT_FD_VARIABLE]))
+    spec, endpoints = read_spec(environment), _endpoints(environment)
+    if spec is None:
+        raise ConfigError(
+            f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
+            " or by hand with: fabric worker [SPEC] NAME"
+        )
+    for port in ("input", "output", "ctrl_in", "ctrl_out"):
+        if port not in endpoints:
+            raise ConfigError(f"a worker on sockets needs {ENDPOINT_VARIABLES[port]}")
+    return spec, endpoints
 
 
 def serve_function(found: Callable[[Any], Any]) -> int:

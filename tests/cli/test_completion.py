@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fabric.cli.completion import _CHOICES, _verbs
+import pytest
+
+from fabric.cli.completion import _CHOICES, _bucket_of, _verbs
 from fabric.cli.progress import PROGRESS
 
 VERBS = {verb.name: verb for verb in _verbs()}
@@ -34,3 +36,29 @@ def test_workers_are_offered_where_they_are_meant():
     ]  # fmt: skip
     assert FLAGS["dead list", "--worker"].is_worker
     assert FLAGS["up", "--no-attach"].is_worker
+
+
+def test_sessions_are_offered_where_they_are_meant():
+    """As arguments, and as values of flags."""
+    assert [name for name, verb in VERBS.items() if verb.takes_session] == [
+        "session delete", "session export", "session use", "session verify",
+    ]  # fmt: skip
+    assert FLAGS["session push", "--session"].is_session
+    assert "push" in VERBS["session"].words
+
+
+@pytest.mark.parametrize(
+    ("line", "bucket"),
+    [
+        ("fabric session log -s ", None),
+        ("fabric session log -b file:///tmp/pug -s ", "file:///tmp/pug"),
+        ("fabric session use --bucket=s3://a/b ", "s3://a/b"),
+        ("fabric session use --bucket './a b' t", "./a b"),
+        ("fabric session use -bpug t", "pug"),
+        ("fabric session push 'not closed", None),
+        ("fabric session log -b", None),
+    ],
+)
+def test_sessions_are_those_of_the_bucket_that_a_line_names(line: str, bucket: str | None):
+    """As far as it is typed."""
+    assert _bucket_of(line) == bucket

@@ -20,7 +20,6 @@ from fabric.session.history import (
     History,
     Intended,
     Remembered,
-    Retried,
     Said,
     Turn,
     encode_history,
@@ -84,38 +83,48 @@ def test_what_leads_elsewhere_says_where():
 @pytest.mark.parametrize(
     ("history", "line", "shown"),
     [
-        (Entered("question", RAW, 1, "k1"), "input   question  key=k1", ['"x"']),
+        (Entered("question", RAW, 1, "k1"), "input     question  ticket=1  key=k1", ['"x"']),
         (
-            Turn("composer", "ab12", (Answer("output", RAW), Answer("side", RAW)), usage=(RAW,)),
-            "turn    composer  message ab12  2 outputs",
+            Turn("composer", "ab12", (Answer("output", RAW), Answer("side", RAW, "9f"))),
+            "turn      composer  message=ab12  2 outputs",
             ['output: "x"', 'side: "x"'],
         ),
-        (Turn("pair", "ab12", worker="pair#2", declined="no"), "turn    pair#2  message ab12  declined: no", []),
-        (Said("composer", Answer("ctrl_out", RAW)), "said    composer  ctrl_out:", ['"x"']),
-        (Remembered("composer", RAW), "memory  composer", ['"x"']),
-        (Intended("critic", "ab12", RAW, "mail", RAW), 'intent  critic  calls mail  call "x"', ['"x"']),
-        (Called("critic", "ab12", RAW, RAW), 'result  critic  call "x"', ['"x"']),
-        (Buried("critic", "ab12", "poison", "it died"), "dead    critic  message ab12  poison  it died", []),
-        (Retried("critic", RAW, 1), "retry   critic", ['"x"']),
-        (Emitted(1), "emitted  1 output so far", []),
-        (Finished(0), "finished  exit code 0", []),
+        (Turn("pair", "ab12", worker="pair#2", declined="no"), "turn      pair  pair#2  message=ab12  declined=no", []),
+        (Said("composer", Answer("ctrl_out", RAW)), "said      composer", ['ctrl_out: "x"']),
+        (Remembered("composer", RAW), "memory    composer", ['"x"']),
+        (
+            Intended("critic", "ab12", msgspec.Raw(b"7"), "mail", RAW),
+            "intent    critic  message=ab12  call=7  tool=mail",
+            ['"x"'],
+        ),
+        (Called("critic", "ab12", RAW, RAW), "result    critic  message=ab12  call=x", ['"x"']),
+        (
+            Buried("critic", "ab12", "poison", "it died"),
+            "dead      critic  message=ab12  cause=poison  detail=it died",
+            [],
+        ),
+        (Emitted(1), "emitted   count=1", []),
+        (Finished(0), "finished  exit_code=0", []),
     ],
 )
 def test_an_entry_of_a_run_says_what_happened(history: History, line: str, shown: list[str]):
     """Who, what and with which message; contents only if they are asked for."""
     body = encode_history(history)
-    event = msgspec.json.decode(body)["event"]
-    entry = entry_of(event, body)
-    assert render_row(row(entry, of_run=True)) == [f"3.0     {line}"]
+    entry = entry_of(msgspec.json.decode(body)["event"], body)
+    assert render_row(row(entry, of_run=True)) == [f"3.0     {line}" + "  0 outputs" * ("declined" in line)]
     lines = render_row(row(entry, body, of_run=True))
-    assert lines == (
-        [f"3.0     {line}  {shown[0]}"] if len(shown) == 1 else [f"3.0     {line}", *[" " * 8 + s for s in shown]]
-    )
+    if len(shown) == 2:
+        assert lines == ["3.0     turn      composer  message=ab12", *(f"{' ' * 8}{each}" for each in shown)]
+    else:
+        assert lines == ["  ".join([f"3.0     {line}", *shown])]
 
 
 def test_an_entry_of_a_run_that_is_of_a_newer_version_is_shown_as_it_is():
-    """It has a place and a size at least."""
-    assert render_row(row(entry_of("surprise", b"{}"), of_run=True)) == ["3.0     surprise  2 bytes"]
+    """With its fields; what is not here has a size at least."""
+    assert render_row(row(entry_of("surprise", b'{"event":"surprise","n":[1]}'), of_run=True)) == [
+        "3.0     surprise  n=[1]"
+    ]
+    assert render_row(row(entry_of("turn", b"x" * 40_000), of_run=True)) == ["3.0     turn      40.0 kB"]
 
 
 def test_for_programs_a_body_is_text_or_base64():

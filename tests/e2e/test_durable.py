@@ -69,7 +69,7 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_run_that_is_killed_goes_on(seed: int):
     """Outputs are those of an undisturbed run, each once; the log is whole after each kill."""
     assert durable.at_random(seed, messages=16).commits > 0
@@ -77,12 +77,12 @@ def test_a_run_that_is_killed_goes_on(seed: int):
 
 def test_a_run_may_be_killed_at_any_operation_of_its_bucket():
     """Before it and after it; some of them here, all of them in the trial."""
-    assert durable.at_operations(0, messages=3, step=12).kills > 0
+    assert durable.at_operations(0, messages=2, step=24).kills > 0
 
 
 def test_no_call_of_a_model_is_made_again_that_was_recorded():
     """A review loop of agents, of which everything is killed three times."""
-    assert durable.review(1, messages=8, kills=3).kills == 3
+    assert durable.review(1, messages=16, kills=3).kills == 3
 
 
 def test_the_next_run_of_a_session_goes_on_behind_the_last(desk: Desk):

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.processes
 SDKS = ["pugmark==0.1.0", "pugmark==0.16.7", "fabric.handler"]
 MODES: list[Mode] = ["command", "rpc"]
 
+DIFFERENT = {("09_name_collapse", "fabric.handler"): "a log can be read again with it, which the case rules out"}
+"""What ours does otherwise, and means to."""
+
 OURS = Path(__file__).parent / "cases"
 SERVE = Path(__file__).parents[1] / "support" / "serve_script.py"
 
@@ -38,9 +41,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             raise pytest.UsageError(
                 f"there are no cases in {folder}: expected files such as 01_name.txt and 01_name.py"
             )
-        made = [(case, sdk, mode) for case in cases for sdk in SDKS for mode in MODES if mode in case.modes]
-        ids = [f"{case.name}-{sdk.replace('==', '-')}-{mode}" for case, sdk, mode in made]
-        metafunc.parametrize(("case", "sdk", "mode"), made, ids=ids)
+        made = [_marked(case, sdk, mode) for case in cases for sdk in SDKS for mode in MODES if mode in case.modes]
+        metafunc.parametrize(("case", "sdk", "mode"), made)
+
+
+def _marked(case: Case, sdk: str, mode: Mode) -> Any:
+    different = DIFFERENT.get((case.name, sdk))
+    marks = [] if different is None else [pytest.mark.xfail(reason=different, raises=AssertionError, strict=True)]
+    return pytest.param(case, sdk, mode, marks=marks, id=f"{case.name}-{sdk.replace('==', '-')}-{mode}")
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ def test_an_agent_is_our_module_with_every_port():
         ('worker { command: ["x"] }', 64),
         ('worker { command: ["x"] state: true }', 1),
         ('worker { command: ["x"] compat: true }', 1),
+        ('handler { command: ["x"] }', 1),
     ],
 )
 def test_the_window_follows_from_what_a_worker_remembers(worker: str, window: int):
@@ -113,3 +114,10 @@ def test_a_socket_path_that_is_too_long_is_refused():
     assert ipc_addresses(fits, 0, ["input"])
     with pytest.raises(ConfigError, match=r"needs 108 bytes; there are 107\. Set XDG_RUNTIME_DIR"):
         ipc_addresses(fits + "r", 0, ["input"])
+
+
+def test_a_handler_has_a_session_of_its_own():
+    """In the run's directory unless the run is kept, and under an id that no other run has."""
+    worker = one('handler { command: ["python", "h.py"] }')
+    assert worker.command == ("python", "-P", "-m", "fabric.handlers.serving")
+    assert worker.spec.config == {"command": ["python", "h.py"], "bucket": "file:RUN/sessions", "session": "run-RUN/f"}

@@ -90,15 +90,6 @@ def test_what_may_be_run_twice_is_what_says_so_or_does_nothing():
     assert repeatable("list") == {"told", "pure"}
 
 
-def test_agents_that_call_tools_are_told_that_the_run_is_kept():
-    """Nobody else has anything to tell; what a tool does within is not told either."""
-    surroundings = Surroundings("python", "RUN", ".", durable=True)
-    text = REPEATED.format("told")
-    plan = make_plan(module_of(text), graph_of(text), surroundings)
-    assert {worker.name for worker in plan.workers if worker.spec.durable} == {"main"}
-    assert not any(worker.spec.durable for worker in plan_of(text).workers)
-
-
 def test_tools_are_started_before_who_calls_them():
     """As consumers before producers."""
     names = [worker.name for worker in PLAN.workers]

@@ -25,6 +25,7 @@ from fabric.session.approvals import (
     Granted,
     Waits,
     canonical,
+    describe,
 )
 from fabric.session.causes import is_stuck, why_stuck
 from fabric.session.events import (
@@ -98,6 +99,17 @@ def test_a_call_waits_and_is_shown_with_all_that_it_is_bound_to():
     assert (ask, timer) == (AskApproval(approval), SetTimer(TIMER, 305.0))
     assert asking.approvals.pending == (approval,)
     assert re.fullmatch("1-[0-9a-f]{6}", approval.id)
+
+
+def test_a_call_in_doubt_says_so_in_its_question():
+    """And who decides sees that."""
+    asking = Asking()
+    asking.approvals.asked(-1, "w", "write", b"{}", 0.0, in_doubt=True)
+    ask, _ = asking.commands()
+    assert isinstance(ask, AskApproval)
+    assert describe(ask.approval).endswith(
+        "worker 'w' asks to call once more, though it may have been run already, write with {}"
+    )
 
 
 def test_a_decision_is_for_one_call_and_counts_once():

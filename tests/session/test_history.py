@@ -12,14 +12,36 @@ from literal import LOOP, ONE, WORKER, Run, ack, entering, out, sent
 from plans import plan_of
 
 from fabric.errors import ConfigError, HistoryUnfit
-from fabric.session.events import Command, Deliver, Exited, Finish, InputClosed, Output, Record, Settled, Start
+from fabric.session.events import (
+    Asked,
+    Command,
+    Deliver,
+    Exited,
+    Finish,
+    InputClosed,
+    Interrupted,
+    Launched,
+    Output,
+    Record,
+    Send,
+    Settled,
+    Start,
+    Told,
+)
 from fabric.session.history import (
     Answer,
+    Buried,
     Closed,
     Entered,
     Finished,
+    Forgotten,
+    Given,
     History,
+    Ordered,
+    Paid,
+    Remembered,
     Resumed,
+    Steered,
     Turn,
     bytes_of,
     decode_history,
@@ -28,7 +50,16 @@ from fabric.session.history import (
 )
 from fabric.session.reliving import Relived
 from fabric.session.session import Session, Settings
-from fabric.wire.frame import Eof
+from fabric.session.settings import WorkerSettings
+from fabric.wire.codec import decode
+from fabric.wire.control import AGENT_FEATURES, READY, read_object, ready
+from fabric.wire.frame import Data, Eof, Marker
+
+MAIN = "let main : !int -> !int = plumb(i, o) { i ; f ; o }\n"
+AGENT = 'let f : !int -> !int = agent { provider: "scripted" script: "m:f" }\n' + MAIN
+COMPAT = 'let f : !int -> !int = worker { command: ["w"] compat: true }\n' + MAIN
+PAIRS = "let main : (!int, !int) -> !(int, int) = plumb(a, b, o) { (a * b) ; barrier ; o }\n"
+FIRST = WORKER + "let main : (!int, !int) -> !int = plumb(a, b, o) { (a * b) ; merge_any ; f ; o }\n"
 
 
 class Durable(Run):
@@ -50,6 +81,27 @@ class Durable(Run):
         self(Start())
         self.up = self.ready()
         return self
+
+
+class Agents(Durable):
+    """The same with an agent."""
+
+    def __init__(self, text: str = AGENT, past: Sequence[History] = (), settings: Settings | None = None) -> None:
+        super().__init__(text, past, settings)
+
+    def up(self) -> Agents:
+        """Bring the agent to RUNNING; ``started_with``: what it was sent then."""
+        self(Start())
+        self(Launched("f", 7))
+        self.frames(Data("f", ready(*AGENT_FEATURES)), port="ctrl_out")
+        self.started_with = self.frames(Marker("f", "probe/f/1"))
+        return self
+
+
+def told(commands: Iterable[Command]) -> list[dict[str, object]]:
+    """Return the objects that were sent on ctrl_in."""
+    raws = [command.raw for command in commands if isinstance(command, Send) and command.port == "ctrl_in"]
+    return [read_object(frame.payload) for frame in map(decode, raws) if isinstance(frame, Data)]
 
 
 def recorded(commands: Iterable[Command]) -> list[History]:
@@ -173,6 +225,138 @@ ENDLESS = WORKER + (
     "  i ; f\n  f ; filter(value > 5) ; turn\n  turn ; filter(value > 5) ; turn\n"
     "  turn ; filter(value <= 5) ; o\n  f ; filter(value <= 5) ; o\n}\n"
 )
+
+
+def test_an_agent_is_given_its_memory_back():
+    """By its first process, from what it has answered; and what it was set to."""
+    run = Agents().up()
+    run(Told("f", b'{"set_temp":0.5}', 5))
+    run(entering("i", b"1", 7))
+    run.frames(Marker("f", "ctl/f/1/1"), port="ctrl_out")
+    run.frames(out(10), ack(1))
+    again = Agents(past=run.entries)
+    commands = again.up().started_with
+    memory = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "10"}]
+    assert told(commands) == [{"set_temp": 0.5}, {"set_memory": memory}]
+
+
+def test_what_an_agent_says_of_its_memory_is_where_the_next_begins():
+    """After that comes what it has answered since."""
+    past: list[History] = [
+        Remembered("f", text_of(b'{"kind":"memory","messages":[{"role":"user","content":"so far"}]}')[0]),
+    ]
+    commands = Agents(past=past).up().started_with
+    assert told(commands) == [{"set_memory": [{"role": "user", "content": "so far"}]}]
+
+
+def test_what_an_operator_wants_is_done_once():
+    """Recorded before the worker gets it; once the worker has done it, it is over."""
+    run = Agents().up()
+    record, *_ = run(Told("f", b'{"pause":true}', 5))
+    assert record == Record((Ordered("f", text_of(b'{"pause":true}')[0], 5),))
+    again = Agents(past=run.entries).up()
+    assert told(again.started_with) == [{"pause": True}]
+    commands = run.frames(Data("f", b'{"kind":"pause_ack"}'), port="ctrl_out")
+    assert recorded(commands) == [Steered("f", 1, taken=True)]
+    over = Agents(past=run.entries).up()
+    assert told(over.started_with) == [{"pause": True}]  # as it was, and no message of the operator's
+    assert over.session._workers["f"].control.waiting == 0
+
+
+def test_one_that_is_started_anew_by_hand_has_forgotten():
+    """It begins with nothing the next time, too."""
+    run = Agents().up()
+    run(entering("i", b"1", 7))
+    run.frames(out(10), ack(1))
+    run(Asked("f", "restart", 5))
+    run.frames(Eof("f"))
+    assert Forgotten("f") in recorded(run(Exited("f", 0)))
+    assert told(Agents(past=run.entries).up().started_with) == []
+
+
+def test_a_worker_that_cannot_be_given_back_what_it_knew_ends_the_session():
+    """Unless it is allowed to forget; then that is told."""
+    text = 'let f : !int -> !int = python { call: "m:f" state: true }\n' + MAIN
+    run = Durable(text).started()
+    run(entering("i", b"1", 7))
+    run.frames(out(10), ack(1))
+    again = Durable(text, past=run.entries).started()
+    assert [note.fields["code"] for note in again.notes if note.event == "session.failed"] == ["memory_lost"]
+    forget = Settings(workers={"f": WorkerSettings(on_crash="forget")})
+    again = Durable(text, past=run.entries, settings=forget).started()
+    assert "worker.forgot" in [note.event for note in again.notes]
+
+
+def test_what_a_call_of_a_model_took_is_counted_once_and_for_good():
+    """In an entry of its own, at once: whatever becomes of the message, it was paid for."""
+    run = Agents().up()
+    run(entering("i", b"1", 7))
+    usage = b'{"kind":"usage","prompt_tokens":3,"completion_tokens":4,"model":"m"}'
+    [record] = run.frames(Data("f", usage), port="telemetry")
+    assert record == Record((Paid("f", text_of(usage)[0]),))
+    relived = Agents(past=run.entries).relived
+    assert [(row.worker, row.model, row.calls, row.completion_tokens) for row in relived.usage] == [("f", "m", 1, 4)]
+
+
+def test_a_message_that_a_worker_cannot_say_it_has_done_is_not_given_twice():
+    """It is noted before the worker gets it; whoever comes after that knows nothing, and counts it as lost."""
+    run = Durable(COMPAT)
+    run(Start())
+    run(Launched("f", 7))
+    run.frames(Data("f", READY), port="ctrl_out")
+    commands = run(entering("i", b"1", 7))
+    entered, noted = recorded(commands)
+    assert isinstance(noted, Given)
+    assert [type(command) for command in commands] == [Record, Send]
+    again = Durable(COMPAT, past=run.entries)
+    assert [type(entry) for entry in recorded(again(Start()))] == [Resumed, Buried]
+    third = Durable(COMPAT, past=again.entries)
+    assert third.relived.standing == 0
+    assert recorded(third(Start())) == [Resumed()]
+    assert entered == run.entries[0]
+
+
+def test_what_a_merge_passed_over_is_passed_over_again():
+    """It has closed with its first input. In the next run it is open until that input closes again."""
+    run = Durable(FIRST).started()
+    run(entering("a", b"1", 1))
+    assert recorded(run(InputClosed("a"))) == [Closed(merge_of(FIRST))]
+    run(entering("b", b"2", 2))
+    again = Durable(FIRST, past=run.entries)
+    assert (len(again.relived.inputs), again.relived.standing) == (2, 1)
+    again.started()
+    again(entering("b", b"3", 3))
+    run.frames(out(10), ack(1))
+    assert Durable(FIRST, past=again.entries).relived.standing == 2
+
+
+def merge_of(text: str) -> str:
+    return next(node.id for node in plan_of(text).graph.nodes.values() if node.kind == "merge_any")
+
+
+def test_halves_of_pairs_wait_for_the_next_run_if_the_session_was_interrupted():
+    """Its input has not ended: the other half may still come. It is told all the same."""
+    run = Durable(PAIRS)
+    run(Start())
+    run(entering("a", b"1", 1))
+    commands = run(Interrupted(2))
+    assert [note.event for note in run.notes if note.event == "barrier.unpaired"]
+    assert [type(command) for command in commands] == [Finish]
+    again = Durable(PAIRS, past=run.entries)
+    again(Start())
+    assert [output.payload for output in delivered(again(entering("b", b"2", 2)))] == [b"[1,2]"]
+
+
+def test_halves_of_pairs_are_no_more_when_the_input_has_ended():
+    """Nothing of the old input meets what is new."""
+    run = Durable(PAIRS)
+    run(Start())
+    run(entering("a", b"1", 1))
+    run(InputClosed())
+    assert run.entries[-1] == Finished(0)
+    again = Durable(PAIRS, past=run.entries)
+    again(Start())
+    assert delivered(again(entering("b", b"2", 2))) == []
 
 
 def test_what_cannot_have_happened_is_refused_with_the_entry():

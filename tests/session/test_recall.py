@@ -30,8 +30,7 @@ from fabric.session.events import (
     Start,
     TimerFired,
 )
-from fabric.session.history import Buried, Called, History, Intended, Turn
-from fabric.session.recall import Recall
+from fabric.session.history import Called, History, Intended, Paid
 from fabric.session.session import Session
 from fabric.session.settings import Settings
 from fabric.wire.calls import RECALL
@@ -46,6 +45,7 @@ let again : int -> int = tool { process: f, idempotent: true }
 let a : !int -> !int = agent { provider: "eliza", tools: [t, again], mcp: [{ name: "bank", command: "bank" }] }
 let main : !int -> !int = plumb(i, o) { i ; a ; o }
 """
+USAGE = {"kind": "usage", "prompt_tokens": 7, "completion_tokens": 1, "model": "m"}
 GONE = "bank.pay is in doubt (it may have been run already) and was not approved: "
 
 
@@ -62,12 +62,15 @@ class Run:
         self.session = Session(plan, Settings(**settings), random.Random(1), durable="s1")
         self.log = list(log or [])
         self.notes: list[Note] = []
-        for entry in self.log:
-            self.session.recall.relived(entry)
+        self.session.relive(self.log)
         self(Start())
-        for worker in plan.workers:
-            self.start(worker.name)
-        self.message = self.given(self(Input("i", [(1, b"1")])))
+        commands = [command for worker in plan.workers for command in self.start(worker.name)]
+        self.message = self.given(commands if log else self(Input("i", [(1, b"1")])))
+
+    @property
+    def calls(self) -> list[History]:
+        """What is recorded of calls."""
+        return [entry for entry in self.log if isinstance(entry, Intended | Called)]
 
     def __call__(self, event: Event, now_s: float = 0.0) -> list[Command]:
         commands = self.session.handle(event, now_s)
@@ -155,7 +158,7 @@ def test_a_call_of_a_tool_in_the_graph_is_recorded_as_one():
     assert other.provenance is not None
     assert frame.provenance.span_id == other.provenance.span_id
     commands = first.say("t.f", "output", Data("t.f", b"8"), Marker("t.f", "ack/t.f/1/1"))
-    assert [type(entry) for entry in first.log] == [Intended, Called]
+    assert [type(entry) for entry in first.calls] == [Intended, Called]
     assert heard(commands) == [{"id": "x", "content": 8}]
 
 
@@ -166,13 +169,13 @@ def test_a_call_that_waits_for_approval_is_recorded_as_such():
     (approval,) = run.session.snapshot().approvals
     commands = run(Decided(approval.id, True, 9))
     assert [type(c) for c in commands if isinstance(c, Record | CallServer)] == [Record, CallServer]
-    waits, runs = run.log
+    waits, runs = run.calls
     assert isinstance(waits, Intended)
     assert runs == msgspec.structs.replace(waits, waits=False, answer=msgspec.Raw(b"null"))
     run.call(id_="y")
     (approval,) = run.session.snapshot().approvals
     run(Decided(approval.id, False, 9))
-    assert [type(entry) for entry in run.log[2:]] == [Intended, Called]
+    assert [type(entry) for entry in run.calls[2:]] == [Intended, Called]
 
 
 def test_a_call_that_cannot_be_made_is_recorded_with_why():
@@ -180,7 +183,7 @@ def test_a_call_that_cannot_be_made_is_recorded_with_why():
     run = Run()
     commands = run.call("bank.steal")
     assert kinds(commands) == [Record, Send]
-    assert [type(entry) for entry in run.log] == [Intended, Called]
+    assert [type(entry) for entry in run.calls] == [Intended, Called]
 
 
 def test_answers_that_cannot_be_read_are_noted_and_left_out():
@@ -188,8 +191,8 @@ def test_answers_that_cannot_be_read_are_noted_and_left_out():
     run = Run()
     run.call(answers=[{"n": 0}])
     assert run.noted("recall.misread")
-    assert isinstance(run.log[0], Intended)
-    assert run.log[0].answer == msgspec.Raw(b"null")
+    assert isinstance(run.calls[0], Intended)
+    assert run.calls[0].answer == msgspec.Raw(b"null")
 
 
 def test_a_session_that_is_not_durable_records_nothing():
@@ -208,7 +211,7 @@ def test_a_response_that_is_recorded_is_given_to_the_next_process():
     run(Served(-1, b'"done"'))
     run.again()
     assert heard(run.call()) == [{"id": "x", "content": "done"}]
-    assert [type(entry) for entry in run.log] == [Intended, Called]
+    assert [type(entry) for entry in run.calls] == [Intended, Called]
     assert run.noted("tool.recalled") == [{"worker": "a", "tool": "bank.pay"}]
 
 
@@ -289,7 +292,7 @@ def test_a_run_that_is_brought_back_knows_the_answers_and_the_responses():
     assert run.message == before.message
     assert heard(run.call(RECALL, None, "r")) == [{"id": "r", "content": [answer(1)]}]
     assert heard(run.call()) == [{"id": "x", "content": "done"}]
-    assert run.log == before.log
+    assert run.calls == before.calls
 
 
 def test_a_call_in_doubt_is_denied_where_nobody_can_be_asked():
@@ -316,7 +319,7 @@ def test_a_call_in_doubt_is_asked_for_even_if_all_calls_are_approved_beforehand(
     assert ask.approval.in_doubt
     assert run(Decided(ask.approval.id, True, 9))[-2] == first
     assert first.key
-    assert run.log == before.log  # the intent stands
+    assert run.calls == before.calls  # the intent stands
     assert heard(run(Served(-1, b'"done"'))) == [{"id": "x", "content": "done"}]
 
 
@@ -358,7 +361,7 @@ def test_a_call_that_waited_for_approval_is_not_in_doubt():
     (ask,) = run.call()
     assert isinstance(ask, AskApproval)
     assert not ask.approval.in_doubt
-    assert run.log == before.log
+    assert run.calls == before.calls
     commands = run(Decided(ask.approval.id, True, 9))
     assert [type(command) for command in commands if isinstance(command, Record | CallServer)] == [Record, CallServer]
     assert kinds(resumed(run, approval="ask", in_doubt="refuse").call()) == [Record, Send]
@@ -382,11 +385,13 @@ def test_every_prefix_of_a_run_is_finished_with_each_effect_once():
     for number, id_ in enumerate(("x", "y", "z"), 1):
         whole.call("bank.look" if id_ == "z" else "bank.pay", number, id_, answers=[answer(number)])
         whole(Served(-number, id_.encode().join([b'"', b'"'])))
-    for length in range(len(whole.log) + 1):
+    assert len(whole.calls) == 6
+    for length in range(1, len(whole.log) + 1):
         run = Run(whole.log[:length], in_doubt="refuse")
         known = heard(run.call(RECALL, None, "r"))[0]["content"]
-        assert known == [answer(number) for number in range(1, (length + 1) // 2 + 1)]
-        paid = [entry.call for entry in whole.log[:length] if isinstance(entry, Intended) and entry.tool == "bank.pay"]
+        intents = [entry for entry in whole.log[:length] if isinstance(entry, Intended)]
+        assert known == [answer(number) for number in range(1, len(intents) + 1)]
+        paid = [entry.call for entry in intents if entry.tool == "bank.pay"]
         for number, id_ in enumerate(("x", "y", "z"), 1):
             told = [answer(number)] if number > len(known) else []
             commands = run.call("bank.look" if id_ == "z" else "bank.pay", number, id_, answers=told)
@@ -397,16 +402,47 @@ def test_every_prefix_of_a_run_is_finished_with_each_effect_once():
         assert len(run.session.recall.of("a", run.message.hex())) == 3
 
 
-# The record itself
+# What was paid
+
+
+def test_what_was_paid_for_is_an_entry_once_even_if_telemetry_did_not_come_in_time():
+    """Of each answer that is known. What was told is not told again, and two alike are two."""
+    for told in range(3):
+        before = Run()
+        usage = raw(USAGE)
+        frame = Data("a", bytes(usage), Provenance(b"t" * 16, b"u" * 8, 1, before.message))
+        for _ in range(told):
+            before.say("a", "telemetry", frame)
+        before.call(answers=[{**answer(1), "usage": USAGE}, {**answer(2), "usage": USAGE}])
+        run = resumed(before)
+        (row,) = run.session.snapshot().usage
+        assert (row.calls, row.prompt_tokens) == (2, 14)
+        assert [entry for entry in run.log if isinstance(entry, Paid)] == [Paid("a", usage, run.message.hex())] * 2
+        assert resumed(run).session.snapshot().usage == (row,)
+
+
+def test_what_was_recalled_is_not_counted_again():
+    """The agent says so."""
+    run = Run()
+    run.say("a", "telemetry", Data("a", bytes(raw({**USAGE, "recalled": True}))))
+    assert run.session.snapshot().usage == ()
 
 
 def test_a_turn_that_is_recorded_needs_no_record_of_its_parts():
-    """Nor does a message that is a dead letter. What its calls come to is not recorded any more."""
-    for end in (Turn("a", "m"), Buried("a", "m", "poison", "it is")):
-        run = Run()
-        recall = run.session.recall
-        assert isinstance(recall, Recall)
-        recall.relived(Intended("a", "m", raw("x"), "bank.pay", raw(1), raw([answer(1)])))
-        assert recall.unsettled == (("a", raw(answer(1)["usage"])),)
-        recall.relived(end)
-        assert (recall.unsettled, recall.in_doubt, recall.of("a", "m")) == ((), (), ())
+    """Nobody will ask for them."""
+    run = Run()
+    run.call(answers=[answer(1)])
+    run(Served(-1, b'"done"'))
+    run.say("a", "output", Data("a", b"7"), Marker("a", "ack/a/1/1"))
+    recall = run.session.recall
+    assert recall is not None
+    assert (recall.untold, recall.in_doubt, recall.of("a", run.message.hex())) == ((), (), ())
+
+
+def test_what_a_worker_calls_and_does_not_wait_for_is_recorded_as_far_as_anybody_may_ask():
+    """Its message is done: the result is of no use any more."""
+    run = Run()
+    run.call()
+    run.say("a", "output", Data("a", b"7"), Marker("a", "ack/a/1/1"))
+    assert heard(run(Served(-1, b'"done"'))) == [{"id": "x", "content": "done"}]
+    assert [type(entry) for entry in run.calls] == [Intended]

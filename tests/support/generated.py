@@ -217,7 +217,7 @@ class _File:
             fitting = [process for process in self.given if process.input == input_]
             if fitting and rng.random() < 0.5:
                 return rng.choice(fitting)
-        kind = rng.choice(("agent", "agent", "python", "worker", "map", "id", "filter", "chain", "tooled"))
+        kind = rng.choice(("agent", "agent", "python", "worker", "handler", "map", "id", "filter", "chain", "tooled"))
         if (output not in (None, input_) or not drops) and kind in ("id", "filter"):
             kind = "map"
         if kind in ("id", "filter"):
@@ -242,6 +242,8 @@ class _File:
                 return "agent " + self.config('provider: "scripted"', 'script: "s.m:f"', f"tools: [{tools}]")
             case "python":
                 return "python " + self.config('call: "module:function"', *rng.choice(((), ("state: true",))))
+            case "handler":
+                return "handler " + self.config('command: ["python", "h.py",]', *rng.choice(((), ("timeout: 5",))))
             case "worker":
                 return "worker " + self.config('command: ["./work", "-v",]', *rng.choice(((), ('transport: "stdio"',))))
             case "map":

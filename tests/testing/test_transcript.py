@@ -114,7 +114,7 @@ COMMANDS: dict[str, Command] = {
         "f", "input", next(iter(join([encode(TRACED), encode(Marker("fabric", "ack/f/1/1"))])))
     ),
     "release f": Release("f"),
-    'record {"event":"finished","exit_code":0} | record {"event":"emitted","count":3}': Record(
+    'record {"event":"finished","exit_code":0} {"event":"emitted","count":3}': Record(
         (history.Finished(0), history.Emitted(3))
     ),
     "signal f TERM": Signal("f", "TERM"),

@@ -396,22 +396,20 @@ def review(seed: int, messages: int, kills: int = REVIEW_KILLS) -> Run:
     recorded: list[tuple[int, set[str]]] = []
     with a_trial("review", messages) as (trial, _, model):
         expected = sum(len(steps_of(topic)) for topic in programs(messages)["review"].inputs)
-        ended = False
-        while len(recorded) < kills and not ended:
+        while len(recorded) < kills:
             process = trial.start()
-            after = len(model.requests) + chance.randrange(1 + 2 * expected // kills)
+            after = len(model.requests) + chance.randrange(1 + expected // kills)
             until_s = time.monotonic() + PATIENCE_S
             while len(model.requests) < after and process.poll() is None:
                 expect(time.monotonic() < until_s, "nobody asks the model")
                 time.sleep(0.002)
-            until_s = time.monotonic() + chance.choice([0.0, 0.3 * chance.random()])
+            until_s = time.monotonic() + chance.choice([0.0, 0.05 * chance.random()])
             while time.monotonic() < until_s:
                 time.sleep(0.002)
-            ended = trial.kill(process, whole=True)
+            expect(not trial.kill(process, whole=True), "it ended before it was killed often enough")
             turns = {name for entry in trial.history() if isinstance(entry, Turn) for name in names_of_turn(entry)}
             recorded.append((len(model.requests), turns))
-        if not ended:
-            trial.finish()
+        trial.finish()
         trial.check()
         for count, turns in recorded:
             again = turns & set(map(name_of_request, model.requests[count:]))
@@ -420,7 +418,7 @@ def review(seed: int, messages: int, kills: int = REVIEW_KILLS) -> Run:
         expect(len(asked) == expected, f"{len(asked)} different calls, expected {expected}")
         log = trial.log()
         assert log is not None
-        return Run(time.monotonic() - began_s, len(recorded) - ended, len(log.read()), asked.total() - expected)
+        return Run(time.monotonic() - began_s, len(recorded), len(log.read()), asked.total() - expected)
 
 
 def steps_of(topic: str) -> list[str]:
@@ -441,7 +439,7 @@ def name_of_request(request: ModelRequest) -> str:
 
 def names_of_turn(turn: Turn) -> list[str]:
     """Return which calls an agent's turn has answered."""
-    said = [json.loads(answer.payload) for answer in turn.outputs if answer.port == "output"]
+    said = [json.loads(bytes(answer.payload)) for answer in turn.outputs if answer.port == "output"]
     return [f"{turn.node} {one['topic']} {one['round']}" for one in said]
 
 
@@ -462,27 +460,28 @@ def main() -> None:
     parser.add_argument("--how", choices=HOW, default="random", help="when it is killed")
     parser.add_argument("--runs", type=int, default=0, help="0: 300 at random, 4 of operations, 10 of reviews")
     parser.add_argument("--seed", type=int, default=1, help="of the first run; the next ones count on")
-    parser.add_argument("--messages", type=int, default=24)
+    parser.add_argument("--messages", type=int, help="24, of reviews 48: four are one topic for agents")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     options = parser.parse_args()
     count = options.runs or {"random": 300, "operations": 4, "review": 10}[options.how]
+    messages = options.messages or {"random": 24, "operations": 8, "review": 48}[options.how]
     began_s = time.monotonic()
     runs: list[Run] = []
     broken: list[int] = []
     seeds = range(options.seed, options.seed + count)
     with ThreadPoolExecutor(options.jobs) as pool:
-        for seed, run in pool.map(partial(_attempt, options.how, options.messages), seeds):
+        for seed, run in pool.map(partial(_attempt, options.how, messages), seeds):
             if isinstance(run, Run):
                 runs.append(run)
                 if len(runs) % 25 == 0:
                     print(f"{len(runs)} runs hold", flush=True)
                 continue
             broken.append(seed)
-            again = f"{sys.argv[0]} --how {options.how} --messages {options.messages} --seed {seed} --runs 1"
+            again = f"{sys.argv[0]} --how {options.how} --messages {messages} --seed {seed} --runs 1"
             print(f"seed {seed}: {run}\nagain: {sys.executable} {again}", flush=True)
     kills, commits = sum(run.kills for run in runs), sum(run.commits for run in runs)
     print(
-        f"{options.how}: seeds {seeds.start} to {seeds.stop - 1}, {count} runs of {options.messages} messages in"
+        f"{options.how}: seeds {seeds.start} to {seeds.stop - 1}, {count} runs of {messages} messages in"
         f" {time.monotonic() - began_s:.0f} s, killed {kills} times, {commits} commits,"
         f" {sum(run.repeated for run in runs)} calls made again that were not recorded;"
         f" {len(broken)} broken {broken or ''}"

@@ -8,5 +8,7 @@ for step in asked[-1].decode_json():
         pugmark.pause(step)
     elif isinstance(step, str):
         pugmark.write_text(step, name="said")
+    elif step == float("inf"):  # not every SDK writes it
+        pugmark.write("", content_type="application/vnd.pugmark.pause+text", metadata={"duration": "infs"})
     else:
         pugmark.sleep(float(step), reason=f"sleep {step}")

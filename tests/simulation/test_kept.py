@@ -1,0 +1,174 @@
+"""Whole sessions in virtual time that are kept in a bucket in memory, killed at each of its operations."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fabric.compiler import Library, check_program, plan_compiled
+from fabric.errors import StoreFailed
+from fabric.lang.source import Source
+from fabric.plan.plan import Plan
+from fabric.runtime.keeping import read_history
+from fabric.session.history import Entered, Finished, History
+from fabric.store.bucket import Bucket
+from fabric.store.memory import MemoryStore
+from fabric.store.objects import ObjectStore
+from fabric.testing.seeded import run_seeded
+from fabric.testing.simulator import SimulatedLog, function_runner, simulate
+from fabric.testing.stores import FaultyStore, draw_store_faults, fault_at
+
+PROGRAMS = {
+    "chain": """
+        let a : !int -> !int = python { call: "x:a" }
+        let b : !int -> !int = python { call: "x:b" }
+        let main : !int -> !int = plumb(i, o) { i ; a ; b ; o }
+        """,
+    "barrier": """
+        let a : !int -> !int = python { call: "x:a" }
+        let b : !int -> !int = python { call: "x:b" }
+        let main : !int -> !(int, int) = plumb(i, o) { i ; (a * b) ; barrier ; o }
+        """,
+    "merge": """
+        let a : !int -> !int = python { call: "x:a" }
+        let b : !int -> !int = python { call: "x:b" }
+        let main : !int -> !int = plumb(i, o) { i ; (a * b) ; o }
+        """,
+    "loop": """
+        let a : !int -> !int = python { call: "x:a" }
+        let halve : !int -> !int = python { call: "x:halve" }
+        let main : !int -> !int = plumb(i, o) {
+          i ; a ; halve
+          halve ; filter(value > 1) ; halve
+          halve ; filter(value <= 1) ; o
+        }
+        """,
+}
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "x:a": lambda number: number + 1,
+    "x:b": lambda number: 10 * number,
+    "x:halve": lambda number: number // 2,
+}
+
+INPUTS = [("i", b"%d" % number) for number in range(1, 5)]
+
+
+class Killed(BaseException):
+    """Nobody outlives it."""
+
+
+def deadly(inner: ObjectStore, number: int) -> FaultyStore:
+    """Return a store before whose n-th operation everything is killed, and so behind the one before that."""
+
+    def die() -> None:
+        raise Killed
+
+    return FaultyStore(inner, fault_at(number, die))
+
+
+def live(plan: Plan, store: ObjectStore, written: list[tuple[str, bytes]], seed: int) -> Any:
+    """Run the session, or go on with it, until it ends or is killed."""
+    ids = random.Random(f"{seed} {len(getattr(store, 'operations', ()))}")
+    bucket = Bucket(store, now=lambda: 1.0, new_id=lambda: ids.randbytes(8).hex())
+    log = bucket.start(session="kept", program="a program")
+    kept = SimulatedLog(log, read_history(log), written)
+    runners = {"python": function_runner(FUNCTIONS)}
+    return run_seeded(partial(simulate, plan, INPUTS, runners=runners, seed=seed, kept=kept), seed)
+
+
+def plan_of(name: str) -> Plan:
+    compiled, _ = check_program(Source("main.plumb", PROGRAMS[name]), Library())
+    assert compiled is not None
+    return plan_compiled(compiled, run_directory="memory")
+
+
+def history_of(store: ObjectStore) -> list[History]:
+    return read_history(Bucket(store).open("kept"))
+
+
+def is_killed(raised: BaseException) -> bool:
+    """Whether this is what was thrown, with all that its nurseries put around it."""
+    if isinstance(raised, BaseExceptionGroup):
+        return all(is_killed(inner) for inner in raised.exceptions)
+    return isinstance(raised, Killed)
+
+
+def undisturbed(plan: Plan, seed: int) -> list[tuple[str, bytes]]:
+    written: list[tuple[str, bytes]] = []
+    assert live(plan, MemoryStore(), written, seed).finish.exit_code == 0
+    return written
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_session_may_be_killed_at_every_operation_of_its_bucket(name: str):
+    """What comes out in the end is what comes out of one that nobody disturbs, each once."""
+    plan, seed = plan_of(name), 1
+    wanted = undisturbed(plan, seed)
+    number = 0
+    while True:
+        number += 1
+        store = MemoryStore()
+        written: list[tuple[str, bytes]] = []
+        try:
+            live(plan, deadly(store, number), written, seed)
+        except BaseException as raised:
+            if not is_killed(raised):
+                raise
+        else:
+            break
+        assert live(plan, store, written, seed + number).finish.exit_code == 0
+        assert sorted(written) == sorted(wanted)
+        entries = history_of(store)
+        assert sum(isinstance(entry, Entered) for entry in entries) == len(INPUTS)
+        assert isinstance(entries[-1], Finished)
+    assert number > 10
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_session_may_be_killed_again_and_again(seed: int):
+    """Each life gets as far as it gets."""
+    chance = random.Random(seed)
+    plan = plan_of(chance.choice(sorted(PROGRAMS)))
+    store = MemoryStore()
+    written: list[tuple[str, bytes]] = []
+    for life in range(30):
+        try:
+            done = live(plan, deadly(store, 1 + chance.randrange(30)), written, seed + life)
+        except BaseException as raised:
+            if not is_killed(raised):
+                raise
+        else:
+            break
+    else:
+        done = live(plan, store, written, seed)
+    assert done.finish.exit_code == 0
+    assert sorted(written) == sorted(undisturbed(plan, seed))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_bucket_that_loses_requests_and_answers_loses_nothing(seed: int):
+    """Nor is anything done twice; the session takes longer."""
+    plan = plan_of("chain")
+    store = MemoryStore()
+    written: list[tuple[str, bytes]] = []
+    faulty = FaultyStore(store, draw_store_faults(random.Random(seed), 0.3))
+    bucket = Bucket(store, now=lambda: 1.0)
+    bucket.start(session="kept", program="a program")
+    log = None
+    while log is None:
+        try:
+            log = Bucket(faulty, now=lambda: 1.0).open("kept")
+        except StoreFailed:
+            continue
+    kept = SimulatedLog(log, [], written)
+    runners = {"python": function_runner(FUNCTIONS)}
+    done = run_seeded(partial(simulate, plan, INPUTS, runners=runners, seed=seed, kept=kept), seed)
+    assert done.finish.exit_code == 0
+    assert [json.loads(payload) for _, payload in written] == [20, 30, 40, 50]
+    assert sum(isinstance(entry, Entered) for entry in history_of(store)) == len(INPUTS)

@@ -1,0 +1,149 @@
+"""Sessions as one file, and back."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+
+from fabric.errors import LogDamaged, SessionExists, SessionNotFound
+from fabric.store.archive import CONTENTS, read_archive, write_archive
+from fabric.store.bucket import Bucket
+from fabric.store.memory import MemoryStore
+from fabric.store.record import Attempt
+
+LARGE = b"\xff" * 40_000
+
+
+def written(bucket: Bucket, *sessions: str) -> io.BytesIO:
+    file = io.BytesIO()
+    write_archive(bucket.store, sessions, file)
+    return file
+
+
+def with_a_fork() -> Bucket:
+    """A session with three pushes, one large, and a fork that inherits two of them and has one of its own."""
+    bucket = Bucket(MemoryStore())
+    parent = bucket.start(session="a")
+    for body in (LARGE, b"two", b"three"):
+        parent.push([parent.store_body(body)])
+    child = parent.fork(2, session="b")
+    child.push([child.store_body(LARGE)])
+    return bucket
+
+
+def bodies(bucket: Bucket, session: str) -> list[bytes]:
+    log = bucket.open(session)
+    return [log.decoded(each.entry) for each in log.entries() if each.entry.event == "push"]
+
+
+def test_a_session_is_the_same_elsewhere():
+    """With what it inherits; what its parent did later is not of it. It is whole there."""
+    there = Bucket(MemoryStore())
+    imported = read_archive(there.store, written(with_a_fork(), "b"))
+    assert imported.sessions == ("b", "a")
+    assert bodies(there, "b") == [LARGE, b"two", LARGE]
+    assert bodies(there, "a") == [LARGE, b"two"]
+    assert [report.problems for report in map(there.verify, "ab")] == [(), ()]
+    assert [manifest.id for manifest in there.sessions()] == ["a", "b"]
+    assert there.open("a").children() == ["b"]
+
+
+def test_what_is_kept_beside_a_log_comes_along():
+    """Such as the program of a run, also of one that is inherited from; and what was tried, if it is not."""
+    bucket = with_a_fork()
+    bucket.store.create("sessions/a/program.json", b"{}")
+    bucket.open("a").failed(3, Attempt(3, 0.0, reason="no"))
+    bucket.open("a").compact()
+    for wanted, attempts in (("b", 0), ("a", 1)):
+        there = MemoryStore()
+        read_archive(there, written(bucket, wanted))
+        assert there.get("sessions/a/program.json") == b"{}"
+        assert len(there.list("sessions/a/errors/")) == attempts
+        assert there.list("sessions/a/snap/") == []
+
+
+def test_the_same_sessions_give_the_same_bytes():
+    """A body that two name is in it once, and before what names it."""
+    bucket = with_a_fork()
+    file = written(bucket, "a", "b")
+    assert file.getvalue() == written(bucket, "a", "b").getvalue()
+    with tarfile.open(fileobj=io.BytesIO(file.getvalue())) as archive:
+        names = archive.getnames()
+    assert [name.startswith("blobs/") for name in names].count(True) == 1
+    assert names[0].startswith("blobs/")
+    assert names[-1] == CONTENTS
+
+
+def test_an_archive_that_is_brought_in_again_changes_nothing():
+    """Also if the session went on from there."""
+    bucket = with_a_fork()
+    file = written(bucket, "a", "b")
+    bucket.open("b").push([bucket.open("b").store_body(b"later")])
+    imported = read_archive(bucket.store, file)
+    assert imported.created == 0
+    assert bodies(bucket, "b")[-1] == b"later"
+
+
+def test_a_session_that_went_another_way_is_not_touched():
+    """Nothing else is brought in either."""
+    there = Bucket(MemoryStore())
+    other = there.start(session="a")
+    file = written(with_a_fork(), "b")
+    with pytest.raises(SessionExists, match="went another way"):
+        read_archive(there.store, file)
+    assert other.read() == []
+    assert there.store.list("blobs/") == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_half_an_archive_is_none(share: float):
+    """Wherever it was cut."""
+    whole = written(with_a_fork(), "b").getvalue()
+    there = MemoryStore()
+    with pytest.raises(LogDamaged, match="archive"):
+        read_archive(there, io.BytesIO(whole[: int(len(whole) * share)]))
+    assert there.list("") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("../../etc/passwd", b""),
+        ("memory/x/y/0.json", b"{}"),
+        ("sessions/x/manifest.json", b"{}"),
+        ("sessions/x/log/00000000000000000000.json", b"{}"),
+        ("blobs/sha256/ab/cd", b"x"),
+        ("sessions/x/settled/1", b"one more"),
+        (CONTENTS, b"[]"),
+    ],
+)
+def test_what_belongs_to_no_session_is_refused(name: str, body: bytes):
+    """Nothing is written then."""
+    file = written(with_a_fork(), "b")
+    with tarfile.open(fileobj=io.BytesIO(file.getvalue())) as old:
+        members = [(member, old.extractfile(member)) for member in old]
+        fresh = io.BytesIO()
+        with tarfile.open(fileobj=fresh, mode="w") as new:
+            for member, content in members:
+                if member.name != name:
+                    new.addfile(member, content)
+            added = tarfile.TarInfo(name)
+            added.size = len(body)
+            new.addfile(added, io.BytesIO(body))
+    there = MemoryStore()
+    with pytest.raises(LogDamaged):
+        read_archive(there, fresh)
+    assert there.list("") == []
+
+
+def test_a_damaged_session_is_not_exported():
+    """A body that is gone is named."""
+    bucket = with_a_fork()
+    (body,) = bucket.store.list("blobs/")
+    bucket.store.delete(body)
+    with pytest.raises(LogDamaged, match=body):
+        written(bucket, "b")
+    with pytest.raises(SessionNotFound):
+        written(bucket, "nobody")
