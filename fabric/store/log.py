@@ -230,6 +230,7 @@ class Log:
         self._unsure = commit
         raw = encode_commit(commit)
         while isinstance(command, Create):
+            assert command.seq == len(self._tail.commits), "what is known ends where the next number is asked for"
             command = machine.handle(self._create(raw))
         if isinstance(command, GaveUp):
             raise StoreUnsure(f"{self._world.store.url}: no answer to {log_key(self.id, command.seq)}: it may be there")
