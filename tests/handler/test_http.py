@@ -109,7 +109,9 @@ def test_same_answers(
 def test_request_without_an_end(ports: dict[str, int]) -> None:
     """A log in chunks is refused at once: the server of the standard library would wait until the client closes."""
     connection = http.client.HTTPConnection("127.0.0.1", ports[OURS], timeout=HANG_S)
-    connection.request("POST", "/", iter([LOG]), encode_chunked=True)
+    connection.putrequest("POST", "/")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()  # what follows it would not read
     assert connection.getresponse().status == 411
     connection.close()
 
