@@ -162,6 +162,7 @@ SETTINGS = (
     Setting("FABRIC_DOCROOT", "FABRIC_DOCROOT"),
     Setting("FABRIC_TOKEN_FILE", "FABRIC_TOKEN_FILE"),
     Setting("FABRIC_AUTO_APPROVE", "FABRIC_AUTO_APPROVE", default=False, read=read_switch),
+    Setting("FABRIC_APPROVE_IN_DOUBT", "FABRIC_APPROVE_IN_DOUBT", default=False, read=read_switch),
     Setting("FABRIC_INSECURE", "FABRIC_INSECURE", default=False, read=read_switch),
     Setting("FABRIC_KEYS", "FABRIC_KEYS"),
     Setting(
