@@ -6,7 +6,7 @@ compressed, with a check sum. A snapshot is disposable: what is torn or of someb
 
 from __future__ import annotations
 
-__all__ = ["decode_snapshot", "encode_snapshot", "is_due"]
+__all__ = ["decode_snapshot", "encode_snapshot", "is_due", "snapshot_lines"]
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ COMMITS = 64
 TAIL_BYTES = 1024 * 1024
 """A snapshot is due when the log has so many commits, or bytes, that are in none."""
 
-SMALL_BYTES = 4 * 1024 * 1024
+SMALL_BYTES = 1024 * 1024
 SHARE = 16
 """Of a log over ``SMALL_BYTES``, not before a sixteenth of it is new: or they would cost the square of its size."""
 
@@ -57,6 +57,12 @@ def decode_snapshot(raw: bytes, session: str, key: str) -> list[tuple[bytes, Com
     Raises:
         LogDamaged: it is torn, or of another session.
     """
+    lines = snapshot_lines(raw, session, key)
+    return [(line, decode_commit(line, f"{key}, line {number}")) for number, line in enumerate(lines, 2)]
+
+
+def snapshot_lines(raw: bytes, session: str, key: str) -> list[bytes]:
+    """Return the commits of a snapshot as bytes of the log; what they say is not looked at. Raises as above."""
     try:
         lines = zstandard.ZstdDecompressor().decompress(raw).splitlines(keepends=True)
         head = msgspec.json.decode(lines[0] if lines else b"", type=_Head)
@@ -67,4 +73,4 @@ def decode_snapshot(raw: bytes, session: str, key: str) -> list[tuple[bytes, Com
             f"{key}: it says that it has {head.commits} commits of {head.session}, format {head.v}; "
             f"expected {len(lines) - 1} of {session}"
         )
-    return [(line, decode_commit(line, f"{key}, line {number}")) for number, line in enumerate(lines[1:], 2)]
+    return lines[1:]

@@ -10,7 +10,7 @@ from fabric.errors import LogDamaged, StoreFailed
 from fabric.store.keys import log_key, log_prefix, number_of, snapshot_key, snapshots_prefix
 from fabric.store.objects import ObjectStore
 from fabric.store.record import Commit, decode_commit
-from fabric.store.snapshot import decode_snapshot, encode_snapshot, is_due
+from fabric.store.snapshot import decode_snapshot, encode_snapshot, is_due, snapshot_lines
 from fabric.store.world import create_surely
 
 
@@ -98,7 +98,7 @@ class Tail:
         raw = self._store.get(key)
         if raw is not None:
             try:
-                return [line for line, _ in decode_snapshot(raw, self._session, key)]
+                return snapshot_lines(raw, self._session, key)
             except LogDamaged as error:
                 self._tell(f"{error}; the log itself is read instead")
                 self._store.delete(key)

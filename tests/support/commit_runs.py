@@ -420,11 +420,10 @@ class Run:
             self.pusher(session, number)
         for _ in range(60):
             moved = False
-            for manifest in self.bucket().sessions():
-                if manifest.id == "doomed":
-                    continue
-                log = self.bucket().open(manifest.id)
+            logs = [self.bucket().open(one.id) for one in self.bucket().sessions() if one.id != "doomed"]
+            for log in logs:
                 log.settle()
+            for log in logs:
                 while self.decide_once(log):
                     moved = True
                 waits = log.readiness(self.clock_s)
