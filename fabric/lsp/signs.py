@@ -47,6 +47,7 @@ KEY_WORDS: dict[str, dict[str, str]] = {
         "process": "the process that is lowered: one value goes in, the one that comes out is the result",
         "builtin": "something that the fabric itself can do",
         "description": "tells the model what the tool is for",
+        "idempotent": "true: it may be run twice with the same arguments, and that is as if it was run once",
     },
     "python": {
         "call": 'the function: "package.module:function"',
