@@ -28,7 +28,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from fabric.errors import ConfigError, StoreFailed, StoreUnsure
-from fabric.store.objects import check_key, check_prefix
+from fabric.store.objects import check_key, check_prefix, shown_url
 
 TEMPORARY = ".tmp"
 """The directory of files that are being written. No key begins with a point."""
@@ -195,7 +195,10 @@ def open_file(url: str) -> FileStore:
         return FileStore(_expand(url, url))
     split = urlsplit(url)
     if split.netloc not in ("", "localhost"):
-        raise ConfigError(f"bucket {url}: expected file:///PATH, got the host {split.netloc!r}; three slashes, or none")
+        host = split.netloc.rpartition("@")[2]
+        raise ConfigError(
+            f"bucket {shown_url(url)}: expected file:///PATH, got the host {host!r}; three slashes, or none"
+        )
     return FileStore(_expand(unquote(url.removeprefix("file:").removeprefix(f"//{split.netloc}")), url))
 
 
