@@ -9,6 +9,7 @@ from fabric.errors import ConfigError, LogDamaged, SessionExists, SessionNotFoun
 from fabric.store.keys import blob_key, log_key, settled_key
 from fabric.store.log import Log
 from fabric.store.memory import MemoryStore
+from fabric.store.memory_names import MemoryNames
 from fabric.store.readiness import Failed, Idle, Paused, Ready, Sleeping
 from fabric.store.record import INLINE_BYTES_MAX, Attempt, Entry, Pause, digest
 from fabric.store.replay import child_id
@@ -260,7 +261,6 @@ def test_a_bucket_that_fails_after_the_commit_does_not_undo_it():
     assert log.children() == []
     log.settle()
     assert log.children() == [child_id("s", 0, 0)]
-    assert desk.bucket.due(2000.0) == ["s"]
 
 
 def test_a_name_in_a_namespace_is_a_version_of_memory():
@@ -272,12 +272,13 @@ def test_a_name_in_a_namespace_is_a_version_of_memory():
         log.share("agents")
         log.decide(1, [said(log, f"of {session}", name="agents/x y"), said(log, "own", name="other/x")], Pause())
         log.settle()
-    version = desk.bucket.memory.load("agents", "x y")
+    memory = MemoryNames(desk.bucket.world)
+    version = memory.load("agents", "x y")
     assert version is not None
     assert version.entry.text == "of b"
     assert version.origin == "b/1/0"
-    assert desk.bucket.memory.names("agents") == ["x y"]
-    assert desk.bucket.memory.load("other", "x") is None
+    assert memory.origins("agents", "x y") == {"a/1/0", "b/1/0"}
+    assert memory.load("other", "x") is None
     assert log.namespaces() == {"agents/"}
     with pytest.raises(ConfigError, match="cannot be a memory namespace"):
         log.share("a/b")

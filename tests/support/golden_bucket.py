@@ -14,7 +14,9 @@ from pathlib import Path
 from fabric.errors import SessionNotFound
 from fabric.store.bucket import Bucket
 from fabric.store.file import FileStore
+from fabric.store.keys import text_of
 from fabric.store.log import Log
+from fabric.store.memory_names import MemoryNames
 from fabric.store.objects import ObjectStore
 from fabric.store.record import INLINE_BYTES_MAX, Attempt, Commit, Pause, digest
 from fabric.store.replay import Placed
@@ -71,7 +73,7 @@ def listing(store: ObjectStore) -> dict[str, object]:
     """Return all that is in a bucket."""
     told: list[str] = []
     bucket = Bucket(store, lambda: NOW, tell=told.append)
-    found: dict[str, object] = {"listed": [manifest.id for manifest in bucket.sessions()], "due": bucket.due(NOW + 100)}
+    found: dict[str, object] = {"listed": [manifest.id for manifest in bucket.sessions()], "due": _due(store)}
     for session in ("golden", "run/judge", "early", "gone", *bucket.open("golden").children()):
         try:
             found[session] = _session(bucket.open(session))
@@ -82,10 +84,15 @@ def listing(store: ObjectStore) -> dict[str, object]:
             *report.problems,
             *(text.partition(": there is")[0] for text in report.warnings),
         ]
-    memory = bucket.memory.load("agents", "known of all")
+    memory = MemoryNames(bucket.world).load("agents", "known of all")
     found["memory"] = None if memory is None else [memory.entry.text, memory.origin]
     found["told"] = told
     return found
+
+
+def _due(store: ObjectStore) -> list[str | None]:
+    """Return which sessions were to be woken, as early versions left word of it. Nobody reads it."""
+    return [text_of(key.rpartition("/")[2]) for key in store.list("due/")]
 
 
 def _session(log: Log) -> dict[str, object]:
