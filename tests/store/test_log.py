@@ -284,6 +284,39 @@ def test_a_name_in_a_namespace_is_a_version_of_memory():
         log.share("a/b")
 
 
+def test_memory_is_searched_back_to_the_own_last_version():
+    """However many versions there are; what was written before is found, and is no version again."""
+    desk = Desk(FaultyStore(MemoryStore()))
+    log = desk.bucket.start(session="s")
+    log.share("m")
+    for number in range(30):
+        log.decide(number + 1, [said(log, "x", name="m/x")])
+    assert isinstance(desk.store, FaultyStore)
+    read = [at for at in desk.store.operations if at.method == "get" and at.key.startswith("memory/")]
+    assert len(read) == 29
+    memory = MemoryNames(desk.bucket.world)
+    for seq in (1, 15, 30):
+        assert memory.store("m", "x", said(log, "x"), f"s/{seq}/0", 0.0).origin == f"s/{seq}/0"
+    memory.store("m", "x", said(log, "x"), "other/0/0", 0.0)
+    assert len(desk.store.list("memory/")) == 31
+
+
+def test_verify_reads_each_target_once():
+    """However much was delivered there."""
+    found = []
+    for number in (5, 10):
+        store = FaultyStore(MemoryStore())
+        bucket = Desk(store).bucket
+        bucket.start(session="t")
+        log = bucket.start(session="s")
+        for base in range(number):
+            log.decide(base, [said(log, "x", session="t")])
+        before = len(store.operations)
+        assert log.verify().problems == ()
+        found.append(len([at for at in store.operations[before:] if at.key.startswith("sessions/t/log/")]))
+    assert found == [5 + 2, 10 + 2]
+
+
 def test_attempts_that_failed_are_kept_beside_the_log():
     """For this state of it; nothing of them is in the log."""
     desk = Desk()
