@@ -561,7 +561,7 @@ MUTANTS = [
         "a body that was there is looked for after its commit",
         "fabric/store/log.py",
         "stored.was_there or",
-        "",
+        "False or",
         (f"{BUCKET}::test_a_body_that_is_wanted_again_while_it_is_removed_is_there",),
     ),
     Mutant(

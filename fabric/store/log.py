@@ -16,7 +16,13 @@ import msgspec
 
 from fabric.errors import ConfigError, SessionExists, SessionNotFound, StoreFailed, StoreUnsure, Superseded
 from fabric.store.attempts import attempts, keep_attempt
-from fabric.store.bodies import decoded_body, read_body
+from fabric.store.bodies import (
+    BODY_FRESH_S,
+    COLLECTED_OLDER_THAN_S_MIN,
+    bring_back,
+    decoded_body,
+    read_body,
+)
 from fabric.store.commit import Create, Created, Done, Dropped, Ended, Event, Exists, GaveUp, Placing, Unsure
 from fabric.store.keys import blob_key, index_key, log_key, session_id
 from fabric.store.memory_names import MemoryNames
@@ -44,14 +50,10 @@ from fabric.store.tail import Tail
 from fabric.store.verify import ENTRIES_MANY, Report, verify
 from fabric.store.world import World, create_surely
 
-BODY_FRESH_S = 600.0
-"""A large body that was stored so long before its commit may have been collected meanwhile."""
-
 
 class _Stored(msgspec.Struct, frozen=True):
     """A large body of which the commit is still to come."""
 
-    body: bytes
     at: float
     was_there: bool
 
@@ -150,7 +152,7 @@ class Log:
         entry = entry_of(event, body, **fields)
         if len(body) > INLINE_BYTES_MAX:
             was_there = not create_surely(self._world.store, blob_key(entry.sha256), body)
-            self._stored[entry.sha256] = _Stored(body, self._world.now(), was_there)
+            self._stored[entry.sha256] = _Stored(self._world.now(), was_there)
         return entry
 
     def push(self, entries: Sequence[Entry], *, key: str = "") -> Commit:
@@ -225,6 +227,7 @@ class Log:
             commit = msgspec.structs.replace(commit, id=self._world.new_id(), at=self._world.now())
         if commit.base > len(self._tail.commits):
             self.read()
+        self._look_for_bodies(commit)
         machine = Placing(commit)
         command = machine.begin(self._tail.commits)
         self._unsure = commit
@@ -235,6 +238,8 @@ class Log:
         if isinstance(command, GaveUp):
             raise StoreUnsure(f"{self._world.store.url}: no answer to {log_key(self.id, command.seq)}: it may be there")
         self._unsure = None
+        if not isinstance(command, Done):
+            self._forget_bodies(commit)
         if isinstance(command, Ended):
             raise _deleted(self.id)
         if isinstance(command, Dropped):
@@ -259,16 +264,28 @@ class Log:
         found = self._world.store.get(key)
         return Unsure() if found is None else Exists(self._tail.add(found))
 
+    def _look_for_bodies(self, commit: Commit) -> None:
+        """Look for large bodies that were stored so long ago that they may be gone. Raises LogDamaged: one is."""
+        for entry in commit.entries:
+            stored = self._stored.get(entry.sha256)
+            if stored is not None and self._world.now() - stored.at > COLLECTED_OLDER_THAN_S_MIN:
+                read_body(self._world.store, entry)
+
     def _keep_bodies(self, commit: Commit) -> None:
         """See that the large bodies of a commit are there.
 
-        One that was there already, named by nobody, may have been collected since we looked, and so may one that was
-        stored long ago. From the commit on it is safe.
+        One that was there already, named by nobody, may have been set aside since we looked, and so may one that was
+        stored long ago. From the commit on it is safe: should we not come to it, ``collect`` brings it back.
         """
         for entry in commit.entries:
-            stored = self._stored.pop(entry.sha256, None)
+            stored = self._stored.get(entry.sha256)
             if stored is not None and (stored.was_there or self._world.now() - stored.at > BODY_FRESH_S):
-                create_surely(self._world.store, blob_key(entry.sha256), stored.body)
+                bring_back(self._world.store, entry.sha256)
+        self._forget_bodies(commit)
+
+    def _forget_bodies(self, commit: Commit) -> None:
+        for entry in commit.entries:
+            self._stored.pop(entry.sha256, None)
 
     def end(self) -> None:
         """Add the tombstone, which no commit goes past. Called by ``Bucket.delete`` alone."""

@@ -295,6 +295,20 @@ def test_attempts_that_failed_are_kept_beside_the_log():
     assert log.readiness(1000.0) == Ready(1)
 
 
+def test_an_attempt_whose_answer_was_lost_counts_once():
+    """Two of them may be of the same number, from different processes, and both count."""
+    lost: list[str] = ["lose_answer"]
+    store = FaultyStore(
+        MemoryStore(), lambda at: lost.pop() if lost and "/errors/" in at.key and at.method == "create" else None
+    )
+    log = Desk(store).bucket.start(session="s")
+    assert log.failed(0, Attempt(0, 1000.0, status="exit 1")) == 1
+    assert len(log.attempts(0)) == 1
+    lost.append("lose_request")
+    assert log.failed(0, Attempt(0, 1001.0, status="exit 1")) == 2
+    assert len(log.attempts(0)) == 2
+
+
 def test_a_silent_handler_is_idle():
     """It has seen everything, and had nothing to say."""
     log = Desk().bucket.start(session="s")
