@@ -9,7 +9,6 @@
     sessions/<sid>/undelivered/<seq>-<index>.json   or cannot be done, and why
     blobs/sha256/<2>/<rest>                         a body of more than INLINE_BYTES_MAX, written before its commit
     index/<sid>                                     a hint, created before the manifest: listings need not see all logs
-    due/<minute, 12 digits>/<sid>                   a hint: this session may want to be woken then
     memory/<namespace>/<name>/<version>.json        a version of an object of a memory namespace
     aside/<sha256>                                  a body that is being removed
     unused/<milliseconds, 20 digits>.json           which bodies nobody named at that time
@@ -26,7 +25,6 @@ __all__ = [
     "blob_of",
     "child_key",
     "children_prefix",
-    "due_key",
     "error_key",
     "errors_prefix",
     "index_key",
@@ -210,11 +208,6 @@ def aside_key(sha256: str) -> str:
 def index_key(session: str) -> str:
     """Return the key by which a session is listed."""
     return f"index/{part_of(session)}"
-
-
-def due_key(until: float, session: str) -> str:
-    """Return the key of a hint: at this time, in seconds since 1970, a session may want to be woken."""
-    return f"due/{int(until // 60):012d}/{part_of(session)}"
 
 
 def memory_prefix(namespace: str, name: str) -> str:

@@ -20,7 +20,6 @@ from fabric.store.bodies import decoded_body, read_body
 from fabric.store.commit import Create, Created, Done, Dropped, Ended, Event, Exists, GaveUp, Placing, Unsure
 from fabric.store.keys import blob_key, index_key, log_key, session_id
 from fabric.store.memory_names import MemoryNames
-from fabric.store.outbox import may_ask
 from fabric.store.readiness import Backoff, Readiness, decision_order, readiness
 from fabric.store.record import (
     INLINE_BYTES_MAX,
@@ -69,13 +68,14 @@ class Log:
         self.id = manifest.id
         self._world = world
         self._tail = Tail(world.store, manifest.id, world.tell)
-        self._settling = Settling(world, manifest, self._deliver)
+        self._settling = Settling(world, manifest, self._deliver, self._inherited_namespaces)
         self._inherited: list[Placed] | None = None
         self._begins: list[Placed] = []
         self._unsure: Commit | None = None
         """Nobody knows whether this is in the log. It is found out before anything else is added."""
         self._stored: dict[str, _Stored] = {}
         self._told_of_size = False
+        self._told_of_trouble = ""
 
     # --- reading
 
@@ -188,14 +188,7 @@ class Log:
         if any(entry.event == "pause" for entry in (kept if pause is None else kept[:-1])):
             raise ConfigError(f"a decision of session {self.id} has a pause that is not its last entry")
         done = self._add(Commit("", "handler", base, 0.0, entries=kept, pause=pause, inv=f"{self.id}:{base}"))
-        try:
-            if may_ask(done.commit):
-                self._settling.settle(done.seq, done.commit, self.namespaces())
-            self._settling.hint(self._tail.commits)
-        except StoreFailed as error:
-            self._world.tell(
-                f"what session {self.id} asked of others is not done yet, it will be at its next start: {error}"
-            )
+        self.catch_up()
         return done.commit
 
     def append(self, entries: Sequence[Entry]) -> Commit:
@@ -330,6 +323,9 @@ class Log:
         """Return the memory namespaces that it has, each with ``/`` at its end."""
         return {each.entry.name for each in self.entries() if each.entry.event == "memory"}
 
+    def _inherited_namespaces(self) -> set[str]:
+        return {each.entry.name for each in self._before() if each.entry.event == "memory"}
+
     def recall(self, namespace: str, name: str) -> bytes:
         """Return what is kept under a name of a memory namespace, unpacked; nothing, if there is nothing."""
         version = MemoryNames(self._world).load(namespace, name)
@@ -340,11 +336,33 @@ class Log:
         return self._settling.undelivered()
 
     def settle(self) -> None:
-        """Do what its commits ask of others and is not done, also what could not be delivered. Call it at a start."""
+        """Do what its commits ask of others and is not done, also what could not be delivered. Call it at a start.
+
+        Raises:
+            StoreFailed: the bucket failed, and something is left to do.
+        """
         commits = self.read()
-        for seq in self._settling.unsettled(commits):
-            self._settling.settle(seq, commits[seq], self.namespaces())
-        self._settling.hint(commits)
+        self._settling.begin(commits)
+        self._settling.settle(commits)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something that its commits ask of others is known not to be done: :meth:`catch_up` tries again."""
+        return self._settling.owes
+
+    def catch_up(self) -> None:
+        """Do what the commits that are known ask of others and is not done. If the bucket fails, that is told."""
+        try:
+            self._settling.settle(self._tail.commits)
+        except StoreFailed as error:
+            if self._told_of_trouble != str(error):
+                self._told_of_trouble = str(error)
+                self._world.tell(
+                    f"what session {self.id} asked of others is not done yet, it will be tried again, also "
+                    f"at its next start: {error}"
+                )
+        else:
+            self._told_of_trouble = ""
 
     def _deliver(self, session: str, entry: Entry, key: str) -> None:
         """Push into another session."""
