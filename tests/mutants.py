@@ -560,8 +560,8 @@ MUTANTS = [
     Mutant(
         "a delivery is known by where it was written",
         "fabric/store/log.py",
-        "target.push([entry], key=key)",
-        "target.push([entry])",
+        "there = self.push([entry], key=key)",
+        "there = self.push([entry])",
         (f"{LOG}::test_a_record_for_another_session_is_pushed_there_once", f"{COMMITS}[0]"),
     ),
     Mutant(

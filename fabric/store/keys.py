@@ -23,6 +23,7 @@ __all__ = [
     "aside_key",
     "blob_key",
     "blob_of",
+    "check_push_key",
     "child_key",
     "children_prefix",
     "error_key",
@@ -58,7 +59,26 @@ PART_MAX = 200
 
 _ID_PART = re.compile(r"[A-Za-z0-9._-]+")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
+_OUR_PUSH = re.compile(r"(memory|message)/.*|.+/[0-9]+/[0-9]+", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]{20}")
+
+
+def check_push_key(key: str) -> str:
+    """Return the key of a push, if users may have it. Ours tell what we have pushed from what they have:
+
+        SESSION/COMMIT/ENTRY    what another session has sent
+        memory/NAMESPACE        the session was given a namespace of memory
+        message/...             of a run of a program, to one of its handlers
+
+    Raises:
+        ConfigError: it has such a form.
+    """
+    if _OUR_PUSH.fullmatch(key):
+        raise ConfigError(
+            f"--key {key}: keys such as SESSION/1/0, memory/... and message/... are for what fabric itself pushes: "
+            "choose another form, such as orders:2024:11"
+        )
+    return key
 
 
 def session_id(session: str) -> str:

@@ -139,6 +139,68 @@ def test_a_run_whose_bucket_is_silent_goes_on_where_it_was(lost: str):
     assert logged(desk.opened().open("r"))[1:] == ["push one", "push one", "push one", "push two"]
 
 
+@pytest.mark.parametrize("later", ["at once", "asked again"])
+def test_a_push_of_which_a_request_had_no_answer_has_not_failed(later: str):
+    """Whatever the next one says: it is there, and pushed again it is there once."""
+    answers = iter(["lose_answer", *(["lose_answer"] if later == "asked again" else []), "fail"])
+    begun: list[bool] = []
+    desk = Desk(FaultyStore(MemoryStore(), lambda at: next(answers, None) if begun and at.method == "create" else None))
+    log = desk.bucket.start(session="s")
+    entry = said(log, "one")
+    begun.append(True)
+    for _ in range(2 if later == "asked again" else 1):
+        with pytest.raises(StoreUnsure, match="it may be there"):
+            log.push([entry])
+    log.push([entry])
+    assert logged(desk.opened().open("s"))[1:] == ["push one"]
+
+
+def test_a_refused_push_has_failed_for_sure():
+    """Nothing of it is there."""
+    begun: list[bool] = []
+    desk = Desk(FaultyStore(MemoryStore(), lambda at: "fail" if begun and at.method == "create" else None))
+    log = desk.bucket.start(session="s")
+    begun.append(True)
+    with pytest.raises(StoreFailed) as failed:
+        log.push([said(log, "one")])
+    assert not isinstance(failed.value, StoreUnsure)
+    assert desk.opened().open("s").read() == []
+
+
+def test_a_decision_from_more_than_there_is_is_refused():
+    """It says what it saw and what there is."""
+    log = Desk().bucket.start(session="s")
+    with pytest.raises(ConfigError, match="saw 3 commits: expected at most the 0"):
+        log.decide(3, [])
+
+
+def test_a_long_reason_is_kept_once():
+    """Its commit has the beginning, and the entry all of it."""
+    desk = Desk()
+    log = desk.bucket.start(session="s")
+    reason = "é" * 100_000
+    log.decide(0, [], Pause(reason))
+    assert log.readiness(0) == Paused("é" * 499 + "…")
+    assert log.body(log.read()[0].entries[0]) == reason.encode()
+    assert len(desk.store.get(log_key("s", 0)) or b"") < 2_000
+
+
+def test_many_bodies_become_objects_rather_than_a_huge_commit():
+    """As many as have to, the largest first; all of them are there, and a second attempt is the same commit."""
+    desk = Desk()
+    log = desk.bucket.start(session="s")
+    words_ = [f"{number:03}" + "x" * 30_000 for number in range(300)]
+    log.push([said(log, word, metadata={"n": word[:3]}) for word in words_], key="k")
+    raw = desk.store.get(log_key("s", 0)) or b""
+    assert 7_900_000 < len(raw) < 8_500_000
+    other = desk.opened().open("s")
+    assert [other.body(each.entry).decode() for each in other.entries()[1:]] == words_
+    assert 0 < len(desk.store.list("blobs/")) < 50
+    assert desk.bucket.verify("s").problems == ()
+    with pytest.raises(ConfigError, match=r"1 entries are 900.* bytes without their bodies"):
+        log.push([said(log, "x", metadata={"m": "m" * 9_000_000})])
+
+
 def test_a_large_body_is_an_object_of_its_own():
     """Written before its commit, and verified when it is read."""
     desk = Desk()
@@ -231,6 +293,19 @@ def test_what_cannot_be_delivered_is_told_and_kept(target: str):
     assert target in missed.reason
     assert "was not delivered" in desk.told[-1]
     assert log.readiness(0) == Paused()
+
+
+def test_somebody_elses_push_with_our_key_is_no_delivery_and_no_grant():
+    """An older version let users take such keys. It is told, and nothing is taken for done."""
+    desk = Desk()
+    log, target = desk.bucket.start(session="s"), desk.bucket.start(session="t")
+    for key in ("s/0/0", "memory/m"):
+        target.push([said(target, "mine")], key=key)
+    log.decide(0, [said(log, "hello", session="t")])
+    (missed,) = log.undelivered()
+    assert "has another push with the key 's/0/0'" in missed.reason
+    with pytest.raises(ConfigError, match="has another push with the key 'memory/m'"):
+        target.share("m")
 
 
 def test_what_could_not_be_delivered_is_tried_again_at_a_start():
