@@ -230,6 +230,8 @@ class _Run:
         mode = Mode(once=options.once, watch=options.watch, retries=options.retries)
         await trio.to_thread.run_sync(self._log.settle)
         while True:
+            if self._log.owes:
+                await trio.to_thread.run_sync(self._log.catch_up)
             readiness = await trio.to_thread.run_sync(self._log.readiness, self._now())
             if isinstance(readiness, Ready | Failed) and readiness.base != self._failed_base:
                 self._failed = 0
@@ -261,6 +263,8 @@ class _Run:
             await trio.sleep(pause_s if until is None else min(pause_s, max(until - self._now(), 0.0)))
             if len(await trio.to_thread.run_sync(self._log.read)) != known:
                 return
+            if self._log.owes:
+                await trio.to_thread.run_sync(self._log.catch_up)
             pause_s = min(2 * pause_s, POLL_LAST_S)
 
     async def _invoke(self) -> None:

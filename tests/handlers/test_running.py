@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fabric.store.bucket import Bucket
 from fabric.store.log import Log
 from fabric.store.memory import MemoryStore
 from fabric.store.record import PAUSE_TYPE, Entry, entry_of
+from fabric.testing.stores import FaultyStore, StoreOperation
 
 pytestmark = pytest.mark.processes
 
@@ -232,6 +234,26 @@ async def test_whoever_watches_is_woken_by_a_push_and_by_time(log: Log, bucket: 
     async with trio.open_nursery() as nursery:
         await run(log, Options(command=command, watch=True), now=clock, stderr=show, tell=lambda _: None)
     assert seen == ["push1", "wake1", "push2"]
+
+
+async def test_whoever_watches_sends_what_a_bucket_did_not_take_at_first(clock: Clock):
+    """Without another decision: it waits for a push that nobody makes."""
+    failures = iter(["fail"] * 3)
+
+    def faults(at: StoreOperation) -> Any:
+        return next(failures, None) if at.method == "create" and at.key.startswith("sessions/t/log/") else None
+
+    inner = MemoryStore()
+    bucket = Bucket(FaultyStore(inner, faults), now=clock, tell=lambda _: None)
+    bucket.start(session="t")
+    log = bucket.start(session="s")
+    async with trio.open_nursery() as nursery:
+        options = Options(command=script("write('hello', session='t'); pause()"), watch=True)
+        nursery.start_soon(partial(run, log, options, now=clock, tell=lambda _: None))
+        while not inner.list("sessions/t/log/"):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert [len(bucket.open(session).read()) for session in ("s", "t")] == [1, 1]
 
 
 async def test_what_a_handler_keeps_in_files_is_fetched_if_it_may_be(log: Log, clock: Clock, tmp_path: Path):

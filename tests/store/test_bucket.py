@@ -72,7 +72,6 @@ def test_foreign_objects_disturb_nobody():
         desk.store.create(key, b"?")
     assert len(desk.opened().open("s").read()) == 2
     assert log.children() == []
-    assert desk.bucket.due(1e9) == []
     desk.bucket.gc(LEAST_S)
     report = desk.bucket.verify("s")
     assert report.problems == ()
@@ -83,26 +82,13 @@ def test_foreign_objects_disturb_nobody():
     ]
 
 
-def test_sleepers_are_found_without_reading_logs():
-    """By hints, the earliest first, when their minute has come."""
-    desk = Desk(now=0.0)
-    for session, until in (("late", 300.0), ("early", 61.0), ("a/b", 130.0)):
-        desk.bucket.start(session=session).decide(0, [], Pause("z", until))
-    assert desk.bucket.due(59.0) == []
-    assert desk.bucket.due(61.0) == ["early"]
-    assert desk.bucket.due(300.0) == ["early", "a/b", "late"]
-
-
-def test_hints_that_are_lost_are_made_again():
-    """By a settled session that sleeps, and by gc for what is listed."""
-    desk = Desk(now=0.0)
-    log = desk.bucket.start(session="s")
-    log.decide(0, [], Pause("z", 61.0))
-    for key in (*desk.store.list("due/"), *desk.store.list("index/")):
-        desk.store.delete(key)
-    log.settle()
+def test_an_index_that_is_lost_is_made_again():
+    """By gc: it is a hint, and what it hints at is there."""
+    desk = Desk()
+    desk.bucket.start(session="s")
+    desk.store.delete("index/s")
+    assert desk.bucket.sessions() == []
     desk.bucket.gc()
-    assert desk.bucket.due(61.0) == ["s"]
     assert [manifest.id for manifest in desk.bucket.sessions()] == ["s"]
 
 
@@ -470,7 +456,7 @@ def test_nothing_is_removed_while_a_log_cannot_be_read():
 
 
 def test_old_snapshots_and_hints_are_removed():
-    """The newest two snapshots are kept, and hints of those that still sleep."""
+    """The newest two snapshots are kept, and hints that are true. Nothing writes such hints any more."""
     desk = Desk(now=0.0)
     log = desk.bucket.start(session="s")
     for _ in range(4):
@@ -478,11 +464,13 @@ def test_old_snapshots_and_hints_are_removed():
         log.compact()
     log.decide(4, [], Pause("z", 60.0))
     desk.bucket.start(session="sleeps").decide(0, [], Pause("z", 60.0))
+    for session in ("s", "sleeps"):
+        desk.store.create(f"due/000000000001/{session}", b"")
     log.push([said(log, "two")])
     desk.now = 86400.0
     collected = desk.bucket.gc()
     assert (collected.snapshots, collected.hints) == (2, 1)
-    assert desk.bucket.due(desk.now) == ["sleeps"]
+    assert desk.store.list("due/") == ["due/000000000001/sleeps"]
 
 
 def test_what_killed_writers_left_is_removed(tmp_path):
