@@ -112,3 +112,29 @@ async def test_what_it_prints_is_shown_with_what_it_says():
     act = "def act(server, body): print('printed', flush=True); server.say(200)"
     (ended,) = await asked(serving(act), b"")
     assert (ended.output, ended.stderr) == (b"", "printed\n")
+
+
+@pytest.mark.parametrize("then", ["os.kill(os.getpid(), 9)", "server.connection.close()"])
+async def test_an_answer_that_does_not_say_how_long_it_is_counts_for_nothing(then: str):
+    """Its end is that of the connection, and so is the end of half of it."""
+    act = (
+        "def act(server, body):\n"
+        "    if body != b'whole': server.wfile.write(b'HTTP/1.0 200 OK\\r\\n\\r\\n{\"data\":\"\"}\\n'); " + then + "\n"
+        "    else: server.say(200, body)"
+    )
+    ended = await asked(serving(act), b"torn", b"whole")
+    assert ended[0].output == b""
+    assert ended[0].exit != 0
+    assert ended[0].reason == "it was ended by signal 9" or "has no Content-Length" in ended[0].reason
+    assert (ended[1].exit, ended[1].output) == (0, b"whole")
+
+
+async def test_an_answer_in_chunks_says_where_it_ends():
+    """Its last chunk is empty; without that it is torn."""
+    act = (
+        "def act(server, body): server.wfile.write(b'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n'"
+        " b'3\\r\\nabc\\r\\n' + body); server.close_connection = True"
+    )
+    whole, torn = await asked(serving(act), b"0\r\n\r\n", b"")
+    assert (whole.exit, whole.output) == (0, b"abc")
+    assert (torn.exit, torn.output) == (1, b"")
