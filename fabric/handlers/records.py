@@ -107,8 +107,7 @@ class _Record(msgspec.Struct, rename="kebab"):
     session: str | None = None
 
 
-_BROKEN = re.compile(rb'\{\s*"(?:data|uri)"\s*:')
-"""In a line that is not JSON: a record that was torn, or that stands behind something without an end of line."""
+_BODY = re.compile(rb'"(?:data|uri)"\s*:')
 
 
 def parse_output(raw: bytes, *, lenient: bool = False) -> Written:
@@ -148,7 +147,7 @@ def _output(line: bytes, number: int) -> Output | None:
     try:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError) as error:
-        if _BROKEN.search(line):
+        if _holds_record(line):
             raise HandlerFailed(f"stdout, line {number} is a broken record: {error}: {_shown(line)}") from None
         return None
     if not isinstance(value, dict) or ("data" not in value and "uri" not in value):
@@ -173,6 +172,15 @@ def _output(line: bytes, number: int) -> Output | None:
         fork=bool(record.fork),
         session=record.session or "",
     )
+
+
+def _holds_record(line: bytes) -> bool:
+    """Return whether a line that is not JSON has a record in it: torn, or behind something without an end of line.
+
+    The body may be behind any other field. In doubt it is one: noise in its place fails an attempt, and loses nothing.
+    """
+    begin = line.find(b"{")
+    return begin >= 0 and _BODY.search(line, begin) is not None
 
 
 def _shown(line: bytes) -> str:
