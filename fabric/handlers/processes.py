@@ -7,7 +7,7 @@ where it keeps a pipe open.
 
 from __future__ import annotations
 
-__all__ = ["GRACE_S", "STDERR_BYTES_MAX", "HandlerProcess", "Tail", "start_process"]
+__all__ = ["GRACE_S", "STDERR_BYTES_MAX", "HandlerProcess", "Said", "start_process"]
 
 import fcntl
 import os
@@ -32,7 +32,7 @@ GRACE_S = 2.0
 CHUNK_BYTES = 64 * 1024
 
 
-class Tail:
+class Said:
     """The last of what a handler said; all of it is passed on."""
 
     def __init__(self, show: Callable[[bytes], None]) -> None:

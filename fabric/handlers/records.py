@@ -6,7 +6,7 @@ Lines that go in are ASCII, for a handler reads them in the encoding of its loca
 
 from __future__ import annotations
 
-__all__ = ["OUTPUT_BYTES_MAX", "Input", "Output", "Written", "input_line", "parse_output"]
+__all__ = ["OUTPUT_BYTES_MAX", "Input", "Output", "Written", "input_line", "media_type", "parse_output"]
 
 import binascii
 import json
@@ -79,6 +79,11 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] = {}
     fork: bool = False
     session: str = ""
+
+
+def media_type(content_type: str) -> str:
+    """Return what an object is, without how it is written: ``text/plain`` of ``Text/Plain; charset=utf-8``."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 class Written(msgspec.Struct, frozen=True):

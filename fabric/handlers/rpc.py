@@ -23,7 +23,7 @@ import trio
 from fabric.errors import HandlerFailed
 from fabric.handlers.command import NOT_ENDED, NOT_STARTED, ending, shell_status
 from fabric.handlers.invocation import Call, Ended, serving_environment
-from fabric.handlers.processes import HandlerProcess, Tail, start_process
+from fabric.handlers.processes import HandlerProcess, Said, start_process
 from fabric.handlers.records import OUTPUT_BYTES_MAX
 from fabric.launch.guarding import Guard
 
@@ -72,7 +72,7 @@ class RpcHandler:
         self._environment = environment
         self._timeout_s = timeout_s
         self._guard = guard
-        self._said = Tail(show)
+        self._said = Said(show)
         self._nursery = nursery
         self._directory = directory
         self._serving: _Serving | None = None
