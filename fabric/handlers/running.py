@@ -22,7 +22,7 @@ import trio
 from fabric.errors import ConfigError, HandlerFailed, Superseded, sole
 from fabric.handlers.command import NOT_ENDED, CommandHandler
 from fabric.handlers.decision import Decision, decide
-from fabric.handlers.fetching import check_allowed, fetch
+from fabric.handlers.fetching import Fetches, check_allowed
 from fabric.handlers.invocation import Call, Ended, Handler
 from fabric.handlers.next_step import Invoke, Mode, Quiet, next_step
 from fabric.handlers.objects import ObjectServer, serve_objects
@@ -314,7 +314,8 @@ class _Run:
         return await self._entries(decide(written.outputs))
 
     async def _entries(self, decision: Decision) -> tuple[list[Entry], Pause | None]:
-        entries = [await self._entry(output) for output in decision.outputs]
+        fetches = Fetches(self._options.allow)
+        entries = [await self._entry(output, fetches) for output in decision.outputs]
         wait = decision.wait
         if wait is None:
             return entries, None
@@ -322,10 +323,10 @@ class _Run:
         until = None if wait.after_s is None else self._now() + wait.after_s
         return [*entries, said], Pause(wait.reason.decode(errors="replace"), until)
 
-    async def _entry(self, output: Output) -> Entry:
+    async def _entry(self, output: Output, fetches: Fetches) -> Entry:
         body, content_type, content_encoding = output.data, output.content_type, output.content_encoding
         if body is None:
-            fetched = await fetch(output.uri, self._options.allow)
+            fetched = await fetches.fetch(output.uri)
             body = fetched.body
             content_type = content_type or fetched.content_type
             content_encoding = content_encoding or fetched.content_encoding
