@@ -180,6 +180,8 @@ async def start_process(
         )
     except OSError as error:
         raise HandlerFailed(f"cannot start {command[0]!r}: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL, or what no encoding knows, in what it is told
+        raise HandlerFailed(f"cannot start {command[0]!r}: an argument or a variable cannot be told: {error}") from None
     if guard is not None:
         guard.watch(process.pid)
     return HandlerProcess(process, guard)

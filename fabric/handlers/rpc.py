@@ -11,6 +11,7 @@ from __future__ import annotations
 
 __all__ = ["RpcHandler", "serve_rpc"]
 
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -38,6 +39,9 @@ DEATH_S = 0.5
 BACKLOG = 8
 
 CHUNK_BYTES = 64 * 1024
+
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+"""What can stand in a header: ASCII that can be seen, with blanks inside."""
 
 
 class _Serving(NamedTuple):
@@ -88,11 +92,7 @@ class RpcHandler:
         headers = [
             ("X-Pugmark-Session-Metadata", call.metadata_text),
             ("X-Fabric-Invocation-Id", call.id),
-            *(
-                (name, self._environment[name.upper()])
-                for name in ("traceparent", "tracestate")
-                if name.upper() in self._environment
-            ),
+            *self._trace(),
         ]
         try:
             with trio.fail_after(self._timeout_s):
@@ -110,6 +110,11 @@ class RpcHandler:
         if not answer.measured:
             return await self._broke(serving, _UNMEASURED)
         return Ended(exit=0, output=answer.body, stderr=self._said.text)
+
+    def _trace(self) -> list[tuple[str, str]]:
+        """Return the headers of the trace that the environment names. What no header can hold is none."""
+        told = ((name, self._environment.get(name.upper(), "")) for name in ("traceparent", "tracestate"))
+        return [(name, value) for name, value in told if _HEADER_VALUE.fullmatch(value)]
 
     async def _start(self) -> _Serving:
         """Start a process, and wait until it serves."""

@@ -161,6 +161,15 @@ def _check(log: Log, options: Options) -> None:
         raise ConfigError(f"session {log.id} is a run of a program; it goes on with 'fabric run --session {log.id}'")
     if not options.timeout_s > 0:
         raise ConfigError(f"timeout {options.timeout_s:g}: expected more than 0 seconds")
+    if "\0" in log.manifest.agent:
+        raise ConfigError(
+            f"session {log.id} is agent {log.manifest.agent!r}: a handler cannot be told a name with a NUL in it, which"
+            " ends a variable; start another session, under another name"
+        )
+    if any("\0" in part for part in options.command):
+        raise ConfigError(
+            f"handler {list(options.command)!r}: a command cannot have a NUL in it, which ends an argument"
+        )
     check_allowed(options.allow)
 
 
@@ -231,8 +240,8 @@ class _Run:
         await trio.to_thread.run_sync(self._log.settle)
         while True:
             readiness = await trio.to_thread.run_sync(self._log.readiness, self._now())
-            if isinstance(readiness, Ready | Failed) and readiness.base != self._failed_base:
-                self._failed = 0
+            if not isinstance(readiness, Ready | Failed) or readiness.base != self._failed_base:
+                self._failed, self._reason = 0, ""  # somebody else has decided, or something came
             step = next_step(readiness, mode, decided=self._decided, failed=self._failed)
             if isinstance(step, Quiet):
                 return self._ran(readiness)

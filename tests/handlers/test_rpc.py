@@ -16,9 +16,9 @@ pytestmark = pytest.mark.processes
 LONG_S = 60.0
 
 
-async def asked(command: Sequence[str], *given: bytes, timeout_s: float = LONG_S) -> list[Ended]:
+async def asked(command: Sequence[str], *given: bytes, timeout_s: float = LONG_S, trace: str = "00-1") -> list[Ended]:
     """Invoke a handler once for each input."""
-    environment = {"TRACEPARENT": "00-1", "PUGMARK_SESSION_ID": "of somebody else"}
+    environment = {"TRACEPARENT": trace, "PUGMARK_SESSION_ID": "of somebody else"}
     async with serve_rpc(command, environment, timeout_s, None, lambda _: None) as handler:
         return [await handler.invoke(call(one, {"k": "✓"})) for one in given]
 
@@ -45,6 +45,15 @@ async def test_who_asks_is_said_by_the_request():
     assert headers["traceparent"] == "00-1"
     assert headers["Content-Length"] == "0"
     assert environment == ["FABRIC_RPC_URL", "PUGMARK_RPC_URL"]
+
+
+@pytest.mark.parametrize("trace", ["00-1\n", "", " ", "\u00fc", "a\r\nX-Other: 1", "\x01"])
+async def test_a_trace_that_no_header_can_hold_is_none(trace: str):
+    """It is a variable that somebody else has set; the handler is asked without it."""
+    act = "def act(server, body): server.say(200, '|'.join(server.headers).lower().encode())"
+    (ended,) = await asked(serving(act), b"", trace=trace)
+    assert (ended.exit, ended.reason) == (0, "")
+    assert not {b"traceparent", b"x-other"} & set(ended.output.split(b"|"))
 
 
 async def test_an_error_loses_all_output():
