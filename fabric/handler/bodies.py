@@ -53,8 +53,8 @@ def decoded(body: bytes, encoding: str) -> bytes:
     """Return a stored body as it was before it was encoded: all members of gzip, all frames of zstd.
 
     Raises:
-        OSError (gzip.BadGzipFile), EOFError, zlib.error, zstandard.ZstdError: it is not encoded so, or something of it is
-            missing. They are what the libraries raise, so a handler that minds them need not know us.
+        OSError (gzip.BadGzipFile), EOFError, zlib.error, zstandard.ZstdError: it is not encoded so, or something of it
+            is missing. They are what the libraries raise, so a handler that minds them need not know us.
     """
     if encoding == "gzip":
         return _gunzipped(body)
