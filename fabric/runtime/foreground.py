@@ -111,7 +111,7 @@ async def open_coordinator(
         resumed = None
         if kept is not None:
             relived = session.relive(kept.history, allow_changed=kept.allow_changed)
-            resumed = Resumed(Recorder(kept.log, report.noted), relived)
+            resumed = Resumed(Recorder(kept.log, report.noted, base=kept.base), relived)
         launchers = open_runners(
             plan,
             environment,

@@ -52,8 +52,13 @@ class RunLog(Protocol):
         """Store a body, apart if it is large; return an entry with it."""
         ...
 
-    def append(self, entries: Sequence[Entry]) -> object:
-        """Append a commit. Called again with the same entries after a failure, it is the same commit."""
+    def append(self, entries: Sequence[Entry], base: int | None = None) -> object:
+        """Append a commit. Called again with the same entries after a failure, it is the same commit.
+
+        Args:
+            entries: what happened.
+            base: of how many commits the writer knew when it began.
+        """
         ...
 
 
@@ -86,9 +91,9 @@ class Resumed(NamedTuple):
     relived: Relived
 
 
-def commit_of(log: RunLog, bodies: Sequence[tuple[str, bytes]]) -> None:
-    """Append entries, each with its event and its body, as one commit."""
-    log.append([log.store_body(body, event=event) for event, body in bodies])
+def commit_of(log: RunLog, bodies: Sequence[tuple[str, bytes]], base: int | None = None) -> None:
+    """Append entries, each with its event and its body, as one commit; ``base``: see :class:`RunLog`."""
+    log.append([log.store_body(body, event=event) for event, body in bodies], base)
 
 
 async def in_thread(function: Callable[[], object]) -> object:
@@ -100,16 +105,26 @@ class Recorder:
     """Writes the log of one run.
 
     Args:
-        log: of the run, read to its end.
+        log: of the run.
         noted: hears when the bucket fails, and when it works again.
         in_thread: does what blocks.
+        base: how many of its commits the session was brought back from; ``None``: all that were read.
 
     Attributes:
         written_bytes: of entries that are durable by now.
     """
 
-    def __init__(self, log: RunLog, noted: Callable[[Note], None], in_thread: InThread = in_thread) -> None:
+    def __init__(
+        self,
+        log: RunLog,
+        noted: Callable[[Note], None],
+        in_thread: InThread = in_thread,
+        *,
+        base: int | None = None,
+    ) -> None:
         self._log = log
+        self._base = base
+        self._lost: Lost | None = None
         self._noted = noted
         self._in_thread = in_thread
         self._waiting: deque[tuple[str, bytes]] = deque()
@@ -203,7 +218,8 @@ class Recorder:
                 released()
 
     async def finish(self) -> Lost | None:
-        """Write what is left when the session is over: how much of its output somebody has got."""
+        """Write what is left when the session is over: how much of its output somebody has got. Who has lost it
+        writes nothing."""
         self._add_emitted()
         while self._waiting:
             lost = await self._write_some()
@@ -217,7 +233,12 @@ class Recorder:
             self._emitted = None
 
     async def _write_some(self) -> Lost | None:
-        """Write a commit, however often that has to be tried; return why that is given up."""
+        """Write a commit, however often that has to be tried; return why that is given up, from then on always."""
+        if self._lost is None:
+            self._lost = await self._try_to_write()
+        return self._lost
+
+    async def _try_to_write(self) -> Lost | None:
         if not self.failing:
             self._add_emitted()
         bodies: list[tuple[str, bytes]] = []
@@ -231,7 +252,7 @@ class Recorder:
         retry_s = RETRY_S
         while True:
             try:
-                await self._in_thread(lambda: commit_of(self._log, bodies))
+                await self._in_thread(lambda: commit_of(self._log, bodies, self._base))
             except StoreFailed as error:
                 lost = self._failed(error)
                 if lost is not None:

@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 import trio.testing
 
 from fabric.errors import StoreFailed, Superseded
+from fabric.runtime.keeping import read_history, read_once
 from fabric.runtime.recorder import FAILING_S_MAX, Lost, Recorder
 from fabric.session.events import Deliver, Note, Record, SetTimer, Settled
-from fabric.session.history import Emitted, Entered, decode_history
+from fabric.session.history import Emitted, Entered, Finished, decode_history
+from fabric.store.bucket import Bucket
+from fabric.store.memory import MemoryStore
 from fabric.store.record import Entry, entry_of
 
 
@@ -31,7 +35,7 @@ class MemoryLog:
     def store_body(self, body: bytes, **fields: Any) -> Entry:
         return entry_of(fields.pop("event"), body, **fields)
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[Entry], base: int | None = None) -> None:
         self._attempts += 1
         self._refuse(self._attempts)
         self.commits.append([decode_history((entry.text or "").encode()) for entry in entries])
@@ -226,3 +230,61 @@ def test_what_is_to_be_done_when_all_is_recorded_is_done_in_its_place():
         assert bench.done == [FIRST, said, SECOND]
 
     with_bench(test)
+
+
+def history_of(bucket: Bucket) -> list[Any]:
+    return read_history(bucket.open("s"))
+
+
+def test_who_has_lost_a_session_writes_nothing_more():
+    """Neither at its end, nor when it is asked again; so whoever has it now goes on undisturbed."""
+    bucket = Bucket(MemoryStore(), now=lambda: 1.0)
+    bucket.start(session="s", program="p")
+    first, second = (Recorder(bucket.open("s"), lambda _: None) for _ in range(2))
+
+    async def run() -> None:
+        second.lets(Record((entered(1),)))
+        assert await second.finish() is None
+        first.lets(Record((entered(2),)))
+        first.emitted(Emitted(0))
+        lost = await first.run(lambda: None)
+        assert (lost.code, await first.finish()) == ("superseded", lost)
+        second.lets(Record((Finished(0),)))
+        assert await second.finish() is None
+
+    trio.run(run)
+    assert history_of(bucket) == [entered(1), Finished(0)]
+
+
+def test_a_session_is_written_on_from_what_it_was_brought_back_from():
+    """What the log was read to since then is somebody else's."""
+    bucket = Bucket(MemoryStore(), now=lambda: 1.0)
+    bucket.start(session="s", program="p")
+    log = bucket.open("s")
+    base = read_once(log).commits
+
+    async def run() -> None:
+        other = Recorder(bucket.open("s"), lambda _: None)
+        other.lets(Record((entered(1),)))
+        assert await other.finish() is None
+        log.read()
+        late = Recorder(log, lambda _: None, base=base)
+        late.lets(Record((entered(2),)))
+        lost = await late.finish()
+        assert lost is not None
+        assert lost.code == "superseded"
+
+    trio.run(run)
+    assert history_of(bucket) == [entered(1)]
+
+
+def test_a_log_takes_nothing_from_who_has_lost_it_once():
+    """Though by then it knows where the log ends."""
+    bucket = Bucket(MemoryStore(), now=lambda: 1.0)
+    bucket.start(session="s", program="p")
+    first, second = bucket.open("s"), bucket.open("s")
+    second.append([])
+    for _ in range(2):
+        with pytest.raises(Superseded):
+            first.append([])
+    assert len(second.read()) == 1
