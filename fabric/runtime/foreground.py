@@ -111,7 +111,7 @@ async def open_coordinator(
         resumed = None
         if kept is not None:
             relived = session.relive(kept.history, allow_changed=kept.allow_changed)
-            resumed = Resumed(Recorder(kept.log, report.noted, base=kept.base), relived)
+            resumed = Resumed(Recorder(kept.log, report.noted, base=kept.base, place=relived.emitted), relived)
         launchers = open_runners(
             plan,
             environment,
@@ -243,7 +243,7 @@ async def run_lines(
         await written.wait()
         if coordinator.resumed is not None and finish.exit_code < 128:
             with trio.move_on_after(settings.grace_s):
-                await coordinator.resumed.recorder.finish()
+                await coordinator.resumed.recorder.close()
         nursery.cancel_scope.cancel()
     extras.report()
     if gateway.broken is not None and finish.error is None:
@@ -397,6 +397,9 @@ async def run_service(
         finish = await coordinator.run()
         with trio.move_on_after(settings.grace_s):
             await service.finish()
+        if coordinator.resumed is not None and finish.exit_code < 128:
+            with trio.move_on_after(settings.grace_s):
+                await coordinator.resumed.recorder.close()
         await letters.finish()
         await journal.finish()
         nursery.cancel_scope.cancel()

@@ -12,7 +12,7 @@ import trio.testing
 
 from fabric.errors import StoreFailed, Superseded
 from fabric.runtime.keeping import read_history, read_once
-from fabric.runtime.recorder import FAILING_S_MAX, Lost, Recorder
+from fabric.runtime.recorder import FAILING_S_MAX, SLOW_S, Lost, Recorder
 from fabric.session.events import Deliver, Note, Record, SetTimer, Settled
 from fabric.session.history import Emitted, Entered, Finished, decode_history
 from fabric.store.bucket import Bucket
@@ -136,7 +136,7 @@ def test_how_much_of_the_output_is_written_goes_with_the_next_commit():
         assert bench.log.commits == []
         bench.take(Record((entered(1),)))
         await trio.testing.wait_all_tasks_blocked()
-        assert bench.log.commits == [[entered(1), Emitted(2)]]
+        assert bench.log.commits == [[Emitted(2), entered(1)]]
         bench.recorder.emitted(Emitted(3))
         assert await bench.recorder.finish() is None
         assert bench.log.commits[1:] == [[Emitted(3)]]
@@ -162,6 +162,55 @@ def test_a_bucket_that_fails_is_tried_again_and_no_input_is_taken_meanwhile():
         assert bench.log.commits == [[entered(1)]]
 
     assert with_bench(test, MemoryLog(refuse)).notes == ["store.retried", "store.recovered"]
+
+
+def test_the_last_thing_that_is_written_is_how_much_of_the_output_is():
+    """Always, and behind all else in a commit of its own: by that an end is known that somebody was told of."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        bench.recorder.emitted(Emitted(1))
+        bench.take(Record((entered(1), Finished(0))))
+        await bench.let(10)
+        assert await bench.recorder.close() is None
+        assert bench.log.commits == [[Emitted(1), entered(1), Finished(0)], [Emitted(1)]]
+
+    with_bench(test)
+
+
+def test_a_write_without_an_answer_is_a_bucket_that_fails():
+    """From a second on no input is taken, and after a minute the session ends."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        recorder = bench.recorder
+        lost: list[Lost] = []
+
+        async def write() -> None:
+            lost.append(await recorder.run(bench.release))
+
+        bench.take(Record((entered(1),)), FIRST)
+        nursery.start_soon(write)
+        await trio.sleep(SLOW_S / 2)
+        assert (recorder.full, recorder.stood_s) == (False, 0.0)
+        await trio.sleep(SLOW_S)
+        assert (recorder.full, recorder.failing, recorder.stood_s) == (True, True, SLOW_S / 2)
+        await trio.sleep(FAILING_S_MAX)
+        assert [(each.code, bench.done) for each in lost] == [("store_failed", [])]
+
+    assert with_bench(test).notes == ["store.retried"]
+
+
+def test_a_write_that_took_long_is_told_of_and_over():
+    """For so long the bucket has failed."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        nursery.start_soon(bench.recorder.run, bench.release)
+        bench.take(Record((entered(1),)), FIRST)
+        await trio.sleep(11)
+        await bench.let()
+        await trio.sleep(5)
+        assert (bench.recorder.full, bench.recorder.stood_s, bench.done) == (False, 10.0, [FIRST])
+
+    assert with_bench(test).notes == ["store.retried", "store.recovered"]
 
 
 def test_a_bucket_that_goes_on_failing_ends_the_session():

@@ -9,18 +9,21 @@ from functools import partial
 from typing import Any
 
 import pytest
+import trio
 
 from fabric.compiler import Library, check_program, plan_compiled
 from fabric.errors import StoreFailed
 from fabric.lang.source import Source
 from fabric.plan.plan import Plan
 from fabric.runtime.keeping import read_history
+from fabric.runtime.recorder import InThread
 from fabric.session.history import Entered, Finished, History
+from fabric.session.settings import Settings, WorkerSettings
 from fabric.store.bucket import Bucket
 from fabric.store.memory import MemoryStore
 from fabric.store.objects import ObjectStore
 from fabric.testing.seeded import run_seeded
-from fabric.testing.simulator import SimulatedLog, function_runner, simulate
+from fabric.testing.simulator import SimulatedLog, at_once, function_runner, simulate
 from fabric.testing.stores import FaultyStore, draw_store_faults, fault_at
 
 PROGRAMS = {
@@ -172,3 +175,67 @@ def test_a_bucket_that_loses_requests_and_answers_loses_nothing(seed: int):
     assert done.finish.exit_code == 0
     assert [json.loads(payload) for _, payload in written] == [20, 30, 40, 50]
     assert sum(isinstance(entry, Entered) for entry in history_of(store)) == len(INPUTS)
+
+
+def down(from_s: float, to_s: float, *, hangs: bool) -> InThread:
+    """Return what does nothing in a bucket between two times: it fails, or gives no answer until then."""
+
+    async def write(function: Callable[[], object]) -> object:
+        now_s = trio.current_time()
+        if not from_s <= now_s < to_s:
+            return await at_once(function)
+        if not hangs:
+            raise StoreFailed("the bucket is down")
+        await trio.sleep_until(to_s)
+        return function()
+
+    return write
+
+
+def opened(store: ObjectStore, written: list[tuple[str, bytes]], in_thread: InThread = at_once) -> SimulatedLog:
+    log = Bucket(store, now=lambda: 1.0).start(session="kept", program="a program")
+    return SimulatedLog(log, read_history(log), written, in_thread)
+
+
+IMPATIENT = Settings(ready_timeout_s=10.0, workers={"a": WorkerSettings(idle_timeout_s=5.0)})
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("number", [1, 12])
+def test_an_outage_that_is_longer_than_what_is_waited_for_ends_nothing(number: int, hangs: bool):
+    """Whether it is there from the first start on, or when the session is brought back: nobody is late by it."""
+    plan, store = plan_of("chain"), MemoryStore()
+    written: list[tuple[str, bytes]] = []
+    with pytest.raises(BaseException) as raised:
+        live(plan, deadly(store, number), written, 1)
+    assert is_killed(raised.value)
+
+    async def run() -> Any:
+        now_s = trio.current_time()
+        kept = opened(store, written, down(now_s, now_s + 50, hangs=hangs))
+        runners = {"python": function_runner(FUNCTIONS)}
+        return await simulate(plan, INPUTS, runners=runners, seed=1, kept=kept, settings=IMPATIENT)
+
+    done = run_seeded(run, 1)
+    assert (done.finish.exit_code, done.letters) == (0, ())
+    assert sorted(written) == sorted(undisturbed(plan, 1))
+    assert sorted((record.worker, record.status) for record in done.processes) == [("a", 0), ("b", 0)]
+
+
+@pytest.mark.parametrize("again_s", [0.1, 30.0])
+def test_who_insists_on_an_end_gets_it_though_the_bucket_says_nothing(again_s: float):
+    """What would end the workers waits behind what the bucket does not take."""
+    plan, store = plan_of("chain"), MemoryStore()
+    written: list[tuple[str, bytes]] = []
+
+    async def run() -> tuple[Any, float]:
+        now_s = trio.current_time()
+        kept = opened(store, written, down(now_s + 0.0, now_s + 1000, hangs=True))
+        times_s = [now_s + 0.2, now_s + 0.2 + again_s]
+        runners = {"python": function_runner(FUNCTIONS)}
+        done = await simulate(plan, INPUTS, runners=runners, seed=1, kept=kept, interrupts_s=times_s)
+        return done, trio.current_time() - times_s[-1]
+
+    done, took_s = run_seeded(run, 1)
+    assert (done.finish.exit_code, written) == (130, [])
+    assert took_s < 2
