@@ -33,7 +33,7 @@ from fabric.launch.external import ExternalLauncher
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
-from fabric.runtime.recorder import InThread, Recorder, Resumed, RunLog
+from fabric.runtime.recorder import InThread, Lost, Recorder, Resumed, RunLog
 from fabric.session.events import (
     Answered,
     Approval,
@@ -49,7 +49,7 @@ from fabric.session.events import (
     Seen,
     Wish,
 )
-from fabric.session.history import History
+from fabric.session.history import Emitted, History
 from fabric.session.session import Session, Settings
 from fabric.session.spans import About
 from fabric.testing.faults import Faults, Restart
@@ -234,6 +234,7 @@ async def simulate(
         if faults.killed_at_s is not None:
             await _precede(plan, inputs, settings or Settings(), seed, transport, faults.killed_at_s)
         coordinator = Coordinator(session, transport, launcher, client, client, resumed=resumed)
+        lost = None if resumed is None else await client.take_up(resumed)
 
         async def feed() -> None:
             for ticket, (port, payload) in enumerate(inputs, first_ticket):
@@ -274,7 +275,9 @@ async def simulate(
         nursery.start_soon(interrupt)
         for ticket, restart in enumerate(faults.restarts):
             nursery.start_soon(ask, restart, ticket)
-        finish = await coordinator.run()
+        finish = await coordinator.run() if lost is None else lost.finish
+        if resumed is not None and finish.exit_code < 128:
+            await resumed.recorder.close()
         nursery.cancel_scope.cancel()
     processes = [*launcher.processes, *(process for outsider in outsiders for process in outsider.processes)]
     return Simulated(
@@ -391,11 +394,20 @@ class _Recorder:
         self._answers = defaultdict[int, _Answers](lambda: trio.open_memory_channel[str | None](1))
 
     def resume(self, kept: SimulatedLog, session: Session) -> Resumed:
-        """Bring a session back, and write what of its outputs is not written."""
+        """Bring a session back."""
         relived = session.relive(kept.history)
         self._written = kept.written
-        self._written.extend((output.port, output.payload) for output in relived.outputs[len(kept.written) :])
         return Resumed(Recorder(kept.log, self.noted, kept.in_thread, base=kept.base), relived)
+
+    async def take_up(self, resumed: Resumed) -> Lost | None:
+        """Write down what of the outputs is written, and write the rest; return why the session cannot go on."""
+        assert self._written is not None
+        count = len(self._written)
+        resumed.recorder.emitted(Emitted(count))
+        lost = await resumed.recorder.finish()
+        if lost is None:
+            self._written.extend((output.port, output.payload) for output in resumed.relived.outputs[count:])
+        return lost
 
     def opened(self) -> None:
         pass
