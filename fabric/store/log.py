@@ -83,8 +83,17 @@ class Log:
         self._stored: dict[str, _Stored] = {}
         self._told_of_size = False
         self._told_of_trouble = ""
+        self._appended = 0
+        """Where the last commit of a run ended that was appended here."""
+        self._superseded: str | None = None
+        """Why nothing more is appended to a run."""
 
     # --- reading
+
+    @property
+    def seen(self) -> int:
+        """How many of its own commits were read or written here so far."""
+        return len(self._tail.commits)
 
     def read(self) -> list[Commit]:
         """Return its own commits. Asked again, it reads only what is new.
@@ -204,21 +213,37 @@ class Log:
         self.catch_up()
         return done.commit
 
-    def append(self, entries: Sequence[Entry]) -> Commit:
+    def append(self, entries: Sequence[Entry], base: int | None = None) -> Commit:
         """Add the next commit of a run, whose only writer this is. Without entries it only fences others off.
 
         After StoreFailed call it again, with the same entries or with others: they come after the same ones.
 
+        Args:
+            entries: what happened.
+            base: of how many commits the writer knew when it began; ``None``: of all that were read here. What
+                was read since then it does not know.
+
         Raises:
-            Superseded: there is another writer, and it was first.
+            Superseded: there is another writer, and it was first. Whoever has lost a run once appends nothing more.
         """
+        if self._superseded is not None:
+            raise Superseded(self._superseded)
+        try:
+            return self._append(entries, self.seen if base is None else max(base, self._appended))
+        except Superseded as error:
+            self._superseded = str(error)
+            raise
+
+    def _append(self, entries: Sequence[Entry], base: int) -> Commit:
         kept = self._fitting(entries)
         unsure = self._unsure
         if unsure is not None:
-            self._add(unsure)
+            self._appended = base = self._add(unsure).seq + 1
             if unsure.entries == kept:
                 return unsure
-        return self._add(Commit("", "handler", len(self._tail.commits), 0.0, entries=kept)).commit
+        done = self._add(Commit("", "handler", base, 0.0, entries=kept))
+        self._appended = done.seq + 1
+        return done.commit
 
     def _add(self, commit: Commit) -> Done:
         """Bring a commit into the log; return what is there then. It gets an id and a time, if it has none."""
