@@ -9,7 +9,6 @@
     sessions/<sid>/undelivered/<seq>-<index>.json   or cannot be done, and why
     blobs/sha256/<2>/<rest>                         a body of more than INLINE_BYTES_MAX, written before its commit
     index/<sid>                                     a hint, created before the manifest: listings need not see all logs
-    due/<minute, 12 digits>/<sid>                   a hint: this session may want to be woken then
     memory/<namespace>/<name>/<version>.json        a version of an object of a memory namespace
     ending/<sid>                                    a hint: this session is being deleted, and may be listed still
     aside/<2>/<rest>/<milliseconds, 20 digits>      a body that is being removed, and since when
@@ -27,9 +26,9 @@ __all__ = [
     "aside_prefix",
     "blob_key",
     "blob_of",
+    "check_push_key",
     "child_key",
     "children_prefix",
-    "due_key",
     "ending_key",
     "error_key",
     "errors_prefix",
@@ -64,7 +63,26 @@ PART_MAX = 200
 
 _ID_PART = re.compile(r"[A-Za-z0-9._-]+")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
+_OUR_PUSH = re.compile(r"(memory|message)/.*|.+/[0-9]+/[0-9]+", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]{20}")
+
+
+def check_push_key(key: str) -> str:
+    """Return the key of a push, if users may have it. Ours tell what we have pushed from what they have:
+
+        SESSION/COMMIT/ENTRY    what another session has sent
+        memory/NAMESPACE        the session was given a namespace of memory
+        message/...             of a run of a program, to one of its handlers
+
+    Raises:
+        ConfigError: it has such a form.
+    """
+    if _OUR_PUSH.fullmatch(key):
+        raise ConfigError(
+            f"--key {key}: keys such as SESSION/1/0, memory/... and message/... are for what fabric itself pushes: "
+            "choose another form, such as orders:2024:11"
+        )
+    return key
 
 
 def session_id(session: str) -> str:
@@ -231,11 +249,6 @@ def ending_key(session: str) -> str:
 def index_key(session: str) -> str:
     """Return the key by which a session is listed."""
     return f"index/{part_of(session)}"
-
-
-def due_key(until: float, session: str) -> str:
-    """Return the key of a hint: at this time, in seconds since 1970, a session may want to be woken."""
-    return f"due/{int(until // 60):012d}/{part_of(session)}"
 
 
 def memory_prefix(namespace: str, name: str) -> str:

@@ -54,6 +54,7 @@ def write(root: Path) -> None:
     log.decide(7, [log.store_body(b"task one", name="task", fork=True), log.store_body(noise, name="task", fork=True)])
     sent = [log.store_body(b"hi", session="run/judge", name="n"), log.store_body(b"ho", session="nobody")]
     log.decide(8, [*sent, log.store_body(b"known", name="agents/known of all")], Pause("rate limited", NOW + 90.25))
+    store.create("due/000028333334/golden", b"")  # as early versions did
     log.push([log.store_body(b"hurry"), log.store_body(b"and more")])
     log.wake()
     log.push([log.store_body(b"slipped in")])
