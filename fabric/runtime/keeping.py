@@ -7,13 +7,14 @@ commits second has lost the session, wherever he is.
 
 from __future__ import annotations
 
-__all__ = ["Hold", "Kept", "hold_session", "open_run", "read_history"]
+__all__ = ["Hold", "Kept", "hold_session", "inherited_of", "open_run", "read_history"]
 
 import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -33,6 +34,7 @@ from fabric.session.history import (
     bytes_of,
     decode_history,
 )
+from fabric.session.reliving import Inherited
 from fabric.settings import state_home
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
@@ -92,10 +94,9 @@ class Kept(msgspec.Struct, frozen=True):
         return self.log.id
 
     @property
-    def root(self) -> str:
-        """The id of the session from which it was forked, or of the one from which that was: ids of messages that they
-        share follow from it."""
-        return self.log.entries()[0].session
+    def inherited(self) -> list[Inherited]:
+        """Whose the first of the history are, if it is a fork."""
+        return inherited_of(self.log)
 
     @property
     def emitted(self) -> list[Emitted]:
@@ -181,6 +182,12 @@ def read_history(log: Log) -> list[History]:
             where = f"entry {placed.index} of commit {placed.seq} of {placed.session}"
             raise LogDamaged(f"{where} is none that this version knows: {error}") from None
     return history
+
+
+def inherited_of(log: Log) -> list[Inherited]:
+    """Return whose the first entries of a run are, if it is a fork, as :func:`read_history` counts them."""
+    owners = [placed.session for placed in log.entries() if not placed.derived]
+    return [Inherited(owner, len(list(its))) for owner, its in groupby(owners) if owner != log.id]
 
 
 def _check(log: Log, parts: dict[str, dict[str, str]], path: str, *, allow_changed: bool) -> None:

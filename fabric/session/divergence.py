@@ -21,7 +21,7 @@ import msgspec
 from fabric.session.ancestry import Witness
 from fabric.session.events import Output
 from fabric.session.history import Answer, History, Released, Turn, bytes_of
-from fabric.session.reliving import Skipped
+from fabric.session.reliving import Inherited, Skipped
 from fabric.session.session import Session
 
 
@@ -77,7 +77,12 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def relive_watched(
-    session: Session, history: Sequence[History], witness: Witness, *, allow_changed: bool = False
+    session: Session,
+    history: Sequence[History],
+    witness: Witness,
+    *,
+    allow_changed: bool = False,
+    inherited: Sequence[Inherited] = (),
 ) -> Replayed:
     """Relive a history in a session whose messages the witness makes, and see what its workers took.
 
@@ -95,7 +100,7 @@ def relive_watched(
                     took.append(Took(number, entry.node, entry.message, message.payload))
             yield entry
 
-    relived = session.relive(watched(), allow_changed=allow_changed)
+    relived = session.relive(watched(), allow_changed=allow_changed, inherited=inherited)
     outputs = tuple(Left(witness.entry_of(output.span_id), output) for output in relived.outputs)
     return Replayed(outputs, tuple(took), relived.skipped)
 

@@ -344,7 +344,7 @@ class DurableTraffic(Traffic):
     def _relived(self, entry: History) -> None:
         """Take note of what a worker did; of one that is there that is known already."""
         if self.history.reliving:
-            self.recall.relived(entry)
+            self.recall.relived(entry, self.history.session)
 
     def _tell_worker(self, entry: History) -> None:
         """Enact what is about one worker, and no message."""

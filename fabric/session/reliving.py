@@ -5,9 +5,11 @@ Nothing is performed by that: it has happened. What the shell has to know of it 
 
 from __future__ import annotations
 
-__all__ = ["Relived", "Skipped", "relive"]
+__all__ = ["Inherited", "Relived", "Skipped", "relive"]
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, repeat
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +21,18 @@ from fabric.session.history import Emitted, Entered, History, Retried
 from fabric.session.outbox import Outbox
 from fabric.session.recall import RecordedCall
 from fabric.session.usage import Usage
+
+
+class Inherited(NamedTuple):
+    """Entries that a fork has from one of its ancestors.
+
+    Attributes:
+        session: in whose log they are.
+        entries: how many.
+    """
+
+    session: str
+    entries: int
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -118,6 +132,7 @@ def relive(
     usage: Callable[[], tuple[Usage, ...]],
     *,
     allow_changed: bool,
+    inherited: Sequence[Inherited] = (),
 ) -> Relived:
     """Enact entries again.
 
@@ -128,15 +143,18 @@ def relive(
         told: takes what was commanded by an entry then.
         usage: tells what calls of models took.
         allow_changed: go on without what the program has no place for.
+        inherited: whose the first entries are, in order; the rest are the session's own.
 
     Raises:
         HistoryUnfit: an entry cannot be enacted.
     """
     gathered = _Gathered()
     enacting = traffic.history
-    enacting.reliving = True
+    enacting.reliving, own = True, enacting.session
+    owners = chain.from_iterable(repeat(one.session, one.entries) for one in inherited)
     try:
         for entry in entries:
+            enacting.session = next(owners, own)
             if allow_changed:
                 entry = traffic.nearest(entry)
             try:
@@ -153,7 +171,7 @@ def relive(
             told(commands)
             gathered.take(commands)
     finally:
-        enacting.reliving = False
+        enacting.reliving, enacting.session = False, own
     return Relived(
         entries=gathered.count,
         outputs=tuple(gathered.outputs),
