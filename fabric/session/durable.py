@@ -430,6 +430,9 @@ class DurableTraffic(Traffic):
             )
         self._done(node, message)
 
+    def _recorded_as(self) -> tuple[str, int] | None:
+        return (self.history.session, self.history.count) if self.history.under_way else None
+
     def _done(self, node: NodeState, message: Message) -> None:
         """A message stands at its node no more, and what came of it is there."""
         self._traces.consume(message)

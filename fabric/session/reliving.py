@@ -17,7 +17,7 @@ from fabric.errors import HistoryUnfit
 from fabric.session import events, history
 from fabric.session.durable import DurableTraffic
 from fabric.session.events import Command, DeadLetter, Output
-from fabric.session.history import Emitted, Entered, History, Retried
+from fabric.session.history import Emitted, Entered, History, Retried, bytes_of
 from fabric.session.outbox import Outbox
 from fabric.session.recall import RecordedCall
 from fabric.session.usage import Usage
@@ -60,7 +60,7 @@ class Relived(msgspec.Struct, frozen=True):
         next_ticket: above all that were used.
         settled: tickets of the inputs of which nothing is left.
         refused: what went no further, in order.
-        letters: dead letters, in order.
+        letters: dead letters that nobody has had tried again, in order.
         in_doubt: calls of tools that may have been run, and nobody knows what came of them.
         standing: how many messages wait for workers.
         usage: what calls of models took.
@@ -111,7 +111,16 @@ class _Gathered:
         if isinstance(entry, Entered | Retried):
             self.next_ticket = max(self.next_ticket, entry.ticket + 1)
             self.settled.discard(entry.ticket)
+        if isinstance(entry, Retried):
+            self._tried_again(entry)
         self.finished = isinstance(entry, history.Finished)
+
+    def _tried_again(self, entry: Retried) -> None:
+        """A letter is none any more. What somebody made another text of is not known again."""
+        payload = bytes_of(entry.payload, entry.garbled)
+        same = (one for one in self.letters if (one.worker, one.payload) == (entry.node, payload))
+        if (letter := next(same, None)) is not None:
+            self.letters.remove(letter)
 
     def take(self, commands: list[Command]) -> None:
         for command in commands:

@@ -12,6 +12,7 @@ from literal import LOOP, ONE, WORKER, Run, ack, entering, out, sent
 from plans import plan_of
 
 from fabric.errors import ConfigError, HistoryUnfit
+from fabric.session import events
 from fabric.session.events import (
     Asked,
     Command,
@@ -41,6 +42,7 @@ from fabric.session.history import (
     Paid,
     Remembered,
     Resumed,
+    Retried,
     Steered,
     Turn,
     bytes_of,
@@ -425,3 +427,15 @@ def test_branches_of_a_run_share_the_ids_of_what_they_inherit_and_of_nothing_els
     forked_again = ids("again", Inherited("S", 1), Inherited("fork", 1))
     assert (fork[0], forked_again[0], forked_again[1]) == (parent[0], parent[0], fork[1])
     assert len({*parent, *fork, *forked_again}) == 3 + 2 + 1
+
+
+def test_a_dead_letter_says_which_entry_it_is_and_is_known_again_until_it_is_tried_again():
+    """So whoever keeps letters writes each once, even if he was killed behind the entry and before the file."""
+    run = Durable(settings=Settings(redeliveries_max=1, restarts_max=0)).started()
+    run(entering("i", b"1", 1))
+    (letter,) = [command.letter for command in run(Exited("f", 1)) if isinstance(command, events.Buried)]
+    number = next(number for number, entry in enumerate(run.entries) if isinstance(entry, Buried))
+    assert letter.recorded == ("S", number)
+    assert Durable(past=run.entries).relived.letters == (letter,)
+    again = [*run.entries, Retried("f", text_of(b"1")[0], 2)]
+    assert Durable(past=again).relived.letters == ()
