@@ -107,9 +107,14 @@ class Enacting:
         except Broken as broken:
             raise HistoryUnfit(f"the session would fail by it: {broken.failure.message}") from None
 
+    @property
+    def source(self) -> IdSource:
+        """Where the ids come from of the next entry."""
+        return source_of(self.session, self.count)
+
     def _enact_by(self, entry: History) -> None:
         """Enact an entry, with ids of its own."""
-        before = self._traces.draw_from(source_of(self.session, self.count))
+        before = self._traces.draw_from(self.source)
         self.under_way = True
         try:
             self._enact(entry)

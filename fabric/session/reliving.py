@@ -7,7 +7,7 @@ from __future__ import annotations
 
 __all__ = ["Inherited", "Relived", "Skipped", "relive"]
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ import msgspec
 
 from fabric.errors import HistoryUnfit
 from fabric.session import events, history
+from fabric.session.counterparts import Counterparts
+from fabric.session.delivery import Message
 from fabric.session.durable import DurableTraffic
 from fabric.session.events import Command, DeadLetter, Output
 from fabric.session.history import Emitted, Entered, History, Retried, bytes_of
@@ -136,12 +138,13 @@ class _Gathered:
 def relive(
     traffic: DurableTraffic,
     out: Outbox,
-    entries: Iterable[History],
+    entries: Sequence[History],
     told: Callable[[list[Command]], object],
     usage: Callable[[], tuple[Usage, ...]],
     *,
     allow_changed: bool,
     inherited: Sequence[Inherited] = (),
+    before: Callable[[int, Message | None], object] | None = None,
 ) -> Relived:
     """Enact entries again.
 
@@ -153,19 +156,23 @@ def relive(
         usage: tells what calls of models took.
         allow_changed: go on without what the program has no place for.
         inherited: whose the first entries are, in order; the rest are the session's own.
+        before: called before each entry, with its number and the message that a worker has taken by it, if one has.
 
     Raises:
         HistoryUnfit: an entry cannot be enacted.
     """
     gathered = _Gathered()
+    counterparts = Counterparts(entries) if allow_changed else None
     enacting = traffic.history
     enacting.reliving, own = True, enacting.session
     owners = chain.from_iterable(repeat(one.session, one.entries) for one in inherited)
     try:
-        for entry in entries:
+        for number, entry in enumerate(entries):
             enacting.session = next(owners, own)
-            if allow_changed:
-                entry = traffic.nearest(entry)
+            if counterparts is not None:
+                entry = traffic.meant_by(entry, counterparts)
+            if before is not None:
+                before(number, traffic.taken_by(entry))
             try:
                 enacting.relive(entry)
             except HistoryUnfit as error:

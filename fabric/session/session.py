@@ -200,7 +200,12 @@ class Session:
             worker.shutdown.grace_s = grace_s
 
     def relive(
-        self, entries: Iterable[History], *, allow_changed: bool = False, inherited: Sequence[Inherited] = ()
+        self,
+        entries: Iterable[History],
+        *,
+        allow_changed: bool = False,
+        inherited: Sequence[Inherited] = (),
+        before: Callable[[int, Message | None], object] | None = None,
     ) -> Relived:
         """Bring a durable session to where its history says that it was; before ``Start``, and once.
 
@@ -208,6 +213,7 @@ class Session:
             entries: all that were recorded, in order.
             allow_changed: whether entries are left out that this program has no place for.
             inherited: whose the first entries are, in a fork.
+            before: called before each entry, with its number and the message that a worker has taken by it, if one has.
 
         Raises:
             HistoryUnfit: an entry cannot have happened in this program.
@@ -216,16 +222,11 @@ class Session:
         assert not self._relived
         told = self._spans.told_by if self._spans.wanted else len
         usage = partial(getattr, self._spending, "usage")
-        changed, others = allow_changed, inherited
-        relived = relive(self._durable, self._out, entries, told, usage, allow_changed=changed, inherited=others)
+        how = partial(relive, allow_changed=allow_changed, inherited=inherited, before=before)
+        relived = how(self._durable, self._out, tuple(entries), told, usage)
         self._durable.offer_standing()
         self._relived = relived.entries > 0
         return relived
-
-    def standing_at(self, node: str, id_: str) -> Message | None:
-        """Return a message of a durable session that stands at a node; if none has this id, the first that does."""
-        assert self._durable is not None
-        return self._durable.standing_at(node, id_)
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""

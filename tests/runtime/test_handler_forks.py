@@ -66,5 +66,5 @@ def test_a_fork_whose_handler_would_begin_with_nothing_is_refused():
     bucket = Bucket(MemoryStore())
     fork = parent(bucket).fork(session="fork")
     bucket.delete("run/h")
-    with pytest.raises(ConfigError, match="handler 'h' was done with 2 messages already, .* expected run/h"):
+    with pytest.raises(ConfigError, match=r"handler 'h' was done with 2 messages already, .* expected run/h"):
         remembered(bucket, fork)
