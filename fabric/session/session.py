@@ -15,7 +15,7 @@ from __future__ import annotations
 __all__ = ["Session", "Settings"]
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -71,7 +71,7 @@ from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
 from fabric.session.polling import Polls
 from fabric.session.recall import Recall
-from fabric.session.reliving import Relived, relive
+from fabric.session.reliving import Inherited, Relived, relive
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
@@ -199,12 +199,21 @@ class Session:
         for worker in self._workers.values():
             worker.shutdown.grace_s = grace_s
 
-    def relive(self, entries: Iterable[History], *, allow_changed: bool = False) -> Relived:
+    def relive(
+        self,
+        entries: Iterable[History],
+        *,
+        allow_changed: bool = False,
+        inherited: Sequence[Inherited] = (),
+        before: Callable[[int, Message | None], object] | None = None,
+    ) -> Relived:
         """Bring a durable session to where its history says that it was; before ``Start``, and once.
 
         Args:
             entries: all that were recorded, in order.
             allow_changed: whether entries are left out that this program has no place for.
+            inherited: whose the first entries are, in a fork.
+            before: called before each entry, with its number and the message that a worker has taken by it, if one has.
 
         Raises:
             HistoryUnfit: an entry cannot have happened in this program.
@@ -213,15 +222,11 @@ class Session:
         assert not self._relived
         told = self._spans.told_by if self._spans.wanted else len
         usage = partial(getattr, self._spending, "usage")
-        relived = relive(self._durable, self._out, entries, told, usage, allow_changed=allow_changed)
+        how = partial(relive, allow_changed=allow_changed, inherited=inherited, before=before)
+        relived = how(self._durable, self._out, tuple(entries), told, usage)
         self._durable.offer_standing()
         self._relived = relived.entries > 0
         return relived
-
-    def standing_at(self, node: str, id_: str) -> Message | None:
-        """Return a message of a durable session that stands at a node; if none has this id, the first that does."""
-        assert self._durable is not None
-        return self._durable.standing_at(node, id_)
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""

@@ -12,6 +12,7 @@ from literal import LOOP, ONE, WORKER, Run, ack, entering, out, sent
 from plans import plan_of
 
 from fabric.errors import ConfigError, HistoryUnfit
+from fabric.session import events
 from fabric.session.events import (
     Asked,
     Command,
@@ -41,6 +42,7 @@ from fabric.session.history import (
     Paid,
     Remembered,
     Resumed,
+    Retried,
     Steered,
     Turn,
     bytes_of,
@@ -48,7 +50,7 @@ from fabric.session.history import (
     encode_history,
     text_of,
 )
-from fabric.session.reliving import Relived
+from fabric.session.reliving import Inherited, Relived
 from fabric.session.session import Session, Settings
 from fabric.session.settings import WorkerSettings
 from fabric.wire.codec import decode
@@ -408,3 +410,32 @@ def test_entries_are_read_as_they_were_written():
     """What is not there is what it is by default."""
     entries: list[History] = [Closed("b"), Resumed(), Finished(3), Turn("f", "ab" * 8, declined="no")]
     assert [decode_history(encode_history(entry)) for entry in entries] == entries
+
+
+def test_branches_of_a_run_share_the_ids_of_what_they_inherit_and_of_nothing_else():
+    """A server that knows a call again by its key must not take one branch's for the other's."""
+    text = "let main : !int -> !int = plumb(i, o) { i ; map(value + 1) ; o }\n"
+    past = [Entered("i", text_of(payload)[0], ticket) for ticket, payload in enumerate((b"1", b"2", b"3"), 1)]
+
+    def ids(session: str, *inherited: Inherited) -> list[bytes]:
+        relived = Session(plan_of(text), Settings(), random.Random(3), durable=session).relive(
+            past, inherited=inherited
+        )
+        return [output.span_id for output in relived.outputs]
+
+    parent, fork = ids("S"), ids("fork", Inherited("S", 1))
+    forked_again = ids("again", Inherited("S", 1), Inherited("fork", 1))
+    assert (fork[0], forked_again[0], forked_again[1]) == (parent[0], parent[0], fork[1])
+    assert len({*parent, *fork, *forked_again}) == 3 + 2 + 1
+
+
+def test_a_dead_letter_says_which_entry_it_is_and_is_known_again_until_it_is_tried_again():
+    """So whoever keeps letters writes each once, even if he was killed behind the entry and before the file."""
+    run = Durable(settings=Settings(redeliveries_max=1, restarts_max=0)).started()
+    run(entering("i", b"1", 1))
+    (letter,) = [command.letter for command in run(Exited("f", 1)) if isinstance(command, events.Buried)]
+    number = next(number for number, entry in enumerate(run.entries) if isinstance(entry, Buried))
+    assert letter.recorded == ("S", number)
+    assert Durable(past=run.entries).relived.letters == (letter,)
+    again = [*run.entries, Retried("f", text_of(b"1")[0], 2)]
+    assert Durable(past=again).relived.letters == ()
