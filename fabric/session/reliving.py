@@ -41,6 +41,7 @@ class Relived(msgspec.Struct, frozen=True):
         outputs: what left the graph, in order, with the ids that it had then.
         emitted: how much of that is known to have reached whoever takes it; ``None``: nobody has said.
         inputs: what came in, in order.
+        inputs_refused: the tickets of those that were refused as they came in.
         inputs_before: how many of them came before the last time that all was done (``Finished``).
         finished: whether the last run has done all that came, and nothing more was to come.
         next_ticket: above all that were used.
@@ -57,6 +58,7 @@ class Relived(msgspec.Struct, frozen=True):
     outputs: tuple[Output, ...] = ()
     emitted: Emitted | None = None
     inputs: tuple[Entered, ...] = ()
+    inputs_refused: frozenset[int] = frozenset()
     inputs_before: int = 0
     finished: bool = False
     next_ticket: int = 0
@@ -78,6 +80,7 @@ class _Gathered:
         self.finished = False
         self.outputs: list[Output] = []
         self.inputs: list[Entered] = []
+        self.inputs_refused: set[int] = set()
         self.letters: list[DeadLetter] = []
         self.refused: list[events.Refuse] = []
         self.settled: set[int] = set()
@@ -99,13 +102,15 @@ class _Gathered:
             self.settled.discard(entry.ticket)
         self.finished = isinstance(entry, history.Finished)
 
-    def take(self, commands: list[Command]) -> None:
+    def take(self, entry: History, commands: list[Command]) -> None:
         for command in commands:
             match command:
                 case events.Buried(letter):
                     self.letters.append(letter)
                 case events.Refuse():
                     self.refused.append(command)
+                    if isinstance(entry, Entered) and entry.ticket in command.tickets:
+                        self.inputs_refused.add(entry.ticket)
                 case events.Settled(tickets):
                     self.settled.update(tickets)
 
@@ -151,7 +156,7 @@ def relive(
             out.tell(traffic.take_settled())
             commands = out.take()
             told(commands)
-            gathered.take(commands)
+            gathered.take(entry, commands)
     finally:
         enacting.reliving = False
     return Relived(
@@ -159,6 +164,7 @@ def relive(
         outputs=tuple(gathered.outputs),
         emitted=gathered.emitted,
         inputs=tuple(gathered.inputs),
+        inputs_refused=frozenset(gathered.inputs_refused),
         inputs_before=gathered.inputs_before,
         finished=gathered.finished,
         next_ticket=gathered.next_ticket,

@@ -574,6 +574,16 @@ class Session:
         """Whether nobody may come any more who starts a worker, or ends its pause."""
         return self._interrupts > 0 or self._limit is not None
 
+    @property
+    def _refusal_ended(self) -> bool:
+        """Whether no more input was taken because some of it was refused."""
+        return self._traffic.refused_any and self._settings.refusal_ends
+
+    @property
+    def _cut_short(self) -> bool:
+        """Whether there may be more input than was taken: a durable session goes on with it in its next run."""
+        return self._ending or self._refusal_ended
+
     def _waits_for_others(self, worker: WorkerState) -> bool:
         """Whether a worker waits for a tool, or until others have settled what they had reserved."""
         return self._calls.waits(worker.name) or self._spending.waits(worker.name)
@@ -970,7 +980,7 @@ class Session:
     def _end(self, endings: list[Ending]) -> None:
         for ending in endings:
             for barrier in ending.barriers:
-                self._traffic.close_barrier(barrier, for_now=self._ending)
+                self._traffic.close_barrier(barrier, for_now=self._cut_short)
             for merge in ending.merges:
                 self._traffic.close_merge(merge)
             for worker in (worker for name in ending.workers for worker in self._nodes[name].workers):
@@ -1190,18 +1200,18 @@ class Session:
         self._finished = True
         losses = self._traffic.loss_report()
         code, error = self._meaning(losses)
-        if self._failure is None and not self._ending:
-            self._traffic.finished(code)
         if self._failure is None:
             for name, said in self._traffic.unfinished().items():
                 self._out.note("warning", "protocol.unfinished", node=name, detail=said)
+            if not self._cut_short:
+                self._traffic.finished(code)
         self._out.do(Finish(code, losses, error, self._spending.usage, self._spending.status))
 
     def _meaning(self, losses: LossReport) -> tuple[int, tuple[str, str] | None]:
         """Return the exit code, and the error if there is one: the worst that has happened."""
         if self._failure is not None:
             return self._failure.exit_code, (self._failure.code, self._failure.message)
-        if self._traffic.refused_any and self._settings.refusal_ends:
+        if self._refusal_ended:
             return 1, None
         if self._limit is not None:
             return self._limit.exit_code, (self._limit.code, self._limit.message)
