@@ -81,6 +81,7 @@ class _Gathered:
         self.outputs: list[Output] = []
         self.inputs: list[Entered] = []
         self.inputs_refused: set[int] = set()
+        self.entering: int | None = None
         self.letters: list[DeadLetter] = []
         self.refused: list[events.Refuse] = []
         self.settled: set[int] = set()
@@ -89,6 +90,7 @@ class _Gathered:
 
     def note(self, entry: History) -> None:
         self.count += 1
+        self.entering = entry.ticket if isinstance(entry, Entered) else None
         match entry:
             case Emitted():
                 self.emitted = entry
@@ -102,15 +104,15 @@ class _Gathered:
             self.settled.discard(entry.ticket)
         self.finished = isinstance(entry, history.Finished)
 
-    def take(self, entry: History, commands: list[Command]) -> None:
+    def take(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
                 case events.Buried(letter):
                     self.letters.append(letter)
                 case events.Refuse():
                     self.refused.append(command)
-                    if isinstance(entry, Entered) and entry.ticket in command.tickets:
-                        self.inputs_refused.add(entry.ticket)
+                    if self.entering in command.tickets:
+                        self.inputs_refused.add(self.entering)
                 case events.Settled(tickets):
                     self.settled.update(tickets)
 
@@ -156,7 +158,7 @@ def relive(
             out.tell(traffic.take_settled())
             commands = out.take()
             told(commands)
-            gathered.take(entry, commands)
+            gathered.take(commands)
     finally:
         enacting.reliving = False
     return Relived(
