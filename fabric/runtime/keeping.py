@@ -7,7 +7,7 @@ commits second has lost the session, wherever he is.
 
 from __future__ import annotations
 
-__all__ = ["Hold", "Kept", "hold_session", "open_run", "read_history"]
+__all__ = ["Hold", "Kept", "Reading", "hold_session", "open_run", "read_history", "read_once"]
 
 import fcntl
 import hashlib
@@ -15,6 +15,7 @@ import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -75,6 +76,9 @@ class Kept(msgspec.Struct, frozen=True):
         allow_changed: go on without what this program has no place for.
         meter: of the bucket.
         size_bytes: of all that has happened so far.
+        root: the id of the session from which it was forked, or of the one from which that was: ids of messages that
+            they share follow from it.
+        base: how many commits of its own log that is.
     """
 
     url: str
@@ -85,17 +89,13 @@ class Kept(msgspec.Struct, frozen=True):
     allow_changed: bool = False
     meter: BucketMeter | None = None
     size_bytes: int = 0
+    root: str = ""
+    base: int = 0
 
     @property
     def id(self) -> str:
         """Of the session."""
         return self.log.id
-
-    @property
-    def root(self) -> str:
-        """The id of the session from which it was forked, or of the one from which that was: ids of messages that they
-        share follow from it."""
-        return self.log.entries()[0].session
 
     @property
     def emitted(self) -> list[Emitted]:
@@ -158,29 +158,52 @@ def open_run(
             probe(store)
             log = bucket.start(session=session, metadata={PARTS: parts}, program=digest_of(parts), path=plan.path)
         _check(log, parts, plan.path, allow_changed=allow_changed)
-        history = read_history(log)
+        root, history, size_bytes, base = read_once(log)
         told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
-        size_bytes = sum(each.entry.size for each in log.entries() if not each.derived)
         finished = told and not hold.was_killed
-        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes)
+        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes, root, base)
+
+
+class Reading(NamedTuple):
+    """What a log had at one moment. Whatever slips in behind it is somebody else's, and ours comes too late then.
+
+    Attributes:
+        root: the id of the session with which it all began.
+        history: what has happened in the run, what it has inherited first.
+        size_bytes: of that.
+        commits: how many of the log's own that is.
+    """
+
+    root: str
+    history: list[History]
+    size_bytes: int
+    commits: int
 
 
 def read_history(log: Log) -> list[History]:
-    """Return what has happened in a run, what it has inherited first.
+    """Return what has happened in a run, what it has inherited first. Raises as :func:`read_once`."""
+    return read_once(log).history
+
+
+def read_once(log: Log) -> Reading:
+    """Read the log of a run to its end.
 
     Raises:
         LogDamaged: there is something that this version does not know.
     """
-    history = []
-    for placed in log.entries():
+    history: list[History] = []
+    everything, size_bytes = log.entries(), 0
+    commits = log.seen
+    for placed in everything:
         if placed.derived:  # how a session begins is nothing that a run did
             continue
         try:
             history.append(decode_history(log.body(placed.entry)))
+            size_bytes += placed.entry.size
         except msgspec.DecodeError as error:
             where = f"entry {placed.index} of commit {placed.seq} of {placed.session}"
             raise LogDamaged(f"{where} is none that this version knows: {error}") from None
-    return history
+    return Reading(everything[0].session, history, size_bytes, commits)
 
 
 def _check(log: Log, parts: dict[str, dict[str, str]], path: str, *, allow_changed: bool) -> None:
