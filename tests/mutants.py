@@ -567,8 +567,8 @@ MUTANTS = [
     Mutant(
         "a run that is unsure finds out before it goes on",
         "fabric/store/log.py",
-        "        if unsure is not None:\n            self._add(unsure)\n",
-        "        if unsure is not None and unsure.entries == tuple(entries):\n            self._add(unsure)\n",
+        "        if unsure is not None:\n            self._appended",
+        "        if unsure is not None and unsure.entries == kept:\n            self._appended",
         (f"{LOG}::test_a_run_whose_bucket_is_silent_goes_on_where_it_was",),
     ),
     Mutant(
