@@ -22,7 +22,7 @@ import trio
 
 from fabric.errors import FabricError, LogDamaged, SessionNotFound, StoreFailed, Superseded
 from fabric.session.events import Command, Finish, LossReport, Note, Record, SetTimer
-from fabric.session.history import Emitted, History, encode_history
+from fabric.session.history import Emitted, Entered, History, encode_history
 from fabric.store.record import Entry
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ class Recorder:
         self._held: deque[Command | Callable[[], None] | int] = deque()
         self._emitted: Emitted | None = None
         self._place = place or Emitted(0)
+        self._promised: dict[int, Callable[[], None]] = {}
         self._work = trio.Event()
         self._works = trio.Event()
         self._stands_from_s: float | None = None
@@ -196,11 +197,9 @@ class Recorder:
         self._held.append(command)
         return False
 
-    def holds(self, then: Callable[[], None]) -> bool:
-        """Hold something back like a command, if anything is held back; return whether."""
-        if self._held:
-            self._held.append(then)
-        return bool(self._held)
+    def promise(self, ticket: int, then: Callable[[], None]) -> None:
+        """Hold something back until an input that is still to come is durable: directly behind its entry."""
+        self._promised[ticket] = then
 
     def released(self) -> list[Command | Callable[[], None]]:
         """Take out what need not wait any longer, in its order."""
@@ -224,6 +223,9 @@ class Recorder:
             self._waiting_bytes += len(self._waiting[-1][1])
         self._taken += len(entries)
         self._held.append(self._taken)
+        if self._promised:
+            tickets = (entry.ticket for entry in entries if isinstance(entry, Entered))
+            self._held += [self._promised.pop(ticket) for ticket in tickets if ticket in self._promised]
         self._work.set()
 
     # --- writing ---
