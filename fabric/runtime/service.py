@@ -459,7 +459,7 @@ class Service:
     def _answer_again(self, connection: Connection, request: Request, port: str, came: Came) -> None:
         """Answer to a message that was given before: what came of it, and from now on what still comes."""
         assert request.msg is not msgspec.UNSET
-        if (came.port, came.payload) != (port, bytes(request.msg).strip()):
+        if not came.is_of(port, bytes(request.msg)):
             text = f"key {request.key!r} is that of another message: each message has a key of its own"
             self._refuse(connection, request.id, text, "other_message")
             return
