@@ -230,6 +230,7 @@ class Coordinator:
         self._timers: dict[tuple[str, str], float] = {}
         self._outcome: Finish | None = None
         self._interrupts = 0
+        self._over_soon = False
         self._fired_s = 0.0
         self._over = trio.Event()
         self._work = trio.Event()
@@ -266,14 +267,27 @@ class Coordinator:
     def _welcome(self) -> bool:
         return self._session.wants_input and (self._recorder is None or not self._recorder.full)
 
-    def submit(self, port: str, messages: Sequence[tuple[int, bytes]], key: str = "") -> None:
-        """Give messages to a boundary input, each with a ticket; ``key``: by which a single one is known again."""
-        self._step(Input(port, messages, (key,) if key else ()))
+    def submit(
+        self,
+        port: str,
+        messages: Sequence[tuple[int, bytes]],
+        key: str = "",
+        taken: Callable[[], None] | None = None,
+    ) -> None:
+        """Give messages to a boundary input.
 
-    def when_recorded(self, then: Callable[[], None]) -> None:
-        """Do something when all that the session has recorded so far is durable; at once if it is not kept."""
-        if self._recorder is None or not self._recorder.holds(then):
-            then()
+        Args:
+            port: which.
+            messages: each with a ticket.
+            key: by which a single one is known again.
+            taken: called when a single one cannot be lost any more, behind what came of those before it; never, if
+                it is refused before.
+        """
+        if taken is not None and self._recorder is not None:
+            self._recorder.promise(messages[0][0], taken)
+        self._step(Input(port, messages, (key,) if key else ()))
+        if taken is not None and self._recorder is None:
+            taken()
 
     def close_input(self, port: str | None = None) -> None:
         """End one boundary input, or all."""
@@ -377,6 +391,8 @@ class Coordinator:
             stirs: whether it shows that something moves.
         """
         if self._outcome is not None:
+            if event is not None:
+                self._too_late(event)
             return
         if stirs:
             self._stirred_s = trio.current_time()
@@ -387,8 +403,11 @@ class Coordinator:
             return
         while self._events:
             first, recorder = self._events[0], self._recorder
-            if first is not None:
+            if first is not None and self._over_soon:
+                self._too_late(first)
+            elif first is not None:
                 for command in self._session.handle(first, self.now_s):
+                    self._over_soon |= isinstance(command, Finish)
                     if recorder is None or recorder.lets(command):
                         self._perform(command)
             elif recorder is not None:
@@ -402,6 +421,19 @@ class Coordinator:
             self._work.set()
         if self._welcome or self._session.closing:
             self._waiting_for_room.unpark_all()
+
+    def _too_late(self, event: Event) -> None:
+        """The session is over, though its end may still wait for the log: it hears nothing more. Say so."""
+        match event:
+            case Input(port, messages):
+                tickets = tuple(ticket for ticket, _ in messages)
+                self._client.refused(Refuse("input_closed", "the session is over", port, tickets))
+                self._client.settled(tickets)
+            case Retry(name, _, ticket):
+                self._client.refused(Refuse("input_closed", "the session is over", name, (ticket,)))
+                self._client.settled((ticket,))
+            case Asked(ticket=ticket) | Told(ticket=ticket) | Decided(ticket=ticket):
+                self._client.answered(Answered(ticket, "the session is over"))
 
     async def _record(self, recorder: Recorder) -> None:
         """Have what the session records written, for ever; the session is over when that cannot be."""

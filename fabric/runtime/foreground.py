@@ -111,8 +111,7 @@ async def open_coordinator(
         session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about, durable=durable)
         resumed = None
         if kept is not None:
-            relived = session.relive(kept.history, allow_changed=kept.allow_changed, inherited=kept.inherited)
-            resumed = Resumed(Recorder(kept.log, report.noted, base=kept.base, place=relived.emitted), relived)
+            resumed = _bring_back(session, kept, report)
         launchers = open_runners(
             plan,
             environment,
@@ -134,6 +133,11 @@ async def open_coordinator(
         transport = await stack.enter_async_context(gated)
         secret = keyring.server.secret
         yield Coordinator(session, transport, launcher, client, report, servers, tracer, secret=secret, resumed=resumed)
+
+
+def _bring_back(session: Session, kept: Kept, report: Report) -> Resumed:
+    relived = session.relive(kept.history, allow_changed=kept.allow_changed, inherited=kept.inherited)
+    return Resumed(Recorder(kept.log, report.noted, base=kept.base, place=relived.emitted), relived)
 
 
 class _Watching:
@@ -251,6 +255,8 @@ async def run_lines(
             if lost is not None:
                 nursery.cancel_scope.cancel()
                 return lost.finish
+            kept.forget()
+            coordinator.resumed.forget()
         nursery.start_soon(_obey_signals, coordinator, interrupted)
         nursery.start_soon(gateway.read, coordinator, stdin_fd)
         nursery.start_soon(write)
@@ -405,6 +411,8 @@ async def run_service(
     ):
         if kept is not None and coordinator.resumed is not None:
             serve_again(kept, coordinator.resumed, service, hears.noted)
+            kept.forget()
+            coordinator.resumed.forget()
         listener = await _listen(journal.record.socket)
         nursery.start_soon(_obey_signals, coordinator, lambda _: ask())
         nursery.start_soon(service.serve, coordinator, listener)

@@ -72,7 +72,7 @@ class Kept(msgspec.Struct, frozen=True):
     Attributes:
         url: of the bucket.
         log: of the run, read to its end.
-        history: what has happened so far.
+        history: what has happened so far; nothing, once it is forgotten.
         hold: of the session on this host.
         finished: whether it had ended, and whoever ran it was told so.
         allow_changed: go on without what this program has no place for.
@@ -80,18 +80,25 @@ class Kept(msgspec.Struct, frozen=True):
         size_bytes: of all that has happened so far.
         inherited: whose the first of the history are, if it is a fork.
         base: how many commits of its own log that is.
+        entries: how many have happened so far.
     """
 
     url: str
     log: Log
     hold: Hold
-    history: Sequence[History] = ()
+    history: list[History] = msgspec.field(default_factory=list)
     finished: bool = False
     allow_changed: bool = False
     meter: BucketMeter | None = None
     size_bytes: int = 0
     inherited: Sequence[Inherited] = ()
     base: int = 0
+    entries: int = 0
+
+    def forget(self) -> None:
+        """The session has been brought back: what it was brought back from is not kept in memory any more."""
+        self.history.clear()
+        self.log.forget()
 
     @property
     def id(self) -> str:
@@ -162,7 +169,8 @@ def open_run(
         inherited, history, size_bytes, base = read_once(log)
         told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
         finished = told and not hold.was_killed
-        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes, inherited, base)
+        count = len(history)
+        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes, inherited, base, count)
 
 
 class Reading(NamedTuple):

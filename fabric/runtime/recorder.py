@@ -15,18 +15,16 @@ __all__ = ["FAILING_S_MAX", "SLOW_S", "Lost", "Recorder", "Resumed", "RunLog", "
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import trio
 
 from fabric.errors import FabricError, LogDamaged, SessionNotFound, StoreFailed, Superseded
-from fabric.session.events import Command, Finish, LossReport, Note, Record, SetTimer
-from fabric.session.history import Emitted, History, encode_history
+from fabric.session.events import Command, Finish, LossReport, Note, Record, SetTimer, Settled
+from fabric.session.history import Emitted, Entered, History, encode_history
+from fabric.session.reliving import Relived
 from fabric.store.record import Entry
-
-if TYPE_CHECKING:
-    from fabric.session.reliving import Relived
 
 WAITING_BYTES_MAX = 8 * 1024 * 1024
 """Entries that may wait for the bucket before no more input is taken."""
@@ -85,7 +83,7 @@ class Lost(msgspec.Struct, frozen=True):
         return Finish(self.exit_code, LossReport(), (self.code, self.message))
 
 
-class Resumed(NamedTuple):
+class Resumed:
     """A kept session, brought back to where it was.
 
     Attributes:
@@ -93,8 +91,13 @@ class Resumed(NamedTuple):
         relived: what has come of it so far.
     """
 
-    recorder: Recorder
-    relived: Relived
+    def __init__(self, recorder: Recorder, relived: Relived) -> None:
+        self.recorder = recorder
+        self.relived = relived
+
+    def forget(self) -> None:
+        """Its boundary is where it was: what has come before is as large as the whole session, and nobody's now."""
+        self.relived = Relived()
 
 
 def commit_of(log: RunLog, bodies: Sequence[tuple[str, bytes]], base: int | None = None) -> None:
@@ -141,6 +144,7 @@ class Recorder:
         self._held: deque[Command | Callable[[], None] | int] = deque()
         self._emitted: Emitted | None = None
         self._place = place or Emitted(0)
+        self._promised: dict[int, Callable[[], None]] = {}
         self._work = trio.Event()
         self._works = trio.Event()
         self._stands_from_s: float | None = None
@@ -191,16 +195,17 @@ class Recorder:
         if isinstance(command, Record):
             self._record(command.entries)
             return False
+        if self._promised and isinstance(command, Settled):  # it was refused before it came in
+            for ticket in command.tickets:
+                self._promised.pop(ticket, None)
         if not self._held or isinstance(command, SetTimer | Note):
             return True
         self._held.append(command)
         return False
 
-    def holds(self, then: Callable[[], None]) -> bool:
-        """Hold something back like a command, if anything is held back; return whether."""
-        if self._held:
-            self._held.append(then)
-        return bool(self._held)
+    def promise(self, ticket: int, then: Callable[[], None]) -> None:
+        """Hold something back until an input that is still to come is durable: directly behind its entry."""
+        self._promised[ticket] = then
 
     def released(self) -> list[Command | Callable[[], None]]:
         """Take out what need not wait any longer, in its order."""
@@ -224,6 +229,9 @@ class Recorder:
             self._waiting_bytes += len(self._waiting[-1][1])
         self._taken += len(entries)
         self._held.append(self._taken)
+        if self._promised:
+            tickets = (entry.ticket for entry in entries if isinstance(entry, Entered))
+            self._held += [self._promised.pop(ticket) for ticket in tickets if ticket in self._promised]
         self._work.set()
 
     # --- writing ---

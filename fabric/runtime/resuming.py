@@ -78,7 +78,7 @@ def serve_again(kept: Kept, resumed: Resumed, service: Service, noted: Callable[
 def _tell(kept: Kept, resumed: Resumed, noted: Callable[[Note], None], **more: int) -> None:
     """Say what the session goes on with, and what it goes on without."""
     relived = resumed.relived
-    if kept.history:
+    if relived.entries:
         fields = {"session": kept.id, "entries": relived.entries, "outputs": len(relived.outputs), **more}
         noted(Note("info", "session.resumed", fields))
     if relived.skipped:

@@ -109,7 +109,7 @@ class Watch:
         if self._kept is None or coordinator.resumed is None:
             return
         recorder = coordinator.resumed.recorder
-        yield Sample("fabric_session_events_total", len(self._kept.history) + recorder.written)
+        yield Sample("fabric_session_events_total", self._kept.entries + recorder.written)
         yield Sample("fabric_session_bytes", self._kept.size_bytes + recorder.written_bytes)
         if self._kept.meter is not None:
             yield from self._kept.meter.samples()

@@ -234,6 +234,13 @@ class Log:
             self._superseded = str(error)
             raise
 
+    def forget(self) -> None:
+        """Keep no commits from now on, only how many there are: a run does not read what it writes. Whoever reads
+        all the same reads all of it again."""
+        self._inherited = None
+        self._begins = []
+        self._tail.forget()
+
     def _append(self, entries: Sequence[Entry], base: int) -> Commit:
         kept = self._fitting(entries)
         unsure = self._unsure

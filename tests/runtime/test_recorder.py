@@ -265,18 +265,21 @@ def test_a_slow_bucket_stops_the_input_when_too_much_waits():
     with_bench(test)
 
 
-def test_what_is_to_be_done_when_all_is_recorded_is_done_in_its_place():
-    """Such as the word that a message was taken."""
+def test_what_is_promised_of_an_input_is_done_directly_behind_its_entry():
+    """Such as the word that a message was taken; also if the session takes its time before it records that."""
 
     async def test(bench: Bench, nursery: trio.Nursery) -> None:
         nursery.start_soon(bench.recorder.run, bench.release)
-        assert not bench.recorder.holds(lambda: None)
-        bench.take(Record((entered(1),)), FIRST)
         said = lambda: None  # noqa: E731
-        assert bench.recorder.holds(said)
-        bench.take(SECOND)
+        bench.recorder.promise(2, said)
+        bench.take(Record((entered(1),)), FIRST)
         await bench.let()
-        assert bench.done == [FIRST, said, SECOND]
+        assert bench.done == [FIRST]
+        bench.take(Record((entered(2),)), SECOND, Record((entered(3),)), THIRD)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.done == [FIRST]
+        await bench.let()
+        assert bench.done == [FIRST, said, SECOND, THIRD]
 
     with_bench(test)
 
