@@ -463,9 +463,8 @@ class DurableTraffic(Traffic):
         self._closed_merges.clear()
         for barrier in self._pairing.barriers.values():
             barrier.closed = False
-        given, self._given = self._given, {}
-        if not self.history.reliving:
-            for name, id_ in given:
+        if not self.history.reliving:  # else their burials follow, unless somebody was killed before they were written
+            for name, id_ in self._given:
                 node = self._nodes[name]
                 assert node.standing is not None
                 detail = "its worker had it when the session was ended by force, and may have done it"
