@@ -539,15 +539,29 @@ MUTANTS = [
     Mutant(
         "what a commit asks of others is done again at a start",
         "fabric/store/settling.py",
-        "if may_ask(commit) and (settled_key(self._manifest.id, seq) not in done or seq in again)",
-        "if seq in again",
+        "return [seq for seq in asking if settled_key(self._manifest.id, seq) not in done or seq in again]",
+        "return [seq for seq in asking if seq in again]",
         (f"{LOG}::test_a_bucket_that_fails_after_the_commit_does_not_undo_it", f"{COMMITS}[0]"),
+    ),
+    Mutant(
+        "what earlier commits ask of others is done first",
+        "fabric/store/settling.py",
+        "            del self._waiting[0]\n",
+        "            del self._waiting[0]\n            self._waiting.reverse()\n",
+        (f"{LOG}::test_what_a_bucket_did_not_take_is_done_before_what_came_later",),
+    ),
+    Mutant(
+        "a namespace counts for those who saw it",
+        "fabric/store/outbox.py",
+        "if seq < base}",
+        "}",
+        (f"{LOG}::test_what_is_memory_was_so_when_it_was_written",),
     ),
     Mutant(
         "a delivery is known by where it was written",
         "fabric/store/log.py",
-        "target.push([entry], key=key)",
-        "target.push([entry])",
+        "there = self.push([entry], key=key)",
+        "there = self.push([entry])",
         (f"{LOG}::test_a_record_for_another_session_is_pushed_there_once", f"{COMMITS}[0]"),
     ),
     Mutant(
@@ -561,7 +575,7 @@ MUTANTS = [
         "a body that was there is looked for after its commit",
         "fabric/store/log.py",
         "stored.was_there or",
-        "",
+        "False or",
         (f"{BUCKET}::test_a_body_that_is_wanted_again_while_it_is_removed_is_there",),
     ),
     Mutant(

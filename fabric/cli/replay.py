@@ -75,8 +75,8 @@ def replay(
     shown: a message that a worker took then, or that left the graph. With --diff all of them are shown, on stdout.
 
     With --live one worker is run and its model asked, alone, on each message that it took then; the first answer that
-    is not the recorded one ends that, and is shown. A worker that called tools with effects is not run again. Behind the
-    place where somebody changed its memory or its model nothing is compared.
+    is not the recorded one ends that, and is shown. A worker that called tools with effects is not run again. Nothing
+    is compared behind the place where somebody changed its memory or its model.
 
     Examples: fabric replay trip; fabric replay trip --program main.plumb --diff; fabric replay trip --live writer
 

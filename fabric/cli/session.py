@@ -34,7 +34,7 @@ from fabric.cli.session_place import (
 )
 from fabric.errors import FabricError
 from fabric.settings import Current, write_current
-from fabric.store.keys import session_id
+from fabric.store.keys import check_push_key, session_id
 from fabric.store.probe import probe
 
 
@@ -143,6 +143,7 @@ def push(
     """
     fields: dict[str, Any] = {"name": name, "schema_url": schema, "metadata": read_metadata(meta or (), "--meta")}
     check_text({"--name": name, "--type": kind or "", "--schema": schema, "--key": key})
+    check_push_key(key)
     compress(b"", encoding)  # it complains before anything is read
     log = open_log(bucket, session)
     refuse_run(log, "push")

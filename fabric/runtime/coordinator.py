@@ -20,7 +20,7 @@ from fabric.errors import AddressInUse, ConfigError, WorkerFailed
 from fabric.launch.launcher import Launcher, Worker
 from fabric.plan.endpoints import renewed
 from fabric.plan.plan import WorkerPlan
-from fabric.runtime.recorder import Lost, Recorder, Resumed
+from fabric.runtime.recorder import SLOW_S, Lost, Recorder, Resumed
 from fabric.runtime.relay import LineRelay, Relay, SocketRelay
 from fabric.session.events import (
     Answered,
@@ -230,6 +230,7 @@ class Coordinator:
         self._timers: dict[tuple[str, str], float] = {}
         self._outcome: Finish | None = None
         self._interrupts = 0
+        self._fired_s = 0.0
         self._over = trio.Event()
         self._work = trio.Event()
         self._stirred_s = 0.0
@@ -328,11 +329,19 @@ class Coordinator:
     def interrupt(self, number: int) -> None:
         """Tell of a signal: the first asks for an end, the next ones insist."""
         self._interrupts += 1
-        if self._recorder is not None and self._recorder.failing and self._interrupts > 1:
-            text = "ended by force while the bucket took nothing; what is in the log goes on when it is run again"
-            self._lose(Lost("stopped", text, 128 + number))
-            return
+        recorder = self._recorder
+        if recorder is not None and self._interrupts > 1 and recorder.holding:  # and with all else, what ends workers
+            if recorder.failing or self._interrupts > 2:
+                self._lose(_forced(number))
+                return
+            self._nursery.start_soon(self._insist, recorder, number)
         self._step(Interrupted(number))
+
+    async def _insist(self, recorder: Recorder, number: int) -> None:
+        """Somebody wants an end: a bucket that works is waited for."""
+        await trio.sleep(SLOW_S)
+        if recorder.failing:
+            self._lose(_forced(number))
 
     def set_grace(self, grace_s: float) -> None:
         """Say how long workers may be silent that are asked to end from now on."""
@@ -349,7 +358,14 @@ class Coordinator:
 
     def figures(self) -> Figures:
         """Return what the session has counted."""
-        return self._session.figures(trio.current_time())
+        return self._session.figures(self.now_s)
+
+    @property
+    def now_s(self) -> float:
+        """The session's time. It stands while its bucket fails: what has to wait for that is not late by it."""
+        if self._recorder is None:
+            return trio.current_time()
+        return max(self._fired_s, trio.current_time() - self._recorder.stood_s)
 
     # --- the step ---
 
@@ -372,7 +388,7 @@ class Coordinator:
         while self._events:
             first, recorder = self._events[0], self._recorder
             if first is not None:
-                for command in self._session.handle(first, trio.current_time()):
+                for command in self._session.handle(first, self.now_s):
                     if recorder is None or recorder.lets(command):
                         self._perform(command)
             elif recorder is not None:
@@ -413,7 +429,7 @@ class Coordinator:
             now_s = trio.current_time()
             if now_s < self._stirred_s + STILL_S:
                 continue
-            said = waited_for(self._session.plan, self._session.snapshot(), now_s)
+            said = waited_for(self._session.plan, self._session.snapshot(), self.now_s)
             if said is not None:
                 self._report.noted(Note("warning", "session.waiting", {"idle_s": STILL_S, "reason": said}))
             self._stirred = trio.Event()
@@ -482,10 +498,20 @@ class Coordinator:
                 raise AssertionError("a session that nobody records has recorded something")
 
     async def _timer(self, key: tuple[str, str], at_s: float) -> None:
-        await trio.sleep_until(at_s)
+        if self._recorder is None:
+            await trio.sleep_until(at_s)
+        else:
+            await self._wait(self._recorder, at_s)
         if self._timers.get(key) == at_s:  # not replaced meanwhile
             del self._timers[key]
             self._step(TimerFired(key), stirs=False)
+
+    async def _wait(self, recorder: Recorder, at_s: float) -> None:
+        """Wait for a time of the session."""
+        while trio.current_time() < (until_s := at_s + recorder.stood_s):
+            await trio.sleep_until(until_s)
+            await recorder.works()
+        self._fired_s = max(self._fired_s, at_s)  # a difference of sums is not exact, and no timer fires early
 
     # --- one worker ---
 
@@ -549,3 +575,8 @@ class Coordinator:
             lines.append(line)
             self._report.worker_wrote(name, line)
         ended.set()
+
+
+def _forced(number: int) -> Lost:
+    text = "ended by force while the bucket took nothing; what is in the log goes on when it is run again"
+    return Lost("stopped", text, 128 + number)

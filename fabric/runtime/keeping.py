@@ -7,7 +7,7 @@ commits second has lost the session, wherever he is.
 
 from __future__ import annotations
 
-__all__ = ["Hold", "Kept", "hold_session", "inherited_of", "open_run", "read_history"]
+__all__ = ["Hold", "Kept", "Reading", "hold_session", "open_run", "read_history", "read_once"]
 
 import fcntl
 import hashlib
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -77,6 +78,8 @@ class Kept(msgspec.Struct, frozen=True):
         allow_changed: go on without what this program has no place for.
         meter: of the bucket.
         size_bytes: of all that has happened so far.
+        inherited: whose the first of the history are, if it is a fork.
+        base: how many commits of its own log that is.
     """
 
     url: str
@@ -87,16 +90,13 @@ class Kept(msgspec.Struct, frozen=True):
     allow_changed: bool = False
     meter: BucketMeter | None = None
     size_bytes: int = 0
+    inherited: Sequence[Inherited] = ()
+    base: int = 0
 
     @property
     def id(self) -> str:
         """Of the session."""
         return self.log.id
-
-    @property
-    def inherited(self) -> list[Inherited]:
-        """Whose the first of the history are, if it is a fork."""
-        return inherited_of(self.log)
 
     @property
     def emitted(self) -> list[Emitted]:
@@ -159,35 +159,54 @@ def open_run(
             probe(store)
             log = bucket.start(session=session, metadata={PARTS: parts}, program=digest_of(parts), path=plan.path)
         _check(log, parts, plan.path, allow_changed=allow_changed)
-        history = read_history(log)
+        inherited, history, size_bytes, base = read_once(log)
         told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
-        size_bytes = sum(each.entry.size for each in log.entries() if not each.derived)
         finished = told and not hold.was_killed
-        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes)
+        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes, inherited, base)
+
+
+class Reading(NamedTuple):
+    """What a log had at one moment. Whatever slips in behind it is somebody else's, and ours comes too late then.
+
+    Attributes:
+        inherited: whose the first entries are, if it is a fork.
+        history: what has happened in the run, what it has inherited first.
+        size_bytes: of that.
+        commits: how many of the log's own that is.
+    """
+
+    inherited: list[Inherited]
+    history: list[History]
+    size_bytes: int
+    commits: int
 
 
 def read_history(log: Log) -> list[History]:
-    """Return what has happened in a run, what it has inherited first.
+    """Return what has happened in a run, what it has inherited first. Raises as :func:`read_once`."""
+    return read_once(log).history
+
+
+def read_once(log: Log) -> Reading:
+    """Read the log of a run to its end.
 
     Raises:
         LogDamaged: there is something that this version does not know.
     """
-    history = []
-    for placed in log.entries():
+    history: list[History] = []
+    everything, size_bytes = log.entries(), 0
+    commits = log.seen
+    for placed in everything:
         if placed.derived:  # how a session begins is nothing that a run did
             continue
         try:
             history.append(decode_history(log.body(placed.entry)))
+            size_bytes += placed.entry.size
         except msgspec.DecodeError as error:
             where = f"entry {placed.index} of commit {placed.seq} of {placed.session}"
             raise LogDamaged(f"{where} is none that this version knows: {error}") from None
-    return history
-
-
-def inherited_of(log: Log) -> list[Inherited]:
-    """Return whose the first entries of a run are, if it is a fork, as :func:`read_history` counts them."""
-    owners = [placed.session for placed in log.entries() if not placed.derived]
-    return [Inherited(owner, len(list(its))) for owner, its in groupby(owners) if owner != log.id]
+    owners = groupby(placed.session for placed in everything if not placed.derived)
+    inherited = [Inherited(owner, len(list(its))) for owner, its in owners if owner != log.id]
+    return Reading(inherited, history, size_bytes, commits)
 
 
 def _check(log: Log, parts: dict[str, dict[str, str]], path: str, *, allow_changed: bool) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from fabric.errors import ConfigError, HistoryUnfit
 from fabric.plan.digest import digest_of, parts_of
 from fabric.plan.plan import Plan
-from fabric.runtime.keeping import inherited_of, read_history
+from fabric.runtime.keeping import read_once
 from fabric.runtime.kept_program import KeptProgram, plan_kept, read_program
 from fabric.session.ancestry import Witness
 from fabric.session.divergence import Difference, Replayed, compare, relive_watched
@@ -82,9 +82,9 @@ def open_replay(store: ObjectStore, log: Log) -> Replay:
         raise ConfigError(
             f"session {log.id} is one of handlers, no run of a program: fabric session log -s {log.id} -A"
         )
-    history = read_history(log)
+    reading = read_once(log)
     root = log.entries()[0].session
-    return Replay(log, history, read_program(store, root), inherited_of(log))
+    return Replay(log, reading.history, read_program(store, root), reading.inherited)
 
 
 def relive_run(

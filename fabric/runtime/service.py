@@ -485,7 +485,7 @@ class Service:
 
     def _status(self, coordinator: Coordinator) -> Status:
         snapshot = coordinator.snapshot()
-        now_s = trio.current_time()
+        now_s = coordinator.now_s
         callers = {caller for caller, _ in snapshot.calls} | {approval.worker for approval in snapshot.approvals}
         callers |= set(snapshot.budget.waiting if snapshot.budget is not None else ())
         workers = tuple(
@@ -530,7 +530,7 @@ class Service:
 
     def _approvals(self, coordinator: Coordinator) -> tuple[PendingApproval, ...]:
         """Return what waits for approval."""
-        now_s = trio.current_time()
+        now_s = coordinator.now_s
         return tuple(
             PendingApproval(
                 approval.id,
@@ -550,7 +550,7 @@ class Service:
         """Return why messages do not move, also those that have left the graph and that nobody reads."""
         now_s = trio.current_time()
         quiet_s = {port: now_s - at_s for port, at_s in self._given_s.items()}
-        chains = why_stuck(self._plan, coordinator.snapshot(), now_s, quiet_s)
+        chains = why_stuck(self._plan, coordinator.snapshot(), coordinator.now_s, quiet_s)
         unread = [
             _of_client(connection.unread_outputs, connection.unread_bytes, now_s - connection.waits_since_s)
             for connection in self._connections

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fabric.errors import ConfigError, SessionNotFound
+from fabric.store.bodies import COLLECTED_OLDER_THAN_S
 from fabric.store.collect import Collected, collect
 from fabric.store.keys import (
     errors_prefix,
@@ -27,9 +28,6 @@ from fabric.store.record import Manifest, decode_manifest
 from fabric.store.sessions import read_manifest
 from fabric.store.verify import Report, verify
 from fabric.store.world import World, new_id, tell
-
-GC_OLDER_THAN_S = 7 * 86400.0
-"""Nobody takes so long from a body to the commit that names it."""
 
 
 class Bucket:
@@ -131,8 +129,8 @@ class Bucket:
         """Read all of a session, also of a deleted one, and say what is wrong with it."""
         return verify(self.world, session)
 
-    def gc(self, older_than_s: float = GC_OLDER_THAN_S) -> Collected:
-        """Remove what nobody needs, such as bodies that no log has named for so long."""
+    def gc(self, older_than_s: float = COLLECTED_OLDER_THAN_S) -> Collected:
+        """Remove what nobody needs, such as bodies that no log has named for so long. See ``collect``."""
         return collect(self.world, older_than_s)
 
     def due(self, now: float) -> list[str]:

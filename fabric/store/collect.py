@@ -5,8 +5,9 @@ is removed only if it has been in that state for a while. A bucket does not tell
 names is written down, and removed by a later run.
 
 A body may also be wanted again in the very moment in which it is removed: its writer finds it there, and does not
-write it. So it is moved aside first, then all logs are read once more, and it comes back if one of them names it now;
-and a writer that has found a body there looks for it once more after its commit. Whoever reads looks aside, too.
+write it. So it is set aside, where readers find it, too, and its writer brings it back after the commit. If he is
+killed before that, a later run does: it reads all logs, brings back what they name, and removes the rest of what is
+aside for a while. The run that sets a body aside never removes it.
 
 If a log cannot be read, nothing is removed: what it names is not known.
 """
@@ -20,9 +21,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from fabric.errors import LogDamaged
+from fabric.errors import ConfigError, LogDamaged
+from fabric.store.bodies import COLLECTED_OLDER_THAN_S_MIN
 from fabric.store.keys import (
     aside_key,
+    aside_of,
     blob_key,
     blob_of,
     errors_prefix,
@@ -50,7 +53,7 @@ class Collected(msgspec.Struct, frozen=True):
 
     Attributes:
         bodies: that nobody named.
-        waiting: bodies that nobody names, not long enough yet.
+        waiting: bodies that nobody names, not long enough yet, or that are set aside.
         snapshots: older ones.
         hints: of sessions that are not due any more, or deleted.
         temporaries: left behind by writers that were killed.
@@ -68,13 +71,23 @@ def collect(world: World, older_than_s: float) -> Collected:
 
     Args:
         world: whose bucket it is.
-        older_than_s: how long a body has to be without a name: longer than any writer takes from body to commit.
+        older_than_s: how long a body has to be without a name to be set aside, and to be aside to be removed: longer
+            than any writer takes from body to commit.
 
     Raises:
+        ConfigError: that is not long enough.
         LogDamaged: a log cannot be read. Nothing was removed.
     """
+    if older_than_s < COLLECTED_OLDER_THAN_S_MIN:
+        raise ConfigError(
+            f"what nobody has named for {older_than_s:g} seconds may be on its way into a log: expected at least "
+            f"{COLLECTED_OLDER_THAN_S_MIN:g} seconds"
+        )
+    begun = world.now()
     logs = _Logs(world)
-    bodies, waiting = _collect_bodies(world, logs.named(), older_than_s)
+    named = logs.named()
+    bodies, aside = _clear_aside(world, named, begun - older_than_s)
+    waiting = aside + _set_aside(world, named, older_than_s)
     snapshots, hints = _collect_snapshots(world, logs), _collect_hints(world, logs)
     store = world.store
     temporaries = store.sweep(older_than_s, world.now()) if isinstance(store, Sweeping) else 0
@@ -121,8 +134,34 @@ class _Logs:
         return {entry.sha256 for entry in entries if entry.inline is None}
 
 
-def _collect_bodies(world: World, named: set[str], older_than_s: float) -> tuple[int, int]:
-    """Remove bodies; return how many, and how many have to wait."""
+def _clear_aside(world: World, named: set[str], until: float) -> tuple[int, int]:
+    """Bring back what is named after all, and remove the rest, if it is aside long enough.
+
+    Args:
+        world: whose bucket it is.
+        named: what is named by logs, which were read after that time.
+        until: seconds since 1970: what was set aside later stays there.
+
+    Returns:
+        how many were removed, and how many are still there.
+    """
+    store = world.store
+    removed, left = set(), set()
+    for key in store.list("aside/"):
+        sha256, since = aside_of(key) or ("", 0.0)
+        if sha256 in named and (body := store.get(key)) is not None:
+            create_surely(store, blob_key(sha256), body)
+            store.delete(key)
+        elif sha256 and sha256 not in named and since <= until:
+            store.delete(key)
+            removed.add(sha256)
+        elif sha256:
+            left.add(sha256)
+    return len(removed - left), len(left)
+
+
+def _set_aside(world: World, named: set[str], older_than_s: float) -> int:
+    """Set bodies aside that are without a name for long enough; return how many are or will be."""
     store, now = world.store, world.now()
     there = {sha256 for key in store.list("blobs/") if (sha256 := blob_of(key)) is not None}
     unused = there - named
@@ -135,27 +174,12 @@ def _collect_bodies(world: World, named: set[str], older_than_s: float) -> tuple
     for sha256 in doomed:
         body = store.get(blob_key(sha256))
         if body is not None:
-            create_surely(store, aside_key(sha256), body)
+            create_surely(store, aside_key(sha256, now), body)
             store.delete(blob_key(sha256))
-    removed = _clear_aside(world)
     for key, note in notes.items():
         if not left.intersection(note.sha256):
             store.delete(key)
-    return removed, len(left)
-
-
-def _clear_aside(world: World) -> int:
-    """Bring back what is named after all, and remove the rest; return how many. Also what an earlier run has left."""
-    store = world.store
-    aside = {sha256: key for key in store.list("aside/") if aside_key(sha256 := key.rpartition("/")[2]) == key}
-    if not aside:
-        return 0
-    named = _Logs(world).named()
-    for sha256, key in aside.items():
-        if sha256 in named and (body := store.get(key)) is not None:
-            create_surely(store, blob_key(sha256), body)
-        store.delete(key)
-    return len(aside.keys() - named)
+    return len(unused)
 
 
 def _notes(world: World) -> tuple[dict[str, float], dict[str, Unused]]:

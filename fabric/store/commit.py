@@ -32,8 +32,9 @@ import msgspec
 
 from fabric.store.record import Commit
 
-UNSURE_MAX = 5
-"""Requests without an answer, one after the other, for one number. Then the caller says how long to wait."""
+UNSURE_MAX = 2
+"""Requests without an answer, one after the other, for one number. It is the store that tries again, with pauses and
+for a limited time; here it is asked once more, and then the caller says how long to wait."""
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -115,6 +116,11 @@ class Placing:
         self.commit = commit
         self._seq = commit.base
         self._unsure = 0
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the last requests had no answer, so that it may be there."""
+        return self._unsure > 0
 
     def begin(self, known: Sequence[Commit]) -> Command:
         """Begin with what is known of the log: all of its commits from 0 up to some number."""

@@ -9,9 +9,8 @@
     sessions/<sid>/undelivered/<seq>-<index>.json   or cannot be done, and why
     blobs/sha256/<2>/<rest>                         a body of more than INLINE_BYTES_MAX, written before its commit
     index/<sid>                                     a hint, created before the manifest: listings need not see all logs
-    due/<minute, 12 digits>/<sid>                   a hint: this session may want to be woken then
     memory/<namespace>/<name>/<version>.json        a version of an object of a memory namespace
-    aside/<sha256>                                  a body that is being removed
+    aside/<2>/<rest>/<milliseconds, 20 digits>      a body that is being removed, and since when
     unused/<milliseconds, 20 digits>.json           which bodies nobody named at that time
 
 Only the manifest, the log, bodies and memory are what a bucket is for. All else follows from them, or is news for
@@ -22,11 +21,13 @@ from __future__ import annotations
 
 __all__ = [
     "aside_key",
+    "aside_of",
+    "aside_prefix",
     "blob_key",
     "blob_of",
+    "check_push_key",
     "child_key",
     "children_prefix",
-    "due_key",
     "error_key",
     "errors_prefix",
     "index_key",
@@ -60,7 +61,26 @@ PART_MAX = 200
 
 _ID_PART = re.compile(r"[A-Za-z0-9._-]+")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
+_OUR_PUSH = re.compile(r"(memory|message)/.*|.+/[0-9]+/[0-9]+", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]{20}")
+
+
+def check_push_key(key: str) -> str:
+    """Return the key of a push, if users may have it. Ours tell what we have pushed from what they have:
+
+        SESSION/COMMIT/ENTRY    what another session has sent
+        memory/NAMESPACE        the session was given a namespace of memory
+        message/...             of a run of a program, to one of its handlers
+
+    Raises:
+        ConfigError: it has such a form.
+    """
+    if _OUR_PUSH.fullmatch(key):
+        raise ConfigError(
+            f"--key {key}: keys such as SESSION/1/0, memory/... and message/... are for what fabric itself pushes: "
+            "choose another form, such as orders:2024:11"
+        )
+    return key
 
 
 def session_id(session: str) -> str:
@@ -202,19 +222,26 @@ def blob_of(key: str) -> str | None:
     return sha256 if re.fullmatch("[0-9a-f]{64}", sha256) and key == blob_key(sha256) else None
 
 
-def aside_key(sha256: str) -> str:
-    """Return the key of a large body that is being removed."""
-    return f"aside/{sha256}"
+def aside_prefix(sha256: str) -> str:
+    """Return the beginning of the keys of a large body that is being removed."""
+    return f"aside/{sha256[:2]}/{sha256[2:]}/"
+
+
+def aside_key(sha256: str, now: float) -> str:
+    """Return the key of a large body that is being removed since a time, in seconds since 1970."""
+    return f"{aside_prefix(sha256)}{int(now * 1000):020d}"
+
+
+def aside_of(key: str) -> tuple[str, float] | None:
+    """Return the digest of a large body that is being removed, and since when; ``None``: it is not the key of one."""
+    sha256, since = key.removeprefix("aside/").replace("/", "", 1).partition("/")[0], number_of(key)
+    known = since is not None and re.fullmatch("[0-9a-f]{64}", sha256) and key == f"{aside_prefix(sha256)}{since:020d}"
+    return (sha256, since / 1000) if known and since is not None else None
 
 
 def index_key(session: str) -> str:
     """Return the key by which a session is listed."""
     return f"index/{part_of(session)}"
-
-
-def due_key(until: float, session: str) -> str:
-    """Return the key of a hint: at this time, in seconds since 1970, a session may want to be woken."""
-    return f"due/{int(until // 60):012d}/{part_of(session)}"
 
 
 def memory_prefix(namespace: str, name: str) -> str:

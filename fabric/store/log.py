@@ -16,11 +16,16 @@ import msgspec
 
 from fabric.errors import ConfigError, SessionExists, SessionNotFound, StoreFailed, StoreUnsure, Superseded
 from fabric.store.attempts import attempts, keep_attempt
-from fabric.store.bodies import decoded_body, read_body
+from fabric.store.bodies import (
+    BODY_FRESH_S,
+    COLLECTED_OLDER_THAN_S_MIN,
+    bring_back,
+    decoded_body,
+    read_body,
+)
 from fabric.store.commit import Create, Created, Done, Dropped, Ended, Event, Exists, GaveUp, Placing, Unsure
 from fabric.store.keys import blob_key, index_key, log_key, session_id
 from fabric.store.memory_names import MemoryNames
-from fabric.store.outbox import may_ask
 from fabric.store.readiness import Backoff, Readiness, decision_order, readiness
 from fabric.store.record import (
     INLINE_BYTES_MAX,
@@ -36,6 +41,8 @@ from fabric.store.record import (
     digest,
     encode_commit,
     entry_of,
+    fitting,
+    shortened,
 )
 from fabric.store.replay import Placed, control_entry, placed, replayed
 from fabric.store.sessions import begin_session, children, inheritance, read_manifest
@@ -44,14 +51,10 @@ from fabric.store.tail import Tail
 from fabric.store.verify import ENTRIES_MANY, Report, verify
 from fabric.store.world import World, create_surely
 
-BODY_FRESH_S = 600.0
-"""A large body that was stored so long before its commit may have been collected meanwhile."""
-
 
 class _Stored(msgspec.Struct, frozen=True):
     """A large body of which the commit is still to come."""
 
-    body: bytes
     at: float
     was_there: bool
 
@@ -69,15 +72,28 @@ class Log:
         self.id = manifest.id
         self._world = world
         self._tail = Tail(world.store, manifest.id, world.tell)
-        self._settling = Settling(world, manifest, self._deliver)
+        self._settling = Settling(world, manifest, self._deliver, self._inherited_namespaces)
         self._inherited: list[Placed] | None = None
         self._begins: list[Placed] = []
         self._unsure: Commit | None = None
-        """Nobody knows whether this is in the log. It is found out before anything else is added."""
+        """The last commit, if adding it failed: added again with the same content it is the same one. A run's next
+        ``append`` adds it before anything else; who pushes something else has let it go."""
+        self._doubtful = False
+        """Whether that one may be in the log."""
         self._stored: dict[str, _Stored] = {}
         self._told_of_size = False
+        self._told_of_trouble = ""
+        self._appended = 0
+        """Where the last commit of a run ended that was appended here."""
+        self._superseded: str | None = None
+        """Why nothing more is appended to a run."""
 
     # --- reading
+
+    @property
+    def seen(self) -> int:
+        """How many of its own commits were read or written here so far."""
+        return len(self._tail.commits)
 
     def read(self) -> list[Commit]:
         """Return its own commits. Asked again, it reads only what is new.
@@ -150,7 +166,7 @@ class Log:
         entry = entry_of(event, body, **fields)
         if len(body) > INLINE_BYTES_MAX:
             was_there = not create_surely(self._world.store, blob_key(entry.sha256), body)
-            self._stored[entry.sha256] = _Stored(body, self._world.now(), was_there)
+            self._stored[entry.sha256] = _Stored(self._world.now(), was_there)
         return entry
 
     def push(self, entries: Sequence[Entry], *, key: str = "") -> Commit:
@@ -158,14 +174,16 @@ class Log:
 
         Args:
             entries: at least one.
-            key: by which another attempt to push the same is known: then that one is returned. Without a key, a push
-                that raised StoreUnsure can be repeated on this object, with the same entries.
+            key: by which another attempt to push the same is known: then that one is returned, whatever is in it. Those
+                of :func:`~fabric.store.keys.check_push_key` are ours. Without a key, a push that raised StoreUnsure can
+                be repeated on this object, with the same entries.
         """
         if not entries:
             raise ConfigError(f"nothing was given to push into session {self.id}")
         if key:
             self.read()
-        return self._add(Commit("", "client", len(self._tail.commits), 0.0, entries=tuple(entries), key=key)).commit
+        kept = self._fitting(entries)
+        return self._add(Commit("", "client", len(self._tail.commits), 0.0, entries=kept, key=key)).commit
 
     def wake(self) -> Commit:
         """Wake its handler, whatever it waits for."""
@@ -181,37 +199,51 @@ class Log:
 
         Raises:
             Superseded: somebody else has decided. Read the log again, and start over.
+            ConfigError: it saw more than there is, or has a pause in its midst, or does not fit into a commit.
         """
         kept = tuple(entries)
         if pause is not None and (not kept or kept[-1].event != "pause"):
-            kept = (*kept, entry_of("pause", pause.reason.encode(), content_type=PAUSE_TYPE))
+            kept = (*kept, self.store_body(pause.reason.encode(), "pause", content_type=PAUSE_TYPE))
         if any(entry.event == "pause" for entry in (kept if pause is None else kept[:-1])):
             raise ConfigError(f"a decision of session {self.id} has a pause that is not its last entry")
+        kept = self._fitting(kept)
+        if pause is not None:  # all of what it says is the body of its entry
+            pause = msgspec.structs.replace(pause, reason=shortened(pause.reason))
         done = self._add(Commit("", "handler", base, 0.0, entries=kept, pause=pause, inv=f"{self.id}:{base}"))
-        try:
-            if may_ask(done.commit):
-                self._settling.settle(done.seq, done.commit, self.namespaces())
-            self._settling.hint(self._tail.commits)
-        except StoreFailed as error:
-            self._world.tell(
-                f"what session {self.id} asked of others is not done yet, it will be at its next start: {error}"
-            )
+        self.catch_up()
         return done.commit
 
-    def append(self, entries: Sequence[Entry]) -> Commit:
+    def append(self, entries: Sequence[Entry], base: int | None = None) -> Commit:
         """Add the next commit of a run, whose only writer this is. Without entries it only fences others off.
 
         After StoreFailed call it again, with the same entries or with others: they come after the same ones.
 
+        Args:
+            entries: what happened.
+            base: of how many commits the writer knew when it began; ``None``: of all that were read here. What
+                was read since then it does not know.
+
         Raises:
-            Superseded: there is another writer, and it was first.
+            Superseded: there is another writer, and it was first. Whoever has lost a run once appends nothing more.
         """
+        if self._superseded is not None:
+            raise Superseded(self._superseded)
+        try:
+            return self._append(entries, self.seen if base is None else max(base, self._appended))
+        except Superseded as error:
+            self._superseded = str(error)
+            raise
+
+    def _append(self, entries: Sequence[Entry], base: int) -> Commit:
+        kept = self._fitting(entries)
         unsure = self._unsure
         if unsure is not None:
-            self._add(unsure)
-            if unsure.entries == tuple(entries):
+            self._appended = base = self._add(unsure).seq + 1
+            if unsure.entries == kept:
                 return unsure
-        return self._add(Commit("", "handler", len(self._tail.commits), 0.0, entries=tuple(entries))).commit
+        done = self._add(Commit("", "handler", base, 0.0, entries=kept))
+        self._appended = done.seq + 1
+        return done.commit
 
     def _add(self, commit: Commit) -> Done:
         """Bring a commit into the log; return what is there then. It gets an id and a time, if it has none."""
@@ -221,20 +253,36 @@ class Log:
             and msgspec.structs.replace(unsure, id=commit.id, at=commit.at, base=commit.base) == commit
         ):
             commit = unsure
+        self._doubtful = self._doubtful and commit is unsure
         if not commit.id:
             commit = msgspec.structs.replace(commit, id=self._world.new_id(), at=self._world.now())
         if commit.base > len(self._tail.commits):
             self.read()
+        if commit.base > len(self._tail.commits):
+            raise ConfigError(
+                f"a decision of session {self.id} says that it saw {commit.base} commits: expected at most the "
+                f"{len(self._tail.commits)} that there are"
+            )
+        self._look_for_bodies(commit)
         machine = Placing(commit)
         command = machine.begin(self._tail.commits)
         self._unsure = commit
         raw = encode_commit(commit)
         while isinstance(command, Create):
             assert command.seq == len(self._tail.commits), "what is known ends where the next number is asked for"
-            command = machine.handle(self._create(raw))
+            try:
+                command = machine.handle(self._create(raw))
+            except StoreFailed as error:
+                self._doubtful = self._doubtful or machine.unsure
+                if self._doubtful:  # an earlier request may have been done: this one failed, and tells nothing of it
+                    raise StoreUnsure(f"{error}; an earlier request had no answer: it may be there") from None
+                raise
         if isinstance(command, GaveUp):
+            self._doubtful = True
             raise StoreUnsure(f"{self._world.store.url}: no answer to {log_key(self.id, command.seq)}: it may be there")
         self._unsure = None
+        if not isinstance(command, Done):
+            self._forget_bodies(commit)
         if isinstance(command, Ended):
             raise _deleted(self.id)
         if isinstance(command, Dropped):
@@ -259,16 +307,37 @@ class Log:
         found = self._world.store.get(key)
         return Unsure() if found is None else Exists(self._tail.add(found))
 
+    def _look_for_bodies(self, commit: Commit) -> None:
+        """Look for large bodies that were stored so long ago that they may be gone. Raises LogDamaged: one is."""
+        for entry in commit.entries:
+            stored = self._stored.get(entry.sha256)
+            if stored is not None and self._world.now() - stored.at > COLLECTED_OLDER_THAN_S_MIN:
+                read_body(self._world.store, entry)
+
+    def _fitting(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Return entries that fit into a commit; the bodies that did not are stored."""
+        kept = fitting(entries)
+        for given, each in zip(entries, kept, strict=True):
+            if each is not given and given.inline is not None:
+                was_there = not create_surely(self._world.store, blob_key(given.sha256), given.inline)
+                self._stored[given.sha256] = _Stored(self._world.now(), was_there)
+        return kept
+
     def _keep_bodies(self, commit: Commit) -> None:
         """See that the large bodies of a commit are there.
 
-        One that was there already, named by nobody, may have been collected since we looked, and so may one that was
-        stored long ago. From the commit on it is safe.
+        One that was there already, named by nobody, may have been set aside since we looked, and so may one that was
+        stored long ago. From the commit on it is safe: should we not come to it, ``collect`` brings it back.
         """
         for entry in commit.entries:
-            stored = self._stored.pop(entry.sha256, None)
+            stored = self._stored.get(entry.sha256)
             if stored is not None and (stored.was_there or self._world.now() - stored.at > BODY_FRESH_S):
-                create_surely(self._world.store, blob_key(entry.sha256), stored.body)
+                bring_back(self._world.store, entry.sha256)
+        self._forget_bodies(commit)
+
+    def _forget_bodies(self, commit: Commit) -> None:
+        for entry in commit.entries:
+            self._stored.pop(entry.sha256, None)
 
     def end(self) -> None:
         """Add the tombstone, which no commit goes past. Called by ``Bucket.delete`` alone."""
@@ -324,11 +393,15 @@ class Log:
         """Give the session a memory namespace: what it writes under ``NAMESPACE/`` is kept for all that have it."""
         if not namespace or "/" in namespace:
             raise ConfigError(f"{namespace!r} cannot be a memory namespace: expected a name without '/'")
-        return self.push([Entry("memory", name=f"{namespace}/", sha256=digest(b""))], key=f"memory/{namespace}")
+        asked = Entry("memory", name=f"{namespace}/", sha256=digest(b""))
+        return self._push_once(asked, f"memory/{namespace}")
 
     def namespaces(self) -> set[str]:
         """Return the memory namespaces that it has, each with ``/`` at its end."""
         return {each.entry.name for each in self.entries() if each.entry.event == "memory"}
+
+    def _inherited_namespaces(self) -> set[str]:
+        return {each.entry.name for each in self._before() if each.entry.event == "memory"}
 
     def recall(self, namespace: str, name: str) -> bytes:
         """Return what is kept under a name of a memory namespace, unpacked; nothing, if there is nothing."""
@@ -340,18 +413,47 @@ class Log:
         return self._settling.undelivered()
 
     def settle(self) -> None:
-        """Do what its commits ask of others and is not done, also what could not be delivered. Call it at a start."""
+        """Do what its commits ask of others and is not done, also what could not be delivered. Call it at a start.
+
+        Raises:
+            StoreFailed: the bucket failed, and something is left to do.
+        """
         commits = self.read()
-        for seq in self._settling.unsettled(commits):
-            self._settling.settle(seq, commits[seq], self.namespaces())
-        self._settling.hint(commits)
+        self._settling.begin(commits)
+        self._settling.settle(commits)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something that its commits ask of others is known not to be done: :meth:`catch_up` tries again."""
+        return self._settling.owes
+
+    def catch_up(self) -> None:
+        """Do what the commits that are known ask of others and is not done. If the bucket fails, that is told."""
+        try:
+            self._settling.settle(self._tail.commits)
+        except StoreFailed as error:
+            if self._told_of_trouble != str(error):
+                self._told_of_trouble = str(error)
+                self._world.tell(
+                    f"what session {self.id} asked of others is not done yet, it will be tried again, also "
+                    f"at its next start: {error}"
+                )
+        else:
+            self._told_of_trouble = ""
 
     def _deliver(self, session: str, entry: Entry, key: str) -> None:
         """Push into another session."""
         target = self if session == self.id else open_log(self._world, session_id(session))
         if target.manifest.program:
             raise ConfigError(f"session {target.id} is a run of a program, which takes nothing from other sessions")
-        target.push([entry], key=key)
+        target._push_once(entry, key)
+
+    def _push_once(self, entry: Entry, key: str) -> Commit:
+        """Push an entry with a key of ours. Raises ConfigError: somebody has pushed something else with it."""
+        there = self.push([entry], key=key)
+        if there.entries != (entry,):
+            raise ConfigError(f"session {self.id} has another push with the key {key!r}, which is for what we push")
+        return there
 
 
 def _deleted(session: str) -> SessionNotFound:

@@ -3,13 +3,16 @@
 a record with fork         a child, whose id follows from where the record is
 a record with session      a push into that session, whose key says where the record is
 a name in a namespace      a version of that object of memory, which says where the record is
+
+A namespace counts for a commit if its handler saw it. So what is asked follows from the log alone, and is the same
+whoever looks, and whenever: what was written before a namespace was shared is never memory.
 """
 
 from __future__ import annotations
 
-__all__ = ["Child", "Delivery", "Errand", "Memory", "errands", "may_ask"]
+__all__ = ["Child", "Delivery", "Errand", "Memory", "Outbox", "errands"]
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -56,11 +59,43 @@ class Memory(msgspec.Struct, frozen=True):
 Errand: TypeAlias = Child | Delivery | Memory
 
 
-def may_ask(commit: Commit) -> bool:
-    """Say whether a commit may ask for anything, at a glance."""
-    return commit.kind == "handler" and any(
-        entry.fork or entry.session or "/" in entry.name for entry in commit.entries
-    )
+class Outbox:
+    """What the commits of one session ask for.
+
+    Args:
+        manifest: of the session.
+        inherited: returns the memory namespaces that it inherits, each with ``/`` at its end. It is asked if need be.
+    """
+
+    def __init__(self, manifest: Manifest, inherited: Callable[[], Iterable[str]]) -> None:
+        self._manifest = manifest
+        self._inherited = inherited
+        self._since: dict[str, int] | None = None
+        """The number of the commit that first had a namespace; -1: it was inherited."""
+        self._read = 0
+
+    def asked(self, commits: Sequence[Commit], seq: int) -> list[Errand]:
+        """Return what a commit asks for, in order.
+
+        Args:
+            commits: of the session, from 0 on; another time it may be more of them.
+            seq: the number of the commit.
+        """
+        commit = commits[seq]
+        if commit.kind != "handler" or not any(e.fork or e.session or "/" in e.name for e in commit.entries):
+            return []
+        return errands(self._manifest, seq, commit, self._seen(commits, commit.base))
+
+    def _seen(self, commits: Sequence[Commit], base: int) -> set[str]:
+        """Return the namespaces that a handler had which saw so many commits."""
+        if self._since is None:
+            self._since = dict.fromkeys(self._inherited(), -1)
+        for seq in range(self._read, len(commits)):
+            for entry in commits[seq].entries:
+                if entry.event == "memory":
+                    self._since.setdefault(entry.name, seq)
+        self._read = max(self._read, len(commits))
+        return {namespace for namespace, seq in self._since.items() if seq < base}
 
 
 def errands(manifest: Manifest, seq: int, commit: Commit, namespaces: Collection[str]) -> list[Errand]:
@@ -70,7 +105,7 @@ def errands(manifest: Manifest, seq: int, commit: Commit, namespaces: Collection
         manifest: of the session.
         seq: the number of the commit.
         commit: it.
-        namespaces: of memory that the session has, each with ``/`` at its end.
+        namespaces: of memory that its handler had, each with ``/`` at its end.
     """
     asked: list[Errand] = []
     if commit.kind != "handler":

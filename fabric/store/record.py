@@ -7,6 +7,7 @@ verified when it is read: what a disk or a gateway has changed is never taken fo
 from __future__ import annotations
 
 __all__ = [
+    "COMMIT_BYTES_MAX",
     "FORMAT",
     "INLINE_BYTES_MAX",
     "PAUSE_TYPE",
@@ -32,21 +33,30 @@ __all__ = [
     "encode_commit",
     "encode_manifest",
     "entry_of",
+    "fitting",
+    "shortened",
 ]
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from fabric.errors import LogDamaged
+from fabric.errors import ConfigError, LogDamaged
 
 FORMAT = 1
 """The version of the format. A reader refuses a newer one, and reads all older ones."""
 
 INLINE_BYTES_MAX = 32 * 1024
 """Bodies up to this size are in their commit; larger ones are objects of their own."""
+
+COMMIT_BYTES_MAX = 8 * 1024 * 1024
+"""Of the entries of a commit, which is created in one request, and read as a whole. Bodies that are too much for it
+become objects of their own, whatever their size."""
+
+REASON_CHARS_MAX = 500
+"""Of a reason that is told in passing. The whole of it is the body of an entry."""
 
 PAUSE_TYPE = "application/vnd.pugmark.pause+text"
 """The content type by which a handler says that it waits."""
@@ -135,7 +145,7 @@ class Pause(msgspec.Struct, frozen=True, omit_defaults=True):
     """A handler has nothing to do until something comes.
 
     Attributes:
-        reason: for people.
+        reason: for people; a long one is cut, and ends with ``…``.
         until: seconds since 1970, when it wants to be woken; ``None``: not by time.
     """
 
@@ -253,6 +263,35 @@ def entry_of(event: str, body: bytes, **fields: Any) -> Entry:
         except UnicodeDecodeError:
             data = body
     return Entry(event, size=len(body), sha256=digest(body), text=text, data=data, **fields)
+
+
+def fitting(entries: Sequence[Entry], bytes_max: int = COMMIT_BYTES_MAX) -> tuple[Entry, ...]:
+    """Return entries that fit into a commit: some without their bodies, which are to be objects then, if need be.
+
+    The largest bodies go first. The same entries give the same.
+
+    Raises:
+        ConfigError: they do not fit without any body.
+    """
+    sizes = [len(_encoder.encode(entry)) for entry in entries]
+    kept, size = list(entries), sum(sizes)
+    for index in sorted(range(len(kept)), key=lambda index: kept[index].size, reverse=True):
+        if size <= bytes_max:
+            break
+        if kept[index].inline:
+            kept[index] = msgspec.structs.replace(kept[index], text=None, data=None)
+            size -= sizes[index] - len(_encoder.encode(kept[index]))
+    if size > bytes_max:
+        raise ConfigError(
+            f"{len(kept)} entries are {size} bytes without their bodies, expected at most {bytes_max} in one commit: "
+            "shorter names and metadata, or fewer entries at once"
+        )
+    return tuple(kept)
+
+
+def shortened(reason: str) -> str:
+    """Return a reason, cut if it is long."""
+    return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[: REASON_CHARS_MAX - 1]}…"
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -12,7 +12,7 @@ from fabric.errors import FabricError, LogDamaged, SessionNotFound
 from fabric.store.bodies import read_body
 from fabric.store.keys import log_key, log_prefix, manifest_key, number_of, settled_key, snapshot_key, snapshots_prefix
 from fabric.store.memory_names import MemoryNames
-from fabric.store.outbox import Child, Delivery, Errand, errands
+from fabric.store.outbox import Child, Delivery, Errand
 from fabric.store.record import Commit, Manifest, decode_commit
 from fabric.store.sessions import inheritance, read_manifest
 from fabric.store.settling import Settling
@@ -69,9 +69,9 @@ class _Verifier:
         for commit in commits if not deleted else ():  # the bodies of a deleted one may be collected
             self._check_bodies(commit)
         snapshots = self._check_snapshots(raw)
-        namespaces = self._check_ancestors(commits)
+        inherited = self._check_ancestors()
         if not deleted:
-            self._check_errands(commits, namespaces)
+            self._check_errands(commits, inherited)
         entries = sum(len(commit.entries) for commit in commits)
         if entries > ENTRIES_MANY:
             self._warnings.append(f"it has {entries} entries, and each decision reads all of them: go on in a fork")
@@ -148,29 +148,28 @@ class _Verifier:
                 self._problems.append(f"{key}: it is not what the log gives")
         return len(keys)
 
-    def _check_ancestors(self, commits: Sequence[Commit]) -> set[str]:
-        """Check what it inherits; return its memory namespaces."""
+    def _check_ancestors(self) -> set[str]:
+        """Check what it inherits; return the memory namespaces among that."""
         try:
             inherited, _ = inheritance(self._world, self._manifest)
         except (SessionNotFound, LogDamaged) as error:
             self._problems.append(f"{manifest_key(self._id)}: it cannot be read whole: {error}")
             inherited = []
-        own = [entry for commit in commits for entry in commit.entries]
         for entry in [each.entry for each in inherited]:
             if entry.inline is None:
                 self._check_bodies(Commit("", "client", 0, 0.0, entries=(entry,)))
-        return {entry.name for entry in [*(each.entry for each in inherited), *own] if entry.event == "memory"}
+        return {each.entry.name for each in inherited if each.entry.event == "memory"}
 
-    def _check_errands(self, commits: Sequence[Commit], namespaces: set[str]) -> None:
-        settling = Settling(self._world, self._manifest, lambda session, entry, key: None)
+    def _check_errands(self, commits: Sequence[Commit], inherited: set[str]) -> None:
+        settling = Settling(self._world, self._manifest, lambda session, entry, key: None, lambda: inherited)
         waiting = set(settling.unsettled(commits))
         missed = {(each.seq, each.index): each for each in settling.undelivered()}
         for each in missed.values():
             self._warnings.append(
                 f"entry {self._id}/{each.seq}/{each.index} was not delivered to {each.session!r}: {each.reason}"
             )
-        for seq, commit in enumerate(commits):
-            asked = errands(self._manifest, seq, commit, namespaces)
+        for seq in range(len(commits)):
+            asked = settling.asked(commits, seq)
             undone = [each for each in asked if (seq, each.index) not in missed and not self._is_done(each)]
             if undone and seq not in waiting:
                 self._problems.append(

@@ -20,6 +20,7 @@ from typer.main import get_command
 
 from fabric.cli.app import make_app
 from fabric.store.keys import log_key
+from fabric.store.record import Unused, decode_unused, encode
 
 pytestmark = pytest.mark.processes
 
@@ -257,11 +258,25 @@ def test_what_nobody_names_is_removed_later(here: Here):
     bodies = [path for path in (here.folder / "pug" / "blobs").rglob("*") if path.is_file()]
     assert len(bodies) == 1
     assert here.objects("gc", "-b", "pug")[0]["waiting"] == 1
-    assert here.objects("gc", "-b", "pug", "--older-than", "0.1", "--dry-run")[0]["bodies"] == 1
+    _grow_old(here.folder / "pug")
+    assert here.objects("gc", "-b", "pug", "--dry-run")[0]["waiting"] == 1
     assert bodies[0].is_file()
-    assert here.objects("gc", "-b", "pug", "--older-than", "0.1")[0]["bodies"] == 1
+    assert here.objects("gc", "-b", "pug")[0]["waiting"] == 1
     assert not bodies[0].exists()
+    assert here.objects("gc", "-b", "pug", "--older-than", "1h")[0]["bodies"] == 0
+    _grow_old(here.folder / "pug")
+    assert here.objects("gc", "-b", "pug")[0]["bodies"] == 1
     assert here.run("gc", "--older-than", "soon").code == 2
+    assert "expected at least 3600 seconds" in here.run("gc", "--older-than", "0.1").said
+
+
+def _grow_old(bucket: Path) -> None:
+    """Let what is noted in a bucket, and what is aside, have been there since the beginning of time."""
+    for path in (*(bucket / "unused").iterdir(), *(bucket / "aside").rglob("0*")):
+        if path.parent.name == "unused":
+            path.write_bytes(encode(Unused(0.0, decode_unused(path.read_bytes(), "").sha256)))
+        else:
+            path.rename(path.with_name(f"{0:020d}"))
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------

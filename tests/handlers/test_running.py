@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fabric.store.bucket import Bucket
 from fabric.store.log import Log
 from fabric.store.memory import MemoryStore
 from fabric.store.record import PAUSE_TYPE, Entry, entry_of
+from fabric.testing.stores import FaultyStore, StoreOperation
 
 pytestmark = pytest.mark.processes
 
@@ -234,6 +236,26 @@ async def test_whoever_watches_is_woken_by_a_push_and_by_time(log: Log, bucket: 
     assert seen == ["push1", "wake1", "push2"]
 
 
+async def test_whoever_watches_sends_what_a_bucket_did_not_take_at_first(clock: Clock):
+    """Without another decision: it waits for a push that nobody makes."""
+    failures = iter(["fail"] * 3)
+
+    def faults(at: StoreOperation) -> Any:
+        return next(failures, None) if at.method == "create" and at.key.startswith("sessions/t/log/") else None
+
+    inner = MemoryStore()
+    bucket = Bucket(FaultyStore(inner, faults), now=clock, tell=lambda _: None)
+    bucket.start(session="t")
+    log = bucket.start(session="s")
+    async with trio.open_nursery() as nursery:
+        options = Options(command=script("write('hello', session='t'); pause()"), watch=True)
+        nursery.start_soon(partial(run, log, options, now=clock, tell=lambda _: None))
+        while not inner.list("sessions/t/log/"):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert [len(bucket.open(session).read()) for session in ("s", "t")] == [1, 1]
+
+
 async def test_what_a_handler_keeps_in_files_is_fetched_if_it_may_be(log: Log, clock: Clock, tmp_path: Path):
     """By a link, too, if it does not lead out."""
     (tmp_path / "in").mkdir()
@@ -365,6 +387,7 @@ async def test_a_bucket_that_fails_ends_the_run(clock: Clock):
         ({"timeout_s": 0.0}, "expected more than 0"),
         ({"allow": ("ftp",)}, "expected https, http, or file:"),
         ({"allow": ("file:relative",)}, "expected https, http, or file:"),
+        ({"command": ["a\0b"]}, "a NUL in it"),
     ],
 )
 async def test_options_that_cannot_be_meant_are_refused(log: Log, clock: Clock, options: dict[str, Any], why: str):
@@ -372,6 +395,34 @@ async def test_options_that_cannot_be_meant_are_refused(log: Log, clock: Clock, 
     given = {"command": script(""), **options}
     with pytest.raises(ConfigError, match=why):
         await run(log, Options(**given), now=clock)
+
+
+async def test_a_failure_is_over_when_another_one_has_decided(log: Log, bucket: Bucket, clock: Clock):
+    """This run has nothing left to do, and the session is as it is."""
+
+    def decide(line: str) -> None:
+        other = bucket.open("s")
+        if not other.read():
+            other.decide(0, [])
+
+    command = script("sys.exit(3)")
+    ran = await run(log, Options(command=command, retries=1), now=clock, stderr=lambda _: None, tell=decide)
+    assert (ran.invocations, ran.exit, ran.status, ran.reason) == (1, 3, "idle", "")
+
+
+@pytest.mark.parametrize("mode", ["command", "rpc"])
+async def test_an_agent_that_no_variable_can_hold_is_refused(bucket: Bucket, clock: Clock, mode: Any):
+    """A NUL would end it."""
+    log = bucket.start(session="nul", agent="x\0y")
+    with pytest.raises(ConfigError, match=r"'x\\x00y'.*a NUL in it"):
+        await quietly(log, script("pause()"), clock, mode=mode)
+
+
+async def test_a_variable_that_cannot_be_told_is_a_failure(log: Log, clock: Clock):
+    """As a command that cannot be started is."""
+    ran = await quietly(log, script("pause()"), clock, environment={"X": "a\0b"})
+    assert (ran.exit, ran.status) == (127, "failed")
+    assert "cannot be told: embedded null byte" in ran.reason
 
 
 async def test_the_run_of_a_program_has_no_handler(bucket: Bucket, clock: Clock):

@@ -72,3 +72,16 @@ def test_what_is_not_made_by_us_is_not_read():
     assert keys.text_of("=FF") is None
     assert keys.number_of("sessions/a/log/12.json") is None
     assert keys.blob_of("blobs/sha256/ab/README") is None
+
+
+@pytest.mark.parametrize("key", ["a/0/0", "team/a/12/3", "memory/ns", "message/x", "memory/"])
+def test_our_keys_are_not_for_pushes_of_users(key: str):
+    """They tell what we have pushed from what others have."""
+    with pytest.raises(ConfigError, match=f"--key {key}: .* choose another form"):
+        keys.check_push_key(key)
+
+
+@pytest.mark.parametrize("key", ["", "upload-17", "a/0", "1/2", "memory", "a/0/x", "orders:2024:11"])
+def test_all_other_keys_are(key: str):
+    """Whatever is in them."""
+    assert keys.check_push_key(key) == key

@@ -6,13 +6,14 @@ import pytest
 from buckets import Desk, said, text
 
 from fabric.errors import ConfigError, LogDamaged, SessionExists, SessionNotFound, StoreFailed, StoreUnsure, Superseded
+from fabric.store.bucket import Bucket
 from fabric.store.keys import blob_key, log_key, settled_key
 from fabric.store.log import Log
 from fabric.store.memory import MemoryStore
 from fabric.store.readiness import Failed, Idle, Paused, Ready, Sleeping
-from fabric.store.record import INLINE_BYTES_MAX, Attempt, Entry, Pause, digest
+from fabric.store.record import INLINE_BYTES_MAX, Attempt, Entry, Pause, decode_version, digest
 from fabric.store.replay import child_id
-from fabric.testing.stores import FaultyStore, StoreOperation
+from fabric.testing.stores import FaultyStore, StoreFaults, StoreOperation
 
 LARGE = "x" * (INLINE_BYTES_MAX + 1)
 
@@ -138,6 +139,68 @@ def test_a_run_whose_bucket_is_silent_goes_on_where_it_was(lost: str):
     assert logged(desk.opened().open("r"))[1:] == ["push one", "push one", "push one", "push two"]
 
 
+@pytest.mark.parametrize("later", ["at once", "asked again"])
+def test_a_push_of_which_a_request_had_no_answer_has_not_failed(later: str):
+    """Whatever the next one says: it is there, and pushed again it is there once."""
+    answers = iter(["lose_answer", *(["lose_answer"] if later == "asked again" else []), "fail"])
+    begun: list[bool] = []
+    desk = Desk(FaultyStore(MemoryStore(), lambda at: next(answers, None) if begun and at.method == "create" else None))
+    log = desk.bucket.start(session="s")
+    entry = said(log, "one")
+    begun.append(True)
+    for _ in range(2 if later == "asked again" else 1):
+        with pytest.raises(StoreUnsure, match="it may be there"):
+            log.push([entry])
+    log.push([entry])
+    assert logged(desk.opened().open("s"))[1:] == ["push one"]
+
+
+def test_a_refused_push_has_failed_for_sure():
+    """Nothing of it is there."""
+    begun: list[bool] = []
+    desk = Desk(FaultyStore(MemoryStore(), lambda at: "fail" if begun and at.method == "create" else None))
+    log = desk.bucket.start(session="s")
+    begun.append(True)
+    with pytest.raises(StoreFailed) as failed:
+        log.push([said(log, "one")])
+    assert not isinstance(failed.value, StoreUnsure)
+    assert desk.opened().open("s").read() == []
+
+
+def test_a_decision_from_more_than_there_is_is_refused():
+    """It says what it saw and what there is."""
+    log = Desk().bucket.start(session="s")
+    with pytest.raises(ConfigError, match="saw 3 commits: expected at most the 0"):
+        log.decide(3, [])
+
+
+def test_a_long_reason_is_kept_once():
+    """Its commit has the beginning, and the entry all of it."""
+    desk = Desk()
+    log = desk.bucket.start(session="s")
+    reason = "é" * 100_000
+    log.decide(0, [], Pause(reason))
+    assert log.readiness(0) == Paused("é" * 499 + "…")
+    assert log.body(log.read()[0].entries[0]) == reason.encode()
+    assert len(desk.store.get(log_key("s", 0)) or b"") < 2_000
+
+
+def test_many_bodies_become_objects_rather_than_a_huge_commit():
+    """As many as have to, the largest first; all of them are there, and a second attempt is the same commit."""
+    desk = Desk()
+    log = desk.bucket.start(session="s")
+    words_ = [f"{number:03}" + "x" * 30_000 for number in range(300)]
+    log.push([said(log, word, metadata={"n": word[:3]}) for word in words_], key="k")
+    raw = desk.store.get(log_key("s", 0)) or b""
+    assert 7_900_000 < len(raw) < 8_500_000
+    other = desk.opened().open("s")
+    assert [other.body(each.entry).decode() for each in other.entries()[1:]] == words_
+    assert 0 < len(desk.store.list("blobs/")) < 50
+    assert desk.bucket.verify("s").problems == ()
+    with pytest.raises(ConfigError, match=r"1 entries are 900.* bytes without their bodies"):
+        log.push([said(log, "x", metadata={"m": "m" * 9_000_000})])
+
+
 def test_a_large_body_is_an_object_of_its_own():
     """Written before its commit, and verified when it is read."""
     desk = Desk()
@@ -232,6 +295,19 @@ def test_what_cannot_be_delivered_is_told_and_kept(target: str):
     assert log.readiness(0) == Paused()
 
 
+def test_somebody_elses_push_with_our_key_is_no_delivery_and_no_grant():
+    """An older version let users take such keys. It is told, and nothing is taken for done."""
+    desk = Desk()
+    log, target = desk.bucket.start(session="s"), desk.bucket.start(session="t")
+    for key in ("s/0/0", "memory/m"):
+        target.push([said(target, "mine")], key=key)
+    log.decide(0, [said(log, "hello", session="t")])
+    (missed,) = log.undelivered()
+    assert "has another push with the key 's/0/0'" in missed.reason
+    with pytest.raises(ConfigError, match="has another push with the key 'memory/m'"):
+        target.share("m")
+
+
 def test_what_could_not_be_delivered_is_tried_again_at_a_start():
     """Then it is not missed any more."""
     desk = Desk()
@@ -254,13 +330,102 @@ def test_a_bucket_that_fails_after_the_commit_does_not_undo_it():
     desk = Desk(FaultyStore(MemoryStore(), faults))
     log = desk.bucket.start(session="s")
     failing.append(True)
-    log.decide(0, [said(log, "task", fork=True)], Pause("z", 2000.0))
+    log.decide(0, [said(log, "task", fork=True)])
     assert "at its next start" in desk.told[-1]
     failing.clear()
     assert log.children() == []
     log.settle()
     assert log.children() == [child_id("s", 0, 0)]
-    assert desk.bucket.due(2000.0) == ["s"]
+
+
+def sent(log: Log, word: str) -> list[Entry]:
+    """Return what sends a word to another session, and makes it a version of memory."""
+    return [said(log, word, session="t"), said(log, word, name="m/x")]
+
+
+def received(desk: Desk) -> tuple[list[str | None], list[str | None]]:
+    """Return what was sent to the other session, and the versions of memory, each in order."""
+    keys = desk.store.list("memory/m/x/")
+    versions = [decode_version(desk.store.get(key) or b"", key).entry.text for key in keys]
+    return [entry.text for commit in desk.opened().open("t").read() for entry in commit.entries], versions
+
+
+def desk_of_two(faults: StoreFaults, inner: MemoryStore | None = None) -> tuple[Desk, Log]:
+    """A session that has a namespace of memory, and another one."""
+    desk = Desk(FaultyStore(inner or MemoryStore(), faults))
+    desk.bucket.start(session="t")
+    log = desk.bucket.start(session="s")
+    log.share("m")
+    return desk, log
+
+
+@pytest.mark.parametrize("part", ["memory/", "sessions/t/", "sessions/s/settled/"])
+def test_what_a_bucket_did_not_take_is_done_before_what_came_later(part: str):
+    """By the next decision; so what is sent arrives in order, and memory does not go back."""
+    failing: list[bool] = []
+    desk, log = desk_of_two(lambda at: "fail" if failing and at.key.startswith(part) else None)
+    failing.append(True)
+    log.decide(1, sent(log, "one"))
+    log.decide(2, sent(log, "two"))
+    assert log.owes
+    failing.clear()
+    log.decide(3, sent(log, "three"))
+    assert not log.owes
+    assert received(desk) == (["one", "two", "three"], ["one", "two", "three"])
+    desk.opened().open("s").settle()
+    assert received(desk) == (["one", "two", "three"], ["one", "two", "three"])
+    assert log.recall("m", "x") == b"three"
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_runner_that_stalls_before_it_has_sent_is_overtaken_in_order(number: int):
+    """Another one does what was to be done first; the first one, when it is back, does nothing over again."""
+    inner = MemoryStore()
+    overtaken: list[int] = []
+
+    def overtake() -> None:
+        other = Bucket(inner, lambda: desk.now, iter("xyz").__next__).open("s")
+        if len(other.read()) == 2 and not overtaken:
+            overtaken.append(number)
+            other.decide(2, sent(other, "two"))
+
+    begun: list[int] = []
+    desk, log = desk_of_two(lambda at: overtake if begun and at.number >= begun[0] + number else None, inner)
+    begun.append(len(desk.store.operations))  # type: ignore[attr-defined]
+    log.decide(1, sent(log, "one"))
+    assert overtaken
+    log.settle()
+    assert received(desk) == (["one", "two"], ["one", "two"])
+
+
+def test_what_is_memory_was_so_when_it_was_written():
+    """A namespace that came later, or while the handler was at it, makes nothing of before a version of memory."""
+    desk = Desk()
+    log = desk.bucket.start(session="s")
+    log.decide(0, [said(log, "old", name="m/x")])
+    log.share("m")
+    log.decide(1, [said(log, "unseen", name="m/x")])
+    assert log.recall("m", "x") == b""
+    log.decide(3, [said(log, "new", name="m/x")])
+    child = log.fork()
+    child.decide(0, [said(child, "of a child", name="m/x")])
+    for session in ("s", child.id):
+        desk.opened().open(session).settle()
+        assert desk.bucket.verify(session).problems == ()
+    assert log.recall("m", "x") == b"of a child"
+
+
+def test_a_start_is_as_cheap_for_names_with_slashes():
+    """Which no namespace has: nothing is asked for them, however many there are."""
+    desk = Desk(FaultyStore(MemoryStore()))
+    log = desk.bucket.start(session="s")
+    for number in range(50):
+        log.decide(number, [said(log, "x", name="src/main.py")])
+    log = desk.opened().open("s")
+    operations = desk.store.operations  # type: ignore[attr-defined]
+    before = len(operations)
+    log.settle()
+    assert len(operations) - before <= 3
 
 
 def test_a_name_in_a_namespace_is_a_version_of_memory():
@@ -293,6 +458,20 @@ def test_attempts_that_failed_are_kept_beside_the_log():
     assert log.readiness(1002.0) == Ready(0, 2)
     log.push([said(log, "one")])
     assert log.readiness(1000.0) == Ready(1)
+
+
+def test_an_attempt_whose_answer_was_lost_counts_once():
+    """Two of them may be of the same number, from different processes, and both count."""
+    lost: list[str] = ["lose_answer"]
+    store = FaultyStore(
+        MemoryStore(), lambda at: lost.pop() if lost and "/errors/" in at.key and at.method == "create" else None
+    )
+    log = Desk(store).bucket.start(session="s")
+    assert log.failed(0, Attempt(0, 1000.0, status="exit 1")) == 1
+    assert len(log.attempts(0)) == 1
+    lost.append("lose_request")
+    assert log.failed(0, Attempt(0, 1001.0, status="exit 1")) == 2
+    assert len(log.attempts(0)) == 2
 
 
 def test_a_silent_handler_is_idle():

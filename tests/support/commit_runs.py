@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fabric.errors import SessionNotFound, StoreFailed, StoreUnsure, Superseded
+from fabric.store.bodies import COLLECTED_OLDER_THAN_S_MIN
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
 from fabric.store.readiness import Failed, Ready, Sleeping, decision_order
-from fabric.store.record import INLINE_BYTES_MAX, Attempt, Commit, Entry, Pause
+from fabric.store.record import INLINE_BYTES_MAX, Attempt, Commit, Entry, Pause, decode_version
 from fabric.store.replay import Placed
 
 KINDS = (
@@ -29,7 +30,7 @@ KINDS = (
 )  # fmt: skip
 """What has to happen in some run, or it is not tried any more."""
 
-AGE_S = 1000.0
+AGE_S = COLLECTED_OLDER_THAN_S_MIN
 """Bodies are collected when nobody has named them for so long."""
 
 INPUTS = 4
@@ -400,11 +401,12 @@ class Run:
                 key = self.rng.choice(snapshots)
                 self.store.objects[key] = self.store.objects[key][: self.rng.randrange(20)]
             self.hit["collected"] += self.bucket().gc(AGE_S).bodies
+            self.hit["collected"] += len([key for key in self.store.objects if key.startswith("aside/")])
 
     def clock(self) -> None:
         """Let time go by."""
         for _ in range(15):
-            self.clock_s += self.rng.choice([0.1, 10.0, 600.0])
+            self.clock_s += self.rng.choice([0.1, 10.0, 600.0, AGE_S])
             self.store.get("time")
 
     def deleter(self) -> None:
@@ -468,6 +470,7 @@ class Run:
                 self.hit["delivered"] += 1
                 if len(found) != 1:
                     wrong.append(f"{each.id} is {len(found)} times in {target.id}")
+        self.judge_order(log, own)
         missing = [each for each in own if each.entry.session == "../nobody"]
         if {each.index for each in log.undelivered()} != {each.index for each in missing}:
             wrong.append(f"{log.id}: {len(missing)} could not be delivered, {len(log.undelivered())} are told")
@@ -478,6 +481,21 @@ class Run:
             if number != len(shared):
                 wrong.append(f"memory has {number} versions, expected {len(shared)}")
         self.judge_decisions(log)
+
+    def judge_order(self, log: Log, own: list[Placed]) -> None:
+        """What a session sent to another, and wrote into memory, is there in its order, whoever did it and when."""
+        wrong = self.outcome.wrong
+        for target in ("root", "other"):
+            sent = [each.id for each in own if each.entry.session == target]
+            there = [commit.key for commit in self.bucket().open(target).read() if commit.key in sent]
+            if there != sent:
+                wrong.append(f"{log.id} sent {sent} to {target}, which has {there}")
+        shared = [each.id for each in own if each.entry.name == "shared/x"]
+        keys = self.store.list("memory/shared/x/")
+        versions = [decode_version(self.store.objects[key], key).origin for key in keys]
+        there = [origin for origin in versions if origin in shared]
+        if there != [each for each in shared if each in versions]:
+            wrong.append(f"{log.id} wrote {shared}, the versions are {there}")
 
     def judge_child(self, log: Log, each: Placed) -> None:
         """A child is there once, and begins with what its maker saw."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from fabric.errors import SessionNotFound
 from fabric.store.bucket import Bucket
 from fabric.store.file import FileStore
+from fabric.store.keys import text_of
 from fabric.store.log import Log
 from fabric.store.objects import ObjectStore
 from fabric.store.record import INLINE_BYTES_MAX, Attempt, Commit, Pause, digest
@@ -52,6 +53,7 @@ def write(root: Path) -> None:
     log.decide(7, [log.store_body(b"task one", name="task", fork=True), log.store_body(noise, name="task", fork=True)])
     sent = [log.store_body(b"hi", session="run/judge", name="n"), log.store_body(b"ho", session="nobody")]
     log.decide(8, [*sent, log.store_body(b"known", name="agents/known of all")], Pause("rate limited", NOW + 90.25))
+    store.create("due/000028333334/golden", b"")  # as early versions did
     log.push([log.store_body(b"hurry"), log.store_body(b"and more")])
     log.wake()
     log.push([log.store_body(b"slipped in")])
@@ -71,7 +73,7 @@ def listing(store: ObjectStore) -> dict[str, object]:
     """Return all that is in a bucket."""
     told: list[str] = []
     bucket = Bucket(store, lambda: NOW, tell=told.append)
-    found: dict[str, object] = {"listed": [manifest.id for manifest in bucket.sessions()], "due": bucket.due(NOW + 100)}
+    found: dict[str, object] = {"listed": [manifest.id for manifest in bucket.sessions()], "due": _due(store)}
     for session in ("golden", "run/judge", "early", "gone", *bucket.open("golden").children()):
         try:
             found[session] = _session(bucket.open(session))
@@ -86,6 +88,11 @@ def listing(store: ObjectStore) -> dict[str, object]:
     found["memory"] = None if memory is None else [memory.entry.text, memory.origin]
     found["told"] = told
     return found
+
+
+def _due(store: ObjectStore) -> list[str | None]:
+    """Return which sessions were to be woken, as early versions left word of it. Nobody reads it."""
+    return [text_of(key.rpartition("/")[2]) for key in store.list("due/")]
 
 
 def _session(log: Log) -> dict[str, object]:
