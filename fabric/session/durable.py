@@ -344,8 +344,13 @@ class DurableTraffic(Traffic):
 
     def _relived(self, entry: History) -> None:
         """Take note of what a worker did; of one that is there that is known already."""
-        if self.history.reliving:
-            self.recall.relived(entry, self.history.session)
+        if not self.history.reliving:
+            return
+        if isinstance(entry, history.Paid):  # what is told behind the turn belongs to none that is under way
+            node = self._nodes[self._worker_named(entry.worker).plan.node]
+            if not entry.message or bytes.fromhex(entry.message) not in (node.standing or {}):
+                return
+        self.recall.relived(entry, self.history.session)
 
     def _tell_worker(self, entry: History) -> None:
         """Enact what is about one worker, and no message."""
