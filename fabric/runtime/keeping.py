@@ -12,7 +12,7 @@ __all__ = ["Hold", "Kept", "Reading", "hold_session", "open_run", "read_history"
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -110,12 +110,12 @@ class Kept(msgspec.Struct, frozen=True):
             (entry.ticket for entry in self.history if isinstance(entry, Entered | Retried | Ordered)), default=0
         )
 
-    @property
-    def known(self) -> list[tuple[str, bytes]]:
-        """Port and JSON text of each input since it last ended."""
+    def known(self, refused: Container[int] = ()) -> list[tuple[str, bytes]]:
+        """Return port and JSON text of each input since it last ended, but for those of these tickets: who gives them
+        again is told again."""
         ended = _last_told(self.history, finished=self.finished)
         since = (entry for entry in self.history[ended:] if isinstance(entry, Entered))
-        return [(entry.port, bytes_of(entry.payload, entry.garbled)) for entry in since]
+        return [(entry.port, bytes_of(entry.payload, entry.garbled)) for entry in since if entry.ticket not in refused]
 
 
 def _last_told(history: Sequence[History], *, finished: bool) -> int:
@@ -169,7 +169,7 @@ class Reading(NamedTuple):
     """What a log had at one moment. Whatever slips in behind it is somebody else's, and ours comes too late then.
 
     Attributes:
-        inherited: whose the first entries are, if it is a fork.
+        inherited: whose the first of the history are, if it is a fork.
         history: what has happened in the run, what it has inherited first.
         size_bytes: of that.
         commits: how many of the log's own that is.

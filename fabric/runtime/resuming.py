@@ -48,7 +48,7 @@ async def take_up(
         size_bytes += written_bytes if sink.file else 0
         recorder.emitted(Emitted(count, size_bytes, sink.file))
 
-    known = [] if os.isatty(stdin_fd) else kept.known
+    known = [] if os.isatty(stdin_fd) else kept.known(resumed.relived.inputs_refused)
     gateway.resume(known, kept.last_ticket, wrote, due.first, noted)
     rest = gateway.line_of(outputs[due.first])[due.written_bytes :] if due.written_bytes else b""
     gateway.catch_up(rest, outputs[due.first + (due.written_bytes > 0) :])

@@ -1,7 +1,7 @@
 """A history in another program: which of its messages is the one that an entry names.
 
 Ids of messages follow from all that they went through. So in a program that has changed the same message may have
-another id. Which entry it came into being by is as it was; ids are drawn from the entry's number, so an old id tells.
+another id. Which entry it came into being by is as it was, and ids are drawn from that entry: an old id tells it.
 A message that is named by an entry by its own id is no other one. If none is left, the message that was meant is gone.
 """
 

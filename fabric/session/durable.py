@@ -465,6 +465,8 @@ class DurableTraffic(Traffic):
 
     def _open_again(self) -> None:
         """What had closed is open. What a worker of the past had that must not get it twice is lost."""
+        self.entrance.closed.clear()  # by an input that was refused, and may be another by now
+        self.refused_any = False
         self._closed_merges.clear()
         for barrier in self._pairing.barriers.values():
             barrier.closed = False

@@ -57,6 +57,7 @@ class Relived(msgspec.Struct, frozen=True):
         outputs: what left the graph, in order, with the ids that it had then.
         emitted: how much of that is known to have reached whoever takes it; ``None``: nobody has said.
         inputs: what came in, in order.
+        inputs_refused: the tickets of those that were refused as they came in.
         inputs_before: how many of them came before the last time that all was done (``Finished``).
         finished: whether the last run has done all that came, and nothing more was to come.
         next_ticket: above all that were used.
@@ -73,6 +74,7 @@ class Relived(msgspec.Struct, frozen=True):
     outputs: tuple[Output, ...] = ()
     emitted: Emitted | None = None
     inputs: tuple[Entered, ...] = ()
+    inputs_refused: frozenset[int] = frozenset()
     inputs_before: int = 0
     finished: bool = False
     next_ticket: int = 0
@@ -94,6 +96,8 @@ class _Gathered:
         self.finished = False
         self.outputs: list[Output] = []
         self.inputs: list[Entered] = []
+        self.inputs_refused: set[int] = set()
+        self.entering: int | None = None
         self.letters: list[DeadLetter] = []
         self.refused: list[events.Refuse] = []
         self.settled: set[int] = set()
@@ -102,6 +106,7 @@ class _Gathered:
 
     def note(self, entry: History) -> None:
         self.count += 1
+        self.entering = entry.ticket if isinstance(entry, Entered) else None
         match entry:
             case Emitted():
                 self.emitted = entry
@@ -131,6 +136,8 @@ class _Gathered:
                     self.letters.append(letter)
                 case events.Refuse():
                     self.refused.append(command)
+                    if self.entering in command.tickets:
+                        self.inputs_refused.add(self.entering)
                 case events.Settled(tickets):
                     self.settled.update(tickets)
 
@@ -193,6 +200,7 @@ def relive(
         outputs=tuple(gathered.outputs),
         emitted=gathered.emitted,
         inputs=tuple(gathered.inputs),
+        inputs_refused=frozenset(gathered.inputs_refused),
         inputs_before=gathered.inputs_before,
         finished=gathered.finished,
         next_ticket=gathered.next_ticket,

@@ -19,6 +19,7 @@ from fabric.session.events import (
     Deliver,
     Exited,
     Finish,
+    Input,
     InputClosed,
     Interrupted,
     Launched,
@@ -199,6 +200,64 @@ def test_a_session_that_has_done_all_says_so_last():
     assert (relived.finished, relived.inputs_before, len(relived.inputs)) == (True, 1, 1)
 
 
+def refused_at(run: Durable, ticket: int) -> list[Command]:
+    """Give a run with a worker an input that is no number, and let it end by that."""
+    run(Input("i", [(ticket, b'"x"'), (ticket + 1, b"3")]))
+    run.frames(Eof("f"))
+    return run(Exited("f", 0))
+
+
+def test_a_run_that_a_refusal_has_ended_has_not_done_all():
+    """The rest of its input was never taken: the next run goes on with that, and has nothing to do again."""
+    run = Durable(settings=Settings(refusal_ends=True)).started()
+    run(entering("i", b"1", 1))
+    run.frames(out(10), ack(1))
+    commands = refused_at(run, 2)
+    assert [command.exit_code for command in commands if isinstance(command, Finish)] == [1]
+    again = Durable(past=run.entries, settings=Settings(refusal_ends=True))
+    assert not again.relived.finished
+    assert [entry.ticket for entry in again.relived.inputs] == [1, 2]
+    assert again.relived.inputs_refused == {2}
+    again.started()
+    assert sent(again(entering("i", b"5", 4))) == [b"5", "ack/f/1/1"]
+    again.frames(out(50), ack(1))
+    again(InputClosed())
+    again.frames(Eof("f"))
+    assert [command.exit_code for command in again(Exited("f", 0)) if isinstance(command, Finish)] == [0]
+    assert again.entries[-1] == Finished(0)
+
+
+def test_what_is_refused_in_the_next_run_ends_that_too():
+    """Whether an input is refused is a matter of the run that takes it."""
+    run = Durable(settings=Settings(refusal_ends=True)).started()
+    refused_at(run, 1)
+    again = Durable(past=run.entries, settings=Settings(refusal_ends=True)).started()
+    commands = refused_at(again, 3)
+    assert [command.exit_code for command in commands if isinstance(command, Finish)] == [1]
+    assert Durable(past=again.entries).relived.inputs_refused == {1, 3}
+
+
+def test_a_conversation_that_the_end_cuts_short_is_told():
+    """The next run begins it anew, so it is told before all is done."""
+    text = (
+        "protocol Ask = send int . recv int . end\n"
+        'let f : !int -> !int = python { call: "m:f" }\n'
+        "let asker : (!int, !int) -> (!int, !int) = plumb(order, answer, ask, report) {\n"
+        "  order ; ask\n"
+        "  answer ; report\n"
+        "}\n"
+        "let main : !int -> !int = plumb(i, o) { i ; asker@order asker@report ; o asker@(ask, answer) <-> f : Ask }\n"
+    )
+    run = Durable(text).started()
+    run(entering("i", b"1", 1))
+    run.frames(ack(1))
+    run(InputClosed())
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    assert run.entries[-1] == Finished(0)
+    assert [note.event for note in run.notes if note.event.startswith("protocol")] == ["protocol.unfinished"]
+
+
 def test_a_message_goes_round_a_loop_and_stands_where_it_was():
     """Feedback is a message like any other: it waits at the worker after the turn that made it."""
     run = Durable(LOOP).started()
@@ -361,6 +420,17 @@ def test_halves_of_pairs_are_no_more_when_the_input_has_ended():
     again = Durable(PAIRS, past=run.entries)
     again(Start())
     assert delivered(again(entering("b", b"2", 2))) == []
+
+
+def test_halves_of_pairs_wait_for_the_next_run_if_an_input_was_refused():
+    """The rest of the input was not taken."""
+    run = Durable(PAIRS, settings=Settings(refusal_ends=True))
+    run(Start())
+    run(entering("a", b"1", 1))
+    run(entering("b", b'"x"', 2))
+    again = Durable(PAIRS, past=run.entries)
+    again(Start())
+    assert [output.payload for output in delivered(again(entering("b", b"2", 3)))] == [b"[1,2]"]
 
 
 def test_what_cannot_have_happened_is_refused_with_the_entry():
