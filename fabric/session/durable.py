@@ -344,8 +344,13 @@ class DurableTraffic(Traffic):
 
     def _relived(self, entry: History) -> None:
         """Take note of what a worker did; of one that is there that is known already."""
-        if self.history.reliving:
-            self.recall.relived(entry, self.history.session)
+        if not self.history.reliving:
+            return
+        if isinstance(entry, history.Paid):  # what is told behind the turn belongs to none that is under way
+            node = self._nodes[self._worker_named(entry.worker).plan.node]
+            if not entry.message or bytes.fromhex(entry.message) not in (node.standing or {}):
+                return
+        self.recall.relived(entry, self.history.session)
 
     def _tell_worker(self, entry: History) -> None:
         """Enact what is about one worker, and no message."""
@@ -465,9 +470,8 @@ class DurableTraffic(Traffic):
         self._closed_merges.clear()
         for barrier in self._pairing.barriers.values():
             barrier.closed = False
-        given, self._given = self._given, {}
-        if not self.history.reliving:
-            for name, id_ in given:
+        if not self.history.reliving:  # else their burials follow, unless somebody was killed before they were written
+            for name, id_ in self._given:
                 node = self._nodes[name]
                 assert node.standing is not None
                 detail = "its worker had it when the session was ended by force, and may have done it"

@@ -97,6 +97,11 @@ class Recall:
 
     # --- what is known ---
 
+    @property
+    def under_way(self) -> int:
+        """How many turns are under way of which something is known."""
+        return len(self._turns)
+
     def of(self, node: str, message: str) -> tuple[ModelAnswer, ...]:
         """Return what models have answered for a message that is under way, in order."""
         turn = self._turns.get((node, message))

@@ -8,7 +8,7 @@ from plans import plan_of
 
 from fabric.errors import ConfigError
 from fabric.runtime.handler_forks import fork_handlers
-from fabric.runtime.keeping import read_history, read_once
+from fabric.runtime.keeping import read_once
 from fabric.runtime.starting import with_session
 from fabric.session.history import Entered, History, Turn, encode_history
 from fabric.store.bucket import Bucket
@@ -40,9 +40,10 @@ def parent(bucket: Bucket) -> Log:
 
 def remembered(bucket: Bucket, run: Log) -> list[str]:
     """Make the session of the handler; return what it remembers."""
-    count = sum(each.entries for each in read_once(run).inherited)
+    reading = read_once(run)
+    inherited = reading.history[: sum(each.entries for each in reading.inherited)]
     for _ in range(2):  # who comes again finds it
-        fork_handlers(with_session(plan_of(TEXT), "memory:", run.id), bucket, run, read_history(run)[:count])
+        fork_handlers(with_session(plan_of(TEXT), "memory:", run.id), bucket, run, inherited)
     return [each.entry.text or "" for each in bucket.open(f"{run.id}/h").entries() if each.entry.event == "push"]
 
 

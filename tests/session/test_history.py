@@ -371,6 +371,8 @@ def test_a_message_that_a_worker_cannot_say_it_has_done_is_not_given_twice():
     assert [type(command) for command in commands] == [Record, Send]
     again = Durable(COMPAT, past=run.entries)
     assert [type(entry) for entry in recorded(again(Start()))] == [Resumed, Buried]
+    cut = Durable(COMPAT, past=again.entries[:-1])  # killed when the one was written and the other was not
+    assert [type(entry) for entry in recorded(cut(Start()))] == [Resumed, Buried]
     third = Durable(COMPAT, past=again.entries)
     assert third.relived.standing == 0
     assert recorded(third(Start())) == [Resumed()]

@@ -439,6 +439,13 @@ def test_a_turn_that_is_recorded_needs_no_record_of_its_parts():
     recall = run.session.recall
     assert recall is not None
     assert (recall.untold, recall.in_doubt, recall.of("a", run.message.hex())) == ((), (), ())
+    late = Data("a", bytes(raw(USAGE)), Provenance(b"t" * 16, b"u" * 8, 1, run.message))
+    run.say("a", "telemetry", late)
+    session = Session(run.session.plan, Settings(), random.Random(1), durable="s1")
+    session.relive(run.log)
+    again = session.recall
+    assert again is not None
+    assert (type(run.log[-1]), recall.under_way, again.under_way) == (Paid, 0, 0)
 
 
 def test_what_a_worker_calls_and_does_not_wait_for_is_recorded_as_far_as_anybody_may_ask():
