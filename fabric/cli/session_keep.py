@@ -174,7 +174,7 @@ def verify(
     sessions = open_sessions(bucket)
     if everything and ids:
         raise ConfigError("name sessions or say --all, not both")
-    wanted = [manifest.id for manifest in sessions.bucket.sessions()] if everything else ids or [sessions.meant(None)]
+    wanted = [each.id for each in sessions.bucket.listed()] if everything else ids or [sessions.meant(None)]
     damaged = False
     for id_ in wanted:
         report = sessions.bucket.verify(id_)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-import httpx2
 import trio
 
 from fabric.errors import ConfigError, HandlerFailed
@@ -96,6 +95,8 @@ class Fetches:
 
 
 async def _fetch(uri: str, allowed: Sequence[str]) -> Fetched:
+    import httpx2  # only here: most runs fetch nothing, and it takes a tenth of their start
+
     try:
         if urlsplit(uri).scheme.lower() == "file":
             directories = [_directory(one) for one in allowed if one.startswith("file:")]
@@ -108,6 +109,8 @@ async def _fetch(uri: str, allowed: Sequence[str]) -> Fetched:
 
 
 async def _get(uri: str, allowed: Sequence[str]) -> Fetched:
+    import httpx2
+
     async with httpx2.AsyncClient(follow_redirects=False, timeout=FETCH_S) as client:
         at = uri
         for _ in range(REDIRECTS_MAX + 1):

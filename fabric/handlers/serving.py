@@ -31,7 +31,7 @@ from typing import Any
 
 import trio
 
-from fabric.errors import ValueRejected
+from fabric.errors import SessionExists, ValueRejected
 from fabric.handlers.records import media_type
 from fabric.handlers.running import TIMEOUT_S, Options, Ran, open_runner
 from fabric.store.bucket import Bucket
@@ -75,7 +75,14 @@ async def open_served(spec: WorkerSpec) -> AsyncIterator[Function]:
 def _open_log(spec: WorkerSpec) -> Log:
     config = spec.config
     bucket = Bucket(open_store(config["bucket"]))
-    log = bucket.start(session=config["session"], agent=config.get("agent", ""), metadata=config.get("metadata", {}))
+    agent, metadata = config.get("agent", ""), config.get("metadata", {})
+    try:
+        log = bucket.start(session=config["session"], agent=agent, metadata=metadata)
+    except SessionExists:
+        log = bucket.open(config["session"])  # that of a forked run is a fork, too
+        manifest = log.manifest
+        if manifest.parent is None or (manifest.agent, manifest.metadata) != (agent, metadata):
+            raise
     log.read()
     return log
 

@@ -107,7 +107,7 @@ async def open_coordinator(
         tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
         rate_of = no_rate if prices is None else prices.rate_of
         about = None if tracer is None else tracer.about
-        durable = "" if kept is None else kept.root
+        durable = "" if kept is None else kept.id
         session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about, durable=durable)
         resumed = None
         if kept is not None:
@@ -136,7 +136,7 @@ async def open_coordinator(
 
 
 def _bring_back(session: Session, kept: Kept, report: Report) -> Resumed:
-    relived = session.relive(kept.history, allow_changed=kept.allow_changed)
+    relived = session.relive(kept.history, allow_changed=kept.allow_changed, inherited=kept.inherited)
     return Resumed(Recorder(kept.log, report.noted, base=kept.base, place=relived.emitted), relived)
 
 

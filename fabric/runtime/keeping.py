@@ -12,8 +12,9 @@ __all__ = ["Hold", "Kept", "Reading", "hold_session", "open_run", "read_history"
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ from fabric.session.history import (
     bytes_of,
     decode_history,
 )
+from fabric.session.reliving import Inherited
 from fabric.settings import state_home
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
@@ -76,8 +78,7 @@ class Kept(msgspec.Struct, frozen=True):
         allow_changed: go on without what this program has no place for.
         meter: of the bucket.
         size_bytes: of all that has happened so far.
-        root: the id of the session from which it was forked, or of the one from which that was: ids of messages that
-            they share follow from it.
+        inherited: whose the first of the history are, if it is a fork.
         base: how many commits of its own log that is.
         entries: how many have happened so far.
     """
@@ -90,7 +91,7 @@ class Kept(msgspec.Struct, frozen=True):
     allow_changed: bool = False
     meter: BucketMeter | None = None
     size_bytes: int = 0
-    root: str = ""
+    inherited: Sequence[Inherited] = ()
     base: int = 0
     entries: int = 0
 
@@ -116,12 +117,12 @@ class Kept(msgspec.Struct, frozen=True):
             (entry.ticket for entry in self.history if isinstance(entry, Entered | Retried | Ordered)), default=0
         )
 
-    @property
-    def known(self) -> list[tuple[str, bytes]]:
-        """Port and JSON text of each input since it last ended."""
+    def known(self, refused: Container[int] = ()) -> list[tuple[str, bytes]]:
+        """Return port and JSON text of each input since it last ended, but for those of these tickets: who gives them
+        again is told again."""
         ended = _last_told(self.history, finished=self.finished)
         since = (entry for entry in self.history[ended:] if isinstance(entry, Entered))
-        return [(entry.port, bytes_of(entry.payload, entry.garbled)) for entry in since]
+        return [(entry.port, bytes_of(entry.payload, entry.garbled)) for entry in since if entry.ticket not in refused]
 
 
 def _last_told(history: Sequence[History], *, finished: bool) -> int:
@@ -165,23 +166,25 @@ def open_run(
             probe(store)
             log = bucket.start(session=session, metadata={PARTS: parts}, program=digest_of(parts), path=plan.path)
         _check(log, parts, plan.path, allow_changed=allow_changed)
-        root, history, size_bytes, base = read_once(log)
+        inherited, history, size_bytes, base = read_once(log)
         told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
         finished = told and not hold.was_killed
-        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes, root, base, len(history))
+        yield Kept(
+            store.url, log, hold, history, finished, allow_changed, store, size_bytes, inherited, base, len(history)
+        )
 
 
 class Reading(NamedTuple):
     """What a log had at one moment. Whatever slips in behind it is somebody else's, and ours comes too late then.
 
     Attributes:
-        root: the id of the session with which it all began.
+        inherited: whose the first of the history are, if it is a fork.
         history: what has happened in the run, what it has inherited first.
         size_bytes: of that.
         commits: how many of the log's own that is.
     """
 
-    root: str
+    inherited: list[Inherited]
     history: list[History]
     size_bytes: int
     commits: int
@@ -210,7 +213,9 @@ def read_once(log: Log) -> Reading:
         except msgspec.DecodeError as error:
             where = f"entry {placed.index} of commit {placed.seq} of {placed.session}"
             raise LogDamaged(f"{where} is none that this version knows: {error}") from None
-    return Reading(everything[0].session, history, size_bytes, commits)
+    owners = groupby(placed.session for placed in everything if not placed.derived)
+    inherited = [Inherited(owner, len(list(its))) for owner, its in owners if owner != log.id]
+    return Reading(inherited, history, size_bytes, commits)
 
 
 def _check(log: Log, parts: dict[str, dict[str, str]], path: str, *, allow_changed: bool) -> None:

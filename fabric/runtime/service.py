@@ -11,7 +11,7 @@ __all__ = ["Service"]
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import msgspec
@@ -110,14 +110,19 @@ class Service:
         self._accepting: dict[int, list[Callable[[], None]]] = {}
         self._connections: set[Connection] = set()
 
-    def resume(self, last_ticket: int, keyed: Keyed) -> None:
+    def resume(self, last_ticket: int, keyed: Keyed, letters: Iterable[DeadLetter] = ()) -> int:
         """Go on where a kept session was left.
 
         Args:
             last_ticket: of its input so far.
             keyed: what came of the messages with keys.
+            letters: that the session has so far.
+
+        Returns:
+            how many of the letters were not kept yet.
         """
         self._ticket, self._keyed = last_ticket, keyed
+        return self._letters.restore(letters, timestamp(time.time()))
 
     # --- what the session gives ---
 

@@ -28,6 +28,7 @@ from fabric.store.keys import (
     aside_of,
     blob_key,
     blob_of,
+    ending_key,
     errors_prefix,
     index_key,
     log_key,
@@ -38,14 +39,12 @@ from fabric.store.keys import (
     unused_key,
 )
 from fabric.store.objects import Sweeping
-from fabric.store.record import Commit, Unused, decode_commit, decode_manifest, decode_unused, decode_version, encode
+from fabric.store.record import Unused, decode_commit, decode_manifest, decode_unused, decode_version, encode
+from fabric.store.sessions import lives
 from fabric.store.world import World, create_surely
 
 SNAPSHOTS_KEPT = 2
 """The newest one, and that which a reader may just have found."""
-
-HINT_OLD_S = 3600.0
-"""A hint that a session is due is removed so long after, unless it still is."""
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -55,7 +54,7 @@ class Collected(msgspec.Struct, frozen=True):
         bodies: that nobody named.
         waiting: bodies that nobody names, not long enough yet, or that are set aside.
         snapshots: older ones.
-        hints: of sessions that are not due any more, or deleted.
+        hints: of sessions that are deleted, and such as early versions left.
         temporaries: left behind by writers that were killed.
     """
 
@@ -91,18 +90,23 @@ def collect(world: World, older_than_s: float) -> Collected:
     snapshots, hints = _collect_snapshots(world, logs), _collect_hints(world, logs)
     store = world.store
     temporaries = store.sweep(older_than_s, world.now()) if isinstance(store, Sweeping) else 0
-    for session in logs.living:
-        create_surely(store, index_key(session), b"")
+    _list_lost(world, logs)
     return Collected(bodies, waiting, snapshots, hints, temporaries)
 
 
 class _Logs:
-    """All logs of a bucket, from a listing of all that there is: hints are not trusted here."""
+    """All logs of a bucket, from a listing of all that there is: hints are not trusted here.
+
+    Attributes:
+        living, deleted: ids of sessions.
+    """
 
     def __init__(self, world: World) -> None:
         self._store = world.store
-        self.parents: dict[str, str] = {}
-        self.commits: dict[str, list[Commit]] = defaultdict(list)
+        self._parents: dict[str, str] = {}
+        self._bodies: dict[str, set[str]] = defaultdict(set)
+        """Digests of the large bodies that a session names."""
+        self.deleted: set[str] = set()
         for key in self._store.list("sessions/"):
             part, _, rest = key.removeprefix("sessions/").partition("/")
             session = text_of(part)
@@ -111,27 +115,29 @@ class _Logs:
             seq = number_of(key)
             if rest == "manifest.json":
                 manifest = decode_manifest(self._store.get(key) or b"", key)
-                self.commits.setdefault(session, [])
+                self._bodies.setdefault(session, set())
                 if manifest.parent is not None:
-                    self.parents[session] = manifest.parent.session
+                    self._parents[session] = manifest.parent.session
             elif seq is not None and key == log_key(session, seq):
-                self.commits[session].append(decode_commit(self._store.get(key) or b"", key))
-        self.deleted = {session for session, log in self.commits.items() if log and log[-1].tombstone}
-        self.living = self.commits.keys() - self.deleted
+                commit = decode_commit(self._store.get(key) or b"", key)
+                self._bodies[session] |= {entry.sha256 for entry in commit.entries if entry.inline is None}
+                if commit.tombstone:
+                    self.deleted.add(session)
+        self.living = self._bodies.keys() - self.deleted
 
     def named(self) -> set[str]:
         """Return the digests of bodies that are named by what can still be read."""
         read = set(self.living)
         for session in self.living:
-            parent = self.parents.get(session)
+            parent = self._parents.get(session)
             while parent is not None and parent not in read:
                 read.add(parent)
-                parent = self.parents.get(parent)
-        entries = [entry for session in read for commit in self.commits[session] for entry in commit.entries]
+                parent = self._parents.get(parent)
         versions = [key for key in self._store.list("memory/") if number_of(key) is not None]
         bodies = ((self._store.get(key), key) for key in versions)
-        entries += [decode_version(raw, key).entry for raw, key in bodies if raw is not None]
-        return {entry.sha256 for entry in entries if entry.inline is None}
+        entries = (decode_version(raw, key).entry for raw, key in bodies if raw is not None)
+        remembered = {entry.sha256 for entry in entries if entry.inline is None}
+        return remembered.union(*(self._bodies.get(session, ()) for session in read))
 
 
 def _clear_aside(world: World, named: set[str], until: float) -> tuple[int, int]:
@@ -200,7 +206,7 @@ def _notes(world: World) -> tuple[dict[str, float], dict[str, Unused]]:
 
 def _collect_snapshots(world: World, logs: _Logs) -> int:
     removed = 0
-    for session in logs.commits:
+    for session in sorted(logs.living | logs.deleted):
         keys = [
             key
             for key in world.store.list(snapshots_prefix(session))
@@ -214,18 +220,20 @@ def _collect_snapshots(world: World, logs: _Logs) -> int:
 
 
 def _collect_hints(world: World, logs: _Logs) -> int:
-    old: list[str] = []
-    for key in world.store.list("due/"):
-        minute, _, part = key.removeprefix("due/").partition("/")
-        session = text_of(part)
-        log = logs.commits.get(session or "", [])
-        pause = log[-1].pause if log else None
-        is_due = pause is not None and pause.until is not None and f"{int(pause.until // 60):012d}" == minute
-        past = minute.isdecimal() and int(minute) * 60 + HINT_OLD_S < world.now()
-        if session in logs.deleted or (past and not is_due):
-            old.append(key)
-    old += [index_key(session) for session in logs.deleted if world.store.get(index_key(session)) is not None]
-    return _delete(world, old)
+    """Remove hints that came true, and those of early versions, which nobody reads: when a session was to be woken."""
+    hinted = {index_key(session) for session in logs.deleted} | {ending_key(session) for session in logs.deleted}
+    there = [*world.store.list("index/"), *world.store.list("ending/")]
+    return _delete(world, [*world.store.list("due/"), *(key for key in there if key in hinted)])
+
+
+def _list_lost(world: World, logs: _Logs) -> None:
+    """List sessions that are there, and not listed."""
+    listed = set(world.store.list("index/"))
+    for session in sorted(logs.living):
+        if index_key(session) not in listed:
+            create_surely(world.store, index_key(session), b"")
+            if not lives(world, session):  # it was deleted since we read its log
+                world.store.delete(index_key(session))
 
 
 def _delete(world: World, keys: Iterable[str]) -> int:

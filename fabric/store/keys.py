@@ -10,6 +10,7 @@
     blobs/sha256/<2>/<rest>                         a body of more than INLINE_BYTES_MAX, written before its commit
     index/<sid>                                     a hint, created before the manifest: listings need not see all logs
     memory/<namespace>/<name>/<version>.json        a version of an object of a memory namespace
+    ending/<sid>                                    a hint: this session is being deleted, and may be listed still
     aside/<2>/<rest>/<milliseconds, 20 digits>      a body that is being removed, and since when
     unused/<milliseconds, 20 digits>.json           which bodies nobody named at that time
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_push_key",
     "child_key",
     "children_prefix",
+    "ending_key",
     "error_key",
     "errors_prefix",
     "index_key",
@@ -237,6 +239,11 @@ def aside_of(key: str) -> tuple[str, float] | None:
     sha256, since = key.removeprefix("aside/").replace("/", "", 1).partition("/")[0], number_of(key)
     known = since is not None and re.fullmatch("[0-9a-f]{64}", sha256) and key == f"{aside_prefix(sha256)}{since:020d}"
     return (sha256, since / 1000) if known and since is not None else None
+
+
+def ending_key(session: str) -> str:
+    """Return the key by which it is known that a session is being deleted."""
+    return f"ending/{part_of(session)}"
 
 
 def index_key(session: str) -> str:

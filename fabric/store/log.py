@@ -318,7 +318,7 @@ class Log:
         """Look for large bodies that were stored so long ago that they may be gone. Raises LogDamaged: one is."""
         for entry in commit.entries:
             stored = self._stored.get(entry.sha256)
-            if stored is not None and self._world.now() - stored.at > COLLECTED_OLDER_THAN_S_MIN:
+            if stored is not None and commit.at - stored.at > COLLECTED_OLDER_THAN_S_MIN:
                 read_body(self._world.store, entry)
 
     def _fitting(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -19,7 +19,7 @@ from services import alive
 from typer.main import get_command
 
 from fabric.cli.app import make_app
-from fabric.store.keys import log_key
+from fabric.store.keys import log_key, manifest_key
 from fabric.store.record import Unused, decode_unused, encode
 
 pytestmark = pytest.mark.processes
@@ -248,6 +248,24 @@ def test_what_is_damaged_is_named(here: Here):
     assert done.code == 1
     assert [each for each in report["problems"] if log_key("s", 1) in each]
     assert [each for each in report["problems"] if body.name in each]
+
+
+def test_a_damaged_manifest_hides_no_other_session(here: Here):
+    """The others are listed and verified, and it is said to be damaged."""
+    for id_ in ("a", "b", "c"):
+        here.ok("start", "-b", "pug", "--id", id_)
+    (here.folder / "pug" / manifest_key("b")).write_bytes(b"x")
+    assert here.ok("ls", "-q") == "a\nb\nc\n"
+    listed = here.run("ls", "--json")
+    assert {row["id"]: row["status"] for row in map(json.loads, listed.out.splitlines())} == {
+        "a": "ready", "b": "damaged", "c": "ready",
+    }  # fmt: skip
+    verified = here.run("verify", "--all")
+    assert (listed.code, verified.code) == (1, 1)
+    assert [line.split(":")[1] for line in verified.out.splitlines() if line[0] in "abc"] == [
+        " whole", " DAMAGED", " whole",
+    ]  # fmt: skip
+    here.ok("export", "-o", "a.tar", "--children", "a")
 
 
 def test_what_nobody_names_is_removed_later(here: Here):

@@ -217,6 +217,20 @@ def test_answers_end_with_the_next_message() -> None:
     assert [entry.text for entry in answer_of(commits, 4, set())] == ["3"]
 
 
+async def test_the_session_of_a_forked_run_goes_on_as_a_fork(tmp_path: Path) -> None:
+    """It was made with all that its handler remembers; another one of its id is refused as ever."""
+    first = Desk(tmp_path, TWO)
+    async with first.worker() as answers:
+        assert await answers(1, 1) == [{"n": 1}, "text ✓"]
+    first.log.fork(session="fork/n")
+    fork = Desk(tmp_path, "write(json.dumps(kinds).encode()); pause()", session="fork/n")
+    async with fork.worker() as answers:
+        assert await answers(2, 2) == [["start", "push", "push", "push", "wake", "fork", "push"]]
+    with pytest.raises(SessionExists):
+        async with Desk(tmp_path, TWO, session="fork/n", agent="another").worker():
+            pass
+
+
 class Watched(MemoryStore):
     """Keeps what was asked of it by a thread that has an event loop to run."""
 

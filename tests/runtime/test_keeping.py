@@ -30,7 +30,7 @@ def kept(tmp_path: Path, *history: History, finished: bool = False) -> Kept:
 
 
 def known(run: Kept) -> list[Any]:
-    return [int(payload) for _, payload in run.known]
+    return [int(payload) for _, payload in run.known()]
 
 
 def test_what_came_since_the_last_end_is_known(tmp_path: Path):

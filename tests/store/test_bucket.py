@@ -92,6 +92,36 @@ def test_an_index_that_is_lost_is_made_again():
     assert [manifest.id for manifest in desk.bucket.sessions()] == ["s"]
 
 
+def test_gc_lists_only_what_is_lost():
+    """What is listed is not written again, and what was deleted meanwhile is not listed again."""
+    desk = Desk()
+    for session in ("s", "t"):
+        desk.bucket.start(session=session)
+    desk.store.delete("index/t")
+    store = FaultyStore(desk.store, lambda at: begin if at.method == "create" and at.key == "index/t" else None)
+
+    def begin() -> None:
+        desk.bucket.delete("t")
+
+    Bucket(store, lambda: desk.now).gc()
+    assert [at.key for at in store.operations if at.method == "create"] == ["index/t"]
+    assert desk.store.list("index/") == ["index/s"]
+
+
+def test_a_damaged_manifest_hides_no_other_session():
+    """It is told, and verify says what is wrong with it."""
+    desk = Desk()
+    for session in "abc":
+        desk.bucket.start(session=session)
+    key = keys.manifest_key("b")
+    desk.store.delete(key)
+    desk.store.create(key, b"x")
+    assert [manifest.id for manifest in desk.bucket.sessions()] == ["a", "c"]
+    assert key in desk.told[-1]
+    assert [(each.id, key in each.damage) for each in desk.bucket.listed()] == [("a", False), ("b", True), ("c", False)]
+    assert key in desk.bucket.verify("b").problems[0]
+
+
 # --- deletion
 
 
@@ -110,6 +140,32 @@ def test_a_deleted_session_takes_nothing_more():
     assert len(raw_log(desk)) == 3
     desk.bucket.delete("s")
     assert desk.bucket.verify("s").problems == ()
+
+
+def test_a_session_is_not_listed_from_its_tombstone_on():
+    """Whoever deletes it may be killed before he takes it from the list; another deletion, or gc, ends it."""
+    operations, again = 0, True
+    while again:
+        operations += 1
+        store = MemoryStore()
+        desk = Desk(store)
+        log = filled(desk, pushes=2)
+        faulty = FaultyStore(store, lambda at, stop=operations: "fail" if at.number == stop else None)
+        try:
+            Bucket(faulty, lambda desk=desk: desk.now).delete("s")
+            again = False
+        except StoreFailed:
+            pass
+        ended = len(raw_log(desk)) == 3
+        assert [manifest.id for manifest in desk.bucket.sessions()] == ([] if ended else ["s"])
+        assert desk.bucket.lives("s") is not ended
+        desk.bucket.delete("s")
+        assert [*store.list("index/"), *store.list("ending/")] == []
+    assert operations > 5
+    store.create("ending/s", b"")
+    store.create("index/s", b"")
+    assert desk.bucket.gc().hints == 2
+    assert log.id == "s"
 
 
 def test_a_session_with_children_is_not_deleted():
@@ -456,21 +512,16 @@ def test_nothing_is_removed_while_a_log_cannot_be_read():
 
 
 def test_old_snapshots_and_hints_are_removed():
-    """The newest two snapshots are kept, and hints that are true. Nothing writes such hints any more."""
-    desk = Desk(now=0.0)
+    """The newest two snapshots are kept. Hints of when to wake a session were left by early versions."""
+    desk = Desk()
     log = desk.bucket.start(session="s")
     for _ in range(4):
         log.push([said(log, "one")])
         log.compact()
-    log.decide(4, [], Pause("z", 60.0))
-    desk.bucket.start(session="sleeps").decide(0, [], Pause("z", 60.0))
-    for session in ("s", "sleeps"):
-        desk.store.create(f"due/000000000001/{session}", b"")
-    log.push([said(log, "two")])
-    desk.now = 86400.0
+    desk.store.create("due/000000000001/s", b"")
     collected = desk.bucket.gc()
     assert (collected.snapshots, collected.hints) == (2, 1)
-    assert desk.store.list("due/") == ["due/000000000001/sleeps"]
+    assert desk.store.list("due/") == []
 
 
 def test_what_killed_writers_left_is_removed(tmp_path):

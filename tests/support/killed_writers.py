@@ -17,6 +17,7 @@ from fabric.store.bodies import COLLECTED_OLDER_THAN_S_MIN
 from fabric.store.bucket import Bucket
 from fabric.store.file import FileStore
 from fabric.store.log import Log
+from fabric.store.memory_names import MemoryNames
 from fabric.store.objects import ObjectStore
 from fabric.store.readiness import Ready
 from fabric.store.record import INLINE_BYTES_MAX, Pause
@@ -109,7 +110,7 @@ def listing(store: ObjectStore) -> str:
         seen = [[each.entry.event, each.entry.name, log.body(each.entry).decode()[:20]] for each in log.replay(NOW)]
         missed = [[each.seq, each.index, each.session] for each in log.undelivered()]
         found[session] = [seen, missed, repr(log.readiness(NOW)), log.children(), undone(log)]
-    memory = bucket.memory.load("m", "x")
+    memory = MemoryNames(bucket.world).load("m", "x")
     found["memory"] = [memory.entry.text if memory else "", len(store.list("memory/"))]
     found["listed"] = [manifest.id for manifest in bucket.sessions()]
     return json.dumps(found).replace(store.url, "")
