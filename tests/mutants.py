@@ -212,7 +212,7 @@ MUTANTS = [
     ),
     Mutant(
         "what comes before the fence is of the past",
-        "fabric/session/session.py",
+        "fabric/session/hearing.py",
         "            if not worker.attachment.done:\n                self._attach(worker, port, frame)\n"
         "                return\n",
         "            if not worker.attachment.done and not isinstance(frame, Data) or port == 'ctrl_out':\n"
@@ -228,7 +228,7 @@ MUTANTS = [
     ),
     Mutant(
         "another process is told by its number",
-        "fabric/session/session.py",
+        "fabric/session/hearing.py",
         "worker.greeting is None or ready.incarnation is None or ready.incarnation != worker.greeting.incarnation",
         "False",
         (f"{ATTACHMENT}::test_another_process_gets_what_the_one_before_had",),
@@ -277,14 +277,14 @@ MUTANTS = [
     ),
     Mutant(
         "what was declined is a dead letter once",
-        "fabric/session/session.py",
+        "fabric/session/hearing.py",
         "cause.declined = reason_of(payload) or BUDGET_EXHAUSTED",
         "self._traffic._unpaid(worker, cause)",
         (f"{SPENDING}::test_what_was_declined_and_not_committed_goes_to_the_next_process",),
     ),
     Mutant(
         "outputs are held until the marker is back",
-        "fabric/session/session.py",
+        "fabric/session/hearing.py",
         "if worker.plan.release_early and delivery.leads(cause):",
         "if True:",
         (f"{SESSION}::test_outputs_are_delivered_when_their_marker_is_back", RUNS),
@@ -567,15 +567,15 @@ MUTANTS = [
     Mutant(
         "a run that is unsure finds out before it goes on",
         "fabric/store/log.py",
-        "        if unsure is not None:\n            self._add(unsure)\n",
-        "        if unsure is not None and unsure.entries == tuple(entries):\n            self._add(unsure)\n",
+        "        if unsure is not None:\n            self._appended",
+        "        if unsure is not None and unsure.entries == kept:\n            self._appended",
         (f"{LOG}::test_a_run_whose_bucket_is_silent_goes_on_where_it_was",),
     ),
     Mutant(
         "a body that was there is looked for after its commit",
         "fabric/store/log.py",
         "stored.was_there or",
-        "",
+        "False or",
         (f"{BUCKET}::test_a_body_that_is_wanted_again_while_it_is_removed_is_there",),
     ),
     Mutant(

@@ -106,13 +106,15 @@ def keep(
         asked, project: how it was compiled: its text is kept with a run that begins.
 
     Raises:
-        ConfigError: see :func:`fabric.runtime.keeping.open_run`.
+        ConfigError: see :func:`fabric.runtime.keeping.open_run` and :func:`fabric.runtime.handler_forks.fork_handlers`.
     """
     if wanted is None:
         yield plan, None
         return
+    from fabric.runtime.handler_forks import fork_handlers
     from fabric.runtime.keeping import open_run
     from fabric.runtime.kept_program import describe_program, keep_program
+    from fabric.store.bucket import Bucket
 
     with open_run(wanted.url, wanted.session, plan, os.environ, allow_changed=wanted.allow_changed) as kept:
         if not kept.history and kept.log.manifest.parent is None:
@@ -120,4 +122,7 @@ def keep(
             said = project.choose_model(asked.provider, asked.model)
             program = describe_program(check_file(plan.path, folders), folders, asked.extra_files, *said)
             keep_program(open_store(kept.url), kept.id, program)
-        yield with_session(plan, kept.url, kept.id), kept
+        plan = with_session(plan, kept.url, kept.id)
+        inherited = sum(each.entries for each in kept.inherited)
+        fork_handlers(plan, Bucket(open_store(kept.url)), kept.log, kept.history[:inherited])
+        yield plan, kept

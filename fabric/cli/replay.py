@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,7 @@ from fabric.cli.starting import Asked, compile_program
 from fabric.compiler import check_file, plan_compiled, search_path
 from fabric.errors import ConfigError, HistoryUnfit, WorkerFailed
 from fabric.plan.plan import Plan
+from fabric.plan.replicas import meant
 from fabric.runtime.directory import open_run_directory
 from fabric.runtime.replaying import Replay, open_replay, relive_run
 from fabric.runtime.starting import limits_of, prices_of, settings_of
@@ -30,6 +31,9 @@ from fabric.session.settings import Settings
 from fabric.settings import ProjectSettings
 from fabric.wire.lines import DATA, write_line
 from fabric.wire.payload import encode_json
+
+if TYPE_CHECKING:
+    from fabric.runtime.asking_again import Asked as Took
 
 DIVERGED = 8
 SHOWN_MAX = 12
@@ -71,7 +75,8 @@ def replay(
     shown: a message that a worker took then, or that left the graph. With --diff all of them are shown, on stdout.
 
     With --live one worker is run and its model asked, alone, on each message that it took then; the first answer that
-    is not the recorded one ends that, and is shown. A worker that called tools with effects is not run again.
+    is not the recorded one ends that, and is shown. A worker that called tools with effects is not run again. Nothing
+    is compared behind the place where somebody changed its memory or its model.
 
     Examples: fabric replay trip; fabric replay trip --program main.plumb --diff; fabric replay trip --live writer
 
@@ -146,9 +151,10 @@ def _ask_again(
     """Run one worker on what it took; return which of its answers are not what they were."""
     import trio
 
-    from fabric.runtime.asking_again import ask_again, asked_of, only
+    from fabric.runtime.asking_again import ask_again, asked_of, only, steered_at
 
-    if any(isinstance(entry, Intended) and entry.worker.partition("#")[0] == worker for entry in found.history):
+    callers = {name for entry in found.history if isinstance(entry, Intended) for name in meant(worker, [entry.worker])}
+    if callers:
         raise ConfigError(
             f"--live {worker}: it called tools with effects, which would happen again; a fork of the run goes on from"
             f" any entry: fabric session fork -s {found.log.id}"
@@ -169,16 +175,39 @@ def _ask_again(
             resources=os.environ.get("PLUMB_RESOURCES", ""),
             metered=settings.limits.metered,
         )
-        took = asked_of(worker, found.history, recorded)
+        took, said = _comparable(worker, asked_of(worker, found.history, recorded), steered_at(worker, found.history))
         prices, report = prices_of(plan, project, settings.limits), JsonReport("error")
-        differences, finish = trio.run(
+        differences, count, finish = trio.run(
             partial(ask_again, plan, settings, prices, took, report, os.environ, all_of_them=all_of_them)
         )
     if not differences and finish.error is not None:
         raise WorkerFailed(finish.error[1])
-    told = f"it took {count_of(len(took), 'message')} then, and {count_of(len(differences), 'answer')} is another now"
-    print_line(f"{worker} was run again: {told}" if differences else f"{worker} says what it said, {len(took)} times")
+    others = count_of(len(differences), "other thing")
+    told = f"it was given {count} of {count_of(len(took), 'message')}, and says {others}"
+    print_line(f"{worker} was run again: {told}" if differences else f"{worker} says what it said, {count} times")
+    if said:
+        print_line(said)
     return differences
+
+
+def _comparable(worker: str, took: list[Took], steered: int | None) -> tuple[list[Took], str]:
+    """Return those messages of a worker whose answers can be compared, and in words which ones cannot.
+
+    Args:
+        worker: its name.
+        took: what it took then.
+        steered: the entry from which on it was another one than the program says.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    kept = [one for one in took if steered is None or one.entry < steered]
+    rest = len(took) - len(kept)
+    said = f"the {count_of(rest, 'message')} behind entry {steered} are not compared: there somebody changed its memory"
+    said = f"{said} or its model, which a worker that is started now does not know" if rest else ""
+    if not kept:
+        raise ConfigError(f"--live {worker}: {said or 'it has answered no message in this run'}")
+    return kept, said
 
 
 def _print_lines(lines: Iterable[str]) -> None:

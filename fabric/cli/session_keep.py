@@ -174,7 +174,7 @@ def verify(
     sessions = open_sessions(bucket)
     if everything and ids:
         raise ConfigError("name sessions or say --all, not both")
-    wanted = [manifest.id for manifest in sessions.bucket.sessions()] if everything else ids or [sessions.meant(None)]
+    wanted = [each.id for each in sessions.bucket.listed()] if everything else ids or [sessions.meant(None)]
     damaged = False
     for id_ in wanted:
         report = sessions.bucket.verify(id_)
@@ -225,19 +225,20 @@ def compact(bucket: BucketUrl = None, session: SessionId = None, dry_run: DryRun
 def gc(
     bucket: BucketUrl = None,
     older_than: Annotated[
-        str, typer.Option(metavar="TIME", help="How long a body has to be without a name: 7d, 12h.")
+        str, typer.Option(metavar="TIME", help="How long a body has to be without a name, from 1h: 7d, 12h.")
     ] = "7d",
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Remove what nobody needs: large bodies that no log names, old snapshots, what killed writers left behind.
 
-    A bucket does not tell how old a body is: the first run notes those without a name, a later one removes them. No
-    log is touched, and nothing is removed while one cannot be read.
+    A bucket does not tell how old a body is: the first run notes those without a name, a later one sets them aside,
+    where they are still found, and one after that removes them. No log is touched, and nothing is removed while one
+    cannot be read.
 
     Examples: fabric session gc; fabric session gc -b s3://bucket/sessions --older-than 30d --dry-run
 
-    Exit codes: 0; 1 a log is damaged, or the bucket does not answer; 2 there is no such bucket.
+    Exit codes: 0; 1 a log is damaged, or the bucket does not answer; 2 there is no such bucket, or the time is short.
     """
     try:
         older_than_s = read_duration(older_than)
@@ -254,7 +255,9 @@ def gc(
     )
     print_line(f"{'would remove' if dry_run else 'removed'} {told}")
     if collected.waiting:
-        print_line(f"{collected.waiting} bodies without a name are noted, and removed when they are {older_than} old")
+        print_line(
+            f"{collected.waiting} bodies without a name wait: {older_than} to be set aside, then {older_than} to go"
+        )
 
 
 def delete(

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Container, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import msgspec
@@ -36,12 +37,16 @@ from fabric.cli.session_place import (
 from fabric.cli.session_table import SessionRow, render_sessions, row_of_json
 from fabric.errors import ConfigError, LogDamaged, SessionNotFound, UnknownName
 from fabric.settings import read_current
+from fabric.store.bucket import Listed
 from fabric.store.log import Log
-from fabric.store.record import Commit, Manifest
+from fabric.store.record import Commit
 from fabric.store.replay import Placed
 
 FOLLOW_S = 0.2
 """Between two looks at a log in a directory."""
+
+READERS = 8
+"""So many logs are read at a time to list sessions: reading one is a few requests, one after the other."""
 
 FOLLOW_REMOTE_S = 2.0
 """At one in object storage, where each look is a request that is paid for."""
@@ -163,13 +168,15 @@ def ls(
     answer; 2 there is no such bucket.
     """
     sessions = open_sessions(bucket)
-    manifests = sessions.bucket.sessions()
+    listed = sessions.bucket.listed()
     if quiet:
-        out(f"{manifest.id}\n" for manifest in manifests)
+        out(f"{each.id}\n" for each in listed)
         return
     now = time.time()
-    known = {manifest.id for manifest in manifests}
-    rows = [row for manifest in manifests if (row := _listed(sessions, manifest, known, now)) is not None]
+    known = {each.id for each in listed}
+    with ThreadPoolExecutor(READERS) as readers:
+        found = readers.map(lambda each: _listed(sessions, each, known, now), listed)
+        rows = [row for row in found if row is not None]
     if as_json:
         all(print_json(row_of_json(row)) for row in rows)
     elif rows:
@@ -181,8 +188,12 @@ def ls(
         raise typer.Exit(LogDamaged.exit_code)
 
 
-def _listed(sessions: Sessions, manifest: Manifest, known: Container[str], now: float) -> SessionRow | None:
+def _listed(sessions: Sessions, listed: Listed, known: Container[str], now: float) -> SessionRow | None:
     """Return a session as it is listed; ``None``: it was deleted meanwhile."""
+    manifest = listed.manifest
+    if manifest is None:
+        print_error(f"{listed.id}: {listed.damage}", LogDamaged.code)
+        return SessionRow(listed.id, "", "damaged", "", None, now, "", _is_current(sessions, listed.id))
     whose = manifest.id.rpartition("/")[0]
     parent = manifest.parent.session if manifest.parent is not None else whose if whose in known else ""
     of = manifest.path or manifest.program[:12] or manifest.agent

@@ -27,7 +27,7 @@ import typer
 from fabric.cli.listing import duration
 from fabric.cli.programs import project_settings
 from fabric.cli.report import count_of, out
-from fabric.errors import ConfigError, SessionNotFound
+from fabric.errors import ConfigError
 from fabric.settings import Place, choose_bucket, choose_session
 from fabric.store.bucket import Bucket
 from fabric.store.file import FileStore
@@ -68,14 +68,7 @@ class Sessions(NamedTuple):
 
     def living_children(self, log: Log) -> list[str]:
         """Return the children of a session that were not deleted."""
-        return [child for child in log.children() if self._lives(child)]
-
-    def _lives(self, session: str) -> bool:
-        try:
-            self.bucket.open(session)
-        except SessionNotFound:
-            return False
-        return True
+        return [child for child in log.children() if self.bucket.lives(child)]
 
 
 def open_sessions(url: str | None) -> Sessions:

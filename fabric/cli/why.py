@@ -31,7 +31,7 @@ LINE_MIN = 40
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(why)
+    app.command(context_settings={"ignore_unknown_options": True})(why)  # -1 is no option
 
 
 def why(

@@ -49,6 +49,7 @@ __all__ = [
     "metadata",
     "open",
     "pause",
+    "print",
     "read",
     "session_id",
     "sleep",
@@ -80,6 +81,7 @@ from fabric.handler.process import (
     metadata,
     open,  # noqa: A004 - the name that handlers call
     pause,
+    print,  # noqa: A004 - the name that handlers call
     read,
     session_id,
     sleep,

@@ -53,7 +53,8 @@ def decoded(body: bytes, encoding: str) -> bytes:
     """Return a stored body as it was before it was encoded: all members of gzip, all frames of zstd.
 
     Raises:
-        ValueError: it is not encoded so, or something of it is missing.
+        OSError (gzip.BadGzipFile), EOFError, zlib.error, zstandard.ZstdError: it is not encoded so, or something of it
+            is missing. They are what the libraries raise, so a handler that minds them need not know us.
     """
     if encoding == "gzip":
         return _gunzipped(body)
@@ -69,7 +70,7 @@ def _gunzipped(body: bytes) -> bytes:
     try:
         return gzip.decompress(body)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"a body of {len(body)} bytes is not gzip as its record says: {error}") from error
+        raise type(error)(f"a body of {len(body)} bytes is not gzip as its record says: {error}") from error
 
 
 def _unzstd(body: bytes) -> bytes:
@@ -82,9 +83,10 @@ def _unzstd(body: bytes) -> bytes:
         try:
             parts.append(frame.decompress(rest))
         except zstandard.ZstdError as error:
-            raise ValueError(f"a body of {len(body)} bytes is not zstd as its record says: {error}") from error
+            message = f"a body of {len(body)} bytes is not zstd as its record says: {error}"
+            raise zstandard.ZstdError(message) from error
         if not frame.eof:
-            raise ValueError(f"a body of {len(body)} bytes ends in the middle of a frame of zstd")
+            raise zstandard.ZstdError(f"a body of {len(body)} bytes ends in the middle of a frame of zstd")
         rest = frame.unused_data
     return b"".join(parts)
 

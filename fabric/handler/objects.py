@@ -146,7 +146,7 @@ class RemoteObject(_Decoding):
 
         Raises:
             OSError: it could not be fetched.
-            ValueError: it is not encoded as the log says.
+            OSError, EOFError, zlib.error, zstandard.ZstdError: it is not encoded as the log says.
         """
         if self._body is None:
             url, encoding = self._input.url, self._input.content_encoding
@@ -206,7 +206,7 @@ class LocalObject(_Decoding):
         """Return the decoded body.
 
         Raises:
-            ValueError: it is not encoded as its ``content_encoding`` says.
+            OSError, EOFError, zlib.error, zstandard.ZstdError: it is not encoded as its ``content_encoding`` says.
         """
         if self._body is None:
             self._body = decoded(self._output.data, self._output.content_encoding)

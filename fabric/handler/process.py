@@ -1,8 +1,8 @@
 """The session of this process, over its stdin and stdout, and a function for each of its methods.
 
-stdout carries records and nothing else, so ``print`` is made to write to stderr: at once in a process that the runtime
-has started for a decision, else when this session is first read or written. To import the package as a library changes
-nothing.
+stdout carries records and nothing else, so ``print`` is made to write to stderr: at once in a process that a runtime
+has started for a decision, ours or another one that the ``pugmark`` SDK knows, else when this session is first read or
+written. To import the package as a library changes nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ __all__ = [
     "metadata",
     "open",
     "pause",
+    "print",
     "read",
     "session_id",
     "sleep",
@@ -52,12 +53,13 @@ from fabric.handler.wire import Reader, Writer
 _print = builtins.print
 
 
-def _print_to_stderr(*values: object, **options: Any) -> None:
-    _print(*values, **{"file": sys.stderr, **options})
+def print(*args: Any, **kwargs: Any) -> None:  # noqa: A001 - the name that handlers call
+    """Print as usual, but to stderr unless ``file`` says otherwise."""
+    _print(*args, **{"file": sys.stderr, **kwargs})
 
 
 def _keep_stdout() -> None:
-    builtins.print = _print_to_stderr
+    builtins.print = print
 
 
 class _Stdin(Reader):
@@ -82,7 +84,9 @@ _session = Session()
 _session.reader = stdin = _Stdin(sys.stdin)
 _session.writer = stdout = _Stdout(sys.stdout)
 
-if os.environ.get("FABRIC_INVOCATION_ID") or os.environ.get("FABRIC_RPC_URL"):  # the runtime has started us
+_RUNTIMES_TELL = ("PUGMARK_SESSION_ID", "PUGMARK_RPC_URL", "FABRIC_INVOCATION_ID", "FABRIC_RPC_URL")
+
+if any(os.environ.get(name) for name in _RUNTIMES_TELL):  # one of them has started us
     _keep_stdout()
 join_trace()
 

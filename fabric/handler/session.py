@@ -98,7 +98,10 @@ class Session:
         self._state.add_memory_namespace(url.split("/")[-2] + "/", url)
 
     def state(self) -> State:
-        """Return all that was read and written so far, by name; the rest of the log is read first."""
+        """Return all that was read and written so far, by name; the rest of the log is read first.
+
+        What was written for another session or for a child is in it, too, though the next decision will not see it.
+        """
         while self._pulled():
             pass
         return self._state
@@ -150,7 +153,8 @@ class Session:
 
         Raises:
             TypeError: a value that no object can be made of.
-            ValueError: a number that JSON does not know; a body that is not encoded as is said.
+            ValueError: a number that JSON does not know.
+            OSError, EOFError, zlib.error, zstandard.ZstdError: a body that is not encoded as is said.
         """
         if is_object(value):
             obj: Object = _sent_to(value, session) if session else value
@@ -165,8 +169,7 @@ class Session:
                 session=session,
             )
         self.writer.write(obj)
-        if not (isinstance(obj, LocalObject) and obj.session()):
-            self._state.append(obj)
+        self._state.append(obj)
 
     def write_text(
         self,

@@ -10,7 +10,7 @@ import trio
 
 from fabric.errors import HandlerFailed
 from fabric.handlers.invocation import Call, Ended, call_environment
-from fabric.handlers.processes import HandlerProcess, Tail, start_process
+from fabric.handlers.processes import HandlerProcess, Said, start_process
 from fabric.handlers.records import OUTPUT_BYTES_MAX
 from fabric.launch.guarding import Guard
 
@@ -53,7 +53,7 @@ class CommandHandler:
 
     async def invoke(self, call: Call) -> Ended:
         """Run it once; see :class:`~fabric.handlers.invocation.Handler`."""
-        said = Tail(self._show)
+        said = Said(self._show)
         try:
             environment = call_environment(self._environment, call)
             process = await start_process(self._command, environment, self._guard, directory=self._directory)
@@ -72,7 +72,7 @@ class CommandHandler:
             return Ended(exit=shell_status(status), reason=ending(status), stderr=said.text)
         return Ended(exit=0, output=bytes(written.data), stderr=said.text)
 
-    async def _run(self, process: HandlerProcess, given: bytes, written: _Written, said: Tail) -> int:
+    async def _run(self, process: HandlerProcess, given: bytes, written: _Written, said: Said) -> int:
         """Return its status, once it has ended or was ended."""
         try:
             async with trio.open_nursery() as nursery:

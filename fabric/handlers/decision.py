@@ -11,7 +11,7 @@ import msgspec
 
 from fabric.errors import HandlerFailed
 from fabric.handlers.durations import sleep_s
-from fabric.handlers.records import Output
+from fabric.handlers.records import Output, media_type
 from fabric.store.record import PAUSE_TYPE
 
 
@@ -51,15 +51,11 @@ def decide(outputs: Sequence[Output]) -> Decision:
     kept: list[Output] = []
     wait: Wait | None = None
     for output in outputs:
-        if _media_type(output.content_type) == PAUSE_TYPE:
+        if media_type(output.content_type) == PAUSE_TYPE:
             wait = _wait(output)
         else:
             kept.append(output)
     return Decision(tuple(kept), wait)
-
-
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
 
 
 def _wait(output: Output) -> Wait:

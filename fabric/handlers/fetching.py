@@ -1,12 +1,13 @@
 """Objects that handlers name by URI, and that we fetch: only from where the user allows it.
 
 A handler decides what is fetched, and it may run elsewhere or do as a stranger's text told it. So nothing of this
-machine is read, and no address is called, that was not allowed; a redirect has to be allowed, too.
+machine is read, and no address is called, that was not allowed; a redirect has to be allowed, too. All that a decision
+names has one time and one number: who answers a byte now and then must not hold a session for ever.
 """
 
 from __future__ import annotations
 
-__all__ = ["FETCH_BYTES_MAX", "Fetched", "check_allowed", "fetch"]
+__all__ = ["FETCHES_MAX", "FETCHES_S", "FETCH_BYTES_MAX", "Fetched", "Fetches", "check_allowed"]
 
 import os
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-import httpx2
 import trio
 
 from fabric.errors import ConfigError, HandlerFailed
@@ -23,6 +23,12 @@ FETCH_BYTES_MAX = 256 * 1024 * 1024
 
 FETCH_S = 60.0
 """Between two pieces of an answer; the invocation's own time-out is over by then."""
+
+FETCHES_S = 600.0
+"""For all objects of a decision."""
+
+FETCHES_MAX = 1000
+"""Of a decision. Who has more makes several decisions."""
 
 REDIRECTS_MAX = 5
 
@@ -50,16 +56,51 @@ def check_allowed(allowed: Sequence[str]) -> None:
             )
 
 
-async def fetch(uri: str, allowed: Sequence[str]) -> Fetched:
-    """Return an object.
+class Fetches:
+    """The fetches of one decision.
 
-    Raises:
-        HandlerFailed: it is not allowed, not there, or too large.
+    Args:
+        allowed: from where; see :func:`check_allowed`.
+        at_most: how many.
+        total_s: that all of them may take. What is done with the objects in between is not counted.
     """
+
+    def __init__(self, allowed: Sequence[str], *, at_most: int = FETCHES_MAX, total_s: float = FETCHES_S) -> None:
+        self._allowed = allowed
+        self._at_most = at_most
+        self._total_s = total_s
+        self._number = 0
+        self._spent_s = 0.0
+
+    async def fetch(self, uri: str) -> Fetched:
+        """Return an object.
+
+        Raises:
+            HandlerFailed: it is not allowed, not there, or too large; there are too many, or they take too long.
+        """
+        self._number += 1
+        if self._number > self._at_most:
+            raise HandlerFailed(f"cannot fetch {_shown(uri)}: a decision may name {self._at_most} objects by uri")
+        began = trio.current_time()
+        try:
+            with trio.fail_after(max(self._total_s - self._spent_s, 0.0)):
+                return await _fetch(uri, self._allowed)
+        except trio.TooSlowError:
+            raise HandlerFailed(
+                f"cannot fetch {_shown(uri)}: the objects that a decision names by uri took more than"
+                f" {self._total_s:g} s (this is number {self._number})"
+            ) from None
+        finally:
+            self._spent_s += trio.current_time() - began
+
+
+async def _fetch(uri: str, allowed: Sequence[str]) -> Fetched:
+    import httpx2  # only here: most runs fetch nothing, and it takes a tenth of their start
+
     try:
         if urlsplit(uri).scheme.lower() == "file":
             directories = [_directory(one) for one in allowed if one.startswith("file:")]
-            return await trio.to_thread.run_sync(_read_file, uri, directories)
+            return await trio.to_thread.run_sync(_read_file, uri, directories, abandon_on_cancel=True)
         return await _get(uri, allowed)
     except httpx2.HTTPError as error:
         raise HandlerFailed(f"cannot fetch {_shown(uri)}: {type(error).__name__}") from None
@@ -68,6 +109,8 @@ async def fetch(uri: str, allowed: Sequence[str]) -> Fetched:
 
 
 async def _get(uri: str, allowed: Sequence[str]) -> Fetched:
+    import httpx2
+
     async with httpx2.AsyncClient(follow_redirects=False, timeout=FETCH_S) as client:
         at = uri
         for _ in range(REDIRECTS_MAX + 1):

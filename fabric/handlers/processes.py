@@ -7,7 +7,7 @@ where it keeps a pipe open.
 
 from __future__ import annotations
 
-__all__ = ["GRACE_S", "STDERR_BYTES_MAX", "HandlerProcess", "Tail", "start_process"]
+__all__ = ["GRACE_S", "STDERR_BYTES_MAX", "HandlerProcess", "Said", "start_process"]
 
 import fcntl
 import os
@@ -32,7 +32,7 @@ GRACE_S = 2.0
 CHUNK_BYTES = 64 * 1024
 
 
-class Tail:
+class Said:
     """The last of what a handler said; all of it is passed on."""
 
     def __init__(self, show: Callable[[bytes], None]) -> None:
@@ -180,6 +180,8 @@ async def start_process(
         )
     except OSError as error:
         raise HandlerFailed(f"cannot start {command[0]!r}: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL, or what no encoding knows, in what it is told
+        raise HandlerFailed(f"cannot start {command[0]!r}: an argument or a variable cannot be told: {error}") from None
     if guard is not None:
         guard.watch(process.pid)
     return HandlerProcess(process, guard)

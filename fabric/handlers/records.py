@@ -6,7 +6,7 @@ Lines that go in are ASCII, for a handler reads them in the encoding of its loca
 
 from __future__ import annotations
 
-__all__ = ["OUTPUT_BYTES_MAX", "Input", "Output", "Written", "input_line", "parse_output"]
+__all__ = ["OUTPUT_BYTES_MAX", "Input", "Output", "Written", "input_line", "media_type", "parse_output"]
 
 import binascii
 import json
@@ -81,6 +81,11 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     session: str = ""
 
 
+def media_type(content_type: str) -> str:
+    """Return what an object is, without how it is written: ``text/plain`` of ``Text/Plain; charset=utf-8``."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 class Written(msgspec.Struct, frozen=True):
     """All that an invocation wrote.
 
@@ -107,8 +112,7 @@ class _Record(msgspec.Struct, rename="kebab"):
     session: str | None = None
 
 
-_BROKEN = re.compile(rb'\{\s*"(?:data|uri)"\s*:')
-"""In a line that is not JSON: a record that was torn, or that stands behind something without an end of line."""
+_BODY = re.compile(rb'"(?:data|uri)"\s*:')
 
 
 def parse_output(raw: bytes, *, lenient: bool = False) -> Written:
@@ -148,7 +152,7 @@ def _output(line: bytes, number: int) -> Output | None:
     try:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError) as error:
-        if _BROKEN.search(line):
+        if _holds_record(line):
             raise HandlerFailed(f"stdout, line {number} is a broken record: {error}: {_shown(line)}") from None
         return None
     if not isinstance(value, dict) or ("data" not in value and "uri" not in value):
@@ -173,6 +177,15 @@ def _output(line: bytes, number: int) -> Output | None:
         fork=bool(record.fork),
         session=record.session or "",
     )
+
+
+def _holds_record(line: bytes) -> bool:
+    """Return whether a line that is not JSON has a record in it: torn, or behind something without an end of line.
+
+    The body may be behind any other field. In doubt it is one: noise in its place fails an attempt, and loses nothing.
+    """
+    begin = line.find(b"{")
+    return begin >= 0 and _BODY.search(line, begin) is not None
 
 
 def _shown(line: bytes) -> str:

@@ -1,13 +1,17 @@
 """RPC mode: a process that serves one invocation after the other, over HTTP on a socket that it inherits.
 
-It writes all or nothing: its output is the body of an answer. Who dies, hangs or does not serve is started anew for the
-next invocation, with a new socket, so nothing of the past is waiting there.
+It writes all or nothing: its output is the body of an answer, and that says how long it is, by Content-Length or in
+chunks. The end of a connection is no end of an answer: the kernel makes one for whoever is killed half-way.
+
+Who dies, hangs or does not serve is started anew for the next invocation, with a new socket, so nothing of the past is
+waiting there.
 """
 
 from __future__ import annotations
 
 __all__ = ["RpcHandler", "serve_rpc"]
 
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -20,7 +24,7 @@ import trio
 from fabric.errors import HandlerFailed
 from fabric.handlers.command import NOT_ENDED, NOT_STARTED, ending, shell_status
 from fabric.handlers.invocation import Call, Ended, serving_environment
-from fabric.handlers.processes import HandlerProcess, Tail, start_process
+from fabric.handlers.processes import HandlerProcess, Said, start_process
 from fabric.handlers.records import OUTPUT_BYTES_MAX
 from fabric.launch.guarding import Guard
 
@@ -36,10 +40,23 @@ BACKLOG = 8
 
 CHUNK_BYTES = 64 * 1024
 
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+"""What can stand in a header: ASCII that can be seen, with blanks inside."""
+
 
 class _Serving(NamedTuple):
     process: HandlerProcess
     port: int
+
+
+class _Answer(NamedTuple):
+    status: int
+    body: bytes
+    measured: bool
+    """Whether it says how long it is."""
+
+
+_UNMEASURED = "nobody knows whether its answer came to its end: it has no Content-Length, and is not in chunks"
 
 
 class RpcHandler:
@@ -59,7 +76,7 @@ class RpcHandler:
         self._environment = environment
         self._timeout_s = timeout_s
         self._guard = guard
-        self._said = Tail(show)
+        self._said = Said(show)
         self._nursery = nursery
         self._directory = directory
         self._serving: _Serving | None = None
@@ -75,15 +92,11 @@ class RpcHandler:
         headers = [
             ("X-Pugmark-Session-Metadata", call.metadata_text),
             ("X-Fabric-Invocation-Id", call.id),
-            *(
-                (name, self._environment[name.upper()])
-                for name in ("traceparent", "tracestate")
-                if name.upper() in self._environment
-            ),
+            *self._trace(),
         ]
         try:
             with trio.fail_after(self._timeout_s):
-                status, answer = await _ask(serving.port, "POST", f"/?{query}", headers, call.input)
+                answer = await _ask(serving.port, "POST", f"/?{query}", headers, call.input)
         except trio.TooSlowError:
             await self._stop(serving)
             reason = f"it did not answer within {self._timeout_s:g} s"
@@ -91,10 +104,17 @@ class RpcHandler:
         except (HandlerFailed, OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
             return await self._broke(serving, f"the connection broke: {error}")
         serving.process.drain_said(self._said.write)  # it said this before it answered
-        if status != 200:
-            first = answer.decode(errors="replace").strip().partition("\n")[0][:200]
-            return Ended(exit=1, reason=f"it answered with status {status}: {first}", stderr=self._said.text)
-        return Ended(exit=0, output=answer, stderr=self._said.text)
+        if answer.status != 200:
+            first = answer.body.decode(errors="replace").strip().partition("\n")[0][:200]
+            return Ended(exit=1, reason=f"it answered with status {answer.status}: {first}", stderr=self._said.text)
+        if not answer.measured:
+            return await self._broke(serving, _UNMEASURED)
+        return Ended(exit=0, output=answer.body, stderr=self._said.text)
+
+    def _trace(self) -> list[tuple[str, str]]:
+        """Return the headers of the trace that the environment names. What no header can hold is none."""
+        told = ((name, self._environment.get(name.upper(), "")) for name in ("traceparent", "tracestate"))
+        return [(name, value) for name, value in told if _HEADER_VALUE.fullmatch(value)]
 
     async def _start(self) -> _Serving:
         """Start a process, and wait until it serves."""
@@ -111,7 +131,7 @@ class RpcHandler:
         self._nursery.start_soon(self._look_after, serving)
         try:
             with trio.fail_after(min(START_S, self._timeout_s)):
-                status, _ = await _ask(port, "GET", "/", [], b"")
+                status = (await _ask(port, "GET", "/", [], b"")).status
         except trio.TooSlowError:
             await self._stop(serving)
             raise HandlerFailed(
@@ -173,10 +193,8 @@ async def serve_rpc(
         nursery.cancel_scope.cancel()
 
 
-async def _ask(
-    port: int, method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes
-) -> tuple[int, bytes]:
-    """Return the status and the body of an answer. A connection for each: the SDK's server keeps none."""
+async def _ask(port: int, method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes) -> _Answer:
+    """Return an answer. A connection for each: the SDK's server keeps none."""
     http = h11.Connection(h11.CLIENT)
     said = [("Host", f"{HOST}:{port}"), ("Connection", "close"), ("Content-Length", str(len(body))), *headers]
     raw = http.send(h11.Request(method=method, target=target, headers=said)) or b""
@@ -185,18 +203,19 @@ async def _ask(
     async with await trio.open_tcp_stream(HOST, port) as stream:
         with suppress(trio.BrokenResourceError):  # it may have answered without reading
             await stream.send_all(raw)
-        status, answer = 0, bytearray()
+        status, answer, measured = 0, bytearray(), False
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
                 http.receive_data(bytes(await stream.receive_some(CHUNK_BYTES)))
             elif isinstance(event, h11.Response):
                 status = event.status_code
+                measured = any(name in (b"content-length", b"transfer-encoding") for name, _ in event.headers)
             elif isinstance(event, h11.Data):
                 answer += event.data
                 if len(answer) > OUTPUT_BYTES_MAX:
                     raise HandlerFailed(f"it wrote more than {OUTPUT_BYTES_MAX} bytes")
             elif isinstance(event, h11.EndOfMessage):
-                return status, bytes(answer)
+                return _Answer(status, bytes(answer), measured)
             elif isinstance(event, h11.ConnectionClosed):
                 raise HandlerFailed("it closed the connection without an answer")

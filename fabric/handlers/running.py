@@ -22,7 +22,7 @@ import trio
 from fabric.errors import ConfigError, HandlerFailed, Superseded, sole
 from fabric.handlers.command import NOT_ENDED, CommandHandler
 from fabric.handlers.decision import Decision, decide
-from fabric.handlers.fetching import check_allowed, fetch
+from fabric.handlers.fetching import Fetches, check_allowed
 from fabric.handlers.invocation import Call, Ended, Handler
 from fabric.handlers.next_step import Invoke, Mode, Quiet, next_step
 from fabric.handlers.objects import ObjectServer, serve_objects
@@ -161,6 +161,15 @@ def _check(log: Log, options: Options) -> None:
         raise ConfigError(f"session {log.id} is a run of a program; it goes on with 'fabric run --session {log.id}'")
     if not options.timeout_s > 0:
         raise ConfigError(f"timeout {options.timeout_s:g}: expected more than 0 seconds")
+    if "\0" in log.manifest.agent:
+        raise ConfigError(
+            f"session {log.id} is agent {log.manifest.agent!r}: a handler cannot be told a name with a NUL in it, which"
+            " ends a variable; start another session, under another name"
+        )
+    if any("\0" in part for part in options.command):
+        raise ConfigError(
+            f"handler {list(options.command)!r}: a command cannot have a NUL in it, which ends an argument"
+        )
     check_allowed(options.allow)
 
 
@@ -233,8 +242,8 @@ class _Run:
             if self._log.owes:
                 await trio.to_thread.run_sync(self._log.catch_up)
             readiness = await trio.to_thread.run_sync(self._log.readiness, self._now())
-            if isinstance(readiness, Ready | Failed) and readiness.base != self._failed_base:
-                self._failed = 0
+            if not isinstance(readiness, Ready | Failed) or readiness.base != self._failed_base:
+                self._failed, self._reason = 0, ""  # somebody else has decided, or something came
             step = next_step(readiness, mode, decided=self._decided, failed=self._failed)
             if isinstance(step, Quiet):
                 return self._ran(readiness)
@@ -318,7 +327,8 @@ class _Run:
         return await self._entries(decide(written.outputs))
 
     async def _entries(self, decision: Decision) -> tuple[list[Entry], Pause | None]:
-        entries = [await self._entry(output) for output in decision.outputs]
+        fetches = Fetches(self._options.allow)
+        entries = [await self._entry(output, fetches) for output in decision.outputs]
         wait = decision.wait
         if wait is None:
             return entries, None
@@ -326,10 +336,10 @@ class _Run:
         until = None if wait.after_s is None else self._now() + wait.after_s
         return [*entries, said], Pause(wait.reason.decode(errors="replace"), until)
 
-    async def _entry(self, output: Output) -> Entry:
+    async def _entry(self, output: Output, fetches: Fetches) -> Entry:
         body, content_type, content_encoding = output.data, output.content_type, output.content_encoding
         if body is None:
-            fetched = await fetch(output.uri, self._options.allow)
+            fetched = await fetches.fetch(output.uri)
             body = fetched.body
             content_type = content_type or fetched.content_type
             content_encoding = content_encoding or fetched.content_encoding

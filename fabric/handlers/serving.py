@@ -13,6 +13,9 @@ more, and finds in the log what is left to do. So a decision is committed once, 
 
 A session that sleeps is not quiet: the message is done when the sleep is over and the handler has nothing more to say.
 Messages behind it wait. What a handler pushes belongs to the message that it is at, since outputs of a worker do.
+
+A child that it forks is made, as a session of its own beside the program's: nobody here runs it. ``fabric session run
+-s CHILD -- COMMAND`` does.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ from typing import Any
 
 import trio
 
-from fabric.errors import ValueRejected
+from fabric.errors import SessionExists, ValueRejected
+from fabric.handlers.records import media_type
 from fabric.handlers.running import TIMEOUT_S, Options, Ran, open_runner
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
@@ -71,7 +75,14 @@ async def open_served(spec: WorkerSpec) -> AsyncIterator[Function]:
 def _open_log(spec: WorkerSpec) -> Log:
     config = spec.config
     bucket = Bucket(open_store(config["bucket"]))
-    log = bucket.start(session=config["session"], agent=config.get("agent", ""), metadata=config.get("metadata", {}))
+    agent, metadata = config.get("agent", ""), config.get("metadata", {})
+    try:
+        log = bucket.start(session=config["session"], agent=agent, metadata=metadata)
+    except SessionExists:
+        log = bucket.open(config["session"])  # that of a forked run is a fork, too
+        manifest = log.manifest
+        if manifest.parent is None or (manifest.agent, manifest.metadata) != (agent, metadata):
+            raise
     log.read()
     return log
 
@@ -104,21 +115,27 @@ class _Served:
     async def answer(self, payload: bytes) -> AsyncIterator[Any]:
         """Give the outputs of a message."""
         now = message()
-        seq = await trio.to_thread.run_sync(self._push, payload, _key_of(now))
-        if not self._is_passed(seq):
+        seq, is_passed = await trio.to_thread.run_sync(self._push, payload, _key_of(now))
+        if not is_passed:
             await self._decide()
-        for entry in answer_of(await trio.to_thread.run_sync(self._log.read), seq, self._log.namespaces()):
+        for entry in await trio.to_thread.run_sync(self._answer, seq):
             body = await trio.to_thread.run_sync(partial(self._log.decoded, entry))
             yield self._value(entry, body, now)
 
-    def _push(self, payload: bytes, key: str) -> int:
-        """Add a message to the log, if it is not there; return the number of its commit."""
-        pushed = self._log.push([self._log.store_body(payload, event="push", content_type="application/json")], key=key)
-        return next(number for number, commit in enumerate(self._log.read()) if commit.id == pushed.id)
+    def _push(self, payload: bytes, key: str) -> tuple[int, bool]:
+        """Add a message to the log, if it is not there. Called in a thread, as all that reads or writes it.
 
-    def _is_passed(self, seq: int) -> bool:
-        """Whether another message came after this one: then it was done, or given up."""
-        return any(commit.key.startswith(_KEY) for commit in self._log.read()[seq + 1 :])
+        Returns:
+            The number of its commit, and whether another message came after it: then it was done, or given up.
+        """
+        pushed = self._log.push([self._log.store_body(payload, event="push", content_type="application/json")], key=key)
+        commits = self._log.read()
+        seq = next(number for number, commit in enumerate(commits) if commit.id == pushed.id)
+        return seq, any(commit.key.startswith(_KEY) for commit in commits[seq + 1 :])
+
+    def _answer(self, seq: int) -> list[Entry]:
+        """Return what was decided on a message. Called in a thread."""
+        return answer_of(self._log.read(), seq, self._log.namespaces())
 
     async def _decide(self) -> None:
         invocations = committed = 0
@@ -175,10 +192,10 @@ def _value_of(content_type: str, body: bytes) -> Any:
     Raises:
         ValueRejected: it is neither.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type == "application/json" or media_type.endswith("+json"):
+    kind = media_type(content_type)
+    if kind == "application/json" or kind.endswith("+json"):
         return decode_json(body)
-    if media_type.startswith("text/"):
+    if kind.startswith("text/"):
         try:
             return body.decode("utf-8")
         except UnicodeDecodeError:

@@ -6,7 +6,7 @@ order in which it was done with them; so what it remembers is what it has just b
 
 from __future__ import annotations
 
-__all__ = ["Asked", "ask_again", "asked_of", "only"]
+__all__ = ["Asked", "ask_again", "asked_of", "only", "steered_at"]
 
 import signal
 from collections import defaultdict
@@ -20,13 +20,14 @@ from fabric.errors import UnknownName
 from fabric.graph import passes
 from fabric.launch.preload import open_zygote
 from fabric.plan.plan import Plan
+from fabric.plan.replicas import node_of
 from fabric.runtime.coordinator import INSISTING, Coordinator, Report
 from fabric.runtime.foreground import open_coordinator
 from fabric.runtime.one_shot import DRAIN_S
 from fabric.runtime.prices import Prices
 from fabric.session.divergence import Difference, Replayed, compare_answers
 from fabric.session.events import Answered, Approval, DeadLetter, Finish, Heard, Outcome, Output, Refuse, Seen
-from fabric.session.history import Answer, History, Released, Turn
+from fabric.session.history import Answer, Forgotten, History, Ordered, Released, Steered, Turn
 from fabric.session.settings import Settings
 
 OUTPUT = "output"
@@ -52,7 +53,7 @@ def only(compiled: Compiled, node: str) -> Compiled:
     Raises:
         UnknownName: a program has no such worker, or it is part of another process.
     """
-    binding = node.rpartition("#")[0] or node
+    binding = node_of(node)
     if binding not in compiled.module.bindings:
         known = ", ".join(name for name in compiled.module.bindings if name != compiled.module.main)
         raise UnknownName(f"no binding of the program is the worker '{node}'; there are: {known or 'none'}")
@@ -60,15 +61,50 @@ def only(compiled: Compiled, node: str) -> Compiled:
     return Compiled(module, passes.build(module), ())
 
 
-def asked_of(node: str, history: Sequence[History], replayed: Replayed) -> list[Asked]:
-    """Return what a worker took and said, in order. What it declined, or died of, is no answer."""
+HARMLESS = frozenset({"pause", "resume", "get_memory"})
+"""What of a control message does not change how a worker answers."""
+
+
+def steered_at(name: str, history: Sequence[History]) -> int | None:
+    """Return the number of the first entry by which a worker was made another than its program says.
+
+    Somebody has set its memory or its model, or it has forgotten everything. What it took behind that was answered by
+    another one than a worker that is started now.
+    """
+    orders = 0
+    for number, entry in enumerate(history):
+        if not isinstance(entry, Ordered | Steered | Forgotten) or name not in (entry.worker, node_of(entry.worker)):
+            continue
+        match entry:
+            case Ordered(payload=payload):
+                orders += 1
+                if not msgspec.json.decode(payload, type=dict[str, msgspec.Raw]).keys() <= HARMLESS:
+                    return number
+            case Steered() if entry.number <= orders:  # of an operator: it was looked at when it was given
+                continue
+            case _:
+                return number
+    return None
+
+
+def asked_of(name: str, history: Sequence[History], replayed: Replayed) -> list[Asked]:
+    """Return what a worker took and said, in order. What it declined, or died of, is no answer.
+
+    Args:
+        name: of a node, or of one of its replicas.
+        history: of the run.
+        replayed: the same, relived.
+    """
+    node = node_of(name)
     payloads = {took.entry: took.payload for took in replayed.took}
     early: dict[str, list[Answer]] = defaultdict(list)
     asked = []
     for number, entry in enumerate(history):
-        if isinstance(entry, Released) and entry.node == node:
+        if not isinstance(entry, Released | Turn) or entry.node != node or name not in (node, entry.worker):
+            continue
+        if isinstance(entry, Released):
             early[entry.message].append(entry.answer)
-        if isinstance(entry, Turn) and entry.node == node:
+        else:
             said = [*early.pop(entry.message, ()), *entry.outputs]
             if number in payloads and not entry.declined:
                 answers = tuple(answer for answer in said if answer.port == OUTPUT)
@@ -85,8 +121,10 @@ async def ask_again(
     environment: Mapping[str, str],
     *,
     all_of_them: bool = False,
-) -> tuple[list[Difference], Finish]:
-    """Run a program of one worker on messages, one after the other; return what is not as it was, and how it ended.
+) -> tuple[list[Difference], int, Finish]:
+    """Run a program of one worker on messages, one after the other.
+
+    Returns what is not as it was, how many messages the worker was given, and how it ended.
 
     Args:
         plan: of the program.
@@ -104,6 +142,7 @@ async def ask_again(
             if not await coordinator.wait_for_room():
                 return
             coordinator.submit(port, [(ticket, one.payload)])
+            client.asked_count = ticket
             await client.is_done.wait()
             found.extend(client.compare(one))
             if found and not all_of_them:
@@ -121,7 +160,7 @@ async def ask_again(
             nursery.start_soon(talk, coordinator)
             finish = await coordinator.run()
             nursery.cancel_scope.cancel()
-    return found, finish
+    return found, client.asked_count, finish
 
 
 class _Client:
@@ -129,9 +168,11 @@ class _Client:
 
     Attributes:
         is_done: set when nothing more will come of it.
+        asked_count: messages so far.
     """
 
     def __init__(self) -> None:
+        self.asked_count = 0
         self.begin()
 
     def begin(self) -> None:

@@ -20,7 +20,7 @@ from fabric.errors import AddressInUse, ConfigError, WorkerFailed
 from fabric.launch.launcher import Launcher, Worker
 from fabric.plan.endpoints import renewed
 from fabric.plan.plan import WorkerPlan
-from fabric.runtime.recorder import Lost, Recorder, Resumed
+from fabric.runtime.recorder import SLOW_S, Lost, Recorder, Resumed
 from fabric.runtime.relay import LineRelay, Relay, SocketRelay
 from fabric.session.events import (
     Answered,
@@ -230,6 +230,8 @@ class Coordinator:
         self._timers: dict[tuple[str, str], float] = {}
         self._outcome: Finish | None = None
         self._interrupts = 0
+        self._over_soon = False
+        self._fired_s = 0.0
         self._over = trio.Event()
         self._work = trio.Event()
         self._stirred_s = 0.0
@@ -265,14 +267,27 @@ class Coordinator:
     def _welcome(self) -> bool:
         return self._session.wants_input and (self._recorder is None or not self._recorder.full)
 
-    def submit(self, port: str, messages: Sequence[tuple[int, bytes]], key: str = "") -> None:
-        """Give messages to a boundary input, each with a ticket; ``key``: by which a single one is known again."""
-        self._step(Input(port, messages, (key,) if key else ()))
+    def submit(
+        self,
+        port: str,
+        messages: Sequence[tuple[int, bytes]],
+        key: str = "",
+        taken: Callable[[], None] | None = None,
+    ) -> None:
+        """Give messages to a boundary input.
 
-    def when_recorded(self, then: Callable[[], None]) -> None:
-        """Do something when all that the session has recorded so far is durable; at once if it is not kept."""
-        if self._recorder is None or not self._recorder.holds(then):
-            then()
+        Args:
+            port: which.
+            messages: each with a ticket.
+            key: by which a single one is known again.
+            taken: called when a single one cannot be lost any more, behind what came of those before it; never, if
+                it is refused before.
+        """
+        if taken is not None and self._recorder is not None:
+            self._recorder.promise(messages[0][0], taken)
+        self._step(Input(port, messages, (key,) if key else ()))
+        if taken is not None and self._recorder is None:
+            taken()
 
     def close_input(self, port: str | None = None) -> None:
         """End one boundary input, or all."""
@@ -328,11 +343,19 @@ class Coordinator:
     def interrupt(self, number: int) -> None:
         """Tell of a signal: the first asks for an end, the next ones insist."""
         self._interrupts += 1
-        if self._recorder is not None and self._recorder.failing and self._interrupts > 1:
-            text = "ended by force while the bucket took nothing; what is in the log goes on when it is run again"
-            self._lose(Lost("stopped", text, 128 + number))
-            return
+        recorder = self._recorder
+        if recorder is not None and self._interrupts > 1 and recorder.holding:  # and with all else, what ends workers
+            if recorder.failing or self._interrupts > 2:
+                self._lose(_forced(number))
+                return
+            self._nursery.start_soon(self._insist, recorder, number)
         self._step(Interrupted(number))
+
+    async def _insist(self, recorder: Recorder, number: int) -> None:
+        """Somebody wants an end: a bucket that works is waited for."""
+        await trio.sleep(SLOW_S)
+        if recorder.failing:
+            self._lose(_forced(number))
 
     def set_grace(self, grace_s: float) -> None:
         """Say how long workers may be silent that are asked to end from now on."""
@@ -349,7 +372,14 @@ class Coordinator:
 
     def figures(self) -> Figures:
         """Return what the session has counted."""
-        return self._session.figures(trio.current_time())
+        return self._session.figures(self.now_s)
+
+    @property
+    def now_s(self) -> float:
+        """The session's time. It stands while its bucket fails: what has to wait for that is not late by it."""
+        if self._recorder is None:
+            return trio.current_time()
+        return max(self._fired_s, trio.current_time() - self._recorder.stood_s)
 
     # --- the step ---
 
@@ -361,6 +391,8 @@ class Coordinator:
             stirs: whether it shows that something moves.
         """
         if self._outcome is not None:
+            if event is not None:
+                self._too_late(event)
             return
         if stirs:
             self._stirred_s = trio.current_time()
@@ -371,8 +403,11 @@ class Coordinator:
             return
         while self._events:
             first, recorder = self._events[0], self._recorder
-            if first is not None:
-                for command in self._session.handle(first, trio.current_time()):
+            if first is not None and self._over_soon:
+                self._too_late(first)
+            elif first is not None:
+                for command in self._session.handle(first, self.now_s):
+                    self._over_soon |= isinstance(command, Finish)
                     if recorder is None or recorder.lets(command):
                         self._perform(command)
             elif recorder is not None:
@@ -386,6 +421,19 @@ class Coordinator:
             self._work.set()
         if self._welcome or self._session.closing:
             self._waiting_for_room.unpark_all()
+
+    def _too_late(self, event: Event) -> None:
+        """The session is over, though its end may still wait for the log: it hears nothing more. Say so."""
+        match event:
+            case Input(port, messages):
+                tickets = tuple(ticket for ticket, _ in messages)
+                self._client.refused(Refuse("input_closed", "the session is over", port, tickets))
+                self._client.settled(tickets)
+            case Retry(name, _, ticket):
+                self._client.refused(Refuse("input_closed", "the session is over", name, (ticket,)))
+                self._client.settled((ticket,))
+            case Asked(ticket=ticket) | Told(ticket=ticket) | Decided(ticket=ticket):
+                self._client.answered(Answered(ticket, "the session is over"))
 
     async def _record(self, recorder: Recorder) -> None:
         """Have what the session records written, for ever; the session is over when that cannot be."""
@@ -413,7 +461,7 @@ class Coordinator:
             now_s = trio.current_time()
             if now_s < self._stirred_s + STILL_S:
                 continue
-            said = waited_for(self._session.plan, self._session.snapshot(), now_s)
+            said = waited_for(self._session.plan, self._session.snapshot(), self.now_s)
             if said is not None:
                 self._report.noted(Note("warning", "session.waiting", {"idle_s": STILL_S, "reason": said}))
             self._stirred = trio.Event()
@@ -482,10 +530,20 @@ class Coordinator:
                 raise AssertionError("a session that nobody records has recorded something")
 
     async def _timer(self, key: tuple[str, str], at_s: float) -> None:
-        await trio.sleep_until(at_s)
+        if self._recorder is None:
+            await trio.sleep_until(at_s)
+        else:
+            await self._wait(self._recorder, at_s)
         if self._timers.get(key) == at_s:  # not replaced meanwhile
             del self._timers[key]
             self._step(TimerFired(key), stirs=False)
+
+    async def _wait(self, recorder: Recorder, at_s: float) -> None:
+        """Wait for a time of the session."""
+        while trio.current_time() < (until_s := at_s + recorder.stood_s):
+            await trio.sleep_until(until_s)
+            await recorder.works()
+        self._fired_s = max(self._fired_s, at_s)  # a difference of sums is not exact, and no timer fires early
 
     # --- one worker ---
 
@@ -549,3 +607,8 @@ class Coordinator:
             lines.append(line)
             self._report.worker_wrote(name, line)
         ended.set()
+
+
+def _forced(number: int) -> Lost:
+    text = "ended by force while the bucket took nothing; what is in the log goes on when it is run again"
+    return Lost("stopped", text, 128 + number)

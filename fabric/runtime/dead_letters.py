@@ -9,6 +9,9 @@ kill cut is skipped, and counted. Who writes holds ``letters.lock``: the service
 drops letters while it runs or after it. Letters that were dropped are gone from the disk as well: the log is
 replaced by one without them, as it is when most of it is of no use any more. The line of the highest id stays, or a
 later service would use it again.
+
+Letters of a kept run say in which log they are recorded, and as which entry. They are written in the order of that log,
+so the last one tells which of them were here already: after a kill the rest is written again from the log.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ class Letter(msgspec.Struct, frozen=True):
         trace: of the input that it descends from, in hex.
         payload: the message.
         stderr: the last lines of the worker that died of it.
+        recorded: of a kept run, the session in whose log it is and the number of the entry.
     """
 
     id: int
@@ -62,6 +66,7 @@ class Letter(msgspec.Struct, frozen=True):
     trace: str
     payload: msgspec.Raw
     stderr: tuple[str, ...] = ()
+    recorded: tuple[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -77,6 +82,8 @@ class _Line(msgspec.Struct):
     id: int
     worker: str = ""
     gone: bool = False
+    recorded: tuple[str, int] | None = None
+    last: dict[str, int] = {}
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
@@ -96,6 +103,7 @@ class Letters:
         damaged: lines that cannot be read.
         last_id: the highest that was ever used.
         useless_bytes: of the log.
+        last: the highest entry of each kept run that ever became a letter here.
 
     Raises:
         OSError: the log cannot be read. One that is not there is empty.
@@ -105,6 +113,7 @@ class Letters:
         self.damaged = self.last_id = self.useless_bytes = 0
         self._file: BinaryIO | None = None
         found: dict[int, Head] = {}
+        self.last: dict[str, int] = {}
         try:
             self._file = log.open("rb")
         except FileNotFoundError:
@@ -125,6 +134,8 @@ class Letters:
             self.damaged += bool(raw.strip())
             return
         self.last_id = max(self.last_id, line.id)
+        for session, entry in (*line.last.items(), *((line.recorded,) if line.recorded is not None else ())):
+            self.last[session] = max(self.last.get(session, -1), entry)
         if line.gone:
             found.pop(line.id, None)
         else:
@@ -216,7 +227,8 @@ class DeadLetters:
         try:
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
                 if letters.last_id:
-                    file.write(encode_json({"id": letters.last_id, "gone": True}) + b"\n")
+                    last = {"last": letters.last} if letters.last else {}
+                    file.write(encode_json({"id": letters.last_id, "gone": True} | last) + b"\n")
                 file.writelines(letters.raw(head) for head in kept)
                 file.flush()
                 os.fsync(file.fileno())

@@ -12,8 +12,9 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -38,7 +39,7 @@ from fabric.runtime.letter_keeper import LetterKeeper
 from fabric.runtime.owners import owner_of
 from fabric.runtime.prices import Prices
 from fabric.runtime.questions import Questions
-from fabric.runtime.recorder import Recorder, Resumed
+from fabric.runtime.recorder import Lost, Recorder, Resumed
 from fabric.runtime.refusals import Refusals
 from fabric.runtime.resuming import serve_again, take_up
 from fabric.runtime.service import Service
@@ -106,12 +107,11 @@ async def open_coordinator(
         tracer = await stack.enter_async_context(open_tracer(plan, environment, report))
         rate_of = no_rate if prices is None else prices.rate_of
         about = None if tracer is None else tracer.about
-        durable = "" if kept is None else kept.root
+        durable = "" if kept is None else kept.id
         session = Session(plan, settings, random.Random(os.urandom(32)), rate_of, about, durable=durable)
         resumed = None
         if kept is not None:
-            relived = session.relive(kept.history, allow_changed=kept.allow_changed)
-            resumed = Resumed(Recorder(kept.log, report.noted), relived)
+            resumed = _bring_back(session, kept, report)
         launchers = open_runners(
             plan,
             environment,
@@ -133,6 +133,11 @@ async def open_coordinator(
         transport = await stack.enter_async_context(gated)
         secret = keyring.server.secret
         yield Coordinator(session, transport, launcher, client, report, servers, tracer, secret=secret, resumed=resumed)
+
+
+def _bring_back(session: Session, kept: Kept, report: Report) -> Resumed:
+    relived = session.relive(kept.history, allow_changed=kept.allow_changed, inherited=kept.inherited)
+    return Resumed(Recorder(kept.log, report.noted, base=kept.base, place=relived.emitted), relived)
 
 
 class _Watching:
@@ -168,6 +173,26 @@ async def _obey_signals(coordinator: Coordinator, interrupted: Callable[[int], o
         async for number in signals:
             interrupted(number)
             coordinator.interrupt(number)
+
+
+async def _until_signal(begin: Callable[[], Awaitable[Lost | None]]) -> Lost | None:
+    """Do what comes before a session begins, unless a signal ends it: nothing is lost by that."""
+    lost: Lost | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def obey() -> None:
+                nonlocal lost
+                number = await anext(aiter(signals))
+                lost = Lost(
+                    "stopped", "ended before it began: what is in the log goes on when it is run again", 128 + number
+                )
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(obey)
+            lost = await begin()
+            nursery.cancel_scope.cancel()
+    return lost
 
 
 async def run_lines(
@@ -224,12 +249,15 @@ async def run_lines(
                 await gateway.write(coordinator, stdout_fd)
             written.set()
 
-        nursery.start_soon(_obey_signals, coordinator, interrupted)
         if kept is not None and coordinator.resumed is not None:
-            lost = await take_up(kept, coordinator.resumed, gateway, hears.noted, stdin_fd, stdout_fd)
+            taking_up = partial(take_up, kept, coordinator.resumed, gateway, hears.noted, stdin_fd, stdout_fd)
+            lost = await _until_signal(taking_up)
             if lost is not None:
                 nursery.cancel_scope.cancel()
                 return lost.finish
+            kept.forget()
+            coordinator.resumed.forget()
+        nursery.start_soon(_obey_signals, coordinator, interrupted)
         nursery.start_soon(gateway.read, coordinator, stdin_fd)
         nursery.start_soon(write)
         if http is not None and watch is not None:
@@ -243,7 +271,7 @@ async def run_lines(
         await written.wait()
         if coordinator.resumed is not None and finish.exit_code < 128:
             with trio.move_on_after(settings.grace_s):
-                await coordinator.resumed.recorder.finish()
+                await coordinator.resumed.recorder.close()
         nursery.cancel_scope.cancel()
     extras.report()
     if gateway.broken is not None and finish.error is None:
@@ -383,6 +411,8 @@ async def run_service(
     ):
         if kept is not None and coordinator.resumed is not None:
             serve_again(kept, coordinator.resumed, service, hears.noted)
+            kept.forget()
+            coordinator.resumed.forget()
         listener = await _listen(journal.record.socket)
         nursery.start_soon(_obey_signals, coordinator, lambda _: ask())
         nursery.start_soon(service.serve, coordinator, listener)
@@ -397,6 +427,9 @@ async def run_service(
         finish = await coordinator.run()
         with trio.move_on_after(settings.grace_s):
             await service.finish()
+        if coordinator.resumed is not None and finish.exit_code < 128:
+            with trio.move_on_after(settings.grace_s):
+                await coordinator.resumed.recorder.close()
         await letters.finish()
         await journal.finish()
         nursery.cancel_scope.cancel()

@@ -7,14 +7,16 @@ commits second has lost the session, wherever he is.
 
 from __future__ import annotations
 
-__all__ = ["Hold", "Kept", "hold_session", "open_run", "read_history"]
+__all__ = ["Hold", "Kept", "Reading", "hold_session", "open_run", "read_history", "read_once"]
 
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,6 +35,7 @@ from fabric.session.history import (
     bytes_of,
     decode_history,
 )
+from fabric.session.reliving import Inherited
 from fabric.settings import state_home
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
@@ -69,33 +72,38 @@ class Kept(msgspec.Struct, frozen=True):
     Attributes:
         url: of the bucket.
         log: of the run, read to its end.
-        history: what has happened so far.
+        history: what has happened so far; nothing, once it is forgotten.
         hold: of the session on this host.
         finished: whether it had ended, and whoever ran it was told so.
         allow_changed: go on without what this program has no place for.
         meter: of the bucket.
         size_bytes: of all that has happened so far.
+        inherited: whose the first of the history are, if it is a fork.
+        base: how many commits of its own log that is.
+        entries: how many have happened so far.
     """
 
     url: str
     log: Log
     hold: Hold
-    history: Sequence[History] = ()
+    history: list[History] = msgspec.field(default_factory=list)
     finished: bool = False
     allow_changed: bool = False
     meter: BucketMeter | None = None
     size_bytes: int = 0
+    inherited: Sequence[Inherited] = ()
+    base: int = 0
+    entries: int = 0
+
+    def forget(self) -> None:
+        """The session has been brought back: what it was brought back from is not kept in memory any more."""
+        self.history.clear()
+        self.log.forget()
 
     @property
     def id(self) -> str:
         """Of the session."""
         return self.log.id
-
-    @property
-    def root(self) -> str:
-        """The id of the session from which it was forked, or of the one from which that was: ids of messages that they
-        share follow from it."""
-        return self.log.entries()[0].session
 
     @property
     def emitted(self) -> list[Emitted]:
@@ -109,12 +117,12 @@ class Kept(msgspec.Struct, frozen=True):
             (entry.ticket for entry in self.history if isinstance(entry, Entered | Retried | Ordered)), default=0
         )
 
-    @property
-    def known(self) -> list[tuple[str, bytes]]:
-        """Port and JSON text of each input since it last ended."""
+    def known(self, refused: Container[int] = ()) -> list[tuple[str, bytes]]:
+        """Return port and JSON text of each input since it last ended, but for those of these tickets: who gives them
+        again is told again."""
         ended = _last_told(self.history, finished=self.finished)
         since = (entry for entry in self.history[ended:] if isinstance(entry, Entered))
-        return [(entry.port, bytes_of(entry.payload, entry.garbled)) for entry in since]
+        return [(entry.port, bytes_of(entry.payload, entry.garbled)) for entry in since if entry.ticket not in refused]
 
 
 def _last_told(history: Sequence[History], *, finished: bool) -> int:
@@ -158,29 +166,55 @@ def open_run(
             probe(store)
             log = bucket.start(session=session, metadata={PARTS: parts}, program=digest_of(parts), path=plan.path)
         _check(log, parts, plan.path, allow_changed=allow_changed)
-        history = read_history(log)
+        inherited, history, size_bytes, base = read_once(log)
         told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
-        size_bytes = sum(each.entry.size for each in log.entries() if not each.derived)
         finished = told and not hold.was_killed
-        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes)
+        count = len(history)
+        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes, inherited, base, count)
+
+
+class Reading(NamedTuple):
+    """What a log had at one moment. Whatever slips in behind it is somebody else's, and ours comes too late then.
+
+    Attributes:
+        inherited: whose the first of the history are, if it is a fork.
+        history: what has happened in the run, what it has inherited first.
+        size_bytes: of that.
+        commits: how many of the log's own that is.
+    """
+
+    inherited: list[Inherited]
+    history: list[History]
+    size_bytes: int
+    commits: int
 
 
 def read_history(log: Log) -> list[History]:
-    """Return what has happened in a run, what it has inherited first.
+    """Return what has happened in a run, what it has inherited first. Raises as :func:`read_once`."""
+    return read_once(log).history
+
+
+def read_once(log: Log) -> Reading:
+    """Read the log of a run to its end.
 
     Raises:
         LogDamaged: there is something that this version does not know.
     """
-    history = []
-    for placed in log.entries():
+    history: list[History] = []
+    everything, size_bytes = log.entries(), 0
+    commits = log.seen
+    for placed in everything:
         if placed.derived:  # how a session begins is nothing that a run did
             continue
         try:
             history.append(decode_history(log.body(placed.entry)))
+            size_bytes += placed.entry.size
         except msgspec.DecodeError as error:
             where = f"entry {placed.index} of commit {placed.seq} of {placed.session}"
             raise LogDamaged(f"{where} is none that this version knows: {error}") from None
-    return history
+    owners = groupby(placed.session for placed in everything if not placed.derived)
+    inherited = [Inherited(owner, len(list(its))) for owner, its in owners if owner != log.id]
+    return Reading(inherited, history, size_bytes, commits)
 
 
 def _check(log: Log, parts: dict[str, dict[str, str]], path: str, *, allow_changed: bool) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 __all__ = ["CAME_BYTES_MAX", "Came", "Keyed"]
 
+import hashlib
 from collections import deque
 from collections.abc import Sequence
 
 from fabric.session.events import Output
 
 CAME_BYTES_MAX = 64 * 1024 * 1024
-"""Of outputs that are kept for clients that ask again. Beyond, those of the oldest messages that are done are not."""
+"""Of what is kept for clients that ask again. Beyond, outputs of the oldest messages that are done are not. The keys
+are, always, and count: without them a message could be done twice."""
+
+CAME_BYTES = 700
+"""What remembering one message takes, without its key and its outputs."""
 
 
 class Came:
@@ -19,15 +24,19 @@ class Came:
 
     Attributes:
         ticket: of the message.
-        port, payload: where it came in, and its JSON text.
+        port, digest: where it came in, and a digest of its JSON text.
         outputs: in order; ``None``: they are not kept any more.
         settled: nothing more will come.
     """
 
     def __init__(self, ticket: int, port: str, payload: bytes) -> None:
-        self.ticket, self.port, self.payload = ticket, port, payload
+        self.ticket, self.port, self.digest = ticket, port, _digest(payload)
         self.outputs: list[Output] | None = []
         self.settled = False
+
+    def is_of(self, port: str, payload: bytes) -> bool:
+        """Whether this is the message that came of it."""
+        return (self.port, self.digest) == (port, _digest(payload))
 
 
 class Keyed:
@@ -46,7 +55,8 @@ class Keyed:
 
     def add(self, key: str, ticket: int, port: str, payload: bytes) -> None:
         """Remember a message."""
-        self._by_key[key] = self._by_ticket[ticket] = Came(ticket, port, payload.strip())
+        self._by_key[key] = self._by_ticket[ticket] = Came(ticket, port, payload)
+        self._size_bytes += len(key) + CAME_BYTES
 
     def delivered(self, outputs: Sequence[Output]) -> None:
         """Remember outputs for the messages that they descend from."""
@@ -68,3 +78,7 @@ class Keyed:
             if came is not None:
                 came.settled = True
                 self._done.append(came)
+
+
+def _digest(payload: bytes) -> bytes:
+    return hashlib.blake2b(payload.strip(), digest_size=16).digest()

@@ -10,7 +10,7 @@ __all__ = ["LetterKeeper"]
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import trio
@@ -57,6 +57,7 @@ class LetterKeeper:
         self._session = session
         with letters.open() as found:
             self._last_id = self._first_id = found.last_id
+            self._last_recorded = found.last
         self._waiting: deque[_Change] = deque()
         self._unwritten_bytes = 0
         self._work = trio.Event()
@@ -101,6 +102,7 @@ class LetterKeeper:
             letter.trace_id.hex(),
             msgspec.Raw(letter.payload),
             letter.stderr,
+            letter.recorded or msgspec.UNSET,
         )
         line = one_line(encode_json(kept)) + b"\n"  # a payload may have several lines
         if self._unwritten_bytes + len(line) > UNWRITTEN_BYTES_MAX:
@@ -109,6 +111,28 @@ class LetterKeeper:
             self._unwritten_bytes += len(line)
             self._change(_Change(id_, line))
         return id_
+
+    def restore(self, letters: Iterable[DeadLetter], at: str) -> int:
+        """Have those kept that are in the log of a run and not here: it was killed in between, or ran elsewhere.
+
+        Args:
+            letters: of the run so far, in the order of its log.
+            at: the time, RFC 3339.
+
+        Returns:
+            how many there are.
+        """
+        missing = [letter for letter in letters if self._is_new(letter)]
+        for letter in missing:
+            self.keep(letter, at)
+        self._first_id = self._last_id  # they died in an earlier session
+        return len(missing)
+
+    def _is_new(self, letter: DeadLetter) -> bool:
+        if letter.recorded is None:
+            return False
+        session, entry = letter.recorded
+        return entry > self._last_recorded.get(session, -1)
 
     def strike(self, id_: int, done: Callable[[], None]) -> None:
         """Have a letter taken out that is none any more; call ``done`` when it is."""

@@ -16,12 +16,13 @@ import msgspec
 from fabric.errors import ConfigError, HistoryUnfit
 from fabric.plan.digest import digest_of, parts_of
 from fabric.plan.plan import Plan
-from fabric.runtime.keeping import read_history
+from fabric.runtime.keeping import read_once
 from fabric.runtime.kept_program import KeptProgram, plan_kept, read_program
 from fabric.session.ancestry import Witness
 from fabric.session.divergence import Difference, Replayed, compare, relive_watched
 from fabric.session.history import History
 from fabric.session.money import RateOf, no_rate
+from fabric.session.reliving import Inherited
 from fabric.session.session import Session, Settings
 from fabric.store.log import Log
 from fabric.store.objects import ObjectStore
@@ -32,15 +33,15 @@ class Replay(msgspec.Struct, frozen=True):
 
     Attributes:
         log: of it.
-        root: the session from which it was forked, or itself: ids of messages follow from it.
+        inherited: whose the first entries are, if it is a fork.
         history: what has happened in it.
         kept: the program that it was recorded with; ``None``: that was not kept.
     """
 
     log: Log
-    root: str
     history: Sequence[History]
     kept: KeptProgram | None
+    inherited: Sequence[Inherited] = ()
 
     def plan(self) -> Plan:
         """Return the plan of the program that it was recorded with.
@@ -81,9 +82,9 @@ def open_replay(store: ObjectStore, log: Log) -> Replay:
         raise ConfigError(
             f"session {log.id} is one of handlers, no run of a program: fabric session log -s {log.id} -A"
         )
-    history = read_history(log)
+    reading = read_once(log)
     root = log.entries()[0].session
-    return Replay(log, root, history, read_program(store, root))
+    return Replay(log, reading.history, read_program(store, root), reading.inherited)
 
 
 def relive_run(
@@ -101,8 +102,10 @@ def relive_run(
     """
     rng = random.Random(0)  # ids of a durable session are not drawn
     witness = Witness(rng)
-    session = Session(plan, settings, rng, rate_of, durable=replay.root, traces=witness)
+    session = Session(plan, settings, rng, rate_of, durable=replay.log.id, traces=witness)
     try:
-        return relive_watched(session, replay.history, witness, allow_changed=allow_changed), witness
+        inherited = replay.inherited
+        done = relive_watched(session, replay.history, witness, allow_changed=allow_changed, inherited=inherited)
+        return done, witness
     except HistoryUnfit as error:
         raise HistoryUnfit(f"session {replay.log.id}: {error}") from None

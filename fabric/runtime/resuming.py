@@ -48,11 +48,15 @@ async def take_up(
         size_bytes += written_bytes if sink.file else 0
         recorder.emitted(Emitted(count, size_bytes, sink.file))
 
-    known = [] if os.isatty(stdin_fd) else kept.known
+    known = [] if os.isatty(stdin_fd) else kept.known(resumed.relived.inputs_refused)
     gateway.resume(known, kept.last_ticket, wrote, due.first, noted)
     rest = gateway.line_of(outputs[due.first])[due.written_bytes :] if due.written_bytes else b""
     gateway.catch_up(rest, outputs[due.first + (due.written_bytes > 0) :])
     _tell(kept, resumed, noted, written=due.first)
+    letters = resumed.relived.letters
+    if letters:  # no file has them: they are told again, for whoever was killed may not have come to it
+        workers = ", ".join(dict.fromkeys(letter.worker for letter in letters))
+        noted(Note("error", "dead_letters.earlier", {"letters": len(letters), "workers": workers}))
     return None
 
 
@@ -65,14 +69,16 @@ def serve_again(kept: Kept, resumed: Resumed, service: Service, noted: Callable[
     outputs = resumed.relived.outputs
     keyed.delivered(outputs)
     keyed.settled(sorted(resumed.relived.settled))
-    service.resume(kept.last_ticket, keyed)
+    restored = service.resume(kept.last_ticket, keyed, resumed.relived.letters)
     _tell(kept, resumed, noted)
+    if restored:
+        noted(Note("warning", "dead_letters.restored", {"letters": restored}))
 
 
 def _tell(kept: Kept, resumed: Resumed, noted: Callable[[Note], None], **more: int) -> None:
     """Say what the session goes on with, and what it goes on without."""
     relived = resumed.relived
-    if kept.history:
+    if relived.entries:
         fields = {"session": kept.id, "entries": relived.entries, "outputs": len(relived.outputs), **more}
         noted(Note("info", "session.resumed", fields))
     if relived.skipped:

@@ -11,7 +11,7 @@ __all__ = ["Service"]
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import msgspec
@@ -107,16 +107,22 @@ class Service:
         self._ticket = 0
         self._keyed: Keyed | None = None
         self._asked: dict[int, tuple[Asker, int]] = {}
+        self._accepting: dict[int, list[Callable[[], None]]] = {}
         self._connections: set[Connection] = set()
 
-    def resume(self, last_ticket: int, keyed: Keyed) -> None:
+    def resume(self, last_ticket: int, keyed: Keyed, letters: Iterable[DeadLetter] = ()) -> int:
         """Go on where a kept session was left.
 
         Args:
             last_ticket: of its input so far.
             keyed: what came of the messages with keys.
+            letters: that the session has so far.
+
+        Returns:
+            how many of the letters were not kept yet.
         """
         self._ticket, self._keyed = last_ticket, keyed
+        return self._letters.restore(letters, timestamp(time.time()))
 
     # --- what the session gives ---
 
@@ -149,6 +155,7 @@ class Service:
     def refused(self, refusal: Refuse) -> None:
         """Tell the clients whose inputs it descends from."""
         for ticket in refusal.tickets:
+            self._accept(ticket)
             if refusal.code != "dead_lettered":  # that one is kept, whosever it is
                 self._retries.refused(ticket)
             connection, request_id = self._asked.get(ticket, (None, 0))
@@ -223,6 +230,7 @@ class Service:
         if self._keyed is not None:
             self._keyed.settled(tickets)
         for ticket in tickets:
+            self._accept(ticket)
             connection, request_id = self._asked.pop(ticket, (None, 0))
             retried = self._retries.settled(ticket)
             if retried is not None:
@@ -440,8 +448,13 @@ class Service:
             ticket, payload = self._expect(connection, request.id), bytes(request.msg)
             if request.key and self._keyed is not None:
                 self._keyed.add(request.key, ticket, port, payload)
-            coordinator.submit(port, [(ticket, payload)], request.key)
-            coordinator.when_recorded(partial(connection.answer, Answer(request.id, accepted=True)))
+            self._accepting[ticket] = [partial(connection.answer, Answer(request.id, accepted=True))]
+            coordinator.submit(port, [(ticket, payload)], request.key, partial(self._accept, ticket))
+
+    def _accept(self, ticket: int) -> None:
+        """A message cannot be lost any more, or is refused: tell its clients so, before all that comes of it."""
+        for tell in self._accepting.pop(ticket, ()):
+            tell()
 
     def _refuse(self, connection: Connection, request_id: int, text: str, code: str) -> None:
         connection.answer(Answer(request_id, accepted=True))
@@ -451,7 +464,7 @@ class Service:
     def _answer_again(self, connection: Connection, request: Request, port: str, came: Came) -> None:
         """Answer to a message that was given before: what came of it, and from now on what still comes."""
         assert request.msg is not msgspec.UNSET
-        if (came.port, came.payload) != (port, bytes(request.msg).strip()):
+        if not came.is_of(port, bytes(request.msg)):
             text = f"key {request.key!r} is that of another message: each message has a key of its own"
             self._refuse(connection, request.id, text, "other_message")
             return
@@ -459,7 +472,12 @@ class Service:
             text = f"the message with key {request.key!r} is done, and what came of it is not kept any more"
             self._refuse(connection, request.id, text, "done_before")
             return
-        connection.answer(Answer(request.id, accepted=True))
+        accepted = Answer(request.id, accepted=True)
+        if came.ticket in self._accepting:  # the first attempt is not durable yet, so neither is this one
+            self._accepting[came.ticket].append(partial(connection.answer, accepted))
+            self._take_over(came.ticket, connection, request.id)
+            return
+        connection.answer(accepted)
         for output in came.outputs:
             connection.answer(Answer(request.id, port=output.port, output=msgspec.Raw(output.payload)))
         if came.settled:
@@ -480,7 +498,7 @@ class Service:
 
     def _status(self, coordinator: Coordinator) -> Status:
         snapshot = coordinator.snapshot()
-        now_s = trio.current_time()
+        now_s = coordinator.now_s
         callers = {caller for caller, _ in snapshot.calls} | {approval.worker for approval in snapshot.approvals}
         callers |= set(snapshot.budget.waiting if snapshot.budget is not None else ())
         workers = tuple(
@@ -525,7 +543,7 @@ class Service:
 
     def _approvals(self, coordinator: Coordinator) -> tuple[PendingApproval, ...]:
         """Return what waits for approval."""
-        now_s = trio.current_time()
+        now_s = coordinator.now_s
         return tuple(
             PendingApproval(
                 approval.id,
@@ -545,7 +563,7 @@ class Service:
         """Return why messages do not move, also those that have left the graph and that nobody reads."""
         now_s = trio.current_time()
         quiet_s = {port: now_s - at_s for port, at_s in self._given_s.items()}
-        chains = why_stuck(self._plan, coordinator.snapshot(), now_s, quiet_s)
+        chains = why_stuck(self._plan, coordinator.snapshot(), coordinator.now_s, quiet_s)
         unread = [
             _of_client(connection.unread_outputs, connection.unread_bytes, now_s - connection.waits_since_s)
             for connection in self._connections

@@ -73,14 +73,14 @@ class Watch:
         if coordinator is None:
             return (Missing("starting", "no worker is started yet"),)
         snapshot, figures = coordinator.snapshot(), coordinator.figures()
-        return missing(self._plan, snapshot, figures, trio.current_time(), draining=coordinator.closing)
+        return missing(self._plan, snapshot, figures, coordinator.now_s, draining=coordinator.closing)
 
     def channels(self) -> list[dict[str, object]]:
         """Return how the channels stand, as they are shown."""
         if self._coordinator is None:
             return []
         read = read_channels(
-            self._channels, self._coordinator.snapshot(), self._coordinator.figures(), trio.current_time()
+            self._channels, self._coordinator.snapshot(), self._coordinator.figures(), self._coordinator.now_s
         )
         return [msgspec.structs.asdict(channel) for channel in read]
 
@@ -100,7 +100,7 @@ class Watch:
                 self._channels,
                 coordinator.snapshot(),
                 coordinator.figures(),
-                now_s=trio.current_time(),
+                now_s=coordinator.now_s,
                 now=time.time(),
                 lost=self._meter.lost,
             )
@@ -109,7 +109,7 @@ class Watch:
         if self._kept is None or coordinator.resumed is None:
             return
         recorder = coordinator.resumed.recorder
-        yield Sample("fabric_session_events_total", len(self._kept.history) + recorder.written)
+        yield Sample("fabric_session_events_total", self._kept.entries + recorder.written)
         yield Sample("fabric_session_bytes", self._kept.size_bytes + recorder.written_bytes)
         if self._kept.meter is not None:
             yield from self._kept.meter.samples()

@@ -19,9 +19,10 @@ from typing import Any, Literal
 import msgspec
 
 from fabric.session.ancestry import Witness
+from fabric.session.delivery import Message
 from fabric.session.events import Output
 from fabric.session.history import Answer, History, Released, Turn, bytes_of
-from fabric.session.reliving import Skipped
+from fabric.session.reliving import Inherited, Skipped
 from fabric.session.session import Session
 
 
@@ -77,7 +78,12 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def relive_watched(
-    session: Session, history: Sequence[History], witness: Witness, *, allow_changed: bool = False
+    session: Session,
+    history: Sequence[History],
+    witness: Witness,
+    *,
+    allow_changed: bool = False,
+    inherited: Sequence[Inherited] = (),
 ) -> Replayed:
     """Relive a history in a session whose messages the witness makes, and see what its workers took.
 
@@ -86,16 +92,12 @@ def relive_watched(
     """
     took: list[Took] = []
 
-    def watched() -> Iterator[History]:
-        for number, entry in enumerate(history):
-            witness.entry = number
-            if isinstance(entry, Turn | Released):
-                message = session.standing_at(entry.node, entry.message)
-                if message is not None:
-                    took.append(Took(number, entry.node, entry.message, message.payload))
-            yield entry
+    def watch(number: int, message: Message | None) -> None:
+        witness.entry, entry = number, history[number]
+        if message is not None and isinstance(entry, Turn | Released):
+            took.append(Took(number, entry.node, entry.message, message.payload))
 
-    relived = session.relive(watched(), allow_changed=allow_changed)
+    relived = session.relive(history, allow_changed=allow_changed, inherited=inherited, before=watch)
     outputs = tuple(Left(witness.entry_of(output.span_id), output) for output in relived.outputs)
     return Replayed(outputs, tuple(took), relived.skipped)
 

@@ -24,6 +24,7 @@ from fabric.errors import HistoryUnfit
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan, Sink
 from fabric.session import history
+from fabric.session.counterparts import Counterparts
 from fabric.session.delivery import Message, Unacked
 from fabric.session.enacting import Broken, Enacting
 from fabric.session.events import DeathCause, Input, Level, Output
@@ -343,8 +344,13 @@ class DurableTraffic(Traffic):
 
     def _relived(self, entry: History) -> None:
         """Take note of what a worker did; of one that is there that is known already."""
-        if self.history.reliving:
-            self.recall.relived(entry)
+        if not self.history.reliving:
+            return
+        if isinstance(entry, history.Paid):  # what is told behind the turn belongs to none that is under way
+            node = self._nodes[self._worker_named(entry.worker).plan.node]
+            if not entry.message or bytes.fromhex(entry.message) not in (node.standing or {}):
+                return
+        self.recall.relived(entry, self.history.session)
 
     def _tell_worker(self, entry: History) -> None:
         """Enact what is about one worker, and no message."""
@@ -430,6 +436,9 @@ class DurableTraffic(Traffic):
             )
         self._done(node, message)
 
+    def _recorded_as(self) -> tuple[str, int] | None:
+        return (self.history.session, self.history.count) if self.history.under_way else None
+
     def _done(self, node: NodeState, message: Message) -> None:
         """A message stands at its node no more, and what came of it is there."""
         self._traces.consume(message)
@@ -456,12 +465,13 @@ class DurableTraffic(Traffic):
 
     def _open_again(self) -> None:
         """What had closed is open. What a worker of the past had that must not get it twice is lost."""
+        self.entrance.closed.clear()  # by an input that was refused, and may be another by now
+        self.refused_any = False
         self._closed_merges.clear()
         for barrier in self._pairing.barriers.values():
             barrier.closed = False
-        given, self._given = self._given, {}
-        if not self.history.reliving:
-            for name, id_ in given:
+        if not self.history.reliving:  # else their burials follow, unless somebody was killed before they were written
+            for name, id_ in self._given:
                 node = self._nodes[name]
                 assert node.standing is not None
                 detail = "its worker had it when the session was ended by force, and may have done it"
@@ -510,23 +520,24 @@ class DurableTraffic(Traffic):
         """Return the tickets of what has settled by what was enacted."""
         return self._traces.take_settled()
 
-    def nearest(self, entry: History) -> History:
-        """Return an entry of another program as one of this: of the message that stands first where it should be.
-
-        Ids depend on all that a message went through, and a worker takes messages in order.
-        """
+    def meant_by(self, entry: History, counterparts: Counterparts) -> History:
+        """Return an entry of another program as one of this, as far as its message is there."""
+        counterparts.begin(self.history.count, self.history.source.span, entry)
         if isinstance(entry, history.Turn | history.Released | history.Buried | history.Given):
             node = self._nodes.get(entry.node)
             standing = node.standing if node is not None else None
-            if standing and bytes.fromhex(entry.message) not in standing:
-                return msgspec.structs.replace(entry, message=next(iter(standing)).hex())
+            found = counterparts.find(entry.node, bytes.fromhex(entry.message), standing or {})
+            if found is not None:
+                return msgspec.structs.replace(entry, message=found.hex())
         return entry
 
-    def standing_at(self, node: str, id_: str) -> Message | None:
-        """Return a message that stands at a node; if none has this id, the first; ``None``: there is none."""
-        state = self._nodes.get(node)
-        standing = state.standing if state is not None else None
-        return (standing or {}).get(bytes.fromhex(id_)) or next(iter((standing or {}).values()), None)
+    def taken_by(self, entry: History) -> Message | None:
+        """Return the message that a worker has taken, by an entry that is to be enacted; ``None``: there is none."""
+        if not isinstance(entry, history.Turn | history.Released):
+            return None
+        node = self._nodes.get(entry.node)
+        standing = node.standing if node is not None else None
+        return (standing or {}).get(bytes.fromhex(entry.message))
 
     def offer_standing(self) -> None:
         """All that was is relived: offer to workers what is left, but for what they must not get twice."""

@@ -7,7 +7,8 @@
 A session that fails at an entry would fail at it again, whenever it is brought back. So such an entry is none: the
 message that it was about stays where it was, and may come to a better end the next time.
 
-While the n-th entry is enacted, ids come from a source that the session's id and n give.
+While the n-th entry is enacted, ids come from a source that n gives and the id of the session in whose log it is. So
+what a fork has inherited has the ids that it had, and what happens in two branches after that has different ones.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Enacting:
         fail: called when the session cannot go on; :meth:`stop` is expected to follow.
 
     Attributes:
+        session: in whose log the entry is that is being enacted: of what a fork inherits, the ancestor's.
         count: of the entries so far, without those that somebody else writes.
         reliving: whether these are the entries of an earlier run, which are not recorded.
         under_way: whether an entry is being enacted.
@@ -63,7 +65,7 @@ class Enacting:
     ) -> None:
         self.count = 0
         self.reliving = False
-        self._session = session
+        self.session = session
         self._out = out
         self._traces = traces
         self._enact = enact
@@ -105,9 +107,14 @@ class Enacting:
         except Broken as broken:
             raise HistoryUnfit(f"the session would fail by it: {broken.failure.message}") from None
 
+    @property
+    def source(self) -> IdSource:
+        """Where the ids come from of the next entry."""
+        return source_of(self.session, self.count)
+
     def _enact_by(self, entry: History) -> None:
         """Enact an entry, with ids of its own."""
-        before = self._traces.draw_from(source_of(self._session, self.count))
+        before = self._traces.draw_from(self.source)
         self.under_way = True
         try:
             self._enact(entry)

@@ -452,6 +452,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
         stderr: the last lines of the last of them, of a ``poison``.
         trace_id: 16 bytes.
         tickets: of the inputs that it descends from.
+        recorded: the durable session in whose log it is and the number of the entry by which it died: of no other
+            letter; ``None``: of a session that is kept nowhere.
     """
 
     worker: str
@@ -462,6 +464,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     stderr: tuple[str, ...]
     trace_id: bytes
     tickets: tuple[int, ...]
+    recorded: tuple[str, int] | None = None
 
 
 class Buried(msgspec.Struct, frozen=True):

@@ -5,8 +5,9 @@ became of tool calls with effects, which messages died. What morphisms make of a
 pairs, where a route leads: all of that follows, for between two entries a session does nothing but go on until nothing
 moves. So the order of the entries is the order of everything.
 
-The ids of messages follow, too: those that come into being by the n-th entry are drawn from the session's id and n
-(:class:`Emitted` is not counted: whoever takes the output writes it).
+The ids of messages follow, too: those that come into being by the n-th entry are drawn from n and the id of the session
+in whose log the entry is, which of an inherited one is the ancestor (:class:`Emitted` is not counted: whoever takes the
+output writes it).
 
 Inside of tools nothing is an entry: a call is a part of its caller's message, and made again with it.
 

@@ -82,7 +82,7 @@ class Recall:
     """The turns under way of one durable session.
 
     Args:
-        session: its id, of which the keys of calls are made.
+        session: its id, of which the keys of its calls are made.
         nodes: the node that each worker runs.
         record: takes what happens; before all that is commanded behind it.
         out: takes what is noted.
@@ -96,6 +96,11 @@ class Recall:
         self._turns: dict[tuple[str, str], _Turn] = {}
 
     # --- what is known ---
+
+    @property
+    def under_way(self) -> int:
+        """How many turns are under way of which something is known."""
+        return len(self._turns)
 
     def of(self, node: str, message: str) -> tuple[ModelAnswer, ...]:
         """Return what models have answered for a message that is under way, in order."""
@@ -143,8 +148,13 @@ class Recall:
 
     # --- what happens ---
 
-    def relived(self, entry: History) -> None:
-        """Take note of an entry of the log. Who made it is gone."""
+    def relived(self, entry: History, session: str = "") -> None:
+        """Take note of an entry of the log. Who made it is gone.
+
+        Args:
+            entry: what has happened.
+            session: in whose log it is, if this one has inherited it: then the call is that one's, with its key.
+        """
         match entry:
             case Intended(worker, message, call, answer=answer):
                 turn = self._turn(worker, message)
@@ -153,7 +163,7 @@ class Recall:
                 if waited is not None and waited.intent.waits:
                     waited.intent = entry
                 else:
-                    turn.calls.append(RecordedCall(entry, self._key(worker, message, bytes(call)), "", written=True))
+                    turn.calls.append(RecordedCall(entry, self._key(entry, session or self._session), "", written=True))
             case Called(worker, message, call, response):
                 under_way = self._turns.get((self._nodes[worker], message))
                 called = under_way.unanswered(bytes(call)) if under_way is not None else None
@@ -196,7 +206,7 @@ class Recall:
     def planned(self, worker: str, message: str, request: Request) -> RecordedCall:
         """Return a call as it is to be recorded. ``message``: the id of that for which it is made."""
         intent = Intended(worker, message, msgspec.Raw(request.id), request.name, msgspec.Raw(request.arguments))
-        return RecordedCall(intent, self._key(worker, message, request.id), worker)
+        return RecordedCall(intent, self._key(intent, self._session), worker)
 
     def intended(self, call: RecordedCall, *, waits: bool = False) -> None:
         """A call is about to be run; ``waits``: as soon as it is approved."""
@@ -228,8 +238,17 @@ class Recall:
     def _turn(self, worker: str, message: str) -> _Turn:
         return self._turns.setdefault((self._nodes[worker], message), _Turn(worker))
 
-    def _key(self, worker: str, message: str, call: bytes) -> str:
-        named = encode_json([self._session, self._nodes[worker], message, call.decode()])
+    def _key(self, intent: Intended, session: str) -> str:
+        arguments = _one_text(bytes(intent.arguments)).decode()
+        said = [
+            session,
+            self._nodes[intent.worker],
+            intent.message,
+            bytes(intent.call).decode(),
+            intent.tool,
+            arguments,
+        ]
+        named = encode_json(said)
         return hashlib.sha256(named).hexdigest()[:KEY_CHARS]
 
 

@@ -5,20 +5,36 @@ Nothing is performed by that: it has happened. What the shell has to know of it 
 
 from __future__ import annotations
 
-__all__ = ["Relived", "Skipped", "relive"]
+__all__ = ["Inherited", "Relived", "Skipped", "relive"]
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from itertools import chain, repeat
+from typing import NamedTuple
 
 import msgspec
 
 from fabric.errors import HistoryUnfit
 from fabric.session import events, history
+from fabric.session.counterparts import Counterparts
+from fabric.session.delivery import Message
 from fabric.session.durable import DurableTraffic
 from fabric.session.events import Command, DeadLetter, Output
-from fabric.session.history import Emitted, Entered, History, Retried
+from fabric.session.history import Emitted, Entered, History, Retried, bytes_of
 from fabric.session.outbox import Outbox
 from fabric.session.recall import RecordedCall
 from fabric.session.usage import Usage
+
+
+class Inherited(NamedTuple):
+    """Entries that a fork has from one of its ancestors.
+
+    Attributes:
+        session: in whose log they are.
+        entries: how many.
+    """
+
+    session: str
+    entries: int
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -41,12 +57,13 @@ class Relived(msgspec.Struct, frozen=True):
         outputs: what left the graph, in order, with the ids that it had then.
         emitted: how much of that is known to have reached whoever takes it; ``None``: nobody has said.
         inputs: what came in, in order.
+        inputs_refused: the tickets of those that were refused as they came in.
         inputs_before: how many of them came before the last time that all was done (``Finished``).
         finished: whether the last run has done all that came, and nothing more was to come.
         next_ticket: above all that were used.
         settled: tickets of the inputs of which nothing is left.
         refused: what went no further, in order.
-        letters: dead letters, in order.
+        letters: dead letters that nobody has had tried again, in order.
         in_doubt: calls of tools that may have been run, and nobody knows what came of them.
         standing: how many messages wait for workers.
         usage: what calls of models took.
@@ -57,6 +74,7 @@ class Relived(msgspec.Struct, frozen=True):
     outputs: tuple[Output, ...] = ()
     emitted: Emitted | None = None
     inputs: tuple[Entered, ...] = ()
+    inputs_refused: frozenset[int] = frozenset()
     inputs_before: int = 0
     finished: bool = False
     next_ticket: int = 0
@@ -78,6 +96,8 @@ class _Gathered:
         self.finished = False
         self.outputs: list[Output] = []
         self.inputs: list[Entered] = []
+        self.inputs_refused: set[int] = set()
+        self.entering: int | None = None
         self.letters: list[DeadLetter] = []
         self.refused: list[events.Refuse] = []
         self.settled: set[int] = set()
@@ -86,6 +106,7 @@ class _Gathered:
 
     def note(self, entry: History) -> None:
         self.count += 1
+        self.entering = entry.ticket if isinstance(entry, Entered) else None
         match entry:
             case Emitted():
                 self.emitted = entry
@@ -97,7 +118,16 @@ class _Gathered:
         if isinstance(entry, Entered | Retried):
             self.next_ticket = max(self.next_ticket, entry.ticket + 1)
             self.settled.discard(entry.ticket)
+        if isinstance(entry, Retried):
+            self._tried_again(entry)
         self.finished = isinstance(entry, history.Finished)
+
+    def _tried_again(self, entry: Retried) -> None:
+        """A letter is none any more. What somebody made another text of is not known again."""
+        payload = bytes_of(entry.payload, entry.garbled)
+        same = (one for one in self.letters if (one.worker, one.payload) == (entry.node, payload))
+        if (letter := next(same, None)) is not None:
+            self.letters.remove(letter)
 
     def take(self, commands: list[Command]) -> None:
         for command in commands:
@@ -106,6 +136,8 @@ class _Gathered:
                     self.letters.append(letter)
                 case events.Refuse():
                     self.refused.append(command)
+                    if self.entering in command.tickets:
+                        self.inputs_refused.add(self.entering)
                 case events.Settled(tickets):
                     self.settled.update(tickets)
 
@@ -113,11 +145,13 @@ class _Gathered:
 def relive(
     traffic: DurableTraffic,
     out: Outbox,
-    entries: Iterable[History],
+    entries: Sequence[History],
     told: Callable[[list[Command]], object],
     usage: Callable[[], tuple[Usage, ...]],
     *,
     allow_changed: bool,
+    inherited: Sequence[Inherited] = (),
+    before: Callable[[int, Message | None], object] | None = None,
 ) -> Relived:
     """Enact entries again.
 
@@ -128,17 +162,24 @@ def relive(
         told: takes what was commanded by an entry then.
         usage: tells what calls of models took.
         allow_changed: go on without what the program has no place for.
+        inherited: whose the first entries are, in order; the rest are the session's own.
+        before: called before each entry, with its number and the message that a worker has taken by it, if one has.
 
     Raises:
         HistoryUnfit: an entry cannot be enacted.
     """
     gathered = _Gathered()
+    counterparts = Counterparts(entries) if allow_changed else None
     enacting = traffic.history
-    enacting.reliving = True
+    enacting.reliving, own = True, enacting.session
+    owners = chain.from_iterable(repeat(one.session, one.entries) for one in inherited)
     try:
-        for entry in entries:
-            if allow_changed:
-                entry = traffic.nearest(entry)
+        for number, entry in enumerate(entries):
+            enacting.session = next(owners, own)
+            if counterparts is not None:
+                entry = traffic.meant_by(entry, counterparts)
+            if before is not None:
+                before(number, traffic.taken_by(entry))
             try:
                 enacting.relive(entry)
             except HistoryUnfit as error:
@@ -153,12 +194,13 @@ def relive(
             told(commands)
             gathered.take(commands)
     finally:
-        enacting.reliving = False
+        enacting.reliving, enacting.session = False, own
     return Relived(
         entries=gathered.count,
         outputs=tuple(gathered.outputs),
         emitted=gathered.emitted,
         inputs=tuple(gathered.inputs),
+        inputs_refused=frozenset(gathered.inputs_refused),
         inputs_before=gathered.inputs_before,
         finished=gathered.finished,
         next_ticket=gathered.next_ticket,

@@ -15,13 +15,12 @@ from __future__ import annotations
 __all__ = ["Session", "Settings"]
 
 import random
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import msgspec
 
-from fabric.errors import ChannelBroken, ConfigError, RemoteProtocolError, ValueRejected
+from fabric.errors import ConfigError
 from fabric.graph.ir import End
 from fabric.plan.plan import Plan
 from fabric.session.attachment import AWAITED_NOTE_S
@@ -63,15 +62,16 @@ from fabric.session.events import (
     Wish,
 )
 from fabric.session.exits import Crashed, Ended, Failed, Stopped, meaning_of
-from fabric.session.failure import Failure, name_of, quoted
+from fabric.session.failure import Failure, name_of
 from fabric.session.figures import Figures
+from fabric.session.hearing import Hearing
 from fabric.session.history import History, Paid, text_of
 from fabric.session.money import RateOf, no_rate
 from fabric.session.nodes import NodeState, nodes_of
 from fabric.session.outbox import Outbox
 from fabric.session.polling import Polls
 from fabric.session.recall import Recall
-from fabric.session.reliving import Relived, relive
+from fabric.session.reliving import Inherited, Relived, relive
 from fabric.session.routes import CompiledRoute
 from fabric.session.settings import Settings
 from fabric.session.snapshot import Snapshot
@@ -80,12 +80,12 @@ from fabric.session.spending import Spending
 from fabric.session.startup import where_awaited
 from fabric.session.traces import Traces
 from fabric.session.traffic import Traffic
-from fabric.session.usage import USAGE, read_usage
+from fabric.session.usage import read_usage
 from fabric.session.worker_state import WorkerState
-from fabric.wire.calls import BUDGET_EXHAUSTED, SETTLE, code_of, failed, parse_request, reason_of
-from fabric.wire.codec import BATCH_START, FRAME_BYTES_MAX, decode, encode, is_batch, split
-from fabric.wire.control import RESUME, Ready, kind_of, parse_ready, paused_by
-from fabric.wire.frame import Data, Decline, Eof, Frame, Marker
+from fabric.wire.calls import BUDGET_EXHAUSTED
+from fabric.wire.codec import FRAME_BYTES_MAX, encode
+from fabric.wire.control import RESUME
+from fabric.wire.frame import Data, Eof
 from fabric.wire.lifecycle import BROKE_OFF, State, Step
 
 _FORCED = Failure(0, "stopped", "ended by force before everything was done")
@@ -148,6 +148,18 @@ class Session:
             traces=traces,
         )
         self._durable = self._traffic if isinstance(self._traffic, DurableTraffic) else None
+        self._hearing = Hearing(
+            self._out,
+            self._traffic,
+            self._calls,
+            self._spending,
+            self._spans,
+            paid=self._paid,
+            trusted=self._restore,
+            restored=self._running,
+            ended=self._port_ended,
+            fault=self._at_fault,
+        )
         self._relived = False
         self._drain = Drain(plan, lambda name: self._nodes[name].idle, self._traffic.starved)
         self._gone: set[str] = set()
@@ -199,12 +211,21 @@ class Session:
         for worker in self._workers.values():
             worker.shutdown.grace_s = grace_s
 
-    def relive(self, entries: Iterable[History], *, allow_changed: bool = False) -> Relived:
+    def relive(
+        self,
+        entries: Iterable[History],
+        *,
+        allow_changed: bool = False,
+        inherited: Sequence[Inherited] = (),
+        before: Callable[[int, Message | None], object] | None = None,
+    ) -> Relived:
         """Bring a durable session to where its history says that it was; before ``Start``, and once.
 
         Args:
             entries: all that were recorded, in order.
             allow_changed: whether entries are left out that this program has no place for.
+            inherited: whose the first entries are, in a fork.
+            before: called before each entry, with its number and the message that a worker has taken by it, if one has.
 
         Raises:
             HistoryUnfit: an entry cannot have happened in this program.
@@ -213,21 +234,18 @@ class Session:
         assert not self._relived
         told = self._spans.told_by if self._spans.wanted else len
         usage = partial(getattr, self._spending, "usage")
-        relived = relive(self._durable, self._out, entries, told, usage, allow_changed=allow_changed)
+        how = partial(relive, allow_changed=allow_changed, inherited=inherited, before=before)
+        relived = how(self._durable, self._out, tuple(entries), told, usage)
         self._durable.offer_standing()
         self._relived = relived.entries > 0
         return relived
-
-    def standing_at(self, node: str, id_: str) -> Message | None:
-        """Return a message of a durable session that stands at a node; if none has this id, the first that does."""
-        assert self._durable is not None
-        return self._durable.standing_at(node, id_)
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Return the commands that follow, in the order in which they have to be performed."""
         self._now_s = now_s
         self._calls.now_s = now_s
         self._traffic.set_clock(now_s)
+        self._hearing.now_s = now_s
         if self._finished:
             return []
         if self._failure is None:
@@ -279,7 +297,7 @@ class Session:
     def _handle(self, event: Event) -> None:
         match event:
             case Frames(name, port, raw):
-                self._frames(self._workers[name], port, raw)
+                self._hearing.take(self._workers[name], port, raw)
             case Input():
                 self._traffic.take_in(event)
             case InputClosed(port):
@@ -349,7 +367,7 @@ class Session:
             case TimerFired(("grace", name)) if name not in self._gone:
                 self._out.do(*self._workers[name].shutdown.timer(self._now_s, owes=True))
             case Frames(name, "telemetry", raws):  # what was paid for counts
-                self._last_telemetry(name, raws)
+                self._hearing.take_last(name, raws)
             case Exited(name, status):
                 self._gone.add(name)
                 self._spending.gone(name)
@@ -368,16 +386,6 @@ class Session:
                 self._traffic.refuse_late(name, [(ticket, payload)])
             case Interrupted(number):
                 self._interrupted(number)
-
-    def _last_telemetry(self, worker: str, raws: list[bytes]) -> None:
-        for raw in raws:
-            try:
-                frames = [decode(part) for part in split(raw)]
-            except RemoteProtocolError:
-                continue
-            for frame in frames:
-                if isinstance(frame, Data):
-                    self._paid(worker, frame)
 
     def _meant(self, name: str, ticket: int) -> list[tuple[WorkerState, int]]:
         """Return the workers that are asked by this name, each with a ticket: a worker, or all replicas of a node."""
@@ -475,7 +483,7 @@ class Session:
             return  # the others may need longer than its grace
         elif kind == "attach" and worker.attachment is not None:
             self._out.do(*worker.attachment.timer(self._now_s))
-            self._attached(worker)
+            self._hearing.attached(worker)
         elif kind == "awaited" and worker.starting and worker.attachment is not None:
             self._out.note(
                 "warning",
@@ -574,6 +582,16 @@ class Session:
         """Whether nobody may come any more who starts a worker, or ends its pause."""
         return self._interrupts > 0 or self._limit is not None
 
+    @property
+    def _refusal_ended(self) -> bool:
+        """Whether no more input was taken because some of it was refused."""
+        return self._traffic.refused_any and self._settings.refusal_ends
+
+    @property
+    def _cut_short(self) -> bool:
+        """Whether there may be more input than was taken: a durable session goes on with it in its next run."""
+        return self._ending or self._refusal_ended
+
     def _waits_for_others(self, worker: WorkerState) -> bool:
         """Whether a worker waits for a tool, or until others have settled what they had reserved."""
         return self._calls.waits(worker.name) or self._spending.waits(worker.name)
@@ -599,142 +617,6 @@ class Session:
 
     # --- what workers say ---
 
-    def _frames(self, worker: WorkerState, port: str, raws: list[bytes]) -> None:
-        for raw in raws:
-            if self._failure is not None or worker.fault is not None:
-                return
-            start, batch = BATCH_START, is_batch(raw)
-            if batch and port == "output" and worker.takes_short_way:
-                committed, start = worker.delivery.collect(raw)
-                if start > BATCH_START:
-                    worker.answered = True
-                    worker.latency.answered(worker.delivery.take_done(), self._now_s)
-                    self._moved(worker)
-                    self._traffic.pass_on_all(worker, committed)
-            try:
-                parts = split(raw, start)
-            except RemoteProtocolError as error:
-                self._reject(worker, port, error, lost=True)
-                continue
-            for part in parts:
-                if worker.state is State.EXITED or self._failure is not None or worker.fault is not None:
-                    return
-                self._frame(worker, port, part, in_batch=batch)
-
-    def _frame(self, worker: WorkerState, port: str, raw: bytes, *, in_batch: bool) -> None:
-        """Take a frame. One that cannot be right is refused; one that shows that others are missing is a fault.
-
-        Only what is taken is a sign of life: rubbish does not put off a worker's end.
-        """
-        try:
-            frame = decode(raw)
-        except RemoteProtocolError as error:
-            self._reject(worker, port, error, lost=True)
-            return
-        if worker.attachment is not None:
-            if not worker.attachment.done:
-                self._attach(worker, port, frame)
-                return
-            if self._known_already(worker, port, frame):
-                return
-        if isinstance(frame, Marker) and port == "ctrl_out" and worker.pulse.returned(frame.id):
-            return  # it moves, which is no sign that it does what it should
-        try:
-            if port in worker.ended_ports:
-                raise RemoteProtocolError("after_eof", f"{name_of(worker.name)} sent a frame behind its end of {port}")
-            match frame:
-                case Data():
-                    self._data(worker, port, frame)
-                case Marker(_, marker):
-                    self._marker(worker, port, marker)
-                case Decline(_, payload):
-                    self._declined(worker, port, payload)
-                case Eof():
-                    self._port_ended(worker, port, in_batch=in_batch)
-        except ChannelBroken as error:
-            self._at_fault(worker, Failure(1, "protocol_violation", str(error)))
-        except RemoteProtocolError as error:
-            self._reject(worker, port, error, lost=isinstance(frame, Data | Decline) and error.reason != "announced")
-        else:
-            self._moved(worker)
-
-    def _attach(self, worker: WorkerState, port: str, frame: Frame) -> None:
-        """Take a frame of a worker that is not trusted yet: who it is, or a probe; all else is of the past."""
-        attachment = worker.attachment
-        assert attachment is not None
-        ready = parse_ready(frame.payload) if isinstance(frame, Data) and port == "ctrl_out" else None
-        if isinstance(frame, Marker) and attachment.owns(frame.id):
-            self._out.do(*attachment.returned(port, frame.id, self._now_s))
-        elif ready is not None and (self._is_another(worker, ready) and attachment.announced):
-            self._replaced(worker)
-        elif ready is not None:
-            worker.greeting = ready
-            self._out.do(*attachment.greeted(worker.marking_ports, self._now_s))
-        elif not (isinstance(frame, Data) and port == "ctrl_out" and kind_of(frame.payload) == "resume_ack"):
-            self._past(worker, port, frame)
-        self._attached(worker)
-
-    def _past(self, worker: WorkerState, port: str, frame: Frame) -> None:
-        """Refuse a frame that was meant for who listened before. What was paid for counts; who asks is answered."""
-        assert worker.attachment is not None
-        worker.attachment.refused += 1
-        self._traffic.losses.count_past(worker.name)
-        if isinstance(frame, Eof) and port == "output":  # who had asked for its end is gone
-            worker.attachment.left_over = True
-            self._out.note("warning", "worker.left_over", worker=worker.name)
-            for raw in worker.attachment.dismissal:
-                self._out.do(Send(worker.name, "ctrl_in", raw))
-        if not isinstance(frame, Data):
-            return
-        if port == "telemetry" and USAGE in frame.payload:
-            self._paid(worker.name, frame)
-        if port == "tool_req" and worker.plan.calls:
-            with suppress(ValueRejected):
-                request = parse_request(frame.payload)
-                if request.name != SETTLE:
-                    answer = failed(
-                        request.id, "this was asked before the connection was renewed; ask again if need be"
-                    )
-                    self._out.do(Send(worker.name, "tool_resp", encode(Data("fabric", answer))))
-
-    def _attached(self, worker: WorkerState) -> None:
-        """Trust a worker as soon as nothing of the past can come from it any more."""
-        attachment = worker.attaching
-        if attachment is None or not attachment.complete or worker.steering.stopping or worker.fault is not None:
-            return
-        worker.life.advance(Step.ANNOUNCE)
-        worker.life.advance(Step.PROBE)
-        worker.attached()
-        self._moved(worker)
-        if attachment.refused:
-            level: Level = "info" if worker.incarnation == 1 else "warning"  # what one said who was just started, too
-            self._out.note(level, "worker.past_refused", worker=worker.name, frames=attachment.refused)
-        self._restore(worker)
-
-    def _known_already(self, worker: WorkerState, port: str, frame: Frame) -> bool:
-        """Whether a frame of a worker that is attached says nothing new: a probe that is late, or who it is."""
-        assert worker.attachment is not None
-        if isinstance(frame, Marker):
-            return worker.attachment.owns(frame.id)
-        ready = parse_ready(frame.payload) if isinstance(frame, Data) and port == "ctrl_out" else None
-        if ready is not None and self._is_another(worker, ready):
-            self._replaced(worker)
-        return ready is not None
-
-    def _is_another(self, worker: WorkerState, ready: Ready) -> bool:
-        """Whether the process that says this is not the one that was heard last. One without a number is another."""
-        return worker.greeting is None or ready.incarnation is None or ready.incarnation != worker.greeting.incarnation
-
-    def _replaced(self, worker: WorkerState) -> None:
-        """Another process is there: what the one before had goes to it, once this connection is renewed."""
-        text = f"{name_of(worker.name)} was started again: another process has announced itself"
-        self._at_fault(worker, Failure(1, "replaced", text))
-
-    def _moved(self, worker: WorkerState) -> None:
-        """The worker gave a sign of life."""
-        worker.shutdown.moved(self._now_s)
-        worker.silence.told = False
-
     def _at_fault(self, worker: WorkerState, failure: Failure) -> None:
         """This process of a worker cannot be trusted any more: what it had goes to another. Its first fault is told."""
         if worker.fault is None:
@@ -742,45 +624,6 @@ class Session:
             worker.delivery.may_send = worker.control.may_send = False  # it would be blamed for what it is still sent
             self._out.note("error", "worker.at_fault", worker=worker.name, code=failure.code, detail=failure.message)
             self._out.do(*worker.shutdown.kill())
-
-    def _reject(self, worker: WorkerState, port: str, error: RemoteProtocolError, *, lost: bool) -> None:
-        """Go on without a frame; it is counted by its reason, and as lost if it may have been a message."""
-        self._out.do(*self._traffic.losses.reject(worker.name, port, error, self._now_s, lost=lost))
-
-    def _data(self, worker: WorkerState, port: str, frame: Data) -> None:
-        name, delivery = worker.name, worker.delivery
-        span = None
-        if frame.provenance is not None:
-            span = frame.provenance.span_id
-            delivery.numbering.take(port, frame.provenance.seq)
-        match port:
-            case "output":
-                cause = delivery.cause(port)
-                worker.life.advance(Step.OUTPUT)
-                worker.answered = True
-                if worker.plan.release_early and delivery.leads(cause):
-                    self._traffic.pass_on(worker, cause.message, port, frame.payload, span)
-                else:
-                    delivery.hold(port, frame.payload, span)
-                if worker.plan.compat:
-                    self._commit(worker, port, delivery.marker(cause.seq))
-            case "ctrl_out":
-                self._said(worker, frame.payload, span)
-            case "telemetry":
-                self._out.note("debug", "worker.telemetry", worker=name, telemetry=frame.payload)
-                if port in worker.wired and delivery.has_cause(port):
-                    delivery.hold(port, frame.payload, span)
-                elif port in worker.ways:
-                    self._traffic.spontaneous(worker, port, frame.payload, span)
-                if USAGE in frame.payload:
-                    self._paid(name, frame)
-                    if self._spans.wanted and frame.provenance is not None:
-                        self._spans.used(worker.plan, frame.provenance.parents[:8], frame.payload)
-            case "tool_req" if worker.plan.calls:
-                self._call(worker, frame)
-            case _:
-                text = f"{name_of(name)} sent a message on {quoted(port)}, which is not open"
-                raise RemoteProtocolError("port", text)
 
     def _durable_traffic(self, durable: str, recall: Recall) -> Callable[..., Traffic]:
         return partial(DurableTraffic, durable=durable, paid=self._count, recall=recall)
@@ -805,120 +648,7 @@ class Session:
         else:
             self._spending.telemetry(worker, usage)
 
-    def _said(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
-        """A message came on ctrl_out: the announcement, later a reply to control."""
-        ready = parse_ready(payload)
-        if worker.state is State.LAUNCHED:
-            self._announced(worker, ready)
-            return
-        if ready is not None:
-            raise RemoteProtocolError("announced", f"{name_of(worker.name)} announced itself again")
-        self._replied(worker, payload, span)
-
-    def _call(self, worker: WorkerState, frame: Data) -> None:
-        """A worker calls a tool. Calls are served until it has ended its output."""
-        if self._spending.heard(worker.name, frame.payload):  # also behind the end of the output: it may settle then
-            return
-        if worker.state is State.DRAINED:
-            self._out.note("warning", "tool.result_dropped", worker=worker.name, reason="it has ended its output")
-        else:
-            self._calls.request(worker.name, frame.payload, self._traffic.origin_of(worker, frame.provenance))
-
-    def _declined(self, worker: WorkerState, port: str, payload: bytes) -> None:
-        spec = worker.plan.spec
-        unpaid = spec.metered and code_of(payload) == BUDGET_EXHAUSTED
-        if port != "output" or not (spec.part_of or unpaid):
-            text = f"{name_of(worker.name)} declined on {quoted(port)}, and is part of no tool"
-            raise RemoteProtocolError("decline", text)
-        cause = worker.delivery.cause(port)
-        worker.life.advance(Step.OUTPUT)
-        worker.answered = True
-        if spec.part_of:
-            self._traffic.declined(worker, cause.message, reason_of(payload))
-        else:  # it is a dead letter when it is committed: if the worker dies before that, another gets it
-            cause.declined = reason_of(payload) or BUDGET_EXHAUSTED
-        if worker.plan.compat:
-            self._commit(worker, port, worker.delivery.marker(cause.seq))
-
-    def _replied(self, worker: WorkerState, payload: bytes, span: bytes | None) -> None:
-        """The worker says something on ctrl_out: to the graph, to an operator, or to the session itself."""
-        before, worker.paused = worker.paused, paused_by(payload, before=worker.paused)
-        if worker.paused != before:
-            self._traffic.reconsider(worker)
-        restoring = worker.restoring
-        reply = worker.control.heard(payload)
-        kind = kind_of(payload)
-        if worker.recollection is not None and kind == "memory_set" and reply.asker != "session":
-            worker.recollection.replaced(reply.replaces)
-        if reply.complete and reply.place and not (reply.asker == "graph" and "ctrl_out" in worker.wired):
-            self._traffic.steered(worker, reply.place)
-        match reply.asker:
-            case "graph":
-                if "ctrl_out" in worker.ways:  # at once: a reply may be what the worker waits for
-                    self._traffic.spontaneous(worker, "ctrl_out", payload, span, answers=reply.place)
-            case "session":
-                if kind == "memory":
-                    self._traffic.remembered(worker, payload)
-                if restoring and not worker.restoring:
-                    self._running(worker)
-                self._traffic.feed(worker)
-            case int(ticket) if reply.complete:
-                self._out.do(Answered(ticket, reply=reply.payload))
-
-    def _announced(self, worker: WorkerState, ready: Ready | None) -> None:
-        if ready is None:
-            text = f"{name_of(worker.name)} sent a message on ctrl_out before it said that it is ready"
-            raise RemoteProtocolError("unannounced", text)
-        if worker.steering.stopping:  # it was told to end before it was ready, and will
-            return
-        worker.announced(ready)
-        self._out.do(*worker.startup.announced())
-        if worker.state is State.RUNNING:
-            self._restore(worker)
-
-    def _marker(self, worker: WorkerState, port: str, marker: str) -> None:
-        if worker.plan.compat:
-            raise RemoteProtocolError("marker", f"{name_of(worker.name)} sent a marker, and says that it does not")
-        if worker.startup.awaits(marker) and port not in worker.probed_ports:
-            worker.probed_ports.add(port)
-            if port == "output" and not worker.steering.stopping:  # as above
-                worker.startup.probed()
-                self._restore(worker)
-        elif port == "ctrl_out" and worker.control.owns(marker):
-            awaited = worker.control.awaited
-            unanswered = worker.control.returned(marker, busy=worker.delivery.owes("ctrl_out"))
-            self._traffic.steered(worker)
-            self._unanswered(worker, unanswered, awaited=awaited)
-            self._traffic.look_at(worker)
-            self._traffic.feed(worker)  # it may have waited for what this was about
-        else:
-            if port == "ctrl_out" and worker.delivery.owns(marker):
-                awaited = worker.control.awaited
-                unanswered = worker.control.message_ended()
-                self._traffic.steered(worker)
-                self._unanswered(worker, unanswered, awaited=awaited)
-            self._commit(worker, port, marker)
-
-    def _unanswered(self, worker: WorkerState, tickets: list[int], *, awaited: bool) -> None:
-        """The worker has passed over what it was asked; ``awaited``: whether the session waited for a reply itself."""
-        for ticket in tickets:
-            self._out.do(Answered(ticket, f"{name_of(worker.name)} gave no reply to that"))
-        if awaited and not worker.control.awaited:  # to ask again would go on for ever
-            text = f"{name_of(worker.name)} gave no reply about its memory or a pause, but the marker behind it"
-            raise ChannelBroken("unanswered", text)
-
-    def _commit(self, worker: WorkerState, port: str, marker: str) -> None:
-        """Pass on what the worker made of the messages whose markers are back."""
-        committed = worker.delivery.returned(port, marker)
-        if self._spans.wanted and port == "telemetry":
-            self._spans.told(worker.name, worker.delivery.returned_until(port))
-        worker.answered = True
-        worker.latency.answered(worker.delivery.take_done(), self._now_s)
-        self._traffic.pass_on_all(worker, committed)
-
-    def _port_ended(self, worker: WorkerState, port: str, *, in_batch: bool) -> None:
-        if in_batch:
-            raise RemoteProtocolError("batch", f"{name_of(worker.name)} sent an end of {port} inside of a batch")
+    def _port_ended(self, worker: WorkerState, port: str) -> None:
         if port == "output":
             early = worker.state is State.RUNNING
             worker.life.advance(Step.EOF_OUT)
@@ -970,7 +700,7 @@ class Session:
     def _end(self, endings: list[Ending]) -> None:
         for ending in endings:
             for barrier in ending.barriers:
-                self._traffic.close_barrier(barrier, for_now=self._ending)
+                self._traffic.close_barrier(barrier, for_now=self._cut_short)
             for merge in ending.merges:
                 self._traffic.close_merge(merge)
             for worker in (worker for name in ending.workers for worker in self._nodes[name].workers):
@@ -1174,6 +904,7 @@ class Session:
         self._traffic.stop()
         self._spending.stop()
         self._calls.stop()
+        self._hearing.stop()
         self._failure = failure
         for worker in self._workers.values():
             self._out.do(*worker.steering.answers("the session has failed"))
@@ -1190,18 +921,18 @@ class Session:
         self._finished = True
         losses = self._traffic.loss_report()
         code, error = self._meaning(losses)
-        if self._failure is None and not self._ending:
-            self._traffic.finished(code)
         if self._failure is None:
             for name, said in self._traffic.unfinished().items():
                 self._out.note("warning", "protocol.unfinished", node=name, detail=said)
+            if not self._cut_short:
+                self._traffic.finished(code)
         self._out.do(Finish(code, losses, error, self._spending.usage, self._spending.status))
 
     def _meaning(self, losses: LossReport) -> tuple[int, tuple[str, str] | None]:
         """Return the exit code, and the error if there is one: the worst that has happened."""
         if self._failure is not None:
             return self._failure.exit_code, (self._failure.code, self._failure.message)
-        if self._traffic.refused_any and self._settings.refusal_ends:
+        if self._refusal_ended:
             return 1, None
         if self._limit is not None:
             return self._limit.exit_code, (self._limit.code, self._limit.message)

@@ -746,11 +746,15 @@ class Traffic:
         self.losses.dead_lettered += 1
         inputs = list(message.tickets)
         self._out.note(level, "message.dead_lettered", worker=worker, reason=cause, detail=detail, inputs=inputs)
-        letter = DeadLetter(worker, message.payload, cause, detail, attempts, stderr, message.trace_id, message.tickets)
-        self._out.do(Buried(letter))
+        died = worker, message.payload, cause, detail, attempts, stderr, message.trace_id, message.tickets
+        self._out.do(Buried(DeadLetter(*died, self._recorded_as())))
         if message.traces:
             self._out.do(Refuse("dead_lettered", detail, worker, message.tickets))
         self._pairing.died_at(worker, message.traces)
+
+    def _recorded_as(self) -> tuple[str, int] | None:
+        """Return the durable session and the entry by which something happens."""
+        return None
 
     def poisoned(
         self, worker: WorkerState, message: Message, detail: str, attempts: int, stderr: tuple[str, ...]

@@ -23,6 +23,7 @@ import msgspec
 
 from fabric.errors import LogDamaged, SessionExists, SessionNotFound
 from fabric.store import keys
+from fabric.store.bodies import read_body
 from fabric.store.objects import ObjectStore
 from fabric.store.record import Commit, Manifest, decode_commit, decode_manifest, digest
 
@@ -134,11 +135,7 @@ def _bodies(store: ObjectStore, commit: Commit, known: dict[str, str]) -> Iterat
         key = keys.blob_key(entry.sha256)
         if entry.inline is not None or key in known:
             continue
-        body = store.get(key)
-        if body is None or digest(body) != entry.sha256:
-            trouble = "is missing" if body is None else "is not what its digest says"
-            raise LogDamaged(f"{store.url}: {key}, a body that is named, {trouble}")
-        yield key, body
+        yield key, read_body(store, entry)
 
 
 # --- into a bucket ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["attempts", "keep_attempt"]
 
+from fabric.errors import StoreUnsure
 from fabric.store.keys import error_key, errors_prefix
+from fabric.store.objects import ObjectStore
 from fabric.store.record import Attempt, decode_attempt, encode
 from fabric.store.world import World, create_surely
 
@@ -20,7 +22,15 @@ def attempts(world: World, session: str, base: int) -> list[Attempt]:
 
 def keep_attempt(world: World, session: str, base: int, attempt: Attempt) -> int:
     """Keep an attempt that failed; return how many there are from the same commits."""
-    number = len(attempts(world, session, base)) + 1
-    while not create_surely(world.store, error_key(session, base, number), encode(attempt)):
+    number, raw = len(attempts(world, session, base)) + 1, encode(attempt)
+    while not _create(world.store, error_key(session, base, number), raw):
         number += 1
     return number
+
+
+def _create(store: ObjectStore, key: str, raw: bytes) -> bool:
+    """Create an object; return whether it is ours, also if that was said by no answer."""
+    try:
+        return store.create(key, raw)
+    except StoreUnsure:
+        return create_surely(store, key, raw) or store.get(key) == raw

@@ -5,8 +5,9 @@ is removed only if it has been in that state for a while. A bucket does not tell
 names is written down, and removed by a later run.
 
 A body may also be wanted again in the very moment in which it is removed: its writer finds it there, and does not
-write it. So it is moved aside first, then all logs are read once more, and it comes back if one of them names it now;
-and a writer that has found a body there looks for it once more after its commit. Whoever reads looks aside, too.
+write it. So it is set aside, where readers find it, too, and its writer brings it back after the commit. If he is
+killed before that, a later run does: it reads all logs, brings back what they name, and removes the rest of what is
+aside for a while. The run that sets a body aside never removes it.
 
 If a log cannot be read, nothing is removed: what it names is not known.
 """
@@ -20,11 +21,14 @@ from collections.abc import Iterable
 
 import msgspec
 
-from fabric.errors import LogDamaged
+from fabric.errors import ConfigError, LogDamaged
+from fabric.store.bodies import COLLECTED_OLDER_THAN_S_MIN
 from fabric.store.keys import (
     aside_key,
+    aside_of,
     blob_key,
     blob_of,
+    ending_key,
     errors_prefix,
     index_key,
     log_key,
@@ -35,14 +39,12 @@ from fabric.store.keys import (
     unused_key,
 )
 from fabric.store.objects import Sweeping
-from fabric.store.record import Commit, Unused, decode_commit, decode_manifest, decode_unused, decode_version, encode
+from fabric.store.record import Unused, decode_commit, decode_manifest, decode_unused, decode_version, encode
+from fabric.store.sessions import lives
 from fabric.store.world import World, create_surely
 
 SNAPSHOTS_KEPT = 2
 """The newest one, and that which a reader may just have found."""
-
-HINT_OLD_S = 3600.0
-"""A hint that a session is due is removed so long after, unless it still is."""
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -50,9 +52,9 @@ class Collected(msgspec.Struct, frozen=True):
 
     Attributes:
         bodies: that nobody named.
-        waiting: bodies that nobody names, not long enough yet.
+        waiting: bodies that nobody names, not long enough yet, or that are set aside.
         snapshots: older ones.
-        hints: of sessions that are not due any more, or deleted.
+        hints: of sessions that are deleted, and such as early versions left.
         temporaries: left behind by writers that were killed.
     """
 
@@ -68,28 +70,43 @@ def collect(world: World, older_than_s: float) -> Collected:
 
     Args:
         world: whose bucket it is.
-        older_than_s: how long a body has to be without a name: longer than any writer takes from body to commit.
+        older_than_s: how long a body has to be without a name to be set aside, and to be aside to be removed: longer
+            than any writer takes from body to commit.
 
     Raises:
+        ConfigError: that is not long enough.
         LogDamaged: a log cannot be read. Nothing was removed.
     """
+    if older_than_s < COLLECTED_OLDER_THAN_S_MIN:
+        raise ConfigError(
+            f"what nobody has named for {older_than_s:g} seconds may be on its way into a log: expected at least "
+            f"{COLLECTED_OLDER_THAN_S_MIN:g} seconds"
+        )
+    begun = world.now()
     logs = _Logs(world)
-    bodies, waiting = _collect_bodies(world, logs.named(), older_than_s)
+    named = logs.named()
+    bodies, aside = _clear_aside(world, named, begun - older_than_s)
+    waiting = aside + _set_aside(world, named, older_than_s)
     snapshots, hints = _collect_snapshots(world, logs), _collect_hints(world, logs)
     store = world.store
     temporaries = store.sweep(older_than_s, world.now()) if isinstance(store, Sweeping) else 0
-    for session in logs.living:
-        create_surely(store, index_key(session), b"")
+    _list_lost(world, logs)
     return Collected(bodies, waiting, snapshots, hints, temporaries)
 
 
 class _Logs:
-    """All logs of a bucket, from a listing of all that there is: hints are not trusted here."""
+    """All logs of a bucket, from a listing of all that there is: hints are not trusted here.
+
+    Attributes:
+        living, deleted: ids of sessions.
+    """
 
     def __init__(self, world: World) -> None:
         self._store = world.store
-        self.parents: dict[str, str] = {}
-        self.commits: dict[str, list[Commit]] = defaultdict(list)
+        self._parents: dict[str, str] = {}
+        self._bodies: dict[str, set[str]] = defaultdict(set)
+        """Digests of the large bodies that a session names."""
+        self.deleted: set[str] = set()
         for key in self._store.list("sessions/"):
             part, _, rest = key.removeprefix("sessions/").partition("/")
             session = text_of(part)
@@ -98,31 +115,59 @@ class _Logs:
             seq = number_of(key)
             if rest == "manifest.json":
                 manifest = decode_manifest(self._store.get(key) or b"", key)
-                self.commits.setdefault(session, [])
+                self._bodies.setdefault(session, set())
                 if manifest.parent is not None:
-                    self.parents[session] = manifest.parent.session
+                    self._parents[session] = manifest.parent.session
             elif seq is not None and key == log_key(session, seq):
-                self.commits[session].append(decode_commit(self._store.get(key) or b"", key))
-        self.deleted = {session for session, log in self.commits.items() if log and log[-1].tombstone}
-        self.living = self.commits.keys() - self.deleted
+                commit = decode_commit(self._store.get(key) or b"", key)
+                self._bodies[session] |= {entry.sha256 for entry in commit.entries if entry.inline is None}
+                if commit.tombstone:
+                    self.deleted.add(session)
+        self.living = self._bodies.keys() - self.deleted
 
     def named(self) -> set[str]:
         """Return the digests of bodies that are named by what can still be read."""
         read = set(self.living)
         for session in self.living:
-            parent = self.parents.get(session)
+            parent = self._parents.get(session)
             while parent is not None and parent not in read:
                 read.add(parent)
-                parent = self.parents.get(parent)
-        entries = [entry for session in read for commit in self.commits[session] for entry in commit.entries]
+                parent = self._parents.get(parent)
         versions = [key for key in self._store.list("memory/") if number_of(key) is not None]
         bodies = ((self._store.get(key), key) for key in versions)
-        entries += [decode_version(raw, key).entry for raw, key in bodies if raw is not None]
-        return {entry.sha256 for entry in entries if entry.inline is None}
+        entries = (decode_version(raw, key).entry for raw, key in bodies if raw is not None)
+        remembered = {entry.sha256 for entry in entries if entry.inline is None}
+        return remembered.union(*(self._bodies.get(session, ()) for session in read))
 
 
-def _collect_bodies(world: World, named: set[str], older_than_s: float) -> tuple[int, int]:
-    """Remove bodies; return how many, and how many have to wait."""
+def _clear_aside(world: World, named: set[str], until: float) -> tuple[int, int]:
+    """Bring back what is named after all, and remove the rest, if it is aside long enough.
+
+    Args:
+        world: whose bucket it is.
+        named: what is named by logs, which were read after that time.
+        until: seconds since 1970: what was set aside later stays there.
+
+    Returns:
+        how many were removed, and how many are still there.
+    """
+    store = world.store
+    removed, left = set(), set()
+    for key in store.list("aside/"):
+        sha256, since = aside_of(key) or ("", 0.0)
+        if sha256 in named and (body := store.get(key)) is not None:
+            create_surely(store, blob_key(sha256), body)
+            store.delete(key)
+        elif sha256 and sha256 not in named and since <= until:
+            store.delete(key)
+            removed.add(sha256)
+        elif sha256:
+            left.add(sha256)
+    return len(removed - left), len(left)
+
+
+def _set_aside(world: World, named: set[str], older_than_s: float) -> int:
+    """Set bodies aside that are without a name for long enough; return how many are or will be."""
     store, now = world.store, world.now()
     there = {sha256 for key in store.list("blobs/") if (sha256 := blob_of(key)) is not None}
     unused = there - named
@@ -135,27 +180,12 @@ def _collect_bodies(world: World, named: set[str], older_than_s: float) -> tuple
     for sha256 in doomed:
         body = store.get(blob_key(sha256))
         if body is not None:
-            create_surely(store, aside_key(sha256), body)
+            create_surely(store, aside_key(sha256, now), body)
             store.delete(blob_key(sha256))
-    removed = _clear_aside(world)
     for key, note in notes.items():
         if not left.intersection(note.sha256):
             store.delete(key)
-    return removed, len(left)
-
-
-def _clear_aside(world: World) -> int:
-    """Bring back what is named after all, and remove the rest; return how many. Also what an earlier run has left."""
-    store = world.store
-    aside = {sha256: key for key in store.list("aside/") if aside_key(sha256 := key.rpartition("/")[2]) == key}
-    if not aside:
-        return 0
-    named = _Logs(world).named()
-    for sha256, key in aside.items():
-        if sha256 in named and (body := store.get(key)) is not None:
-            create_surely(store, blob_key(sha256), body)
-        store.delete(key)
-    return len(aside.keys() - named)
+    return len(unused)
 
 
 def _notes(world: World) -> tuple[dict[str, float], dict[str, Unused]]:
@@ -176,7 +206,7 @@ def _notes(world: World) -> tuple[dict[str, float], dict[str, Unused]]:
 
 def _collect_snapshots(world: World, logs: _Logs) -> int:
     removed = 0
-    for session in logs.commits:
+    for session in sorted(logs.living | logs.deleted):
         keys = [
             key
             for key in world.store.list(snapshots_prefix(session))
@@ -190,18 +220,20 @@ def _collect_snapshots(world: World, logs: _Logs) -> int:
 
 
 def _collect_hints(world: World, logs: _Logs) -> int:
-    old: list[str] = []
-    for key in world.store.list("due/"):
-        minute, _, part = key.removeprefix("due/").partition("/")
-        session = text_of(part)
-        log = logs.commits.get(session or "", [])
-        pause = log[-1].pause if log else None
-        is_due = pause is not None and pause.until is not None and f"{int(pause.until // 60):012d}" == minute
-        past = minute.isdecimal() and int(minute) * 60 + HINT_OLD_S < world.now()
-        if session in logs.deleted or (past and not is_due):
-            old.append(key)
-    old += [index_key(session) for session in logs.deleted if world.store.get(index_key(session)) is not None]
-    return _delete(world, old)
+    """Remove hints that came true, and those of early versions, which nobody reads: when a session was to be woken."""
+    hinted = {index_key(session) for session in logs.deleted} | {ending_key(session) for session in logs.deleted}
+    there = [*world.store.list("index/"), *world.store.list("ending/")]
+    return _delete(world, [*world.store.list("due/"), *(key for key in there if key in hinted)])
+
+
+def _list_lost(world: World, logs: _Logs) -> None:
+    """List sessions that are there, and not listed."""
+    listed = set(world.store.list("index/"))
+    for session in sorted(logs.living):
+        if index_key(session) not in listed:
+            create_surely(world.store, index_key(session), b"")
+            if not lives(world, session):  # it was deleted since we read its log
+                world.store.delete(index_key(session))
 
 
 def _delete(world: World, keys: Iterable[str]) -> int:

@@ -28,7 +28,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from fabric.errors import ConfigError, StoreFailed, StoreUnsure
-from fabric.store.objects import check_key, check_prefix
+from fabric.store.objects import check_key, check_prefix, shown_url
 
 TEMPORARY = ".tmp"
 """The directory of files that are being written. No key begins with a point."""
@@ -53,7 +53,7 @@ class FileStore:
         self.url = self.root.as_uri()
         self._link = link
         self._durable: set[str] = set()
-        """Directories that are known to survive a loss of power."""
+        """Directories of keys that are known to survive a loss of power, and the root, if it does."""
 
     def create(self, key: str, body: bytes) -> bool:
         """Create an object if there is none; return whether it was created. When this returns, it is durable."""
@@ -64,7 +64,7 @@ class FileStore:
                 self._make_directories(os.path.dirname(path))
                 created = self._publish(temporary, path)
             finally:
-                with suppress(FileNotFoundError):  # it was renamed
+                with suppress(OSError):  # it was renamed; or it stays until somebody sweeps, which changes nothing
                     os.unlink(temporary)
         # Also if somebody else was first: whoever reads it now must not see it gone after a loss of power.
         try:
@@ -160,16 +160,20 @@ class FileStore:
         if directory in self._durable:
             return
         _make_private(directory)
-        above = directory
+        above, made = directory, [directory]
         while above != str(self.root):
             above = os.path.dirname(above)
             _sync_directory(above)
-        for parent in self.root.parents:  # it may have been made here, too; not all of them may be read
-            try:
-                _sync_directory(str(parent))
-            except OSError:
+            if above in self._durable:
                 break
-        self._durable.add(directory)
+            made.append(above)
+        else:
+            for parent in self.root.parents:  # it may have been made here, too; not all of them may be read
+                try:
+                    _sync_directory(str(parent))
+                except OSError:
+                    break
+        self._durable.update(made)
 
     @contextmanager
     def _told(self, what: str, key: str) -> Iterator[None]:
@@ -191,7 +195,10 @@ def open_file(url: str) -> FileStore:
         return FileStore(_expand(url, url))
     split = urlsplit(url)
     if split.netloc not in ("", "localhost"):
-        raise ConfigError(f"bucket {url}: expected file:///PATH, got the host {split.netloc!r}; three slashes, or none")
+        host = split.netloc.rpartition("@")[2]
+        raise ConfigError(
+            f"bucket {shown_url(url)}: expected file:///PATH, got the host {host!r}; three slashes, or none"
+        )
     return FileStore(_expand(unquote(url.removeprefix("file:").removeprefix(f"//{split.netloc}")), url))
 
 

@@ -10,7 +10,8 @@
     blobs/sha256/<2>/<rest>                         a body of more than INLINE_BYTES_MAX, written before its commit
     index/<sid>                                     a hint, created before the manifest: listings need not see all logs
     memory/<namespace>/<name>/<version>.json        a version of an object of a memory namespace
-    aside/<sha256>                                  a body that is being removed
+    ending/<sid>                                    a hint: this session is being deleted, and may be listed still
+    aside/<2>/<rest>/<milliseconds, 20 digits>      a body that is being removed, and since when
     unused/<milliseconds, 20 digits>.json           which bodies nobody named at that time
 
 Only the manifest, the log, bodies and memory are what a bucket is for. All else follows from them, or is news for
@@ -21,12 +22,15 @@ from __future__ import annotations
 
 __all__ = [
     "aside_key",
+    "aside_of",
+    "aside_prefix",
     "blob_key",
     "blob_of",
     "check_namespace",
     "check_push_key",
     "child_key",
     "children_prefix",
+    "ending_key",
     "error_key",
     "errors_prefix",
     "index_key",
@@ -232,9 +236,26 @@ def blob_of(key: str) -> str | None:
     return sha256 if re.fullmatch("[0-9a-f]{64}", sha256) and key == blob_key(sha256) else None
 
 
-def aside_key(sha256: str) -> str:
-    """Return the key of a large body that is being removed."""
-    return f"aside/{sha256}"
+def aside_prefix(sha256: str) -> str:
+    """Return the beginning of the keys of a large body that is being removed."""
+    return f"aside/{sha256[:2]}/{sha256[2:]}/"
+
+
+def aside_key(sha256: str, now: float) -> str:
+    """Return the key of a large body that is being removed since a time, in seconds since 1970."""
+    return f"{aside_prefix(sha256)}{int(now * 1000):020d}"
+
+
+def aside_of(key: str) -> tuple[str, float] | None:
+    """Return the digest of a large body that is being removed, and since when; ``None``: it is not the key of one."""
+    sha256, since = key.removeprefix("aside/").replace("/", "", 1).partition("/")[0], number_of(key)
+    known = since is not None and re.fullmatch("[0-9a-f]{64}", sha256) and key == f"{aside_prefix(sha256)}{since:020d}"
+    return (sha256, since / 1000) if known and since is not None else None
+
+
+def ending_key(session: str) -> str:
+    """Return the key by which it is known that a session is being deleted."""
+    return f"ending/{part_of(session)}"
 
 
 def index_key(session: str) -> str:

@@ -16,7 +16,13 @@ import msgspec
 
 from fabric.errors import ConfigError, SessionExists, SessionNotFound, StoreFailed, StoreUnsure, Superseded
 from fabric.store.attempts import attempts, keep_attempt
-from fabric.store.bodies import decoded_body, read_body
+from fabric.store.bodies import (
+    BODY_FRESH_S,
+    COLLECTED_OLDER_THAN_S_MIN,
+    bring_back,
+    decoded_body,
+    read_body,
+)
 from fabric.store.commit import Create, Created, Done, Dropped, Ended, Event, Exists, GaveUp, Placing, Unsure
 from fabric.store.keys import blob_key, check_namespace, index_key, log_key, session_id
 from fabric.store.memory_names import MemoryNames
@@ -45,14 +51,10 @@ from fabric.store.tail import Tail
 from fabric.store.verify import ENTRIES_MANY, Report, verify
 from fabric.store.world import World, create_surely
 
-BODY_FRESH_S = 600.0
-"""A large body that was stored so long before its commit may have been collected meanwhile."""
-
 
 class _Stored(msgspec.Struct, frozen=True):
     """A large body of which the commit is still to come."""
 
-    body: bytes
     at: float
     was_there: bool
 
@@ -81,8 +83,17 @@ class Log:
         self._stored: dict[str, _Stored] = {}
         self._told_of_size = False
         self._told_of_trouble = ""
+        self._appended = 0
+        """Where the last commit of a run ended that was appended here."""
+        self._superseded: str | None = None
+        """Why nothing more is appended to a run."""
 
     # --- reading
+
+    @property
+    def seen(self) -> int:
+        """How many of its own commits were read or written here so far."""
+        return len(self._tail.commits)
 
     def read(self) -> list[Commit]:
         """Return its own commits. Asked again, it reads only what is new.
@@ -155,7 +166,7 @@ class Log:
         entry = entry_of(event, body, **fields)
         if len(body) > INLINE_BYTES_MAX:
             was_there = not create_surely(self._world.store, blob_key(entry.sha256), body)
-            self._stored[entry.sha256] = _Stored(body, self._world.now(), was_there)
+            self._stored[entry.sha256] = _Stored(self._world.now(), was_there)
         return entry
 
     def push(self, entries: Sequence[Entry], *, key: str = "") -> Commit:
@@ -202,21 +213,44 @@ class Log:
         self.catch_up()
         return done.commit
 
-    def append(self, entries: Sequence[Entry]) -> Commit:
+    def append(self, entries: Sequence[Entry], base: int | None = None) -> Commit:
         """Add the next commit of a run, whose only writer this is. Without entries it only fences others off.
 
         After StoreFailed call it again, with the same entries or with others: they come after the same ones.
 
+        Args:
+            entries: what happened.
+            base: of how many commits the writer knew when it began; ``None``: of all that were read here. What
+                was read since then it does not know.
+
         Raises:
-            Superseded: there is another writer, and it was first.
+            Superseded: there is another writer, and it was first. Whoever has lost a run once appends nothing more.
         """
+        if self._superseded is not None:
+            raise Superseded(self._superseded)
+        try:
+            return self._append(entries, self.seen if base is None else max(base, self._appended))
+        except Superseded as error:
+            self._superseded = str(error)
+            raise
+
+    def forget(self) -> None:
+        """Keep no commits from now on, only how many there are: a run does not read what it writes. Whoever reads
+        all the same reads all of it again."""
+        self._inherited = None
+        self._begins = []
+        self._tail.forget()
+
+    def _append(self, entries: Sequence[Entry], base: int) -> Commit:
         kept = self._fitting(entries)
         unsure = self._unsure
         if unsure is not None:
-            self._add(unsure)
+            self._appended = base = self._add(unsure).seq + 1
             if unsure.entries == kept:
                 return unsure
-        return self._add(Commit("", "handler", len(self._tail.commits), 0.0, entries=kept)).commit
+        done = self._add(Commit("", "handler", base, 0.0, entries=kept))
+        self._appended = done.seq + 1
+        return done.commit
 
     def _add(self, commit: Commit) -> Done:
         """Bring a commit into the log; return what is there then. It gets an id and a time, if it has none."""
@@ -236,6 +270,7 @@ class Log:
                 f"a decision of session {self.id} says that it saw {commit.base} commits: expected at most the "
                 f"{len(self._tail.commits)} that there are"
             )
+        self._look_for_bodies(commit)
         machine = Placing(commit)
         command = machine.begin(self._tail.commits)
         self._unsure = commit
@@ -253,6 +288,8 @@ class Log:
             self._doubtful = True
             raise StoreUnsure(f"{self._world.store.url}: no answer to {log_key(self.id, command.seq)}: it may be there")
         self._unsure = None
+        if not isinstance(command, Done):
+            self._forget_bodies(commit)
         if isinstance(command, Ended):
             raise _deleted(self.id)
         if isinstance(command, Dropped):
@@ -277,25 +314,37 @@ class Log:
         found = self._world.store.get(key)
         return Unsure() if found is None else Exists(self._tail.add(found))
 
+    def _look_for_bodies(self, commit: Commit) -> None:
+        """Look for large bodies that were stored so long ago that they may be gone. Raises LogDamaged: one is."""
+        for entry in commit.entries:
+            stored = self._stored.get(entry.sha256)
+            if stored is not None and commit.at - stored.at > COLLECTED_OLDER_THAN_S_MIN:
+                read_body(self._world.store, entry)
+
     def _fitting(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         """Return entries that fit into a commit; the bodies that did not are stored."""
         kept = fitting(entries)
         for given, each in zip(entries, kept, strict=True):
             if each is not given and given.inline is not None:
                 was_there = not create_surely(self._world.store, blob_key(given.sha256), given.inline)
-                self._stored[given.sha256] = _Stored(given.inline, self._world.now(), was_there)
+                self._stored[given.sha256] = _Stored(self._world.now(), was_there)
         return kept
 
     def _keep_bodies(self, commit: Commit) -> None:
         """See that the large bodies of a commit are there.
 
-        One that was there already, named by nobody, may have been collected since we looked, and so may one that was
-        stored long ago. From the commit on it is safe.
+        One that was there already, named by nobody, may have been set aside since we looked, and so may one that was
+        stored long ago. From the commit on it is safe: should we not come to it, ``collect`` brings it back.
         """
         for entry in commit.entries:
-            stored = self._stored.pop(entry.sha256, None)
+            stored = self._stored.get(entry.sha256)
             if stored is not None and (stored.was_there or self._world.now() - stored.at > BODY_FRESH_S):
-                create_surely(self._world.store, blob_key(entry.sha256), stored.body)
+                bring_back(self._world.store, entry.sha256)
+        self._forget_bodies(commit)
+
+    def _forget_bodies(self, commit: Commit) -> None:
+        for entry in commit.entries:
+            self._stored.pop(entry.sha256, None)
 
     def end(self) -> None:
         """Add the tombstone, which no commit goes past. Called by ``Bucket.delete`` alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["MemoryNames"]
 
 from fabric.errors import StoreFailed
-from fabric.store.keys import memory_key, memory_prefix, number_of, part_of, text_of
+from fabric.store.keys import memory_key, memory_prefix, number_of
 from fabric.store.record import Entry, Version, decode_version, encode
 from fabric.store.world import World, create_surely
 
@@ -45,26 +45,28 @@ class MemoryNames:
             number += 1
         return version
 
-    def has(self, namespace: str, name: str, origin: str) -> bool:
-        """Say whether an entry has been made a version of an object."""
-        return self._find(namespace, name, origin, self._numbers(namespace, name)) is not None
-
-    def names(self, namespace: str) -> list[str]:
-        """Return the names in a namespace, sorted. Those that are too long for a key are read from their objects."""
-        prefix = f"memory/{part_of(namespace)}/"
-        parts = {key.removeprefix(prefix).partition("/")[0]: key for key in self._world.store.list(prefix)}
-        names = []
-        for part, key in parts.items():
-            name = text_of(part)
-            if name is None and (raw := self._world.store.get(key)) is not None:
-                name = decode_version(raw, key).entry.name.partition("/")[2]
-            if name is not None:
-                names.append(name)
-        return sorted(names)
+    def origins(self, namespace: str, name: str) -> set[str]:
+        """Return where the versions of an object come from."""
+        versions = (self._version(namespace, name, number) for number in self._numbers(namespace, name))
+        return {version.origin for version in versions if version is not None}
 
     def _find(self, namespace: str, name: str, origin: str, numbers: list[int]) -> Version | None:
-        versions = (self._version(namespace, name, number) for number in reversed(numbers))
-        return next((version for version in versions if version is not None and version.origin == origin), None)
+        """Return the version that comes from somewhere.
+
+        What one session writes is made versions in its order. So nobody looks further back than to an earlier one of
+        the same session.
+        """
+        session, place = _place_of(origin)
+        for number in reversed(numbers):
+            version = self._version(namespace, name, number)
+            if version is None:
+                continue
+            if version.origin == origin:
+                return version
+            other, before = _place_of(version.origin)
+            if other == session and before < place:
+                return None
+        return None
 
     def _numbers(self, namespace: str, name: str) -> list[int]:
         keys = self._world.store.list(memory_prefix(namespace, name))
@@ -74,3 +76,10 @@ class MemoryNames:
         key = memory_key(namespace, name, number)
         raw = self._world.store.get(key)
         return None if raw is None else decode_version(raw, key)
+
+
+def _place_of(origin: str) -> tuple[str, tuple[int, int]]:
+    """Return the session of an origin, and where in its log it is."""
+    rest, _, index = origin.rpartition("/")
+    session, _, seq = rest.rpartition("/")
+    return session, (int(seq), int(index))

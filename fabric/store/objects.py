@@ -6,7 +6,7 @@ a thread.
 
 from __future__ import annotations
 
-__all__ = ["KEY_BYTES_MAX", "PART_BYTES_MAX", "ObjectStore", "Sweeping", "check_key", "check_prefix"]
+__all__ = ["KEY_BYTES_MAX", "PART_BYTES_MAX", "ObjectStore", "Sweeping", "check_key", "check_prefix", "shown_url"]
 
 import re
 from typing import Protocol, runtime_checkable
@@ -110,3 +110,9 @@ def check_prefix(prefix: str) -> str:
     if prefix:
         check_key(prefix[:-1])
     return prefix
+
+
+def shown_url(url: str) -> str:
+    """Return an URL of a bucket as it may be told: what stands before its host, and in its query, may be secret."""
+    without = re.sub(r"[?#].*", "?***", url, flags=re.DOTALL)
+    return re.sub(r"//.*@", "//***@", without, flags=re.DOTALL)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from fabric.errors import ConfigError
 from fabric.store.file import open_file
 from fabric.store.memory import open_memory
-from fabric.store.objects import ObjectStore
+from fabric.store.objects import ObjectStore, shown_url
 from fabric.store.remote import open_remote
 
 SCHEMES: dict[str, Callable[[str], ObjectStore]] = {
@@ -43,6 +43,10 @@ def open_store(url: str) -> ObjectStore:
     opened = SCHEMES.get(scheme[1])
     if opened is None:
         near = difflib.get_close_matches(scheme[1], SCHEMES, 1, cutoff=0.5)
-        known = f"did you mean {near[0]}:?" if near else f"expected {', '.join(SCHEMES)}; ./{url} would be a path"
-        raise ConfigError(f"bucket {url}: there is no scheme {scheme[1]!r}; {known}")
+        known = (
+            f"did you mean {near[0]}:?"
+            if near
+            else f"expected {', '.join(SCHEMES)}; ./{shown_url(url)} would be a path"
+        )
+        raise ConfigError(f"bucket {shown_url(url)}: there is no scheme {scheme[1]!r}; {known}")
     return opened(url)

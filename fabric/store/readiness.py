@@ -125,7 +125,9 @@ def readiness(
     if len(failed) >= backoff.attempts_max:
         return Failed(base, len(failed))
     retry_at = max(attempt.at for attempt in failed) + backoff.delay_s(len(failed))
-    return Failed(base, len(failed), retry_at) if now < retry_at else Ready(base, len(failed))
+    if now < retry_at <= now + backoff.longest_s:  # a later one is of a clock that ran ahead
+        return Failed(base, len(failed), retry_at)
+    return Ready(base, len(failed))
 
 
 def _waits(commits: Sequence[Commit], now: float) -> Idle | Paused | Sleeping | None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fabric.errors import ConfigError, StoreFailed, StoreUnsure
-from fabric.store.objects import check_key, check_prefix
+from fabric.store.objects import check_key, check_prefix, shown_url
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
@@ -229,8 +229,10 @@ def open_remote(url: str, environment: Mapping[str, str] | None = None) -> Remot
     """
     environment = os.environ if environment is None else environment
     split = urlsplit(url)
-    if not split.netloc or split.query or split.fragment or "@" in split.netloc:
-        raise ConfigError(f"bucket {url}: expected {split.scheme}://BUCKET or {split.scheme}://BUCKET/PREFIX")
+    if not split.netloc or split.query or split.fragment or {"@", ":"} & {*split.netloc}:
+        raise ConfigError(
+            f"bucket {shown_url(url)}: expected {split.scheme}://BUCKET or {split.scheme}://BUCKET/PREFIX"
+        )
     prefix = split.path.strip("/")
     if prefix:
         check_key(prefix)

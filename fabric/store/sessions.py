@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["begin_session", "children", "inheritance", "read_manifest"]
+__all__ = ["begin_session", "children", "inheritance", "lives", "manifest_of", "read_manifest"]
 
 import msgspec
 
@@ -26,10 +26,24 @@ def read_manifest(world: World, session: str) -> Manifest:
         raise SessionNotFound(
             f"there is no session {session} in {world.store.url}: 'fabric session ls' lists those that are"
         )
+    return manifest_of(session, raw)
+
+
+def manifest_of(session: str, raw: bytes) -> Manifest:
+    """Return the manifest of a session from its bytes. Raises LogDamaged: it is not what was written."""
+    key = manifest_key(session)
     manifest = decode_manifest(raw, key)
     if manifest.id != session:
         raise LogDamaged(f"{key}: it is the manifest of session {manifest.id}")
     return manifest
+
+
+def lives(world: World, session: str) -> bool:
+    """Say whether there is such a session, and it was not deleted."""
+    if world.store.get(manifest_key(session)) is None:
+        return False
+    commits = Tail(world.store, session, world.tell).refresh()
+    return not (commits and commits[-1].tombstone)
 
 
 def begin_session(world: World, manifest: Manifest) -> bool:

@@ -13,6 +13,9 @@ from fabric.store.record import Commit, decode_commit
 from fabric.store.snapshot import decode_snapshot, encode_snapshot, is_due, snapshot_lines
 from fabric.store.world import create_surely
 
+_FORGOTTEN = Commit("", "system", 0, 0.0)
+"""Stands for a commit of which nobody needs more than that it is there."""
+
 
 class Tail:
     """What is known of a log. It only grows.
@@ -38,6 +41,12 @@ class Tail:
         self._snapshot_bytes = 0
         self._raw: list[bytes] = []
         self._torn: list[str] = []
+        self._forgets = False
+
+    def forget(self) -> None:
+        """Keep no commits from now on, only how many there are. The next refresh begins anew."""
+        self._forgets = True
+        self.commits[:] = [_FORGOTTEN] * len(self.commits)
 
     def refresh(self) -> list[Commit]:
         """Read what is new; return all commits.
@@ -45,6 +54,11 @@ class Tail:
         Raises:
             LogDamaged: one is missing or not what was written.
         """
+        if self._forgets:
+            self._forgets = self.begun = False
+            self._snapshot = self._snapshot_bytes = 0
+            self.commits.clear()
+            self._raw.clear()
         listed = -1
         if not self.begun:
             self._read_snapshot()
@@ -61,7 +75,7 @@ class Tail:
     def add(self, raw: bytes) -> Commit:
         """Take the next commit, as it was read or created."""
         commit = decode_commit(raw, log_key(self._session, len(self.commits)))
-        self.commits.append(commit)
+        self.commits.append(_FORGOTTEN if self._forgets else commit)
         self._raw.append(raw)
         return commit
 

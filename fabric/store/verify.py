@@ -49,7 +49,11 @@ def verify(world: World, session: str) -> Report:
     Raises:
         SessionNotFound: there is none. A deleted one can be verified.
     """
-    return _Verifier(world, read_manifest(world, session)).report()
+    try:
+        manifest = read_manifest(world, session)
+    except LogDamaged as error:
+        return Report(session, 0, 0, 0, 0, problems=(str(error),))
+    return _Verifier(world, manifest).report()
 
 
 class _Verifier:
@@ -61,6 +65,10 @@ class _Verifier:
         self._problems: list[str] = []
         self._warnings: list[str] = []
         self._bodies: set[str] = set()
+        self._delivered: dict[str, tuple[set[str], bool]] = {}
+        """By session: the keys of its commits, and whether it was deleted."""
+        self._remembered: dict[tuple[str, str], set[str]] = {}
+        """By namespace and name: where its versions come from."""
 
     def report(self) -> Report:
         raw, commits = self._read_log()
@@ -186,8 +194,17 @@ class _Verifier:
             if isinstance(errand, Child):
                 return read_manifest(self._world, errand.manifest.id).parent == errand.manifest.parent
             if isinstance(errand, Delivery):
-                target = Tail(self._store, errand.session, self._world.tell).refresh()
-                return any(commit.key == errand.key or commit.tombstone for commit in target)
-            return MemoryNames(self._world).has(errand.namespace, errand.name, errand.origin)
+                keys, deleted = self._pushed_into(errand.session)
+                return deleted or errand.key in keys
+            where = errand.namespace, errand.name
+            if where not in self._remembered:
+                self._remembered[where] = MemoryNames(self._world).origins(*where)
+            return errand.origin in self._remembered[where]
         except FabricError:
             return False
+
+    def _pushed_into(self, session: str) -> tuple[set[str], bool]:
+        if session not in self._delivered:
+            commits = Tail(self._store, session, self._world.tell).refresh()
+            self._delivered[session] = {each.key for each in commits}, any(each.tombstone for each in commits)
+        return self._delivered[session]

@@ -46,7 +46,10 @@ class World:
 
 
 def create_surely(store: ObjectStore, key: str, body: bytes) -> bool:
-    """Create an object of which everybody would write the same; return whether it was not there before."""
+    """Create an object of which everybody would write the same; return whether it was not there before.
+
+    After no answer it may say that it was there, and it was this one: whose objects differ, compares them.
+    """
     for _ in range(UNSURE_MAX - 1):
         try:
             return store.create(key, body)

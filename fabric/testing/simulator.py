@@ -12,6 +12,7 @@ __all__ = [
     "Simulated",
     "SimulatedLog",
     "Watch",
+    "at_once",
     "function_runner",
     "python_runner",
     "run_function",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 import random
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -31,7 +33,7 @@ from fabric.launch.external import ExternalLauncher
 from fabric.launch.launcher import Worker
 from fabric.plan.plan import Plan, WorkerPlan
 from fabric.runtime.coordinator import Coordinator
-from fabric.runtime.recorder import Recorder, Resumed, RunLog
+from fabric.runtime.recorder import InThread, Lost, Recorder, Resumed, RunLog
 from fabric.session.events import (
     Answered,
     Approval,
@@ -47,7 +49,7 @@ from fabric.session.events import (
     Seen,
     Wish,
 )
-from fabric.session.history import History
+from fabric.session.history import Emitted, History
 from fabric.session.session import Session, Settings
 from fabric.session.spans import About
 from fabric.testing.faults import Faults, Restart
@@ -114,6 +116,12 @@ class Simulated(msgspec.Struct, frozen=True):
     approvals: tuple[tuple[Approval, Outcome | None], ...] = ()
 
 
+async def at_once(function: Callable[[], object]) -> object:
+    """Do what blocks here: in virtual time it takes none."""
+    await trio.lowlevel.checkpoint()
+    return function()
+
+
 class SimulatedLog(NamedTuple):
     """Where a simulated session is kept.
 
@@ -121,11 +129,15 @@ class SimulatedLog(NamedTuple):
         log: of the run, read to its end.
         history: what has happened so far.
         written: what its outputs were written to, as by a file: port and JSON text. It outlives the session.
+        in_thread: does what blocks.
+        base: how many commits that history has; ``None``: all that were read.
     """
 
     log: RunLog
     history: Sequence[History]
     written: list[tuple[str, bytes]]
+    in_thread: InThread = at_once
+    base: int | None = None
 
 
 async def python_runner(spec: WorkerSpec, process: Process, endpoints: dict[str, str]) -> int:
@@ -179,6 +191,7 @@ async def simulate(
     session: Session | None = None,
     first_ticket: int = 1,
     kept: SimulatedLog | None = None,
+    interrupts_s: Sequence[float] = (),
 ) -> Simulated:
     """Run a plan on these inputs until it has drained.
 
@@ -196,6 +209,7 @@ async def simulate(
         first_ticket: of the first input.
         kept: where it is kept, and what of it has happened: of the inputs it gets those that it has not had. What the
             log raises that is none of its errors comes out of here, as if everything had been killed then.
+        interrupts_s: when somebody wants it to end.
     """
     faults = faults or Faults()
     rng = random.Random(faults.seed)
@@ -220,6 +234,7 @@ async def simulate(
         if faults.killed_at_s is not None:
             await _precede(plan, inputs, settings or Settings(), seed, transport, faults.killed_at_s)
         coordinator = Coordinator(session, transport, launcher, client, client, resumed=resumed)
+        lost = None if resumed is None else await client.take_up(resumed)
 
         async def feed() -> None:
             for ticket, (port, payload) in enumerate(inputs, first_ticket):
@@ -245,6 +260,11 @@ async def simulate(
             await trio.sleep(decision.after_s)
             coordinator.decide(approval.id, granted=decision.granted, always=decision.always, reason=decision.reason)
 
+        async def interrupt() -> None:
+            for at_s in interrupts_s:
+                await trio.sleep_until(at_s)
+                coordinator.interrupt(signal.SIGINT)
+
         def asked(approval: Approval) -> None:
             decision = None if decide is None else decide(approval)
             if decision is not None:
@@ -252,9 +272,12 @@ async def simulate(
 
         client.when_asked = asked
         nursery.start_soon(feed)
+        nursery.start_soon(interrupt)
         for ticket, restart in enumerate(faults.restarts):
             nursery.start_soon(ask, restart, ticket)
-        finish = await coordinator.run()
+        finish = await coordinator.run() if lost is None else lost.finish
+        if resumed is not None and finish.exit_code < 128:
+            await resumed.recorder.close()
         nursery.cancel_scope.cancel()
     processes = [*launcher.processes, *(process for outsider in outsiders for process in outsider.processes)]
     return Simulated(
@@ -371,11 +394,20 @@ class _Recorder:
         self._answers = defaultdict[int, _Answers](lambda: trio.open_memory_channel[str | None](1))
 
     def resume(self, kept: SimulatedLog, session: Session) -> Resumed:
-        """Bring a session back, and write what of its outputs is not written."""
+        """Bring a session back."""
         relived = session.relive(kept.history)
         self._written = kept.written
-        self._written.extend((output.port, output.payload) for output in relived.outputs[len(kept.written) :])
-        return Resumed(Recorder(kept.log, self.noted, _at_once), relived)
+        return Resumed(Recorder(kept.log, self.noted, kept.in_thread, base=kept.base), relived)
+
+    async def take_up(self, resumed: Resumed) -> Lost | None:
+        """Write down what of the outputs is written, and write the rest; return why the session cannot go on."""
+        assert self._written is not None
+        count = len(self._written)
+        resumed.recorder.emitted(Emitted(count))
+        lost = await resumed.recorder.finish()
+        if lost is None:
+            self._written.extend((output.port, output.payload) for output in resumed.relived.outputs[count:])
+        return lost
 
     def opened(self) -> None:
         pass
@@ -421,12 +453,6 @@ class _Recorder:
 
     def worker_wrote(self, worker: str, line: str) -> None:
         pass
-
-
-async def _at_once(function: Callable[[], object]) -> object:
-    """Do what blocks here: in virtual time it takes none."""
-    await trio.lowlevel.checkpoint()
-    return function()
 
 
 class _MemoryLauncher:

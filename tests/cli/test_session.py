@@ -19,7 +19,8 @@ from services import alive
 from typer.main import get_command
 
 from fabric.cli.app import make_app
-from fabric.store.keys import log_key
+from fabric.store.keys import log_key, manifest_key
+from fabric.store.record import Unused, decode_unused, encode
 
 pytestmark = pytest.mark.processes
 
@@ -215,10 +216,10 @@ def test_an_exported_session_goes_on_elsewhere(here: Here):
     here.ok("push", "three")
     here.ok("export", "-o", "b.tar")
     log = here.objects("log", "-A")
-    assert here.run("import", "b.tar", "-b", "other").out.split() == ["b", "a"]
+    assert here.run("import", "b.tar", "-b", "other").out.split() == ["a", "b"]
     assert here.objects("log", "-A", "-b", "other", "-s", "b") == log
     assert "0 objects are new" in here.run("import", "b.tar", "-b", "other").said
-    assert len(here.objects("log", "-b", "other", "-s", "a")) == 2  # what was pushed later is not b's
+    assert len(here.objects("log", "-b", "other", "-s", "a")) == 3  # whole, so that it can go on there
     whole = (here.folder / "b.tar").read_bytes()
     (here.folder / "half.tar").write_bytes(whole[:40_000])
     (here.folder / "changed.tar").write_bytes(whole.replace(b"three", b"throe"))
@@ -249,6 +250,24 @@ def test_what_is_damaged_is_named(here: Here):
     assert [each for each in report["problems"] if body.name in each]
 
 
+def test_a_damaged_manifest_hides_no_other_session(here: Here):
+    """The others are listed and verified, and it is said to be damaged."""
+    for id_ in ("a", "b", "c"):
+        here.ok("start", "-b", "pug", "--id", id_)
+    (here.folder / "pug" / manifest_key("b")).write_bytes(b"x")
+    assert here.ok("ls", "-q") == "a\nb\nc\n"
+    listed = here.run("ls", "--json")
+    assert {row["id"]: row["status"] for row in map(json.loads, listed.out.splitlines())} == {
+        "a": "ready", "b": "damaged", "c": "ready",
+    }  # fmt: skip
+    verified = here.run("verify", "--all")
+    assert (listed.code, verified.code) == (1, 1)
+    assert [line.split(":")[1] for line in verified.out.splitlines() if line[0] in "abc"] == [
+        " whole", " DAMAGED", " whole",
+    ]  # fmt: skip
+    here.ok("export", "-o", "a.tar", "--children", "a")
+
+
 def test_what_nobody_names_is_removed_later(here: Here):
     """Not at once: its commit may be on its way. A dry run does nothing."""
     here.ok("start", "-b", "pug", "--id", "s")
@@ -257,11 +276,25 @@ def test_what_nobody_names_is_removed_later(here: Here):
     bodies = [path for path in (here.folder / "pug" / "blobs").rglob("*") if path.is_file()]
     assert len(bodies) == 1
     assert here.objects("gc", "-b", "pug")[0]["waiting"] == 1
-    assert here.objects("gc", "-b", "pug", "--older-than", "0.1", "--dry-run")[0]["bodies"] == 1
+    _grow_old(here.folder / "pug")
+    assert here.objects("gc", "-b", "pug", "--dry-run")[0]["waiting"] == 1
     assert bodies[0].is_file()
-    assert here.objects("gc", "-b", "pug", "--older-than", "0.1")[0]["bodies"] == 1
+    assert here.objects("gc", "-b", "pug")[0]["waiting"] == 1
     assert not bodies[0].exists()
+    assert here.objects("gc", "-b", "pug", "--older-than", "1h")[0]["bodies"] == 0
+    _grow_old(here.folder / "pug")
+    assert here.objects("gc", "-b", "pug")[0]["bodies"] == 1
     assert here.run("gc", "--older-than", "soon").code == 2
+    assert "expected at least 3600 seconds" in here.run("gc", "--older-than", "0.1").said
+
+
+def _grow_old(bucket: Path) -> None:
+    """Let what is noted in a bucket, and what is aside, have been there since the beginning of time."""
+    for path in (*(bucket / "unused").iterdir(), *(bucket / "aside").rglob("0*")):
+        if path.parent.name == "unused":
+            path.write_bytes(encode(Unused(0.0, decode_unused(path.read_bytes(), "").sha256)))
+        else:
+            path.rename(path.with_name(f"{0:020d}"))
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------

@@ -94,6 +94,21 @@ def test_the_next_run_of_a_session_goes_on_behind_the_last(desk: Desk):
     assert kinds.count(Finished) == 2
 
 
+def test_a_run_that_was_refused_an_input_goes_on_with_it(desk: Desk):
+    """As often as the line is not mended it is refused; the lines before it are not taken again."""
+    given = [1, 2, "three", 4]
+    for _ in range(2):
+        refused = desk.run(given)
+        assert refused.returncode == 1
+        error = json.loads(refused.stderr.splitlines()[-1])
+        assert (error["code"], error["line"]) == ("input_type_mismatch", 3)
+        assert desk.out == [2, 4]
+    given[2] = 3
+    assert desk.run(given).returncode == 0
+    assert desk.out == [2, 4, 6, 8]
+    assert sum(isinstance(entry, Turn) for entry in desk.history()) == 4
+
+
 def test_nothing_of_it_is_said_on_stdout(desk: Desk):
     """And stderr is silent the first time, as of any run."""
     assert desk.run([1]).stderr == b""

@@ -113,6 +113,10 @@ def test_a_changed_prompt_is_shown_by_asking_the_worker_again(desk: Desk):
     first = desk("replay", "s", "--live", "writer")
     assert (first.returncode, len(desk.model.requests)) == (8, 7), first.stderr
     assert '  recorded  "1 words"\n  now       "better: 1 words"\n' in first.stderr.decode()
+    assert b"writer was run again: it was given 1 of 3 messages, and says 1 other thing\n" in first.stderr
+    nothing = desk("replay", "s", "--live", "writer#1")
+    assert (nothing.returncode, len(desk.model.requests)) == (2, 7), nothing.stderr
+    assert b"--live writer#1: it has answered no message in this run" in nothing.stderr
     every = desk("replay", "s", "--live", "writer", "--diff", "--json")
     rows = [json.loads(line) for line in every.stdout.splitlines()]
     assert [(row["what"], row["now"]) for row in rows] == [("answer", "better: 1 words")] * 3
@@ -132,7 +136,10 @@ def test_an_output_is_explained(desk: Desk):
     assert told["steps"][0]["models"][0]["model"] == "scripted"
     assert told["prompt_tokens"] > 0
     assert desk("why", told["id"][:12], "-s", "s", "--json").stdout == why.stdout
+    assert desk("why", "-1", "-s", "s", "--json").stdout == why.stdout
     assert desk("why", "-s", "s", "--json", "--", "-1").stdout == why.stdout
+    slip = desk("why", "2", "-s", "s", "--jsn")
+    assert (slip.returncode, slip.stdout) == (2, b""), slip.stderr
     text = desk("why", "2", "-s", "s").stdout.decode()
     assert "model scripted: " in text
     assert "input on 'topic'" in text

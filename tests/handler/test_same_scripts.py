@@ -217,6 +217,69 @@ def test_prints() -> None:
     assert ran.stdout.startswith(b"to stdout\nto stdout, too\n{")
 
 
+def test_print_before_anything_is_read() -> None:
+    """In a process that the public runtime has started, and that says no more than which session it is."""
+    ran = all_run("import pugmark\nprint('early')\npugmark.write('x')", PUGMARK_SESSION_ID="s")
+    assert (len(ran.records), ran.stderr) == (1, "early\n")
+
+
+def test_print_of_the_package() -> None:
+    """It is there by name, and prints where the replaced one does."""
+    script = "import sys\nimport pugmark\npugmark.print('a', 'b', sep='-')\npugmark.print('{}', file=sys.stdout)"
+    ran = all_run(script)
+    assert (ran.records, ran.stderr) == ([{}], "a-b\n")
+
+
+BROKEN = """
+import gzip, zlib, zstandard
+import pugmark
+
+packed = gzip.compress(b"x" * 1000)
+damaged = packed[:10] + bytes([0xFF]) * 4 + packed[14:]
+told = []
+def look(give):
+    try:
+        give()
+        told.append("nothing")
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        told.append([type(error).__module__, type(error).__name__, isinstance(error, OSError)])
+for body in (b"", b"zz", b"no gzip at all", packed[:-4], packed[:12], damaged):
+    look(lambda: pugmark.write(body, content_encoding="gzip"))
+look(lambda: pugmark.write(b"no zstd at all", content_encoding="zstd"))
+for obj in pugmark.read():
+    look(obj.body)
+pugmark.write(told)
+"""
+
+
+def test_bodies_that_are_broken(bodies: Bodies) -> None:
+    """What a handler may catch is what it catches there: the errors of the libraries."""
+    log = bodies.log(
+        push(b"no gzip at all", **{"content-encoding": "gzip"}),
+        push(gzip.compress(b"x" * 1000)[:-4], **{"content-encoding": "gzip"}),
+        push(b"no zstd at all", **{"content-encoding": "zstd"}),
+    )
+    ran = all_run(BROKEN, log)
+    kinds = [kind for _, kind, _ in (told for told in json.loads(_body(ran.records[-1])) if told != "nothing")]
+    assert {"BadGzipFile", "EOFError", "error", "ZstdError"} == set(kinds)
+
+
+ELSEWHERE = """
+import pugmark
+
+pugmark.write(pugmark.LocalObject(pugmark.Output(data=b"x", name="n", session="other")))
+pugmark.store(pugmark.LocalObject(pugmark.Output(data=b"y", name="m", session="other", fork=True)))
+state = pugmark.state()
+pugmark.write([len(state), len(list(state)), "n" in state, pugmark.load_text("n"), pugmark.load_text("m")])
+"""
+
+
+def test_what_goes_elsewhere_is_in_the_state() -> None:
+    """Like all that was written; only where it goes is ours to tell, which the public SDK forgets."""
+    for sdk in (OURS, *PUBLIC):
+        assert _body(run_script(sdk, ELSEWHERE).records[-1]) == b'[2, 2, true, "x", "y"]'
+
+
 @pytest.mark.parametrize(
     "line", ["no json", '["not an object"]', '"text"', "3", '{"event":"push","url":"http://127.0.0.1:1/refused"}']
 )
@@ -353,7 +416,7 @@ def _body(record: dict[str, Any]) -> bytes:
 NAMES = """
 Session Object RemoteObject LocalObject Input Output State Reader Writer Event StartEvent ForkEvent WakeEvent PushEvent
 read events state load load_text load_json load_bytes write write_text write_json write_bytes write_remote store open
-pause sleep session_id agent metadata traced_execution default_session
+pause sleep session_id agent metadata traced_execution default_session print
 """
 
 SIGNATURES = """

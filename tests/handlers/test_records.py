@@ -88,6 +88,9 @@ NOISE = [
     b'{"name":"n"}',
     b'{"log":{"data":1}}',
     b"{'a': 1}",
+    b'the "data": is there',
+    b'"data": {"a": 1}',
+    b'{the data: and the "uri" are there}',
     b"\xff\xfe",
     b"\x00",
     b"[" * 100_000,
@@ -127,6 +130,11 @@ BROKEN = [
     (b'{"data":"YQ==', "broken"),
     (b'working... {"data":"YQ=="}', "broken"),
     (b'{"data":""}{"data":""}', "broken"),
+    (b'{"content-type":"text/plain","data":"aGk=', "broken"),
+    (b'{"name":"n","uri" : "https://h/', "broken"),
+    (b'progress 50%{"name":"x","data":"aGk="}', "broken"),
+    (b'{"metadata":{"a":"}"},"data":"aGk="', "broken"),
+    (b'{"n":1}{"name":"x","data":"aGk="}', "broken"),
 ]
 
 

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.processes
 LONG_S = 60.0
 
 
-async def asked(command: Sequence[str], *given: bytes, timeout_s: float = LONG_S) -> list[Ended]:
+async def asked(command: Sequence[str], *given: bytes, timeout_s: float = LONG_S, trace: str = "00-1") -> list[Ended]:
     """Invoke a handler once for each input."""
-    environment = {"TRACEPARENT": "00-1", "PUGMARK_SESSION_ID": "of somebody else"}
+    environment = {"TRACEPARENT": trace, "PUGMARK_SESSION_ID": "of somebody else"}
     async with serve_rpc(command, environment, timeout_s, None, lambda _: None) as handler:
         return [await handler.invoke(call(one, {"k": "✓"})) for one in given]
 
@@ -45,6 +45,15 @@ async def test_who_asks_is_said_by_the_request():
     assert headers["traceparent"] == "00-1"
     assert headers["Content-Length"] == "0"
     assert environment == ["FABRIC_RPC_URL", "PUGMARK_RPC_URL"]
+
+
+@pytest.mark.parametrize("trace", ["00-1\n", "", " ", "\u00fc", "a\r\nX-Other: 1", "\x01"])
+async def test_a_trace_that_no_header_can_hold_is_none(trace: str):
+    """It is a variable that somebody else has set; the handler is asked without it."""
+    act = "def act(server, body): server.say(200, '|'.join(server.headers).lower().encode())"
+    (ended,) = await asked(serving(act), b"", trace=trace)
+    assert (ended.exit, ended.reason) == (0, "")
+    assert not {b"traceparent", b"x-other"} & set(ended.output.split(b"|"))
 
 
 async def test_an_error_loses_all_output():
@@ -112,3 +121,29 @@ async def test_what_it_prints_is_shown_with_what_it_says():
     act = "def act(server, body): print('printed', flush=True); server.say(200)"
     (ended,) = await asked(serving(act), b"")
     assert (ended.output, ended.stderr) == (b"", "printed\n")
+
+
+@pytest.mark.parametrize("then", ["os.kill(os.getpid(), 9)", "server.connection.close()"])
+async def test_an_answer_that_does_not_say_how_long_it_is_counts_for_nothing(then: str):
+    """Its end is that of the connection, and so is the end of half of it."""
+    act = (
+        "def act(server, body):\n"
+        "    if body != b'whole': server.wfile.write(b'HTTP/1.0 200 OK\\r\\n\\r\\n{\"data\":\"\"}\\n'); " + then + "\n"
+        "    else: server.say(200, body)"
+    )
+    ended = await asked(serving(act), b"torn", b"whole")
+    assert ended[0].output == b""
+    assert ended[0].exit != 0
+    assert ended[0].reason == "it was ended by signal 9" or "has no Content-Length" in ended[0].reason
+    assert (ended[1].exit, ended[1].output) == (0, b"whole")
+
+
+async def test_an_answer_in_chunks_says_where_it_ends():
+    """Its last chunk is empty; without that it is torn."""
+    act = (
+        "def act(server, body): server.wfile.write(b'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n'"
+        " b'3\\r\\nabc\\r\\n' + body); server.close_connection = True"
+    )
+    whole, torn = await asked(serving(act), b"0\r\n\r\n", b"")
+    assert (whole.exit, whole.output) == (0, b"abc")
+    assert (torn.exit, torn.output) == (1, b"")

@@ -387,6 +387,7 @@ async def test_a_bucket_that_fails_ends_the_run(clock: Clock):
         ({"timeout_s": 0.0}, "expected more than 0"),
         ({"allow": ("ftp",)}, "expected https, http, or file:"),
         ({"allow": ("file:relative",)}, "expected https, http, or file:"),
+        ({"command": ["a\0b"]}, "a NUL in it"),
     ],
 )
 async def test_options_that_cannot_be_meant_are_refused(log: Log, clock: Clock, options: dict[str, Any], why: str):
@@ -394,6 +395,34 @@ async def test_options_that_cannot_be_meant_are_refused(log: Log, clock: Clock, 
     given = {"command": script(""), **options}
     with pytest.raises(ConfigError, match=why):
         await run(log, Options(**given), now=clock)
+
+
+async def test_a_failure_is_over_when_another_one_has_decided(log: Log, bucket: Bucket, clock: Clock):
+    """This run has nothing left to do, and the session is as it is."""
+
+    def decide(line: str) -> None:
+        other = bucket.open("s")
+        if not other.read():
+            other.decide(0, [])
+
+    command = script("sys.exit(3)")
+    ran = await run(log, Options(command=command, retries=1), now=clock, stderr=lambda _: None, tell=decide)
+    assert (ran.invocations, ran.exit, ran.status, ran.reason) == (1, 3, "idle", "")
+
+
+@pytest.mark.parametrize("mode", ["command", "rpc"])
+async def test_an_agent_that_no_variable_can_hold_is_refused(bucket: Bucket, clock: Clock, mode: Any):
+    """A NUL would end it."""
+    log = bucket.start(session="nul", agent="x\0y")
+    with pytest.raises(ConfigError, match=r"'x\\x00y'.*a NUL in it"):
+        await quietly(log, script("pause()"), clock, mode=mode)
+
+
+async def test_a_variable_that_cannot_be_told_is_a_failure(log: Log, clock: Clock):
+    """As a command that cannot be started is."""
+    ran = await quietly(log, script("pause()"), clock, environment={"X": "a\0b"})
+    assert (ran.exit, ran.status) == (127, "failed")
+    assert "cannot be told: embedded null byte" in ran.reason
 
 
 async def test_the_run_of_a_program_has_no_handler(bucket: Bucket, clock: Clock):

@@ -16,7 +16,8 @@ from fabric.errors import SessionExists
 from fabric.handlers.serving import answer_of, open_served
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
-from fabric.store.opening import open_store
+from fabric.store.memory import MemoryStore
+from fabric.store.opening import SCHEMES, open_store
 from fabric.store.record import Commit, entry_of
 from fabric.wire.codec import Question
 from fabric.wire.payload import JSON
@@ -214,3 +215,53 @@ def test_answers_end_with_the_next_message() -> None:
     ]  # fmt: skip
     assert [entry.text for entry in answer_of(commits, 0, set())] == ["1", "2"]
     assert [entry.text for entry in answer_of(commits, 4, set())] == ["3"]
+
+
+async def test_the_session_of_a_forked_run_goes_on_as_a_fork(tmp_path: Path) -> None:
+    """It was made with all that its handler remembers; another one of its id is refused as ever."""
+    first = Desk(tmp_path, TWO)
+    async with first.worker() as answers:
+        assert await answers(1, 1) == [{"n": 1}, "text ✓"]
+    first.log.fork(session="fork/n")
+    fork = Desk(tmp_path, "write(json.dumps(kinds).encode()); pause()", session="fork/n")
+    async with fork.worker() as answers:
+        assert await answers(2, 2) == [["start", "push", "push", "push", "wake", "fork", "push"]]
+    with pytest.raises(SessionExists):
+        async with Desk(tmp_path, TWO, session="fork/n", agent="another").worker():
+            pass
+
+
+class Watched(MemoryStore):
+    """Keeps what was asked of it by a thread that has an event loop to run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocking: list[str] = []
+
+    def create(self, key: str, body: bytes) -> bool:
+        self._look(f"create {key}")
+        return super().create(key, body)
+
+    def get(self, key: str) -> bytes | None:
+        self._look(f"get {key}")
+        return super().get(key)
+
+    def list(self, prefix: str, after: str = "") -> Any:
+        self._look(f"list {prefix}")
+        return super().list(prefix, after)
+
+    def _look(self, what: str) -> None:
+        if trio.lowlevel.in_trio_run():
+            self.blocking.append(what)
+
+
+async def test_a_slow_bucket_holds_up_nobody_else(tmp_path: Path) -> None:
+    """It is asked in threads alone; the worker's loop has its heartbeats to answer."""
+    store = Watched()
+    SCHEMES["watched"] = lambda _: store
+    try:
+        async with Desk(tmp_path, TWO, bucket="watched:").worker() as answers:
+            assert await answers(1, "go") == [{"n": 1}, "text ✓"]
+    finally:
+        del SCHEMES["watched"]
+    assert store.blocking == []

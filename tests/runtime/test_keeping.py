@@ -24,13 +24,13 @@ def kept(tmp_path: Path, *history: History, finished: bool = False) -> Kept:
     descriptor = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     try:
         log = Bucket(MemoryStore()).start(session="kept", program="p")
-        return Kept("memory:", log, Hold(descriptor), history, finished)
+        return Kept("memory:", log, Hold(descriptor), list(history), finished)
     finally:
         os.close(descriptor)
 
 
 def known(run: Kept) -> list[Any]:
-    return [int(payload) for _, payload in run.known]
+    return [int(payload) for _, payload in run.known()]
 
 
 def test_what_came_since_the_last_end_is_known(tmp_path: Path):
@@ -69,3 +69,17 @@ def test_an_error_is_an_end_that_was_told(tmp_path: Path):
         raise ZeroDivisionError
     with pytest.raises(ConfigError), hold_session("memory:", "a", env):
         raise ConfigError("again")
+
+
+def test_what_a_run_was_brought_back_from_is_forgotten(tmp_path: Path):
+    """Only how many commits there are is known then: it goes on behind them. Who reads again reads all."""
+    run = kept(tmp_path, entered(1))
+    for number in range(3):
+        run.log.append([run.log.store_body(b"%d" % number)])
+    run.forget()
+    run.log.append([run.log.store_body(b"3")])
+    assert (run.history, run.log.seen) == ([], 4)
+    assert not any(commit.entries for commit in run.log._tail.commits)
+    assert [each.entry.text for each in run.log.entries() if not each.derived] == ["0", "1", "2", "3"]
+    run.log.append([])
+    assert len(run.log.read()) == 5

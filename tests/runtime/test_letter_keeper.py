@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import trio
 
 from fabric.runtime.dead_letters import DeadLetters, Letter
@@ -109,3 +110,23 @@ async def test_letters_that_wait_for_the_disk_are_bounded(tmp_path: Path):
     await finished(keeper)
     assert keeper.unkept == 2
     assert [letter.id for letter in on_disk(letters)] == [1, 2, 3]
+
+
+async def test_what_a_kill_has_kept_from_the_disk_is_written_from_the_log_of_the_run(tmp_path: Path):
+    """Each once, whatever was struck out or dropped since; of another run all of them."""
+    letters = DeadLetters(tmp_path / "dead" / "demo")
+    run = [msgspec.structs.replace(dead(b"%d" % entry), recorded=("run", entry)) for entry in (3, 7, 9)]
+    first = LetterKeeper(letters, SESSION)
+    for letter in run[:2]:
+        first.keep(letter, AT)
+    await finished(first)
+    second = LetterKeeper(letters, SESSION)  # killed when the third one was in the log
+    assert second.restore(run, AT) == 1
+    assert not second.is_of_this_session(3)
+    second.strike(1, lambda: None)
+    await finished(second)
+    assert [bytes(letter.payload) for letter in on_disk(letters)] == [b"7", b"9"]
+    letters.drop(lambda head: True)
+    third = LetterKeeper(letters, SESSION)
+    assert third.restore(run, AT) == 0
+    assert third.restore([msgspec.structs.replace(run[0], recorded=("other", 3)), dead()], AT) == 1

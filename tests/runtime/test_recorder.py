@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 import trio.testing
 
 from fabric.errors import StoreFailed, Superseded
-from fabric.runtime.recorder import FAILING_S_MAX, Lost, Recorder
+from fabric.runtime.keeping import read_history, read_once
+from fabric.runtime.recorder import FAILING_S_MAX, SLOW_S, Lost, Recorder
 from fabric.session.events import Deliver, Note, Record, SetTimer, Settled
-from fabric.session.history import Emitted, Entered, decode_history
+from fabric.session.history import Emitted, Entered, Finished, decode_history
+from fabric.store.bucket import Bucket
+from fabric.store.memory import MemoryStore
 from fabric.store.record import Entry, entry_of
 
 
@@ -31,7 +35,7 @@ class MemoryLog:
     def store_body(self, body: bytes, **fields: Any) -> Entry:
         return entry_of(fields.pop("event"), body, **fields)
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[Entry], base: int | None = None) -> None:
         self._attempts += 1
         self._refuse(self._attempts)
         self.commits.append([decode_history((entry.text or "").encode()) for entry in entries])
@@ -132,7 +136,7 @@ def test_how_much_of_the_output_is_written_goes_with_the_next_commit():
         assert bench.log.commits == []
         bench.take(Record((entered(1),)))
         await trio.testing.wait_all_tasks_blocked()
-        assert bench.log.commits == [[entered(1), Emitted(2)]]
+        assert bench.log.commits == [[Emitted(2), entered(1)]]
         bench.recorder.emitted(Emitted(3))
         assert await bench.recorder.finish() is None
         assert bench.log.commits[1:] == [[Emitted(3)]]
@@ -158,6 +162,55 @@ def test_a_bucket_that_fails_is_tried_again_and_no_input_is_taken_meanwhile():
         assert bench.log.commits == [[entered(1)]]
 
     assert with_bench(test, MemoryLog(refuse)).notes == ["store.retried", "store.recovered"]
+
+
+def test_the_last_thing_that_is_written_is_how_much_of_the_output_is():
+    """Always, and behind all else in a commit of its own: by that an end is known that somebody was told of."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        bench.recorder.emitted(Emitted(1))
+        bench.take(Record((entered(1), Finished(0))))
+        await bench.let(10)
+        assert await bench.recorder.close() is None
+        assert bench.log.commits == [[Emitted(1), entered(1), Finished(0)], [Emitted(1)]]
+
+    with_bench(test)
+
+
+def test_a_write_without_an_answer_is_a_bucket_that_fails():
+    """From a second on no input is taken, and after a minute the session ends."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        recorder = bench.recorder
+        lost: list[Lost] = []
+
+        async def write() -> None:
+            lost.append(await recorder.run(bench.release))
+
+        bench.take(Record((entered(1),)), FIRST)
+        nursery.start_soon(write)
+        await trio.sleep(SLOW_S / 2)
+        assert (recorder.full, recorder.stood_s) == (False, 0.0)
+        await trio.sleep(SLOW_S)
+        assert (recorder.full, recorder.failing, recorder.stood_s) == (True, True, SLOW_S / 2)
+        await trio.sleep(FAILING_S_MAX)
+        assert [(each.code, bench.done) for each in lost] == [("store_failed", [])]
+
+    assert with_bench(test).notes == ["store.retried"]
+
+
+def test_a_write_that_took_long_is_told_of_and_over():
+    """For so long the bucket has failed."""
+
+    async def test(bench: Bench, nursery: trio.Nursery) -> None:
+        nursery.start_soon(bench.recorder.run, bench.release)
+        bench.take(Record((entered(1),)), FIRST)
+        await trio.sleep(11)
+        await bench.let()
+        await trio.sleep(5)
+        assert (bench.recorder.full, bench.recorder.stood_s, bench.done) == (False, 10.0, [FIRST])
+
+    assert with_bench(test).notes == ["store.retried", "store.recovered"]
 
 
 def test_a_bucket_that_goes_on_failing_ends_the_session():
@@ -212,17 +265,78 @@ def test_a_slow_bucket_stops_the_input_when_too_much_waits():
     with_bench(test)
 
 
-def test_what_is_to_be_done_when_all_is_recorded_is_done_in_its_place():
-    """Such as the word that a message was taken."""
+def test_what_is_promised_of_an_input_is_done_directly_behind_its_entry():
+    """Such as the word that a message was taken; also if the session takes its time before it records that."""
 
     async def test(bench: Bench, nursery: trio.Nursery) -> None:
         nursery.start_soon(bench.recorder.run, bench.release)
-        assert not bench.recorder.holds(lambda: None)
-        bench.take(Record((entered(1),)), FIRST)
         said = lambda: None  # noqa: E731
-        assert bench.recorder.holds(said)
-        bench.take(SECOND)
+        bench.recorder.promise(2, said)
+        bench.take(Record((entered(1),)), FIRST)
         await bench.let()
-        assert bench.done == [FIRST, said, SECOND]
+        assert bench.done == [FIRST]
+        bench.take(Record((entered(2),)), SECOND, Record((entered(3),)), THIRD)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.done == [FIRST]
+        await bench.let()
+        assert bench.done == [FIRST, said, SECOND, THIRD]
 
     with_bench(test)
+
+
+def history_of(bucket: Bucket) -> list[Any]:
+    return read_history(bucket.open("s"))
+
+
+def test_who_has_lost_a_session_writes_nothing_more():
+    """Neither at its end, nor when it is asked again; so whoever has it now goes on undisturbed."""
+    bucket = Bucket(MemoryStore(), now=lambda: 1.0)
+    bucket.start(session="s", program="p")
+    first, second = (Recorder(bucket.open("s"), lambda _: None) for _ in range(2))
+
+    async def run() -> None:
+        second.lets(Record((entered(1),)))
+        assert await second.finish() is None
+        first.lets(Record((entered(2),)))
+        first.emitted(Emitted(0))
+        lost = await first.run(lambda: None)
+        assert (lost.code, await first.finish()) == ("superseded", lost)
+        second.lets(Record((Finished(0),)))
+        assert await second.finish() is None
+
+    trio.run(run)
+    assert history_of(bucket) == [entered(1), Finished(0)]
+
+
+def test_a_session_is_written_on_from_what_it_was_brought_back_from():
+    """What the log was read to since then is somebody else's."""
+    bucket = Bucket(MemoryStore(), now=lambda: 1.0)
+    bucket.start(session="s", program="p")
+    log = bucket.open("s")
+    base = read_once(log).commits
+
+    async def run() -> None:
+        other = Recorder(bucket.open("s"), lambda _: None)
+        other.lets(Record((entered(1),)))
+        assert await other.finish() is None
+        log.read()
+        late = Recorder(log, lambda _: None, base=base)
+        late.lets(Record((entered(2),)))
+        lost = await late.finish()
+        assert lost is not None
+        assert lost.code == "superseded"
+
+    trio.run(run)
+    assert history_of(bucket) == [entered(1)]
+
+
+def test_a_log_takes_nothing_from_who_has_lost_it_once():
+    """Though by then it knows where the log ends."""
+    bucket = Bucket(MemoryStore(), now=lambda: 1.0)
+    bucket.start(session="s", program="p")
+    first, second = bucket.open("s"), bucket.open("s")
+    second.append([])
+    for _ in range(2):
+        with pytest.raises(Superseded):
+            first.append([])
+    assert len(second.read()) == 1

@@ -204,3 +204,35 @@ def test_there_is_a_difference_if_values_are_not_the_same(then: Any, now: Any):
     """And none if they are; true is not 1."""
     texts = msgspec.json.encode(then, order="sorted"), msgspec.json.encode(now, order="sorted")
     assert bool(list(differences_in(*texts))) == (texts[0] != texts[1])
+
+
+THREE = """
+let f : !int -> !int = python { call: "stages:f" }
+let main : !int -> !int = plumb(number, done) { number ; f ; done }
+"""
+
+
+def recorded_of(text: str, *values: int) -> list[History]:
+    """Return what a run of a program with one worker has recorded, with the ids that its messages had."""
+    history: list[History] = [entered(value, ticket) for ticket, value in enumerate(values, 1)]
+    stood: list[str] = []
+    for value in values:
+        probe = Turn("f", ANY if not stood else stood[-1], (Answer("output", raw(10 * value)),))
+        session = Session(plan_of(text), Settings(), random.Random(0), durable="S")
+        with pytest.raises(HistoryUnfit, match="there are: ") as refused:
+            session.relive([*history, probe])
+        stood.append(str(refused.value).partition("there are: ")[2][:16])
+        history.append(msgspec.structs.replace(probe, message=stood[-1]))
+    return history
+
+
+@pytest.mark.parametrize("between", ["", "map(value + 0) ; "])
+def test_a_message_that_another_program_filters_away_is_no_other_one(between: str):
+    """What was answered to it has no place; all that follow are given to the messages that they were about."""
+    history = recorded_of(THREE, 1, 2, 3)
+    changed = THREE.replace("number ; f", f"number ; filter(value > 1) ; {between}f")
+    then, now = relived(THREE, history, allow_changed=False)[0], relived(changed, history)[0]
+    assert [(took.entry, took.payload) for took in now.took] == [(4, b"2"), (5, b"3")]
+    assert [skipped.number for skipped in now.skipped] == [3]
+    assert {(one.entry, one.what) for one in compare(then, now)} >= {(3, "unfit")}
+    assert not [one for one in compare(then, now) if one.what == "consumed"]

@@ -12,12 +12,14 @@ from literal import LOOP, ONE, WORKER, Run, ack, entering, out, sent
 from plans import plan_of
 
 from fabric.errors import ConfigError, HistoryUnfit
+from fabric.session import events
 from fabric.session.events import (
     Asked,
     Command,
     Deliver,
     Exited,
     Finish,
+    Input,
     InputClosed,
     Interrupted,
     Launched,
@@ -41,6 +43,7 @@ from fabric.session.history import (
     Paid,
     Remembered,
     Resumed,
+    Retried,
     Steered,
     Turn,
     bytes_of,
@@ -48,7 +51,7 @@ from fabric.session.history import (
     encode_history,
     text_of,
 )
-from fabric.session.reliving import Relived
+from fabric.session.reliving import Inherited, Relived
 from fabric.session.session import Session, Settings
 from fabric.session.settings import WorkerSettings
 from fabric.wire.codec import decode
@@ -197,6 +200,64 @@ def test_a_session_that_has_done_all_says_so_last():
     assert (relived.finished, relived.inputs_before, len(relived.inputs)) == (True, 1, 1)
 
 
+def refused_at(run: Durable, ticket: int) -> list[Command]:
+    """Give a run with a worker an input that is no number, and let it end by that."""
+    run(Input("i", [(ticket, b'"x"'), (ticket + 1, b"3")]))
+    run.frames(Eof("f"))
+    return run(Exited("f", 0))
+
+
+def test_a_run_that_a_refusal_has_ended_has_not_done_all():
+    """The rest of its input was never taken: the next run goes on with that, and has nothing to do again."""
+    run = Durable(settings=Settings(refusal_ends=True)).started()
+    run(entering("i", b"1", 1))
+    run.frames(out(10), ack(1))
+    commands = refused_at(run, 2)
+    assert [command.exit_code for command in commands if isinstance(command, Finish)] == [1]
+    again = Durable(past=run.entries, settings=Settings(refusal_ends=True))
+    assert not again.relived.finished
+    assert [entry.ticket for entry in again.relived.inputs] == [1, 2]
+    assert again.relived.inputs_refused == {2}
+    again.started()
+    assert sent(again(entering("i", b"5", 4))) == [b"5", "ack/f/1/1"]
+    again.frames(out(50), ack(1))
+    again(InputClosed())
+    again.frames(Eof("f"))
+    assert [command.exit_code for command in again(Exited("f", 0)) if isinstance(command, Finish)] == [0]
+    assert again.entries[-1] == Finished(0)
+
+
+def test_what_is_refused_in_the_next_run_ends_that_too():
+    """Whether an input is refused is a matter of the run that takes it."""
+    run = Durable(settings=Settings(refusal_ends=True)).started()
+    refused_at(run, 1)
+    again = Durable(past=run.entries, settings=Settings(refusal_ends=True)).started()
+    commands = refused_at(again, 3)
+    assert [command.exit_code for command in commands if isinstance(command, Finish)] == [1]
+    assert Durable(past=again.entries).relived.inputs_refused == {1, 3}
+
+
+def test_a_conversation_that_the_end_cuts_short_is_told():
+    """The next run begins it anew, so it is told before all is done."""
+    text = (
+        "protocol Ask = send int . recv int . end\n"
+        'let f : !int -> !int = python { call: "m:f" }\n'
+        "let asker : (!int, !int) -> (!int, !int) = plumb(order, answer, ask, report) {\n"
+        "  order ; ask\n"
+        "  answer ; report\n"
+        "}\n"
+        "let main : !int -> !int = plumb(i, o) { i ; asker@order asker@report ; o asker@(ask, answer) <-> f : Ask }\n"
+    )
+    run = Durable(text).started()
+    run(entering("i", b"1", 1))
+    run.frames(ack(1))
+    run(InputClosed())
+    run.frames(Eof("f"))
+    run(Exited("f", 0))
+    assert run.entries[-1] == Finished(0)
+    assert [note.event for note in run.notes if note.event.startswith("protocol")] == ["protocol.unfinished"]
+
+
 def test_a_message_goes_round_a_loop_and_stands_where_it_was():
     """Feedback is a message like any other: it waits at the worker after the turn that made it."""
     run = Durable(LOOP).started()
@@ -310,6 +371,8 @@ def test_a_message_that_a_worker_cannot_say_it_has_done_is_not_given_twice():
     assert [type(command) for command in commands] == [Record, Send]
     again = Durable(COMPAT, past=run.entries)
     assert [type(entry) for entry in recorded(again(Start()))] == [Resumed, Buried]
+    cut = Durable(COMPAT, past=again.entries[:-1])  # killed when the one was written and the other was not
+    assert [type(entry) for entry in recorded(cut(Start()))] == [Resumed, Buried]
     third = Durable(COMPAT, past=again.entries)
     assert third.relived.standing == 0
     assert recorded(third(Start())) == [Resumed()]
@@ -357,6 +420,17 @@ def test_halves_of_pairs_are_no_more_when_the_input_has_ended():
     again = Durable(PAIRS, past=run.entries)
     again(Start())
     assert delivered(again(entering("b", b"2", 2))) == []
+
+
+def test_halves_of_pairs_wait_for_the_next_run_if_an_input_was_refused():
+    """The rest of the input was not taken."""
+    run = Durable(PAIRS, settings=Settings(refusal_ends=True))
+    run(Start())
+    run(entering("a", b"1", 1))
+    run(entering("b", b'"x"', 2))
+    again = Durable(PAIRS, past=run.entries)
+    again(Start())
+    assert [output.payload for output in delivered(again(entering("b", b"2", 3)))] == [b"[1,2]"]
 
 
 def test_what_cannot_have_happened_is_refused_with_the_entry():
@@ -408,3 +482,32 @@ def test_entries_are_read_as_they_were_written():
     """What is not there is what it is by default."""
     entries: list[History] = [Closed("b"), Resumed(), Finished(3), Turn("f", "ab" * 8, declined="no")]
     assert [decode_history(encode_history(entry)) for entry in entries] == entries
+
+
+def test_branches_of_a_run_share_the_ids_of_what_they_inherit_and_of_nothing_else():
+    """A server that knows a call again by its key must not take one branch's for the other's."""
+    text = "let main : !int -> !int = plumb(i, o) { i ; map(value + 1) ; o }\n"
+    past = [Entered("i", text_of(payload)[0], ticket) for ticket, payload in enumerate((b"1", b"2", b"3"), 1)]
+
+    def ids(session: str, *inherited: Inherited) -> list[bytes]:
+        relived = Session(plan_of(text), Settings(), random.Random(3), durable=session).relive(
+            past, inherited=inherited
+        )
+        return [output.span_id for output in relived.outputs]
+
+    parent, fork = ids("S"), ids("fork", Inherited("S", 1))
+    forked_again = ids("again", Inherited("S", 1), Inherited("fork", 1))
+    assert (fork[0], forked_again[0], forked_again[1]) == (parent[0], parent[0], fork[1])
+    assert len({*parent, *fork, *forked_again}) == 3 + 2 + 1
+
+
+def test_a_dead_letter_says_which_entry_it_is_and_is_known_again_until_it_is_tried_again():
+    """So whoever keeps letters writes each once, even if he was killed behind the entry and before the file."""
+    run = Durable(settings=Settings(redeliveries_max=1, restarts_max=0)).started()
+    run(entering("i", b"1", 1))
+    (letter,) = [command.letter for command in run(Exited("f", 1)) if isinstance(command, events.Buried)]
+    number = next(number for number, entry in enumerate(run.entries) if isinstance(entry, Buried))
+    assert letter.recorded == ("S", number)
+    assert Durable(past=run.entries).relived.letters == (letter,)
+    again = [*run.entries, Retried("f", text_of(b"1")[0], 2)]
+    assert Durable(past=again).relived.letters == ()

@@ -31,9 +31,11 @@ from fabric.session.events import (
     TimerFired,
 )
 from fabric.session.history import Called, History, Intended, Paid
+from fabric.session.outbox import Outbox
+from fabric.session.recall import Recall
 from fabric.session.session import Session
 from fabric.session.settings import Settings
-from fabric.wire.calls import RECALL
+from fabric.wire.calls import RECALL, Request
 from fabric.wire.codec import decode, encode
 from fabric.wire.control import MEMORY, ready
 from fabric.wire.frame import Data, Frame, Marker, Provenance
@@ -437,6 +439,13 @@ def test_a_turn_that_is_recorded_needs_no_record_of_its_parts():
     recall = run.session.recall
     assert recall is not None
     assert (recall.untold, recall.in_doubt, recall.of("a", run.message.hex())) == ((), (), ())
+    late = Data("a", bytes(raw(USAGE)), Provenance(b"t" * 16, b"u" * 8, 1, run.message))
+    run.say("a", "telemetry", late)
+    session = Session(run.session.plan, Settings(), random.Random(1), durable="s1")
+    session.relive(run.log)
+    again = session.recall
+    assert again is not None
+    assert (type(run.log[-1]), recall.under_way, again.under_way) == (Paid, 0, 0)
 
 
 def test_what_a_worker_calls_and_does_not_wait_for_is_recorded_as_far_as_anybody_may_ask():
@@ -446,3 +455,32 @@ def test_what_a_worker_calls_and_does_not_wait_for_is_recorded_as_far_as_anybody
     run.say("a", "output", Data("a", b"7"), Marker("a", "ack/a/1/1"))
     assert heard(run(Served(-1, b'"done"'))) == [{"id": "x", "content": "done"}]
     assert [type(entry) for entry in run.calls] == [Intended]
+
+
+# Keys
+
+
+def key(session: str = "s", call: str = '"x"', tool: str = "bank.pay", arguments: str = '{"to":"ann","sum":1}') -> str:
+    recall = Recall(session, {"a": "a"}, lambda entry: None, Outbox())
+    return recall.planned("a", "00" * 8, Request(call.encode(), tool, arguments.encode())).key
+
+
+def test_the_key_of_a_call_is_of_all_that_it_is():
+    """Whoever knows it again gives the old result: so another tool, argument or session has another one."""
+    others = [key("t"), key(call='"y"'), key(tool="bank.look"), key(arguments='{"to":"bob","sum":1}')]
+    assert len({key(), *others}) == 5
+    assert key(arguments='{ "sum": 1, "to": "ann" }') == key()
+
+
+def test_a_call_that_a_fork_inherits_is_the_ancestors_with_its_key():
+    """It may have been run already; what the fork calls itself has a key of its own."""
+    run = Run()
+    run.call()
+    (intent,) = (entry for entry in run.log if isinstance(entry, Intended))
+    keys = []
+    for session in ("s1", "fork"):
+        recall = Recall(session, {"a": "a"}, lambda entry: None, Outbox())
+        recall.relived(intent, "s1")
+        (call,) = recall.in_doubt
+        keys.append(call.key)
+    assert keys[0] == keys[1]

@@ -222,6 +222,38 @@ def test_a_name_that_may_not_stay_is_unsure(tmp_path: Path):
         FileStore(tmp_path / "bucket", link=link).create("a/b", b"")
 
 
+def test_a_temporary_file_that_stays_changes_nothing(tmp_path: Path):
+    """The object is there when it has its name."""
+
+    def link(source: str, target: str) -> None:
+        os.link(source, target)
+        os.unlink(source)
+        os.mkdir(source)  # cannot be unlinked
+
+    store = FileStore(tmp_path, link=link)
+    assert store.create("a/b", b"whole")
+    assert store.get("a/b") == b"whole"
+
+
+def test_what_is_above_a_bucket_is_synced_once(tmp_path: Path):
+    """And directories of keys when something is made in them; not by each key anew."""
+    program = f"""
+import collections, os, sys
+from pathlib import Path
+from fabric.store.file import FileStore
+
+store = FileStore(Path({str(tmp_path)!r}) / "bucket")
+opened = collections.Counter()
+sys.addaudithook(lambda event, given: event == "open" and os.path.isdir(given[0]) and opened.update([given[0]]))
+for number in range(10):
+    store.create(f"sessions/s{{number}}/log/0", b"")
+for path in ("/", {str(tmp_path)!r}, store.root, store.root / "sessions", store.root / "sessions/s9/log"):
+    print(opened[str(path)])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1", "1", "10", "1"]
+
+
 def test_only_the_user_may_read_it(tmp_path: Path):
     """Logs hold what people have said."""
     before = os.umask(0)

@@ -10,6 +10,7 @@ from fabric.store.bucket import Bucket
 from fabric.store.keys import blob_key, log_key, settled_key
 from fabric.store.log import Log
 from fabric.store.memory import MemoryStore
+from fabric.store.memory_names import MemoryNames
 from fabric.store.readiness import Failed, Idle, Paused, Ready, Sleeping
 from fabric.store.record import INLINE_BYTES_MAX, Attempt, Entry, Pause, decode_version, digest
 from fabric.store.replay import child_id
@@ -437,15 +438,49 @@ def test_a_name_in_a_namespace_is_a_version_of_memory():
         log.share("agents")
         log.decide(1, [said(log, f"of {session}", name="agents/x y"), said(log, "own", name="other/x")], Pause())
         log.settle()
-    version = desk.bucket.memory.load("agents", "x y")
+    memory = MemoryNames(desk.bucket.world)
+    version = memory.load("agents", "x y")
     assert version is not None
     assert version.entry.text == "of b"
     assert version.origin == "b/1/0"
-    assert desk.bucket.memory.names("agents") == ["x y"]
-    assert desk.bucket.memory.load("other", "x") is None
+    assert memory.origins("agents", "x y") == {"a/1/0", "b/1/0"}
+    assert memory.load("other", "x") is None
     assert log.namespaces() == {"agents/"}
     with pytest.raises(ConfigError, match="cannot be a memory namespace"):
         log.share("a/b")
+
+
+def test_memory_is_searched_back_to_the_own_last_version():
+    """However many versions there are; what was written before is found, and is no version again."""
+    desk = Desk(FaultyStore(MemoryStore()))
+    log = desk.bucket.start(session="s")
+    log.share("m")
+    for number in range(30):
+        log.decide(number + 1, [said(log, "x", name="m/x")])
+    assert isinstance(desk.store, FaultyStore)
+    read = [at for at in desk.store.operations if at.method == "get" and at.key.startswith("memory/")]
+    assert len(read) == 29
+    memory = MemoryNames(desk.bucket.world)
+    for seq in (1, 15, 30):
+        assert memory.store("m", "x", said(log, "x"), f"s/{seq}/0", 0.0).origin == f"s/{seq}/0"
+    memory.store("m", "x", said(log, "x"), "other/0/0", 0.0)
+    assert len(desk.store.list("memory/")) == 31
+
+
+def test_verify_reads_each_target_once():
+    """However much was delivered there."""
+    found = []
+    for number in (5, 10):
+        store = FaultyStore(MemoryStore())
+        bucket = Desk(store).bucket
+        bucket.start(session="t")
+        log = bucket.start(session="s")
+        for base in range(number):
+            log.decide(base, [said(log, "x", session="t")])
+        before = len(store.operations)
+        assert log.verify().problems == ()
+        found.append(len([at for at in store.operations[before:] if at.key.startswith("sessions/t/log/")]))
+    assert found == [5 + 2, 10 + 2]
 
 
 def test_attempts_that_failed_are_kept_beside_the_log():
@@ -458,6 +493,20 @@ def test_attempts_that_failed_are_kept_beside_the_log():
     assert log.readiness(1002.0) == Ready(0, 2)
     log.push([said(log, "one")])
     assert log.readiness(1000.0) == Ready(1)
+
+
+def test_an_attempt_whose_answer_was_lost_counts_once():
+    """Two of them may be of the same number, from different processes, and both count."""
+    lost: list[str] = ["lose_answer"]
+    store = FaultyStore(
+        MemoryStore(), lambda at: lost.pop() if lost and "/errors/" in at.key and at.method == "create" else None
+    )
+    log = Desk(store).bucket.start(session="s")
+    assert log.failed(0, Attempt(0, 1000.0, status="exit 1")) == 1
+    assert len(log.attempts(0)) == 1
+    lost.append("lose_request")
+    assert log.failed(0, Attempt(0, 1001.0, status="exit 1")) == 2
+    assert len(log.attempts(0)) == 2
 
 
 def test_a_silent_handler_is_idle():

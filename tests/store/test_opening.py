@@ -48,6 +48,18 @@ def test_what_cannot_be_meant_is_refused(url: str, message: str):
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["s3://me:hidden@b/p", "s3://me:hid/hidden@b", "az://c/p?sig=hidden", "s3a://k:hidden@b", "file://me:hidden@h/x",
+     "quux:b#hidden", "gs://b?hidden\nhidden"],
+)  # fmt: skip
+def test_a_refused_url_is_told_without_what_is_secret(url: str):
+    """It is often refused for the very reason that there is a password in it."""
+    with pytest.raises(ConfigError, match=r"\*\*\*") as refused:
+        open_store(url)
+    assert "hid" not in str(refused.value)
+
+
 def test_memory_with_a_name_is_the_same_everywhere_in_a_process():
     """Without one it is new each time."""
     assert open_store("memory:test-opening") is open_store("memory://test-opening/")

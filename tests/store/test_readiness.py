@@ -52,6 +52,13 @@ def test_attempts_that_failed_delay_the_next_one_twice_as_long_each_time():
     assert readiness([decided(0)], [Attempt(1, 100.0)], 100.0, backoff) == Idle()
 
 
+def test_a_clock_that_ran_ahead_stops_nobody():
+    """Nobody waits longer than the longest back-off."""
+    failed = [Attempt(1, 1e9)]
+    assert readiness([PUSH], failed, 100.0, Backoff(1.0, longest_s=60.0)) == Ready(1, 1)
+    assert readiness([PUSH], failed, 1e9 - 59.0, Backoff(1.0, longest_s=60.0)) == Failed(1, 1, 1e9 + 1.0)
+
+
 @st.composite
 def logs(draw: st.DrawFn) -> list[Commit]:
     """Draw a log that the rule allows: a decision has seen all decisions before it."""

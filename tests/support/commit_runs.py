@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fabric.errors import SessionNotFound, StoreFailed, StoreUnsure, Superseded
+from fabric.store.bodies import COLLECTED_OLDER_THAN_S_MIN
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
 from fabric.store.readiness import Failed, Ready, Sleeping, decision_order
@@ -29,7 +30,7 @@ KINDS = (
 )  # fmt: skip
 """What has to happen in some run, or it is not tried any more."""
 
-AGE_S = 1000.0
+AGE_S = COLLECTED_OLDER_THAN_S_MIN
 """Bodies are collected when nobody has named them for so long."""
 
 INPUTS = 4
@@ -400,11 +401,12 @@ class Run:
                 key = self.rng.choice(snapshots)
                 self.store.objects[key] = self.store.objects[key][: self.rng.randrange(20)]
             self.hit["collected"] += self.bucket().gc(AGE_S).bodies
+            self.hit["collected"] += len([key for key in self.store.objects if key.startswith("aside/")])
 
     def clock(self) -> None:
         """Let time go by."""
         for _ in range(15):
-            self.clock_s += self.rng.choice([0.1, 10.0, 600.0])
+            self.clock_s += self.rng.choice([0.1, 10.0, 600.0, AGE_S])
             self.store.get("time")
 
     def deleter(self) -> None:

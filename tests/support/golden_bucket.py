@@ -16,6 +16,7 @@ from fabric.store.bucket import Bucket
 from fabric.store.file import FileStore
 from fabric.store.keys import text_of
 from fabric.store.log import Log
+from fabric.store.memory_names import MemoryNames
 from fabric.store.objects import ObjectStore
 from fabric.store.record import INLINE_BYTES_MAX, Attempt, Commit, Pause, digest
 from fabric.store.replay import Placed
@@ -84,7 +85,7 @@ def listing(store: ObjectStore) -> dict[str, object]:
             *report.problems,
             *(text.partition(": there is")[0] for text in report.warnings),
         ]
-    memory = bucket.memory.load("agents", "known of all")
+    memory = MemoryNames(bucket.world).load("agents", "known of all")
     found["memory"] = None if memory is None else [memory.entry.text, memory.origin]
     found["told"] = told
     return found

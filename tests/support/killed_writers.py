@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fabric.errors import SessionExists, SessionNotFound
+from fabric.store.bodies import COLLECTED_OLDER_THAN_S_MIN
 from fabric.store.bucket import Bucket
 from fabric.store.file import FileStore
 from fabric.store.log import Log
+from fabric.store.memory_names import MemoryNames
 from fabric.store.objects import ObjectStore
 from fabric.store.readiness import Ready
 from fabric.store.record import INLINE_BYTES_MAX, Pause
@@ -25,8 +27,8 @@ NOW = 1_000_000.0
 LARGE = b"large".ljust(INLINE_BYTES_MAX + 1)
 
 
-def open_bucket(store: ObjectStore) -> Bucket:
-    return Bucket(store, lambda: NOW, tell=lambda text: None)
+def open_bucket(store: ObjectStore, now: float = NOW) -> Bucket:
+    return Bucket(store, lambda: now, tell=lambda text: None)
 
 
 def push(bucket: Bucket) -> None:
@@ -84,7 +86,8 @@ def collect(bucket: Bucket) -> None:
     for number in range(3):
         log.push([log.store_body(b"x")], key=str(number))
         log.compact()
-    bucket.gc(0.0)
+    for day in range(3):  # found without a name, set aside, removed
+        open_bucket(bucket.store, NOW + 86400.0 * day).gc(COLLECTED_OLDER_THAN_S_MIN)
 
 
 SCENARIOS: dict[str, Callable[[Bucket], None]] = {
@@ -107,7 +110,7 @@ def listing(store: ObjectStore) -> str:
         seen = [[each.entry.event, each.entry.name, log.body(each.entry).decode()[:20]] for each in log.replay(NOW)]
         missed = [[each.seq, each.index, each.session] for each in log.undelivered()]
         found[session] = [seen, missed, repr(log.readiness(NOW)), log.children(), undone(log)]
-    memory = bucket.memory.load("m", "x")
+    memory = MemoryNames(bucket.world).load("m", "x")
     found["memory"] = [memory.entry.text if memory else "", len(store.list("memory/"))]
     found["listed"] = [manifest.id for manifest in bucket.sessions()]
     return json.dumps(found).replace(store.url, "")
