@@ -1,9 +1,11 @@
 """Sessions as one file: a tar of the objects that they are made of, under their keys. Unpacked, it is a bucket.
 
-It has what a session needs to be read and to go on: its manifest and log, what it inherits of those that it was forked
-from, the bodies that they name, what is known of attempts that failed, and of a run its program. It has no snapshot,
-which can be made again, and no memory namespace, which is not one session's. Its last member lists all others with
-their digests, so that half a file is not taken for a whole one.
+It has what a session needs to be read and to go on: its manifest and log, the bodies that they name, what is known of
+attempts that failed and of what it asked of others, and of a run its program. So it has of all that it was forked from,
+and whole: half a log would be another session where it is brought, and begin with what is done already. It has no
+snapshot, which can be made again, and no memory namespace, which is not one session's. Parents come before children.
+
+Its last member lists all others with their digests, so that half a file is not taken for a whole one.
 
 The same sessions give the same bytes.
 """
@@ -29,10 +31,6 @@ CONTENTS = "fabric/archive.json"
 """The name of the last member."""
 
 _PREFIXES = ("sessions/", "blobs/", "index/")
-
-
-_TOP = 2
-"""Signs ``/`` in the key of what is directly of a session, such as its manifest."""
 
 
 class _Contents(msgspec.Struct, frozen=True):
@@ -76,8 +74,8 @@ def write_archive(store: ObjectStore, sessions: Iterable[str], file: BinaryIO) -
     wanted = _with_parents(store, sessions)
     digests: dict[str, str] = {}
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        for session, upto in wanted.items():
-            for key, body in _objects(store, session, upto, digests):
+        for session in wanted:
+            for key, body in _objects(store, session, digests):
                 digests[key] = digest(body)
                 _add(archive, key, body)
         _add(archive, CONTENTS, msgspec.json.encode(_Contents(tuple(wanted), digests)) + b"\n")
@@ -90,19 +88,14 @@ def _add(archive: tarfile.TarFile, key: str, body: bytes) -> None:
     archive.addfile(member, io.BytesIO(body))
 
 
-def _with_parents(store: ObjectStore, sessions: Iterable[str]) -> dict[str, int | None]:
-    """Return the sessions that are wanted, and how many commits of each; ``None``: all."""
-    wanted: dict[str, int | None] = dict.fromkeys(sessions)
-    waiting = list(wanted)
-    while waiting:
-        origin = _manifest(store, waiting.pop()).parent
-        if origin is None:
-            continue
-        upto = origin.seq + (origin.index is not None)
-        known = wanted.get(origin.session, 0)
-        if origin.session not in wanted:
-            waiting.append(origin.session)
-        wanted[origin.session] = None if known is None else max(known, upto)
+def _with_parents(store: ObjectStore, sessions: Iterable[str]) -> dict[str, None]:
+    """Return the sessions that are wanted and those that they were forked from, each behind its parent."""
+    wanted: dict[str, None] = {}
+    for session in sessions:
+        line = [session]
+        while (origin := _manifest(store, line[-1]).parent) is not None and origin.session not in (*wanted, *line):
+            line.append(origin.session)
+        wanted |= dict.fromkeys(reversed(line))
     return wanted
 
 
@@ -114,22 +107,15 @@ def _manifest(store: ObjectStore, session: str) -> Manifest:
     return decode_manifest(raw, key)
 
 
-def _objects(store: ObjectStore, session: str, upto: int | None, known: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+def _objects(store: ObjectStore, session: str, known: dict[str, str]) -> Iterator[tuple[str, bytes]]:
     """Yield the objects of a session, bodies before what names them."""
-    whole = upto is None
     seq = 0
-    while whole or seq < (upto or 0):
-        key = keys.log_key(session, seq)
-        raw = store.get(key)
-        if raw is None:
-            if not whole:
-                raise LogDamaged(f"{store.url}: {key} is missing: a session was forked behind it")
-            break
+    while (raw := store.get(key := keys.log_key(session, seq))) is not None:
         yield from _bodies(store, decode_commit(raw, key), known)
         yield key, raw
         seq += 1
     for key in _others(store, session):
-        if (whole or key.count("/") == _TOP) and (raw := store.get(key)) is not None:
+        if (raw := store.get(key)) is not None:
             yield key, raw
     parent = _manifest(store, session).parent
     hints = [] if parent is None else [keys.child_key(parent.session, session)]
