@@ -226,6 +226,7 @@ def test_an_exported_session_goes_on_elsewhere(here: Here):
     for name in ("half.tar", "changed.tar"):
         assert here.run("import", name, "-b", "third").code == 1
     assert here.ok("ls", "-q", "-b", "third") == ""
+    here.ok("push", "-s", "a", "one way")
     here.ok("push", "-b", "other", "-s", "a", "another way")
     here.ok("export", "a", "-o", "a.tar")
     refused = here.run("import", "a.tar", "-b", "other")
