@@ -491,10 +491,10 @@ let main : !string -> !string = plumb(input, output) {
 """
 
 
-def test_a_run_of_a_program_is_a_session_too(here: Here):
+def test_a_run_of_a_program_is_a_session_too(here: Here, tmp_path_factory: pytest.TempPathFactory):
     """Its history is shown, and what belongs to handlers alone is refused with a hint."""
     (here.folder / "hello.plumb").write_text(ELIZA)
-    environment = here.environment | {"XDG_RUNTIME_DIR": str(here.folder)}
+    environment = here.environment | {"XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("rt"))}
     words = ["run", "--session", "monday", "-b", "pug", "hello.plumb"]
     done = run_command(words, here.folder, environment, b'"I feel sad"\n')
     assert (done.code, done.out.count("\n")) == (0, 1), done
