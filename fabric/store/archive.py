@@ -5,6 +5,8 @@ from, the bodies that they name, what is known of attempts that failed, and of a
 which can be made again, and no memory namespace, which is not one session's. Its last member lists all others with
 their digests, so that half a file is not taken for a whole one.
 
+A log is all there or there is no archive. A commit that is missing or damaged is taken from a snapshot, and told.
+
 The same sessions give the same bytes.
 """
 
@@ -14,7 +16,7 @@ __all__ = ["CONTENTS", "Imported", "read_archive", "write_archive"]
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import msgspec
@@ -22,8 +24,10 @@ import msgspec
 from fabric.errors import LogDamaged, SessionExists, SessionNotFound
 from fabric.store import keys
 from fabric.store.bodies import read_body
+from fabric.store.copies import commit_copies
 from fabric.store.objects import ObjectStore
 from fabric.store.record import Commit, Manifest, decode_commit, decode_manifest, digest
+from fabric.store.world import tell
 
 CONTENTS = "fabric/archive.json"
 """The name of the last member."""
@@ -65,19 +69,27 @@ class Imported(NamedTuple):
 # --- out of a bucket --------------------------------------------------------------------------------------------------
 
 
-def write_archive(store: ObjectStore, sessions: Iterable[str], file: BinaryIO) -> int:
+def write_archive(
+    store: ObjectStore, sessions: Iterable[str], file: BinaryIO, tell: Callable[[str], None] = tell
+) -> int:
     """Write sessions, and those that they inherit from, into a file; return how many objects.
+
+    Args:
+        store: the bucket.
+        sessions: ids.
+        file: where to.
+        tell: is told of commits that are taken from a snapshot.
 
     Raises:
         SessionNotFound: there is no such session.
-        LogDamaged: what the bucket has is not what was written.
+        LogDamaged: what the bucket has is not what was written, and no snapshot has it.
         OSError: the file cannot be written.
     """
     wanted = _with_parents(store, sessions)
     digests: dict[str, str] = {}
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for session, upto in wanted.items():
-            for key, body in _objects(store, session, upto, digests):
+            for key, body in _objects(store, session, upto, digests, tell):
                 digests[key] = digest(body)
                 _add(archive, key, body)
         _add(archive, CONTENTS, msgspec.json.encode(_Contents(tuple(wanted), digests)) + b"\n")
@@ -114,20 +126,14 @@ def _manifest(store: ObjectStore, session: str) -> Manifest:
     return decode_manifest(raw, key)
 
 
-def _objects(store: ObjectStore, session: str, upto: int | None, known: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+def _objects(
+    store: ObjectStore, session: str, upto: int | None, known: dict[str, str], tell: Callable[[str], None]
+) -> Iterator[tuple[str, bytes]]:
     """Yield the objects of a session, bodies before what names them."""
     whole = upto is None
-    seq = 0
-    while whole or seq < (upto or 0):
-        key = keys.log_key(session, seq)
-        raw = store.get(key)
-        if raw is None:
-            if not whole:
-                raise LogDamaged(f"{store.url}: {key} is missing: a session was forked behind it")
-            break
-        yield from _bodies(store, decode_commit(raw, key), known)
-        yield key, raw
-        seq += 1
+    for key, written, commit in _commits(store, session, upto, tell):
+        yield from _bodies(store, commit, known)
+        yield key, written
     for key in _others(store, session):
         if (whole or key.count("/") == _TOP) and (raw := store.get(key)) is not None:
             yield key, raw
@@ -135,6 +141,45 @@ def _objects(store: ObjectStore, session: str, upto: int | None, known: dict[str
     hints = [] if parent is None else [keys.child_key(parent.session, session)]
     for key in (*hints, keys.index_key(session), keys.manifest_key(session)):
         yield key, store.get(key) or b""
+
+
+def _commits(
+    store: ObjectStore, session: str, upto: int | None, tell: Callable[[str], None]
+) -> Iterator[tuple[str, bytes, Commit]]:
+    """Yield the commits of a log, with their keys; ``upto``: so many, ``None``: all.
+
+    Raises:
+        LogDamaged: one is missing or damaged, and in no snapshot.
+    """
+    copies = commit_copies(store, session)  # first: what they have was in the log before we look there
+    last = _last(store, session) if upto is None else upto - 1
+    seq = 0
+    while upto is None or seq < upto:
+        key = keys.log_key(session, seq)
+        raw = store.get(key)
+        trouble = f"{key}: there is no such object"
+        if raw is not None:
+            try:
+                yield key, raw, decode_commit(raw, key)
+                seq += 1
+                continue
+            except LogDamaged as error:
+                trouble = str(error)
+        if seq < len(copies):
+            tell(f"{trouble}; it is taken from {copies[seq].snapshot}")
+            yield key, copies[seq].raw, copies[seq].commit
+        elif raw is None and seq > last:
+            return
+        else:
+            later = f"number {last} of the same log" if upto is None else "a session that was forked behind it"
+            raise LogDamaged(f"{store.url}: {trouble}, but there is {later}, and no snapshot has it")
+        seq += 1
+
+
+def _last(store: ObjectStore, session: str) -> int:
+    """Return the last number that is listed; -1: there is none."""
+    numbers = ((keys.number_of(key), key) for key in store.list(keys.log_prefix(session)))
+    return max((seq for seq, key in numbers if seq is not None and key == keys.log_key(session, seq)), default=-1)
 
 
 def _others(store: ObjectStore, session: str) -> list[str]:
