@@ -210,7 +210,10 @@ def read_archive(store: ObjectStore, file: BinaryIO) -> Imported:
         LogDamaged: the archive is not whole, or none of ours.
         SessionExists: the bucket has a session of that id that is another one, or went another way.
     """
-    contents = _check(file)
+    try:
+        contents = _check(file)
+    except LogDamaged as error:
+        raise LogDamaged(f"{error}; nothing was brought into {store.url}") from None
     there = {key for key in contents.objects if _is_there(store, key, contents)}
     for key, body in _members(file):
         if key not in there and key != CONTENTS and not store.create(key, body):

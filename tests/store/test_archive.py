@@ -189,3 +189,12 @@ def damage_commit(store: ObjectStore, seq: int, damage: bytes | None) -> None:
     store.delete(log_key("a", seq))
     if damage is not None:
         store.create(log_key("a", seq), damage)
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000])
+def test_who_brings_half_an_archive_is_told_that_nothing_came(size: int):
+    """Wherever it was cut."""
+    there = MemoryStore()
+    with pytest.raises(LogDamaged, match="; nothing was brought into memory:"):
+        read_archive(there, io.BytesIO(written(with_a_fork(), "a").getvalue()[:size]))
+    assert there.list("") == []
