@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AllowChanged", "ApproveInDoubt", "BucketUrl", "KeptSession", "Wanted", "keep", "wanted_of"]
+__all__ = ["AllowChanged", "Anew", "ApproveInDoubt", "BucketUrl", "KeptSession", "Wanted", "keep", "wanted_of"]
 
 import os
 from collections.abc import Iterator
@@ -49,6 +49,12 @@ AllowChanged = Annotated[
         "--allow-changed", help="With --session: go on with a program that has changed, if its channels still fit."
     ),
 ]
+Anew = Annotated[
+    bool,
+    typer.Option(
+        "--anew", help="With --session: take all lines of stdin, also those that are as they were the last time."
+    ),
+]
 ApproveInDoubt = Annotated[
     bool,
     typer.Option(
@@ -66,15 +72,23 @@ class Wanted(NamedTuple):
         session: its id.
         url: of the bucket.
         allow_changed: whether the program may be another one by now.
+        anew: whether lines of stdin are taken that are as they were the last time.
     """
 
     session: str
     url: str
     allow_changed: bool
+    anew: bool = False
 
 
 def wanted_of(
-    session: str | None, bucket: str | None, project: ProjectSettings, settings: Settings, *, allow_changed: bool
+    session: str | None,
+    bucket: str | None,
+    project: ProjectSettings,
+    settings: Settings,
+    *,
+    allow_changed: bool,
+    anew: bool = False,
 ) -> Wanted | None:
     """Return how a run is to be kept; ``None``: it is not.
 
@@ -82,8 +96,8 @@ def wanted_of(
         ConfigError: the flags or settings contradict each other.
     """
     if session is None:
-        if bucket is not None or allow_changed:
-            flag = "-b" if bucket is not None else "--allow-changed"
+        if bucket is not None or allow_changed or anew:
+            flag = "-b" if bucket is not None else "--anew" if anew else "--allow-changed"
             raise ConfigError(f"{flag}: which session? --session ID keeps a run, or goes on with one")
         return None
     if settings.policy != "block":
@@ -91,7 +105,7 @@ def wanted_of(
             '--session: [edges] policy is "dead_letter": what is lost then depends on the hour, and cannot be brought'
             ' back; expected "block"'
         )
-    return Wanted(session, choose_bucket(bucket, project, Path.cwd(), os.environ).url, allow_changed)
+    return Wanted(session, choose_bucket(bucket, project, Path.cwd(), os.environ).url, allow_changed, anew)
 
 
 @contextmanager
@@ -116,7 +130,9 @@ def keep(
     from fabric.runtime.kept_program import describe_program, keep_program
     from fabric.store.bucket import Bucket
 
-    with open_run(wanted.url, wanted.session, plan, os.environ, allow_changed=wanted.allow_changed) as kept:
+    with open_run(
+        wanted.url, wanted.session, plan, os.environ, allow_changed=wanted.allow_changed, anew=wanted.anew
+    ) as kept:
         if not kept.history and kept.log.manifest.parent is None:
             folders = search_path(asked.include)
             said = project.choose_model(asked.provider, asked.model)

@@ -134,6 +134,7 @@ class JsonReport:
         said |= note.event in (
             "session.resumed",
             "history.skipped",
+            "input.another",
             "input.known",
             "store.retried",
         )  # for who wonders what is done

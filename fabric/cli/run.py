@@ -46,7 +46,7 @@ from fabric.cli.flags import (
     choose,
     state_directory,
 )
-from fabric.cli.kept import AllowChanged, ApproveInDoubt, BucketUrl, KeptSession, Wanted, keep, wanted_of
+from fabric.cli.kept import AllowChanged, Anew, ApproveInDoubt, BucketUrl, KeptSession, Wanted, keep, wanted_of
 from fabric.cli.limits import BudgetCalls, BudgetTokens, BudgetUsd, MaxTime, print_spent, show_limits
 from fabric.cli.log_lines import LogLines
 from fabric.cli.programs import PROGRAM, find_program, project_settings
@@ -102,16 +102,13 @@ def register(app: typer.Typer) -> None:
     app.command()(send)
 
 
-def _end(finish: Finish, kept: Kept | None = None) -> NoReturn:
+def _end(finish: Finish) -> NoReturn:
     """Print what has to be said of an end, and exit."""
     if finish.error is not None:
         code, message = finish.error
         print_error(message, code)
     print_losses(finish.losses)
     print_spent(finish.usage, finish.budget)
-    if kept is not None:  # between the word that it has ended and the exit nobody should have the time to kill us
-        kept.hold.end()
-        os._exit(finish.exit_code)
     raise typer.Exit(finish.exit_code)
 
 
@@ -148,14 +145,16 @@ def run(
     session: KeptSession = None,
     bucket: BucketUrl = None,
     allow_changed: AllowChanged = False,
+    anew: Anew = False,
     approve_in_doubt: ApproveInDoubt = False,
 ) -> None:
     """Run a program on stdin and stdout: one JSON value a line, until the input ends and everything has drained.
 
     A graph with several inputs reads {"__port": NAME, "msg": VALUE} lines, one with several outputs writes them.
 
-    With --session it is kept in a bucket: whatever kills it, the same command goes on with it. Lines that it has had
-    already are not taken again; a file on stdout gets each line once, a pipe may get the last ones twice.
+    With --session it is kept in a bucket: whatever kills it, the same command goes on with it. Lines of the last input
+    are not taken again, also when it had ended; lines behind them are new, and so is all that begins in another way. A
+    file on stdout gets each line once, a pipe may get the last ones twice.
 
     Examples: echo '"hello"' | fabric run main.plumb; fabric run main.plumb < in.jsonl > out.jsonl;
     fabric run --extra telemetry=t.log main.plumb < in.jsonl; fabric run --session monday main.plumb < in.jsonl >> out
@@ -181,7 +180,7 @@ def run(
         provider, model, include, docroot, _extras(extra or ()), runner=check_runner(runner), insecure=insecure
     )
     level = check_level(log_level)
-    wanted = wanted_of(session, bucket, project, settings, allow_changed=allow_changed)
+    wanted = wanted_of(session, bucket, project, settings, allow_changed=allow_changed, anew=anew)
     with _listening(http or HTTP_OFF, None) as (listening, _):
         spec = find_program(program, project)
         _run_lines(spec, project, asked, settings, level, stdin_fd=0, http=listening, wanted=wanted)
@@ -235,7 +234,7 @@ def _run_lines(
                 kept=kept,
             )
             finish = trio.run(serve, plan, settings, report, os.environ)
-    _end(finish, kept)
+    _end(finish)
 
 
 def _extras(said: Iterable[str]) -> dict[str, str]:

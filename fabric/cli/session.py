@@ -36,7 +36,7 @@ from fabric.cli.session_place import (
 )
 from fabric.errors import ConfigError, FabricError
 from fabric.settings import Current, write_current
-from fabric.store.keys import check_push_key
+from fabric.store.keys import check_namespace, check_push_key
 from fabric.store.probe import probe
 
 
@@ -53,6 +53,7 @@ def register(app: typer.Typer) -> None:
     session_log.register(group)
     group.command()(fork)
     group.command()(wake)
+    group.command()(share)
     group.command()(use)
     session_keep.register(group)
     app.add_typer(group)
@@ -175,7 +176,7 @@ def push(
         out([f"{log.id} {seq}.0\n"])
 
 
-# --- fork, wake, use --------------------------------------------------------------------------------------------------
+# --- fork, wake, share, use -------------------------------------------------------------------------------------------
 
 
 def fork(
@@ -225,6 +226,31 @@ def wake(bucket: BucketUrl = None, session: SessionId = None, dry_run: DryRun = 
         print_line(f"would wake {log.id}")
     else:
         log.wake()
+
+
+def share(
+    namespace: Annotated[str, typer.Argument(metavar="NAMESPACE", help="A name without '/'.", show_default=False)],
+    bucket: BucketUrl = None,
+    session: SessionId = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Give a session a memory namespace: what its handler writes as NAMESPACE/NAME all sessions see that have it, too.
+
+    They see the newest version of each object. What was written before stays the session's own. Said again, nothing
+    changes.
+
+    Examples: fabric session share notes; fabric session share -s triage-7 team
+
+    Exit codes: 0; 1 the bucket does not answer; 2 no session is meant, it is a run of a program, or that is no name; 7
+    there is no such session.
+    """
+    log = open_log(bucket, session)
+    refuse_run(log, "share")
+    check_namespace(namespace)
+    if dry_run:
+        print_line(f"would give {log.id} the memory namespace {namespace}")
+    else:
+        log.share(namespace)
 
 
 def use(

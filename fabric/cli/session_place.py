@@ -33,8 +33,7 @@ from fabric.cli.listing import duration
 from fabric.cli.programs import project_settings
 from fabric.cli.report import count_of, out
 from fabric.errors import ConfigError, SessionNotFound
-from fabric.settings import Bucket as Place
-from fabric.settings import choose_bucket, choose_session
+from fabric.settings import Place, choose_bucket, choose_session
 from fabric.store.bucket import Bucket
 from fabric.store.file import FileStore
 from fabric.store.keys import session_id

@@ -72,7 +72,8 @@ def run(
     Examples: fabric session run -- python handler.py; fabric session run --watch --retries 5 -s triage-7 -- ./handler
 
     Exit codes: 0; 1 the last decision failed, or the bucket does not answer; 2 no session or handler is meant, or it is
-    a run of a program; 7 there is no such session; 130 or 143 after Ctrl-C or SIGTERM, with nothing left behind.
+    a run of a program; 7 there is no such session; 130 or 143 after Ctrl-C or SIGTERM, with nothing left
+    behind; a second one does not wait for a bucket that is silent.
     """
     if once and watch:
         raise ConfigError("--once makes one decision, --watch waits for all that come: give one of them")
@@ -154,23 +155,31 @@ def _options(asked: _Asked, sessions: Sessions) -> Options:
 
 
 async def _until_signal(log: Log, options: Options) -> tuple[Ran | None, int]:
-    """Run a handler; return what came of it, or which signal came. Its processes have ended in either case."""
+    """Run a handler; return what came of it, or which signal came. Its processes have ended in either case.
+
+    A bucket that is silent holds up the first signal, for what waits for it is a thread. The second one does not wait.
+    """
     import trio
 
     from fabric.handlers.running import run as run_handler
 
     ran: Ran | None = None
     number = 0
+    running = trio.CancelScope()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
             async def obey() -> None:
                 nonlocal number
-                number = await anext(aiter(signals))
-                nursery.cancel_scope.cancel()
+                async for came in signals:
+                    if number:
+                        os._exit(128 + came)  # processes of the handler end with us: somebody guards them
+                    number = came
+                    running.cancel()
 
             nursery.start_soon(obey)
-            ran = await run_handler(log, options, tell=print_line, decided=_say_decided if options.watch else None)
+            with running:
+                ran = await run_handler(log, options, tell=print_line, decided=_say_decided if options.watch else None)
             nursery.cancel_scope.cancel()
     return ran, number
 

@@ -271,7 +271,7 @@ class Coordinator:
         self,
         port: str,
         messages: Sequence[tuple[int, bytes]],
-        key: str = "",
+        keys: Sequence[str] = (),
         taken: Callable[[], None] | None = None,
     ) -> None:
         """Give messages to a boundary input.
@@ -279,13 +279,13 @@ class Coordinator:
         Args:
             port: which.
             messages: each with a ticket.
-            key: by which a single one is known again.
+            keys: by which each is known again, if the session is durable.
             taken: called when a single one cannot be lost any more, behind what came of those before it; never, if
                 it is refused before.
         """
         if taken is not None and self._recorder is not None:
             self._recorder.promise(messages[0][0], taken)
-        self._step(Input(port, messages, (key,) if key else ()))
+        self._step(Input(port, messages, keys))
         if taken is not None and self._recorder is None:
             taken()
 

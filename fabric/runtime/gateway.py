@@ -22,6 +22,7 @@ from fabric.plan.plan import Plan
 from fabric.runtime.coordinator import Coordinator
 from fabric.runtime.questions import Questions
 from fabric.session.events import Answered, Approval, DeadLetter, Heard, Note, Outcome, Output, Refuse, Seen
+from fabric.session.history import LINE_KEYS
 from fabric.wire.lines import DATA, LineSplitter, read_line, write_line
 
 CHUNK_BYTES = 64 * 1024
@@ -57,7 +58,8 @@ class LineGateway:
     ) -> None:
         self._known: deque[tuple[str, bytes]] = deque()
         self._last_ticket = self._queued = 0
-        self._known_lines = 0
+        self._known_lines = self._line = 0
+        self._kept = False
         self._wrote: Callable[[int, int], None] | None = None
         self._noted: Callable[[Note], None] | None = None
         self._inputs = list(plan.inputs)
@@ -83,13 +85,15 @@ class LineGateway:
         """Go on where a kept session was left.
 
         Args:
-            known: its input so far: port and JSON text of each message. Lines that are the same are not taken again.
+            known: its last input: port and JSON text of each line. Lines that are the same are not taken again; where
+                there are more, they go on with it, and the first other one begins a new input.
             last_ticket: of its input so far.
             wrote: called when output is written: how many of all outputs are by now, and how many bytes that took.
             queued: how many outputs were written before.
             noted: hears how much of the input is known.
         """
         self._known = deque(known)
+        self._kept = True
         self._last_ticket, self._wrote, self._queued, self._noted = last_ticket, wrote, queued, noted
 
     def line_of(self, output: Output) -> bytes:
@@ -194,7 +198,7 @@ class LineGateway:
             for port, messages in groupby(filter(self._is_new, read), itemgetter(0)):
                 batch = [(self._last_ticket + number, payload) for _, number, payload in messages]
                 if port in self._inputs:
-                    coordinator.submit(port, batch)
+                    coordinator.submit(port, batch, self._keys(len(batch)))
                     continue
                 named = "none" if port == DATA else repr(port)
                 wanted = f'a line {{"__port": NAME, "msg": VALUE}} with an input of {", ".join(self._inputs)}'
@@ -206,10 +210,22 @@ class LineGateway:
         if self._known and self._known[0] == (line[0], line[2].strip()):
             self._known.popleft()
             self._known_lines += 1
+            self._line += 1
             return False
-        self._known.clear()
+        if self._known and self._noted is not None:
+            fields = {"line": line[1], "known": self._known_lines, "lines": self._known_lines + len(self._known)}
+            self._noted(Note("warning" if self._known_lines else "info", "input.another", fields))
+            self._line = self._known_lines = 0
+            self._known.clear()
         self._tell_known()
         return True
+
+    def _keys(self, count: int) -> list[str]:
+        """Return the keys of the next lines, of a session that is kept."""
+        if not self._kept:
+            return []
+        self._line += count
+        return [f"{LINE_KEYS}{number}" for number in range(self._line - count + 1, self._line + 1)]
 
     def _tell_known(self) -> None:
         """Say how many lines were not taken again."""

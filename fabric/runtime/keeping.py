@@ -7,7 +7,7 @@ commits second has lost the session, wherever he is.
 
 from __future__ import annotations
 
-__all__ = ["Hold", "Kept", "Reading", "hold_session", "open_run", "read_history", "read_once"]
+__all__ = ["Kept", "Reading", "hold_session", "open_run", "read_history", "read_once"]
 
 import fcntl
 import hashlib
@@ -25,12 +25,11 @@ from fabric.plan.digest import changes, digest_of, parts_of
 from fabric.plan.plan import Plan
 from fabric.runtime.bucket_meter import BucketMeter
 from fabric.session.history import (
+    LINE_KEYS,
     Emitted,
     Entered,
-    Finished,
     History,
     Ordered,
-    Resumed,
     Retried,
     bytes_of,
     decode_history,
@@ -48,24 +47,6 @@ PARTS = "parts"
 CHANGES_SHOWN = 8
 
 
-class Hold:
-    """A session that is held on this host, by a lock on a file; there is something in it as long as somebody runs it.
-
-    Attributes:
-        was_killed: whoever held it last was killed, so nobody was told how that ended.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.was_killed = bool(os.pread(descriptor, 1, 0))
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-
-    def end(self) -> None:
-        """It has ended, and whoever ran it is told now: the last that is done before an exit."""
-        os.ftruncate(self._descriptor, 0)
-
-
 class Kept(msgspec.Struct, frozen=True):
     """A run that is kept in a bucket.
 
@@ -73,9 +54,8 @@ class Kept(msgspec.Struct, frozen=True):
         url: of the bucket.
         log: of the run, read to its end.
         history: what has happened so far; nothing, once it is forgotten.
-        hold: of the session on this host.
-        finished: whether it had ended, and whoever ran it was told so.
         allow_changed: go on without what this program has no place for.
+        anew: take all lines of the input, also those that are as they were the last time.
         meter: of the bucket.
         size_bytes: of all that has happened so far.
         inherited: whose the first of the history are, if it is a fork.
@@ -85,10 +65,9 @@ class Kept(msgspec.Struct, frozen=True):
 
     url: str
     log: Log
-    hold: Hold
     history: list[History] = msgspec.field(default_factory=list)
-    finished: bool = False
     allow_changed: bool = False
+    anew: bool = False
     meter: BucketMeter | None = None
     size_bytes: int = 0
     inherited: Sequence[Inherited] = ()
@@ -118,30 +97,28 @@ class Kept(msgspec.Struct, frozen=True):
         )
 
     def known(self, refused: Container[int] = ()) -> list[tuple[str, bytes]]:
-        """Return port and JSON text of each input since it last ended, but for those of these tickets: who gives them
+        """Return port and JSON text of each line of the last input, but for those of these tickets: who gives them
         again is told again."""
-        ended = _last_told(self.history, finished=self.finished)
-        since = (entry for entry in self.history[ended:] if isinstance(entry, Entered))
-        return [(entry.port, bytes_of(entry.payload, entry.garbled)) for entry in since if entry.ticket not in refused]
-
-
-def _last_told(history: Sequence[History], *, finished: bool) -> int:
-    """Return the number of the entry behind the last end that somebody was told of.
-
-    An end that is followed by nothing but what was written of the output may be one that nobody was told of: the
-    coordinator was killed between it and its exit.
-    """
-    for number in range(len(history) - 1, -1, -1):
-        if isinstance(history[number], Finished):
-            rest = history[number + 1 :]
-            if finished or not all(isinstance(entry, Emitted | Resumed) for entry in rest):
-                return number + 1
-    return 0
+        if self.anew:
+            return []
+        lines: list[Entered] = []
+        for entry in self.history:
+            if isinstance(entry, Entered) and entry.key.startswith(LINE_KEYS):
+                if entry.key == f"{LINE_KEYS}1":
+                    lines.clear()
+                lines.append(entry)
+        return [(line.port, bytes_of(line.payload, line.garbled)) for line in lines if line.ticket not in refused]
 
 
 @contextmanager
 def open_run(
-    url: str, session: str, plan: Plan, environment: Mapping[str, str], *, allow_changed: bool = False
+    url: str,
+    session: str,
+    plan: Plan,
+    environment: Mapping[str, str],
+    *,
+    allow_changed: bool = False,
+    anew: bool = False,
 ) -> Iterator[Kept]:
     """Give a run, which is made if it is not there. Blocks.
 
@@ -151,12 +128,13 @@ def open_run(
         plan: of its program.
         environment: says where locks are.
         allow_changed: go on also with another program than it was made with.
+        anew: take all lines of the input.
 
     Raises:
         ConfigError: it is no run, or one of another program; somebody on this host runs it.
         StoreFailed, LogDamaged: its log cannot be read.
     """
-    with hold_session(url, session, environment) as hold:
+    with hold_session(url, session, environment):
         store = BucketMeter(open_store(url))
         bucket = Bucket(store)
         parts = parts_of(plan)
@@ -167,10 +145,8 @@ def open_run(
             log = bucket.start(session=session, metadata={PARTS: parts}, program=digest_of(parts), path=plan.path)
         _check(log, parts, plan.path, allow_changed=allow_changed)
         inherited, history, size_bytes, base = read_once(log)
-        told = bool(history) and isinstance(history[-1], Emitted)  # the last thing that is written before an exit
-        finished = told and not hold.was_killed
         count = len(history)
-        yield Kept(store.url, log, hold, history, finished, allow_changed, store, size_bytes, inherited, base, count)
+        yield Kept(store.url, log, history, allow_changed, anew, store, size_bytes, inherited, base, count)
 
 
 class Reading(NamedTuple):
@@ -235,8 +211,8 @@ def _check(log: Log, parts: dict[str, dict[str, str]], path: str, *, allow_chang
 
 
 @contextmanager
-def hold_session(url: str, session: str, environment: Mapping[str, str]) -> Iterator[Hold]:
-    """Hold a session on this host. One that is left without an error is held until ``Hold.end``, or our exit.
+def hold_session(url: str, session: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """Hold a session on this host, by a lock on a file.
 
     Raises:
         ConfigError: somebody holds it.
@@ -251,13 +227,12 @@ def hold_session(url: str, session: str, environment: Mapping[str, str]) -> Iter
         raise ConfigError(
             f"session {session} is run already on this host, by process {holder}: end that, or take another id"
         ) from None
-    hold = Hold(descriptor)
     try:
-        yield hold
-    except BaseException:
-        hold.end()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
         os.close(descriptor)
-        raise
 
 
 def _open(file: Path) -> int:

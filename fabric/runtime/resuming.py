@@ -15,7 +15,7 @@ from fabric.runtime.keyed import Keyed
 from fabric.runtime.recorder import Lost, Resumed
 from fabric.runtime.service import Service
 from fabric.session.events import Note
-from fabric.session.history import Emitted, Entered, bytes_of
+from fabric.session.history import LINE_KEYS, Emitted, Entered, bytes_of
 
 if TYPE_CHECKING:
     from fabric.runtime.keeping import Kept
@@ -64,7 +64,7 @@ def serve_again(kept: Kept, resumed: Resumed, service: Service, noted: Callable[
     """Bring a service to where its session is. What came out before is nobody's, unless its message had a key."""
     keyed = Keyed()
     for entry in kept.history:
-        if isinstance(entry, Entered) and entry.key:
+        if isinstance(entry, Entered) and entry.key and not entry.key.startswith(LINE_KEYS):
             keyed.add(entry.key, entry.ticket, entry.port, bytes_of(entry.payload, entry.garbled))
     outputs = resumed.relived.outputs
     keyed.delivered(outputs)

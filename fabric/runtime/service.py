@@ -449,7 +449,9 @@ class Service:
             if request.key and self._keyed is not None:
                 self._keyed.add(request.key, ticket, port, payload)
             self._accepting[ticket] = [partial(connection.answer, Answer(request.id, accepted=True))]
-            coordinator.submit(port, [(ticket, payload)], request.key, partial(self._accept, ticket))
+            coordinator.submit(
+                port, [(ticket, payload)], (request.key,) if request.key else (), partial(self._accept, ticket)
+            )
 
     def _accept(self, ticket: int) -> None:
         """A message cannot be lost any more, or is refused: tell its clients so, before all that comes of it."""

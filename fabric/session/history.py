@@ -18,6 +18,7 @@ A payload is JSON text as it came, byte by byte. What is no JSON text, and was r
 from __future__ import annotations
 
 __all__ = [
+    "LINE_KEYS",
     "Answer",
     "Buried",
     "Called",
@@ -287,6 +288,9 @@ History: TypeAlias = (
     | Finished
 )
 """One entry."""
+
+LINE_KEYS = "=line/"
+"""How keys of lines of an input begin. Behind it is the line's number since that input began; 1 is a new one."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[History] = msgspec.json.Decoder(History)

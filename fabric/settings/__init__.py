@@ -21,8 +21,8 @@ from fabric.settings.project import (
     user_file,
 )
 from fabric.settings.sessions import (
-    Bucket,
     Current,
+    Place,
     choose_bucket,
     choose_session,
     forget_current,
@@ -35,8 +35,8 @@ from fabric.settings.values import AMOUNT_MAX, USD_MAX, check_usd, is_number, re
 __all__ = [
     "AMOUNT_MAX",
     "USD_MAX",
-    "Bucket",
     "Current",
+    "Place",
     "PortRange",
     "ProjectHost",
     "ProjectLimits",

@@ -8,8 +8,8 @@ a small file in the same folder. ``FABRIC_SESSION`` wins over it, and ``PUGMARK_
 from __future__ import annotations
 
 __all__ = [
-    "Bucket",
     "Current",
+    "Place",
     "choose_bucket",
     "choose_session",
     "current_file",
@@ -34,8 +34,8 @@ from fabric.settings.values import absolute_url
 From: TypeAlias = Literal["flag", "environment", "settings", "current", "default"]
 
 
-class Bucket(NamedTuple):
-    """A bucket, and who named it."""
+class Place(NamedTuple):
+    """Where sessions are kept: the URL of a bucket, and who named it."""
 
     url: str
     source: From
@@ -69,7 +69,7 @@ def state_home(environment: Mapping[str, str]) -> Path:
     return Path(home, ".local", "state", "fabric")
 
 
-def choose_bucket(said: str | None, settings: ProjectSettings, here: Path, environment: Mapping[str, str]) -> Bucket:
+def choose_bucket(said: str | None, settings: ProjectSettings, here: Path, environment: Mapping[str, str]) -> Place:
     """Return the bucket that is meant.
 
     Args:
@@ -84,14 +84,14 @@ def choose_bucket(said: str | None, settings: ProjectSettings, here: Path, envir
     if said is not None:
         if not said:
             raise ConfigError("-b: expected the URL of a bucket, such as file:///var/lib/sessions, got nothing")
-        return Bucket(_whole(said, here, "-b"), "flag")
+        return Place(_whole(said, here, "-b"), "flag")
     if variable := environment.get("FABRIC_STORE"):
-        return Bucket(_whole(variable, here, "FABRIC_STORE"), "environment")
+        return Place(_whole(variable, here, "FABRIC_STORE"), "environment")
     if settings.store is not None:
-        return Bucket(settings.store, "settings")
+        return Place(settings.store, "settings")
     if (current := read_current(environment)) is not None:
-        return Bucket(current.bucket, "current")
-    return Bucket((state_home(environment) / "sessions").as_uri(), "default")
+        return Place(current.bucket, "current")
+    return Place((state_home(environment) / "sessions").as_uri(), "default")
 
 
 def _whole(url: str, here: Path, name: str) -> str:
@@ -102,7 +102,7 @@ def _whole(url: str, here: Path, name: str) -> str:
     return absolute_url(url, here)
 
 
-def choose_session(said: str | None, bucket: Bucket, environment: Mapping[str, str]) -> str:
+def choose_session(said: str | None, place: Place, environment: Mapping[str, str]) -> str:
     """Return the session that is meant.
 
     Raises:
@@ -118,17 +118,17 @@ def choose_session(said: str | None, bucket: Bucket, environment: Mapping[str, s
         raise ConfigError(
             "which session? There is no current one: name it with -s ID, or start one: fabric session start"
         )
-    if current.bucket != bucket.url:
+    if current.bucket != place.url:
         raise ConfigError(
-            f"which session? The current one, {current.session}, is in {current.bucket}, and {_named_by(bucket)} "
-            f"{bucket.url}; name a session there with -s ID, or the other bucket with -b"
+            f"which session? The current one, {current.session}, is in {current.bucket}, and {_named_by(place)} "
+            f"{place.url}; name a session there with -s ID, or the other bucket with -b"
         )
     return current.session
 
 
-def _named_by(bucket: Bucket) -> str:
+def _named_by(place: Place) -> str:
     said = {"flag": "-b names", "environment": "FABRIC_STORE names", "settings": "the settings name [store] url ="}
-    return said.get(bucket.source, "the bucket is")
+    return said.get(place.source, "the bucket is")
 
 
 # --- the current session ----------------------------------------------------------------------------------------------

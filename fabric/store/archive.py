@@ -1,9 +1,11 @@
 """Sessions as one file: a tar of the objects that they are made of, under their keys. Unpacked, it is a bucket.
 
-It has what a session needs to be read and to go on: its manifest and log, what it inherits of those that it was forked
-from, the bodies that they name, what is known of attempts that failed, and of a run its program. It has no snapshot,
-which can be made again, and no memory namespace, which is not one session's. Its last member lists all others with
-their digests, so that half a file is not taken for a whole one.
+It has what a session needs to be read and to go on: its manifest and log, the bodies that they name, what is known of
+attempts that failed and of what it asked of others, and of a run its program. So it has of all that it was forked from,
+and whole: half a log would be another session where it is brought, and begin with what is done already. It has no
+snapshot, which can be made again, and no memory namespace, which is not one session's. Parents come before children.
+
+Its last member lists all others with their digests, so that half a file is not taken for a whole one.
 
 A log is all there or there is no archive. A commit that is missing or damaged is taken from a snapshot, and told.
 
@@ -33,10 +35,6 @@ CONTENTS = "fabric/archive.json"
 """The name of the last member."""
 
 _PREFIXES = ("sessions/", "blobs/", "index/")
-
-
-_TOP = 2
-"""Signs ``/`` in the key of what is directly of a session, such as its manifest."""
 
 
 class _Contents(msgspec.Struct, frozen=True):
@@ -88,8 +86,8 @@ def write_archive(
     wanted = _with_parents(store, sessions)
     digests: dict[str, str] = {}
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        for session, upto in wanted.items():
-            for key, body in _objects(store, session, upto, digests, tell):
+        for session in wanted:
+            for key, body in _objects(store, session, digests, tell):
                 digests[key] = digest(body)
                 _add(archive, key, body)
         _add(archive, CONTENTS, msgspec.json.encode(_Contents(tuple(wanted), digests)) + b"\n")
@@ -102,19 +100,14 @@ def _add(archive: tarfile.TarFile, key: str, body: bytes) -> None:
     archive.addfile(member, io.BytesIO(body))
 
 
-def _with_parents(store: ObjectStore, sessions: Iterable[str]) -> dict[str, int | None]:
-    """Return the sessions that are wanted, and how many commits of each; ``None``: all."""
-    wanted: dict[str, int | None] = dict.fromkeys(sessions)
-    waiting = list(wanted)
-    while waiting:
-        origin = _manifest(store, waiting.pop()).parent
-        if origin is None:
-            continue
-        upto = origin.seq + (origin.index is not None)
-        known = wanted.get(origin.session, 0)
-        if origin.session not in wanted:
-            waiting.append(origin.session)
-        wanted[origin.session] = None if known is None else max(known, upto)
+def _with_parents(store: ObjectStore, sessions: Iterable[str]) -> dict[str, None]:
+    """Return the sessions that are wanted and those that they were forked from, each behind its parent."""
+    wanted: dict[str, None] = {}
+    for session in sessions:
+        line = [session]
+        while (origin := _manifest(store, line[-1]).parent) is not None and origin.session not in (*wanted, *line):
+            line.append(origin.session)
+        wanted |= dict.fromkeys(reversed(line))
     return wanted
 
 
@@ -127,15 +120,14 @@ def _manifest(store: ObjectStore, session: str) -> Manifest:
 
 
 def _objects(
-    store: ObjectStore, session: str, upto: int | None, known: dict[str, str], tell: Callable[[str], None]
+    store: ObjectStore, session: str, known: dict[str, str], tell: Callable[[str], None]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the objects of a session, bodies before what names them."""
-    whole = upto is None
-    for key, written, commit in _commits(store, session, upto, tell):
+    for key, written, commit in _commits(store, session, tell):
         yield from _bodies(store, commit, known)
         yield key, written
     for key in _others(store, session):
-        if (whole or key.count("/") == _TOP) and (raw := store.get(key)) is not None:
+        if (raw := store.get(key)) is not None:
             yield key, raw
     parent = _manifest(store, session).parent
     hints = [] if parent is None else [keys.child_key(parent.session, session)]
@@ -143,36 +135,27 @@ def _objects(
         yield key, store.get(key) or b""
 
 
-def _commits(
-    store: ObjectStore, session: str, upto: int | None, tell: Callable[[str], None]
-) -> Iterator[tuple[str, bytes, Commit]]:
-    """Yield the commits of a log, with their keys; ``upto``: so many, ``None``: all.
+def _commits(store: ObjectStore, session: str, tell: Callable[[str], None]) -> Iterator[tuple[str, bytes, Commit]]:
+    """Yield the commits of a log, with their keys.
 
     Raises:
         LogDamaged: one is missing or damaged, and in no snapshot.
     """
     copies = commit_copies(store, session)  # first: what they have was in the log before we look there
-    last = _last(store, session) if upto is None else upto - 1
+    last = _last(store, session)
     seq = 0
-    while upto is None or seq < upto:
-        key = keys.log_key(session, seq)
-        raw = store.get(key)
-        trouble = f"{key}: there is no such object"
-        if raw is not None:
-            try:
-                yield key, raw, decode_commit(raw, key)
-                seq += 1
-                continue
-            except LogDamaged as error:
-                trouble = str(error)
-        if seq < len(copies):
-            tell(f"{trouble}; it is taken from {copies[seq].snapshot}")
-            yield key, copies[seq].raw, copies[seq].commit
-        elif raw is None and seq > last:
-            return
-        else:
-            later = f"number {last} of the same log" if upto is None else "a session that was forked behind it"
-            raise LogDamaged(f"{store.url}: {trouble}, but there is {later}, and no snapshot has it")
+    while (raw := store.get(key := keys.log_key(session, seq))) is not None or seq <= max(last, len(copies) - 1):
+        try:
+            if raw is None:
+                raise LogDamaged(f"{key}: there is no such object")
+            commit = decode_commit(raw, key)
+        except LogDamaged as error:
+            if seq >= len(copies):
+                later = f", but there is number {last} of the same log" if raw is None else ""
+                raise LogDamaged(f"{error}{later}, and no snapshot has it") from None
+            tell(f"{error}; it is taken from {copies[seq].snapshot}")
+            raw, commit = copies[seq].raw, copies[seq].commit
+        yield key, raw, commit
         seq += 1
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "aside_prefix",
     "blob_key",
     "blob_of",
+    "check_namespace",
     "check_push_key",
     "child_key",
     "children_prefix",
@@ -65,6 +66,17 @@ _ID_PART = re.compile(r"[A-Za-z0-9._-]+")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
 _OUR_PUSH = re.compile(r"(memory|message)/.*|.+/[0-9]+/[0-9]+", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]{20}")
+
+
+def check_namespace(namespace: str) -> str:
+    """Return the name of a memory namespace, if it is one.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not namespace or "/" in namespace:
+        raise ConfigError(f"{namespace!r} cannot be a memory namespace: expected a name without '/'")
+    return namespace
 
 
 def check_push_key(key: str) -> str:

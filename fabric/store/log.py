@@ -24,7 +24,7 @@ from fabric.store.bodies import (
     read_body,
 )
 from fabric.store.commit import Create, Created, Done, Dropped, Ended, Event, Exists, GaveUp, Placing, Unsure
-from fabric.store.keys import blob_key, index_key, log_key, session_id
+from fabric.store.keys import blob_key, check_namespace, index_key, log_key, session_id
 from fabric.store.memory_names import MemoryNames
 from fabric.store.readiness import Backoff, Readiness, decision_order, readiness
 from fabric.store.record import (
@@ -403,9 +403,7 @@ class Log:
 
     def share(self, namespace: str) -> Commit:
         """Give the session a memory namespace: what it writes under ``NAMESPACE/`` is kept for all that have it."""
-        if not namespace or "/" in namespace:
-            raise ConfigError(f"{namespace!r} cannot be a memory namespace: expected a name without '/'")
-        asked = Entry("memory", name=f"{namespace}/", sha256=digest(b""))
+        asked = Entry("memory", name=f"{check_namespace(namespace)}/", sha256=digest(b""))
         return self._push_once(asked, f"memory/{namespace}")
 
     def namespaces(self) -> set[str]:

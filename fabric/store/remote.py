@@ -39,6 +39,9 @@ CONNECT_TIMEOUT = timedelta(seconds=5)
 ATTEMPTS_MAX = 4
 """Of a create. With the pauses between them they outlast a server that is started again."""
 
+AGAIN_S_MAX = 20.0
+"""No attempt begins so long after the first one. So who waits for a silent server waits for this and one request."""
+
 PAUSE_S = 0.1
 """Before the second attempt, twice as much before each further one, up to half of it more by chance."""
 
@@ -67,6 +70,7 @@ class RemoteStore:
         writing: the same bucket, repeats nothing.
         environment: whose secrets are not told.
         sleep: waits for so many seconds between attempts.
+        clock: seconds that only grow.
     """
 
     def __init__(
@@ -76,12 +80,14 @@ class RemoteStore:
         writing: ObjectStore,
         environment: Mapping[str, str],
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.url = url
         self._reading = reading
         self._writing = writing
         self._environment = environment
         self._sleep = sleep
+        self._clock = clock
         self._pid = os.getpid()
         self._answered = False
         """Whether there is such a bucket at all: a missing object and a missing bucket look alike."""
@@ -89,10 +95,13 @@ class RemoteStore:
     def create(self, key: str, body: bytes) -> bool:
         """Create an object if there is none; return whether it was created. When this returns, it is durable."""
         check_key(key)
-        unsure, trouble = False, ""
+        unsure, trouble, begun_s, attempts = False, "", self._clock(), 0
         for attempt in range(ATTEMPTS_MAX):
             if attempt:
+                if self._clock() - begun_s >= AGAIN_S_MAX:
+                    break
                 self._sleep(PAUSE_S * 2 ** (attempt - 1) * random.uniform(1, 1.5))
+            attempts += 1
             try:
                 created = self._try(key, body, mine_too=unsure)
             except StoreUnsure as error:
@@ -105,7 +114,7 @@ class RemoteStore:
             if created is not None:
                 return created
             trouble = trouble or f"{self.url}: cannot create {key}: others create and delete it all the time"
-        raise (StoreUnsure if unsure else StoreFailed)(f"{trouble} ({ATTEMPTS_MAX} attempts)")
+        raise (StoreUnsure if unsure else StoreFailed)(f"{trouble} ({attempts} attempts)")
 
     def _try(self, key: str, body: bytes, *, mine_too: bool) -> bool | None:
         """Try to create an object; return whether it is mine, or ``None``: there was a conflict, and it is not there.

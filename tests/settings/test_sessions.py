@@ -9,8 +9,8 @@ import pytest
 
 from fabric.errors import ConfigError
 from fabric.settings import (
-    Bucket,
     Current,
+    Place,
     ProjectSettings,
     choose_bucket,
     choose_session,
@@ -40,11 +40,11 @@ def test_what_is_said_nearer_wins(level: int, home: dict[str, str], tmp_path: Pa
     settings = ProjectSettings(store="s3://settings/x") if level <= 2 else NOTHING
     environment = home | ({"FABRIC_STORE": "file:///variable"} if level <= 1 else {})
     expected = [
-        Bucket("file:///flag", "flag"),
-        Bucket("file:///variable", "environment"),
-        Bucket("s3://settings/x", "settings"),
-        Bucket("file:///current", "current"),
-        Bucket(f"file://{tmp_path}/state/fabric/sessions", "default"),
+        Place("file:///flag", "flag"),
+        Place("file:///variable", "environment"),
+        Place("s3://settings/x", "settings"),
+        Place("file:///current", "current"),
+        Place(f"file://{tmp_path}/state/fabric/sessions", "default"),
     ]
     assert choose_bucket("file:///flag" if level == 0 else None, settings, HERE, environment) == expected[level]
 
@@ -136,20 +136,20 @@ def test_the_current_session_is_the_users_alone(home: dict[str, str]):
 def test_which_session_is_meant(said: str | None, environment: dict[str, str], meant: str, home: dict[str, str]):
     """A flag, our variable, that of handlers, the current one."""
     write_current(Current("file:///a", "current"), home)
-    assert choose_session(said, Bucket("file:///a", "flag"), home | environment) == meant
+    assert choose_session(said, Place("file:///a", "flag"), home | environment) == meant
 
 
 def test_the_current_session_of_another_bucket_is_not_meant(home: dict[str, str]):
     """Who says it is told of both buckets, and what to say."""
     write_current(Current("file:///a", "one"), home)
     with pytest.raises(ConfigError, match=r"one, is in file:///a, and FABRIC_STORE names file:///b; .* -s ID"):
-        choose_session(None, Bucket("file:///b", "environment"), home)
+        choose_session(None, Place("file:///b", "environment"), home)
 
 
 def test_no_session_is_meant_where_none_was_started(home: dict[str, str]):
     """The hint says how to start one."""
     with pytest.raises(ConfigError, match="fabric session start"):
-        choose_session(None, Bucket("file:///a", "default"), home)
+        choose_session(None, Place("file:///a", "default"), home)
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"bucket": 1, "session": "s"}', b"\xff"])

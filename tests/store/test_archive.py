@@ -41,29 +41,45 @@ def bodies(bucket: Bucket, session: str) -> list[bytes]:
 
 
 def test_a_session_is_the_same_elsewhere():
-    """With what it inherits; what its parent did later is not of it. It is whole there."""
+    """With what it inherits from, which is whole, too, and comes first."""
     there = Bucket(MemoryStore())
     imported = read_archive(there.store, written(with_a_fork(), "b"))
-    assert imported.sessions == ("b", "a")
+    assert imported.sessions == ("a", "b")
     assert bodies(there, "b") == [LARGE, b"two", LARGE]
-    assert bodies(there, "a") == [LARGE, b"two"]
+    assert bodies(there, "a") == [LARGE, b"two", b"three"]
     assert [report.problems for report in map(there.verify, "ab")] == [(), ()]
     assert [manifest.id for manifest in there.sessions()] == ["a", "b"]
     assert there.open("a").children() == ["b"]
 
 
 def test_what_is_kept_beside_a_log_comes_along():
-    """Such as the program of a run, also of one that is inherited from; and what was tried, if it is not."""
+    """Such as the program of a run, and what was tried; also of one that is inherited from."""
     bucket = with_a_fork()
     bucket.store.create("sessions/a/program.json", b"{}")
     bucket.open("a").failed(3, Attempt(3, 0.0, reason="no"))
     bucket.open("a").compact()
-    for wanted, attempts in (("b", 0), ("a", 1)):
+    for wanted, attempts in (("b", 1), ("a", 1)):
         there = MemoryStore()
         read_archive(there, written(bucket, wanted))
         assert there.get("sessions/a/program.json") == b"{}"
         assert len(there.list("sessions/a/errors/")) == attempts
         assert there.list("sessions/a/snap/") == []
+
+
+def test_a_parent_goes_on_elsewhere_as_it_would_have_here():
+    """What it asked of others is done; it comes before its child; and the whole of it can still be brought."""
+    bucket = Bucket(MemoryStore(), tell=lambda _: None)
+    target, parent = bucket.start(session="t"), bucket.start(session="p")
+    parent.decide(0, [parent.store_body(b"mail", session="t")])
+    parent.fork(1, session="c").fork(session="d")
+    parent.decide(1, [parent.store_body(b"later")])
+    there = Bucket(MemoryStore(), tell=lambda _: None)
+    there.start(session="t").push([target.store_body(b"of its own")])
+    assert read_archive(there.store, written(bucket, "d")).sessions == ("p", "c", "d")
+    there.open("p").settle()
+    assert bodies(there, "t") == [b"of its own"]
+    there.open("p").decide(2, [])
+    assert read_archive(there.store, written(bucket, "p", "c")).created == 0
 
 
 def test_the_same_sessions_give_the_same_bytes():
@@ -99,7 +115,7 @@ def test_a_session_that_went_another_way_is_not_touched():
     assert there.store.list("blobs/") == []
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.8])
 def test_half_an_archive_is_none(share: float):
     """Wherever it was cut."""
     whole = written(with_a_fork(), "b").getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import socket
@@ -14,7 +15,7 @@ import pytest
 from s3_server import BUCKET, CREDENTIALS, BreakingWire, environment
 
 from fabric.errors import ConfigError, StoreFailed, StoreUnsure
-from fabric.store.remote import ATTEMPTS_MAX, RemoteStore, open_remote, shorten
+from fabric.store.remote import AGAIN_S_MAX, ATTEMPTS_MAX, RemoteStore, open_remote, shorten
 
 CREDENTIALS_OF_AWS = [
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
@@ -67,6 +68,16 @@ def test_without_any_answer_nobody_knows(wire: BreakingWire):
         store.create("log/0", b"mine")
     assert wire.losses == 0
     assert store.get("log/0") == b"mine"
+
+
+def test_a_server_that_is_slow_to_be_silent_is_not_asked_for_ever(wire: BreakingWire):
+    """What limits a create is the time, too, not only the number of attempts."""
+    times = itertools.count(0.0, AGAIN_S_MAX / 2)
+    store = _bucket()
+    slow = RemoteStore(store.url, store._reading, store._writing, {}, lambda _: None, lambda: next(times))
+    wire.losses = ATTEMPTS_MAX
+    with pytest.raises(StoreUnsure, match=r"\(2 attempts\)$"):
+        slow.create("log/0", b"mine")
 
 
 def test_of_many_behind_a_bad_wire_one_creates(wire: BreakingWire):
