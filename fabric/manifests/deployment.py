@@ -155,7 +155,8 @@ def deploy(wanted: Wanted) -> Deployment:
 def _goes_away(worker: WorkerPlan, project: ProjectSettings) -> bool:
     said = project.workers.get(worker.name) or project.workers.get(worker.node)
     wants_process = said is not None and said.runner == "process"
-    return worker.transport == "zmq" and not worker.mcp_tools and not is_builtin(worker) and not wants_process
+    stays = wants_process or is_builtin(worker) or worker.spec.kind == "handler"  # whose log is where the run's is
+    return worker.transport == "zmq" and not worker.mcp_tools and not stays
 
 
 def _settings(wanted: Wanted, away: Sequence[WorkerPlan], labels: Mapping[str, str]) -> ProjectSettings:

@@ -48,6 +48,7 @@ def _tables(said: ProjectSettings) -> Iterator[tuple[str, dict[str, Any]]]:
             "tool_timeout": said.tool_timeout_s,
         },
     )
+    yield "store", {"url": said.store}
     yield "edges", {"queue": said.queue, "policy": said.policy}
     for name, host in said.hosts.items():
         yield f"hosts.{_key(name)}", _host(host)

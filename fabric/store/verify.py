@@ -11,9 +11,18 @@ import msgspec
 from fabric.errors import FabricError, LogDamaged, SessionNotFound
 from fabric.store.bodies import read_body
 from fabric.store.copies import commit_copies
-from fabric.store.keys import log_key, log_prefix, manifest_key, number_of, settled_key, snapshot_key, snapshots_prefix
+from fabric.store.keys import (
+    index_key,
+    log_key,
+    log_prefix,
+    manifest_key,
+    number_of,
+    settled_key,
+    snapshot_key,
+    snapshots_prefix,
+)
 from fabric.store.memory_names import MemoryNames
-from fabric.store.outbox import Child, Delivery, Errand
+from fabric.store.outbox import Child, Delivery, Errand, Memory
 from fabric.store.record import Commit, Manifest, decode_commit
 from fabric.store.sessions import inheritance, read_manifest
 from fabric.store.settling import Settling
@@ -183,15 +192,31 @@ class _Verifier:
         for seq in range(len(commits)):
             asked = settling.asked(commits, seq)
             undone = [each for each in asked if (seq, each.index) not in missed and not self._is_done(each)]
-            if undone and seq not in waiting:
+            elsewhere = [each for each in undone if self._may_be_elsewhere(each)]
+            if undone and seq not in waiting and undone != elsewhere:
                 self._problems.append(
                     f"{settled_key(self._id, seq)}: it says that all is done that commit {seq} asks of others, "
-                    f"and {len(undone)} of it is not"
+                    f"and {len(undone) - len(elsewhere)} of it is not"
+                )
+            elif undone and seq not in waiting:
+                self._warnings.append(
+                    f"{settled_key(self._id, seq)}: {len(undone)} of what commit {seq} asked of others is not in this "
+                    "bucket: it was done in that from which the session was brought"
                 )
             elif undone:
                 self._warnings.append(
                     f"{log_key(self._id, seq)}: what it asks of others will be done at the next start"
                 )
+
+    def _may_be_elsewhere(self, errand: Errand) -> bool:
+        """Whether it may be in another bucket: an archive has neither memory nor those with whom a session spoke.
+
+        Of what was made in this one there is a hint, too.
+        """
+        if isinstance(errand, Memory):
+            return True
+        session = errand.manifest.id if isinstance(errand, Child) else errand.session
+        return all(self._store.get(key) is None for key in (manifest_key(session), index_key(session)))
 
     def _is_done(self, errand: Errand) -> bool:
         try:

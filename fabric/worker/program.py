@@ -47,7 +47,9 @@ def main() -> int:
     def run() -> None:
         spec, endpoints = _given(os.environ)
         key, refused = _take_key(endpoints, spec)
-        trio.run(_serve, spec, load_function(spec), endpoints, key, refused)
+        function = load_function(spec)
+        _check_ports(endpoints)
+        trio.run(_serve, spec, function, endpoints, key, refused)
 
     return _status(run)
 
@@ -67,6 +69,7 @@ def run_opened(opened: Callable[[WorkerSpec], AbstractAsyncContextManager[Functi
 
     def run() -> None:
         spec, endpoints = _given(os.environ)
+        _check_ports(endpoints)
         name = " ".join(map(str, spec.config["command"]))
         spec = msgspec.structs.replace(spec, config=spec.config | {"call": name})
         trio.run(serve, spec, endpoints, *_take_key(endpoints, spec))
@@ -84,10 +87,13 @@ def _given(environment: Mapping[str, str]) -> tuple[WorkerSpec, dict[str, str]]:
             f"neither {SPEC_FD_VARIABLE} nor {SPEC_FILE_VARIABLE} is set: this program is started by a fabric,"
             " or by hand with: fabric worker [SPEC] NAME"
         )
+    return spec, endpoints
+
+
+def _check_ports(endpoints: Mapping[str, str]) -> None:
     for port in ("input", "output", "ctrl_in", "ctrl_out"):
         if port not in endpoints:
             raise ConfigError(f"a worker on sockets needs {ENDPOINT_VARIABLES[port]}")
-    return spec, endpoints
 
 
 def serve_function(found: Callable[[Any], Any]) -> int:

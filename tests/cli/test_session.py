@@ -228,8 +228,8 @@ def test_an_exported_session_goes_on_elsewhere(here: Here):
     for name in ("half.tar", "changed.tar"):
         assert here.run("import", name, "-b", "third").code == 1
     assert here.ok("ls", "-q", "-b", "third") == ""
-    here.ok("push", "-b", "other", "-s", "a", "another way")
     here.ok("push", "-s", "a", "one way")
+    here.ok("push", "-b", "other", "-s", "a", "another way")
     here.ok("export", "a", "-o", "a.tar")
     refused = here.run("import", "a.tar", "-b", "other")
     assert (refused.code, "went another way" in refused.said) == (2, True)
@@ -584,7 +584,7 @@ def test_a_run_of_a_program_is_a_session_too(here: Here):
     done = run_command(words, here.folder, environment, b'"I feel sad"\n')
     assert (done.code, done.out.count("\n")) == (0, 1), done
     lines = here.ok("log", "-A", "-b", "pug", "-s", "monday").splitlines()
-    assert any(line.endswith('input     input  ticket=1  "I feel sad"') for line in lines)
+    assert any(" input     input  ticket=1  " in line and line.endswith('"I feel sad"') for line in lines)
     assert any(" turn      doctor  message=" in line and done.out.strip() in line for line in lines)
     assert here.objects("ls", "-b", "pug")[0]["status"] == "ended"
     assert here.ok("verify", "monday", "-b", "pug").startswith("monday: whole: ")

@@ -190,6 +190,7 @@ async def test_a_worker_reads_its_spec_from_a_descriptor(ours: bool, launcher: P
         "part_of": "",
         "metered": False,
         "fenced": False,
+        "durable": False,
         "key": None,
     }
 

@@ -124,7 +124,7 @@ def test_what_was_known_before_is_not_forgotten():
         ('let a : !int -> !int = agent { prompt: "el‸', []),
         ("let a : !int -> !int = agent { tools: [‸", ["look", "Fs"]),
         ("let a : !int -> !int = agent { tools: [Fs.‸", ["read", "write", "edit", "grep", "list", "delete"]),
-        ('let a : int -> int = tool { builtin: "fs.read" ‸', ["process", "description"]),
+        ('let a : int -> int = tool { builtin: "fs.read" ‸', ["process", "description", "idempotent"]),
         ("let a : int -> int = tool { process: ‸", ["writer", "verify", "wrap", "Fs"]),
         ('let a : !int -> !int = python { call: "x" env: ["HOME"] ‸', ["state", "release"]),
         ("let a : !int -> !int = agent { max_tokens: 12‸", []),

@@ -80,6 +80,7 @@ SETTINGS = structs(
     stall_s=SECONDS,
     queue=COUNTS,
     policy=st.sampled_from([None, "block", "dead_letter"]),
+    store=st.sampled_from([None, "s3://bucket/sessions", "file:///var/lib/sessions"]),
     approval_timeout_s=SECONDS,
     tool_timeout_s=SECONDS,
     host=st.none() | WORDS,

@@ -106,6 +106,7 @@ def test_the_readmes_example_says_everything(tmp_path: Path):
         },
         limits=ProjectLimits(2.0, 500_000, 400, 1200.0),
         prices={"my-model": ProjectPrice(f"{path}:{prices}", 1.0, 5.0, 0.1, 1.25)},
+        store="s3://bucket/sessions",
     )
 
 

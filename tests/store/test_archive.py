@@ -82,6 +82,29 @@ def test_a_parent_goes_on_elsewhere_as_it_would_have_here():
     assert read_archive(there.store, written(bucket, "p", "c")).created == 0
 
 
+def test_what_a_session_did_in_its_old_bucket_is_no_damage_in_the_new_one():
+    """Those to whom it wrote, what it forked and what it remembered need not come along. It is told."""
+    bucket = Bucket(MemoryStore(), tell=lambda _: None)
+    bucket.start(session="t")
+    log = bucket.start(session="s")
+    log.share("m")
+    log.decide(
+        1,
+        [
+            log.store_body(b"mail", session="t"),
+            log.store_body(b"task", fork=True),
+            log.store_body(b"known", name="m/x"),
+        ],
+    )
+    there = Bucket(MemoryStore(), tell=lambda _: None)
+    read_archive(there.store, written(bucket, "s"))
+    report = there.verify("s")
+    assert report.problems == ()
+    assert any("3 of what commit 1 asked of others is not in this bucket" in text for text in report.warnings)
+    there.start(session="t")
+    assert any("1 of it is not" in text for text in there.verify("s").problems)
+
+
 def test_the_same_sessions_give_the_same_bytes():
     """A body that two name is in it once, and before what names it."""
     bucket = with_a_fork()
