@@ -26,15 +26,17 @@ from fabric.cli.session_place import (
     Json,
     SessionId,
     Sessions,
+    new_id,
     open_log,
     open_sessions,
     place_of,
     print_json,
+    refuse_handler_of_run,
     refuse_run,
 )
-from fabric.errors import FabricError
+from fabric.errors import ConfigError, FabricError
 from fabric.settings import Current, write_current
-from fabric.store.keys import check_namespace, check_push_key, session_id
+from fabric.store.keys import check_namespace, check_push_key
 from fabric.store.probe import probe
 
 
@@ -67,8 +69,14 @@ def _make_current(sessions: Sessions, session: str) -> None:
 def start(
     bucket: BucketUrl = None,
     id_: Annotated[
-        str, typer.Option("--id", metavar="ID", help="Its id; left out: a new one. Said again, it is the same session.")
-    ] = "",
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="Its id; left out: a new one. Said again, it is the same session.",
+            show_default=False,
+        ),
+    ] = None,
     agent: Annotated[str, typer.Option(help="What its handlers are told that they are.")] = "",
     metadata: Annotated[
         list[str] | None, typer.Option("--metadata", metavar="K=V", help="Told to its handlers. May be repeated.")
@@ -87,14 +95,13 @@ def start(
     """
     said = read_metadata(metadata or (), "--metadata")
     check_text({"--agent": agent})
+    session = new_id(id_)
     sessions = open_sessions(bucket)
-    if id_:
-        session_id(id_)
     if dry_run:
-        print_line(f"would start {id_ or 'a session'} in {sessions.place.url}")
+        print_line(f"would start {session or 'a session'} in {sessions.place.url}")
         return
     probe(sessions.bucket.store)
-    log = sessions.bucket.start(session=id_, agent=agent, metadata=said)
+    log = sessions.bucket.start(session=session, agent=agent, metadata=said)
     _make_current(sessions, log.id)
     _print_session(log.id, sessions, as_json)
 
@@ -140,14 +147,16 @@ def push(
     photo --key upload-17
 
     Exit codes: 0; 1 the bucket does not answer, or the key is that of another push; 2 no session or body is meant, or
-    it is a run of a program; 7 there is no such session.
+    it is a run of a program or of a handler in one; 7 there is no such session.
     """
     fields: dict[str, Any] = {"name": name, "schema_url": schema, "metadata": read_metadata(meta or (), "--meta")}
     check_text({"--name": name, "--type": kind or "", "--schema": schema, "--key": key})
     check_push_key(key)
     compress(b"", encoding)  # it complains before anything is read
-    log = open_log(bucket, session)
+    sessions = open_sessions(bucket)
+    log = sessions.bucket.open(sessions.meant(session))
     refuse_run(log, "push")
+    refuse_handler_of_run(sessions, log.id, "push")
     plain = read_body(body, file)
     fields |= {"content_type": kind or guess_type(plain), "content_encoding": encoding or ""}
     if dry_run:
@@ -177,7 +186,9 @@ def fork(
         int | None,
         typer.Option("--at", metavar="N", help="Inherit only the commits before this one; left out: all.", min=0),
     ] = None,
-    id_: Annotated[str, typer.Option("--id", metavar="ID", help="Its id; left out: a new one.")] = "",
+    id_: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Its id; left out: a new one.", show_default=False)
+    ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -190,12 +201,13 @@ def fork(
     Exit codes: 0; 1 the bucket does not answer; 2 no session is meant, or it has not so many commits; 7 there is no
     such session.
     """
+    child_id = new_id(id_)
     sessions = open_sessions(bucket)
     log = sessions.bucket.open(sessions.meant(session))
     if dry_run:
         print_line(f"would fork {log.id} " + ("at its end" if at is None else f"before its commit {at}"))
         return
-    child = log.fork(at, session=id_)
+    child = log.fork(at, session=child_id)
     _make_current(sessions, child.id)
     _print_session(child.id, sessions, as_json, parent=log.id)
 
@@ -242,14 +254,21 @@ def share(
 
 
 def use(
-    session: Annotated[str, typer.Argument(metavar="ID", help="The session.", show_default=False)],
+    id_: Annotated[str | None, typer.Argument(metavar="ID", help="The session.", show_default=False)] = None,
     bucket: BucketUrl = None,
+    session: Annotated[
+        str | None, typer.Option("--session", "-s", metavar="ID", help="The same.", show_default=False)
+    ] = None,
 ) -> None:
     """Make a session the current one: the one that is meant where none is named.
 
     Examples: fabric session use triage-7; fabric session use -b file:///tmp/pug triage-7
 
-    Exit codes: 0; 1 the bucket does not answer; 2 there is no such bucket; 7 it has no such session.
+    Exit codes: 0; 1 the bucket does not answer; 2 there is no such bucket, or not one session is named; 7 it has no
+    such session.
     """
+    said = {id_, session} - {None}
+    if len(said) != 1:
+        raise ConfigError(f"{len(said)} sessions are named, expected one: fabric session ls lists those that are there")
     sessions = open_sessions(bucket)
-    _make_current(sessions, sessions.bucket.open(session).id)
+    _make_current(sessions, sessions.bucket.open(said.pop() or "").id)

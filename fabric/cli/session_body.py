@@ -23,7 +23,8 @@ def read_body(said: str | None, file: Path | None) -> bytes:
     """Return the bytes that are to be pushed: of the argument, of a file, or else of stdin; none is left out or added.
 
     Raises:
-        ConfigError: both are given, or the file cannot be read.
+        ConfigError: both are given, or the file cannot be read; or stdin is empty, as it is where nobody has sent
+            anything: who means an empty body says so.
     """
     if said not in (None, "-"):
         if file is not None:
@@ -35,9 +36,12 @@ def read_body(said: str | None, file: Path | None) -> bytes:
             return file.read_bytes()
         if os.isatty(0):
             print_line("the body is read from here: type it, and Ctrl-D at the start of a line ends it")
-        return sys.stdin.buffer.read()
+        body = sys.stdin.buffer.read()
     except OSError as error:
         raise ConfigError(f"cannot read {file or 'stdin'}: {error.strerror}") from None
+    if not body:
+        raise ConfigError("stdin is empty, and nothing was pushed: an empty body is pushed by fabric session push ''")
+    return body
 
 
 def guess_type(body: bytes) -> str:

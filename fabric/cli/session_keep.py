@@ -23,13 +23,17 @@ from fabric.cli.session_place import (
     Json,
     SessionId,
     Sessions,
+    meant_sessions,
     open_log,
     open_sessions,
     print_json,
+    refuse_handler_of_run,
+    run_above,
 )
 from fabric.errors import ConfigError, LogDamaged
 from fabric.settings import forget_current, read_duration
 from fabric.store.archive import read_archive, write_archive
+from fabric.store.bodies import COLLECTED_OLDER_THAN_S_MIN
 from fabric.store.bucket import Bucket
 from fabric.store.log import Log
 from fabric.store.probe import probe
@@ -59,6 +63,7 @@ def export(
     with_children: Annotated[
         bool, typer.Option("--children", help="Also what was forked from them, and the handlers of a run.")
     ] = False,
+    session: SessionId = None,
 ) -> None:
     """Write all that belongs to sessions into one file: a tar that is a bucket when it is unpacked.
 
@@ -70,7 +75,7 @@ def export(
     written; 7 there is no such session.
     """
     sessions = open_sessions(bucket)
-    wanted = [sessions.bucket.open(id_).id for id_ in ids or [sessions.meant(None)]]
+    wanted = [sessions.bucket.open(id_).id for id_ in meant_sessions(sessions, ids, session)]
     if with_children:
         wanted = _with_children(sessions, wanted)
     if output is None and os.isatty(1):
@@ -163,6 +168,7 @@ def verify(
     bucket: BucketUrl = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All sessions of the bucket.")] = False,
     as_json: Json = False,
+    session: SessionId = None,
 ) -> None:
     """Read all of a session and of what it names, and say what is not what was written: what, and where.
 
@@ -172,9 +178,10 @@ def verify(
     session.
     """
     sessions = open_sessions(bucket)
-    if everything and ids:
+    if everything and (ids or session is not None):
         raise ConfigError("name sessions or say --all, not both")
-    wanted = [each.id for each in sessions.bucket.listed()] if everything else ids or [sessions.meant(None)]
+    listed = [each.id for each in sessions.bucket.listed()] if everything else None
+    wanted = meant_sessions(sessions, ids, session) if listed is None else listed
     damaged = False
     for id_ in wanted:
         report = sessions.bucket.verify(id_)
@@ -242,8 +249,13 @@ def gc(
     """
     try:
         older_than_s = read_duration(older_than)
-    except ValueError as error:
-        raise ConfigError(f"--older-than {older_than}: {error}") from None
+    except ValueError:
+        raise ConfigError(f"--older-than {older_than}: expected a time from 1h on, such as 12h or 7d") from None
+    if older_than_s < COLLECTED_OLDER_THAN_S_MIN:
+        raise ConfigError(
+            f"--older-than {older_than}: expected a time from 1h on, such as 12h or 7d: what nobody has named for less "
+            "may be on its way into a log"
+        )
     sessions = open_sessions(bucket)
     store = sessions.bucket.store
     collected = (Bucket(Rehearsal(store)) if dry_run else sessions.bucket).gc(older_than_s)
@@ -261,22 +273,30 @@ def gc(
 
 
 def delete(
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Sessions.", show_default=False)],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Sessions.", show_default=False)] = None,
     bucket: BucketUrl = None,
+    session: Annotated[
+        str | None, typer.Option("--session", "-s", metavar="ID", help="One more of them.", show_default=False)
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Delete sessions for good. What was forked from one has to be deleted before it.
 
+    With a run of a program go the sessions of its handlers, and only with it.
+
     Its id is never used again, and its log stays as a mark of that; its large bodies go with `fabric session gc`.
 
     Examples: fabric session delete triage-7; fabric session delete -y $(fabric session ls -q)
 
-    Exit codes: 0; 1 not deleted after all, or the bucket does not answer; 2 it has children, or nobody can be asked
-    (say -y); 7 there is no such session.
+    Exit codes: 0; 1 not deleted after all, or the bucket does not answer; 2 none is named, or it has children, or is
+    that of a handler in a run, or nobody can be asked (say -y); 7 there is no such session.
     """
+    if not ids and session is None:
+        raise ConfigError("no session is named: to delete the current one, name it, too")
     sessions = open_sessions(bucket)
-    wanted = _children_first(sessions.living_children, [sessions.bucket.open(id_) for id_ in dict.fromkeys(ids)])
+    logs = [sessions.bucket.open(id_) for id_ in meant_sessions(sessions, ids, session)]
+    wanted = _to_delete(sessions, logs)
     what = ", ".join(wanted)
     if dry_run:
         print_line(f"would delete {what} from {sessions.place.url}")
@@ -292,8 +312,30 @@ def delete(
         print_line(f"deleted {id_}")
 
 
+def _to_delete(sessions: Sessions, logs: Iterable[Log]) -> list[str]:
+    """Return what goes with sessions, in order: handlers of a run after it, for without them it could not go on."""
+    named = {log.id: log for log in logs}
+    handlers: dict[str, Log] = {}
+    runs: dict[str, str] = {}
+    for run in [log for log in named.values() if log.manifest.program]:
+        for manifest in sessions.bucket.sessions(f"{run.id}/"):
+            above = None if manifest.program else run_above(sessions, manifest.id)
+            if above is not None and above.id == run.id:
+                handlers[manifest.id] = sessions.bucket.open(manifest.id)
+                runs[manifest.id] = run.id
+    others = [log for log in named.values() if log.id not in handlers]
+    for log in others:
+        if not log.manifest.program:
+            refuse_handler_of_run(sessions, log.id, "delete")
+
+    def before(log: Log) -> list[str]:
+        return [*sessions.living_children(log), *([runs[log.id]] if log.id in runs else [])]
+
+    return _children_first(before, [*others, *handlers.values()])
+
+
 def _children_first(children_of: Callable[[Log], list[str]], logs: Iterable[Log]) -> list[str]:
-    """Return the ids of sessions so that each can be deleted.
+    """Return the ids of sessions so that each can be deleted, after its children.
 
     Raises:
         ConfigError: one has a child that is not among them.

@@ -9,16 +9,21 @@ __all__ = [
     "SessionId",
     "Sessions",
     "Standing",
+    "meant_sessions",
+    "new_id",
     "open_log",
     "open_sessions",
     "place_of",
     "print_json",
+    "refuse_handler_of_run",
     "refuse_run",
+    "run_above",
     "standing_of",
 ]
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -27,10 +32,11 @@ import typer
 from fabric.cli.listing import duration
 from fabric.cli.programs import project_settings
 from fabric.cli.report import count_of, out
-from fabric.errors import ConfigError
+from fabric.errors import ConfigError, SessionNotFound
 from fabric.settings import Place, choose_bucket, choose_session
 from fabric.store.bucket import Bucket
 from fabric.store.file import FileStore
+from fabric.store.keys import session_id
 from fabric.store.log import Log
 from fabric.store.opening import open_store
 from fabric.store.readiness import Failed, Idle, Paused, Ready, Sleeping
@@ -95,6 +101,51 @@ def open_log(url: str | None, session: str | None) -> Log:
     """
     sessions = open_sessions(url)
     return sessions.bucket.open(sessions.meant(session))
+
+
+def meant_sessions(sessions: Sessions, ids: Iterable[str] | None, session: str | None) -> list[str]:
+    """Return the sessions that are named as arguments and with ``-s``, each once; if none is, the current one."""
+    said = dict.fromkeys([*(ids or ()), *(() if session is None else (session,))])
+    return list(said) or [sessions.meant(None)]
+
+
+def new_id(said: str | None) -> str:
+    """Return the id that ``--id`` says a new session is to have; if it says nothing, an empty one.
+
+    Raises:
+        ConfigError: it says none, or one that could not be said again: it would be taken for a flag.
+    """
+    if said is None:
+        return ""
+    if not said:
+        raise ConfigError("--id '' is no id of a session: say one, or leave --id out for a new one")
+    if said.startswith("-"):
+        raise ConfigError(f"--id {said}: where it is said again it would be taken for a flag: begin it with a letter")
+    return session_id(said)
+
+
+def run_above(sessions: Sessions, session: str) -> Log | None:
+    """Return the run of a program of which a session is that of a handler: such are named RUN/NODE."""
+    above = session.rpartition("/")[0]
+    while above:
+        with suppress(SessionNotFound):
+            log = sessions.bucket.open(above)
+            if log.manifest.program:
+                return log
+        above = above.rpartition("/")[0]
+    return None
+
+
+def refuse_handler_of_run(sessions: Sessions, session: str, verb: str) -> None:
+    """Raise ConfigError if a session is that of a handler in a run: the run alone tells it what comes, and ends it."""
+    run = run_above(sessions, session)
+    if run is not None:
+        program = run.manifest.path or "PROGRAM"
+        raise ConfigError(
+            f"{session} is the session of a handler in {run.id}, a run of {program}, and `fabric session {verb}` is "
+            f"for sessions of their own: `fabric run {program} --session {run.id}` goes on with the run, and "
+            f"`fabric session fork -s {session}` makes a session of it that is on its own"
+        )
 
 
 def refuse_run(log: Log, verb: str) -> None:

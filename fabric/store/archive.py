@@ -7,6 +7,8 @@ snapshot, which can be made again, and no memory namespace, which is not one ses
 
 Its last member lists all others with their digests, so that half a file is not taken for a whole one.
 
+A log is all there or there is no archive. A commit that is missing or damaged is taken from a snapshot, and told.
+
 The same sessions give the same bytes.
 """
 
@@ -16,7 +18,7 @@ __all__ = ["CONTENTS", "Imported", "read_archive", "write_archive"]
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import msgspec
@@ -24,8 +26,10 @@ import msgspec
 from fabric.errors import LogDamaged, SessionExists, SessionNotFound
 from fabric.store import keys
 from fabric.store.bodies import read_body
+from fabric.store.copies import commit_copies
 from fabric.store.objects import ObjectStore
 from fabric.store.record import Commit, Manifest, decode_commit, decode_manifest, digest
+from fabric.store.world import tell
 
 CONTENTS = "fabric/archive.json"
 """The name of the last member."""
@@ -63,19 +67,27 @@ class Imported(NamedTuple):
 # --- out of a bucket --------------------------------------------------------------------------------------------------
 
 
-def write_archive(store: ObjectStore, sessions: Iterable[str], file: BinaryIO) -> int:
+def write_archive(
+    store: ObjectStore, sessions: Iterable[str], file: BinaryIO, tell: Callable[[str], None] = tell
+) -> int:
     """Write sessions, and those that they inherit from, into a file; return how many objects.
+
+    Args:
+        store: the bucket.
+        sessions: ids.
+        file: where to.
+        tell: is told of commits that are taken from a snapshot.
 
     Raises:
         SessionNotFound: there is no such session.
-        LogDamaged: what the bucket has is not what was written.
+        LogDamaged: what the bucket has is not what was written, and no snapshot has it.
         OSError: the file cannot be written.
     """
     wanted = _with_parents(store, sessions)
     digests: dict[str, str] = {}
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for session in wanted:
-            for key, body in _objects(store, session, digests):
+            for key, body in _objects(store, session, digests, tell):
                 digests[key] = digest(body)
                 _add(archive, key, body)
         _add(archive, CONTENTS, msgspec.json.encode(_Contents(tuple(wanted), digests)) + b"\n")
@@ -107,13 +119,13 @@ def _manifest(store: ObjectStore, session: str) -> Manifest:
     return decode_manifest(raw, key)
 
 
-def _objects(store: ObjectStore, session: str, known: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+def _objects(
+    store: ObjectStore, session: str, known: dict[str, str], tell: Callable[[str], None]
+) -> Iterator[tuple[str, bytes]]:
     """Yield the objects of a session, bodies before what names them."""
-    seq = 0
-    while (raw := store.get(key := keys.log_key(session, seq))) is not None:
-        yield from _bodies(store, decode_commit(raw, key), known)
-        yield key, raw
-        seq += 1
+    for key, written, commit in _commits(store, session, tell):
+        yield from _bodies(store, commit, known)
+        yield key, written
     for key in _others(store, session):
         if (raw := store.get(key)) is not None:
             yield key, raw
@@ -121,6 +133,36 @@ def _objects(store: ObjectStore, session: str, known: dict[str, str]) -> Iterato
     hints = [] if parent is None else [keys.child_key(parent.session, session)]
     for key in (*hints, keys.index_key(session), keys.manifest_key(session)):
         yield key, store.get(key) or b""
+
+
+def _commits(store: ObjectStore, session: str, tell: Callable[[str], None]) -> Iterator[tuple[str, bytes, Commit]]:
+    """Yield the commits of a log, with their keys.
+
+    Raises:
+        LogDamaged: one is missing or damaged, and in no snapshot.
+    """
+    copies = commit_copies(store, session)  # first: what they have was in the log before we look there
+    last = _last(store, session)
+    seq = 0
+    while (raw := store.get(key := keys.log_key(session, seq))) is not None or seq <= max(last, len(copies) - 1):
+        try:
+            if raw is None:
+                raise LogDamaged(f"{key}: there is no such object")
+            commit = decode_commit(raw, key)
+        except LogDamaged as error:
+            if seq >= len(copies):
+                later = f", but there is number {last} of the same log" if raw is None else ""
+                raise LogDamaged(f"{error}{later}, and no snapshot has it") from None
+            tell(f"{error}; it is taken from {copies[seq].snapshot}")
+            raw, commit = copies[seq].raw, copies[seq].commit
+        yield key, raw, commit
+        seq += 1
+
+
+def _last(store: ObjectStore, session: str) -> int:
+    """Return the last number that is listed; -1: there is none."""
+    numbers = ((keys.number_of(key), key) for key in store.list(keys.log_prefix(session)))
+    return max((seq for seq, key in numbers if seq is not None and key == keys.log_key(session, seq)), default=-1)
 
 
 def _others(store: ObjectStore, session: str) -> list[str]:
@@ -151,7 +193,10 @@ def read_archive(store: ObjectStore, file: BinaryIO) -> Imported:
         LogDamaged: the archive is not whole, or none of ours.
         SessionExists: the bucket has a session of that id that is another one, or went another way.
     """
-    contents = _check(file)
+    try:
+        contents = _check(file)
+    except LogDamaged as error:
+        raise LogDamaged(f"{error}; nothing was brought into {store.url}") from None
     there = {key for key in contents.objects if _is_there(store, key, contents)}
     for key, body in _members(file):
         if key not in there and key != CONTENTS and not store.create(key, body):

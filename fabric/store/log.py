@@ -354,8 +354,13 @@ class Log:
                 self._add(Commit("", "system", len(commits), 0.0, entries=(entry_of(TOMBSTONE, b""),)))
 
     def compact(self) -> bool:
-        """Write a snapshot, unless there is one of all of it; return whether it did."""
+        """Write a snapshot, unless there is one of all of it; return whether it did.
+
+        Raises:
+            LogDamaged: a commit is missing, also if a snapshot has it: ``verify`` says what is left.
+        """
         self.read()
+        self._tail.look_for_gaps()
         return self._tail.compact(always=True)
 
     def verify(self) -> Report:

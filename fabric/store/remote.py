@@ -49,6 +49,14 @@ SECRETS = ("KEY", "SECRET", "TOKEN", "PASSWORD", "SAS")
 """In a variable's name: its value is never told."""
 
 _SCHEMES = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
+_METADATA = re.compile(r"/latest/(api/token|meta-data)|/computeMetadata/|/metadata/identity")
+"""Where obstore asks for credentials on machines of the vendors, if none are set."""
+
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 _ALLOW_HTTP = ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 
@@ -194,6 +202,12 @@ class RemoteStore:
         except refused as error:
             raise StoreFailed(self._text(what, key, error)) from None
         except exceptions.BaseError as error:
+            if _METADATA.search(str(error)):  # so it did not come to asking the bucket
+                names = _CREDENTIALS[self.url.partition(":")[0]]
+                raise StoreFailed(
+                    f"{self.url}: cannot {what} {key or 'it'}: no credentials: set {names} (this machine gives none: "
+                    f"{shorten(str(error), self._environment)})"
+                ) from None
             raise unanswered(self._text(what, key, error)) from None
 
     def _text(self, what: str, key: str, error: Exception) -> str:

@@ -101,6 +101,17 @@ class Tail:
         self._raw.clear()
         return True
 
+    def look_for_gaps(self) -> None:
+        """Look whether all that is known is listed: what a snapshot has is read from there, and not missed.
+
+        Raises:
+            LogDamaged: a commit is missing.
+        """
+        there = set(self._store.list(log_prefix(self._session)))
+        for seq in range(len(self.commits)):
+            if (key := log_key(self._session, seq)) not in there:
+                raise LogDamaged(f"{key}: there is no such object; what is known of it is from a snapshot")
+
     def _is_due(self) -> bool:
         return is_due(len(self._raw), sum(map(len, self._raw)), self._snapshot_bytes)
 

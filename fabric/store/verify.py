@@ -10,6 +10,7 @@ import msgspec
 
 from fabric.errors import FabricError, LogDamaged, SessionNotFound
 from fabric.store.bodies import read_body
+from fabric.store.copies import commit_copies
 from fabric.store.keys import (
     index_key,
     log_key,
@@ -80,7 +81,8 @@ class _Verifier:
         """By namespace and name: where its versions come from."""
 
     def report(self) -> Report:
-        raw, commits = self._read_log()
+        log = self._read_log()
+        raw, commits = [each[0] for each in log], [each[1] for each in log]
         self._check_rule(commits)
         deleted = bool(commits) and commits[-1].tombstone
         for commit in commits if not deleted else ():  # the bodies of a deleted one may be collected
@@ -96,31 +98,33 @@ class _Verifier:
             self._id, len(commits), entries, len(self._bodies), snapshots, tuple(self._problems), tuple(self._warnings)
         )
 
-    def _read_log(self) -> tuple[list[bytes], list[Commit]]:
-        """Return all commits before the first that is missing or damaged."""
-        numbers: list[int] = []
+    def _read_log(self) -> list[tuple[bytes, Commit]]:
+        """Return all commits before the first that is nowhere. One that a snapshot alone has is taken from there."""
+        copies = commit_copies(self._store, self._id)  # first: what they have was in the log before we look there
+        there: dict[int, tuple[bytes, Commit]] = {}
+        troubles: dict[int, str] = {}
         for key in self._store.list(log_prefix(self._id)):
             seq = number_of(key)
             if seq is None or key != log_key(self._id, seq):
                 self._warnings.append(f"{key}: it is no commit, and nobody reads it")
-            else:
-                numbers.append(seq)
-        raw: list[bytes] = []
-        commits: list[Commit] = []
-        for seq in sorted(numbers):
-            key = log_key(self._id, seq)
-            body = self._store.get(key)
-            if seq != len(raw) and not self._problems:
-                self._problems.append(f"{log_key(self._id, len(raw))}: there is no such object, but there is {key}")
-            try:
-                commit = decode_commit(body or b"", key)
-            except LogDamaged as error:
-                self._problems.append(str(error))
                 continue
-            if seq == len(raw):
-                raw.append(body or b"")
-                commits.append(commit)
-        return raw, commits
+            raw = self._store.get(key) or b""
+            try:
+                there[seq] = raw, decode_commit(raw, key)
+            except LogDamaged as error:
+                troubles[seq] = str(error)
+        for seq, copy in enumerate(copies):
+            if seq not in there:
+                trouble = troubles.pop(seq, f"{log_key(self._id, seq)}: there is no such object")
+                self._problems.append(f"{trouble}; {copy.snapshot} has it, and an export takes it from there")
+                there[seq] = copy.raw, copy.commit
+        whole = next(seq for seq in range(len(there) + 1) if seq not in there)
+        known = there.keys() | troubles.keys()
+        if whole not in known and (later := min((seq for seq in known if seq > whole), default=-1)) >= 0:
+            missing, next_ = log_key(self._id, whole), log_key(self._id, later)
+            self._problems.append(f"{missing}: there is no such object, but there is {next_}")
+        self._problems.extend(troubles[seq] for seq in sorted(troubles))
+        return [there[seq] for seq in range(whole)]
 
     def _check_rule(self, commits: Sequence[Commit]) -> None:
         ids: dict[str, int] = {}

@@ -10,7 +10,9 @@ import pytest
 from fabric.errors import LogDamaged, SessionExists, SessionNotFound
 from fabric.store.archive import CONTENTS, read_archive, write_archive
 from fabric.store.bucket import Bucket
+from fabric.store.keys import log_key, snapshot_key
 from fabric.store.memory import MemoryStore
+from fabric.store.objects import ObjectStore
 from fabric.store.record import Attempt
 
 LARGE = b"\xff" * 40_000
@@ -186,3 +188,52 @@ def test_a_damaged_session_is_not_exported():
         written(bucket, "b")
     with pytest.raises(SessionNotFound):
         written(bucket, "nobody")
+
+
+@pytest.mark.parametrize("damage", [None, b"x"], ids=["missing", "damaged"])
+def test_a_commit_that_only_a_snapshot_has_is_taken_from_there(damage: bytes | None):
+    """So the log is whole elsewhere, as it was; which commit that is, is told."""
+    bucket = with_a_fork()
+    bucket.open("a").compact()
+    expected = written(bucket, "a").getvalue()
+    damage_commit(bucket.store, 1, damage)
+    told: list[str] = []
+    file = io.BytesIO()
+    write_archive(bucket.store, ["a"], file, told.append)
+    assert file.getvalue() == expected
+    assert [(log_key("a", 1) in each, snapshot_key("a", 2) in each) for each in told] == [(True, True)]
+
+
+@pytest.mark.parametrize("damage", [None, b"x"], ids=["missing", "damaged"])
+def test_a_log_that_is_not_whole_is_not_exported(damage: bytes | None):
+    """A commit that no snapshot has is missed, not taken for the end of the log."""
+    bucket = with_a_fork()
+    damage_commit(bucket.store, 1, damage)
+    for session in "ab":
+        with pytest.raises(LogDamaged, match=log_key("a", 1)):
+            written(bucket, session)
+
+
+def test_commits_behind_the_end_of_a_log_are_taken_from_a_snapshot():
+    """Those at its end may be missing, too."""
+    bucket = with_a_fork()
+    bucket.open("a").compact()
+    expected = written(bucket, "a").getvalue()
+    for seq in (1, 2):
+        bucket.store.delete(log_key("a", seq))
+    assert written(bucket, "a").getvalue() == expected
+
+
+def damage_commit(store: ObjectStore, seq: int, damage: bytes | None) -> None:
+    store.delete(log_key("a", seq))
+    if damage is not None:
+        store.create(log_key("a", seq), damage)
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000])
+def test_who_brings_half_an_archive_is_told_that_nothing_came(size: int):
+    """Wherever it was cut."""
+    there = MemoryStore()
+    with pytest.raises(LogDamaged, match="; nothing was brought into memory:"):
+        read_archive(there, io.BytesIO(written(with_a_fork(), "a").getvalue()[:size]))
+    assert there.list("") == []

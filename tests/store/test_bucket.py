@@ -122,6 +122,54 @@ def test_a_damaged_manifest_hides_no_other_session():
     assert key in desk.bucket.verify("b").problems[0]
 
 
+@pytest.mark.parametrize("damage", [None, b"x"], ids=["missing", "damaged"])
+def test_verify_says_which_snapshot_has_what_a_log_lacks(damage: bytes | None):
+    """The commit is named, and the newest snapshot that has it: no snapshot is said to be wrong. All else is read."""
+    desk = Desk()
+    log = filled(desk, pushes=3)
+    log.compact()
+    log.push([said(log, "more")])
+    log.compact()
+    log.push([said(log, "last")])
+    desk.store.delete(keys.log_key("s", 1))
+    if damage is not None:
+        desk.store.create(keys.log_key("s", 1), damage)
+    report = desk.bucket.verify("s")
+    assert (report.commits, report.snapshots) == (5, 2)
+    (problem,) = report.problems
+    assert problem.startswith(keys.log_key("s", 1))
+    assert f"{keys.snapshot_key('s', 3)} has it" in problem
+
+
+def test_a_commit_that_is_nowhere_is_named_once():
+    """Verify counts what comes before it; a commit at the end that a snapshot has is missed, too."""
+    desk = Desk()
+    log = filled(desk, pushes=3)
+    desk.store.delete(keys.log_key("s", 1))
+    report = desk.bucket.verify("s")
+    assert report.commits == 1
+    assert [problem.partition(":")[0] for problem in report.problems] == [keys.log_key("s", 1)]
+    other = filled(desk, "t", pushes=3)
+    other.compact()
+    desk.store.delete(keys.log_key("t", 2))
+    assert [problem.partition(":")[0] for problem in desk.bucket.verify("t").problems] == [keys.log_key("t", 2)]
+    assert log.id == "s"
+
+
+def test_a_snapshot_that_is_asked_for_hides_no_gap():
+    """A log that lacks a commit is read from its snapshot, and yet no further one is written of it."""
+    desk = Desk()
+    log = filled(desk, pushes=3)
+    log.compact()
+    log.push([said(log, "more")])
+    desk.store.delete(keys.log_key("s", 1))
+    found = desk.opened().open("s")
+    assert len(found.read()) == 4
+    with pytest.raises(LogDamaged, match=keys.log_key("s", 1)):
+        found.compact()
+    assert desk.store.list(keys.snapshots_prefix("s")) == [keys.snapshot_key("s", 2)]
+
+
 # --- deletion
 
 

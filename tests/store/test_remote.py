@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,12 @@ from s3_server import BUCKET, CREDENTIALS, BreakingWire, environment
 
 from fabric.errors import ConfigError, StoreFailed, StoreUnsure
 from fabric.store.remote import AGAIN_S_MAX, ATTEMPTS_MAX, RemoteStore, open_remote, shorten
+
+CREDENTIALS_OF_AWS = [
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_SKIP_SIGNATURE"),
+]
 
 
 @pytest.fixture
@@ -181,3 +188,18 @@ def test_an_error_is_told_in_one_line_without_secrets():
     )
     told = shorten(text, {"AWS_SESSION_TOKEN": "abcdef", "AWS_REGION": "S3 error", "X_TOKEN_FILE": "Denied"})
     assert told == "Generic S3 error: PUT http://h/b in 3ms - 403: Denied: token *** is old: Broken pipe"
+
+
+def test_who_has_no_credentials_is_told_which_to_set(monkeypatch: pytest.MonkeyPatch):
+    """Without any, the machine is asked for them: what it answers is not what is missing. Nothing was created."""
+    for name in CREDENTIALS_OF_AWS:
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        store = open_remote("s3://nobody/x")
+        for act in (lambda: store.get("a"), lambda: store.create("a", b"")):
+            with pytest.raises(StoreFailed, match="no credentials: set AWS_ACCESS_KEY_ID") as caught:
+                act()
+            assert not isinstance(caught.value, StoreUnsure)
