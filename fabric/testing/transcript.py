@@ -174,7 +174,7 @@ def written_command(command: Command) -> str:
 def _fields(struct: msgspec.Struct) -> str:
     """Return the fields of a struct that differ from their defaults, but for ids."""
     shown = {name: getattr(struct, name) for name in struct.__struct_fields__ if name != "trace_id"}
-    return " ".join(f"{name}={_json(value)}" for name, value in shown.items() if value not in (0, (), {}))
+    return " ".join(f"{name}={_json(value)}" for name, value in shown.items() if value not in (None, 0, (), {}))
 
 
 def _json(value: Any) -> str:
