@@ -86,12 +86,12 @@ def test_no_call_of_a_model_is_made_again_that_was_recorded():
 
 
 def test_the_next_run_of_a_session_goes_on_behind_the_last(desk: Desk):
-    """What it is given is new, whatever it was given before."""
-    assert [desk.run([1, 2]).returncode, desk.run([1, 2, 3]).returncode] == [0, 0]
-    assert desk.out == [2, 4, 2, 4, 6]
+    """The same input is known, more of it goes on with it, and one that begins in another way is another one."""
+    assert [desk.run(values).returncode for values in ([1, 2], [1, 2], [1, 2, 3], [3, 1])] == [0, 0, 0, 0]
+    assert desk.out == [2, 4, 6, 6, 2]
     kinds = [type(entry) for entry in desk.history() if isinstance(entry, Entered | Turn | Finished)]
     assert kinds.count(Entered) == kinds.count(Turn) == 5
-    assert kinds.count(Finished) == 2
+    assert kinds.count(Finished) == 4
 
 
 def test_a_run_that_was_refused_an_input_goes_on_with_it(desk: Desk):
@@ -112,7 +112,7 @@ def test_a_run_that_was_refused_an_input_goes_on_with_it(desk: Desk):
 def test_nothing_of_it_is_said_on_stdout(desk: Desk):
     """And stderr is silent the first time, as of any run."""
     assert desk.run([1]).stderr == b""
-    assert [json.loads(line)["event"] for line in desk.run([2]).stderr.splitlines()] == ["session.resumed"]
+    assert [json.loads(line)["event"] for line in desk.run([2]).stderr.splitlines()] == ["session.resumed", "input.another"]
 
 
 def test_a_changed_program_is_refused_with_what_has_changed(desk: Desk):
