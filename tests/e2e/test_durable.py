@@ -112,7 +112,10 @@ def test_a_run_that_was_refused_an_input_goes_on_with_it(desk: Desk):
 def test_nothing_of_it_is_said_on_stdout(desk: Desk):
     """And stderr is silent the first time, as of any run."""
     assert desk.run([1]).stderr == b""
-    assert [json.loads(line)["event"] for line in desk.run([2]).stderr.splitlines()] == ["session.resumed", "input.another"]
+    assert [json.loads(line)["event"] for line in desk.run([2]).stderr.splitlines()] == [
+        "session.resumed",
+        "input.another",
+    ]
 
 
 def test_a_changed_program_is_refused_with_what_has_changed(desk: Desk):
