@@ -39,7 +39,7 @@ SAID = {
     "shelf/run.py": (
         'stored tea\ntea: {"grams": 50}\nthere is no milk\nrefused: input_type_mismatch\nclosed\nexit code: 0\n'
     ),
-    "handler/run.py": "{'item': 'tea', 'count': 2, 'sold': 2}\\n",
+    "handler/run.py": "[{'item': 'tea', 'count': 2, 'sold': 2}]\n",
     "clerk/run.py": "clerk wants Fs.write: granted\nNoted.\nwritten: the door\nexit code: 6\n",
 }
 
