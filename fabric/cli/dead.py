@@ -172,7 +172,8 @@ def show(
 
 
 def _fields(letter: Letter) -> dict[str, object]:
-    return msgspec.structs.asdict(letter)
+    fields = msgspec.structs.asdict(letter)
+    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
 
 def _tell_damaged(letters: Letters) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ["Call", "Ended", "Handler", "call_environment", "serving_environment"]
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -93,7 +95,19 @@ def _reaching_us(inherited: Mapping[str, str]) -> dict[str, str]:
     direct = [host for name in ("no_proxy", "NO_PROXY") for host in inherited.get(name, "").split(",") if host.strip()]
     hosts = ",".join(dict.fromkeys([*(host.strip() for host in direct), NO_PROXY]))
     rest = {name: value for name, value in inherited.items() if name not in _RPC_URLS}
-    return {**rest, "no_proxy": hosts, "NO_PROXY": hosts}
+    return {**_with_our_python(rest), "no_proxy": hosts, "NO_PROXY": hosts}
+
+
+def _with_our_python(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with our virtual environment first on its path, as if it were activated.
+
+    So ``python`` is the one that has what is installed beside us, whether it was activated or we were named by path.
+    """
+    path = inherited.get("PATH", os.defpath)
+    ours = os.path.dirname(sys.executable)
+    if sys.prefix == sys.base_prefix or ours in path.split(os.pathsep):
+        return dict(inherited)
+    return {**inherited, "PATH": f"{ours}{os.pathsep}{path}"}
 
 
 _RPC_URLS = ("PUGMARK_RPC_URL", "FABRIC_RPC_URL")

@@ -267,7 +267,7 @@ def test_the_doctor_finds_this_host_well_and_a_killed_service_ill(project: Path)
     assert "s3cret" not in well.stdout.decode()
     names = [line.split()[1] for line in well.stdout.decode().splitlines()]
     assert names == ["python", "libraries", "libzmq", "package", "sockets", "state", "open", "forking", "services",
-                     "containers", "engine", "node", "npm", "keys"]  # fmt: skip
+                     "containers", "engine", "node", "npm", "keys", "sessions"]  # fmt: skip
     pid = up(project)
     with_program = fabric("doctor", "demo.plumb", cwd=project)
     assert (with_program.returncode, b"the program has 1" in with_program.stdout) == (0, True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +41,10 @@ class Folder:
 
     def __init__(self, path: Path, files: dict[str, str]) -> None:
         self.path = path / "project"
-        self.runtime = path / "runtime"
+        self.runtime = Path(tempfile.mkdtemp(prefix="rt"))  # the path of a socket has 107 bytes at most
+        weakref.finalize(self, shutil.rmtree, self.runtime, ignore_errors=True)
         self.temporary = path / "temporary"
-        for place in (self.path, self.runtime, self.temporary):
+        for place in (self.path, self.temporary):
             place.mkdir()
         for name, text in files.items():
             (self.path / name).write_text(text)
