@@ -50,7 +50,7 @@ class Desk:
             env=environment()
             | self.model.env
             | {"XDG_STATE_HOME": str(self.path / "state"), "FABRIC_STORE": f"file://{self.path}/bucket"},
-            timeout=120,
+            timeout=300,
             check=False,
         )
 

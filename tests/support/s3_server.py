@@ -12,7 +12,17 @@ from contextlib import closing, contextmanager
 
 _SERVE = """
 import sys
+import threading
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
+
+put, one_at_a_time = S3Response._key_response_put, threading.Lock()
+
+def put_alone(*args):  # moto looks for the object and then writes it, in two steps; S3 does it in one
+    with one_at_a_time:
+        return put(*args)
+
+S3Response._key_response_put = put_alone
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
