@@ -14,12 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 # What the check has to say, the file, and the line that is added to it. The first says that without a violation all
 # is well.
 VIOLATIONS = {
-    "6 kept, 0 broken": ("fabric/errors.py", ""),
+    " 0 broken": ("fabric/errors.py", ""),
     "A stage imports the stages before it, never those after it BROKEN": (
         "fabric/lang/source.py",
         "import fabric.plan.plan",
     ),
     "fabric.helpers": ("fabric/helpers.py", '"""A module that nobody placed."""'),
+    "it is started anew for every decision BROKEN": ("fabric/handler/bodies.py", "import msgspec"),
     "a command line in the plan BROKEN": ("fabric/worker/data.py", "import plumb_agent"),
     "the wire, the transport and the errors BROKEN": ("agents/plumb_agent/memory.py", "import fabric.plan.plan"),
     "to read a program given by hand BROKEN": ("agents/plumb_agent/worker.py", "import fabric.compiler"),
