@@ -1,0 +1,53 @@
+"""YAML pipelines for structured extraction: steps that ask models, checked before the first question.
+
+    from fabric.pipelines import PipelineRunner
+
+    result = PipelineRunner("pipeline.yaml").run({"paper": text})
+    result.steps["extract"].value       # an instance of the schema's model
+
+Read ``spec`` for what a pipeline is, ``loading`` for how it is read, ``schedule`` for what runs when, ``runner`` for
+who carries it out, ``asking`` for the conversation of one step, ``GUIDE.md`` for all that a file may say.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from fabric.pipelines.errors import PipelineLoadError, YamlPipelineError
+    from fabric.pipelines.results import AttemptLog, FailureState, RunContext, RunSummary, StepResult, VocabSuggestion
+
+_HOMES = {
+    "AttemptLog": "results",
+    "FailureState": "results",
+    "PipelineLoadError": "errors",
+    "RunContext": "results",
+    "RunSummary": "results",
+    "StepResult": "results",
+    "VocabSuggestion": "results",
+    "YamlPipelineError": "errors",
+}
+
+__all__ = [
+    "AttemptLog",
+    "FailureState",
+    "PipelineLoadError",
+    "RunContext",
+    "RunSummary",
+    "StepResult",
+    "VocabSuggestion",
+    "YamlPipelineError",
+]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load a public name when it is used (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'fabric.pipelines' has no attribute {name!r}")
+        value = getattr(import_module(f"fabric.pipelines.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
