@@ -326,6 +326,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: of its file.
         vocabularies: by file name, by label too where no file has that name.
+        variables: names of the environment that the files say, ``${NAME}`` and ``env.NAME``, each once: what
+            expressions and templates may read, and what workers elsewhere are given.
         warnings: what is odd about the files, each with its place.
     """
 
@@ -335,4 +337,5 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     outputs: Outputs | None = None
     vocabularies: Mapping[str, Vocabulary] = _NONE
     execution: Execution = Execution()
+    variables: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
