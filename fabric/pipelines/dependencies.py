@@ -4,8 +4,8 @@ For steps in a row: those of a file, of a branch, or of a ``parallel`` step. A s
 read, and is a fence if one of them is. ``schedule`` says what becomes of that.
 
 *Reads* are found in every expression and template of a step. Where only the input says which step is read, it is every
-earlier one. A *fence* has effects, or stops the run on purpose: everything before it is done when it begins, and nothing
-behind it begins before it is done. A *client* that plays its answers in order must be asked in order.
+earlier one. A *fence* has effects, or stops the run on purpose: everything before it is done when it begins, and
+nothing behind it begins before it is done. A *client* that plays its answers in order must be asked in order.
 """
 
 from __future__ import annotations

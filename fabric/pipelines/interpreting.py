@@ -52,10 +52,8 @@ def _attribute(node: ast.Attribute, scope: Scope) -> Any:
             return scope.env.get(node.attr)
     value = _value(node.value, scope)
     if isinstance(value, StepResult):
-        found = part_of_step(value, node.attr, scope.steps)
-    else:
-        found = field_of(value, node.attr)
-    return _there(found, node, plain(value))
+        return _there(part_of_step(value, node.attr, scope.steps), node, value.value)
+    return _there(field_of(value, node.attr), node, value)
 
 
 def _subscript(node: ast.Subscript, scope: Scope) -> Any:

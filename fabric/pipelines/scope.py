@@ -55,8 +55,8 @@ class StepRead(msgspec.Struct, frozen=True):
 
     Attributes:
         step: name; ``None``: whichever the input says, so it may be any.
-        fields: what is read of its value, as far as it is known: ``steps.x.value.a`` and ``steps.x.a`` both read a. Of a
-            step that has steps in it the first one may be one of those: ``steps.ens.member``.
+        fields: what is read of its value, as far as it is known: ``steps.x.value.a`` and ``steps.x.a`` both read a. Of
+            a step that has steps in it the first one may be one of those: ``steps.ens.member``.
         offset: of this place in the text, in characters.
     """
 
@@ -109,7 +109,7 @@ def field_of(value: Any, name: str) -> Any:
     if value is None:
         return None
     if isinstance(value, Mapping):
-        return value[name] if name in value else None
+        return value.get(name)
     if (
         name.startswith("_")
         or (isinstance(value, _FIELDLESS) and not _is_record(value))
@@ -133,7 +133,7 @@ def item_of(value: Any, key: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, Mapping):
-        return value[key] if key in value else None
+        return value.get(key)
     if isinstance(key, str):
         return field_of(value, key) if not hasattr(type(value), "__getitem__") or _is_record(value) else value[key]
     if isinstance(value, type):

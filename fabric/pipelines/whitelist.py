@@ -20,7 +20,7 @@ from fabric.pipelines.errors import ExpressionSecurityError
 from fabric.pipelines.scope import OWN_OF_STEPS, StepRead
 
 TEXT_CHARS_MAX: Final = 8_192
-"""Of one expression. The longest that we have seen in use has 200; ``ast`` needs memory and stack for each character."""
+"""Of one expression. The longest that we have seen in use has 200; ``ast`` needs memory for each character."""
 
 DEPTH_MAX: Final = 64
 """Of the tree. ``interpreting`` takes three frames of Python's stack, which has 1,000, for a level."""
