@@ -6,19 +6,10 @@ __all__ = ["Plans"]
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fabric.pipelines.expressions import StepRead
+from fabric.pipelines.dependencies import is_fence, models_of, needs
 from fabric.pipelines.outcomes import verdict_of
 from fabric.pipelines.schedule import Planned
-from fabric.pipelines.spec import (
-    ConditionStep,
-    EnsembleStep,
-    FunctionStep,
-    HttpStep,
-    LlmStep,
-    ModelSpec,
-    Step,
-    substeps,
-)
+from fabric.pipelines.spec import LlmStep, ModelSpec, Step
 
 _EFFECTS = "effects"  # shared by steps with effects that stand beside each other in a ``parallel`` step
 _BUDGET = "budget"  # shared by all questions if there is one: what is left of it is known when the last is answered
@@ -55,9 +46,8 @@ class Plans:
     def shares(self, step: Step) -> tuple[str, ...]:
         """Return what a step uses that has a state, each once."""
         names: dict[str, None] = {}
-        for each in (step, *substeps(step)):
-            for asked in _asked(each):
-                names.update(dict.fromkeys(self._states(self._models[asked.model])))
+        for model in models_of(step):
+            names.update(dict.fromkeys(self._states(self._models[model])))
         return tuple(names)
 
     def queues(self, asked: Sequence[LlmStep]) -> dict[str, str]:
@@ -85,23 +75,16 @@ class Plans:
         return self._plans[id(steps)][1]
 
     def _in_order(self, steps: Sequence[Step]) -> tuple[Planned, ...]:
-        owners: dict[str, int] = {}
-        planned = []
-        for place, step in enumerate(steps):
-            planned.append(
-                Planned(
-                    reads=_places_read(step, owners, place),
-                    fence=_has_effects(step),
-                    shares=self.shares(step),
-                    may_stop=verdict_of(step) != "go_on",
-                )
+        return tuple(
+            Planned(
+                reads=need.reads, fence=need.fence, shares=self.shares(step), may_stop=verdict_of(step) != "go_on"
             )
-            owners.update((each.name, place) for each in (step, *substeps(step)))
-        return tuple(planned)
+            for step, need in zip(steps, needs(steps, lambda model: None), strict=True)
+        )
 
     def _together(self, steps: Sequence[Step]) -> tuple[Planned, ...]:
         return tuple(
-            Planned(shares=(*self.shares(step), *([_EFFECTS] if _has_effects(step) else [])), may_stop=False)
+            Planned(shares=(*self.shares(step), *([_EFFECTS] if is_fence(step) else [])), may_stop=False)
             for step in steps
         )
 
@@ -113,50 +96,3 @@ class Plans:
             yield f"cache {model.cache.dir}"
         if self._has_budget:
             yield _BUDGET
-
-
-def _places_read(step: Step, owners: Mapping[str, int], place: int) -> tuple[int, ...]:
-    """Return the places of the steps that a step reads. What is not among them is inside of it, or in front of all."""
-    places: dict[int, None] = {}
-    for each in (step, *substeps(step)):
-        for read in _reads(each):
-            if read.step is None:
-                return tuple(range(place))
-            if read.step in owners:
-                places[owners[read.step]] = None
-    return tuple(sorted(places))
-
-
-def _reads(step: Step) -> Iterator[StepRead]:
-    """Yield what reads results in a step, without the steps inside of it."""
-    if step.condition is not None:
-        yield from step.condition.reads
-    if isinstance(step, FunctionStep):
-        yield from step.inputs.reads if step.inputs is not None else ()
-    elif isinstance(step, HttpStep):
-        yield from step.request.reads
-    elif isinstance(step, ConditionStep):
-        yield from step.decides.reads
-    for asked in _asked(step):
-        for text in (asked.vars, asked.prompt, asked.system, asked.attempts.error_template):
-            if text is not None:
-                yield from text.reads
-
-
-def _asked(step: Step) -> Iterator[LlmStep]:
-    """Yield the questions of a step, without the steps inside of it."""
-    if isinstance(step, LlmStep):
-        yield step
-    elif isinstance(step, EnsembleStep):
-        yield from (member.ask for member in step.members)
-        if step.judge is not None:
-            yield step.judge.ask
-
-
-def _has_effects(step: Step) -> bool:
-    """Whether a step does something to the world outside, or guards that."""
-    return any(
-        (isinstance(each, FunctionStep) and each.kind != "transform")
-        or (isinstance(each, HttpStep) and each.method.upper() != "GET")
-        for each in (step, *substeps(step))
-    )
