@@ -258,7 +258,7 @@ def call_arguments(question: Question) -> dict[str, Any]:
     }
     sampling = msgspec.structs.asdict(question.sampling)
     arguments |= {name: value for name, value in sampling.items() if value is not None}
-    if question.spec.json_mode is True:
+    if question.wants_json:
         arguments["response_format"] = {"type": "json_object"}
     return arguments | dict(question.extra_params)
 

@@ -18,6 +18,9 @@ from fabric.pipelines.errors import ParseError
 SCANS_MAX = 200
 """Of places at which JSON might begin and does not. A text with more of them is not JSON in prose."""
 
+DEPTH_MAX = 500
+"""Of values in values. Python reads about a thousand."""
+
 _THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _THOUGHTS_END = re.compile(r"^.*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
 _THOUGHTS_BEGIN = re.compile(r"<(?:think|thinking|thought|reasoning)>.*$", re.DOTALL | re.IGNORECASE)
@@ -108,33 +111,30 @@ def _scan(text: str) -> Iterator[_Candidate]:
         at = end if found else start + 1
 
 
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
+"""Whole strings, quotes that begin none, and brackets."""
+
+
 def _end_of(text: str, start: int) -> int | None:
-    """Return where the bracket at ``start`` is closed, strings passed over; ``None``: nowhere."""
-    depth, at, size = 0, start, len(text)
-    while at < size:
-        character = text[at]
-        if character == '"':
-            closed = _string_end(text, at)
-            if closed is None:
-                return None
-            at = closed
-            continue
-        if character in "{[":
+    """Return where the bracket at ``start`` is closed, strings passed over; ``None``: nowhere.
+
+    Raises:
+        ParseError: it is nested too deeply for anybody to have meant it.
+    """
+    depth = 0
+    for match in _TOKENS.finditer(text, start):
+        token = match.group()
+        if token in ("{", "["):
             depth += 1
-        elif character in "}]":
+            if depth > DEPTH_MAX:
+                raise ParseError(f"the JSON in the answer is nested deeper than {DEPTH_MAX} levels")
+        elif token in ("}", "]"):
             depth -= 1
             if depth == 0:
-                return at + 1
-        at += 1
+                return match.end()
+        elif token == '"':
+            return None
     return None
-
-
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-
-
-def _string_end(text: str, at: int) -> int | None:
-    match = _STRING.match(text, at)
-    return match.end() if match else None
 
 
 def _read(text: str) -> tuple[bool, Any]:
