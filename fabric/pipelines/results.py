@@ -115,14 +115,16 @@ class VocabSuggestion:
         match_type: ``fuzzy`` or ``novel``.
         ideal_value: what the model would rather have said, if it was asked for that.
         vocab_label: of the vocabulary.
+        vocabulary: its name in the pipeline: labels need not differ.
     """
 
     field_name: str
     raw_value: str
     matched_to: str | None
     match_type: MatchType
-    ideal_value: str | None
-    vocab_label: str
+    ideal_value: str | None = None
+    vocab_label: str | None = None
+    vocabulary: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
