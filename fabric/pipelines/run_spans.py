@@ -1,7 +1,7 @@
 """The spans of a run: the run, its steps, and in them each question to a model. Pure.
 
     invoke_workflow NAME      the run
-    └── step NAME             a step, from its first piece of work to its last; steps inside of it hang below the run, too
+    └── step NAME             a piece of work of a step: those inside of other steps hang below the run, too
         └── chat MODEL        a question
 
 The ids of steps and questions follow from that of the run. A question says how long it took, and nobody wrote down when
