@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from fabric.pipelines.clients import register_provider
     from fabric.pipelines.errors import PipelineLoadError, YamlPipelineError
     from fabric.pipelines.graph import generate_mermaid
-    from fabric.pipelines.results import AttemptLog, FailureState, RunContext, RunSummary, StepResult, TokenCount, VocabSuggestion
+    from fabric.pipelines.results import (
+        AttemptLog,
+        FailureState,
+        RunContext,
+        RunSummary,
+        StepResult,
+        TokenCount,
+        VocabSuggestion,
+    )
     from fabric.pipelines.runner import PipelineRunner
 
 _HOMES = {
