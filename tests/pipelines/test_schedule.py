@@ -198,7 +198,8 @@ class Driven:
                     assert step in self.ended
                     self.dropped.add(step)
                 case Commit(step):
-                    assert step in self.ended and step not in self.dropped
+                    assert step in self.ended
+                    assert step not in self.dropped
                     self.committed.add(step)
                     self.counted.append(command)
                 case Skip():
