@@ -19,6 +19,7 @@ __all__ = [
     "Items",
     "Node",
     "Scalar",
+    "decode",
     "parse_document",
     "plain",
     "read_document",

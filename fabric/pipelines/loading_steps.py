@@ -211,8 +211,8 @@ class StepReader:
             if not isinstance(name, str):
                 self._problems.error(
                     StepConfigError,
-                    f"{block.what}: inputs are arguments by name; {entry.key.text} is read as {shape(entry.key)}: put it"
-                    " in quotes",
+                    f"{block.what}: inputs are arguments by name; {entry.key.text} is read as {shape(entry.key)}:"
+                    " put it in quotes",
                     entry.key,
                     block.under("inputs"),
                 )
