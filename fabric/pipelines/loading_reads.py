@@ -100,7 +100,7 @@ class Texts:
             self._prompts[place] = self._template(place, node, path)
         prompt = self._prompts[place]
         if prompt is not None:
-            self._reads_env(getattr(prompt, "env_names", ()))
+            self._reads_env(prompt.env_names)
             self._check_reads(prompt.reads, node, path, scope, f"{name}: ")
         return prompt
 
@@ -118,7 +118,7 @@ class Texts:
         except PipelineLoadError as error:
             self._tell(error, node, path)
             return None
-        self._reads_env(getattr(prompt, "env_names", ()))
+        self._reads_env(prompt.env_names)
         self._check_reads(prompt.reads, node, path, scope)
         return prompt
 
