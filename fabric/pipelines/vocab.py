@@ -59,6 +59,7 @@ class Vocabulary:
         persist: whether its file is written after a run that changed it; a path: that file, below the pipeline's
             directory. ``None``: only if a person is to review it.
         pending: what waits for a review.
+        path: its file, if it has been read from one.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Vocabulary:
         self.capture_ideal = capture_ideal
         self.inject_prompt = inject_prompt
         self.persist = persist
+        self.path: Path | None = None
         self.pending: list[dict[str, Any]] = [dict(entry) for entry in pending]
         self._terms = Terms(_spellings(known), case_sensitive, fuzzy_match)
         self._denied = dict.fromkeys(_texts(denied, "denied"))
@@ -139,6 +141,10 @@ class Vocabulary:
         copied.pending = []
         return copied
 
+    def same_terms(self, other: Vocabulary) -> bool:
+        """Whether another vocabulary takes each value for the same, and suggests the same."""
+        return self._terms == other._terms and self._denied_keys == other._denied_keys and self.label == other.label
+
     def match(self, value: str) -> tuple[str, MatchType]:
         """Return the term that a value is taken for, and how: ``exact``, ``fuzzy`` or ``novel``.
 
@@ -147,6 +153,10 @@ class Vocabulary:
         if self.denies(value):
             return value, "novel"
         return self._terms.match(value)
+
+    def knows(self, value: str) -> bool:
+        """Whether a value is a term, or declared as another spelling of one."""
+        return self._terms.knows(value)
 
     def denies(self, value: str) -> bool:
         """Whether a value is denied."""
@@ -172,21 +182,27 @@ class Vocabulary:
 
     def add_pending(self, suggestion: VocabSuggestion) -> None:
         """Queue a suggestion for review. One that is there is counted, and keeps the first ideal that was given."""
-        for entry in self.pending:
-            if entry.get("raw_value") == suggestion.raw_value:
+        self.queue([suggestion])
+
+    def queue(self, suggestions: Iterable[VocabSuggestion]) -> None:
+        """Queue suggestions for review, in this order; see :meth:`add_pending`."""
+        waiting = {entry.get("raw_value"): entry for entry in reversed(self.pending)}
+        for suggestion in suggestions:
+            entry = waiting.get(suggestion.raw_value)
+            if entry is not None:
                 entry["seen"] = entry.get("seen", 1) + 1
                 if suggestion.ideal_value and not entry.get("ideal_value"):
                     entry["ideal_value"] = suggestion.ideal_value
-                return
-        self.pending.append(
-            {
+                continue
+            entry = {
                 "raw_value": suggestion.raw_value,
                 "ideal_value": suggestion.ideal_value,
                 "matched_to": suggestion.matched_to,
                 "match_type": suggestion.match_type,
                 "seen": 1,
             }
-        )
+            waiting[suggestion.raw_value] = entry
+            self.pending.append(entry)
 
     def build_prompt_suffix(self, field_name: str | None = None, capture_ideal: bool | None = None) -> str:
         """Return what a prompt says of this vocabulary.

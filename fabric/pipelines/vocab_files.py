@@ -34,7 +34,7 @@ def load_vocabularies(directory: Path) -> tuple[Mapping[str, Vocabulary], Sequen
             continue
         try:
             data = _data(path)
-            found[path.stem] = Vocabulary.from_dict(data, label=path.stem)
+            found[path.stem] = _made(data, path)
         except (ConfigError, ValueError) as error:
             odd.append(f"{path}: left out: {error}" if str(path) not in str(error) else f"left out: {error}")
             continue
@@ -55,9 +55,15 @@ def read_vocabulary(path: Path) -> Vocabulary:
     """
     data = _data(path)
     try:
-        return Vocabulary.from_dict(data, label=path.stem)
+        return _made(data, path)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _made(data: Mapping[str, Any], path: Path) -> Vocabulary:
+    vocabulary = Vocabulary.from_dict(data, label=path.stem)
+    vocabulary.path = path
+    return vocabulary
 
 
 def _data(path: Path) -> Mapping[str, Any]:
@@ -87,8 +93,11 @@ def write_vocabulary(vocabulary: Vocabulary, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     said = vocabulary.to_dict()
     text = path.read_text(encoding="utf-8") if path.exists() else ""
+    revised = _revised(text, said, path.stem)
+    if text and revised == text:
+        return
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(_revised(text, said, path.stem), encoding="utf-8")
+    beside.write_text(revised, encoding="utf-8")
     beside.replace(path)
 
 

@@ -61,8 +61,14 @@ class Terms:
     fuzzy_match: bool = True
 
     def with_terms(self, added: Iterable[str]) -> Terms:
-        """Return these and others behind them."""
-        known = {**self.known, **{term: () for term in added if term not in self.known}}
+        """Return these and others behind them; what differs in nothing that counts is the same term."""
+        known = dict(self.known)
+        keys = {spelling(term, self.case_sensitive) for term in known}
+        for term in added:
+            key = spelling(term, self.case_sensitive)
+            if key not in keys:
+                keys.add(key)
+                known[term] = ()
         return Terms(known, self.case_sensitive, self.fuzzy_match)
 
     @cached_property
@@ -85,6 +91,10 @@ class Terms:
                 is_code = len(text) <= _CODE_CHARS_MAX and (text.isupper() or text.isdigit())
                 prepared.append(_Term(term, key, _words(key), is_code))
         return tuple(prepared)
+
+    def knows(self, value: str) -> bool:
+        """Whether a value is a term as a whole, or another spelling of one."""
+        return spelling(value, self.case_sensitive) in self._whole
 
     def match(self, value: str) -> tuple[str, MatchType]:
         """Return the term that a value is taken for, and how sure that is; the value itself if it is ``novel``."""
