@@ -16,6 +16,7 @@ from importlib import import_module
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from fabric.pipelines.clients import register_provider
     from fabric.pipelines.errors import PipelineLoadError, YamlPipelineError
     from fabric.pipelines.results import AttemptLog, FailureState, RunContext, RunSummary, StepResult, VocabSuggestion
 
@@ -28,6 +29,7 @@ _HOMES = {
     "StepResult": "results",
     "VocabSuggestion": "results",
     "YamlPipelineError": "errors",
+    "register_provider": "clients",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "StepResult",
     "VocabSuggestion",
     "YamlPipelineError",
+    "register_provider",
 ]
 
 
