@@ -13,8 +13,8 @@ YamlPipelineError           called PyConveyorError, too: files written for that 
 ├── PromptTooLargeError         a prompt is longer than its step allows
 ├── ParseError                  an answer of a model could not be read (a ValueError, too)
 ├── SchemaValidationError       an answer was read, and is not what the schema wants
-├── StepExecutionError          what a step called did not do what it should (a RuntimeError, too);
-│                               for a worker elsewhere: whatever it raised
+├── StepExecutionError          what a step called did not do what it should; for a worker elsewhere: whatever it raised
+│                           (a RuntimeError, too)
 ├── BudgetExceeded              the run has spent what it may
 └── PipelineAbortError          a run ended early
 """
@@ -162,7 +162,7 @@ class SchemaValidationError(YamlPipelineError):
 
 
 class StepExecutionError(YamlPipelineError, RuntimeError):
-    """What a step called did not do what it should."""
+    """What a step called did not do what it should; of a step with others inside of it: one of these failed."""
 
 
 class BudgetExceeded(YamlPipelineError):
