@@ -18,13 +18,14 @@ import msgspec
 from fabric.pipelines.errors import StepExecutionError
 from fabric.pipelines.failures import pack_error, unpack_error
 from fabric.pipelines.packing import Packing, Unpackable
+from fabric.pipelines.references import package_of
 from fabric.pipelines.results import AttemptLog, VocabSuggestion
-from fabric.pipelines.schemas import Schema
 from fabric.pipelines.spec import (
     EnsembleStep,
     FunctionStep,
     HttpStep,
     LlmStep,
+    Mark,
     ModelSpec,
     Pipeline,
     Step,
@@ -57,6 +58,13 @@ def _leaves(step: Step) -> Iterator[Leaf]:
             yield step.judge.ask
 
 
+def _bare_question(step: Leaf) -> str:
+    """Return the name of a question that is of no step, as that whether a vocabulary is to grow."""
+    if isinstance(step, LlmStep) and step.schema is None and step.parser is None:
+        return step.name
+    raise StepExecutionError(f"the pipeline has no step {step.name!r}")
+
+
 def _address(step: Leaf) -> str:
     """Return what a step is found by: the branches of a ``condition`` may share names."""
     return f"{step.mark.key_path}/{step.name}"
@@ -66,19 +74,17 @@ class Envelopes:
     """Writes messages, and reads them. Made from the same file on both sides, and with the same variables.
 
     Args:
-        pipeline: of the file.
-        environment: where the variables are that the file names.
-        package: of the modules beside the file; see :class:`fabric.pipelines.packing.Packing`.
+        pipeline: of the file, with the environment that it was read with.
     """
 
-    def __init__(self, pipeline: Pipeline, environment: Mapping[str, str], package: str = "") -> None:
+    def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._steps = {_address(step): step for step in leaves(pipeline)}
         schemas = [(place, step.schema) for place, step in self._steps.items() if isinstance(step, LlmStep)]
         self._packing = Packing(
-            {place: schema.model for place, schema in schemas if isinstance(schema, Schema)},
-            {name: environment[name] for name in pipeline.variables if environment.get(name)},
-            package,
+            {place: schema.model for place, schema in schemas if schema is not None},
+            {name: held for name, held in pipeline.env.items() if held},
+            package_of(pipeline.path.parent),
         )
 
     # --- work ---
@@ -92,6 +98,8 @@ class Envelopes:
         step = work.step
         kind = next(kind for kind, class_ in _WORK.items() if isinstance(work, class_))
         written: dict[str, Any] = {"kind": kind, "step": _address(step)}
+        if written["step"] not in self._steps:
+            written["asks"] = _bare_question(step)
         for field in dataclasses.fields(work):
             value = getattr(work, field.name)
             try:
@@ -101,7 +109,7 @@ class Envelopes:
                     case "model":
                         written["model"] = self._write_model(value)
                     case "vocabularies":
-                        written["vocabularies"] = self._write_vocabularies(value)
+                        written["vocabularies"] = self._packing.pack(self._write_vocabularies(work), "vocabularies")
                     case "messages":
                         written["messages"] = self._packing.pack([dict(message) for message in value], "messages")
                     case "inputs" | "request":
@@ -122,17 +130,20 @@ class Envelopes:
             Unpackable: it names what is not here.
         """
         step = self._steps.get(written["step"])
+        if "asks" in written:
+            step = LlmStep(name=written["asks"], mark=Mark(""), model=written["model"]["name"])
         if step is None:
             raise StepExecutionError(f"{self._pipeline.path} has no step {written['step']!r} here: it is another file")
         fields: dict[str, Any] = {"step": step}
         for name, value in written.items():
             match name:
-                case "kind" | "step":
+                case "kind" | "step" | "asks":
                     continue
                 case "model":
                     fields["model"] = self._read_model(value)
                 case "vocabularies":
-                    fields["vocabularies"] = self._read_vocabularies(value)
+                    found = self._packing.unpack(value)
+                    fields["vocabularies"] = {name: Vocabulary(**said) for name, said in found.items()}
                 case "messages" | "inputs" | "request" | "variables":
                     fields[name] = self._packing.unpack(value)
                 case _:
@@ -169,12 +180,11 @@ class Envelopes:
             changed["block"] = {**changed["block"], "api_key": changed.get("api_key", base.api_key)}
         return msgspec.structs.replace(base, **changed)
 
-    def _write_vocabularies(self, vocabularies: Mapping[str, Vocabulary]) -> dict[str, Any]:
-        known = self._pipeline.vocabularies
-        return {name: None for name, vocabulary in vocabularies.items() if known.get(name) is vocabulary}
-
-    def _read_vocabularies(self, written: Mapping[str, Any]) -> dict[str, Vocabulary]:
-        return {name: self._pipeline.vocabularies[name] for name in written}
+    def _write_vocabularies(self, work: Work) -> dict[str, Any]:
+        """Write what the step's schema takes values to. The file may have got further terms meanwhile."""
+        assert isinstance(work, LlmWork)
+        names = () if work.step.schema is None else work.step.schema.vocabularies
+        return {name: _write_vocabulary(work.vocabularies[name]) for name in names if name in work.vocabularies}
 
     # --- what comes of it ---
 
@@ -217,6 +227,19 @@ def write_failure(error: Exception) -> dict[str, Any]:
 
 
 _HINT = "Say place: local for this step, or give it what JSON can say"
+
+
+def _write_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return what values are taken to, by which rules. How it grows is not for workers."""
+    return {
+        "known": {term: tuple(spellings) for term, spellings in vocabulary.terms.items()},
+        "label": vocabulary.label,
+        "description": vocabulary.description,
+        "fuzzy_match": vocabulary.fuzzy_match,
+        "case_sensitive": vocabulary.case_sensitive,
+        "capture_ideal": vocabulary.capture_ideal,
+        "denied": sorted(vocabulary.denied),
+    }
 
 
 def _used(variables: Mapping[str, Any], step: Leaf) -> dict[str, Any]:

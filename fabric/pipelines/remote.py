@@ -24,12 +24,16 @@ from fabric.errors import ConfigError, PipelineError
 from fabric.lang.source import Source
 from fabric.pipelines.envelope import Envelopes, Leaf
 from fabric.pipelines.errors import SchemaRefError, StepExecutionError
-from fabric.pipelines.packing import Packing, Unpackable
+from fabric.pipelines.packing import Packing
 from fabric.pipelines.program import FUNCTION, Route, route_of, routes_of, write_program
+from fabric.pipelines.references import package_of
 from fabric.pipelines.serving import File, digest_of
 from fabric.pipelines.spec import Pipeline
 from fabric.pipelines.work import Done, Work
 from fabric.settings import read_settings, user_file
+
+# Where servers and their keys are, if a model does not say its own: see ``hosted``.
+_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "PLUMB_ENDPOINT")
 
 Hear = Callable[[client.Telemetry], None]
 
@@ -52,16 +56,15 @@ class Remote:
         self._running = running
         self._envelopes = envelopes
         self._file = msgspec.to_builtins(file)
-        self._routes = {route.worker for route in routes}
+        self._routes = {route.worker: route for route in routes}
+        self._other = msgspec.structs.replace(routes[0], once=False)  # for questions of no step: of vocabularies
         self._numbers = count(1)
         # One at a time: what waits behind one with effects was not begun when its worker dies, and can be done.
         self._turns = {route.worker: trio.Lock() for route in routes if route.once}
 
     async def perform(self, work: Work) -> Done:
         """Perform it in a worker. Raises nothing for what it does."""
-        route = route_of(work.step)
-        if route.worker not in self._routes:
-            return _failed(work.step, f"place: fabric has no worker {route.worker!r}: the file does not say it")
+        route = self._routes.get(route_of(work.step).worker, self._other)
         try:
             written = self._envelopes.write_work(work)
             if route.once:
@@ -76,7 +79,7 @@ class Remote:
                     " or not, and it is not done again",
                 )
             return self._envelopes.read_done(answer["done"])
-        except Unpackable as error:
+        except StepExecutionError as error:
             return Done(error=error)
         except PipelineError as error:
             return _failed(work.step, f"worker {route.worker!r}: {error.detail}", error)
@@ -107,9 +110,7 @@ async def open_remote(
     pipeline: Pipeline,
     *,
     schemas: Mapping[str, type] | None = None,
-    environment: Mapping[str, str] | None = None,
     hear: Hear | None = None,
-    package: str = "",
     function: str = FUNCTION,
 ) -> AsyncIterator[Remote]:
     """Start the workers of a pipeline's steps; they end with this. For any number of runs, also at once.
@@ -118,12 +119,9 @@ async def open_remote(
     ``fabric.toml`` says how many replicas they have, on which host they are, and so on.
 
     Args:
-        pipeline: some step of it is carried out in workers.
+        pipeline: some step of it is carried out in workers. They are given the variables that its files name.
         schemas: classes that the caller has put in place of schemas of the file, by step.
-        environment: where the variables are that the file names; the workers are given these. That of this process if
-            not given.
         hear: takes the telemetry of the workers: what questions to models took, and what functions tell.
-        package: of the modules beside the file.
         function: what the workers call.
 
     Raises:
@@ -132,15 +130,14 @@ async def open_remote(
         ConfigError: a worker for steps with effects has replicas.
         RunError: they could not be started.
     """
-    held = os.environ if environment is None else environment
     routes = routes_of(pipeline)
     if not routes:
         raise ConfigError(f"{pipeline.path}: no step says place: fabric")
-    await trio.to_thread.run_sync(_expect_no_replicas, routes, held)
-    given = {name: held[name] for name in pipeline.variables if name in held}
+    await trio.to_thread.run_sync(_expect_no_replicas, routes)
+    given = {**{name: held for name in _KEYS if (held := pipeline.environment.get(name))}, **pipeline.env}
     path = pipeline.path.resolve()
     digest = await trio.to_thread.run_sync(digest_of, path)
-    file = File(str(path), digest, _names(schemas or {}, package))
+    file = File(str(path), digest, _names(schemas or {}, package_of(path.parent)))
     text = write_program(routes, given, function)
     source = Source(str(Path.cwd() / f"{path.stem} (place: fabric)"), text)
     async with (
@@ -149,7 +146,7 @@ async def open_remote(
     ):
         if hear is not None:
             nursery.start_soon(_hear, running, hear)
-        yield Remote(running, Envelopes(pipeline, held, package), file, routes)
+        yield Remote(running, Envelopes(pipeline), file, routes)
         nursery.cancel_scope.cancel()
 
 
@@ -170,9 +167,9 @@ def _names(schemas: Mapping[str, type], package: str) -> tuple[tuple[str, str], 
     return tuple((step, name) for step, name, _ in names if name is not None)
 
 
-def _expect_no_replicas(routes: tuple[Route, ...], environment: Mapping[str, str]) -> None:
+def _expect_no_replicas(routes: tuple[Route, ...]) -> None:
     """Refuse several workers where the second message of a piece of work has to reach the one that has the first."""
-    workers = read_settings(Path.cwd(), user_file(environment)).workers
+    workers = read_settings(Path.cwd(), user_file(os.environ)).workers
     for route in routes:
         said = workers.get(route.worker)
         if route.once and said is not None and (said.replicas or 1) > 1:

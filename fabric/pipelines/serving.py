@@ -14,7 +14,6 @@ __all__ = ["File", "Serving", "digest_of"]
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -23,8 +22,12 @@ from typing import Any
 import msgspec
 
 from fabric.errors import FabricError
+from fabric.pipelines.calling import Inline
 from fabric.pipelines.envelope import Envelopes, write_failure
-from fabric.pipelines.errors import StepExecutionError
+from fabric.pipelines.errors import SchemaRefError, StepExecutionError
+from fabric.pipelines.loading import load_pipeline
+from fabric.pipelines.local import open_local
+from fabric.pipelines.references import Importer
 from fabric.pipelines.results import AttemptLog
 from fabric.pipelines.spec import Pipeline
 from fabric.pipelines.work import FunctionWork, Performer, Work
@@ -54,17 +57,17 @@ class Serving:
     """What each worker calls. It does one thing at a time; what it opens stays open until it is closed.
 
     Args:
-        load: reads a file; what comes is asked for again for as long as the worker lives.
+        load: reads a file.
         open_performer: opens what performs.
     """
 
     def __init__(
         self,
-        load: Callable[[File], tuple[Pipeline, str]],
-        open_performer: Callable[[Pipeline], AbstractAsyncContextManager[Performer]],
+        load: Callable[[File], Pipeline] | None = None,
+        open_performer: Callable[[Pipeline], AbstractAsyncContextManager[Performer]] | None = None,
     ) -> None:
-        self._load = load
-        self._open = open_performer
+        self._load = load or _load
+        self._open = open_performer or _open
         self._opened = AsyncExitStack()
         self._served: dict[File, tuple[Envelopes, Performer]] = {}
         self._left: tuple[int, Work] | None = None
@@ -95,14 +98,28 @@ class Serving:
 
     async def _serve(self, file: File) -> tuple[Envelopes, Performer]:
         if file not in self._served:
-            pipeline, package = self._load(file)
+            pipeline = self._load(file)
             performer = await self._opened.enter_async_context(self._open(pipeline))
-            self._served[file] = Envelopes(pipeline, os.environ, package), performer
+            self._served[file] = Envelopes(pipeline), performer
         return self._served[file]
 
     async def close(self) -> None:
         """Close what it has opened."""
         await self._opened.aclose()
+
+
+def _load(file: File) -> Pipeline:
+    path = Path(file.path)
+    if digest_of(path) != file.digest:
+        raise StepExecutionError(
+            f"{path} is not what it was when the workers were started: it was changed, or this is another host's"
+        )
+    importer = Importer(path.parent)
+    return load_pipeline(path, {step: importer.find(name, SchemaRefError) for step, name in file.schemas})
+
+
+def _open(pipeline: Pipeline) -> AbstractAsyncContextManager[Performer]:
+    return open_local(pipeline, caller=Inline())
 
 
 def _alone(work: Work) -> Work:

@@ -24,8 +24,6 @@ from fabric.pipelines.work import Done, FunctionWork, HttpWork, LlmWork
 
 pytestmark = pytest.mark.processes
 
-ENVIRONMENT = {"TOKEN": "tok-123456", "PRIVATE": "nothing to you"}
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -40,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def opened(folder: Path, *names: str, **more: Any) -> AsyncIterator[Remote]:
     pipeline = made(folder / "made.yaml", *names)
     function = "pipeline_workers:Workers"
-    async with open_remote(pipeline, environment=ENVIRONMENT, function=function, **more) as remote:
+    async with open_remote(pipeline, function=function, **more) as remote:
         yield remote
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fabric.pipelines.expressions import Bound
+from fabric.pipelines.expressions import bind
 from fabric.pipelines.results import AttemptLog
 from fabric.pipelines.serving import File, Serving
 from fabric.pipelines.spec import FunctionStep, HttpStep, LlmStep, Mark, ModelSpec, ParallelStep, Pipeline, Reference
@@ -94,7 +94,10 @@ STEPS = {
         LlmStep(name="ask", mark=Mark("made.yaml", 2, 1, "steps(ask)"), model="m"),
     )
 }
-POST = HttpStep(name="post", mark=Mark("made.yaml", 3, 1, "steps(post)"), method="POST", request=Bound())
+POST = HttpStep(
+    name="post", mark=Mark("made.yaml", 3, 1, "steps(post)"), method="POST", request=bind({"url": "http://x"})
+)
+ENVIRONMENT = {"TOKEN": "tok-123456", "PRIVATE": "nothing to you"}
 MODELS = {
     "m": ModelSpec(name="m", model="gpt-x", api_key="tok-123456", block={"api_key": "tok-123456", "model": "gpt-x"}),
 }
@@ -111,7 +114,8 @@ def made(path: Path, *names: str) -> Pipeline:
         models=MODELS,
         steps=(*steps, outer),
         execution=Execution(place="fabric"),
-        variables=("TOKEN", "UNSET"),
+        environment=ENVIRONMENT,
+        env={"TOKEN": ENVIRONMENT["TOKEN"]},
     )
 
 
@@ -140,9 +144,9 @@ async def open_calls(pipeline: Pipeline) -> AsyncIterator[CallsFunctions]:
     yield CallsFunctions()
 
 
-def load(file: File) -> tuple[Pipeline, str]:
+def load(file: File) -> Pipeline:
     """Return the pipeline of whatever file."""
-    return made(Path(file.path)), ""
+    return made(Path(file.path))
 
 
 class Workers(Serving):
