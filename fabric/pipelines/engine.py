@@ -1,4 +1,4 @@
-"""The runs of a pipeline: from an input to a RunContext, with the hooks around it, and what comes behind the last step."""
+"""The runs of a pipeline: from an input to a RunContext, with the hooks around it and what comes after the steps."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Engine:
         self._kept: Mapping[Place, Performer] | None = None
 
     def prepared(
-        self, input: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]], options: Options
+        self, given: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]], options: Options
     ) -> Prepared:
         """Return a run that can begin.
 
@@ -79,12 +79,14 @@ class Engine:
             PipelineLoadError: an override has a wrong value.
             TypeError: the input is no map.
         """
-        if not isinstance(input, Mapping):
-            raise TypeError(f"the input of a pipeline is a map: it is 'ctx' in its file; this is {type(input).__name__}")
+        if not isinstance(given, Mapping):
+            raise TypeError(
+                f"the input of a pipeline is a map: it is 'ctx' in its file; this is {type(given).__name__}"
+            )
         if not overrides:
-            return Prepared(input, self.pipeline.models, self._plans, options)
+            return Prepared(given, self.pipeline.models, self._plans, options)
         models = override(self.pipeline.models, overrides, self.pipeline.environment)
-        return Prepared(input, models, self._planned(models), options)
+        return Prepared(given, models, self._planned(models), options)
 
     async def run_once(self, prepared: Prepared, caller: Caller, *, inline: bool = True) -> RunContext:
         """Carry out a run.

@@ -73,5 +73,5 @@ class Local:
 def _call_of_user(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Done:
     try:
         return Done(function(**inputs))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a function of the user's raises
         return Done(error=error)

@@ -21,9 +21,10 @@ DRY_RUN = "[dry-run]"
 """What a model says that was not asked."""
 
 _CHARS_PER_TOKEN = 4  # an estimate
+_NOTHING = Addition()
 
 
-async def ask(step: LlmStep, frame: Frame, addition: Addition = Addition()) -> Done | None:
+async def ask(step: LlmStep, frame: Frame, addition: Addition = _NOTHING) -> Done | None:
     """Ask the model of a step; ``None``: the model may be missing, and is. What fails is part of what is returned.
 
     Args:
@@ -39,7 +40,7 @@ async def ask(step: LlmStep, frame: Frame, addition: Addition = Addition()) -> D
         return Done(attempts=[AttemptLog(step.name, 1, "success", raw_output=DRY_RUN, model=model.model, cost_usd=0.0)])
     try:
         work = _question(step, replace(frame, results={**frame.results, **addition.results}), model, addition)
-    except Exception as error:  # whatever values of the user's classes raise when a template looks at them
+    except Exception as error:  # noqa: BLE001 - whatever values of the user's classes raise when a template looks at them
         return Done(error=error)
     return await run.perform(work)
 

@@ -81,7 +81,7 @@ class PipelineRunner:
         return self._hooks.add("on_step_end", hook)
 
     def on_llm_call(self, hook: F) -> F:
-        """Call a function with the step, the id of the model and what it said, for each question, when its step counts."""
+        """Call a function with the step, the id of the model and what it said: each question, when its step counts."""
         return self._hooks.add("on_llm_call", hook)
 
     # --- Runs ---------------------------------------------------------------------------------------------------------
