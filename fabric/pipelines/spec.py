@@ -223,7 +223,8 @@ class HttpStep(StepBase, frozen=True, kw_only=True):
     """Asks a web server.
 
     Attributes:
-        request: ``url``, ``headers``, ``params`` and ``body`` as they are in the file.
+        method: in capitals; empty if it is an expression: ``request`` has a ``method`` then.
+        request: ``url``, ``headers``, ``params`` and ``body`` as they are in the file; what it does not say is absent.
         expected_status: ``None``: any from 200 to 299.
     """
 
@@ -326,7 +327,11 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: of its file.
         vocabularies: by file name, by label too where no file has that name.
+        variables: names of the environment that the files say, ``${NAME}`` and ``env.NAME``, each once: what
+            expressions and templates may read, and what workers elsewhere are given.
         warnings: what is odd about the files, each with its place.
+        environment: as it was when the files were read, ``.env`` beside them included.
+        env: what expressions and templates may read of it: what the files name literally.
     """
 
     path: Path
@@ -335,4 +340,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     outputs: Outputs | None = None
     vocabularies: Mapping[str, Vocabulary] = _NONE
     execution: Execution = Execution()
+    variables: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    environment: Mapping[str, str] = _NONE
+    env: Mapping[str, str] = _NONE
