@@ -469,3 +469,16 @@ def test_an_input_that_is_no_map_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TypeError, match="is a map"):
         runner.run([("a", 1)])  # type: ignore[arg-type]
+
+
+def test_a_prompt_that_is_not_there_fails_its_step_and_no_prompt_asks_with_nothing(tmp_path: Path) -> None:
+    """Both were warned of when the file was read; a wrong name is never taken for an empty question."""
+    tape = Tape('{"a": 1}')
+    models = f"models: {{t: {{provider: {tape.provider}, model: tt}}}}\nsteps:\n"
+
+    absent = run(tmp_path, models + "  - {name: x, model: t, prompt: prompts/extrct.j2}\n")
+    none = run(tmp_path, models + "  - {name: x, model: t}\n")
+
+    assert absent.failure_state is not None
+    assert "prompts/extrct.j2" in str(absent.failure_state.exception)
+    assert (none.failed, [call["messages"][-1]["content"] for call in tape.calls]) == (False, [""])
