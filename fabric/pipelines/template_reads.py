@@ -12,13 +12,15 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 from jinja2 import Environment, TemplateNotFound, TemplateSyntaxError, nodes
-from jinja2.meta import find_undeclared_variables
 
 from fabric.pipelines.scope import OWN_OF_STEPS, StepRead
 from fabric.pipelines.template_steps import Link, has_own_steps, links_of, method_of_steps
 
 TEMPLATES_MAX = 1_000
 """That one template reaches. There is a bug if there are more."""
+
+LOOPS_MAX = 16
+"""In each other. Python has 20, and some are Jinja's own."""
 
 
 class NotAllowedError(TemplateSyntaxError):
@@ -29,13 +31,13 @@ class TemplateReads(msgspec.Struct, frozen=True):
     """What a template reads, and all that it includes.
 
     Attributes:
+        code: of it, as Jinja writes it.
         steps: every place that reads results of steps.
-        names: all variables.
         env_names: the variables of the environment.
     """
 
+    code: str
     steps: tuple[StepRead, ...]
-    names: frozenset[str]
     env_names: tuple[str, ...]
 
 
@@ -47,8 +49,8 @@ def template_reads(environment: Environment, source: str, name: str | None) -> T
         NotAllowedError: it reads what templates must not.
     """
     walk = _Walk(environment)
-    walk.template(source, name, ())
-    return TemplateReads(tuple(walk.steps), frozenset(walk.names), tuple(walk.env_names))
+    code = walk.template(source, name, ())
+    return TemplateReads(code, tuple(walk.steps), tuple(walk.env_names))
 
 
 class _Walk:
@@ -58,18 +60,19 @@ class _Walk:
         self._environment = environment
         self._seen: set[str] = set()
         self.steps: list[StepRead] = []
-        self.names: list[str] = []
         self.env_names: list[str] = []
 
-    def template(self, source: str, name: str | None, above: Sequence[str]) -> None:
+    def template(self, source: str, name: str | None, above: Sequence[str]) -> str:
+        """Read a template, and those that it reaches; return its code."""
         tree = self._environment.parse(source, name, name)
-        self.names.extend(sorted(find_undeclared_variables(tree)))
         reading = _Reading(source, name, reads_steps=not has_own_steps(tree))
         reading.node(tree)
         self.steps.extend(reading.steps)
         self.env_names.extend(reading.env_names)
-        for reference in _references(tree, is_sure=True):
+        for reference in list(_references(tree, is_sure=True)):
             self._follow(reference, name, above if reference.is_sure else ())
+        # The tree is not the same afterwards.
+        return self._environment._generate(tree, name, name)
 
     def _follow(self, reference: _Reference, parent: str | None, above: Sequence[str]) -> None:
         if reference.names is None:
@@ -147,6 +150,7 @@ class _Reading:
             self._lines.append(self._lines[-1] + len(line))
         self._name = name
         self._reads_steps = reads_steps
+        self._loops = 0
         self.steps: list[StepRead] = []
         self.env_names: list[str] = []
 
@@ -165,9 +169,14 @@ class _Reading:
         if isinstance(node, nodes.Call):
             self._call(node)
             return
+        if isinstance(node, nodes.For):
+            self._loops += 1
+            if self._loops > LOOPS_MAX:
+                self._refuse(f"loops in loops, more than {LOOPS_MAX}", node)
         soft_child = node.node if _is_soft(node) else None  # type: ignore[attr-defined]
         for child in node.iter_child_nodes():
             self.node(child, is_soft=child is soft_child)
+        self._loops -= isinstance(node, nodes.For)
 
     def _place(self, node: nodes.Node) -> int:
         return self._lines[min(max(node.lineno, 1), len(self._lines)) - 1]
