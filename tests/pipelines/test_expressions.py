@@ -38,7 +38,7 @@ def results(**values: Any) -> dict[str, StepResult]:
 STEPS = {
     **results(paper=Paper(), row=Row(), map={"value": 3, "a": {"b": 4}}, text="words", items=[5, 6], number=0),
     "gone": StepResult("gone", None, "skipped"),
-    "asked": StepResult("asked", Paper(), attempts=[AttemptLog("asked", 1, "error"), AttemptLog("asked", 2, "success")]),
+    "asked": StepResult("asked", Paper(), attempts=[AttemptLog("x", 1, "error"), AttemptLog("x", 2, "success")]),
     "ens": StepResult("ens", Paper(title="merged")),
     "ens.one": StepResult("ens.one", Paper(title="first")),
     "ens.gpt-4": StepResult("ens.gpt-4", Paper(title="fourth")),

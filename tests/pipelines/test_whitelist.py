@@ -163,8 +163,9 @@ def test_reading_raises_nothing_else(text: str) -> None:
 
 
 PIECES = st.sampled_from(
-    ["ctx", "steps", "env", ".", "a", "_", "__class__", "[", "]", "(", ")", "0", "-", "'", '"', "{{", "}}", " ", "not ", "is ",
-     "none", "len", "first_non_none", ",", "if ", "else ", "lambda ", ":", "=", "==", "in ", "*", "\\", "\n", "#", "f'", "ü"]
+    ["ctx", "steps", "env", ".", "a", "__class__", "[", "]", "(", ")", "0", "-", "'", '"', "{{", "}}", " ", "not ",
+     "is ", "none", "len", "first_non_none", ",", "if ", "else ", "lambda ", ":", "=", "==", "in ", "*", "\\", "\n",
+     "#", "f'", "ü"]
 )  # fmt: skip
 
 
