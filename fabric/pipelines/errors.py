@@ -14,6 +14,7 @@ YamlPipelineError           called PyConveyorError, too: files written for that 
 ├── ParseError                  an answer of a model could not be read (a ValueError, too)
 ├── SchemaValidationError       an answer was read, and is not what the schema wants
 ├── StepExecutionError          what a step called did not do what it should; for a worker elsewhere: whatever it raised
+│                           (a RuntimeError, too)
 ├── BudgetExceeded              the run has spent what it may
 └── PipelineAbortError          a run ended early
 """
@@ -160,8 +161,8 @@ class SchemaValidationError(YamlPipelineError):
         self.validation_error = validation_error
 
 
-class StepExecutionError(YamlPipelineError):
-    """What a step called did not do what it should."""
+class StepExecutionError(YamlPipelineError, RuntimeError):
+    """What a step called did not do what it should; of a step with others inside of it: one of these failed."""
 
 
 class BudgetExceeded(YamlPipelineError):

@@ -29,6 +29,8 @@ class AttemptLog:
         model: id of the model that was asked.
         cached: whether the answer was kept from an earlier run: it cost nothing.
         cost_usd: by ``pricing`` of the model, else by the table of prices; ``None``: no price is known.
+        transport_errors: why the question was asked again before this came of it, a line each: a server was busy, or
+            did not answer in time.
     """
 
     step: str
@@ -42,6 +44,7 @@ class AttemptLog:
     model: str = ""
     cached: bool = False
     cost_usd: float | None = None
+    transport_errors: list[str] = field(default_factory=list)
 
     @property
     def attempt(self) -> int:

@@ -223,7 +223,8 @@ class HttpStep(StepBase, frozen=True, kw_only=True):
     """Asks a web server.
 
     Attributes:
-        request: ``url``, ``headers``, ``params`` and ``body`` as they are in the file.
+        method: in capitals; empty if it is an expression: ``request`` has a ``method`` then.
+        request: ``url``, ``headers``, ``params`` and ``body`` as they are in the file; what it does not say is absent.
         expected_status: ``None``: any from 200 to 299.
     """
 
@@ -327,6 +328,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         path: of its file.
         vocabularies: by file name, by label too where no file has that name.
         warnings: what is odd about the files, each with its place.
+        environment: as it was when the files were read, ``.env`` beside them included.
+        env: what expressions and templates may read of it, and what workers elsewhere are given: what the files name
+            literally, ``${NAME}`` and ``env.NAME``.
     """
 
     path: Path
@@ -336,3 +340,5 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     vocabularies: Mapping[str, Vocabulary] = _NONE
     execution: Execution = Execution()
     warnings: tuple[str, ...] = ()
+    environment: Mapping[str, str] = _NONE
+    env: Mapping[str, str] = _NONE

@@ -1,0 +1,142 @@
+"""The command that runs a pipeline for many inputs: lines of JSON in, lines of JSON out, each as soon as it is done."""
+
+from __future__ import annotations
+
+__all__ = ["register"]
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any, TextIO
+
+import typer
+
+from fabric.errors import ConfigError
+from fabric.pipelines.cli_report import Form, answering, as_data, logged, say
+
+RESERVED = ("ok", "error", "steps")
+"""Keys of a line of output: no input may be known by one of them."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(batch)
+
+
+def batch(
+    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's file.", show_default=False)],
+    input_: Annotated[str, typer.Option("--input", "-i", help="Lines of JSON objects: a file, or - for stdin.")] = "-",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; left out: stdout.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Inputs under way at once.")] = 4,
+    key: Annotated[str, typer.Option("--key", "-k", help="Key by which an input is known.")] = "id",
+    journal: Annotated[
+        Path | None,
+        typer.Option("--journal", help="File that keeps what is done: for --resume.", show_default=False),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Run what the journal does not have yet.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Do not tell how many are done.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no answers that were kept.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask no model, call nothing that has effects.")] = False,
+    form: Form = "text",
+) -> None:
+    """Run a pipeline for each line of a file, and write a line for each, in the order in which they are done.
+
+    Examples: fabric pipeline batch pipeline.yaml -i papers.jsonl -o results.jsonl --journal papers.journal; the same
+    with --resume goes on where it ended.
+
+    Exit codes: 0 all were run, also if some failed: their ``ok`` is false; 1 the input or the pipeline is wrong.
+    """
+    with answering(form), logged():
+        from fabric.pipelines.batch import BatchRunner
+
+        if key in RESERVED:
+            raise ConfigError(f"--key {key!r} is reserved for the output, as {', '.join(RESERVED)} are; take another")
+        if resume and journal is None:
+            raise ConfigError("--resume needs --journal FILE, which says what is done")
+        with _opened(input_) as lines, ExitStack() as stack:
+            runner = BatchRunner(pipeline, max_workers=workers, progress=False, journal=journal)
+            written = _out(output, stack)
+            meter = _Meter(shown=not no_progress and sys.stderr.isatty())
+            items = (json.loads(line) for line in lines if line.strip())
+            for item_id, result in runner.run(items, key=key, use_cache=not no_cache, dry_run=dry_run, resume=resume):
+                written.write(json.dumps(_record(key, item_id, result), default=str) + "\n")
+                written.flush()
+                meter.count(result.failed)
+        if output is not None:
+            say(f"Batch complete: {meter.succeeded} succeeded, {meter.failed} failed; see {output}")
+
+
+@contextmanager
+def _opened(said: str) -> Iterator[IO[str]]:
+    """Open the input. All of it is checked before anything runs, a line at a time: it may be larger than memory.
+
+    Raises:
+        ConfigError: it cannot be read, a line is no JSON object, or there is none.
+    """
+    with ExitStack() as stack:
+        try:
+            if said == "-":  # kept in a file, for it is read twice
+                lines: IO[str] = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
+                lines.writelines(sys.stdin)
+                lines.seek(0)
+            else:
+                lines = stack.enter_context(Path(said).open(encoding="utf-8"))
+            _check(lines)
+            lines.seek(0)
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(f"cannot read the input {said!r}: {why}") from None
+        yield lines
+
+
+def _check(lines: IO[str]) -> None:
+    any_found = False
+    for number, line in enumerate(iter(lines.readline, ""), 1):
+        if not line.strip():
+            continue
+        any_found = True
+        try:
+            item = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"invalid JSON on line {number}: {error}") from None
+        if not isinstance(item, dict):
+            raise ConfigError(f"line {number} is not a JSON object: it is {type(item).__name__}")
+    if not any_found:
+        raise ConfigError("no items found in the input; expected one JSON object a line")
+
+
+def _out(path: Path | None, stack: ExitStack) -> TextIO:
+    if path is None:
+        return sys.stdout
+    try:
+        return stack.enter_context(path.open("w", encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _record(key: str, item_id: object, result: Any) -> dict[str, object]:
+    record = {key: item_id, "ok": not result.failed}
+    if result.failed:
+        failure = result.failure_state
+        return {**record, "error": f"Pipeline aborted at step {failure.step_name!r}: {failure.exception}"}
+    return {**record, "steps": {name: as_data(step.value) for name, step in result.steps.items()}}
+
+
+class _Meter:
+    """Counts what is done, and tells it in one line of a terminal."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self.succeeded = self.failed = 0
+
+    def count(self, failed: bool) -> None:
+        """One more is done."""
+        self.failed += failed
+        self.succeeded += not failed
+        if self._shown:
+            print(f"\r{self.succeeded + self.failed} done, {self.failed} failed", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,140 @@
+"""How the commands of pipelines print what they have, and how they end."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BAD_INPUT",
+    "FAILED",
+    "Form",
+    "answering",
+    "as_data",
+    "logged",
+    "problem_of",
+    "say",
+    "say_error",
+    "write_out",
+]
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import typer
+from pydantic import BaseModel
+
+from fabric.errors import ConfigError, FabricError
+from fabric.pipelines.errors import PipelineLoadError
+
+BAD_INPUT = 1
+"""What a command ends with if its input or its pipeline is wrong."""
+
+FAILED = 2
+"""What a command ends with if its pipeline failed."""
+
+Format: TypeAlias = Literal["text", "json"]
+
+Form = Annotated[str, typer.Option("--format", help="How errors are printed: text or json.")]
+
+
+def say(text: str) -> None:
+    """Write a line for people. Nobody may be there to read it."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def say_error(message: str, form: str, **fields: object) -> None:
+    """Write an error: as it is, or as one JSON object in one line."""
+    say(json.dumps({"error": message, **fields}, default=str) if form == "json" else message)
+
+
+def write_out(text: str, path: Path | None) -> None:
+    """Write a result to a file, or to stdout.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    if path is None:
+        print(text, flush=True)
+        return
+    try:
+        path.write_text(text + "\n", "utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+    say(f"Wrote {path}")
+
+
+@contextmanager
+def answering(form: str) -> Iterator[None]:
+    """Print the errors of files and of input that a command meets, and end it."""
+    if form not in ("text", "json"):
+        say(f"--format {form!r}: expected text or json")
+        raise typer.Exit(2)
+    try:
+        yield
+    except PipelineLoadError as error:
+        if form == "json":
+            say_error(error.message, form, code="load_error", problems=[problem_of(each) for each in error.problems])
+        else:
+            say(f"Validation error:\n{error}")
+        raise typer.Exit(BAD_INPUT) from None
+    except FabricError as error:
+        say_error(f"Error: {error}" if form == "text" else str(error), form, code=error.code)
+        raise typer.Exit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def problem_of(error: PipelineLoadError) -> dict[str, object]:
+    """Return what is wrong with a file as data."""
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "file": error.file,
+        "line": error.line,
+        "column": error.column,
+        "key_path": error.key_path,
+        "suggestion": error.suggestion,
+    }
+
+
+class _Lines(logging.Handler):
+    """Writes to what is stderr at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+@contextmanager
+def logged(level: int = logging.WARNING) -> Iterator[None]:
+    """Show what is logged by pipelines, from this level on, while a command runs."""
+    logger = logging.getLogger("fabric.pipelines")
+    handler = _Lines()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+
+
+def as_data(value: Any) -> Any:
+    """Return a value as JSON has it; what JSON does not know as text."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case BaseModel():
+            return value.model_dump(mode="json")
+        case Mapping():
+            return {str(key): as_data(part) for key, part in value.items()}
+        case list() | tuple():
+            return [as_data(part) for part in value]
+    return str(value)

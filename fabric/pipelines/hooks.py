@@ -1,0 +1,39 @@
+"""Functions of the caller's that are told what a run does. What they raise is logged, and changes nothing."""
+
+from __future__ import annotations
+
+__all__ = ["Hooks"]
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypeVar
+
+_log = logging.getLogger("fabric.pipelines")
+
+Kind: TypeAlias = Literal["on_run_start", "on_run_end", "on_step_end", "on_llm_call"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Hooks:
+    """Hooks of a runner, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._hooks: dict[Kind, list[Callable[..., Any]]] = {}
+
+    def add(self, kind: Kind, hook: F) -> F:
+        """Add one; return it, so that this decorates."""
+        self._hooks.setdefault(kind, []).append(hook)
+        return hook
+
+    def fire(self, kind: Kind, *arguments: object) -> None:
+        """Call all of a kind."""
+        for hook in self._hooks.get(kind, ()):
+            attempt(f"a hook of {kind}", hook, *arguments)
+
+
+def attempt(what: str, function: Callable[..., Any], *arguments: object) -> None:
+    """Call a function of the user's whose failure changes nothing: it is logged."""
+    try:
+        function(*arguments)
+    except Exception as error:  # noqa: BLE001 - see above
+        _log.warning("%s failed, the run goes on: %s: %s", what, type(error).__name__, error, exc_info=error)

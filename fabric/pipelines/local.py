@@ -1,0 +1,77 @@
+"""Work performed in this process: functions in the caller's thread or beside it, requests and questions in the loop."""
+
+from __future__ import annotations
+
+__all__ = ["Local", "open_local"]
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import trio
+
+from fabric.pipelines.calling import Caller
+from fabric.pipelines.clients import Clients
+from fabric.pipelines.http import HttpPerformer
+from fabric.pipelines.models import Models, open_models
+from fabric.pipelines.spec import Pipeline
+from fabric.pipelines.work import Done, FunctionWork, HttpWork, LlmWork, Work
+
+
+@asynccontextmanager
+async def open_local(
+    pipeline: Pipeline, clients: Clients | None = None, caller: Caller | None = None
+) -> AsyncIterator[Local]:
+    """Return who performs the work of a pipeline in this process, for this trio loop and any number of runs.
+
+    Args:
+        pipeline: whose work it is.
+        clients: of registered providers, if they outlive this.
+        caller: see :class:`Local`.
+    """
+    async with open_models(clients, environment=pipeline.environment) as models, aclosing(HttpPerformer()) as http:
+        yield Local(models, http, caller)
+
+
+class Local:
+    """Performs work in this process.
+
+    Args:
+        models: asks them.
+        http: makes requests.
+        caller: calls functions that have the run for themselves; ``None``: threads of ours call all of them, for the
+            caller's own thread has other things to do.
+    """
+
+    def __init__(self, models: Models, http: HttpPerformer, caller: Caller | None) -> None:
+        self._models = models
+        self._http = http
+        self._caller = caller
+
+    async def perform(self, work: Work) -> Done:
+        """Perform it. See :class:`fabric.pipelines.work.Performer`."""
+        match work:
+            case LlmWork():
+                return await self._models.perform(work)
+            case HttpWork():
+                return await self._http.perform(work)
+            case FunctionWork():
+                return await self._call(work)
+
+    async def _call(self, work: FunctionWork) -> Done:
+        assert work.step.function is not None, "a step without a function is no work"
+        function = partial(_call_of_user, work.step.function.function, work.inputs)
+        if work.alone and self._caller is not None:
+            done: Done = await self._caller.call(function)
+            return done
+        # A function that is cancelled, because its step is not due after all or the run was ended, cannot be stopped:
+        # it runs to its end in its thread, and what it gives goes nowhere.
+        return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+
+
+def _call_of_user(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Done:
+    try:
+        return Done(function(**inputs))
+    except Exception as error:  # noqa: BLE001 - whatever a function of the user's raises
+        return Done(error=error)

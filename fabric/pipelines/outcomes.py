@@ -1,0 +1,103 @@
+"""What a step leaves when it has been carried out, before it counts: all that a commit writes, and nothing is written
+before that."""
+
+from __future__ import annotations
+
+__all__ = ["Outcome", "Record", "failed", "of_member", "record_of", "skipped", "succeeded"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fabric.pipelines.results import AttemptLog, StepResult, VocabSuggestion
+from fabric.pipelines.schedule import Verdict
+from fabric.pipelines.spec import Reference, Step, substeps
+from fabric.pipelines.work import Done
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one step, or one member of an ensemble, adds to the RunContext.
+
+    Attributes:
+        result: goes to ``steps``.
+        attempts: questions that no other record has; they go to the log of the run.
+        suggestions, warnings, cache_hits, cache_misses: of these.
+        error: why it failed; ``None``: it did not.
+        on_failure: is told of that.
+        heard: whether hooks are told that it has ended: those of steps that were skipped and of members are not.
+    """
+
+    result: StepResult
+    attempts: Sequence[AttemptLog] = ()
+    suggestions: Sequence[VocabSuggestion] = ()
+    warnings: Sequence[str] = ()
+    cache_hits: int = 0
+    cache_misses: int = 0
+    error: Exception | None = None
+    on_failure: Reference | None = None
+    heard: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step of a sequence leaves.
+
+    Attributes:
+        records: of the steps inside of it, in the order of the file, and its own, which is the last.
+        verdict: what that means for the steps behind it.
+    """
+
+    records: tuple[Record, ...]
+    verdict: Verdict = "go_on"
+
+    @property
+    def own(self) -> Record:
+        """The record of the step itself."""
+        return self.records[-1]
+
+
+def of_member(name: str, done: Done | None) -> Record:
+    """Return the record of a member of an ensemble, which is no step of its own; ``None``: its model is not there."""
+    if done is None:
+        return Record(StepResult(name, status="skipped"), heard=False)
+    return replace(record_of(name, done), heard=False)
+
+
+def record_of(name: str, done: Done, on_failure: Reference | None = None) -> Record:
+    """Return the record of a step that is one piece of work."""
+    return Record(
+        StepResult(name, done.value, "failed" if done.error else "success", list(done.attempts)),
+        attempts=done.attempts,
+        suggestions=done.suggestions,
+        warnings=done.warnings,
+        cache_hits=done.cache_hits,
+        cache_misses=done.cache_misses,
+        error=done.error,
+        on_failure=on_failure,
+    )
+
+
+def succeeded(step: Step, value: Any, inner: Sequence[Record] = ()) -> Outcome:
+    """Return the outcome of a step that has a value."""
+    return Outcome((*inner, Record(StepResult(step.name, value))))
+
+
+def skipped(step: Step) -> Outcome:
+    """Return the outcome of a step that is not carried out, nor are those inside of it."""
+    return Outcome(
+        tuple(Record(StepResult(each.name, status="skipped"), heard=False) for each in (*substeps(step), step))
+    )
+
+
+def failed(step: Step, error: Exception, inner: Sequence[Record] = ()) -> Outcome:
+    """Return the outcome of a step that failed; ``on_error`` says what follows."""
+    own = Record(StepResult(step.name, status="failed"), error=error, on_failure=step.on_failure)
+    return Outcome((*inner, own), verdict_of(step))
+
+
+def verdict_of(step: Step) -> Verdict:
+    """Return what it means for the steps behind a step that it failed."""
+    if step.on_error == "skip_remaining":
+        return "skip_rest"
+    return "go_on" if step.on_error == "continue" or not step.required else "stop"

@@ -1,0 +1,52 @@
+"""What a question costs: by ``pricing`` of its model, else by the project's prices, else by ``genai-prices``."""
+
+from __future__ import annotations
+
+__all__ = ["Pricing"]
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from fabric.pipelines.clients import Answer
+from fabric.pipelines.spec import ModelSpec
+from fabric.runtime.prices import Prices
+from fabric.session.money import Tokens, cost, dollars
+from fabric.settings import ProjectPrice
+
+_OPENAI = "api.openai.com"
+
+
+class Pricing:
+    """Tells what questions cost.
+
+    Args:
+        own: prices of the project, by model.
+    """
+
+    def __init__(self, own: Mapping[str, ProjectPrice] | None = None) -> None:
+        self._prices = Prices(own)
+
+    def cost_usd(self, spec: ModelSpec, answer: Answer) -> float | None:
+        """Return what a question to a model cost; ``None``: nobody knows."""
+        if spec.provider == "mock" and not spec.prices:
+            return 0.0
+        if answer.tokens is None:
+            return None
+        prompt, completion = answer.tokens["prompt_tokens"], answer.tokens["completion_tokens"]
+        if spec.prices:
+            of_input, of_output = spec.prices.get("input_per_1k", 0.0), spec.prices.get("output_per_1k", 0.0)
+            return (prompt * of_input + completion * of_output) / 1000
+        rate = self._prices.rate_of(_vendor(spec), spec.model, prompt)
+        if rate is None:
+            return None
+        tokens = Tokens(prompt, completion, answer.cache_read_tokens, answer.cache_creation_tokens)
+        return dollars(cost(rate, tokens))
+
+
+def _vendor(spec: ModelSpec) -> str:
+    """Return who sells the model, by the name that the table has for it. Many servers speak OpenAI's API; their prices
+    are their own."""
+    if spec.provider == "openai_compat":
+        host = urlsplit(spec.base_url or "").hostname
+        return "openai" if host in (None, _OPENAI) else host
+    return spec.provider

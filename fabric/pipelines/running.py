@@ -1,0 +1,154 @@
+"""One run: what its steps share, what each of them sees, and sequences of them carried out as ``schedule`` says."""
+
+from __future__ import annotations
+
+__all__ = ["CarryOut", "Frame", "Options", "Run", "carry_out_all"]
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import trio
+
+from fabric.pipelines.committing import tokens_of
+from fabric.pipelines.expressions import Scope
+from fabric.pipelines.outcomes import Outcome, skipped
+from fabric.pipelines.planning import Plans
+from fabric.pipelines.results import StepResult
+from fabric.pipelines.schedule import Begin, Cancel, Commit, Discard, Ended, Over, Planned, Schedule, Skip, Start
+from fabric.pipelines.spec import ModelSpec, Pipeline, Place, Step
+from fabric.pipelines.vocab import Vocabulary
+from fabric.pipelines.work import Done, LlmWork, Performer, Work
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is told beside its input.
+
+    Attributes:
+        use_cache: whether answers that were kept are taken.
+        refresh_cache: whether they are replaced.
+        dry_run: whether steps with effects, requests and questions are left out.
+    """
+
+    use_cache: bool = True
+    refresh_cache: bool = False
+    dry_run: bool = False
+
+
+@dataclass
+class Run:
+    """What all steps of a run share.
+
+    Attributes:
+        models: with what the run overrides.
+        vocabularies: as they were when the run began.
+        plans: of its sequences of steps.
+        performers: who performs what steps ask for, by place.
+        replies: how many answers of each mock were played.
+        spent: tokens of all questions; ``spent_usd``: what is known of their cost.
+    """
+
+    pipeline: Pipeline
+    models: Mapping[str, ModelSpec]
+    input: Mapping[str, Any]
+    environment: Mapping[str, str]
+    vocabularies: Mapping[str, Vocabulary]
+    plans: Plans
+    performers: Mapping[Place, Performer]
+    options: Options = Options()
+    replies: dict[str, int] = field(default_factory=dict)
+    spent: int = 0
+    spent_usd: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._limit = trio.CapacityLimiter(self.pipeline.execution.max_concurrency)
+
+    async def perform(self, work: Work) -> Done:
+        """Perform a piece of work where its step says, when there is room for it; count what it took."""
+        performer = self.performers[work.step.place or self.pipeline.execution.place]
+        async with self._limit:
+            done = await performer.perform(work)
+        if isinstance(work, LlmWork):
+            self.replies[work.model.name] = self.replies.get(work.model.name, 0) + done.replies
+            self.spent += tokens_of(done.attempts)
+            self.spent_usd += sum(log.cost_usd or 0.0 for log in done.attempts)
+        return done
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a step is carried out.
+
+    Attributes:
+        run: that it is part of.
+        results: of earlier steps, those that it may see.
+        is_alone: whether nothing else of the run is under way.
+    """
+
+    run: Run
+    results: Mapping[str, StepResult]
+    is_alone: Callable[[], bool]
+
+    @property
+    def scope(self) -> Scope:
+        """What expressions and templates of the step see."""
+        return Scope(self.run.input, self.results, self.run.environment)
+
+
+CarryOut: TypeAlias = Callable[[Step, Frame], Awaitable[Outcome]]
+
+
+async def carry_out_all(
+    steps: Sequence[Step],
+    planned: Sequence[Planned],
+    frame: Frame,
+    carry_out: CarryOut,
+    commit: Callable[[Outcome], Awaitable[None]],
+) -> None:
+    """Carry out a sequence of steps.
+
+    Args:
+        steps: of the sequence.
+        planned: what their order depends on.
+        frame: of the sequence.
+        carry_out: carries out one.
+        commit: is called with outcomes in the order of the file, as long as they count.
+    """
+    execution = frame.run.pipeline.execution
+    schedule = Schedule(planned, mode=execution.mode, speculate=execution.speculate)
+    outcomes: dict[int, Outcome] = {}
+    scopes: dict[int, trio.CancelScope] = {}
+    send, receive = trio.open_memory_channel[int](len(steps))
+
+    def is_alone() -> bool:
+        return schedule.running == 1 and frame.is_alone()
+
+    async def one(place: int) -> None:
+        with scopes[place]:
+            seen = dict(frame.results)
+            for earlier in planned[place].reads:
+                seen.update((record.result.name, record.result) for record in outcomes[earlier].records)
+            outcomes[place] = await carry_out(steps[place], Frame(frame.run, seen, is_alone))
+            send.send_nowait(place)
+
+    async with trio.open_nursery() as nursery:
+        commands = schedule.handle(Start())
+        while True:
+            for command in commands:
+                match command:
+                    case Begin(place):
+                        scopes[place] = trio.CancelScope()
+                        nursery.start_soon(one, place)
+                    case Commit(place):
+                        await commit(outcomes[place])
+                    case Skip(place):
+                        await commit(skipped(steps[place]))
+                    case Cancel(place):
+                        scopes[place].cancel()
+                    case Discard() | Over():
+                        pass
+            if schedule.over:
+                return
+            place = await receive.receive()
+            commands = schedule.handle(Ended(place, outcomes[place].verdict))
