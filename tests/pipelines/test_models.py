@@ -184,6 +184,13 @@ async def test_a_schema_that_is_not_strict_lets_pass() -> None:
     assert done.warnings[0].startswith("x: a: ")
 
 
+async def test_without_a_strict_schema_the_value_is_a_map() -> None:
+    """Also where the answer is what the schema wants: nobody has to look which of the two it is."""
+    (done,) = await perform(work(mock('{"a": 1, "more": 2}'), attempts=rules(schema_strict=False)))
+    assert done.value == {"a": 1, "more": 2}
+    assert (done.warnings, done.attempts[0].errors) == ([], [])
+
+
 async def test_a_validator_that_breaks_is_an_attempt_that_failed() -> None:
     """What a schema of the user's raises ends the step, not the run."""
 
@@ -538,6 +545,17 @@ async def test_what_cannot_be_asked_is_said(said: dict[str, Any], words: str) ->
     assert words in str(done.error)
     assert "secret" not in str(done.error)
     assert done.attempts[0].status == "error"
+
+
+@pytest.mark.parametrize(
+    "extra", [{"a": object()}, {"a": "\udc80"}, {1: "a", "b": 2**70}], ids=["object", "text", "key"]
+)
+async def test_a_question_that_is_not_json(server: Callable[[Any], ScriptedModel], extra: Any) -> None:
+    """It is the failure of the step, not of the run; or it is sent, as far as JSON goes."""
+    model = server({"a": 3})
+    (done,) = await perform(work(served(model), extra_params=extra))
+    assert (done.error is None) == (len(model.requests) == 1)
+    assert done.error is None or "cannot be written as JSON" in str(done.error)
 
 
 async def test_a_server_that_is_not_there() -> None:
