@@ -16,15 +16,17 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fabric.metrics import Buckets, Sample
 from fabric.pipelines.results import AttemptLog, RunContext
 from fabric.pipelines.run_spans import Piece, RunFacts, spans_of
 from fabric.pipelines.work import Done, LlmWork, Performer, Work
 from fabric.session.durations import Histogram
 from fabric.tracing.exporter import Exporter, open_exporter
 from fabric.tracing.span import Span
+
+if TYPE_CHECKING:
+    from fabric.metrics import Sample
 
 _log = logging.getLogger("fabric.pipelines")
 _opening = threading.Lock()
@@ -72,6 +74,8 @@ class Account:
 
     def samples(self) -> Iterable[Sample]:
         """Return what was counted so far, for a :class:`fabric.metrics.Page`."""
+        from fabric.metrics import Buckets, Sample  # only here: what writes pages is not loaded by every run
+
         with self._lock:
             counts, costs, runs = sorted(self._counts.items()), sorted(self._costs.items()), self._runs.durations
         for (name, labels), count in counts:
