@@ -263,12 +263,14 @@ def test_each_attempt_has_retries_of_its_own() -> None:
     assert [log.transport_errors for log in machine.attempts] == [["rate_limit: 429"]] * 2
 
 
+CUT = Failed("http_error", OSError("cut"), transient=True, cost_usd=0.25)
 EVENTS = st.sampled_from(
     [
         BUSY,
         SLOW,
         DOWN,
         REFUSED,
+        CUT,
         Answered("one", UNREAD, cost_usd=0.25),
         Answered("two", INVALID),
         Answered("{}", Fine(7)),
