@@ -16,29 +16,55 @@ from importlib import import_module
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from fabric.pipelines.batch import BatchResult, BatchRunner, BatchSummary
+    from fabric.pipelines.clients import register_provider
     from fabric.pipelines.errors import PipelineLoadError, YamlPipelineError
-    from fabric.pipelines.results import AttemptLog, FailureState, RunContext, RunSummary, StepResult, VocabSuggestion
+    from fabric.pipelines.graph import generate_mermaid
+    from fabric.pipelines.results import (
+        AttemptLog,
+        FailureState,
+        RunContext,
+        RunSummary,
+        StepResult,
+        TokenCount,
+        VocabSuggestion,
+    )
+    from fabric.pipelines.runner import PipelineRunner
 
 _HOMES = {
     "AttemptLog": "results",
+    "BatchResult": "batch",
+    "BatchRunner": "batch",
+    "BatchSummary": "batch",
     "FailureState": "results",
     "PipelineLoadError": "errors",
+    "PipelineRunner": "runner",
     "RunContext": "results",
     "RunSummary": "results",
     "StepResult": "results",
+    "TokenCount": "results",
     "VocabSuggestion": "results",
     "YamlPipelineError": "errors",
+    "generate_mermaid": "graph",
+    "register_provider": "clients",
 }
 
 __all__ = [
     "AttemptLog",
+    "BatchResult",
+    "BatchRunner",
+    "BatchSummary",
     "FailureState",
     "PipelineLoadError",
+    "PipelineRunner",
     "RunContext",
     "RunSummary",
     "StepResult",
+    "TokenCount",
     "VocabSuggestion",
     "YamlPipelineError",
+    "generate_mermaid",
+    "register_provider",
 ]
 
 

@@ -204,17 +204,23 @@ class HostedClient:
         spec = self._spec
         for name, text in (("base_url", said), ("api_key", spec.api_key), ("model", spec.model)):
             if text and text.startswith("${"):
-                raise ConfigError(f"model {spec.name!r}: {name!r} is {text}, which the environment does not have; set it")
+                raise ConfigError(
+                    f"model {spec.name!r}: {name!r} is {text}, which the environment does not have; set it"
+                )
         try:
             if self._vendor == "anthropic":
                 return locate(said or ANTHROPIC_HOME, "/messages", path_is_base=False)
             return locate(said or OPENAI_HOME, "/chat/completions", path_is_base=True)
         except ConfigError as error:
-            raise ConfigError(f"model {spec.name!r}: {error}".replace("'endpoint' of a provider", "'base_url'")) from None
+            raise ConfigError(
+                f"model {spec.name!r}: {error}".replace("'endpoint' of a provider", "'base_url'")
+            ) from None
 
     def _check_key(self, variable: str, *, remote: bool) -> None:
         if not self._key and remote:
-            text = f"model {self._spec.name!r} has no 'api_key': say it in the file as ${{{variable}}}, and set {variable}"
+            text = (
+                f"model {self._spec.name!r} has no 'api_key': say it in the file as ${{{variable}}}, and set {variable}"
+            )
             raise ConfigError(text)
         self._key = self._key or NO_KEY
         if not self._key.isascii() or not self._key.isprintable() or " " in self._key:

@@ -34,6 +34,7 @@ from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.references import Importer
 from fabric.pipelines.spec import EnsembleStep, Execution, LlmStep, ModelSpec, Outputs, Pipeline, Step, substeps
 from fabric.pipelines.vocab import Vocabulary
+from fabric.pipelines.vocab_files import load_vocabularies
 
 _LOG = logging.getLogger("fabric.pipelines")
 
@@ -77,6 +78,7 @@ class _Loading:
         self._directory = path.parent
         self._schemas = schemas
         self._environment = dict(environment)
+        self._env_names: dict[str, None] = {}
 
     def read(self) -> Pipeline:
         node = read_document(self._path, self.problems)
@@ -87,7 +89,8 @@ class _Loading:
         steps_node = block.value("steps", _NO_STEPS)
         outputs = self._outputs(block, steps_node)
         execution = self._execution(block)
-        vocabularies = self._vocabularies()
+        vocabularies, odd = load_vocabularies(self._directory / "vocabularies")
+        self.problems.warnings += odd
         steps = self._steps(block, steps_node, models, vocabularies)
         self._check_schemas(steps)
         return Pipeline(
@@ -95,11 +98,13 @@ class _Loading:
             models=MappingProxyType(models),
             steps=steps,
             outputs=outputs,
-            vocabularies=vocabularies,
+            vocabularies=MappingProxyType({**vocabularies, **_own_vocabularies(steps)}),
             execution=execution,
             warnings=tuple(self.problems.warnings),
             environment=MappingProxyType(self._environment),
-            env=MappingProxyType(dict(self._environment)),
+            env=MappingProxyType(
+                {name: self._environment[name] for name in self._env_names if name in self._environment}
+            ),
         )
 
     def _add_dotenv(self) -> None:
@@ -134,6 +139,7 @@ class _Loading:
             key: entry if key == "models" else Entry(entry.key, expander.expand(entry.value))
             for key, entry in root.entries.items()
         }
+        self._env_names.update(expander.names)
         for name, place in expander.missing.items():
             self._warn_of_missing(name, place)
         return Fields(MappingProxyType(entries), root.line, root.column)
@@ -150,6 +156,7 @@ class _Loading:
                 continue
             expander = Expander(self._environment, self.problems)
             node = expander.expand(entry.value)
+            self._env_names.update(expander.names)
             if not isinstance(node, Fields):
                 said = f"model {name!r} must be a map; it is {shape(node)}"
                 self.problems.error(PipelineLoadError, said, node, f"models.{name}")
@@ -174,6 +181,7 @@ class _Loading:
         visible = {name: None for name, _ in declared_names(steps)}
         texts = Texts(self.problems, self._directory, {})
         bound = texts.bound(directory, "outputs.dir", Scope(visible))
+        self._env_names.update(texts.env_names)
         return Outputs(dir=bound or bind("./outputs"), final_as=final_as, mark=inner.mark())
 
     def _execution(self, block: Block) -> Execution:
@@ -183,9 +191,6 @@ class _Loading:
         inner = Block(self.problems, fields, EXECUTION, "the pipeline", "execution")
         said: dict[str, Any] = {key.name: inner.value(key.name) for key in EXECUTION}
         return Execution(**{name: value for name, value in said.items() if value is not None})
-
-    def _vocabularies(self) -> Mapping[str, Vocabulary]:
-        return MappingProxyType({})
 
     def _steps(
         self, block: Block, steps: Items, models: Mapping[str, ModelSpec], vocabularies: Mapping[str, Vocabulary]
@@ -203,7 +208,9 @@ class _Loading:
         asking = AskReader(
             self.problems, texts, importer, self._directory, models, parsers, vocabularies, self._right_schemas()
         )
-        return StepReader(self.problems, texts, importer, asking).read(steps, "steps", {}, {})
+        read = StepReader(self.problems, texts, importer, asking).read(steps, "steps", {}, {})
+        self._env_names.update(texts.env_names)
+        return read
 
     def _right_schemas(self) -> dict[str, type[BaseModel]]:
         right = {}
@@ -216,7 +223,7 @@ class _Loading:
         return right
 
     def _check_schemas(self, steps: tuple[Step, ...]) -> None:
-        every = [inner for step in steps for inner in (step, *substeps(step))]
+        every = _every(steps)
         asking = {step.name for step in every if isinstance(step, (LlmStep, EnsembleStep))}
         if self.problems.errors:
             return
@@ -229,6 +236,19 @@ class _Loading:
 
 _NO_STEPS = Items((), 0, 0)
 _NOTHING = Fields(MappingProxyType({}), 0, 0)
+
+
+def _own_vocabularies(steps: tuple[Step, ...]) -> dict[str, Vocabulary]:
+    """Return the vocabularies that stand in schemas, by name."""
+    own: dict[str, Vocabulary] = {}
+    for step in _every(steps):
+        if isinstance(step, (LlmStep, EnsembleStep)) and step.schema is not None:
+            own.update(step.schema.own)
+    return own
+
+
+def _every(steps: tuple[Step, ...]) -> list[Step]:
+    return [inner for step in steps for inner in (step, *substeps(step))]
 
 
 def _files(steps: Items) -> list[tuple[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Scope", "Texts"]
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -39,6 +40,9 @@ class Texts:
         problems: are told.
         root: directory of the pipeline.
         declared: the lines of all steps by name, those that come later, too.
+
+    Attributes:
+        env_names: variables of the environment that are read, each once, in order.
     """
 
     def __init__(self, problems: Problems, root: Path, declared: Mapping[str, int]) -> None:
@@ -46,6 +50,7 @@ class Texts:
         self._root = root
         self._declared = declared
         self._prompts: dict[Path, Prompt | None] = {}
+        self.env_names: dict[str, None] = {}
 
     def expression(self, text: str, node: Node, path: str, scope: Scope) -> Expression | None:
         """Return an expression; ``None`` if it is wrong."""
@@ -54,6 +59,7 @@ class Texts:
         except PipelineLoadError as error:
             self._tell(error, node, path)
             return None
+        self.env_names.update(dict.fromkeys(found.env_names))
         self._check_reads(found.reads, node, path, scope)
         return found
 
@@ -69,6 +75,7 @@ class Texts:
                 self._tell(error, scalar, place)
                 right = False
             else:
+                self.env_names.update(dict.fromkeys(found.env_names))
                 self._check_reads(found.reads, scalar, place, scope)
         return bind(plain(node)) if right else None
 
@@ -83,6 +90,7 @@ class Texts:
             self._prompts[place] = self._template(place, node, path)
         prompt = self._prompts[place]
         if prompt is not None:
+            self.env_names.update(dict.fromkeys(getattr(prompt, "env_names", ())))
             self._check_reads(prompt.reads, node, path, scope, f"{name}: ")
         return prompt
 
@@ -100,6 +108,7 @@ class Texts:
         except PipelineLoadError as error:
             self._tell(error, node, path)
             return None
+        self.env_names.update(dict.fromkeys(getattr(prompt, "env_names", ())))
         self._check_reads(prompt.reads, node, path, scope)
         return prompt
 
@@ -112,7 +121,7 @@ class Texts:
         for read in reads:
             if read.step is None:
                 continue
-            place = _at(node, read.offset) if not prefix else Place(node.line, node.column)
+            place = _at(node, read) if not prefix else Place(node.line, node.column)
             if read.step in scope.visible:
                 self._check_fields(read, scope.visible[read.step], place, path, prefix)
             else:
@@ -178,11 +187,13 @@ def _scalars(node: Node, path: str) -> Iterator[tuple[Scalar, str]]:
             yield from _scalars(entry.value, f"{path}.{key}")
 
 
-def _at(node: Node, offset: int) -> Place:
-    """Return the place of a character of a value, if it is written in one line as it is read."""
+def _at(node: Node, read: StepRead) -> Place:
+    """Return where a step is read, if the value is written in one line as it is read; otherwise where it begins."""
+    place = Place(node.line, node.column)
     if not isinstance(node, Scalar) or node.style in ("|", ">") or node.expanded or "\n" in node.text:
-        return Place(node.line, node.column)
-    return Place(node.line, node.column + offset + len(node.style))
+        return place
+    found = re.compile(rf"\bsteps\s*(?:\.\s*|\[\s*['\"]){re.escape(read.step or '')}\b").search(node.text, read.offset)
+    return place if found is None else Place(node.line, node.column + found.start() + len(node.style))
 
 
 def _templates(root: Path) -> list[str]:

@@ -1,14 +1,29 @@
-"""Prompts: templates of Jinja in a sandbox, with what they read of steps."""
+"""Prompts: templates of Jinja in a sandbox, with what they read of steps.
+
+``sandbox`` says what templates may do, ``template_reads`` what they read. Both need Jinja; this module needs it when a
+template is read.
+"""
 
 from __future__ import annotations
 
-__all__ = ["Prompt", "load_prompt", "parse_prompt"]
+__all__ = ["Prompt", "PromptRenderError", "load_prompt", "parse_prompt", "render_prompt", "render_prompt_string"]
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
+from fabric.errors import ConfigError
+from fabric.pipelines.errors import PipelineLoadError, PromptRenderError
 from fabric.pipelines.expressions import Scope, StepRead
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from fabric.pipelines.template_files import Below
+    from fabric.pipelines.template_reads import TemplateReads
+
+MISSING: Final = "it needs pyyaml and jinja2: pip install 'plumb-fabric[pipelines]'"
+_TEXT: Final = "<template>"
 
 
 class Prompt:
@@ -18,11 +33,20 @@ class Prompt:
         path: of its file; ``None``: it stands in the pipeline's file.
         reads: every place that reads results of steps, also in templates that it includes.
         names: all variables that it uses.
+        env_names: the variables of the environment that it reads.
     """
 
-    path: Path | None
-    reads: tuple[StepRead, ...]
-    names: frozenset[str]
+    __slots__ = ("_template", "env_names", "names", "path", "reads")
+
+    def __init__(self, path: Path | None, template: Template, reads: TemplateReads) -> None:
+        self.path = path
+        self.reads: tuple[StepRead, ...] = reads.steps
+        self.names = reads.names
+        self.env_names = reads.env_names
+        self._template = template
+
+    def __repr__(self) -> str:
+        return f"Prompt({str(self.path or _TEXT)!r})"
 
     def render(self, variables: Mapping[str, Any], scope: Scope) -> str:
         """Return its text. ``ctx``, ``steps`` and ``env`` are those of the scope; ``steps.x.value.f`` and ``steps.x.f``
@@ -35,20 +59,24 @@ class Prompt:
         Raises:
             PromptRenderError: a variable is not defined, or it does what templates must not.
         """
-        raise NotImplementedError
+        from fabric.pipelines.rendering import rendered
+
+        values = {name: result.value for name, result in scope.steps.items()}
+        return rendered(self._template, {**variables, "ctx": scope.ctx, "steps": values, "env": scope.env}, scope.steps)
 
 
 def load_prompt(path: Path, root: Path) -> Prompt:
-    """Return the template of a file.
+    """Return the template of a file. The file, and what it includes, is not read again.
 
     Args:
         path: of it.
-        root: directory of the pipeline: what it includes is below it.
+        root: directory of the pipeline: it, and what it includes, is below it.
 
     Raises:
         PipelineLoadError: the file is not there, is no template, or reads what templates must not.
     """
-    raise NotImplementedError
+    files = _files(root)
+    return _loaded(files, files.read(path), files.name_of(path), path)
 
 
 def parse_prompt(text: str, root: Path) -> Prompt:
@@ -57,4 +85,47 @@ def parse_prompt(text: str, root: Path) -> Prompt:
     Raises:
         PipelineLoadError: as for :func:`load_prompt`.
     """
-    raise NotImplementedError
+    return _loaded(_files(root), text, None, None)
+
+
+def _files(root: Path) -> Below:
+    try:
+        from fabric.pipelines.template_files import Below
+    except ModuleNotFoundError as error:
+        raise ConfigError(MISSING) from error
+    return Below(root)
+
+
+def _loaded(files: Below, text: str, name: str | None, path: Path | None) -> Prompt:
+    from fabric.pipelines.rendering import compiled
+
+    return Prompt(path, *compiled(files, text, name))
+
+
+def render_prompt(template_dir: str | Path, template_name: str, **variables: Any) -> str:
+    """Return the text of a template of a directory, as the steps of a pipeline write it.
+
+    Raises:
+        PromptRenderError: the file is not there, is no template, or has no text for these variables.
+    """
+    root = Path(template_dir)
+    return _rendered_alone(lambda: load_prompt(root / template_name, root), variables)
+
+
+def render_prompt_string(template_string: str, **variables: Any) -> str:
+    """Return the text of a template that is given as a text.
+
+    Raises:
+        PromptRenderError: it is no template, or has no text for these variables.
+    """
+    return _rendered_alone(lambda: parse_prompt(template_string, Path()), variables)
+
+
+def _rendered_alone(load: Any, variables: Mapping[str, Any]) -> str:
+    from fabric.pipelines.rendering import rendered
+
+    try:
+        prompt: Prompt = load()
+    except PipelineLoadError as error:
+        raise PromptRenderError(str(error)) from error
+    return rendered(prompt._template, variables, None)
