@@ -170,7 +170,7 @@ class Engine:
             if self._is_elsewhere():
                 from fabric.pipelines.remote import open_remote  # what it needs takes its time to be imported
 
-                remote = open_remote(self.pipeline, schemas=self._schemas, environment=self.pipeline.environment)
+                remote = open_remote(self.pipeline, schemas=self._schemas)
                 performers["fabric"] = await stack.enter_async_context(remote)
             yield performers
 

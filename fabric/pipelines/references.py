@@ -8,7 +8,7 @@ itself leads to the same file by the plain name, then the module is the one that
 
 from __future__ import annotations
 
-__all__ = ["Importer"]
+__all__ = ["Importer", "package_of"]
 
 import builtins
 import hashlib
@@ -92,8 +92,13 @@ def _colon(text: str) -> str | None:
     return f"{module}:{name}" if dot and ":" not in text else None
 
 
+def package_of(directory: Path) -> str:
+    """Return the name of the package of the modules in a directory. It is the same in every process."""
+    return _PREFIX + hashlib.sha256(str(directory.resolve()).encode(errors="surrogateescape")).hexdigest()[:12]
+
+
 def _package(directory: Path) -> str:
-    name = _PREFIX + hashlib.sha256(str(directory).encode(errors="surrogateescape")).hexdigest()[:12]
+    name = package_of(directory)
     with _LOCK:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
