@@ -52,8 +52,12 @@ def make_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line and exit."""
-    make_app()()
+    """Run the command line; exit, unless it has succeeded."""
+    try:
+        make_app()()
+    except SystemExit as ended:
+        if ended.code:
+            raise
 
 
 def run(
