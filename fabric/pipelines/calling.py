@@ -136,7 +136,7 @@ class _Beside(Generic[T]):
         return result  # type: ignore[no-any-return]
 
     async def call(self, function: Callable[[], Any]) -> Any:
-        """Call a function in the caller's thread, and wait for it: it has to end there, also if the run is cancelled."""
+        """Call a function in the caller's thread, and wait for its end, also if the run is cancelled."""
         token, ended = trio.lowlevel.current_trio_token(), trio.Event()
         result: Future[Any] = Future()
 
@@ -173,7 +173,7 @@ def _settle(result: Future[Any], function: Callable[[], Any]) -> None:
         result.set_result(function())
     except BaseExceptionGroup as group:
         result.set_exception(_innermost(group))
-    except BaseException as error:  # it goes to whoever asks for the result
+    except BaseException as error:  # noqa: BLE001 - it goes to whoever asks for the result
         result.set_exception(error)
 
 

@@ -52,7 +52,7 @@ class Book:
         context.metadata["validation_warnings"].extend(record.warnings)
         context.metadata["cache_hits"] += record.cache_hits
         context.metadata["cache_misses"] += record.cache_misses
-        context._vocab_suggestions.extend(record.suggestions)  # noqa: SLF001 - users know it by this name
+        context._vocab_suggestions.extend(record.suggestions)  # users know it by this name
         for log in record.attempts:
             self._hooks.fire("on_llm_call", log.step, log.model, log.raw_output or "")
         if record.error is not None and record.on_failure is not None:

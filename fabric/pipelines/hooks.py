@@ -35,5 +35,5 @@ def attempt(what: str, function: Callable[..., Any], *arguments: object) -> None
     """Call a function of the user's whose failure changes nothing: it is logged."""
     try:
         function(*arguments)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see above
         _log.warning("%s failed, the run goes on: %s: %s", what, type(error).__name__, error, exc_info=error)

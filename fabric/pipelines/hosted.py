@@ -6,10 +6,10 @@ from __future__ import annotations
 __all__ = ["AnthropicMessages", "ChatCompletions", "HostedClient", "Worded"]
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
-import trio
 
 from fabric.errors import ConfigError
 from fabric.pipelines.attempts import Category
@@ -35,6 +35,9 @@ NO_KEY = "none"
 """For servers that want no key, as most do that run on one's own machine."""
 
 
+NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
+
+
 class Worded(Request, frozen=True):
     """A request with what pipelines say of it and agents do not.
 
@@ -46,7 +49,7 @@ class Worded(Request, frozen=True):
 
     limited: bool = False
     wants_json: bool = False
-    extra: dict[str, Any] = {}
+    extra: Mapping[str, Any] = NO_EXTRA
 
 
 class ChatCompletions(msgspec.Struct, frozen=True):
@@ -91,11 +94,11 @@ class ChatCompletions(msgspec.Struct, frozen=True):
     def without(self, request: Request, words: str) -> ChatCompletions | None:
         """Do without the wish for JSON, or call the limit of tokens by its other name."""
         said = words.lower()
-        if self.formatted and isinstance(request, Worded) and request.wants_json:
-            if "response_format" in said or "json" in said:
-                return msgspec.structs.replace(self, formatted=False)
+        asked = self.formatted and isinstance(request, Worded) and request.wants_json
+        if asked and ("response_format" in said or "json" in said):
+            return msgspec.structs.replace(self, formatted=False)
         if isinstance(request, Worded) and not request.limited:
-            return None
+            return None  # the name of a limit that was not sent is not what is wrong
         other = self.plain.without(request, words)
         return None if other is None else msgspec.structs.replace(self, plain=other)
 
@@ -204,17 +207,23 @@ class HostedClient:
         spec = self._spec
         for name, text in (("base_url", said), ("api_key", spec.api_key), ("model", spec.model)):
             if text and text.startswith("${"):
-                raise ConfigError(f"model {spec.name!r}: {name!r} is {text}, which the environment does not have; set it")
+                raise ConfigError(
+                    f"model {spec.name!r}: {name!r} is {text}, which the environment does not have; set it"
+                )
         try:
             if self._vendor == "anthropic":
                 return locate(said or ANTHROPIC_HOME, "/messages", path_is_base=False)
             return locate(said or OPENAI_HOME, "/chat/completions", path_is_base=True)
         except ConfigError as error:
-            raise ConfigError(f"model {spec.name!r}: {error}".replace("'endpoint' of a provider", "'base_url'")) from None
+            raise ConfigError(
+                f"model {spec.name!r}: {error}".replace("'endpoint' of a provider", "'base_url'")
+            ) from None
 
     def _check_key(self, variable: str, *, remote: bool) -> None:
         if not self._key and remote:
-            text = f"model {self._spec.name!r} has no 'api_key': say it in the file as ${{{variable}}}, and set {variable}"
+            text = (
+                f"model {self._spec.name!r} has no 'api_key': say it in the file as ${{{variable}}}, and set {variable}"
+            )
             raise ConfigError(text)
         self._key = self._key or NO_KEY
         if not self._key.isascii() or not self._key.isprintable() or " " in self._key:

@@ -28,12 +28,13 @@ from fabric.pipelines.expressions import bind
 from fabric.pipelines.keys import EXECUTION, OUTPUTS, ROOT
 from fabric.pipelines.loading_asking import AskReader
 from fabric.pipelines.loading_models import read_model
-from fabric.pipelines.loading_reads import Scope, Texts
+from fabric.pipelines.loading_reads import Scope, Texts, is_file
 from fabric.pipelines.loading_steps import StepReader, declared_names
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.references import Importer
 from fabric.pipelines.spec import EnsembleStep, Execution, LlmStep, ModelSpec, Outputs, Pipeline, Step, substeps
 from fabric.pipelines.vocab import Vocabulary
+from fabric.pipelines.vocab_files import load_vocabularies
 
 _LOG = logging.getLogger("fabric.pipelines")
 
@@ -50,7 +51,8 @@ def load_pipeline(
     Args:
         path: of the file.
         schemas: models of pydantic by step, over what the file says.
-        environment: variables; those of ``.env`` beside the file are added where it has none.
+        environment: variables; those of ``.env`` beside the file, then of the one in the working directory, are added
+            where it has none.
 
     Raises:
         PipelineLoadError: something is wrong with the files; ``problems`` has all of it.
@@ -77,6 +79,7 @@ class _Loading:
         self._directory = path.parent
         self._schemas = schemas
         self._environment = dict(environment)
+        self._env_names: dict[str, None] = {}
 
     def read(self) -> Pipeline:
         node = read_document(self._path, self.problems)
@@ -87,7 +90,8 @@ class _Loading:
         steps_node = block.value("steps", _NO_STEPS)
         outputs = self._outputs(block, steps_node)
         execution = self._execution(block)
-        vocabularies = self._vocabularies()
+        vocabularies, odd = load_vocabularies(self._directory / "vocabularies")
+        self.problems.warnings += odd
         steps = self._steps(block, steps_node, models, vocabularies)
         self._check_schemas(steps)
         return Pipeline(
@@ -95,24 +99,27 @@ class _Loading:
             models=MappingProxyType(models),
             steps=steps,
             outputs=outputs,
-            vocabularies=vocabularies,
+            vocabularies=MappingProxyType({**vocabularies, **_own_vocabularies(steps)}),
             execution=execution,
             warnings=tuple(self.problems.warnings),
             environment=MappingProxyType(self._environment),
-            env=MappingProxyType(dict(self._environment)),
+            env=MappingProxyType(
+                {name: self._environment[name] for name in self._env_names if name in self._environment}
+            ),
         )
 
     def _add_dotenv(self) -> None:
-        place = self._directory / ".env"
-        if not place.is_file():
-            return
-        try:
-            text = decode(read_limited(place, str(place), _DOTENV_BYTES_MAX), str(place))
-        except PipelineLoadError as error:
-            self.problems.warn(error.message, error, file=str(place))
-            return
-        for name, value in read_dotenv(text):
-            self._environment.setdefault(name, value)
+        """Add variables that are not set: those beside the file go before those of the working directory."""
+        for place in dict.fromkeys((self._directory / ".env", Path(".env"))):
+            if not is_file(place):
+                continue
+            try:
+                text = decode(read_limited(place, str(place), _DOTENV_BYTES_MAX), str(place))
+            except PipelineLoadError as error:
+                self.problems.warn(error.message, error, file=str(place))
+                continue
+            for name, value in read_dotenv(text):
+                self._environment.setdefault(name, value)
 
     def _root(self, node: Node | None) -> Fields:
         if node is None or (isinstance(node, Scalar) and node.value is None):
@@ -134,6 +141,7 @@ class _Loading:
             key: entry if key == "models" else Entry(entry.key, expander.expand(entry.value))
             for key, entry in root.entries.items()
         }
+        self._env_names.update(expander.names)
         for name, place in expander.missing.items():
             self._warn_of_missing(name, place)
         return Fields(MappingProxyType(entries), root.line, root.column)
@@ -150,6 +158,7 @@ class _Loading:
                 continue
             expander = Expander(self._environment, self.problems)
             node = expander.expand(entry.value)
+            self._env_names.update(expander.names)
             if not isinstance(node, Fields):
                 said = f"model {name!r} must be a map; it is {shape(node)}"
                 self.problems.error(PipelineLoadError, said, node, f"models.{name}")
@@ -174,6 +183,7 @@ class _Loading:
         visible = {name: None for name, _ in declared_names(steps)}
         texts = Texts(self.problems, self._directory, {})
         bound = texts.bound(directory, "outputs.dir", Scope(visible))
+        self._env_names.update(texts.env_names)
         return Outputs(dir=bound or bind("./outputs"), final_as=final_as, mark=inner.mark())
 
     def _execution(self, block: Block) -> Execution:
@@ -183,9 +193,6 @@ class _Loading:
         inner = Block(self.problems, fields, EXECUTION, "the pipeline", "execution")
         said: dict[str, Any] = {key.name: inner.value(key.name) for key in EXECUTION}
         return Execution(**{name: value for name, value in said.items() if value is not None})
-
-    def _vocabularies(self) -> Mapping[str, Vocabulary]:
-        return MappingProxyType({})
 
     def _steps(
         self, block: Block, steps: Items, models: Mapping[str, ModelSpec], vocabularies: Mapping[str, Vocabulary]
@@ -203,7 +210,9 @@ class _Loading:
         asking = AskReader(
             self.problems, texts, importer, self._directory, models, parsers, vocabularies, self._right_schemas()
         )
-        return StepReader(self.problems, texts, importer, asking).read(steps, "steps", {}, {})
+        read = StepReader(self.problems, texts, importer, asking).read(steps, "steps", {}, {})
+        self._env_names.update(texts.env_names)
+        return read
 
     def _right_schemas(self) -> dict[str, type[BaseModel]]:
         right = {}
@@ -216,7 +225,7 @@ class _Loading:
         return right
 
     def _check_schemas(self, steps: tuple[Step, ...]) -> None:
-        every = [inner for step in steps for inner in (step, *substeps(step))]
+        every = _every(steps)
         asking = {step.name for step in every if isinstance(step, (LlmStep, EnsembleStep))}
         if self.problems.errors:
             return
@@ -229,6 +238,19 @@ class _Loading:
 
 _NO_STEPS = Items((), 0, 0)
 _NOTHING = Fields(MappingProxyType({}), 0, 0)
+
+
+def _own_vocabularies(steps: tuple[Step, ...]) -> dict[str, Vocabulary]:
+    """Return the vocabularies that stand in schemas, by name."""
+    own: dict[str, Vocabulary] = {}
+    for step in _every(steps):
+        if isinstance(step, (LlmStep, EnsembleStep)) and step.schema is not None:
+            own.update(step.schema.own)
+    return own
+
+
+def _every(steps: tuple[Step, ...]) -> list[Step]:
+    return [inner for step in steps for inner in (step, *substeps(step))]
 
 
 def _files(steps: Items) -> list[tuple[str, int]]:

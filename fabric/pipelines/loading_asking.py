@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["AskReader"]
 
 import inspect
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -25,10 +24,11 @@ from fabric.pipelines.errors import (
 )
 from fabric.pipelines.keys import JUDGE, MEMBER, RETRY_ON
 from fabric.pipelines.loading_models import read_sampling
-from fabric.pipelines.loading_reads import Scope, Texts
+from fabric.pipelines.loading_reads import Scope, Texts, is_file
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.prompt import Prompt
 from fabric.pipelines.references import Importer
+from fabric.pipelines.schema_builder import schema_class_name
 from fabric.pipelines.schemas import Schema, map_schema, model_schema
 from fabric.pipelines.spec import Attempts, EnsembleStep, Judge, LlmStep, Member, ModelSpec, Reference
 from fabric.pipelines.vocab import Vocabulary
@@ -182,7 +182,7 @@ class AskReader:
         text, node = block.value("system"), block.node("system")
         if text is None or node is None:
             return None
-        if "\n" not in text and len(text) < 256 and (self._root / text).is_file():
+        if "\n" not in text and is_file(self._root / text):
             return self._texts.template_file(text, node, block.under("system"), scope, block.what)
         return self._texts.template_text(text, node, block.under("system"), scope)
 
@@ -231,29 +231,36 @@ class AskReader:
     def _schema(self, block: Block, step: str) -> Schema | None:
         given = self._schemas.get(step)
         if given is not None:
-            return model_schema(given)
+            return self._model(block, given, step)
         node = block.value("schema")
         if node is None:
             return None
         if isinstance(node, Scalar):
-            return self._class(block, node.value)
+            return self._class(block, node.value, step)
         fields, file = node, None
         if "$ref" in node.entries:
             found = self._referred(block, node)
             if found is None:
                 return None
             fields, file = found
-        class_name = "".join(part[:1].upper() + part[1:] for part in re.split(r"\W|_", step)) + "Schema"
         try:
-            return map_schema(class_name, plain(fields), self._vocabularies)
+            return map_schema(schema_class_name(step), plain(fields), self._vocabularies, step)
         except PipelineLoadError as error:
-            place = _inside(fields, error.key_path)
-            path = f"{block.under('schema')}.{error.key_path}" if error.key_path else block.under("schema")
-            said = f"{block.what}: schema: {error.message}"
-            self._problems.error(type(error), said, place, path, error.suggestion, file)
+            for problem in error.problems:
+                place, path = _inside(fields, problem.key_path), block.under("schema")
+                path = f"{path}.{problem.key_path}" if problem.key_path else path
+                said = f"{block.what}: schema: {problem.message}"
+                self._problems.error(type(problem), said, place, path, problem.suggestion, file)
             return None
 
-    def _class(self, block: Block, text: str) -> Schema | None:
+    def _model(self, block: Block, model: type[BaseModel], step: str) -> Schema | None:
+        try:
+            return model_schema(model, self._vocabularies, step)
+        except PipelineLoadError as error:
+            block.error(f"{block.what}: schema: {error.message}", "schema", type(error), error.suggestion)
+            return None
+
+    def _class(self, block: Block, text: str, step: str) -> Schema | None:
         try:
             found = self._importer.find(text, SchemaRefError)
         except PipelineLoadError as error:
@@ -263,7 +270,7 @@ class AskReader:
             said = f"{block.what}: schema: {text!r} is not a model of pydantic: a class that derives from BaseModel"
             block.error(said, "schema", SchemaRefError)
             return None
-        return model_schema(found)
+        return self._model(block, found, step)
 
     def _referred(self, block: Block, node: Fields) -> tuple[Fields, str] | None:
         if len(node.entries) > 1:

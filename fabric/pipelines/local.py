@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
-__all__ = ["Local"]
+__all__ = ["Local", "open_local"]
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
+from fabric.pipelines.calling import Caller
+from fabric.pipelines.clients import Clients
+from fabric.pipelines.http import HttpPerformer
+from fabric.pipelines.models import Models, open_models
+from fabric.pipelines.spec import Pipeline
 from fabric.pipelines.work import Done, FunctionWork, HttpWork, LlmWork, Work
 
 
-class Caller(Protocol):
-    """Whoever called ``run``."""
+@asynccontextmanager
+async def open_local(
+    pipeline: Pipeline, clients: Clients | None = None, caller: Caller | None = None
+) -> AsyncIterator[Local]:
+    """Return who performs the work of a pipeline in this process, for this trio loop and any number of runs.
 
-    async def call(self, function: Callable[[], Any]) -> Any:
-        """Call a function in the thread of the caller, who waits meanwhile."""
-        ...
+    Args:
+        pipeline: whose work it is.
+        clients: of registered providers, if they outlive this.
+        caller: see :class:`Local`.
+    """
+    async with open_models(clients, environment=pipeline.environment) as models, aclosing(HttpPerformer()) as http:
+        yield Local(models, http, caller)
 
 
 class Local:
     """Performs work in this process.
 
     Args:
-        ask: asks a model.
-        request: makes a request.
+        models: asks them.
+        http: makes requests.
         caller: calls functions that have the run for themselves; ``None``: threads of ours call all of them, for the
             caller's own thread has other things to do.
     """
 
-    def __init__(
-        self,
-        ask: Callable[[LlmWork], Awaitable[Done]],
-        request: Callable[[HttpWork], Awaitable[Done]],
-        caller: Caller | None,
-    ) -> None:
-        self._ask = ask
-        self._request = request
+    def __init__(self, models: Models, http: HttpPerformer, caller: Caller | None) -> None:
+        self._models = models
+        self._http = http
         self._caller = caller
 
     async def perform(self, work: Work) -> Done:
         """Perform it. See :class:`fabric.pipelines.work.Performer`."""
         match work:
             case LlmWork():
-                return await self._ask(work)
+                return await self._models.perform(work)
             case HttpWork():
-                return await self._request(work)
+                return await self._http.perform(work)
             case FunctionWork():
                 return await self._call(work)
 
@@ -62,8 +70,8 @@ class Local:
         return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
 
 
-def _call_of_user(function: Callable[..., Any], inputs: dict[str, Any]) -> Done:
+def _call_of_user(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Done:
     try:
         return Done(function(**inputs))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a function of the user's raises
         return Done(error=error)

@@ -85,7 +85,9 @@ def succeeded(step: Step, value: Any, inner: Sequence[Record] = ()) -> Outcome:
 
 def skipped(step: Step) -> Outcome:
     """Return the outcome of a step that is not carried out, nor are those inside of it."""
-    return Outcome(tuple(Record(StepResult(each.name, status="skipped"), heard=False) for each in (*substeps(step), step)))
+    return Outcome(
+        tuple(Record(StepResult(each.name, status="skipped"), heard=False) for each in (*substeps(step), step))
+    )
 
 
 def failed(step: Step, error: Exception, inner: Sequence[Record] = ()) -> Outcome:

@@ -76,9 +76,7 @@ class Plans:
 
     def _in_order(self, steps: Sequence[Step]) -> tuple[Planned, ...]:
         return tuple(
-            Planned(
-                reads=need.reads, fence=need.fence, shares=self.shares(step), may_stop=verdict_of(step) != "go_on"
-            )
+            Planned(reads=need.reads, fence=need.fence, shares=self.shares(step), may_stop=verdict_of(step) != "go_on")
             for step, need in zip(steps, needs(steps, lambda model: None), strict=True)
         )
 

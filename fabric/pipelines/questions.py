@@ -14,15 +14,17 @@ from fabric.pipelines.expressions import Scope
 from fabric.pipelines.results import AttemptLog
 from fabric.pipelines.running import Frame
 from fabric.pipelines.spec import LlmStep, ModelSpec
+from fabric.pipelines.vocab import Vocabulary
 from fabric.pipelines.work import Done, LlmWork
 
 DRY_RUN = "[dry-run]"
 """What a model says that was not asked."""
 
 _CHARS_PER_TOKEN = 4  # an estimate
+_NOTHING = Addition()
 
 
-async def ask(step: LlmStep, frame: Frame, addition: Addition = Addition()) -> Done | None:
+async def ask(step: LlmStep, frame: Frame, addition: Addition = _NOTHING) -> Done | None:
     """Ask the model of a step; ``None``: the model may be missing, and is. What fails is part of what is returned.
 
     Args:
@@ -38,7 +40,7 @@ async def ask(step: LlmStep, frame: Frame, addition: Addition = Addition()) -> D
         return Done(attempts=[AttemptLog(step.name, 1, "success", raw_output=DRY_RUN, model=model.model, cost_usd=0.0)])
     try:
         work = _question(step, replace(frame, results={**frame.results, **addition.results}), model, addition)
-    except Exception as error:  # whatever values of the user's classes raise when a template looks at them
+    except Exception as error:  # noqa: BLE001 - whatever values of the user's classes raise when a template looks at them
         return Done(error=error)
     return await run.perform(work)
 
@@ -47,9 +49,9 @@ def _question(step: LlmStep, frame: Frame, model: ModelSpec, addition: Addition)
     run, scope = frame.run, frame.scope
     if step.prompt is None:
         raise PromptRenderError(f"step {step.name!r} has no prompt: there is nothing to ask its model")
-    variables = _variables(step, scope, addition)
+    variables = _variables(step, scope, run.vocabularies, addition)
     prompt = step.prompt.render(variables, scope) + addition.suffix
-    hints = variables["vocab_hints"]
+    hints = "" if step.schema is None else step.schema.vocab_hints(run.vocabularies)
     if step.inject_vocab_prompt and hints and hints not in prompt:
         prompt = f"{prompt}\n\n{hints}"
     tokens = len(prompt) // _CHARS_PER_TOKEN
@@ -72,8 +74,18 @@ def _question(step: LlmStep, frame: Frame, model: ModelSpec, addition: Addition)
     )
 
 
-def _variables(step: LlmStep, scope: Scope, addition: Addition) -> Mapping[str, Any]:
+def _variables(
+    step: LlmStep, scope: Scope, vocabularies: Mapping[str, Vocabulary], addition: Addition
+) -> Mapping[str, Any]:
     """Return what templates of a step may use beside ``ctx``, ``steps`` and ``env``. What ``vars`` says wins."""
     own = {} if step.vars is None else step.vars.resolve(scope)
-    hint = "" if step.schema is None else step.schema.hint
-    return {"schema_hint": hint, "vocab_hints": "", "vocab": {}, **addition.variables, **own}
+    if step.schema is None:
+        return {"schema_hint": "", "vocab_hints": "", "vocab": {}, **addition.variables, **own}
+    known = {**step.schema.own, **vocabularies}
+    return {
+        "schema_hint": step.schema.hint,
+        "vocab_hints": step.schema.vocab_hints(vocabularies),
+        "vocab": {name: known[name].to_dict() for name in step.schema.vocabularies if name in known},
+        **addition.variables,
+        **own,
+    }

@@ -33,6 +33,9 @@ def read_answer(text: str, step: LlmStep, vocabularies: Mapping[str, Vocabulary]
         validated = step.schema.validate(parsed, vocabularies)
     except SchemaValidationError as error:
         return _invalid(error, parsed, step, cut_off)
+    except Exception as error:  # noqa: BLE001 - so is what validators of a schema raise
+        message = f"the schema could not look at it: {type(error).__name__}: {error}"
+        return _wrong("schema", message, error)
     return Fine(validated.value, validated.suggestions, [f"{step.name}: {line}" for line in validated.warnings])
 
 

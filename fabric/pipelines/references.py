@@ -8,7 +8,7 @@ itself leads to the same file by the plain name, then the module is the one that
 
 from __future__ import annotations
 
-__all__ = ["Importer"]
+__all__ = ["Importer", "package_of"]
 
 import builtins
 import hashlib
@@ -41,6 +41,7 @@ class Importer:
     def __init__(self, directory: Path) -> None:
         self._directory = directory.resolve()
         self._package = _package(self._directory)
+        self._found: dict[str, Any] = {}
 
     def find(self, text: str, kind: type[PipelineLoadError] = CallableImportError) -> Any:
         """Return what a reference names.
@@ -49,6 +50,11 @@ class Importer:
             PipelineLoadError: of the given kind: it is no reference, or there is no such module or name, or importing
                 it failed. ``suggestion`` is what was meant, perhaps; it has no place.
         """
+        if text not in self._found:
+            self._found[text] = self._look_up(text, kind)
+        return self._found[text]
+
+    def _look_up(self, text: str, kind: type[PipelineLoadError]) -> Any:
         if not _REFERENCE.fullmatch(text):
             raise kind(f"{text!r} is not of the form module:name", suggestion=_colon(text))
         module_name, _, path = text.partition(":")
@@ -92,8 +98,13 @@ def _colon(text: str) -> str | None:
     return f"{module}:{name}" if dot and ":" not in text else None
 
 
+def package_of(directory: Path) -> str:
+    """Return the name of the package of the modules in a directory. It is the same in every process."""
+    return _PREFIX + hashlib.sha256(str(directory.resolve()).encode(errors="surrogateescape")).hexdigest()[:12]
+
+
 def _package(directory: Path) -> str:
-    name = _PREFIX + hashlib.sha256(str(directory).encode(errors="surrogateescape")).hexdigest()[:12]
+    name = package_of(directory)
     with _LOCK:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())

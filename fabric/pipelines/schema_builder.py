@@ -64,9 +64,9 @@ def yaml_dict_to_model(
     Raises:
         SchemaRefError: the map is not what it should be; ``problems`` has all that is wrong, ``key_path`` says where.
     """
-    fields, errors = read_fields(field_map, _TAKEN)
-    building = _Building(vocabularies or {}, list(errors))
-    model = building.model(name, fields)
+    read = read_fields(field_map, _TAKEN)
+    building = _Building(vocabularies or {}, list(read.errors))
+    model = building.model(name, read.fields)
     if building.errors:
         first = building.errors[0]
         first.problems = tuple(building.errors)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FIELD_KEYS", "PRIMITIVES", "FieldSpec", "OnFail", "Rules", "read_fields"]
+__all__ = ["FIELD_KEYS", "PRIMITIVES", "FieldSpec", "FieldsRead", "Oddity", "OnFail", "Rules", "read_fields"]
 
 import re
 import reprlib
@@ -90,15 +90,36 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
         return self.inner == "str"
 
 
-def read_fields(fields: Any, taken: Sequence[str] = ()) -> tuple[tuple[FieldSpec, ...], Sequence[SchemaRefError]]:
-    """Return the fields of a map, and all that is wrong with it.
+class Oddity(msgspec.Struct, frozen=True):
+    """What a map says without any effect.
+
+    Attributes:
+        place: in the map of fields.
+        suggestion: what was meant, perhaps.
+    """
+
+    place: str
+    message: str
+    suggestion: str | None = None
+
+
+class FieldsRead(msgspec.Struct, frozen=True):
+    """The fields of a map, all that is wrong with it, and all that is odd about it."""
+
+    fields: tuple[FieldSpec, ...]
+    errors: Sequence[SchemaRefError]
+    odd: Sequence[Oddity]
+
+
+def read_fields(fields: Any, taken: Sequence[str] = ()) -> FieldsRead:
+    """Return the fields of a map.
 
     Args:
         fields: of the file.
         taken: names that no field can have.
     """
     reading = _Reading(frozenset(taken))
-    return reading.fields(fields, "", 0), reading.errors
+    return FieldsRead(reading.fields(fields, "", 0), reading.errors, reading.odd)
 
 
 class _Reading:
@@ -106,6 +127,7 @@ class _Reading:
 
     def __init__(self, taken: frozenset[str]) -> None:
         self.errors: list[SchemaRefError] = []
+        self.odd: list[Oddity] = []
         self.taken = taken
 
     def wrong(self, place: str, message: str, suggestion: str | None = None) -> None:
@@ -154,7 +176,25 @@ class _Reading:
             return True
         return False
 
+    def look_for_slips(self, name: str, said: Mapping[str, Any], place: str) -> None:
+        for key in said:
+            if key not in FIELD_KEYS:
+                close = get_close_matches(str(key), FIELD_KEYS, 1)
+                message = f"field {name!r}: unknown key {reprlib.repr(key)}; there are {', '.join(FIELD_KEYS)}"
+                self.odd.append(Oddity(f"{place}.{key}", message, close[0] if close else None))
+
+    def look_for_idle_rules(self, spec: FieldSpec) -> None:
+        """Find rules that no value of a field can break."""
+        idle = [] if spec.says_text else ["pattern", "min_length", "max_length"]
+        idle += [] if spec.outer == "list" else ["min_items", "max_items"]
+        for key in idle:
+            if getattr(spec.rules, key) is not None:
+                needs = "a list" if key.endswith("items") else "a text, or a list of texts"
+                message = f"field {spec.name!r}: {key!r} has no effect: the field is not {needs}"
+                self.odd.append(Oddity(f"{spec.place}.{key}", message))
+
     def typed(self, name: str, text: str, said: Mapping[str, Any], place: str, depth: int) -> FieldSpec | None:
+        self.look_for_slips(name, said, place)
         base = text.strip()
         optional = _OPTIONAL.match(base)
         if optional:
@@ -175,7 +215,7 @@ class _Reading:
                 f"{place}.description", f"field {name!r}: 'description' must be a string, got {_kind(description)}"
             )
             description = None
-        return FieldSpec(
+        spec = FieldSpec(
             name=name,
             outer=outer,
             inner=inner,
@@ -185,6 +225,8 @@ class _Reading:
             vocab=self.vocab(name, said.get("vocab"), inner, place),
             place=place,
         )
+        self.look_for_idle_rules(spec)
+        return spec
 
     def plain(self, name: str, text: str, base: str, place: str) -> tuple[Any, Any] | None:
         if base in PRIMITIVES:

@@ -327,11 +327,10 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: of its file.
         vocabularies: by file name, by label too where no file has that name.
-        variables: names of the environment that the files say, ``${NAME}`` and ``env.NAME``, each once: what
-            expressions and templates may read, and what workers elsewhere are given.
         warnings: what is odd about the files, each with its place.
         environment: as it was when the files were read, ``.env`` beside them included.
-        env: what expressions and templates may read of it: what the files name literally.
+        env: what expressions and templates may read of it, and what workers elsewhere are given: what the files name
+            literally, ``${NAME}`` and ``env.NAME``.
     """
 
     path: Path
@@ -340,7 +339,6 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     outputs: Outputs | None = None
     vocabularies: Mapping[str, Vocabulary] = _NONE
     execution: Execution = Execution()
-    variables: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, str] = _NONE
     env: Mapping[str, str] = _NONE

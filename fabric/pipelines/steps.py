@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["carry_out"]
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fabric.pipelines.ensembles import Addition, run_ensemble
@@ -42,7 +42,7 @@ async def carry_out(step: Step, frame: Frame) -> Outcome:
                 return _leaf(step, await _call(step, frame))
             case HttpStep():
                 return _leaf(step, await _request(step, frame))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see above
         return failed(step, error)
 
 
@@ -67,7 +67,9 @@ async def _call(step: FunctionStep, frame: Frame) -> Done:
     inputs: Mapping[str, Any] = {} if step.inputs is None else step.inputs.resolve(frame.scope)
     done = await frame.run.perform(FunctionWork(step, inputs, alone=frame.is_alone()))
     if step.kind == "validate" and done.error is None and not done.value:
-        raise SchemaValidationError(f"step {step.name!r}: {step.function.text} gave {done.value!r}, so it does not hold")
+        raise SchemaValidationError(
+            f"step {step.name!r}: {step.function.text} gave {done.value!r}, so it does not hold"
+        )
     return done
 
 
@@ -79,7 +81,8 @@ async def _request(step: HttpStep, frame: Frame) -> Done:
 
 async def _parallel(step: ParallelStep, frame: Frame) -> Outcome:
     outcomes: list[Outcome] = []
-    await carry_out_all(step.steps, frame.run.plans.together(step.steps), frame, _child, outcomes.append)
+    planned = frame.run.plans.together(step.steps)
+    await carry_out_all(step.steps, planned, frame, _child, _kept_in(outcomes))
     records = [record for outcome in outcomes for record in outcome.records]
     for child, outcome in zip(step.steps, outcomes, strict=True):
         error = outcome.own.error
@@ -96,11 +99,18 @@ async def _child(step: Step, frame: Frame) -> Outcome:
     return Outcome(outcome.records)
 
 
+def _kept_in(outcomes: list[Outcome]) -> Callable[[Outcome], Awaitable[None]]:
+    async def keep(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+
+    return keep
+
+
 async def _condition(step: ConditionStep, frame: Frame) -> Outcome:
     branch = step.then if step.decides.evaluate(frame.scope) else step.otherwise
     outcomes: list[Outcome] = []
     if branch:
-        await carry_out_all(branch, frame.run.plans.in_order(branch), frame, carry_out, outcomes.append)
+        await carry_out_all(branch, frame.run.plans.in_order(branch), frame, carry_out, _kept_in(outcomes))
     stopped = outcomes[-1].own if outcomes and outcomes[-1].verdict == "stop" else None
     done = {record.result.name: record for outcome in outcomes for record in outcome.records}
     every = {record.result.name: record for each in (*step.then, *step.otherwise) for record in skipped(each).records}

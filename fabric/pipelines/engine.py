@@ -1,0 +1,186 @@
+"""The runs of a pipeline: from an input to a RunContext, with the hooks around it and what comes after the steps."""
+
+from __future__ import annotations
+
+__all__ = ["Engine", "Prepared"]
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import trio
+from pydantic import BaseModel
+
+from fabric.pipelines.calling import Caller
+from fabric.pipelines.clients import Clients, stateful_identity
+from fabric.pipelines.committing import Book
+from fabric.pipelines.expressions import Scope
+from fabric.pipelines.growing import grow_after_run
+from fabric.pipelines.growth import GrowthQuestion
+from fabric.pipelines.hooks import Hooks
+from fabric.pipelines.loading_models import override
+from fabric.pipelines.local import open_local
+from fabric.pipelines.outcomes import Outcome
+from fabric.pipelines.outputs import write_outputs
+from fabric.pipelines.planning import Plans
+from fabric.pipelines.results import RunContext
+from fabric.pipelines.running import Frame, Options, Run, carry_out_all
+from fabric.pipelines.spec import LlmStep, Mark, ModelSpec, Pipeline, Place, Step, substeps
+from fabric.pipelines.steps import carry_out
+from fabric.pipelines.work import LlmWork, Performer
+
+_log = logging.getLogger("fabric.pipelines")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can begin.
+
+    Attributes:
+        input: ``ctx``.
+        models: with what the run overrides.
+        plans: with these.
+        options: of the run.
+    """
+
+    input: Mapping[str, Any]
+    models: Mapping[str, ModelSpec]
+    plans: Plans
+    options: Options
+
+
+class Engine:
+    """Carries out the runs of a pipeline. What a run leaves for the next one: vocabularies that have grown, and clients
+    of registered providers.
+
+    Args:
+        pipeline: is run.
+        hooks: are told.
+        schemas: classes that the caller has put in place of schemas of the file.
+    """
+
+    def __init__(self, pipeline: Pipeline, hooks: Hooks, schemas: Mapping[str, type[BaseModel]] | None = None) -> None:
+        self.pipeline = pipeline
+        self._hooks = hooks
+        self._schemas = schemas
+        self._clients = Clients()
+        self._plans = self._planned(pipeline.models)
+        self._kept: Mapping[Place, Performer] | None = None
+
+    def prepared(
+        self, given: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]], options: Options
+    ) -> Prepared:
+        """Return a run that can begin.
+
+        Raises:
+            PipelineLoadError: an override has a wrong value.
+            TypeError: the input is no map.
+        """
+        if not isinstance(given, Mapping):
+            raise TypeError(
+                f"the input of a pipeline is a map: it is 'ctx' in its file; this is {type(given).__name__}"
+            )
+        if not overrides:
+            return Prepared(given, self.pipeline.models, self._plans, options)
+        models = override(self.pipeline.models, overrides, self.pipeline.environment)
+        return Prepared(given, models, self._planned(models), options)
+
+    async def run_once(self, prepared: Prepared, caller: Caller, *, inline: bool = True) -> RunContext:
+        """Carry out a run.
+
+        Args:
+            prepared: the run.
+            caller: calls hooks.
+            inline: whether it calls functions, too, that have the run for themselves.
+        """
+        if self._kept is not None:
+            return await self._run(prepared, self._kept, caller)
+        async with self._open(caller if inline else None) as performers:
+            return await self._run(prepared, performers, caller)
+
+    @asynccontextmanager
+    async def kept_open(self) -> AsyncIterator[None]:
+        """Keep connections and workers for all runs in here, in this trio loop."""
+        async with self._open(None) as performers:
+            self._kept = performers
+            try:
+                yield
+            finally:
+                self._kept = None
+
+    async def _run(self, prepared: Prepared, performers: Mapping[Place, Performer], caller: Caller) -> RunContext:
+        began_s = trio.current_time()
+        context = RunContext(prepared.input)
+        book = Book(context, self._hooks)
+        run = Run(
+            pipeline=self.pipeline,
+            models=prepared.models,
+            input=prepared.input,
+            environment=self.pipeline.env,
+            vocabularies={name: vocabulary.snapshot() for name, vocabulary in self.pipeline.vocabularies.items()},
+            plans=prepared.plans,
+            performers=performers,
+            options=prepared.options,
+        )
+        await caller.call(partial(self._hooks.fire, "on_run_start", prepared.input))
+
+        async def commit(outcome: Outcome) -> None:
+            await caller.call(partial(book.commit, outcome))
+
+        steps = self.pipeline.steps
+        await carry_out_all(steps, prepared.plans.in_order(steps), Frame(run, {}, lambda: True), carry_out, commit)
+        await self._grow(run, context)
+        if not prepared.options.dry_run:
+            scope = Scope(prepared.input, context.steps, self.pipeline.env)
+            await caller.call(partial(write_outputs, self.pipeline, context, scope))
+        book.close(run.spent, trio.current_time() - began_s)
+        await caller.call(partial(self._hooks.fire, "on_run_end", context))
+        return context
+
+    async def _grow(self, run: Run, context: RunContext) -> None:
+        """Let vocabularies grow by what counts. Models that are asked for that are asked last, and in the log."""
+        suggestions = context.summary().vocab_suggestions
+        if run.options.dry_run or not suggestions:
+            return
+
+        async def ask(question: GrowthQuestion) -> str:
+            model = run.models[question.model or next(iter(run.models))]
+            step = LlmStep(name=f"{question.vocabulary}._growth", mark=Mark(str(self.pipeline.path)), model=model.name)
+            messages = [{"role": "user", "content": question.prompt}]
+            done = await run.perform(
+                LlmWork(step, model, messages, reply_number=run.replies.get(model.name, 0), use_cache=False)
+            )
+            context.metadata["attempt_logs"].extend(done.attempts)
+            if not done.attempts or done.attempts[-1].raw_output is None:
+                raise done.error or ValueError("it said nothing")
+            return done.attempts[-1].raw_output
+
+        growth = await grow_after_run(suggestions, self.pipeline.vocabularies, self.pipeline.path.parent, ask)
+        for problem in growth.problems:
+            _log.warning("%s", problem)
+
+    @asynccontextmanager
+    async def _open(self, functions: Caller | None) -> AsyncIterator[Mapping[Place, Performer]]:
+        async with AsyncExitStack() as stack:
+            local = await stack.enter_async_context(open_local(self.pipeline, self._clients, functions))
+            performers: dict[Place, Performer] = {"local": local}
+            if self._is_elsewhere():
+                from fabric.pipelines.remote import open_remote  # what it needs takes its time to be imported
+
+                remote = open_remote(self.pipeline, schemas=self._schemas)
+                performers["fabric"] = await stack.enter_async_context(remote)
+            yield performers
+
+    def _is_elsewhere(self) -> bool:
+        every: list[Step] = [each for step in self.pipeline.steps for each in (step, *substeps(step))]
+        return self.pipeline.execution.place == "fabric" or any(step.place == "fabric" for step in every)
+
+    def _planned(self, models: Mapping[str, ModelSpec]) -> Plans:
+        return Plans(
+            models,
+            lambda model: stateful_identity(model) is not None,
+            has_budget=self.pipeline.execution.budget_usd is not None,
+        )
