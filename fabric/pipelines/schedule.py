@@ -168,7 +168,7 @@ class Schedule:
             elif self._states[step] == _ENDED:
                 commands.append(Discard(step))
             self._states[step] = _GONE
-        self._limit = min(self._limit, first)
+        self._limit = first  # never further back: what is behind the limit is not under way, and so ends nothing
 
     def _commit(self, commands: list[Command]) -> None:
         if self.over:
