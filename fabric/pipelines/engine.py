@@ -73,7 +73,7 @@ class Engine:
         self._schemas = schemas
         self._clients = Clients()
         self._plans = self._planned(pipeline.models)
-        self._kept: Mapping[Place, Performer] | None = None
+        self._kept: dict[trio.lowlevel.TrioToken, Mapping[Place, Performer]] = {}  # by the loop that they belong to
 
     def prepared(
         self, given: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]], options: Options
@@ -101,20 +101,22 @@ class Engine:
             caller: calls hooks.
             inline: whether it calls functions, too, that have the run for themselves.
         """
-        if self._kept is not None:
-            return await self._run(prepared, self._kept, caller)
+        kept = self._kept.get(trio.lowlevel.current_trio_token())
+        if kept is not None:
+            return await self._run(prepared, kept, caller)
         async with self._open(caller if inline else None) as performers:
             return await self._run(prepared, performers, caller)
 
     @asynccontextmanager
     async def kept_open(self) -> AsyncIterator[None]:
         """Keep connections and workers for all runs in here, in this trio loop."""
+        loop = trio.lowlevel.current_trio_token()
         async with self._open(None) as performers:
-            self._kept = performers
+            self._kept[loop] = performers
             try:
                 yield
             finally:
-                self._kept = None
+                del self._kept[loop]
 
     async def _run(self, prepared: Prepared, performers: Mapping[Place, Performer], caller: Caller) -> RunContext:
         began_s = trio.current_time()
