@@ -139,4 +139,6 @@ def _read(key: str, value: Any, root: Path) -> Sequence[StepRead]:
     text = str(value)
     if key == "system" and ("\n" in text or not (root / text).is_file()):
         return parse_prompt(text, root).reads
+    if not (root / text).is_file():
+        raise PipelineLoadError(f"template {text!r} is not there")
     return load_prompt(root / text, root).reads
