@@ -128,8 +128,8 @@ def test_methods_of_users_are_called() -> None:
 
 PIECES = st.sampled_from([
     "{{ ", " }}", "{% ", " %}", "for x in ", "endfor", "if ", "endif", "set x = ", "steps", "ctx", "env", ".a", "['a']",
-    ".__class__", "(", ")", " ~ ", " * ", "9", "'a'", " | join", " | tojson", "range(9)", "include ", "block b", "endblock",
-    "\n", "{#", "#}", "macro m()", "endmacro", "m()", ".items()",
+    ".__class__", "(", ")", " ~ ", " * ", "9", "'a'", " | join", " | tojson", "range(9)", "include ", "block b",
+    "endblock", "\n", "{#", "#}", "macro m()", "endmacro", "m()", ".items()",
 ])  # fmt: skip
 
 
