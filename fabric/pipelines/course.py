@@ -150,14 +150,15 @@ class Course:
 
     def begin(self, given: Given) -> None:
         """Begin an item; one that the journal has has ended already."""
-        self._out += 1
         if self._journal is not None:
             given.key = self._key_of(given)
             if given.key in self._journal:
                 given.context = self._restored(self._journal, given)
                 given.told = self._journal.was_told(given.key)
+                self._out += 1
                 self.ended.put(given)
                 return
+        self._out += 1
         self._post(lambda: self._send.send_nowait(given))
 
     def take(self, ended: Ended) -> Given:
