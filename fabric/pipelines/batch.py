@@ -25,6 +25,7 @@ import trio
 from pydantic import BaseModel
 
 from fabric.errors import ConfigError
+from fabric.pipelines.accounting import Account, exporter_of_process, name_of
 from fabric.pipelines.calling import loop_here
 from fabric.pipelines.course import Course, Given
 from fabric.pipelines.hooks import attempt
@@ -132,6 +133,12 @@ class BatchRunner:
         self._schemas = schemas
         self._journal = None if journal is None else Path(journal)
         self._hooks: list[Callable[[Any, RunContext], Any]] = []
+        self._account = Account(name_of(pipeline.path), exporter_of_process())
+
+    @property
+    def account(self) -> Account:
+        """What its runs took so far: ``fabric.metrics.Page(batch.account.samples)`` writes it for Prometheus."""
+        return self._account
 
     def on_batch_item_end(self, hook: F) -> F:
         """Call a function with the id and the RunContext of each item, in the thread of the caller. Decorates, too."""
@@ -224,6 +231,7 @@ class BatchRunner:
             journal=self._journal,
             resume=resume,
             schemas=self._schemas,
+            account=self._account,
         )
 
     def _told(self, course: Course, ended: Given) -> tuple[Any, RunContext]:

@@ -24,6 +24,7 @@ import trio
 from pydantic import BaseModel
 
 from fabric.errors import ConfigError
+from fabric.pipelines.accounting import Account
 from fabric.pipelines.calling import Inline
 from fabric.pipelines.engine import Engine
 from fabric.pipelines.hooks import Hooks
@@ -82,6 +83,7 @@ class Course:
         journal: keeps what was run; ``None``: nothing does.
         resume: whether it goes on with what the journal has.
         schemas: classes that the caller has put in place of schemas of the file.
+        account: counts what runs take.
 
     Raises:
         ConfigError: the journal cannot be used.
@@ -98,8 +100,9 @@ class Course:
         journal: Path | None,
         resume: bool,
         schemas: Mapping[str, type[BaseModel]] | None,
+        account: Account,
     ) -> None:
-        self._engine = Engine(pipeline, Hooks(), schemas)
+        self._engine = Engine(pipeline, Hooks(), schemas, account)
         self._prepared = self._engine.prepared({}, overrides, options)
         self._window = window
         self._journal: Journal | None = None

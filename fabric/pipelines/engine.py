@@ -14,6 +14,7 @@ from typing import Any
 import trio
 from pydantic import BaseModel
 
+from fabric.pipelines.accounting import Account, exporter_of_process, name_of
 from fabric.pipelines.calling import Caller
 from fabric.pipelines.clients import Clients, stateful_identity
 from fabric.pipelines.committing import Book
@@ -60,10 +61,20 @@ class Engine:
         pipeline: is run.
         hooks: are told.
         schemas: classes that the caller has put in place of schemas of the file.
+
+    Attributes:
+        account: counts what its runs take.
     """
 
-    def __init__(self, pipeline: Pipeline, hooks: Hooks, schemas: Mapping[str, type[BaseModel]] | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        hooks: Hooks,
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        account: Account | None = None,
+    ) -> None:
         self.pipeline = pipeline
+        self.account = account or Account(name_of(pipeline.path), exporter_of_process())
         self._hooks = hooks
         self._schemas = schemas
         self._clients = Clients()
@@ -113,9 +124,10 @@ class Engine:
 
     async def _run(self, prepared: Prepared, performers: Mapping[Place, Performer], caller: Caller) -> RunContext:
         began_s = trio.current_time()
+        account = self.account.begin()
         context = RunContext(prepared.input)
         book = Book(context, self._hooks)
-        run = self._begun(prepared, performers)
+        run = self._begun(prepared, {place: account.watch(performer) for place, performer in performers.items()})
         await caller.call(partial(self._hooks.fire, "on_run_start", prepared.input))
 
         async def commit(outcome: Outcome) -> None:
@@ -128,6 +140,7 @@ class Engine:
             scope = Scope(prepared.input, context.steps, self.pipeline.env)
             await caller.call(partial(write_outputs, self.pipeline, context, scope))
         book.close(run.spent, trio.current_time() - began_s)
+        account.end(context)
         await caller.call(partial(self._hooks.fire, "on_run_end", context))
         return context
 
@@ -152,7 +165,10 @@ class Engine:
         assert self._kept is not None, "grow() only inside of kept_open()"
         context = RunContext(prepared.input, _vocab_suggestions=list(suggestions))
         options = replace(prepared.options, grow=True)
-        await self._grow(self._begun(replace(prepared, options=options), self._kept), context)
+        account = self.account.begin()
+        watched = {place: account.watch(performer) for place, performer in self._kept.items()}
+        await self._grow(self._begun(replace(prepared, options=options), watched), context)
+        account.end(context)
         return context
 
     async def _grow(self, run: Run, context: RunContext) -> None:
