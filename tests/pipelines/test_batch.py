@@ -5,6 +5,7 @@ import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ import trio
 
 from fabric.errors import ConfigError
 from fabric.pipelines.batch import BatchResult, BatchRunner, BatchSummary
+from fabric.pipelines.clients import register_provider
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.results import RunContext
 
@@ -161,27 +163,49 @@ def test_workers_are_counted(tmp_path: Path) -> None:
         BatchRunner(written(tmp_path), max_workers=0)
 
 
+class Echo:
+    """A client that says its question; the answers to earlier items come last."""
+
+    def __init__(self) -> None:
+        self.chat = SimpleNamespace(completions=self)
+        self.later = threading.Event()
+
+    def create(self, **request: Any) -> Any:
+        said = request["messages"][-1]["content"]
+        if said.startswith('{"k": "first"'):
+            assert self.later.wait(60.0)
+        if said.startswith('{"k": "third"'):
+            self.later.set()
+        message = SimpleNamespace(content=said)
+        return SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason="stop")], usage=None)
+
+
 def test_vocabularies_grow_at_the_end_by_the_order_of_the_items(tmp_path: Path) -> None:
-    """All items see the terms of the start; the next batch sees what has come, in the order of the items."""
+    """All items see the terms of the start, whichever ends first; the next batch sees what has come."""
+
+    @register_provider("echo_of_batch", concurrent=True)
+    def make(**block: Any) -> Echo:
+        return Echo()
+
     (tmp_path / "vocabularies").mkdir()
     (tmp_path / "vocabularies/o.yaml").write_text("known: [PET]\nlabel: o\ngrowth_policy: auto\npersist: true\n")
-    (tmp_path / "p.j2").write_text("hi")
-    (tmp_path / "reading.py").write_text("def read(raw):\n    return {'k': raw}\n")
+    (tmp_path / "p.j2").write_text('{"k": "{{ ctx.k }}"}')
     file = written(
         tmp_path,
         """
-models: {m: {provider: mock, model: mm, response: '{"k": "x"}'}}
-steps:
-  - {name: w, type: transform, fn: "reading:read", inputs: {raw: "{{ ctx.k }}"}}
-  - {name: s, model: m, prompt: p.j2, schema: {k: {type: str, vocab: o}}}
+models: {m: {provider: echo_of_batch, model: mm}}
+steps: [{name: s, model: m, prompt: p.j2, inject_vocab_prompt: false, schema: {k: {type: str, vocab: o}}}]
 """,
     )
-    batch = BatchRunner(file, progress=False)
-    for _ in range(2):
-        result = batch.run_all([{"k": "x"}] * 3)
-        assert not result.failures
+    batch = BatchRunner(file, max_workers=3, progress=False)
+    given = [{"k": word} for word in ("first", "second", "third", "second")]
+    counts = [
+        {item_id: len(context.summary().vocab_suggestions) for item_id, context in batch.run(given)} for _ in range(2)
+    ]
+    assert counts == [{0: 1, 1: 1, 2: 1, 3: 1}, {0: 0, 1: 0, 2: 0, 3: 0}]
     text = (tmp_path / "vocabularies/o.yaml").read_text()
-    assert text.count("- x\n") == 1
+    assert text.index("first") < text.index("second") < text.index("third")
+    assert text.count("second") == 1
 
 
 async def test_in_trio(tmp_path: Path) -> None:
