@@ -253,7 +253,11 @@ class AskReader:
                 return None
             fields, file = found
         try:
-            return map_schema(schema_class_name(step), plain(fields), self._vocabularies, step)
+            schema = map_schema(schema_class_name(step), plain(fields), self._vocabularies, step)
+            for odd in schema.odd:
+                said, path = f"{block.what}: schema: {odd.message}", f"{block.under('schema')}.{odd.place}"
+                self._problems.warn(said, _inside(fields, odd.place), path, odd.suggestion, file)
+            return schema
         except PipelineLoadError as error:
             for problem in error.problems:
                 place, path = _inside(fields, problem.key_path), block.under("schema")
