@@ -184,7 +184,7 @@ class LlmStep(StepBase, frozen=True, kw_only=True):
 
     Attributes:
         model: a key of ``models``.
-        prompt: ``None``: the file says none, which is warned of; asking fails.
+        prompt: ``None``: its file is not there, which is warned of; asking fails.
         system: in front of it.
         schema: what the answer has to be; ``None``: whatever can be read.
         parser: reads the answer; ``None``: the JSON in it.
