@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from fabric.pipelines.document import Fields, Items, Node, Scalar, plain
 from fabric.pipelines.errors import PipelineLoadError, StepRefError
 from fabric.pipelines.expressions import Bound, Expression, StepRead, bind, parse_expression
+from fabric.pipelines.nodes import Fields, Items, Node, Scalar, plain
 from fabric.pipelines.problems import Place, Problems, near
 from fabric.pipelines.prompt import Prompt, load_prompt, parse_prompt
 from fabric.pipelines.spec import EnsembleStep, LlmStep, ParallelStep, Step
