@@ -122,7 +122,7 @@ def test_the_whole_is_right(tmp_path):
     assert load_pipeline(tmp_path / "pipeline.yaml", environment={}).warnings == ()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(_CHANGES)
 def test_any_change_is_a_pipeline_or_an_error(tmp_path, changes):
     """Nothing but an error of loading ever comes of it, and that has its file."""
