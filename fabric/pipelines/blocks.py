@@ -7,9 +7,9 @@ __all__ = ["Block", "shape"]
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fabric.pipelines.document import Fields, Items, Node, Scalar, plain
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.keys import Key
+from fabric.pipelines.nodes import Fields, Items, Node, Scalar, plain
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.spec import Mark
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from fabric.pipelines.document import Entry, Items, Node, Scalar
 from fabric.pipelines.errors import PipelineLoadError
+from fabric.pipelines.nodes import Entry, Items, Node, Scalar
 from fabric.pipelines.problems import Problems
 
 # Of all values of a file together: a short file that names a long variable often is large, too.

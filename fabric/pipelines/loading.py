@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fabric.pipelines.blocks import Block, shape
-from fabric.pipelines.document import Entry, Fields, Items, Node, Scalar, decode, plain, read_document, read_limited
+from fabric.pipelines.document import decode, read_document, read_limited
 from fabric.pipelines.environment import Expander, read_dotenv
 from fabric.pipelines.errors import PipelineLoadError, SchemaRefError, StepConfigError
 from fabric.pipelines.expressions import bind
@@ -30,6 +30,7 @@ from fabric.pipelines.loading_asking import AskReader
 from fabric.pipelines.loading_models import read_model
 from fabric.pipelines.loading_reads import Scope, Texts, is_file
 from fabric.pipelines.loading_steps import StepReader, declared_names
+from fabric.pipelines.nodes import Entry, Fields, Items, Node, Scalar, plain
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.references import Importer
 from fabric.pipelines.spec import EnsembleStep, Execution, LlmStep, ModelSpec, Outputs, Pipeline, Step, substeps

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from fabric.pipelines.blocks import Block
-from fabric.pipelines.document import Entry, Fields, Items, Node, Scalar, plain
 from fabric.pipelines.keys import CACHE, MODEL, PRICING, PROVIDERS
+from fabric.pipelines.nodes import Entry, Fields, Items, Node, Scalar, plain
 from fabric.pipelines.problems import Problems
 from fabric.pipelines.spec import CacheSpec, ModelSpec, Sampling
 

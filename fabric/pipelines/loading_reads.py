@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from fabric.pipelines.document import Fields, Items, Node, Scalar, plain
 from fabric.pipelines.errors import PipelineLoadError, StepRefError
 from fabric.pipelines.expressions import Bound, Expression, StepRead, bind, parse_expression
+from fabric.pipelines.nodes import Fields, Items, Node, Scalar, plain
 from fabric.pipelines.problems import Place, Problems, near
 from fabric.pipelines.prompt import Prompt, load_prompt, parse_prompt
 from fabric.pipelines.spec import EnsembleStep, LlmStep, ParallelStep, Step
@@ -42,6 +42,7 @@ class Texts:
 
     Attributes:
         env_names: variables of the environment that are read, each once, in order.
+        empty: a template without any text.
     """
 
     def __init__(self, problems: Problems, root: Path, declared: Mapping[str, int]) -> None:
@@ -50,6 +51,7 @@ class Texts:
         self._declared = declared
         self._prompts: dict[Path, Prompt | None] = {}
         self.env_names: dict[str, None] = {}
+        self.empty = parse_prompt("", root)
 
     def expression(self, text: str, node: Node, path: str, scope: Scope) -> Expression | None:
         """Return an expression; ``None`` if it is wrong."""
@@ -105,8 +107,10 @@ class Texts:
         return prompt
 
     def _template(self, place: Path, node: Node, path: str) -> Prompt | None:
+        # A prompt that the file itself names may stand anywhere; what it includes is below its own directory then.
+        below = place.resolve().is_relative_to(self._root.resolve())
         try:
-            return load_prompt(place, self._root)
+            return load_prompt(place, self._root if below else place.parent)
         except PipelineLoadError as error:
             self._tell(error, node, path)
             return None

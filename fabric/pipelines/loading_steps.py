@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fabric.pipelines.blocks import Block, shape
-from fabric.pipelines.document import Entry, Fields, Items, Scalar
 from fabric.pipelines.errors import CallableImportError, PipelineLoadError, StepConfigError
 from fabric.pipelines.keys import STEP_TYPES, STEPS, step_keys
 from fabric.pipelines.loading_asking import AskReader
 from fabric.pipelines.loading_reads import Scope, Texts
+from fabric.pipelines.nodes import Entry, Fields, Items, Scalar
 from fabric.pipelines.problems import Problems
 from fabric.pipelines.references import Importer
 from fabric.pipelines.spec import (

@@ -112,7 +112,8 @@ def _package(directory: Path) -> str:
             package = ModuleType(name, f"Modules beside the pipelines of {directory}.")
             package.__path__ = [str(directory)]
             sys.modules[name] = package
-    importlib.invalidate_caches()
+    # Files may have been written since Python looked; of other directories it keeps what it knows.
+    sys.path_importer_cache.pop(str(directory), None)
     return name
 
 

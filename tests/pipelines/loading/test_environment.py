@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.pipelines.document import parse_document, plain
+from fabric.pipelines.document import parse_document
 from fabric.pipelines.environment import Expander, read_dotenv
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.loading import load_pipeline
+from fabric.pipelines.nodes import plain
 from fabric.pipelines.problems import Problems
 
 
