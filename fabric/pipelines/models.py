@@ -6,6 +6,7 @@ __all__ = ["Models", "open_models"]
 
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -54,6 +55,7 @@ class Models:
         self._environment = environment
         self._hosted: dict[str, HostedClient] = {}
         self._caches: dict[CacheSpec, ResponseCache] = {}
+        self._lock = threading.Lock()
 
     async def perform(self, work: LlmWork) -> Done:
         """Ask a model, as often as it takes. Raises nothing for what comes of it."""
@@ -87,9 +89,10 @@ class Models:
         Raises:
             OSError: the directory is not there and cannot be made.
         """
-        if spec not in self._caches:
-            self._caches[spec] = ResponseCache(spec.dir, spec.ttl_days)
-        return self._caches[spec]
+        with self._lock:  # threads of ours call it
+            if spec not in self._caches:
+                self._caches[spec] = ResponseCache(spec.dir, spec.ttl_days)
+            return self._caches[spec]
 
     def cost_usd(self, spec: ModelSpec, answer: Answer) -> float | None:
         """Return what a question cost."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 __all__ = ["Pricing"]
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fabric.pipelines.clients import Answer
 from fabric.pipelines.spec import ModelSpec
-from fabric.runtime.prices import Prices
 from fabric.session.money import Tokens, cost, dollars
-from fabric.settings import ProjectPrice
+
+if TYPE_CHECKING:
+    from fabric.runtime.prices import Prices
+    from fabric.settings import ProjectPrice
 
 _OPENAI = "api.openai.com"
 
@@ -24,7 +27,8 @@ class Pricing:
     """
 
     def __init__(self, own: Mapping[str, ProjectPrice] | None = None) -> None:
-        self._prices = Prices(own)
+        self._own = own
+        self._table: Prices | None = None
 
     def cost_usd(self, spec: ModelSpec, answer: Answer) -> float | None:
         """Return what a question to a model cost; ``None``: nobody knows."""
@@ -36,11 +40,19 @@ class Pricing:
         if spec.prices:
             of_input, of_output = spec.prices.get("input_per_1k", 0.0), spec.prices.get("output_per_1k", 0.0)
             return (prompt * of_input + completion * of_output) / 1000
-        rate = self._prices.rate_of(_vendor(spec), spec.model, prompt)
+        rate = self._prices().rate_of(_vendor(spec), spec.model, prompt)
         if rate is None:
             return None
         tokens = Tokens(prompt, completion, answer.cache_read_tokens, answer.cache_creation_tokens)
         return dollars(cost(rate, tokens))
+
+    def _prices(self) -> Prices:
+        """Return the table; it is loaded when it is first needed, which for mocks is never."""
+        if self._table is None:
+            from fabric.runtime.prices import Prices
+
+            self._table = Prices(self._own)
+        return self._table
 
 
 def _vendor(spec: ModelSpec) -> str:
