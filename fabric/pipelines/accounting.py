@@ -7,7 +7,7 @@ here changes what a run does.
 
 from __future__ import annotations
 
-__all__ = ["Account", "RunAccount", "exporter_of_process"]
+__all__ = ["Account", "RunAccount", "exporter_of_process", "name_of"]
 
 import atexit
 import logging
@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabric.pipelines.results import AttemptLog, RunContext
@@ -48,6 +49,12 @@ def exporter_of_process() -> Exporter | None:
 
 def _note(event: str, fields: dict[str, object]) -> None:
     _log.warning("%s: %s", event, ", ".join(f"{name}={value}" for name, value in fields.items()))
+
+
+def name_of(path: Path) -> str:
+    """Return what a pipeline is called: by its file; by its folder if the file is ``pipeline.yaml``, as most are."""
+    path = path.absolute()
+    return path.parent.name if path.stem == "pipeline" and path.parent.name else path.stem
 
 
 class Account:

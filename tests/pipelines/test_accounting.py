@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from collector import Collector
+from pipeline_folders import Tape, folder_of, mock
 from span_trees import held_together
 
 from fabric.metrics import Page
+from fabric.pipelines import PipelineRunner
 from fabric.pipelines.accounting import Account, RunAccount
 from fabric.pipelines.results import AttemptLog, FailureState, RunContext, StepResult
 from fabric.pipelines.run_spans import Piece, RunFacts, spans_of
@@ -112,6 +120,39 @@ async def test_a_performer_that_is_watched_does_the_same():
         await run.watch(Played(KeyError("broken"))).perform(QUESTION)
     run.end(context())
     assert "fabric_llm_requests_total" not in "".join(lines_of(account))
+
+
+async def test_a_runner_accounts_for_its_runs(tmp_path: Path):
+    """Whatever it is that runs it."""
+    tape = Tape("no JSON", '{"a": 1}')
+    steps = "steps:\n  - {name: x, type: llm, model: default, prompt: prompts/extract.j2, schema: {a: int}}\n"
+    runner = PipelineRunner(folder_of(tmp_path / "papers", tape.block() + steps))
+    assert not (await runner.arun({"text": ""})).failed
+    lines = lines_of(runner.account)
+    assert 'fabric_pipeline_runs_total{outcome="ok",spec="papers"} 1.0' in lines
+    assert f'fabric_llm_input_tokens_total{{model="taped",provider="{tape.provider}",worker="x"}} 14.0' in lines
+
+
+@pytest.mark.processes
+def test_a_run_is_told_to_a_collector_where_the_environment_names_one(tmp_path: Path):
+    """And stands below the span of who started it."""
+    steps = "steps:\n  - {name: x, type: llm, model: default, prompt: prompts/extract.j2, schema: {a: int}}\n"
+    path = folder_of(tmp_path / "papers", mock("no JSON", '{"a": 1}') + steps)
+    caller = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    with Collector().running() as collector:
+        done = subprocess.run(
+            [sys.executable, "-m", "fabric.cli", "pipeline", "run", path, "-i", '{"text": ""}'],
+            env={**os.environ, **collector.environment, "TRACEPARENT": caller},
+            capture_output=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = sorted(collector.spans, key=lambda span: (span.start_s, span.name))
+    assert sorted(span.name for span in found) == ["chat played", "chat played", "invoke_workflow papers", "step x"]
+    (run,) = [span for span in found if span.name.startswith("invoke")]
+    assert {span.trace_id for span in found} == {bytes.fromhex("ab" * 16)}
+    assert run.parent == bytes.fromhex("cd" * 8)
+    assert [span.error for span in found if span.name.startswith("chat")].count(None) == 1
 
 
 # --- spans ------------------------------------------------------------------------------------------------------------

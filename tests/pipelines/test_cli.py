@@ -218,6 +218,8 @@ def test_init_makes_a_folder_whose_pipeline_is_valid(tmp_path: Path):
     ]  # fmt: skip
     assert (folder / "vocabularies").is_dir()
     assert pipeline("validate", folder / "pipeline.yaml").exit_code == 0
+    dry = pipeline("run", folder / "pipeline.yaml", "--dry-run", "-i", '{"document": "On tea"}')
+    assert (dry.exit_code, json.loads(dry.stdout)["steps"]) == (0, {"extract": None})
     (folder / "steps.py").write_text("mine = 1\n")
     again = pipeline("init", folder)
     assert again.exit_code == 0
