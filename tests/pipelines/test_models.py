@@ -735,7 +735,6 @@ class Spelled(Prompt):
                 name: value if isinstance(value, str | int) else [str(one) for one in value]
                 for name, value in variables.items()
             }
-            | {"ctx": dict(scope.ctx)}
         )
 
 
@@ -743,10 +742,10 @@ async def test_a_template_of_feedback_gets_what_is_wrong(registered: Registered)
     """The kind, the answer, each error, the number of the attempt to come, the hint, and the variables of the step."""
     spec, tape = registered("no", '{"a": "b"}', '{"a": 3}')
     attempts = rules(error_template=Spelled.__new__(Spelled), retry_hint="hint")
-    await perform(work(spec, attempts=attempts, variables={"mode": "fast", "ctx": {"k": 1}}))
+    await perform(work(spec, attempts=attempts, variables={"mode": "fast"}))
     parse, schema = (json.loads(call["messages"][-1]["content"]) for call in tape.calls[1:])
     assert parse["parse_error_message"]
     assert (parse["error_type"], parse["previous_output"], parse["attempt"]) == ("parse", "no", 2)
     assert (schema["error_type"], schema["attempt"], schema["retry_hint"]) == ("schema", 3, "hint")
     assert schema["errors"][0].startswith("a: ")
-    assert (schema["mode"], schema["ctx"]) == ("fast", {"k": 1})
+    assert schema["mode"] == "fast"
