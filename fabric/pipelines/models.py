@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -110,10 +111,12 @@ async def open_models(
 
     Args:
         clients: of registered providers; a runner keeps its own for all of its runs.
-        pricing: tells what questions cost.
+        pricing: tells what questions cost; that of the project of the working directory if not given.
         environment: where addresses and keys of servers are; that of this process if not given.
     """
-    models = Models(clients or Clients(), pricing or Pricing(), os.environ if environment is None else environment)
+    models = Models(
+        clients or Clients(), pricing or Pricing(Path.cwd()), os.environ if environment is None else environment
+    )
     try:
         yield models
     finally:

@@ -19,6 +19,7 @@ from fabric.errors import ConfigError
 from fabric.pipelines.clients import Clients, register_provider, stateful_identity
 from fabric.pipelines.errors import BudgetExceeded, ParseError, SchemaValidationError
 from fabric.pipelines.models import open_models
+from fabric.pipelines.prices import Pricing
 from fabric.pipelines.prompt import Prompt
 from fabric.pipelines.schemas import map_schema, model_schema
 from fabric.pipelines.spec import Attempts, CacheSpec, LlmStep, Mark, ModelSpec, Reference, Sampling
@@ -621,6 +622,23 @@ async def test_the_table_of_prices_knows_the_vendors(server: Callable[[Any], Scr
     one, two = await perform(work(known), work(own))
     assert one.attempts[0].cost_usd == pytest.approx(0.8)
     assert two.attempts[0].cost_usd is None
+
+
+@pytest.mark.parametrize(("said", "cost"), [("input = 2.0\noutput = 0.0", 2.0), ("input = true", None)])
+async def test_the_project_may_say_prices(
+    server: Callable[[Any], ScriptedModel],
+    tmp_path: Path,
+    said: str,
+    cost: float | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """``fabric.toml`` has them for any fabric, in dollars for a million tokens; one that is wrong is warned of."""
+    (tmp_path / "fabric.toml").write_text(f'[prices."mm"]\n{said}\n')
+    model = server([Answer({"a": 3}, input_tokens=1_000_000, output_tokens=0)])
+    async with open_models(pricing=Pricing(tmp_path), environment={}) as models:
+        done = await models.perform(work(served(model)))
+    assert done.attempts[0].cost_usd == cost
+    assert ("prices are not known" in caplog.text) == (cost is None)
 
 
 async def test_a_budget_ends_the_conversation(registered: Registered) -> None:
