@@ -74,7 +74,11 @@ class AskReader:
         """Return a step that asks one model."""
         schema = self._schema(block, common["name"])
         if block.node("prompt") is None and block.node("prompt_string") is None:
-            block.warn(f"{block.what} has no prompt: it fails when it is reached")
+<<<<<<< HEAD
+            block.warn(f"{block.what} has no prompt: its model is asked with an empty one")
+=======
+            block.warn(f"{block.what} has no prompt: only mocks and providers of your own can be asked")
+>>>>>>> batch
         return self._ask(block, scope, schema, dict(common), None)
 
     def ensemble(self, block: Block, scope: Scope, common: Mapping[str, Any]) -> EnsembleStep:
@@ -112,7 +116,11 @@ class AskReader:
             return None
         ask = self._ask(block, scope, shared.schema, {"name": f"{shared.name}.{name}", "mark": block.mark()}, shared)
         if ask.prompt is None and block.node("prompt") is None and ensemble.node("prompt") is None:
-            block.warn(f"{block.what}, {name!r}, has no prompt: it fails when it is reached")
+<<<<<<< HEAD
+            block.warn(f"{block.what}, {name!r}, has no prompt: its model is asked with an empty one")
+=======
+            block.warn(f"{block.what}, {name!r}, has no prompt: only mocks and providers of your own can be asked")
+>>>>>>> batch
         required = block.value("required", True) and not block.value("optional", False)
         return Member(name=name, required=required, ask=ask)
 
@@ -154,9 +162,14 @@ class AskReader:
             )
         vars_node = block.value("vars")
         sampling, base = read_sampling(block), shared or LlmStep(model="", name="", mark=common["mark"])
+        prompt = self._prompt(block, scope)
+        absent = block.value("prompt") if prompt is None else None
+        if prompt is None and absent is None:
+            prompt, absent = base.prompt, base.absent_prompt
         return LlmStep(
             model=model,
-            prompt=self._prompt(block, scope) or base.prompt,
+            prompt=prompt,
+            absent_prompt=absent,
             system=self._system(block, scope) or base.system,
             schema=schema,
             parser=self._parser(block) or base.parser,
