@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["AskReader"]
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -74,11 +75,7 @@ class AskReader:
         """Return a step that asks one model."""
         schema = self._schema(block, common["name"])
         if block.node("prompt") is None and block.node("prompt_string") is None:
-<<<<<<< HEAD
-            block.warn(f"{block.what} has no prompt: its model is asked with an empty one")
-=======
             block.warn(f"{block.what} has no prompt: only mocks and providers of your own can be asked")
->>>>>>> batch
         return self._ask(block, scope, schema, dict(common), None)
 
     def ensemble(self, block: Block, scope: Scope, common: Mapping[str, Any]) -> EnsembleStep:
@@ -91,8 +88,9 @@ class AskReader:
             block.error(f"{block.what}: an ensemble has at least one member", "members")
         members: list[Member] = []
         for number, item in enumerate(items.items if items is not None else ()):
-            member = self._member(item, f"{block.under('members')}[{number}]", block, scope, shared)
-            if member is not None and member.name in [other.name for other in members]:
+            taken = [other.name for other in members]
+            member = self._member(item, f"{block.under('members')}[{number}]", block, scope, shared, taken)
+            if member is not None and member.name in taken:
                 self._problems.error(
                     StepConfigError,
                     f"{block.what} has two members named {member.name!r}: give them a name each",
@@ -105,22 +103,20 @@ class AskReader:
             members=tuple(members), judge=self._judge(block, scope, shared, members), schema=schema, **common
         )
 
-    def _member(self, node: Node, path: str, ensemble: Block, scope: Scope, shared: LlmStep) -> Member | None:
+    def _member(
+        self, node: Node, path: str, ensemble: Block, scope: Scope, shared: LlmStep, taken: Sequence[str]
+    ) -> Member | None:
         if not isinstance(node, Fields):
             said = f"{ensemble.what}: a member is a map; this is {shape(node)}"
             self._problems.error(StepConfigError, said, node, path)
             return None
         block = Block(self._problems, node, MEMBER, f"a member of {ensemble.what}", path, StepConfigError)
-        name = block.value("name") or block.value("model")
+        name = block.value("name") or _unnamed(block.value("model"), taken)
         if name is None:
             return None
         ask = self._ask(block, scope, shared.schema, {"name": f"{shared.name}.{name}", "mark": block.mark()}, shared)
         if ask.prompt is None and block.node("prompt") is None and ensemble.node("prompt") is None:
-<<<<<<< HEAD
-            block.warn(f"{block.what}, {name!r}, has no prompt: its model is asked with an empty one")
-=======
             block.warn(f"{block.what}, {name!r}, has no prompt: only mocks and providers of your own can be asked")
->>>>>>> batch
         required = block.value("required", True) and not block.value("optional", False)
         return Member(name=name, required=required, ask=ask)
 
@@ -257,7 +253,11 @@ class AskReader:
                 return None
             fields, file = found
         try:
-            return map_schema(schema_class_name(step), plain(fields), self._vocabularies, step)
+            schema = map_schema(schema_class_name(step), plain(fields), self._vocabularies, step)
+            for odd in schema.odd:
+                said, path = f"{block.what}: schema: {odd.message}", f"{block.under('schema')}.{odd.place}"
+                self._problems.warn(said, _inside(fields, odd.place), path, odd.suggestion, file)
+            return schema
         except PipelineLoadError as error:
             for problem in error.problems:
                 place, path = _inside(fields, problem.key_path), block.under("schema")
@@ -342,3 +342,9 @@ def _inside(fields: Fields, key_path: str) -> Node:
             break
         node = entry.value
     return node
+
+
+def _unnamed(model: str | None, taken: Sequence[str]) -> str | None:
+    """Return the name of a member that has none: that of its model, with a number if it is asked more than once."""
+    names = (model if number == 1 else f"{model}_{number}" for number in count(1))
+    return model and next(name for name in names if name not in taken)
