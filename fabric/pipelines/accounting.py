@@ -7,7 +7,7 @@ here changes what a run does.
 
 from __future__ import annotations
 
-__all__ = ["Account", "RunAccount", "exporter_of_process"]
+__all__ = ["Account", "RunAccount", "exporter_of_process", "name_of"]
 
 import atexit
 import logging
@@ -16,15 +16,18 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fabric.metrics import Buckets, Sample
 from fabric.pipelines.results import AttemptLog, RunContext
 from fabric.pipelines.run_spans import Piece, RunFacts, spans_of
 from fabric.pipelines.work import Done, LlmWork, Performer, Work
 from fabric.session.durations import Histogram
 from fabric.tracing.exporter import Exporter, open_exporter
 from fabric.tracing.span import Span
+
+if TYPE_CHECKING:
+    from fabric.metrics import Sample
 
 _log = logging.getLogger("fabric.pipelines")
 _opening = threading.Lock()
@@ -46,6 +49,12 @@ def exporter_of_process() -> Exporter | None:
 
 def _note(event: str, fields: dict[str, object]) -> None:
     _log.warning("%s: %s", event, ", ".join(f"{name}={value}" for name, value in fields.items()))
+
+
+def name_of(path: Path) -> str:
+    """Return what a pipeline is called: by its file; by its folder if the file is ``pipeline.yaml``, as most are."""
+    path = path.absolute()
+    return path.parent.name if path.stem == "pipeline" and path.parent.name else path.stem
 
 
 class Account:
@@ -72,6 +81,8 @@ class Account:
 
     def samples(self) -> Iterable[Sample]:
         """Return what was counted so far, for a :class:`fabric.metrics.Page`."""
+        from fabric.metrics import Buckets, Sample  # only here: what writes pages is not loaded by every run
+
         with self._lock:
             counts, costs, runs = sorted(self._counts.items()), sorted(self._costs.items()), self._runs.durations
         for (name, labels), count in counts:

@@ -107,12 +107,11 @@ class Block:
             if not isinstance(name, str):
                 self.problems.error(
                     self.kind,
-                    f"{self.what}: the key {entry.key.text!r} is read as {shape(entry.key)}",
+                    f"{self.what}: the key {entry.key.text} is read as {shape(entry.key)}: put it in quotes",
                     entry.key,
                     self.path,
-                    f'"{entry.key.text}" in quotes',
                 )
-            elif name not in known and strict and not name.startswith("x-"):
+            elif name not in known and strict and not name.startswith("x-") and not entry.value.anchored:
                 belongs = hint(name)
                 said = f"{self.what} has an unknown key {name!r}, which does nothing"
                 close = None if belongs else near(name, known)

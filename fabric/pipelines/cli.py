@@ -19,7 +19,21 @@ import typer
 
 from fabric.errors import ConfigError
 from fabric.pipelines import cli_batch, cli_make, cli_vocab
-from fabric.pipelines.cli_report import FAILED, Form, answering, as_data, logged, problem_of, say, say_error, write_out
+from fabric.pipelines.cli_report import (
+    FAILED,
+    AtPlace,
+    Form,
+    MetricsFile,
+    answering,
+    as_data,
+    logged,
+    problem_of,
+    read_place,
+    say,
+    say_error,
+    write_metrics,
+    write_out,
+)
 from fabric.pipelines.errors import PipelineLoadError
 
 File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's file.", show_default=False)]
@@ -52,8 +66,12 @@ def make_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line and exit."""
-    make_app()()
+    """Run the command line; exit, unless it has succeeded."""
+    try:
+        make_app()()
+    except SystemExit as ended:
+        if ended.code:
+            raise
 
 
 def run(
@@ -67,6 +85,8 @@ def run(
     refresh_cache: Annotated[bool, typer.Option("--refresh-cache", help="Replace answers that were kept.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what is asked and answered.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell errors only.")] = False,
+    place: AtPlace = None,
+    metrics: MetricsFile = None,
     form: Form = "text",
 ) -> None:
     """Run a pipeline once, and print the value of every step and a summary as JSON.
@@ -81,10 +101,11 @@ def run(
         from fabric.pipelines.runner import PipelineRunner
 
         data = _read_input(input_)
-        runner = PipelineRunner(pipeline)
+        runner = PipelineRunner(pipeline, place=read_place(place))
         if not quiet and (verbose or sys.stderr.isatty()):
             runner.on_step_end(_told)
         result = runner.run(data, use_cache=not no_cache, refresh_cache=refresh_cache, dry_run=dry_run)
+        write_metrics(runner.account, metrics)
         if result.failed:
             _say_failure(result, form)
             raise typer.Exit(FAILED)

@@ -15,7 +15,7 @@ from typing import IO, Annotated, Any, TextIO
 import typer
 
 from fabric.errors import ConfigError
-from fabric.pipelines.cli_report import Form, answering, as_data, logged, say
+from fabric.pipelines.cli_report import AtPlace, Form, answering, as_data, logged, read_place, say
 
 RESERVED = ("ok", "error", "steps")
 """Keys of a line of output: no input may be known by one of them."""
@@ -42,6 +42,7 @@ def batch(
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Do not tell how many are done.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no answers that were kept.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask no model, call nothing that has effects.")] = False,
+    place: AtPlace = None,
     form: Form = "text",
 ) -> None:
     """Run a pipeline for each line of a file, and write a line for each, in the order in which they are done.
@@ -59,7 +60,9 @@ def batch(
         if resume and journal is None:
             raise ConfigError("--resume needs --journal FILE, which says what is done")
         with _opened(input_) as lines, ExitStack() as stack:
-            runner = BatchRunner(pipeline, max_workers=workers, progress=False, journal=journal)
+            runner = BatchRunner(
+                pipeline, max_workers=workers, progress=False, journal=journal, place=read_place(place)
+            )
             written = _out(output, stack)
             meter = _Meter(shown=not no_progress and sys.stderr.isatty())
             items = (json.loads(line) for line in lines if line.strip())

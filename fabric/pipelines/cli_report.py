@@ -5,13 +5,17 @@ from __future__ import annotations
 __all__ = [
     "BAD_INPUT",
     "FAILED",
+    "AtPlace",
     "Form",
+    "MetricsFile",
     "answering",
     "as_data",
     "logged",
     "problem_of",
+    "read_place",
     "say",
     "say_error",
+    "write_metrics",
     "write_out",
 ]
 
@@ -21,7 +25,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel
@@ -29,15 +33,29 @@ from pydantic import BaseModel
 from fabric.errors import ConfigError, FabricError
 from fabric.pipelines.errors import PipelineLoadError
 
+if TYPE_CHECKING:
+    from fabric.pipelines.accounting import Account
+    from fabric.pipelines.spec import Place
+
 BAD_INPUT = 1
 """What a command ends with if its input or its pipeline is wrong."""
 
 FAILED = 2
 """What a command ends with if its pipeline failed."""
 
-Format: TypeAlias = Literal["text", "json"]
-
 Form = Annotated[str, typer.Option("--format", help="How errors are printed: text or json.")]
+
+AtPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--place", help="Where steps are carried out that do not say it: local or fabric.", show_default=False
+    ),
+]
+
+MetricsFile = Annotated[
+    Path | None,
+    typer.Option("--metrics", metavar="FILE", help="Write there what it took, for Prometheus.", show_default=False),
+]
 
 
 def say(text: str) -> None:
@@ -67,6 +85,21 @@ def write_out(text: str, path: Path | None) -> None:
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from None
     say(f"Wrote {path}")
+
+
+def write_metrics(account: Account, path: Path | None) -> None:
+    """Write what runs took, if that is wanted: as a file for the textfile collector of Prometheus's node exporter.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    if path is not None:
+        from fabric.metrics import Page
+
+        try:
+            path.write_bytes(Page(account.samples).write()[1])
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}") from None
 
 
 @contextmanager
@@ -101,6 +134,14 @@ def problem_of(error: PipelineLoadError) -> dict[str, object]:
         "key_path": error.key_path,
         "suggestion": error.suggestion,
     }
+
+
+def read_place(said: str | None) -> Place | None:
+    """Return the place that is meant. Raises ConfigError: there is none of that name."""
+    match said:
+        case None | "local" | "fabric":
+            return said
+    raise ConfigError(f"--place {said!r}: expected local or fabric")
 
 
 class _Lines(logging.Handler):

@@ -19,6 +19,7 @@ __all__ = [
     "Items",
     "Node",
     "Scalar",
+    "decode",
     "parse_document",
     "plain",
     "read_document",
@@ -49,7 +50,7 @@ FILE_BYTES_MAX = 4 * 1024 * 1024
 # Literal prompts are the longest values that are written.
 SCALAR_CHARS_MAX = 1024 * 1024
 # Of a file with all its aliases written out; a long text counts for more than one.
-VALUES_MAX = 200_000
+VALUES_MAX = 100_000
 _CHARS_PER_VALUE = 64
 # Steps within steps within schemas take some ten levels.
 DEPTH_MAX = 64
@@ -58,14 +59,20 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 _CORE = "tag:yaml.org,2002:"
 _MERGE = f"{_CORE}merge"
 _BOOL_WORDS = frozenset({"yes", "no", "on", "off"})
+_BRACKETS = re.compile(r"\{.*(?:list|dict)\[")
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 
 _RESOLVER: Any = yaml.resolver.Resolver()
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
-_SCALARS = {
-    f"{_CORE}{name}": getattr(_CONSTRUCTOR, f"construct_yaml_{name}")
-    for name in ("null", "bool", "int", "float", "timestamp", "str")
+_KINDS = {
+    "null": "nothing",
+    "bool": "truth value",
+    "int": "whole number that can be read",
+    "float": "number",
+    "timestamp": "date",
+    "str": "text",
 }
+_SCALARS = {f"{_CORE}{name}": getattr(_CONSTRUCTOR, f"construct_yaml_{name}") for name in _KINDS}
 
 
 class Scalar(msgspec.Struct, frozen=True):
@@ -77,6 +84,7 @@ class Scalar(msgspec.Struct, frozen=True):
         text: as it is written, without quotes.
         style: ``'`` and ``"``: in quotes; ``|`` and ``>``: a block; empty: plain.
         expanded: whether a variable of the environment was put into it.
+        anchored: whether it has a name, so that it can stand elsewhere, too.
     """
 
     value: Any
@@ -85,6 +93,7 @@ class Scalar(msgspec.Struct, frozen=True):
     text: str = ""
     style: str = ""
     expanded: bool = False
+    anchored: bool = False
 
 
 class Items(msgspec.Struct, frozen=True):
@@ -93,6 +102,7 @@ class Items(msgspec.Struct, frozen=True):
     items: tuple[Node, ...]
     line: int
     column: int
+    anchored: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -108,6 +118,7 @@ class Fields(msgspec.Struct, frozen=True):
     entries: Mapping[Any, Entry]
     line: int
     column: int
+    anchored: bool = False
 
 
 Node: TypeAlias = Scalar | Items | Fields
@@ -199,13 +210,14 @@ def _grammar_error(error: yaml.YAMLError, text: str, file: str) -> PipelineLoadE
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     said = str(getattr(error, "problem", None) or error).strip()
     line, column = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
-    suggestion = None
     here = text.split("\n")[mark.line] if mark is not None and mark.line < text.count("\n") + 1 else ""
     if "\t" in here[: len(here) - len(here.lstrip())]:
         said = "a tab cannot indent: use spaces"
+    elif _BRACKETS.search(here):
+        said = f"{said}: inside of {{ }} put a type with [ ] in quotes"
     elif "{{" in here or "}}" in here:
-        suggestion = "quotes around a value with {{ }}"
-    return PipelineLoadError(f"this is not YAML: {said}", file, line, column, suggestion=suggestion)
+        said = f"{said}: put a value with {{{{ }}}} in quotes"
+    return PipelineLoadError(f"this is not YAML: {said}", file, line, column)
 
 
 class _Open:
@@ -262,7 +274,15 @@ class _Tree:
         if tag == _MERGE:
             node = Scalar("<<", place.line or 1, place.column or 1, text, "<<")
         else:
-            node = Scalar(self._value(tag, text, place), place.line or 1, place.column or 1, text, style)
+            node = Scalar(
+                self._value(tag, text, place),
+                place.line or 1,
+                place.column or 1,
+                text,
+                style,
+                False,
+                bool(event.anchor),
+            )
         self._add(node, event.anchor, 1 + len(text) // _CHARS_PER_VALUE, place)
 
     def _value(self, tag: str, text: str, place: Place) -> Any:
@@ -273,7 +293,7 @@ class _Tree:
             return construct(yaml.ScalarNode(tag, text))
         except (ValueError, KeyError, IndexError, AttributeError, OverflowError, yaml.YAMLError):
             shown = text if len(text) <= 40 else f"{text[:40]}…"
-            self._refuse(f"{shown!r} is no {tag.removeprefix(_CORE)}", place, "quotes around it")
+            self._refuse(f"{shown!r} is no {_KINDS[tag.removeprefix(_CORE)]}: put it in quotes if it is a text", place)
 
     def _refuse_tag(self, tag: str, place: Place) -> NoReturn:
         shown = f"!!{tag.removeprefix(_CORE)}" if tag.startswith(_CORE) else tag
@@ -294,9 +314,9 @@ class _Tree:
         ended = self._open.pop()
         line, column = ended.place.line or 1, ended.place.column or 1
         node: Node = (
-            Fields(MappingProxyType(self._entries(ended)), line, column)
+            Fields(MappingProxyType(self._entries(ended)), line, column, ended.anchor is not None)
             if ended.is_map
-            else Items(tuple(ended.parts), line, column)
+            else Items(tuple(ended.parts), line, column, ended.anchor is not None)
         )
         # The parts are counted already.
         self._add(node, ended.anchor, ended.weight, ended.place, new=1)

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 from pydantic import BaseModel
 
+from fabric.pipelines.accounting import Account, exporter_of_process, name_of
 from fabric.pipelines.calling import Caller
 from fabric.pipelines.clients import Clients, stateful_identity
 from fabric.pipelines.committing import Book
@@ -60,10 +61,14 @@ class Engine:
         pipeline: is run.
         hooks: are told.
         schemas: classes that the caller has put in place of schemas of the file.
+
+    Attributes:
+        account: counts what its runs take.
     """
 
     def __init__(self, pipeline: Pipeline, hooks: Hooks, schemas: Mapping[str, type[BaseModel]] | None = None) -> None:
         self.pipeline = pipeline
+        self.account = Account(name_of(pipeline.path), exporter_of_process())
         self._hooks = hooks
         self._schemas = schemas
         self._clients = Clients()
@@ -113,6 +118,7 @@ class Engine:
 
     async def _run(self, prepared: Prepared, performers: Mapping[Place, Performer], caller: Caller) -> RunContext:
         began_s = trio.current_time()
+        account = self.account.begin()
         context = RunContext(prepared.input)
         book = Book(context, self._hooks)
         run = Run(
@@ -122,7 +128,7 @@ class Engine:
             environment=self.pipeline.env,
             vocabularies={name: vocabulary.snapshot() for name, vocabulary in self.pipeline.vocabularies.items()},
             plans=prepared.plans,
-            performers=performers,
+            performers={place: account.watch(performer) for place, performer in performers.items()},
             options=prepared.options,
         )
         await caller.call(partial(self._hooks.fire, "on_run_start", prepared.input))
@@ -137,6 +143,7 @@ class Engine:
             scope = Scope(prepared.input, context.steps, self.pipeline.env)
             await caller.call(partial(write_outputs, self.pipeline, context, scope))
         book.close(run.spent, trio.current_time() - began_s)
+        account.end(context)
         await caller.call(partial(self._hooks.fire, "on_run_end", context))
         return context
 

@@ -111,7 +111,7 @@ def _scan(text: str) -> Iterator[_Candidate]:
         at = end if found else start + 1
 
 
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
 """Whole strings, quotes that begin none, and brackets."""
 
 
@@ -122,17 +122,17 @@ def _end_of(text: str, start: int) -> int | None:
         ParseError: it is nested too deeply for anybody to have meant it.
     """
     depth = 0
-    for match in _TOKENS.finditer(text, start):
-        token = match.group()
-        if token in ("{", "["):
+    for match in _MARKS.finditer(text, start):
+        mark = match.group()
+        if mark in ("{", "["):
             depth += 1
             if depth > DEPTH_MAX:
                 raise ParseError(f"the JSON in the answer is nested deeper than {DEPTH_MAX} levels")
-        elif token in ("}", "]"):
+        elif mark in ("}", "]"):
             depth -= 1
             if depth == 0:
                 return match.end()
-        elif token == '"':
+        elif mark == '"':
             return None
     return None
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 __all__ = ["AnthropicMessages", "ChatCompletions", "HostedClient", "Worded"]
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
-import trio
 
 from fabric.errors import ConfigError
 from fabric.pipelines.attempts import Category
@@ -35,6 +35,9 @@ NO_KEY = "none"
 """For servers that want no key, as most do that run on one's own machine."""
 
 
+NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
+
+
 class Worded(Request, frozen=True):
     """A request with what pipelines say of it and agents do not.
 
@@ -46,7 +49,7 @@ class Worded(Request, frozen=True):
 
     limited: bool = False
     wants_json: bool = False
-    extra: dict[str, Any] = {}
+    extra: Mapping[str, Any] = NO_EXTRA
 
 
 class ChatCompletions(msgspec.Struct, frozen=True):
@@ -91,11 +94,11 @@ class ChatCompletions(msgspec.Struct, frozen=True):
     def without(self, request: Request, words: str) -> ChatCompletions | None:
         """Do without the wish for JSON, or call the limit of tokens by its other name."""
         said = words.lower()
-        if self.formatted and isinstance(request, Worded) and request.wants_json:
-            if "response_format" in said or "json" in said:
-                return msgspec.structs.replace(self, formatted=False)
+        asked = self.formatted and isinstance(request, Worded) and request.wants_json
+        if asked and ("response_format" in said or "json" in said):
+            return msgspec.structs.replace(self, formatted=False)
         if isinstance(request, Worded) and not request.limited:
-            return None
+            return None  # the name of a limit that was not sent is not what is wrong
         other = self.plain.without(request, words)
         return None if other is None else msgspec.structs.replace(self, plain=other)
 
@@ -193,6 +196,9 @@ class HostedClient:
                 if failure.code == "max_tokens_reached" and isinstance(failure.usage, Usage):
                     return Answer("", _tokens(failure.usage), cut_off=True)
                 raise _failed(failure) from None
+            except (TypeError, ValueError, OverflowError) as error:
+                text = f"the question to model {self._spec.name!r} cannot be written as JSON: {error}"
+                raise AskFailed("error", ConfigError(text)) from error
 
     def _connect(self) -> HostedProvider:
         dialect = AnthropicMessages() if self._vendor == "anthropic" else ChatCompletions(dialect_for(self._url))

@@ -6,7 +6,7 @@ shown nowhere: neither that of a header, nor that of an address, nor where a ser
 
 from __future__ import annotations
 
-__all__ = ["RESPONSE_BYTES_MAX", "HttpPerformer", "open_client", "perform_http"]
+__all__ = ["RESPONSE_BYTES_MAX", "HttpPerformer", "open_client", "pause_after", "perform_http"]
 
 import json
 import logging
@@ -34,6 +34,8 @@ CONNECTIONS_MAX = 100
 
 BACKOFF_S_MAX = 60.0
 """The longest pause between two tries."""
+
+PORT_MAX = 65_535
 
 _SHOWN_CHARS_MAX = 500
 
@@ -87,9 +89,14 @@ def open_client() -> httpx2.AsyncClient:
 
 
 class HttpPerformer:
-    """Makes requests; opens its client with the first of them."""
+    """Makes requests; opens its client with the first of them.
 
-    def __init__(self) -> None:
+    Args:
+        bytes_max: of one answer, unpacked.
+    """
+
+    def __init__(self, bytes_max: int = RESPONSE_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
         self._client: httpx2.AsyncClient | None = None
 
     async def perform(self, work: HttpWork) -> Done:
@@ -100,7 +107,7 @@ class HttpPerformer:
             except (ImportError, ValueError, OSError) as error:
                 text = f"what the environment says of proxies or of certificates cannot be used: {error}"
                 return Done(error=_unfit(work.step, text))
-        return await perform_http(work, self._client)
+        return await perform_http(work, self._client, self._bytes_max)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -108,28 +115,33 @@ class HttpPerformer:
             await self._client.aclose()
 
 
-async def perform_http(work: HttpWork, client: httpx2.AsyncClient) -> Done:
+async def perform_http(work: HttpWork, client: httpx2.AsyncClient, bytes_max: int = RESPONSE_BYTES_MAX) -> Done:
     """Make a request, as often as its step allows. Raises nothing but a cancellation."""
     step = work.step
     try:
         request = _request_of(step, work.request)
-        return Done(value=await _ask(step, request, client))
+        return Done(value=await _ask(step, request, client, bytes_max))
     except StepExecutionError as error:
         return Done(error=error)
 
 
-async def _ask(step: HttpStep, request: _Request, client: httpx2.AsyncClient) -> Any:
+async def _ask(step: HttpStep, request: _Request, client: httpx2.AsyncClient, bytes_max: int) -> Any:
     for tried in range(step.retries + 1):
         try:
-            answer = await _send(step, request, client)
+            answer = await _send(step, request, client, bytes_max)
             return _value_of(step, request, answer)
         except _Again as again:
             if tried == step.retries:
                 raise StepExecutionError(str(again)) from again.__cause__
-            pause_s = min(step.backoff_s * 2**tried, BACKOFF_S_MAX)
+            pause_s = pause_after(step, tried)
             _log.info("%s; trying again in %g s (%d of %d)", again, pause_s, tried + 1, step.retries)
             await trio.sleep(pause_s)
     raise AssertionError
+
+
+def pause_after(step: HttpStep, tried: int) -> float:
+    """Return how long to wait after so many tries, in seconds."""
+    return min(step.backoff_s * 2.0 ** min(tried, 64), BACKOFF_S_MAX)
 
 
 def _request_of(step: HttpStep, said: Mapping[str, Any]) -> _Request:
@@ -173,7 +185,7 @@ def _text_of(value: object) -> str:
     return value if isinstance(value, str) else str(dumped(value)) if value is not None else ""
 
 
-async def _send(step: HttpStep, request: _Request, client: httpx2.AsyncClient) -> _Answer:
+async def _send(step: HttpStep, request: _Request, client: httpx2.AsyncClient, bytes_max: int) -> _Answer:
     import httpx2
 
     try:
@@ -186,7 +198,9 @@ async def _send(step: HttpStep, request: _Request, client: httpx2.AsyncClient) -
                 content=request.content,
                 timeout=httpx2.Timeout(step.timeout_s),
             )
-            return await _read(step, request, await client.send(asked, stream=True))
+            if asked.url.port is not None and asked.url.port > PORT_MAX:
+                raise httpx2.InvalidURL(f"there is no port {asked.url.port}")
+            return await _read(step, request, await client.send(asked, stream=True), bytes_max)
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, UnicodeError) as error:
         raise _unfit(step, _without_secrets(request, f"its request cannot be sent: {error}")) from None
     except (trio.TooSlowError, httpx2.TimeoutException):
@@ -195,17 +209,21 @@ async def _send(step: HttpStep, request: _Request, client: httpx2.AsyncClient) -
         raise _Again(_failure(step, request, f"{type(error).__name__}: {error}")) from error
 
 
-async def _read(step: HttpStep, request: _Request, response: httpx2.Response) -> _Answer:
+async def _read(step: HttpStep, request: _Request, response: httpx2.Response, bytes_max: int) -> _Answer:
     body = bytearray()
     try:
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > RESPONSE_BYTES_MAX:
-                text = f"the answer has more than {RESPONSE_BYTES_MAX} bytes, which is the most that is read"
-                raise StepExecutionError(_failure(step, request, text))
+        # A generator of httpx2's that is dropped halfway is never cleaned up: who has enough has it cancelled.
+        with trio.CancelScope() as rest:
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > bytes_max:
+                    rest.cancel()
     finally:
         with trio.CancelScope(shield=True):  # gives the connection back; waits for nothing
             await response.aclose()
+    if len(body) > bytes_max:
+        text = f"the answer has more than {bytes_max} bytes, which is the most that is read"
+        raise StepExecutionError(_failure(step, request, text))
     return _Answer(response.status_code, dict(response.headers), bytes(body), response.charset_encoding or "utf-8")
 
 

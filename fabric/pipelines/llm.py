@@ -73,7 +73,7 @@ def call_llm(
         extra_params: go into the request as they are.
 
     Returns:
-        What it said, and its tokens: ``prompt_tokens``, ``completion_tokens``, ``total_tokens``; ``None``: nobody knows.
+        What it said, and ``prompt_tokens``, ``completion_tokens``, ``total_tokens``; ``None``: nobody knows.
     """
     sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
     arguments: dict[str, Any] = {name: value for name, value in sampling.items() if value is not None}

@@ -28,7 +28,7 @@ from fabric.pipelines.expressions import bind
 from fabric.pipelines.keys import EXECUTION, OUTPUTS, ROOT
 from fabric.pipelines.loading_asking import AskReader
 from fabric.pipelines.loading_models import read_model
-from fabric.pipelines.loading_reads import Scope, Texts
+from fabric.pipelines.loading_reads import Scope, Texts, is_file
 from fabric.pipelines.loading_steps import StepReader, declared_names
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.references import Importer
@@ -51,7 +51,8 @@ def load_pipeline(
     Args:
         path: of the file.
         schemas: models of pydantic by step, over what the file says.
-        environment: variables; those of ``.env`` beside the file are added where it has none.
+        environment: variables; those of ``.env`` beside the file, then of the one in the working directory, are added
+            where it has none.
 
     Raises:
         PipelineLoadError: something is wrong with the files; ``problems`` has all of it.
@@ -108,16 +109,17 @@ class _Loading:
         )
 
     def _add_dotenv(self) -> None:
-        place = self._directory / ".env"
-        if not place.is_file():
-            return
-        try:
-            text = decode(read_limited(place, str(place), _DOTENV_BYTES_MAX), str(place))
-        except PipelineLoadError as error:
-            self.problems.warn(error.message, error, file=str(place))
-            return
-        for name, value in read_dotenv(text):
-            self._environment.setdefault(name, value)
+        """Add variables that are not set: those beside the file go before those of the working directory."""
+        for place in dict.fromkeys((self._directory / ".env", Path(".env"))):
+            if not is_file(place):
+                continue
+            try:
+                text = decode(read_limited(place, str(place), _DOTENV_BYTES_MAX), str(place))
+            except PipelineLoadError as error:
+                self.problems.warn(error.message, error, file=str(place))
+                continue
+            for name, value in read_dotenv(text):
+                self._environment.setdefault(name, value)
 
     def _root(self, node: Node | None) -> Fields:
         if node is None or (isinstance(node, Scalar) and node.value is None):

@@ -24,7 +24,7 @@ from fabric.pipelines.errors import (
 )
 from fabric.pipelines.keys import JUDGE, MEMBER, RETRY_ON
 from fabric.pipelines.loading_models import read_sampling
-from fabric.pipelines.loading_reads import Scope, Texts
+from fabric.pipelines.loading_reads import Scope, Texts, is_file
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.prompt import Prompt
 from fabric.pipelines.references import Importer
@@ -182,7 +182,7 @@ class AskReader:
         text, node = block.value("system"), block.node("system")
         if text is None or node is None:
             return None
-        if "\n" not in text and len(text) < 256 and (self._root / text).is_file():
+        if "\n" not in text and is_file(self._root / text):
             return self._texts.template_file(text, node, block.under("system"), scope, block.what)
         return self._texts.template_text(text, node, block.under("system"), scope)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Scope", "Texts"]
+__all__ = ["Scope", "Texts", "is_file"]
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,6 @@ from fabric.pipelines.errors import PipelineLoadError, StepRefError
 from fabric.pipelines.expressions import Bound, Expression, StepRead, bind, parse_expression
 from fabric.pipelines.problems import Place, Problems, near
 from fabric.pipelines.prompt import Prompt, load_prompt, parse_prompt
-from fabric.pipelines.schemas import Schema
 from fabric.pipelines.spec import EnsembleStep, LlmStep, ParallelStep, Step
 
 # So many names are listed beside one that is not there.
@@ -59,30 +58,41 @@ class Texts:
         except PipelineLoadError as error:
             self._tell(error, node, path)
             return None
-        self.env_names.update(dict.fromkeys(found.env_names))
+        self._reads_env(found.env_names)
         self._check_reads(found.reads, node, path, scope)
         return found
 
     def bound(self, node: Node, path: str, scope: Scope) -> Bound | None:
         """Return a value with its expressions; ``None`` if one of them is wrong."""
-        right = True
+        try:
+            found = bind(plain(node))
+        except PipelineLoadError:
+            found = None
+        if found is None or not all(self._is_right(read, scope) for read in found.reads):
+            # Only now is it worth while to look where each of them stands.
+            self._tell_each(node, path, scope)
+            return None
+        self._reads_env(found.env_names)
+        return found
+
+    def _tell_each(self, node: Node, path: str, scope: Scope) -> None:
         for scalar, place in _scalars(node, path):
             if not isinstance(scalar.value, str) or "{{" not in scalar.value:
                 continue
             try:
-                found = bind(scalar.value)
+                reads = bind(scalar.value).reads
             except PipelineLoadError as error:
                 self._tell(error, scalar, place)
-                right = False
             else:
-                self.env_names.update(dict.fromkeys(found.env_names))
-                self._check_reads(found.reads, scalar, place, scope)
-        return bind(plain(node)) if right else None
+                self._check_reads(reads, scalar, place, scope)
+
+    def _reads_env(self, names: Iterable[str]) -> None:
+        self.env_names.update(dict.fromkeys(names))
 
     def template_file(self, name: str, node: Node, path: str, scope: Scope, who: str) -> Prompt | None:
         """Return the template of a file; ``None``, with a warning, if the file is not there."""
         place = self._root / name
-        if "\0" in name or not place.is_file():
+        if not is_file(place):
             close = near(name, _templates(self._root))
             self._problems.warn(f"{who}: the prompt file {name!r} is not there", node, path, close)
             return None
@@ -90,7 +100,7 @@ class Texts:
             self._prompts[place] = self._template(place, node, path)
         prompt = self._prompts[place]
         if prompt is not None:
-            self.env_names.update(dict.fromkeys(getattr(prompt, "env_names", ())))
+            self._reads_env(prompt.env_names)
             self._check_reads(prompt.reads, node, path, scope, f"{name}: ")
         return prompt
 
@@ -108,7 +118,7 @@ class Texts:
         except PipelineLoadError as error:
             self._tell(error, node, path)
             return None
-        self.env_names.update(dict.fromkeys(getattr(prompt, "env_names", ())))
+        self._reads_env(prompt.env_names)
         self._check_reads(prompt.reads, node, path, scope)
         return prompt
 
@@ -119,61 +129,71 @@ class Texts:
 
     def _check_reads(self, reads: Iterable[StepRead], node: Node, path: str, scope: Scope, prefix: str = "") -> None:
         for read in reads:
-            if read.step is None:
-                continue
-            place = _at(node, read) if not prefix else Place(node.line, node.column)
-            if read.step in scope.visible:
-                self._check_fields(read, scope.visible[read.step], place, path, prefix)
-            else:
-                self._undefined(read.step, place, path, scope, prefix)
+            wrong = self._wrong(read, scope)
+            if wrong is not None:
+                place = Place(node.line, node.column) if prefix else _at(node, read)
+                message, suggestion = wrong
+                self._problems.error(StepRefError, prefix + message, place, path, suggestion)
 
-    def _undefined(self, name: str, place: Place, path: str, scope: Scope, prefix: str) -> None:
-        line, suggestion = self._declared.get(name), None
+    def _is_right(self, read: StepRead, scope: Scope) -> bool:
+        return self._wrong(read, scope) is None
+
+    def _wrong(self, read: StepRead, scope: Scope) -> tuple[str, str | None] | None:
+        """Return what is wrong with a place that reads a step, and what was meant, perhaps."""
+        if read.step is None:
+            return None
+        if read.step in scope.visible:
+            return _wrong_field(read, scope.visible[read.step])
+        return self._undefined(read.step, scope)
+
+    def _undefined(self, name: str, scope: Scope) -> tuple[str, str | None]:
+        line = self._declared.get(name)
         if name == scope.reader:
-            message = f"step {name!r} cannot read its own result"
-        elif line is None:
+            return f"step {name!r} cannot read its own result", None
+        if line is None:
             known = list(scope.visible)
             listed = ", ".join(known[:_LISTED_MAX]) + (", …" if len(known) > _LISTED_MAX else "")
             message = f"step {name!r} is not defined; steps in front of this one: {listed or 'none'}"
-            suggestion = near(name, self._declared)
+            return message, near(name, self._declared)
+        return (
+            f"step {name!r} (line {line}) is not done when this is read: only steps in front of it are, not those of"
+            " the other branch, nor those that run at the same time"
+        ), None
+
+
+def _wrong_field(read: StepRead, step: Step | None) -> tuple[str, str | None] | None:
+    name, fields = read.step, list(read.fields)
+    while fields and isinstance(step, (ParallelStep, EnsembleStep)):
+        children = _children(step)
+        if fields[0] in children:
+            step = children[fields.pop(0)]
+        elif isinstance(step, EnsembleStep):
+            break
         else:
-            message = (
-                f"step {name!r} (line {line}) is not done when this is read: only steps in front of it are, not those"
-                " of the other branch, nor those that run at the same time"
-            )
-        self._problems.error(StepRefError, prefix + message, place, path, suggestion)
-
-    def _check_fields(self, read: StepRead, step: Step | None, place: Place, path: str, prefix: str) -> None:
-        name, fields = read.step, list(read.fields)
-        while fields and isinstance(step, (ParallelStep, EnsembleStep)):
-            children = _children(step)
-            if fields[0] in children:
-                step = children[fields.pop(0)]
-            elif isinstance(step, EnsembleStep):
-                break
-            else:
-                message = f"parallel step {name!r} has no step {fields[0]!r}; it has {', '.join(children)}"
-                self._problems.error(StepRefError, prefix + message, place, path, near(fields[0], children))
-                return
-        schema = step.schema if isinstance(step, (LlmStep, EnsembleStep)) else None
-        if fields and schema is not None and not schema.has_field(fields):
-            self._no_field(step, schema, fields, place, path, prefix)
-
-    def _no_field(
-        self, step: Step | None, schema: Schema, fields: list[str], place: Place, path: str, prefix: str
-    ) -> None:
-        owner = "" if step is None else step.name
-        known = list(schema.model.model_fields) if len(fields) == 1 or not schema.has_field(fields[:1]) else []
-        wrong = fields[0] if known else ".".join(fields)
-        listed = f"; it has {', '.join(known[:_LISTED_MAX])}" if known else ""
-        message = f"{prefix}the value of step {owner!r} has no field {wrong!r}{listed}"
-        self._problems.error(StepRefError, message, place, path, near(wrong, known))
+            message = f"parallel step {name!r} has no step {fields[0]!r}; it has {', '.join(children)}"
+            return message, near(fields[0], children)
+    schema = step.schema if isinstance(step, (LlmStep, EnsembleStep)) else None
+    if step is None or schema is None or not fields or schema.has_field(fields):
+        return None
+    first_is_wrong = not schema.has_field(fields[:1])
+    known = list(schema.model.model_fields) if first_is_wrong else []
+    wrong = fields[0] if first_is_wrong else ".".join(fields)
+    listed = f"; it has {', '.join(known[:_LISTED_MAX])}" if known else ""
+    return f"the value of step {step.name!r} has no field {wrong!r}{listed}", near(wrong, known)
 
 
 def _children(step: ParallelStep | EnsembleStep) -> dict[str, Step]:
     if isinstance(step, ParallelStep):
         return {child.name: child for child in step.steps}
     return {member.name: member.ask for member in step.members}
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; with a name that no file can have there is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _scalars(node: Node, path: str) -> Iterator[tuple[Scalar, str]]:

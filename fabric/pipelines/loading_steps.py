@@ -141,6 +141,8 @@ class StepReader:
             block.error(f"duplicate step name {name!r}: first in line {taken[name]}", "name")
         else:
             taken[name] = block.fields.line
+        if not name.isprintable():
+            block.error(f"{block.what}: a name has no control characters, nor ends of lines", "name")
         if name.startswith("_"):
             block.warn(f"{block.what}: expressions cannot read names that begin with '_'", "name")
 
@@ -209,10 +211,10 @@ class StepReader:
             if not isinstance(name, str):
                 self._problems.error(
                     StepConfigError,
-                    f"{block.what}: inputs are arguments by name; {entry.key.text!r} is read as {shape(entry.key)}",
+                    f"{block.what}: inputs are arguments by name; {entry.key.text} is read as {shape(entry.key)}:"
+                    " put it in quotes",
                     entry.key,
                     block.under("inputs"),
-                    f'"{entry.key.text}" in quotes',
                 )
 
     def _http(self, block: Block, scope: Scope, common: dict[str, Any]) -> HttpStep | None:

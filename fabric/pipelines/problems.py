@@ -19,6 +19,9 @@ _WARNINGS_MAX = 200
 
 # As far apart as a typing error may be: the threshold that users know from Python's own suggestions.
 _CUTOFF = 0.6
+# Comparing is slow: of more names only those that begin alike are looked at.
+_COMPARED_MAX = 300
+_CHARS_COMPARED_MAX = 100
 
 
 class _Placed(Protocol):
@@ -62,7 +65,8 @@ class Problems:
         file: str | None = None,
     ) -> None:
         """Remember an error; ``file`` is another one than the pipeline's. So many of them are raised at once."""
-        line, column = (None, None) if place is None else (place.line, place.column)
+        # What stands in no file has line 0: model_overrides, say.
+        line, column = (None, None) if place is None else (place.line or None, place.column or None)
         self.errors.append(kind(message, file or self.file, line, column, key_path, suggestion))
         if len(self.errors) >= _ERRORS_MAX:
             self.errors.append(PipelineLoadError(f"there is more; the first {_ERRORS_MAX} are shown", self.file))
@@ -99,5 +103,9 @@ class Problems:
 
 def near(word: Any, known: Iterable[Any]) -> str | None:
     """Return which of the known names was meant, perhaps."""
-    found = difflib.get_close_matches(str(word), [str(name) for name in known], 1, _CUTOFF)
+    text = str(word)
+    names = [str(name) for name in known]
+    if len(names) > _COMPARED_MAX:
+        names = [name for name in names if name[:1] == text[:1]][:_COMPARED_MAX]
+    found = difflib.get_close_matches(text[:_CHARS_COMPARED_MAX], names, 1, _CUTOFF)
     return found[0] if found else None

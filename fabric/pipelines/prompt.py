@@ -17,8 +17,7 @@ from fabric.pipelines.errors import PipelineLoadError, PromptRenderError
 from fabric.pipelines.expressions import Scope, StepRead
 
 if TYPE_CHECKING:
-    from jinja2 import Template
-
+    from fabric.pipelines.rendering import Source
     from fabric.pipelines.template_files import Below
     from fabric.pipelines.template_reads import TemplateReads
 
@@ -32,21 +31,24 @@ class Prompt:
     Attributes:
         path: of its file; ``None``: it stands in the pipeline's file.
         reads: every place that reads results of steps, also in templates that it includes.
-        names: all variables that it uses.
         env_names: the variables of the environment that it reads.
     """
 
-    __slots__ = ("_template", "env_names", "names", "path", "reads")
+    __slots__ = ("_source", "env_names", "path", "reads")
 
-    def __init__(self, path: Path | None, template: Template, reads: TemplateReads) -> None:
+    def __init__(self, path: Path | None, source: Source, reads: TemplateReads) -> None:
         self.path = path
         self.reads: tuple[StepRead, ...] = reads.steps
-        self.names = reads.names
         self.env_names = reads.env_names
-        self._template = template
+        self._source = source
 
     def __repr__(self) -> str:
         return f"Prompt({str(self.path or _TEXT)!r})"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All variables that it does not make itself, those of templates that it includes among them."""
+        return self._source.names()
 
     def render(self, variables: Mapping[str, Any], scope: Scope) -> str:
         """Return its text. ``ctx``, ``steps`` and ``env`` are those of the scope; ``steps.x.value.f`` and ``steps.x.f``
@@ -59,10 +61,8 @@ class Prompt:
         Raises:
             PromptRenderError: a variable is not defined, or it does what templates must not.
         """
-        from fabric.pipelines.rendering import rendered
-
         values = {name: result.value for name, result in scope.steps.items()}
-        return rendered(self._template, {**variables, "ctx": scope.ctx, "steps": values, "env": scope.env}, scope.steps)
+        return self._source.rendered({**variables, "ctx": scope.ctx, "steps": values, "env": scope.env}, scope.steps)
 
 
 def load_prompt(path: Path, root: Path) -> Prompt:
@@ -97,9 +97,9 @@ def _files(root: Path) -> Below:
 
 
 def _loaded(files: Below, text: str, name: str | None, path: Path | None) -> Prompt:
-    from fabric.pipelines.rendering import compiled
+    from fabric.pipelines.rendering import read
 
-    return Prompt(path, *compiled(files, text, name))
+    return Prompt(path, *read(files, text, name))
 
 
 def render_prompt(template_dir: str | Path, template_name: str, **variables: Any) -> str:
@@ -122,10 +122,8 @@ def render_prompt_string(template_string: str, **variables: Any) -> str:
 
 
 def _rendered_alone(load: Any, variables: Mapping[str, Any]) -> str:
-    from fabric.pipelines.rendering import rendered
-
     try:
         prompt: Prompt = load()
     except PipelineLoadError as error:
         raise PromptRenderError(str(error)) from error
-    return rendered(prompt._template, variables, None)
+    return prompt._source.rendered(variables, None)

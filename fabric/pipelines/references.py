@@ -41,6 +41,7 @@ class Importer:
     def __init__(self, directory: Path) -> None:
         self._directory = directory.resolve()
         self._package = _package(self._directory)
+        self._found: dict[str, Any] = {}
 
     def find(self, text: str, kind: type[PipelineLoadError] = CallableImportError) -> Any:
         """Return what a reference names.
@@ -49,6 +50,11 @@ class Importer:
             PipelineLoadError: of the given kind: it is no reference, or there is no such module or name, or importing
                 it failed. ``suggestion`` is what was meant, perhaps; it has no place.
         """
+        if text not in self._found:
+            self._found[text] = self._look_up(text, kind)
+        return self._found[text]
+
+    def _look_up(self, text: str, kind: type[PipelineLoadError]) -> Any:
         if not _REFERENCE.fullmatch(text):
             raise kind(f"{text!r} is not of the form module:name", suggestion=_colon(text))
         module_name, _, path = text.partition(":")

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 from pydantic import BaseModel
 
+from fabric.pipelines.accounting import Account
 from fabric.pipelines.calling import Inline, loop_here, run_beside_asyncio, run_here
 from fabric.pipelines.engine import Engine
 from fabric.pipelines.hooks import Hooks
@@ -65,6 +66,11 @@ class PipelineRunner:
     def pipeline(self) -> Pipeline:
         """What was read."""
         return self._engine.pipeline
+
+    @property
+    def account(self) -> Account:
+        """What its runs took so far: ``fabric.metrics.Page(runner.account.samples)`` writes it for Prometheus."""
+        return self._engine.account
 
     # --- Hooks --------------------------------------------------------------------------------------------------------
 

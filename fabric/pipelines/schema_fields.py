@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FIELD_KEYS", "PRIMITIVES", "FieldSpec", "OnFail", "Rules", "read_fields"]
+__all__ = ["FIELD_KEYS", "PRIMITIVES", "FieldSpec", "FieldsRead", "Oddity", "OnFail", "Rules", "read_fields"]
 
 import re
 import reprlib
@@ -36,10 +36,13 @@ FIELD_KEYS = (
 
 # Of nested lists of records; deeper ones are a mistake, or an attack.
 DEPTH_MAX = 32
+# Of all records together: aliases of YAML can say a billion of them in a page.
+FIELDS_MAX = 10_000
 
 _OPTIONAL = re.compile(r"^(.*?)\s*\|\s*None$", re.DOTALL)
 _LIST = re.compile(r"^list\[\s*(\w+)\s*\]$")
 _DICT = re.compile(r"^dict\[\s*(\w+)\s*,\s*(\w+)\s*\]$")
+_TOO_MANY = f"a schema may have {FIELDS_MAX} fields, those of its records counted"
 _TYPES = "str, int, float, bool, list[...] and dict[str, ...] of these, each also with ' | None'"
 
 
@@ -90,15 +93,36 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
         return self.inner == "str"
 
 
-def read_fields(fields: Any, taken: Sequence[str] = ()) -> tuple[tuple[FieldSpec, ...], Sequence[SchemaRefError]]:
-    """Return the fields of a map, and all that is wrong with it.
+class Oddity(msgspec.Struct, frozen=True):
+    """What a map says without any effect.
+
+    Attributes:
+        place: in the map of fields.
+        suggestion: what was meant, perhaps.
+    """
+
+    place: str
+    message: str
+    suggestion: str | None = None
+
+
+class FieldsRead(msgspec.Struct, frozen=True):
+    """The fields of a map, all that is wrong with it, and all that is odd about it."""
+
+    fields: tuple[FieldSpec, ...]
+    errors: Sequence[SchemaRefError]
+    odd: Sequence[Oddity]
+
+
+def read_fields(fields: Any, taken: Sequence[str] = ()) -> FieldsRead:
+    """Return the fields of a map.
 
     Args:
         fields: of the file.
         taken: names that no field can have.
     """
     reading = _Reading(frozenset(taken))
-    return reading.fields(fields, "", 0), reading.errors
+    return FieldsRead(reading.fields(fields, "", 0), reading.errors, reading.odd)
 
 
 class _Reading:
@@ -106,7 +130,9 @@ class _Reading:
 
     def __init__(self, taken: frozenset[str]) -> None:
         self.errors: list[SchemaRefError] = []
+        self.odd: list[Oddity] = []
         self.taken = taken
+        self.count = 0
 
     def wrong(self, place: str, message: str, suggestion: str | None = None) -> None:
         self.errors.append(SchemaRefError(message, key_path=place, suggestion=suggestion))
@@ -117,6 +143,11 @@ class _Reading:
             return ()
         if depth > DEPTH_MAX:
             self.wrong(place, f"lists of records may be nested {DEPTH_MAX} deep; use a model of pydantic")
+            return ()
+        self.count += len(fields)
+        if self.count > FIELDS_MAX:
+            if not any(error.message == _TOO_MANY for error in self.errors):
+                self.wrong(place, _TOO_MANY)
             return ()
         return tuple(
             spec
@@ -154,7 +185,25 @@ class _Reading:
             return True
         return False
 
+    def look_for_slips(self, name: str, said: Mapping[str, Any], place: str) -> None:
+        for key in said:
+            if key not in FIELD_KEYS:
+                close = get_close_matches(str(key), FIELD_KEYS, 1)
+                message = f"field {name!r}: unknown key {reprlib.repr(key)}; there are {', '.join(FIELD_KEYS)}"
+                self.odd.append(Oddity(f"{place}.{key}", message, close[0] if close else None))
+
+    def look_for_idle_rules(self, spec: FieldSpec) -> None:
+        """Find rules that no value of a field can break."""
+        idle = [] if spec.says_text else ["pattern", "min_length", "max_length"]
+        idle += [] if spec.outer == "list" else ["min_items", "max_items"]
+        for key in idle:
+            if getattr(spec.rules, key) is not None:
+                what = "is no list" if key.endswith("items") else "has no texts"
+                message = f"field {spec.name!r}: {key!r} has no effect: the field {what}"
+                self.odd.append(Oddity(f"{spec.place}.{key}", message))
+
     def typed(self, name: str, text: str, said: Mapping[str, Any], place: str, depth: int) -> FieldSpec | None:
+        self.look_for_slips(name, said, place)
         base = text.strip()
         optional = _OPTIONAL.match(base)
         if optional:
@@ -175,7 +224,7 @@ class _Reading:
                 f"{place}.description", f"field {name!r}: 'description' must be a string, got {_kind(description)}"
             )
             description = None
-        return FieldSpec(
+        spec = FieldSpec(
             name=name,
             outer=outer,
             inner=inner,
@@ -185,6 +234,8 @@ class _Reading:
             vocab=self.vocab(name, said.get("vocab"), inner, place),
             place=place,
         )
+        self.look_for_idle_rules(spec)
+        return spec
 
     def plain(self, name: str, text: str, base: str, place: str) -> tuple[Any, Any] | None:
         if base in PRIMITIVES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["Schema", "Validated", "map_schema", "model_schema"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from fabric.pipelines.errors import SchemaValidationError
 from fabric.pipelines.results import VocabSuggestion
 from fabric.pipelines.schema_builder import judging, model_to_schema_hint, vocabulary_not_found, yaml_dict_to_model
+from fabric.pipelines.schema_fields import Oddity, read_fields
 from fabric.pipelines.vocab import HINTS_HEADER, Vocabulary, apply_vocab
 
 
@@ -62,6 +63,7 @@ class Schema:
         hint: what a prompt says of it.
         vocabularies: names of those that its fields use, in the order of the fields.
         own: those that stand in the schema itself, by name. The caller adds them to those of the pipeline.
+        odd: what its map says without any effect.
     """
 
     model: type[BaseModel]
@@ -69,6 +71,7 @@ class Schema:
     vocabularies: tuple[str, ...]
     own: Mapping[str, Vocabulary]
     _records: Mapping[type[BaseModel], _Record]
+    odd: Sequence[Oddity] = ()
 
     def validate(self, parsed: Any, vocabularies: Mapping[str, Vocabulary]) -> Validated:
         """Return the value of an answer. ``parsed`` is not changed.
@@ -152,7 +155,8 @@ def map_schema(
         SchemaRefError: a type is none, or a name cannot be one; ``key_path`` says where in the map, ``problems`` has
             all that is wrong.
     """
-    return model_schema(yaml_dict_to_model(name, fields, vocabularies), vocabularies, owner)
+    schema = model_schema(yaml_dict_to_model(name, fields, vocabularies), vocabularies, owner)
+    return replace(schema, odd=read_fields(fields).odd)
 
 
 class _Looking:
@@ -244,6 +248,8 @@ class _Reading:
             return value
         captures = vocabulary.capture_ideal if place.capture_ideal is None else place.capture_ideal
         ideal = _take_ideal(read, record.keys, (place.key, vocabulary.label)) if captures else None
+        if isinstance(value, dict):
+            return {key: self.term(item, place, vocabulary, f"{path}.{key}", None) for key, item in value.items()}
         if not isinstance(value, list):
             return self.term(value, place, vocabulary, path, ideal)
         ideals = ideal if isinstance(ideal, list) and len(ideal) == len(value) else [None] * len(value)

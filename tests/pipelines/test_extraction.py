@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric.pipelines.errors import ParseError
@@ -81,12 +81,14 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(value=st.dictionaries(st.text(), json_values, min_size=1), before=st.text("ab ,.", max_size=9))
 def test_any_object_is_found_between_words(value: dict[str, Any], before: str) -> None:
     """Whatever strings are in an object, it is found as it is."""
     assert extract_json(f"{before}{json.dumps(value)} that is all") == value
 
 
+@settings(max_examples=50)
 @given(value=st.dictionaries(st.text(), json_values, min_size=1), share=st.floats(0, 1, exclude_max=True))
 def test_no_beginning_of_an_object_is_an_answer(value: dict[str, Any], share: float) -> None:
     """What breaks off anywhere is refused."""
