@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fabric.pipelines.cli_vocab import read_choice
 from fabric.pipelines.vocab import Vocabulary
 
 STEPS = "steps:\n  - {name: x, type: llm, model: default, prompt: prompts/extract.j2, schema: {a: int}}\n"
+CALL = "steps:\n  - {{name: x, type: transform, fn: 'os:getcwd', inputs: {{a: \"{}\"}}}}\n"
 BAD = STEPS.replace("model: default", "model: defualt")
 
 
@@ -146,6 +148,30 @@ def test_validate_warns_of_what_is_odd(good: Path):
     done = pipeline("validate", good)
     assert done.exit_code == 0
     assert "max_attempts" in done.stderr
+
+
+HOSTILE = {
+    "dunder": CALL.format("{{ ctx.__class__.__mro__ }}"),
+    "deep": "steps: " + "[" * 10_000 + "]" * 10_000,
+    "twice": "steps: []\nsteps: []\n",
+    "aliases": "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in itertools.pairwise("abcdefgh")
+    )
+    + "steps: []\n",
+    "code": "steps: !!python/object/apply:os.getcwd []\n",
+    "large": "steps: []\nx: " + "y" * 10_000_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_validate_refuses_what_is_hostile_with_a_clear_error(tmp_path: Path, text: str):
+    """In few words, with its place, and at once."""
+    done = pipeline("validate", folder_of(tmp_path, text))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"{tmp_path}/pipeline.yaml" in done.stderr
+    assert len(done.stderr) < 1_000
+    assert isinstance(done.exception, SystemExit)
 
 
 @pytest.mark.parametrize("name", ["graph", "visualise", "visualize"])
