@@ -207,7 +207,7 @@ class _Current:
     elapsed_s: float = 0.0
     cost_usd: float | None = 0.0
     tokens: dict[str, int] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
+    failures: list[tuple[Category, str]] = field(default_factory=list)
 
 
 class Asking:
@@ -296,7 +296,7 @@ class Asking:
             wait_s = min(event.retry_after_s, RETRY_AFTER_S_MAX)
         if event.transient and now.retries < self._max_retries:
             now.retries += 1
-            now.failures.append(f"{event.category}: {words}")
+            now.failures.append((event.category, words))
             return self._ask(wait_s)
         self._log("error", [words], event.category, None, False)
         if event.category not in self._rules.retry_on or now.number >= self._rules.max_attempts:
@@ -311,7 +311,8 @@ class Asking:
         if self._budget_usd is not None and self._spent_usd >= self._budget_usd:
             spent = f"step {self._step!r} asks no further: ${self._spent_usd:g} of ${self._budget_usd:g} are spent"
             if self._now.failures:  # an attempt that is under way is not forgotten
-                self._log("error", self._now.failures[-1:], "error", None, False)
+                category, words = self._now.failures.pop()
+                self._log("error", [words], category, None, False)
             return self._give_up(BudgetExceeded(f"{spent}; raise 'budget_usd' of 'execution'"))
         pause: list[Command] = [Pause(wait_s)] if wait_s > 0 else []
         return [*pause, Ask(self._messages, self._now.number)]
@@ -344,7 +345,7 @@ class Asking:
                 model=self._model,
                 cached=cached,
                 cost_usd=now.cost_usd,
-                transport_errors=list(now.failures),
+                transport_errors=[f"{category}: {words}" for category, words in now.failures],
             )
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ResponseCache", "cache_key"]
+__all__ = ["ResponseCache", "cache_key", "canonical"]
 
 import hashlib
 import json
@@ -46,11 +46,16 @@ def cache_key(
     }
     if others:
         said["others"] = dict(others)
-    text = json.dumps(said, sort_keys=True, ensure_ascii=False, default=repr)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(canonical(said).encode()).hexdigest()
 
 
 _cache_key = cache_key
+
+
+def canonical(value: Any) -> str:
+    """Return a text that is the same for the same value, whatever the order of its keys; for any value of YAML."""
+    plain = json.loads(json.dumps(value, default=repr))  # keys become texts, which can be sorted
+    return json.dumps(plain, sort_keys=True)
 
 
 class ResponseCache:

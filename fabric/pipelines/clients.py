@@ -21,7 +21,6 @@ __all__ = [
 ]
 
 import inspect
-import json
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ import msgspec
 import trio
 
 from fabric.pipelines.attempts import Category
+from fabric.pipelines.cache import canonical
 from fabric.pipelines.spec import ModelSpec, Sampling
 
 BUILT_IN = ("openai_compat", "anthropic", "mock")
@@ -168,7 +168,7 @@ def is_known(name: str) -> bool:
 def identity(spec: ModelSpec) -> str:
     """Return what makes a model's client this one and no other: a name, and how it is reached. The key is in it."""
     said = (spec.name, spec.provider, spec.model, spec.base_url, spec.api_key, spec.timeout_s, spec.replies)
-    return json.dumps([*said, dict(spec.block)], default=repr, sort_keys=True)
+    return canonical([*said, dict(spec.block)])
 
 
 def stateful_identity(spec: ModelSpec) -> str | None:

@@ -59,6 +59,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 _CORE = "tag:yaml.org,2002:"
 _MERGE = f"{_CORE}merge"
 _BOOL_WORDS = frozenset({"yes", "no", "on", "off"})
+_BRACKETS = re.compile(r"\{.*(?:list|dict)\[")
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 
 _RESOLVER: Any = yaml.resolver.Resolver()
@@ -212,6 +213,8 @@ def _grammar_error(error: yaml.YAMLError, text: str, file: str) -> PipelineLoadE
     here = text.split("\n")[mark.line] if mark is not None and mark.line < text.count("\n") + 1 else ""
     if "\t" in here[: len(here) - len(here.lstrip())]:
         said = "a tab cannot indent: use spaces"
+    elif _BRACKETS.search(here):
+        said = f"{said}: inside of {{ }} put a type with [ ] in quotes"
     elif "{{" in here or "}}" in here:
         said = f"{said}: put a value with {{{{ }}}} in quotes"
     return PipelineLoadError(f"this is not YAML: {said}", file, line, column)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+import trio
+
 from fabric.errors import ConfigError
 from fabric.pipelines.growth import Growth, GrowthQuestion, grow, growth_questions, is_yes
 from fabric.pipelines.results import VocabSuggestion
@@ -45,7 +47,9 @@ async def grow_after_run(
             problems.append(f"vocabulary {question.vocabulary!r}: no model decided about {value!r:.80}: {error}")
     growth = grow(suggestions, vocabularies, accepted)
     growth.problems[:0] = problems
-    persist(growth, vocabularies, directory)
+    if growth.seen:
+        # Another process may be writing, and a disk may be slow: others of this loop do not wait for it.
+        await trio.to_thread.run_sync(persist, growth, vocabularies, directory)
     return growth
 
 

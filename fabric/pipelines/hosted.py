@@ -196,6 +196,9 @@ class HostedClient:
                 if failure.code == "max_tokens_reached" and isinstance(failure.usage, Usage):
                     return Answer("", _tokens(failure.usage), cut_off=True)
                 raise _failed(failure) from None
+            except (TypeError, ValueError, OverflowError) as error:
+                text = f"the question to model {self._spec.name!r} cannot be written as JSON: {error}"
+                raise AskFailed("error", ConfigError(text)) from error
 
     def _connect(self) -> HostedProvider:
         dialect = AnthropicMessages() if self._vendor == "anthropic" else ChatCompletions(dialect_for(self._url))

@@ -65,7 +65,8 @@ class Problems:
         file: str | None = None,
     ) -> None:
         """Remember an error; ``file`` is another one than the pipeline's. So many of them are raised at once."""
-        line, column = (None, None) if place is None else (place.line, place.column)
+        # What stands in no file has line 0: model_overrides, say.
+        line, column = (None, None) if place is None else (place.line or None, place.column or None)
         self.errors.append(kind(message, file or self.file, line, column, key_path, suggestion))
         if len(self.errors) >= _ERRORS_MAX:
             self.errors.append(PipelineLoadError(f"there is more; the first {_ERRORS_MAX} are shown", self.file))

@@ -47,7 +47,7 @@ class Prompt:
 
     @property
     def names(self) -> frozenset[str]:
-        """All variables that it does not make itself; not those of templates that it includes."""
+        """All variables that it does not make itself, those of templates that it includes among them."""
         return self._source.names()
 
     def render(self, variables: Mapping[str, Any], scope: Scope) -> str:

@@ -7,6 +7,8 @@ __all__ = ["field_errors", "read_answer"]
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from fabric.pipelines.attempts import FieldError, Fine, Verdict, Wrong
 from fabric.pipelines.errors import ParseError, SchemaValidationError
 from fabric.pipelines.extraction import extract_json
@@ -36,7 +38,15 @@ def read_answer(text: str, step: LlmStep, vocabularies: Mapping[str, Vocabulary]
     except Exception as error:  # noqa: BLE001 - so is what validators of a schema raise
         message = f"the schema could not look at it: {type(error).__name__}: {error}"
         return _wrong("schema", message, error)
-    return Fine(validated.value, validated.suggestions, [f"{step.name}: {line}" for line in validated.warnings])
+    value = validated.value if step.attempts.schema_strict else _as_map(parsed, validated.value)
+    return Fine(value, validated.suggestions, [f"{step.name}: {line}" for line in validated.warnings])
+
+
+def _as_map(parsed: Any, value: BaseModel) -> Any:
+    """Return an answer as it was read, with its values as the schema has them. Without a strict schema the value of a
+    step is always a map, whether its answer is what the schema wants or not."""
+    known = value.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {**parsed, **known} if isinstance(parsed, Mapping) else known
 
 
 def _unreadable(error: Exception, step: LlmStep, cut_off: bool) -> Wrong:

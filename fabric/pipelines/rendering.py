@@ -27,18 +27,18 @@ _TEXT: Final = "<template>"
 class Source:
     """A template that can be rendered."""
 
-    __slots__ = ("_code", "_name", "_sandbox", "_template", "_text")
+    __slots__ = ("_code", "_name", "_sandbox", "_template", "_texts")
 
-    def __init__(self, sandbox: Sandbox, text: str, code: str, name: str | None) -> None:
+    def __init__(self, sandbox: Sandbox, reads: TemplateReads, name: str | None) -> None:
         self._sandbox = sandbox
-        self._text = text
-        self._code = code
+        self._texts = reads.texts
+        self._code = reads.code
         self._name = name
         self._template: Template | None = None
 
     def names(self) -> frozenset[str]:
-        """Return the variables that it does not make itself."""
-        return frozenset(find_undeclared_variables(self._sandbox.parse(self._text, self._name)))
+        """Return the variables that it, and those that it includes, do not make themselves."""
+        return frozenset().union(*(find_undeclared_variables(self._sandbox.parse(text)) for text in self._texts))
 
     def rendered(self, variables: Mapping[str, Any], steps: Mapping[str, StepResult] | None) -> str:
         """Return its text.
@@ -101,7 +101,7 @@ def read(files: Below, text: str, name: str | None) -> tuple[Source, TemplateRea
     sandbox = Sandbox(files)
     try:
         reads = template_reads(sandbox, text, name)
-        return Source(sandbox, text, reads.code, name), reads
+        return Source(sandbox, reads, name), reads
     except NotAllowedError as error:
         raise _problem(ExpressionSecurityError, files, error.name, error.lineno, error.message or "") from error
     except TemplateSyntaxError as error:

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
 
-from jinja2 import StrictUndefined, nodes
+from jinja2 import StrictUndefined, Template, nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.filters import FILTERS
 from jinja2.loaders import BaseLoader
@@ -142,6 +142,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Return the name of a template that another one includes: from the directory of the pipeline, or beside it."""
         assert isinstance(self.loader, BaseLoader)
         return getattr(self.loader, "beside", lambda name, _parent: name)(template, parent)  # type: ignore[no-any-return]
+
+    def _load_template(self, name: str, globals: Any) -> Template:  # noqa: A002 - Jinja's name
+        state = rendering.get(None)
+        if state is not None:  # a template that is included
+            state.count(_ROUNDS_OF_CALL)
+        return super()._load_template(name, globals)
 
     def _generate(self, source: nodes.Template, *args: Any, **options: Any) -> str:
         return super()._generate(with_steps(source), *args, **options)

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -65,21 +66,48 @@ def yaml_dict_to_model(
         SchemaRefError: the map is not what it should be; ``problems`` has all that is wrong, ``key_path`` says where.
     """
     read = read_fields(field_map, _TAKEN)
-    building = _Building(vocabularies or {}, list(read.errors))
-    model = building.model(name, read.fields)
-    if building.errors:
-        first = building.errors[0]
-        first.problems = tuple(building.errors)
-        raise first
-    return model
+    found = _Vocabularies(vocabularies or {})
+    found.look(read.fields)
+    if errors := (*read.errors, *found.errors):
+        errors[0].problems = errors
+        raise errors[0]
+    return _Building(found.by_place).model(name, read.fields)
+
+
+class _Vocabularies:
+    """The vocabularies of fields, by the places of the fields."""
+
+    def __init__(self, known: Mapping[str, Vocabulary]) -> None:
+        self.known = known
+        self.by_place: dict[str, Vocabulary] = {}
+        self.errors: list[SchemaRefError] = []
+
+    def look(self, fields: tuple[FieldSpec, ...]) -> None:
+        for spec in fields:
+            if spec.vocab is not None:
+                try:
+                    self.by_place[spec.place] = self.found(spec.name, spec.vocab, f"{spec.place}.vocab")
+                except SchemaRefError as error:
+                    self.errors.append(error)
+            if isinstance(spec.inner, tuple):
+                self.look(spec.inner)
+
+    def found(self, field: str, said: str | Mapping[str, Any], place: str) -> Vocabulary:
+        if isinstance(said, str):
+            if said not in self.known:
+                raise vocabulary_not_found(said, self.known, place)
+            return self.known[said]
+        try:
+            return _inline(field, said)
+        except ValueError as error:
+            raise SchemaRefError(f"the vocabulary of field {field!r}: {error}", key_path=place) from error
 
 
 class _Building:
     """Classes being made of one map."""
 
-    def __init__(self, vocabularies: Mapping[str, Vocabulary], errors: list[SchemaRefError]) -> None:
+    def __init__(self, vocabularies: Mapping[str, Vocabulary]) -> None:
         self.vocabularies = vocabularies
-        self.errors = errors
 
     def model(self, name: str, fields: tuple[FieldSpec, ...]) -> type[BaseModel]:
         made = {spec.name: self.field(name, spec) for spec in fields}
@@ -102,7 +130,7 @@ class _Building:
         annotation = {"list": list[inner], "dict": dict[str, inner], "": inner}[spec.outer]
         if spec.optional:
             annotation = annotation | None
-        vocab = self.vocabulary(spec)
+        vocab = self.vocabularies.get(spec.place)
         if vocab is not None or spec.rules:
             annotation = Annotated[annotation, BeforeValidator(_Check(spec.name, spec.rules, vocab))]
         return annotation, Field(
@@ -111,28 +139,9 @@ class _Building:
             json_schema_extra=None if vocab is None else {"_pyconveyor_vocab": vocab},  # type: ignore[dict-item]
         )
 
-    def vocabulary(self, spec: FieldSpec) -> Vocabulary | None:
-        if spec.vocab is None:
-            return None
-        place = f"{spec.place}.vocab"
-        if isinstance(spec.vocab, str):
-            return self.named(spec.vocab, place)
-        try:
-            return _inline(spec.name, spec.vocab)
-        except ValueError as error:
-            self.errors.append(SchemaRefError(f"the vocabulary of field {spec.name!r}: {error}", key_path=place))
-            return None
-
-    def named(self, name: str, place: str) -> Vocabulary | None:
-        if name not in self.vocabularies:
-            self.errors.append(vocabulary_not_found(name, self.vocabularies, place))
-        return self.vocabularies.get(name)
-
 
 def vocabulary_not_found(name: str, vocabularies: Mapping[str, Vocabulary], place: str) -> SchemaRefError:
     """Return the error about a vocabulary that is not there."""
-    from difflib import get_close_matches
-
     close = get_close_matches(name, list(vocabularies), 1)
     there = f"there are: {', '.join(vocabularies)}" if vocabularies else f"write vocabularies/{name}.yaml"
     return SchemaRefError(
@@ -187,6 +196,8 @@ class _Check:
 def _normalised(value: Any, vocab: Vocabulary) -> Any:
     if isinstance(value, list):
         return [_normalised(item, vocab) for item in value]
+    if isinstance(value, dict):
+        return {key: _normalised(item, vocab) for key, item in value.items()}
     if not isinstance(value, str) or not value.strip():
         return value
     return vocab.match(value)[0]

@@ -36,10 +36,13 @@ FIELD_KEYS = (
 
 # Of nested lists of records; deeper ones are a mistake, or an attack.
 DEPTH_MAX = 32
+# Of all records together: aliases of YAML can say a billion of them in a page.
+FIELDS_MAX = 10_000
 
 _OPTIONAL = re.compile(r"^(.*?)\s*\|\s*None$", re.DOTALL)
 _LIST = re.compile(r"^list\[\s*(\w+)\s*\]$")
 _DICT = re.compile(r"^dict\[\s*(\w+)\s*,\s*(\w+)\s*\]$")
+_TOO_MANY = f"a schema may have {FIELDS_MAX} fields, those of its records counted"
 _TYPES = "str, int, float, bool, list[...] and dict[str, ...] of these, each also with ' | None'"
 
 
@@ -129,6 +132,7 @@ class _Reading:
         self.errors: list[SchemaRefError] = []
         self.odd: list[Oddity] = []
         self.taken = taken
+        self.count = 0
 
     def wrong(self, place: str, message: str, suggestion: str | None = None) -> None:
         self.errors.append(SchemaRefError(message, key_path=place, suggestion=suggestion))
@@ -139,6 +143,11 @@ class _Reading:
             return ()
         if depth > DEPTH_MAX:
             self.wrong(place, f"lists of records may be nested {DEPTH_MAX} deep; use a model of pydantic")
+            return ()
+        self.count += len(fields)
+        if self.count > FIELDS_MAX:
+            if not any(error.message == _TOO_MANY for error in self.errors):
+                self.wrong(place, _TOO_MANY)
             return ()
         return tuple(
             spec
@@ -189,8 +198,8 @@ class _Reading:
         idle += [] if spec.outer == "list" else ["min_items", "max_items"]
         for key in idle:
             if getattr(spec.rules, key) is not None:
-                needs = "a list" if key.endswith("items") else "a text, or a list of texts"
-                message = f"field {spec.name!r}: {key!r} has no effect: the field is not {needs}"
+                what = "is no list" if key.endswith("items") else "has no texts"
+                message = f"field {spec.name!r}: {key!r} has no effect: the field {what}"
                 self.odd.append(Oddity(f"{spec.place}.{key}", message))
 
     def typed(self, name: str, text: str, said: Mapping[str, Any], place: str, depth: int) -> FieldSpec | None:

@@ -12,9 +12,10 @@ from fabric.pipelines.schema_fields import Rules
 
 
 def broken_rules(rules: Rules, value: Any) -> Iterator[tuple[str, str]]:
-    """Return each rule that a value breaks: its name, and a sentence. Rules for texts hold for each text of a list.
+    """Return each rule that a value breaks: its name, and a sentence.
 
-    What has another type breaks none: its type is wrong, and that is said by others.
+    Rules for texts hold for each text in a list or a dict. What has another type breaks none: its type is wrong, and
+    that is said by others.
     """
     if isinstance(value, list):
         if rules.min_items is not None and len(value) < rules.min_items:
@@ -23,6 +24,9 @@ def broken_rules(rules: Rules, value: Any) -> Iterator[tuple[str, str]]:
             yield "max_items", f"has {_count(len(value), 'item')}; at most {rules.max_items} allowed"
         for index, item in enumerate(value):
             yield from ((rule, f"item {index} {text}") for rule, text in _of_text(rules, item))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from ((rule, f"item {key!r:.80} {text}") for rule, text in _of_text(rules, item))
     else:
         yield from _of_text(rules, value)
 

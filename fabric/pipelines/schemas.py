@@ -248,6 +248,8 @@ class _Reading:
             return value
         captures = vocabulary.capture_ideal if place.capture_ideal is None else place.capture_ideal
         ideal = _take_ideal(read, record.keys, (place.key, vocabulary.label)) if captures else None
+        if isinstance(value, dict):
+            return {key: self.term(item, place, vocabulary, f"{path}.{key}", None) for key, item in value.items()}
         if not isinstance(value, list):
             return self.term(value, place, vocabulary, path, ideal)
         ideals = ideal if isinstance(ideal, list) and len(ideal) == len(value) else [None] * len(value)

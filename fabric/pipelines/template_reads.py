@@ -32,11 +32,13 @@ class TemplateReads(msgspec.Struct, frozen=True):
 
     Attributes:
         code: of it, as Jinja writes it.
+        texts: of it, and of those that it includes.
         steps: every place that reads results of steps.
         env_names: the variables of the environment.
     """
 
     code: str
+    texts: tuple[str, ...]
     steps: tuple[StepRead, ...]
     env_names: tuple[str, ...]
 
@@ -49,65 +51,84 @@ def template_reads(environment: Environment, source: str, name: str | None) -> T
         NotAllowedError: it reads what templates must not.
     """
     walk = _Walk(environment)
-    code = walk.template(source, name, ())
-    return TemplateReads(code, tuple(walk.steps), tuple(walk.env_names))
+    code = walk.whole(source, name)
+    return TemplateReads(code, tuple(walk.texts), tuple(walk.steps), tuple(walk.env_names))
 
 
 class _Walk:
-    """One walk over a template and those that it reaches."""
+    """One walk over a template and those that it reaches, each once."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._seen: set[str] = set()
+        self._waiting: list[tuple[str, str]] = []
+        self._sure: dict[str, dict[str, int]] = {}
+        self.texts: list[str] = []
         self.steps: list[StepRead] = []
         self.env_names: list[str] = []
 
-    def template(self, source: str, name: str | None, above: Sequence[str]) -> str:
+    def whole(self, source: str, name: str | None) -> str:
         """Read a template, and those that it reaches; return its code."""
+        code = self._read(source, name)
+        for full, text in self._waiting:  # which grows
+            self._read(text, full)
+        self._refuse_circles()
+        return code
+
+    def _read(self, source: str, name: str | None) -> str:
         tree = self._environment.parse(source, name, name)
+        self.texts.append(source)
         reading = _Reading(source, name, reads_steps=not has_own_steps(tree))
         reading.node(tree)
         self.steps.extend(reading.steps)
         self.env_names.extend(reading.env_names)
-        for reference in list(_references(tree, is_sure=True)):
-            self._follow(reference, name, above if reference.is_sure else ())
+        self._sure.setdefault(name or "", {})
+        for reference in _references(tree, is_sure=True):
+            self._follow(reference, name)
         # The tree is not the same afterwards.
         return self._environment._generate(tree, name, name)
 
-    def _follow(self, reference: _Reference, parent: str | None, above: Sequence[str]) -> None:
+    def _follow(self, reference: _Reference, parent: str | None) -> None:
         if reference.names is None:
             self.steps.append(StepRead(None))
             return
-        found = None
-        for name in reference.names:
-            full = self._environment.join_path(name, parent or "")
-            try:
-                assert self._environment.loader is not None
-                found = (full, self._environment.loader.get_source(self._environment, full)[0])
-                break
-            except TemplateNotFound:
-                continue
-        if found is None:
-            if reference.may_be_missing:
-                return
-            raise NotAllowedError(
-                f"template {' or '.join(map(repr, reference.names))} is not below the directory of the pipeline",
-                reference.line,
-                parent,
-                parent,
-            )
-        full, source = found
-        above = (*above, parent or "")
-        if reference.is_sure and full in above:
-            circle = " -> ".join((*above[above.index(full) :], full))
-            raise NotAllowedError(
-                f"templates include each other without an end: {circle}", reference.line, parent, parent
-            )
-        if full not in self._seen or reference.is_sure:
-            self._seen.add(full)
-            if len(self._seen) > TEMPLATES_MAX:
-                raise NotAllowedError(f"more than {TEMPLATES_MAX:,} templates", reference.line, parent, parent)
-            self.template(source, full, above)
+        names = [self._environment.join_path(name, parent or "") for name in reference.names]
+        full = next((name for name in names if name in self._sure or self._is_new(name)), None)
+        if full is None:
+            if not reference.may_be_missing:
+                wanted = " or ".join(map(repr, reference.names))
+                message = f"template {wanted} is not there, below the directory of the pipeline"
+                raise NotAllowedError(message, reference.line, parent, parent)
+            return
+        if reference.is_sure:
+            self._sure[parent or ""][full] = reference.line
+        if len(self._sure) > TEMPLATES_MAX:
+            raise NotAllowedError(f"more than {TEMPLATES_MAX:,} templates", reference.line, parent, parent)
+
+    def _is_new(self, name: str) -> bool:
+        """Whether there is such a template; it is read later then."""
+        assert self._environment.loader is not None
+        try:
+            text = self._environment.loader.get_source(self._environment, name)[0]
+        except TemplateNotFound:
+            return False
+        self._sure[name] = {}
+        self._waiting.append((name, text))
+        return True
+
+    def _refuse_circles(self) -> None:
+        """Refuse templates that are taken whenever they are taken."""
+        left = {name: set(others) for name, others in self._sure.items()}
+        while ends := [name for name, others in left.items() if not others & left.keys()]:
+            for name in ends:
+                del left[name]
+        if not left:
+            return
+        circle = [next(iter(left))]
+        while circle[-1] not in circle[:-1]:
+            circle.append(next(name for name in self._sure[circle[-1]] if name in left))
+        circle = circle[circle.index(circle[-1]) :]
+        message = f"templates include each other without an end: {' -> '.join(circle)}"
+        raise NotAllowedError(message, self._sure[circle[0]][circle[1]], circle[0], circle[0])
 
 
 class _Reference(msgspec.Struct, frozen=True):
@@ -142,7 +163,7 @@ def _written(node: nodes.Expr) -> tuple[str, ...] | None:
 
 
 class _Reading:
-    """One walk over the tree of one template."""
+    """One walk over the tree of one template: what it reads, and whether it may."""
 
     def __init__(self, source: str, name: str | None, reads_steps: bool) -> None:
         self._lines = [0]

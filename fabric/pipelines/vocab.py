@@ -367,10 +367,10 @@ def _spellings(known: object) -> dict[str, tuple[str, ...]]:
     entries: Iterable[object] = _listed(known, "known") if not isinstance(known, Mapping) else [known]
     for index, entry in enumerate(entries):
         place = "known" if isinstance(known, Mapping) else f"known[{index}]"
-        pairs = entry if isinstance(entry, Mapping) else {entry: ()}
-        for term, others in pairs.items():
+        pairs: Iterable[tuple[object, object]] = entry.items() if isinstance(entry, Mapping) else [(entry, ())]
+        for said, others in pairs:
+            term = _text(said, place)
             spellings = [others] if isinstance(others, str) else list(_listed(others or (), place))
-            term = _text(term, place)
             found[term] = (*found.get(term, ()), *(_text(other, f"{place}({term})") for other in spellings))
     return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["SUFFIXES", "load_vocabularies", "read_vocabulary", "write_vocabulary"]
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,14 +92,17 @@ def write_vocabulary(vocabulary: Vocabulary, path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    path = path.resolve()  # who keeps a link keeps it
     path.parent.mkdir(parents=True, exist_ok=True)
     said = vocabulary.to_dict()
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     revised = _revised(text, said, path.stem)
     if text and revised == text:
         return
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(revised, encoding="utf-8")
+    if path.exists():
+        shutil.copymode(path, beside)
     beside.replace(path)
 
 

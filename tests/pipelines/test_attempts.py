@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fabric.pipelines.attempts import (
     EMPTY_ANSWER,
@@ -259,3 +261,52 @@ def test_each_attempt_has_retries_of_its_own() -> None:
         commands = machine.handle(event)
     assert commands == [Finish(7)]
     assert [log.transport_errors for log in machine.attempts] == [["rate_limit: 429"]] * 2
+
+
+CUT = Failed("http_error", OSError("cut"), transient=True, cost_usd=0.25)
+EVENTS = st.sampled_from(
+    [
+        BUSY,
+        SLOW,
+        DOWN,
+        REFUSED,
+        CUT,
+        Answered("one", UNREAD, cost_usd=0.25),
+        Answered("two", INVALID),
+        Answered("{}", Fine(7)),
+    ]
+)
+KINDS = st.frozensets(st.sampled_from(["parse", "schema", "timeout", "http_error", "rate_limit"])).map(tuple)
+
+
+@given(
+    events=st.lists(EVENTS, min_size=40, max_size=40),
+    retry_on=KINDS,
+    max_attempts=st.integers(1, 4),
+    max_retries=st.integers(0, 3),
+    budget_usd=st.none() | st.sampled_from([0.0, 0.5]),
+)
+def test_whatever_happens_it_ends_within_its_budgets(
+    events: list[Event], retry_on: tuple[str, ...], max_attempts: int, max_retries: int, budget_usd: float | None
+) -> None:
+    """Attempts are numbered from 1 without a gap, questions are at most what the two budgets allow, nothing follows the
+    end, an answer that counts is the last one, and the value and the error are never both there."""
+    machine = asking(retry_on=retry_on, max_attempts=max_attempts, max_retries=max_retries, budget_usd=budget_usd)
+    commands, asked = machine.start(), []
+    for event in events:
+        if isinstance(commands[-1], Finish):
+            break
+        *pauses, ask = commands
+        assert isinstance(ask, Ask)
+        assert all(isinstance(pause, Pause) for pause in pauses)
+        asked.append(ask)
+        commands = machine.handle(event)
+    (end,) = commands
+    assert isinstance(end, Finish)
+    assert len(asked) <= max_attempts * (max_retries + 1)
+    assert [log.attempt_number for log in machine.attempts] == list(range(1, len(machine.attempts) + 1))
+    assert len(machine.attempts) <= max_attempts
+    assert all(log.status != "success" for log in machine.attempts[:-1])
+    assert (end.error is None) == (bool(machine.attempts) and machine.attempts[-1].status == "success")
+    assert all(ask.messages[0] == USER and len(ask.messages) in (1, 3) for ask in asked)
+    assert sum(1 + len(log.transport_errors) for log in machine.attempts) == len(asked)

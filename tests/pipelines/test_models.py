@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import openai
 import pytest
 import trio
 from pydantic import BaseModel, field_validator
@@ -182,6 +184,13 @@ async def test_a_schema_that_is_not_strict_lets_pass() -> None:
     assert done.attempts[0].status == "success"
     assert done.attempts[0].errors[0].startswith("a: ")
     assert done.warnings[0].startswith("x: a: ")
+
+
+async def test_without_a_strict_schema_the_value_is_a_map() -> None:
+    """Also where the answer is what the schema wants: nobody has to look which of the two it is."""
+    (done,) = await perform(work(mock('{"a": 1, "more": 2}'), attempts=rules(schema_strict=False)))
+    assert done.value == {"a": 1, "more": 2}
+    assert (done.warnings, done.attempts[0].errors) == ([], [])
 
 
 async def test_a_validator_that_breaks_is_an_attempt_that_failed() -> None:
@@ -540,6 +549,17 @@ async def test_what_cannot_be_asked_is_said(said: dict[str, Any], words: str) ->
     assert done.attempts[0].status == "error"
 
 
+@pytest.mark.parametrize(
+    "extra", [{"a": object()}, {"a": "\udc80"}, {1: "a", "b": 2**70}], ids=["object", "text", "key"]
+)
+async def test_a_question_that_is_not_json(server: Callable[[Any], ScriptedModel], extra: Any) -> None:
+    """It is the failure of the step, not of the run; or it is sent, as far as JSON goes."""
+    model = server({"a": 3})
+    (done,) = await perform(work(served(model), extra_params=extra))
+    assert (done.error is None) == (len(model.requests) == 1)
+    assert done.error is None or "cannot be written as JSON" in str(done.error)
+
+
 async def test_a_server_that_is_not_there() -> None:
     """Its retries are spent, and the log says each."""
     spec = ModelSpec(name="m", model="mm", base_url="http://127.0.0.1:9", max_retries=1, retry_delay_s=0.0)
@@ -547,6 +567,36 @@ async def test_a_server_that_is_not_there() -> None:
     assert isinstance(done.error, ProviderFailed)
     assert done.attempts[0].error_type == "http_error"
     assert len(done.attempts[0].transport_errors) == 1
+
+
+async def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    """The time of a question is over; what it may have cost nobody knows."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        spec = ModelSpec(name="m", model="mm", base_url=url, timeout_s=0.05, max_retries=0)
+        (done,) = await perform(work(spec))
+    assert isinstance(done.error, ProviderFailed)
+    assert (done.attempts[0].error_type, done.attempts[0].cost_usd) == ("timeout", None)
+
+
+# --- Clients of other people, registered ------------------------------------------------------------------------------
+
+
+async def test_a_client_of_openai_will_do(server: Callable[[Any], ScriptedModel]) -> None:
+    """Its answers, its tokens, and what its exceptions mean."""
+    model = server([{"a": 3}, Failure(429, "slower", retry_after_s=0.0), Failure(503, "busy"), Failure(401, "who?")])
+
+    @register_provider("openai_sdk")
+    def make(base_url: str, api_key: str) -> openai.OpenAI:
+        return openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0)
+
+    spec = served(model, "openai_sdk", base_url=f"{model.url}/v1", api_key="k" * 20, max_retries=0)
+    gone = served(model, "openai_sdk", base_url="http://127.0.0.1:9/v1", api_key="k", max_retries=0)
+    good, *bad = await perform(*(work(one) for one in (spec, spec, spec, spec, gone)))
+    assert good.value.a == 3
+    assert good.attempts[0].tokens is not None
+    assert [one.attempts[0].error_type for one in bad] == ["rate_limit", "http_error", "error", "http_error"]
+    assert isinstance(bad[0].error, openai.RateLimitError)
 
 
 # --- Costs ------------------------------------------------------------------------------------------------------------

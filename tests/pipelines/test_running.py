@@ -1,0 +1,471 @@
+"""What a run does with its steps: what is at once, what is in order, what a failure leaves."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabric.pipelines import PipelineRunner, RunContext
+from fabric.pipelines.errors import ExpressionEvalError, SchemaValidationError
+from tests.support.pipeline_folders import Tape, folder_of, mock
+from tests.support.pipeline_functions import module_of
+
+PATIENCE_S = 20.0
+
+
+def same(v: Any = None, **others: Any) -> Any:
+    """Return what it is given."""
+    return v
+
+
+def boom(**given: Any) -> Any:
+    """Fail."""
+    raise RuntimeError("boom")
+
+
+def run(folder: Path, text: str, given: dict[str, Any] | None = None, **options: Any) -> RunContext:
+    """Run a pipeline once."""
+    return PipelineRunner(folder_of(folder, text)).run(given or {}, **options)
+
+
+def statuses(context: RunContext) -> dict[str, str]:
+    """Return how each step ended, in order."""
+    return {name: step.status for name, step in context.steps.items()}
+
+
+# --- At once ----------------------------------------------------------------------------------------------------------
+
+
+def test_independent_steps_are_under_way_at_once(tmp_path: Path) -> None:
+    """Eight functions wait for each other: one after the other they would never end."""
+    all_there = threading.Barrier(8, timeout=PATIENCE_S)
+    m = module_of(meet=all_there.wait)
+    steps = "".join(f"  - {{name: s{n}, type: transform, fn: '{m}:meet'}}\n" for n in range(8))
+
+    context = run(tmp_path, f"steps:\n{steps}")
+
+    assert not context.failed, context.failure_state
+    assert list(context.steps) == [f"s{n}" for n in range(8)]
+
+
+def test_a_result_is_forwarded_past_a_slow_step(tmp_path: Path) -> None:
+    """The third step reads the second one, and the first one waits for the third: it is not in the way."""
+    done = threading.Event()
+    m = module_of(wait=lambda: done.wait(PATIENCE_S), same=same, tell=lambda v: done.set() or v)
+
+    context = run(
+        tmp_path,
+        f"""
+        steps:
+          - {{name: slow, type: transform, fn: '{m}:wait'}}
+          - {{name: quick, type: transform, fn: '{m}:same', inputs: {{v: 1}}}}
+          - {{name: reads, type: transform, fn: '{m}:tell', inputs: {{v: "{{{{ steps.quick.value }}}}"}}}}
+        """,
+    )
+
+    assert [step.value for step in context.steps.values()] == [True, 1, 1]
+    assert list(context.steps) == ["slow", "quick", "reads"]
+
+
+def test_no_more_than_the_file_says_is_performed_at_once(tmp_path: Path) -> None:
+    """Six functions meet in pairs: each sees one other at most."""
+    lock, pair, here, most = threading.Lock(), threading.Barrier(2, timeout=PATIENCE_S), [0], [0]
+
+    def meet() -> None:
+        with lock:
+            here[0] += 1
+            most[0] = max(most[0], here[0])
+        pair.wait()
+        with lock:
+            here[0] -= 1
+        pair.wait()
+
+    m = module_of(meet=meet)
+    steps = "".join(f"  - {{name: s{n}, type: transform, fn: '{m}:meet'}}\n" for n in range(6))
+
+    context = run(tmp_path, f"execution: {{max_concurrency: 2}}\nsteps:\n{steps}")
+
+    assert not context.failed, context.failure_state
+    assert most == [2]
+
+
+@pytest.mark.parametrize("kind", ["io", "validate"])
+def test_nothing_passes_a_fence(tmp_path: Path, kind: str) -> None:
+    """What stands behind a step with effects begins when that is done, though it reads nothing of it."""
+    seen: list[str] = []
+    m = module_of(note=lambda v: seen.append(v) or True)
+    text = "".join(
+        f"  - {{name: {name}, type: {type_}, fn: '{m}:note', inputs: {{v: {name}}}}}\n"
+        for name, type_ in [("a", "transform"), ("b", kind), ("c", "transform"), ("d", kind)]
+    )
+
+    run(tmp_path, f"steps:\n{text}")
+
+    assert seen == ["a", "b", "c", "d"]
+
+
+def test_a_mock_plays_its_replies_in_the_order_of_the_steps(tmp_path: Path) -> None:
+    """Steps that share a mock get their replies as one after the other would, in every run anew."""
+    m = module_of(same=same)
+    text = mock('{"n": 1}', '{"n": 2}', '{"n": 3}') + (
+        "steps:\n"
+        "  - name: p\n    type: parallel\n    steps:\n"
+        "      - {name: a, model: default, prompt: prompts/extract.j2}\n"
+        "      - {name: b, model: default, prompt: prompts/extract.j2}\n"
+        f"  - {{name: t, type: transform, fn: '{m}:same'}}\n"
+        "  - {name: c, model: default, prompt: prompts/extract.j2}\n"
+    )
+    runner = PipelineRunner(folder_of(tmp_path, text))
+
+    for _ in range(2):
+        context = runner.run({"text": "x"})
+        assert [context.steps[name].value for name in "abc"] == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+def test_in_sequential_mode_one_step_follows_the_other(tmp_path: Path) -> None:
+    """Two threads would be two; all is called in this one."""
+    threads: list[int] = []
+    m = module_of(note=lambda: threads.append(threading.get_ident()))
+    steps = "".join(f"  - {{name: s{n}, type: transform, fn: '{m}:note'}}\n" for n in range(3))
+
+    run(tmp_path, f"execution: {{mode: sequential}}\nsteps:\n{steps}")
+
+    assert threads == [threading.get_ident()] * 3
+
+
+def test_a_function_that_has_the_run_for_itself_is_called_in_the_callers_thread(tmp_path: Path) -> None:
+    """So what a thread opened (a connection to SQLite) can be used in it, as if the steps were a plain loop."""
+    m = module_of(where=lambda **given: threading.get_ident())
+
+    context = run(
+        tmp_path,
+        f"""
+        steps:
+          - {{name: a, type: transform, fn: '{m}:where'}}
+          - {{name: b, type: transform, fn: '{m}:where', inputs: {{v: "{{{{ steps.a.value }}}}"}}}}
+          - {{name: c, type: io, fn: '{m}:where'}}
+        """,
+    )
+
+    assert {step.value for step in context.steps.values()} == {threading.get_ident()}
+
+
+# --- Failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_failure_in_the_order_of_the_file_counts(tmp_path: Path) -> None:
+    """The second step fails at once, the first one when that is known; the first one is the failure of the run."""
+    failed = threading.Event()
+
+    def late() -> None:
+        assert failed.wait(PATIENCE_S)
+        raise ValueError("late")
+
+    def early() -> None:
+        failed.set()
+        raise ValueError("early")
+
+    m = module_of(late=late, early=early)
+
+    steps = "".join(f"  - {{name: {n}, type: transform, fn: '{m}:{f}'}}\n" for n, f in [("a", "late"), ("b", "early")])
+    context = run(tmp_path, f"steps:\n{steps}")
+
+    assert context.failure_state is not None
+    assert (context.failure_state.step_name, str(context.failure_state.exception)) == ("a", "late")
+    assert statuses(context) == {"a": "failed"}
+
+
+def test_what_was_under_way_behind_a_failure_leaves_no_trace_but_its_tokens(tmp_path: Path) -> None:
+    """The model was asked before the step in front of it failed; no step, log or hook knows of it."""
+    asked = threading.Event()
+    tape = Tape('{"a": 1}')
+
+    def fail() -> None:
+        assert asked.wait(PATIENCE_S)
+        raise ValueError("no")
+
+    m = module_of(fail=fail, tell=lambda v: asked.set())
+    text = f"""
+    models: {{t: {{provider: {tape.provider}, model: tt}}}}
+    steps:
+      - {{name: a, type: transform, fn: '{m}:fail'}}
+      - {{name: b, type: llm, model: t, prompt: prompts/extract.j2}}
+      - {{name: c, type: transform, fn: '{m}:tell', inputs: {{v: "{{{{ steps.b.value }}}}"}}}}
+    """
+    runner = PipelineRunner(folder_of(tmp_path, text))
+    heard: list[str] = []
+    runner.on_llm_call(lambda step, model, said: heard.append(step))
+
+    context = runner.run({"text": "x"})
+
+    assert statuses(context) == {"a": "failed"}
+    assert (len(tape.calls), context.summary().llm_calls, heard) == (1, 0, [])
+    assert context.summary().discarded_tokens > 0
+
+
+def test_without_speculation_no_model_is_asked_before_it_is_certain(tmp_path: Path) -> None:
+    """With ``speculate: false`` nothing is spent behind a step that may fail."""
+    tape = Tape('{"a": 1}')
+    m = module_of(boom=boom)
+
+    context = run(
+        tmp_path,
+        f"""
+        execution: {{speculate: false}}
+        models: {{t: {{provider: {tape.provider}, model: tt}}}}
+        steps:
+          - {{name: a, type: transform, fn: '{m}:boom'}}
+          - {{name: b, type: llm, model: t, prompt: prompts/extract.j2}}
+        """,
+        {"text": "x"},
+    )
+
+    assert (context.failed, tape.calls, context.summary().discarded_tokens) == (True, [], 0)
+
+
+def test_a_condition_that_has_no_value_fails_its_step(tmp_path: Path) -> None:
+    """It does not come out of ``run``, and ``on_error`` applies to it."""
+    m = module_of(same=same)
+    text = f"steps:\n  - {{name: a, type: transform, fn: '{m}:same', condition: 'ctx.n < ctx.s'%s}}\n"
+
+    context = run(tmp_path, text % "", {"n": 1, "s": "x"})
+    let_pass = run(tmp_path, text % ", on_error: continue", {"n": 1, "s": "x"})
+
+    assert context.failure_state is not None
+    assert isinstance(context.failure_state.exception, ExpressionEvalError)
+    assert (let_pass.failed, statuses(let_pass)) == (False, {"a": "failed"})
+
+
+@pytest.mark.parametrize("child", ["condition", "parallel"])
+def test_a_step_inside_of_another_has_on_error_on_failure_and_condition_of_its_own(tmp_path: Path, child: str) -> None:
+    """They mean the same at any depth."""
+    told: list[str] = []
+    m = module_of(boom=boom, same=same, told=lambda name, error, context: told.append(name))
+    opened = "type: parallel\n    steps:" if child == "parallel" else "type: condition\n    if: 'True'\n    then:"
+    text = f"""steps:
+  - name: outer
+    {opened}
+      - {{name: a, type: transform, fn: '{m}:boom', on_error: continue, on_failure: '{m}:told'}}
+      - {{name: b, type: transform, fn: '{m}:same', condition: 'False'}}
+      - {{name: c, type: transform, fn: '{m}:same', inputs: {{v: 3}}}}
+"""
+
+    context = run(tmp_path, text)
+
+    assert statuses(context) == {"a": "failed", "b": "skipped", "c": "success", "outer": "success"}
+    assert context.steps["outer"].value == (3 if child == "condition" else {"a": None, "b": None, "c": 3})
+    assert told == ["a"]
+
+
+def test_a_required_child_of_parallel_fails_its_parent_and_all_children_are_kept(tmp_path: Path) -> None:
+    """The parent's error is a RuntimeError caused by that of the first such child in the file."""
+    m = module_of(boom=boom, same=same)
+
+    context = run(
+        tmp_path,
+        f"""
+        steps:
+          - name: p
+            type: parallel
+            steps:
+              - {{name: a, type: transform, fn: '{m}:same', inputs: {{v: 1}}}}
+              - {{name: b, type: transform, fn: '{m}:boom'}}
+              - {{name: c, type: transform, fn: '{m}:boom', required: false}}
+        """,
+    )
+
+    assert context.failure_state is not None
+    assert context.failure_state.step_name == "p"
+    assert isinstance(context.failure_state.exception, RuntimeError)
+    assert str(context.failure_state.exception.__cause__) == "boom"
+    assert statuses(context) == {"a": "success", "b": "failed", "c": "failed", "p": "failed"}
+
+
+def test_a_failure_in_a_branch_is_reported_under_the_step_that_branches(tmp_path: Path) -> None:
+    """The exception is the child's own; what comes behind it in the branch was skipped."""
+    m = module_of(boom=boom, same=same)
+
+    context = run(
+        tmp_path,
+        f"""
+        steps:
+          - name: route
+            type: condition
+            if: ctx.go
+            then:
+              - {{name: a, type: transform, fn: '{m}:boom'}}
+              - {{name: b, type: io, fn: '{m}:same'}}
+            else: {{name: z, type: transform, fn: '{m}:same'}}
+        """,
+        {"go": True},
+    )
+
+    assert context.failure_state is not None
+    assert (context.failure_state.step_name, str(context.failure_state.exception)) == ("route", "boom")
+    assert statuses(context) == {"a": "failed", "b": "skipped", "z": "skipped", "route": "failed"}
+
+
+def test_skip_remaining_in_a_branch_ends_the_branch(tmp_path: Path) -> None:
+    """The steps behind the branch are none of its rest."""
+    m = module_of(boom=boom, same=same)
+
+    context = run(
+        tmp_path,
+        f"""
+        steps:
+          - name: route
+            type: condition
+            if: 'True'
+            then:
+              - {{name: a, type: transform, fn: '{m}:boom', on_error: skip_remaining}}
+              - {{name: b, type: transform, fn: '{m}:same'}}
+          - {{name: c, type: transform, fn: '{m}:same', inputs: {{v: 1}}}}
+        """,
+    )
+
+    assert statuses(context) == {"a": "failed", "b": "skipped", "route": "success", "c": "success"}
+
+
+def test_a_step_with_steps_inside_is_skipped_with_all_of_them(tmp_path: Path) -> None:
+    """So an expression that reads one of them reads None."""
+    m = module_of(same=same)
+
+    context = run(
+        tmp_path,
+        f"""
+        steps:
+          - name: p
+            type: parallel
+            condition: ctx.go
+            steps: [{{name: a, type: transform, fn: '{m}:same', inputs: {{v: 1}}}}]
+          - {{name: t, type: transform, fn: '{m}:same', inputs: {{v: "{{{{ steps.a.value is none }}}}"}}}}
+        """,
+    )
+
+    assert statuses(context) == {"a": "skipped", "p": "skipped", "t": "success"}
+    assert context.steps["t"].value is True
+
+
+def test_a_gate_without_a_function_says_which_condition_does_not_hold(tmp_path: Path) -> None:
+    """It is a failure, not a step that was skipped."""
+    context = run(tmp_path, "steps:\n  - {name: gate, type: validate, condition: ctx.doc is not none}\n")
+
+    assert context.failure_state is not None
+    assert isinstance(context.failure_state.exception, SchemaValidationError)
+    assert "ctx.doc is not none" in str(context.failure_state.exception)
+
+
+def test_a_step_whose_model_may_be_missing_is_skipped(tmp_path: Path) -> None:
+    """``required: false`` of a model whose key is not set."""
+    text = """
+    models: {m: {provider: openai_compat, model: x, api_key: "${NO_SUCH_KEY_IS_SET}", required: false}}
+    steps:
+      - {name: a, type: llm, model: m, prompt: prompts/extract.j2}
+    """
+
+    context = run(tmp_path, text, {"text": "x"})
+
+    assert (context.failed, statuses(context)) == (False, {"a": "skipped"})
+
+
+# --- Hooks, dry runs --------------------------------------------------------------------------------------------------
+
+
+def test_hooks_are_told_in_the_order_of_the_file_inner_steps_first(tmp_path: Path) -> None:
+    """In the caller's thread, whichever step ended first; those that were skipped have not ended."""
+    m = module_of(same=same, boom=boom)
+    text = f"""
+    steps:
+      - name: p
+        type: parallel
+        steps:
+          - {{name: a, type: transform, fn: '{m}:same', inputs: {{v: 1}}}}
+          - {{name: b, type: transform, fn: '{m}:boom', required: false}}
+          - {{name: c, type: transform, fn: '{m}:same', condition: 'False'}}
+      - {{name: d, type: transform, fn: '{m}:same', inputs: {{v: 2}}}}
+    """
+    runner = PipelineRunner(folder_of(tmp_path, text))
+    told: list[object] = []
+    runner.on_run_start(lambda given: told.append(dict(given)))
+    runner.on_run_end(lambda context: told.append(context.failed))
+
+    @runner.on_step_end
+    def step_end(name: str, value: Any, context: RunContext) -> None:
+        told.append((name, value, context.steps[name].status, threading.get_ident()))
+
+    runner.run({"x": 1})
+
+    here = threading.get_ident()
+    assert told == [
+        {"x": 1},
+        ("a", 1, "success", here),
+        ("b", None, "failed", here),
+        ("p", {"a": 1, "b": None, "c": None}, "success", here),
+        ("d", 2, "success", here),
+        False,
+    ]
+
+
+def test_a_hook_that_fails_is_logged_and_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither does ``on_failure``."""
+    m = module_of(boom=boom, fails=lambda *told: 1 / 0)
+    text = f"steps:\n  - {{name: a, type: transform, fn: '{m}:boom', on_error: continue, on_failure: '{m}:fails'}}\n"
+    runner = PipelineRunner(folder_of(tmp_path, text))
+    runner.on_step_end(lambda *told: {}["nothing"])
+
+    context = runner.run({})
+
+    assert (context.failed, statuses(context)) == (False, {"a": "failed"})
+    assert "on_failure of step 'a'" in caplog.text
+    assert "a hook of on_step_end" in caplog.text
+
+
+def test_a_dry_run_asks_nobody_and_changes_nothing(tmp_path: Path) -> None:
+    """Functions without effects run; what was not asked is in the log, and says so."""
+    called: list[str] = []
+    tape = Tape('{"a": 1}')
+    m = module_of(save=lambda: called.append("io"), look=lambda: called.append("transform"))
+
+    context = run(
+        tmp_path,
+        f"""
+        models: {{t: {{provider: {tape.provider}, model: tt}}}}
+        outputs: {{dir: "{tmp_path}/out"}}
+        steps:
+          - {{name: x, type: llm, model: t, prompt: prompts/extract.j2}}
+          - {{name: get, type: http, url: "http://127.0.0.1:9/"}}
+          - {{name: save, type: io, fn: '{m}:save'}}
+          - {{name: look, type: transform, fn: '{m}:look'}}
+        """,
+        {"text": "x"},
+        dry_run=True,
+    )
+
+    assert not context.failed, context.failure_state
+    assert (tape.calls, called) == ([], ["transform"])
+    assert [log.raw_output for log in context.summary().attempt_logs] == ["[dry-run]"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_overrides_are_of_one_run(tmp_path: Path) -> None:
+    """The next run has the models of the file again, and its mock begins anew."""
+    text = mock('{"n": 1}') + "steps:\n  - {name: a, model: default, prompt: prompts/extract.j2}\n"
+    runner = PipelineRunner(folder_of(tmp_path, text))
+
+    values = [
+        runner.run({"text": "x"}, model_overrides=over).steps["a"].value["n"]
+        for over in ({"default": {"mock_responses": ['{"n": 11}']}}, {"default": {"mock_responses": ['{"n": 22}']}}, {})
+    ]
+
+    assert values == [11, 22, 1]
+
+
+def test_an_input_that_is_no_map_is_refused(tmp_path: Path) -> None:
+    """``ctx`` is a map in every expression."""
+    runner = PipelineRunner(folder_of(tmp_path, "steps: []"))
+
+    with pytest.raises(TypeError, match="is a map"):
+        runner.run([("a", 1)])  # type: ignore[arg-type]
