@@ -7,7 +7,7 @@ here changes what a run does.
 
 from __future__ import annotations
 
-__all__ = ["Account", "RunAccount", "exporter_of_process", "name_of"]
+__all__ = ["Account", "RunAccount", "account_of", "name_of"]
 
 import atexit
 import logging
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric.pipelines.results import AttemptLog, RunContext
 from fabric.pipelines.run_spans import Piece, RunFacts, spans_of
+from fabric.pipelines.spec import Pipeline
 from fabric.pipelines.work import Done, LlmWork, Performer, Work
 from fabric.session.durations import Histogram
 from fabric.tracing.exporter import Exporter, open_exporter
@@ -31,10 +32,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fabric.pipelines")
 _opening = threading.Lock()
+
+END_S = 10.0
+"""How long the end of a process may wait for its last spans, if there is a collector to take them. A short run ends
+before OpenTelemetry is even loaded."""
 _exporters: list[Exporter | None] = []
 
 
-def exporter_of_process() -> Exporter | None:
+def _exporter_of_process() -> Exporter | None:
     """Return what sends spans of this process; ``None``: the environment asks for none. It is opened once, and sends
     what waits when the process ends."""
     with _opening:
@@ -42,13 +47,18 @@ def exporter_of_process() -> Exporter | None:
             name = os.environ.get("OTEL_SERVICE_NAME", "").strip() or "fabric-pipeline"
             exporter = open_exporter(os.environ, name, _note)
             if exporter is not None:
-                atexit.register(exporter.close)
+                atexit.register(exporter.close, END_S)
             _exporters.append(exporter)
         return _exporters[0]
 
 
 def _note(event: str, fields: dict[str, object]) -> None:
     _log.warning("%s: %s", event, ", ".join(f"{name}={value}" for name, value in fields.items()))
+
+
+def account_of(pipeline: Pipeline) -> Account:
+    """Return what counts the runs of a pipeline, and tells spans of them if the environment asks for that."""
+    return Account(name_of(pipeline.path), _exporter_of_process())
 
 
 def name_of(path: Path) -> str:

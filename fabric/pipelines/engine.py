@@ -5,16 +5,16 @@ from __future__ import annotations
 __all__ = ["Engine", "Prepared"]
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import trio
 from pydantic import BaseModel
 
-from fabric.pipelines.accounting import Account, exporter_of_process, name_of
+from fabric.pipelines.accounting import Account, account_of
 from fabric.pipelines.calling import Caller
 from fabric.pipelines.clients import Clients, stateful_identity
 from fabric.pipelines.committing import Book
@@ -27,7 +27,7 @@ from fabric.pipelines.local import open_local
 from fabric.pipelines.outcomes import Outcome
 from fabric.pipelines.outputs import write_outputs
 from fabric.pipelines.planning import Plans
-from fabric.pipelines.results import RunContext
+from fabric.pipelines.results import RunContext, VocabSuggestion
 from fabric.pipelines.running import Frame, Options, Run, carry_out_all
 from fabric.pipelines.spec import LlmStep, Mark, ModelSpec, Pipeline, Place, Step, substeps
 from fabric.pipelines.steps import carry_out
@@ -61,14 +61,18 @@ class Engine:
         pipeline: is run.
         hooks: are told.
         schemas: classes that the caller has put in place of schemas of the file.
-
-    Attributes:
-        account: counts what its runs take.
+        account: counts what its runs take; ``None``: one of its own does.
     """
 
-    def __init__(self, pipeline: Pipeline, hooks: Hooks, schemas: Mapping[str, type[BaseModel]] | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        hooks: Hooks,
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        account: Account | None = None,
+    ) -> None:
         self.pipeline = pipeline
-        self.account = Account(name_of(pipeline.path), exporter_of_process())
+        self.account = account or account_of(pipeline)
         self._hooks = hooks
         self._schemas = schemas
         self._clients = Clients()
@@ -121,16 +125,7 @@ class Engine:
         account = self.account.begin()
         context = RunContext(prepared.input)
         book = Book(context, self._hooks)
-        run = Run(
-            pipeline=self.pipeline,
-            models=prepared.models,
-            input=prepared.input,
-            environment=self.pipeline.env,
-            vocabularies={name: vocabulary.snapshot() for name, vocabulary in self.pipeline.vocabularies.items()},
-            plans=prepared.plans,
-            performers={place: account.watch(performer) for place, performer in performers.items()},
-            options=prepared.options,
-        )
+        run = self._begun(prepared, {place: account.watch(each) for place, each in performers.items()})
         await caller.call(partial(self._hooks.fire, "on_run_start", prepared.input))
 
         async def commit(outcome: Outcome) -> None:
@@ -147,10 +142,34 @@ class Engine:
         await caller.call(partial(self._hooks.fire, "on_run_end", context))
         return context
 
+    def _begun(self, prepared: Prepared, performers: Mapping[Place, Performer]) -> Run:
+        return Run(
+            pipeline=self.pipeline,
+            models=prepared.models,
+            input=prepared.input,
+            environment=self.pipeline.env,
+            vocabularies={name: vocabulary.snapshot() for name, vocabulary in self.pipeline.vocabularies.items()},
+            plans=prepared.plans,
+            performers=performers,
+            options=prepared.options,
+        )
+
+    async def grow(self, prepared: Prepared, suggestions: Sequence[VocabSuggestion]) -> RunContext:
+        """Let vocabularies grow by what several runs suggested that did not do so; only while it is kept open.
+
+        Returns:
+            what that left: the questions to models.
+        """
+        assert self._kept is not None, "grow() only inside of kept_open()"
+        context = RunContext(prepared.input, _vocab_suggestions=list(suggestions))
+        options = replace(prepared.options, grow=True)
+        await self._grow(self._begun(replace(prepared, options=options), self._kept), context)
+        return context
+
     async def _grow(self, run: Run, context: RunContext) -> None:
         """Let vocabularies grow by what counts. Models that are asked for that are asked last, and in the log."""
         suggestions = context.summary().vocab_suggestions
-        if run.options.dry_run or not suggestions:
+        if run.options.dry_run or not run.options.grow or not suggestions:
             return
 
         async def ask(question: GrowthQuestion) -> str:

@@ -91,7 +91,7 @@ def test_run_ends_with_1_if_the_input_is_wrong(good: Path, said: str):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "graph", "batch"])
+@pytest.mark.parametrize("command", ["run", "validate", "batch"])
 def test_commands_end_with_1_if_the_pipeline_is_wrong(bad: Path, command: str):
     """And say where, and what was meant."""
     done = pipeline(command, bad, *(["-i", '{"id": 1}'] if command == "run" else []), stdin='{"id": 1}\n')
@@ -347,6 +347,17 @@ def test_batch_goes_on_where_its_journal_ends(tmp_path: Path):
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "ran").read_text() == "abcd"
     assert sorted(line["id"] for line in lines_of(done.stdout)) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("command", ["run", "batch"])
+def test_what_runs_took_is_written_for_prometheus(good: Path, command: str):
+    """In a file that a collector reads."""
+    written = good.parent / "pipeline.prom"
+    done = pipeline(command, good, "--metrics", written, stdin='{"text": "hello"}\n')
+    assert done.exit_code == 0, done.stderr
+    lines = written.read_text().splitlines()
+    assert f'fabric_pipeline_runs_total{{outcome="ok",spec="{good.parent.name}"}} 1.0' in lines
+    assert any(line.startswith("fabric_llm_requests_total{") and line.endswith(" 1.0") for line in lines)
 
 
 # --- vocab ------------------------------------------------------------------------------------------------------------
