@@ -47,7 +47,8 @@ ROUNDS_MAX: Final = 1_000_000
 """Rounds of all loops of a text, and calls in it: a second or two."""
 
 _ROUNDS_OF_CALL: Final = 10
-"""A call takes that much longer."""
+_ROUNDS_OF_INCLUDE: Final = 100
+# They take that much longer.
 
 CHARS_MAX: Final = 32 * 2**20
 """Of a text, and of each part of one. No model reads a tenth of it."""
@@ -146,7 +147,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _load_template(self, name: str, globals: Any) -> Template:  # noqa: A002 - Jinja's name
         state = rendering.get(None)
         if state is not None:  # a template that is included
-            state.count(_ROUNDS_OF_CALL)
+            state.count(_ROUNDS_OF_INCLUDE)
         return super()._load_template(name, globals)
 
     def _generate(self, source: nodes.Template, *args: Any, **options: Any) -> str:
