@@ -24,8 +24,8 @@ import trio
 from pydantic import BaseModel
 
 from fabric.errors import ConfigError
-from fabric.pipelines.calling import Inline
 from fabric.pipelines.accounting import Account
+from fabric.pipelines.calling import Inline
 from fabric.pipelines.engine import Engine
 from fabric.pipelines.hooks import Hooks
 from fabric.pipelines.journal import Journal, digest_of, open_journal
