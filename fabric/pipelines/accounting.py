@@ -109,12 +109,20 @@ class Account:
             self._runs.add(facts.end_s - facts.start_s)
             for name, step in facts.context.steps.items():
                 self._counts["fabric_pipeline_steps_total", (self.pipeline, name, step.status)] += 1
-            for piece in facts.pieces:
-                if isinstance(piece.work, LlmWork) and piece.done is not None:
-                    for log in piece.done.attempts:
-                        self._count(log, piece.work.model.provider)
+            self._count_questions(facts.pieces)
         if self._exporter is not None:
             self._exporter.emit(self._spans(facts))
+
+    def take_questions(self, pieces: Iterable[Piece]) -> None:
+        """Add questions that belong to no run."""
+        with self._lock:
+            self._count_questions(pieces)
+
+    def _count_questions(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            if isinstance(piece.work, LlmWork) and piece.done is not None:
+                for log in piece.done.attempts:
+                    self._count(log, piece.work.model.provider)
 
     def _spans(self, facts: RunFacts) -> list[Span]:
         assert self._exporter is not None
@@ -152,6 +160,10 @@ class RunAccount:
     def end(self, context: RunContext) -> None:
         """The run is over."""
         self._account.take(RunFacts(context, tuple(self._pieces), self._start_s, max(self._clock(), self._start_s)))
+
+    def end_of_questions(self) -> None:
+        """What was seen is over, and was no run: vocabularies that grew after a batch."""
+        self._account.take_questions(self._pieces)
 
 
 class _Watched:

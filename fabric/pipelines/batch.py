@@ -25,7 +25,7 @@ import trio
 from pydantic import BaseModel
 
 from fabric.errors import ConfigError
-from fabric.pipelines.accounting import account_of
+from fabric.pipelines.accounting import Account, account_of
 from fabric.pipelines.calling import loop_here
 from fabric.pipelines.course import Course, Given
 from fabric.pipelines.hooks import attempt
@@ -109,9 +109,6 @@ class BatchRunner:
 
     Raises:
         PipelineLoadError: something is wrong with the files; ``problems`` has all of it.
-
-    Attributes:
-        account: what its batches took so far: ``fabric.metrics.Page(batch.account.samples)`` writes it for Prometheus.
     """
 
     def __init__(
@@ -131,12 +128,17 @@ class BatchRunner:
             execution = msgspec.structs.replace(pipeline.execution, place=place)
             pipeline = msgspec.structs.replace(pipeline, execution=execution)
         self._pipeline = pipeline
-        self.account = account_of(pipeline)
         self._max_workers = max_workers
         self._progress = progress
         self._schemas = schemas
         self._journal = None if journal is None else Path(journal)
         self._hooks: list[Callable[[Any, RunContext], Any]] = []
+        self._account = account_of(pipeline)
+
+    @property
+    def account(self) -> Account:
+        """What its runs took so far: ``fabric.metrics.Page(batch.account.samples)`` writes it for Prometheus."""
+        return self._account
 
     def on_batch_item_end(self, hook: F) -> F:
         """Call a function with the id and the RunContext of each item, in the thread of the caller. Decorates, too."""
@@ -229,7 +231,7 @@ class BatchRunner:
             journal=self._journal,
             resume=resume,
             schemas=self._schemas,
-            account=self.account,
+            account=self._account,
         )
 
     def _told(self, course: Course, ended: Given) -> tuple[Any, RunContext]:

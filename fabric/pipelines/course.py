@@ -83,7 +83,7 @@ class Course:
         journal: keeps what was run; ``None``: nothing does.
         resume: whether it goes on with what the journal has.
         schemas: classes that the caller has put in place of schemas of the file.
-        account: counts what the runs take.
+        account: counts what runs take.
 
     Raises:
         ConfigError: the journal cannot be used.
@@ -100,7 +100,7 @@ class Course:
         journal: Path | None,
         resume: bool,
         schemas: Mapping[str, type[BaseModel]] | None,
-        account: Account | None = None,
+        account: Account,
     ) -> None:
         self._engine = Engine(pipeline, Hooks(), schemas, account)
         self._prepared = self._engine.prepared({}, overrides, options)
@@ -153,14 +153,15 @@ class Course:
 
     def begin(self, given: Given) -> None:
         """Begin an item; one that the journal has has ended already."""
-        self._out += 1
         if self._journal is not None:
             given.key = self._key_of(given)
             if given.key in self._journal:
                 given.context = self._restored(self._journal, given)
                 given.told = self._journal.was_told(given.key)
+                self._out += 1
                 self.ended.put(given)
                 return
+        self._out += 1
         self._post(lambda: self._send.send_nowait(given))
 
     def take(self, ended: Ended) -> Given:

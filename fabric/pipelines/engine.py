@@ -163,7 +163,10 @@ class Engine:
         assert self._kept is not None, "grow() only inside of kept_open()"
         context = RunContext(prepared.input, _vocab_suggestions=list(suggestions))
         options = replace(prepared.options, grow=True)
-        await self._grow(self._begun(replace(prepared, options=options), self._kept), context)
+        account = self.account.begin()
+        watched = {place: account.watch(each) for place, each in self._kept.items()}
+        await self._grow(self._begun(replace(prepared, options=options), watched), context)
+        account.end_of_questions()
         return context
 
     async def _grow(self, run: Run, context: RunContext) -> None:
