@@ -22,11 +22,10 @@ import decimal
 import functools
 import re
 import sys
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, Template, nodes
@@ -64,9 +63,7 @@ _SIZED_FILTERS = frozenset({"batch", "center", "indent", "slice", "tojson", "tru
 _SIZED_METHODS = frozenset({"center", "expandtabs", "ljust", "rjust", "zfill"})
 _MODEL_METHODS = frozenset({"dict", "json", "model_dump", "model_dump_json"})
 _DATA: Final = (
-    str, bytes, int, float, bool, complex, list, tuple, dict, set, frozenset, range, MappingProxyType,
-    Counter, OrderedDict, defaultdict, deque,
-    datetime.date, datetime.datetime, datetime.time, datetime.timedelta, decimal.Decimal,
+    Mapping, Sequence, Set, float, int, complex, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal,
 )  # fmt: skip
 """Types of the standard library whose methods have no effects that the sandbox does not know."""
 
@@ -275,7 +272,7 @@ def _is_stdlib(module: str | None) -> bool:
 
 
 def _is_of_library(owner: type) -> bool:
-    return _is_stdlib(owner.__module__) and owner not in _DATA and not issubclass(owner, str | int | tuple)
+    return _is_stdlib(owner.__module__) and not issubclass(owner, _DATA)
 
 
 def _filters() -> dict[str, Callable[..., Any]]:

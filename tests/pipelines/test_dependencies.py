@@ -60,7 +60,7 @@ def test_steps_read_where_their_expressions_and_templates_say() -> None:
         call("a"),
         call("b", inputs={"x": ["{{ steps.a.value }}", "{{ ctx.a }}"]}),
         call("c", condition=parse_expression("steps.b.x and steps['a']")),
-        ask("d", prompt="{{ steps.c.value }}", vars=bind(["{{ steps.a }}"]), system=parse_prompt("{{ steps.b }}", Path())),
+        ask("d", prompt="{{ steps.c.x }}", vars=bind(["{{ steps.a }}"]), system=parse_prompt("{{ steps.b }}", Path())),
         ask("e", attempts=Attempts(error_template=parse_prompt("{{ steps.d.x }}", Path()))),
         http("f", url="http://x/{{ steps.e.value }}"),
         call("g"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections import UserDict, deque
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from fabric.pipelines.errors import ExpressionSecurityError, PipelineLoadError, PromptRenderError
@@ -116,6 +121,25 @@ def test_filters_over_lists_find_nothing(filter_: str) -> None:
 def test_methods_of_users_are_called() -> None:
     """Models and classes of users have methods; data of the library is read."""
     assert text("{{ steps.paper.shout() }} {{ ctx.colour.name() }} {{ ctx.path.name }}") == "T red hostname"
+    scope = Scope(UserDict(day=date(2026, 11, 22), items=deque("ab")), {})
+    template = "{{ ctx.day.strftime('%d') }} {{ ctx.get('no', 1) }} {{ ctx['items'].count('a') }}"
+    assert parse_prompt(template, Path()).render({}, scope) == "22 1 1"
+
+
+PIECES = st.sampled_from([
+    "{{ ", " }}", "{% ", " %}", "for x in ", "endfor", "if ", "endif", "set x = ", "steps", "ctx", "env", ".a", "['a']",
+    ".__class__", "(", ")", " ~ ", " * ", "9", "'a'", " | join", " | tojson", "range(9)", "include ", "block b",
+    "endblock", "\n", "{#", "#}", "macro m()", "endmacro", "m()", ".items()",
+])  # fmt: skip
+
+
+@given(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=20).map("".join)))
+def test_whatever_a_template_says_is_a_text_or_an_error_of_ours(template: str) -> None:
+    """Reading raises a PipelineLoadError at most, rendering a PromptRenderError."""
+    with contextlib.suppress(PipelineLoadError, PromptRenderError):
+        parse_prompt(template, Path(__file__).parent).render(
+            {}, Scope({"a": [1]}, {"a": StepResult("a", {"a": 1})}, {"a": "b"})
+        )
 
 
 def test_nothing_is_different_each_time() -> None:
