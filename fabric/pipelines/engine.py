@@ -162,11 +162,11 @@ class Engine:
         Returns:
             what that left: the questions to models.
         """
-        assert self._kept is not None, "grow() only inside of kept_open()"
+        kept = self._kept[trio.lowlevel.current_trio_token()]
         context = RunContext(prepared.input, _vocab_suggestions=list(suggestions))
         options = replace(prepared.options, grow=True)
         account = self.account.begin()
-        watched = {place: account.watch(each) for place, each in self._kept.items()}
+        watched = {place: account.watch(each) for place, each in kept.items()}
         await self._grow(self._begun(replace(prepared, options=options), watched), context)
         account.end_of_questions()
         return context
