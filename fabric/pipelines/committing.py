@@ -4,11 +4,14 @@ from __future__ import annotations
 
 __all__ = ["Book"]
 
+import logging
 from collections.abc import Iterable
 
 from fabric.pipelines.hooks import Hooks, attempt
 from fabric.pipelines.outcomes import Outcome, Record
 from fabric.pipelines.results import AttemptLog, FailureState, RunContext
+
+_log = logging.getLogger("fabric.pipelines")
 
 
 class Book:
@@ -55,6 +58,8 @@ class Book:
         context._vocab_suggestions.extend(record.suggestions)  # users know it by this name
         for log in record.attempts:
             self._hooks.fire("on_llm_call", log.step, log.model, log.raw_output or "")
+        if record.error is not None:
+            _log.warning("step %r failed: %s: %s", result.name, type(record.error).__name__, record.error)
         if record.error is not None and record.on_failure is not None:
             attempt(
                 f"on_failure of step {result.name!r}", record.on_failure.function, result.name, record.error, context

@@ -5,9 +5,9 @@ from __future__ import annotations
 __all__ = ["Engine", "Prepared"]
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from fabric.pipelines.local import open_local
 from fabric.pipelines.outcomes import Outcome
 from fabric.pipelines.outputs import write_outputs
 from fabric.pipelines.planning import Plans
-from fabric.pipelines.results import RunContext
+from fabric.pipelines.results import RunContext, VocabSuggestion
 from fabric.pipelines.running import Frame, Options, Run, carry_out_all
 from fabric.pipelines.spec import LlmStep, Mark, ModelSpec, Pipeline, Place, Step, substeps
 from fabric.pipelines.steps import carry_out
@@ -66,14 +66,20 @@ class Engine:
         account: counts what its runs take.
     """
 
-    def __init__(self, pipeline: Pipeline, hooks: Hooks, schemas: Mapping[str, type[BaseModel]] | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        hooks: Hooks,
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        account: Account | None = None,
+    ) -> None:
         self.pipeline = pipeline
-        self.account = Account(name_of(pipeline.path), exporter_of_process())
+        self.account = account or Account(name_of(pipeline.path), exporter_of_process())
         self._hooks = hooks
         self._schemas = schemas
         self._clients = Clients()
         self._plans = self._planned(pipeline.models)
-        self._kept: Mapping[Place, Performer] | None = None
+        self._kept: dict[trio.lowlevel.TrioToken, Mapping[Place, Performer]] = {}  # by the loop that they belong to
 
     def prepared(
         self, given: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]], options: Options
@@ -101,36 +107,29 @@ class Engine:
             caller: calls hooks.
             inline: whether it calls functions, too, that have the run for themselves.
         """
-        if self._kept is not None:
-            return await self._run(prepared, self._kept, caller)
+        kept = self._kept.get(trio.lowlevel.current_trio_token())
+        if kept is not None:
+            return await self._run(prepared, kept, caller)
         async with self._open(caller if inline else None) as performers:
             return await self._run(prepared, performers, caller)
 
     @asynccontextmanager
     async def kept_open(self) -> AsyncIterator[None]:
         """Keep connections and workers for all runs in here, in this trio loop."""
+        loop = trio.lowlevel.current_trio_token()
         async with self._open(None) as performers:
-            self._kept = performers
+            self._kept[loop] = performers
             try:
                 yield
             finally:
-                self._kept = None
+                del self._kept[loop]
 
     async def _run(self, prepared: Prepared, performers: Mapping[Place, Performer], caller: Caller) -> RunContext:
         began_s = trio.current_time()
         account = self.account.begin()
         context = RunContext(prepared.input)
         book = Book(context, self._hooks)
-        run = Run(
-            pipeline=self.pipeline,
-            models=prepared.models,
-            input=prepared.input,
-            environment=self.pipeline.env,
-            vocabularies={name: vocabulary.snapshot() for name, vocabulary in self.pipeline.vocabularies.items()},
-            plans=prepared.plans,
-            performers={place: account.watch(performer) for place, performer in performers.items()},
-            options=prepared.options,
-        )
+        run = self._begun(prepared, {place: account.watch(performer) for place, performer in performers.items()})
         await caller.call(partial(self._hooks.fire, "on_run_start", prepared.input))
 
         async def commit(outcome: Outcome) -> None:
@@ -147,10 +146,37 @@ class Engine:
         await caller.call(partial(self._hooks.fire, "on_run_end", context))
         return context
 
+    def _begun(self, prepared: Prepared, performers: Mapping[Place, Performer]) -> Run:
+        return Run(
+            pipeline=self.pipeline,
+            models=prepared.models,
+            input=prepared.input,
+            environment=self.pipeline.env,
+            vocabularies={name: vocabulary.snapshot() for name, vocabulary in self.pipeline.vocabularies.items()},
+            plans=prepared.plans,
+            performers=performers,
+            options=prepared.options,
+        )
+
+    async def grow(self, prepared: Prepared, suggestions: Sequence[VocabSuggestion]) -> RunContext:
+        """Let vocabularies grow by what several runs suggested that did not do so; only while it is kept open.
+
+        Returns:
+            what that left: the questions to models.
+        """
+        assert self._kept is not None, "grow() only inside of kept_open()"
+        context = RunContext(prepared.input, _vocab_suggestions=list(suggestions))
+        options = replace(prepared.options, grow=True)
+        account = self.account.begin()
+        watched = {place: account.watch(performer) for place, performer in self._kept.items()}
+        await self._grow(self._begun(replace(prepared, options=options), watched), context)
+        account.end(context)
+        return context
+
     async def _grow(self, run: Run, context: RunContext) -> None:
         """Let vocabularies grow by what counts. Models that are asked for that are asked last, and in the log."""
         suggestions = context.summary().vocab_suggestions
-        if run.options.dry_run or not suggestions:
+        if run.options.dry_run or not run.options.grow or not suggestions:
             return
 
         async def ask(question: GrowthQuestion) -> str:

@@ -7,7 +7,7 @@ model, terms that a vocabulary has got since.
 
 from __future__ import annotations
 
-__all__ = ["Envelopes", "Leaf", "leaves", "write_failure"]
+__all__ = ["Envelopes", "Leaf", "leaves", "packing_of", "write_failure"]
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -70,6 +70,16 @@ def _address(step: Leaf) -> str:
     return f"{step.mark.key_path}/{step.name}"
 
 
+def packing_of(pipeline: Pipeline) -> Packing:
+    """Return how values of a pipeline are packed: those of its schemas by the place of the step."""
+    schemas = [(_address(step), step.schema) for step in leaves(pipeline) if isinstance(step, LlmStep)]
+    return Packing(
+        {place: schema.model for place, schema in schemas if schema is not None},
+        {name: held for name, held in pipeline.env.items() if held},
+        package_of(pipeline.path.parent),
+    )
+
+
 class Envelopes:
     """Writes messages, and reads them. Made from the same file on both sides, and with the same variables.
 
@@ -80,12 +90,7 @@ class Envelopes:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._steps = {_address(step): step for step in leaves(pipeline)}
-        schemas = [(place, step.schema) for place, step in self._steps.items() if isinstance(step, LlmStep)]
-        self._packing = Packing(
-            {place: schema.model for place, schema in schemas if schema is not None},
-            {name: held for name, held in pipeline.env.items() if held},
-            package_of(pipeline.path.parent),
-        )
+        self._packing = packing_of(pipeline)
 
     # --- work ---
 

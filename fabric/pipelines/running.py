@@ -29,11 +29,13 @@ class Options:
         use_cache: whether answers that were kept are taken.
         refresh_cache: whether they are replaced.
         dry_run: whether steps with effects, requests and questions are left out.
+        grow: whether vocabularies grow at its end; those of a batch grow at the end of the batch.
     """
 
     use_cache: bool = True
     refresh_cache: bool = False
     dry_run: bool = False
+    grow: bool = True
 
 
 @dataclass

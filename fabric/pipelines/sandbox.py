@@ -22,11 +22,10 @@ import decimal
 import functools
 import re
 import sys
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, Template, nodes
@@ -47,7 +46,8 @@ ROUNDS_MAX: Final = 1_000_000
 """Rounds of all loops of a text, and calls in it: a second or two."""
 
 _ROUNDS_OF_CALL: Final = 10
-"""A call takes that much longer."""
+_ROUNDS_OF_INCLUDE: Final = 100
+# They take that much longer.
 
 CHARS_MAX: Final = 32 * 2**20
 """Of a text, and of each part of one. No model reads a tenth of it."""
@@ -63,9 +63,7 @@ _SIZED_FILTERS = frozenset({"batch", "center", "indent", "slice", "tojson", "tru
 _SIZED_METHODS = frozenset({"center", "expandtabs", "ljust", "rjust", "zfill"})
 _MODEL_METHODS = frozenset({"dict", "json", "model_dump", "model_dump_json"})
 _DATA: Final = (
-    str, bytes, int, float, bool, complex, list, tuple, dict, set, frozenset, range, MappingProxyType,
-    Counter, OrderedDict, defaultdict, deque,
-    datetime.date, datetime.datetime, datetime.time, datetime.timedelta, decimal.Decimal,
+    Mapping, Sequence, Set, float, int, complex, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal,
 )  # fmt: skip
 """Types of the standard library whose methods have no effects that the sandbox does not know."""
 
@@ -146,7 +144,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _load_template(self, name: str, globals: Any) -> Template:  # noqa: A002 - Jinja's name
         state = rendering.get(None)
         if state is not None:  # a template that is included
-            state.count(_ROUNDS_OF_CALL)
+            state.count(_ROUNDS_OF_INCLUDE)
         return super()._load_template(name, globals)
 
     def _generate(self, source: nodes.Template, *args: Any, **options: Any) -> str:
@@ -274,7 +272,7 @@ def _is_stdlib(module: str | None) -> bool:
 
 
 def _is_of_library(owner: type) -> bool:
-    return _is_stdlib(owner.__module__) and owner not in _DATA and not issubclass(owner, str | int | tuple)
+    return _is_stdlib(owner.__module__) and not issubclass(owner, _DATA)
 
 
 def _filters() -> dict[str, Callable[..., Any]]:

@@ -120,6 +120,10 @@ class Schedule:
         steps: of the sequence; they read only earlier ones.
         mode: ``sequential``: each begins when the one in front of it is committed.
         speculate: whether a step may begin before it is certain that it is due at all.
+
+    Attributes:
+        running: how many steps are under way.
+        over: whether nothing further will be commanded.
     """
 
     def __init__(self, steps: Sequence[Planned], *, mode: Mode = "dataflow", speculate: bool = True) -> None:
@@ -130,12 +134,8 @@ class Schedule:
         self._barriers = _barriers(steps, mode, speculate)
         self._followers, self._open = _edges(steps)
         self._ready = [place for place, number in enumerate(self._open) if number == 0]  # a heap; sorted, so it is one
+        self.running = 0
         self.over = False
-
-    @property
-    def running(self) -> int:
-        """How many steps are under way."""
-        return self._states.count(_RUNNING)
 
     def handle(self, event: Event) -> list[Command]:
         """Return what is to be done now. The end of a step that was cancelled changes nothing."""
@@ -150,6 +150,7 @@ class Schedule:
 
     def _end(self, step: int, verdict: Verdict, commands: list[Command]) -> None:
         self._states[step] = _ENDED
+        self.running -= 1
         self._verdicts[step] = verdict
         if verdict != "go_on":
             self._forget(step + 1, commands)
@@ -163,10 +164,11 @@ class Schedule:
         for step in range(first, self._limit):
             if self._states[step] == _RUNNING:
                 commands.append(Cancel(step))
+                self.running -= 1
             elif self._states[step] == _ENDED:
                 commands.append(Discard(step))
             self._states[step] = _GONE
-        self._limit = min(self._limit, first)
+        self._limit = first  # never further back: what is behind the limit is not under way, and so ends nothing
 
     def _commit(self, commands: list[Command]) -> None:
         if self.over:
@@ -186,6 +188,7 @@ class Schedule:
         while self._ready and self._ready[0] < self._limit and self._barriers[self._ready[0]] <= self._committed:
             step = heapq.heappop(self._ready)
             self._states[step] = _RUNNING
+            self.running += 1
             commands.append(Begin(step))
 
 

@@ -109,6 +109,11 @@ class Schema:
                     said.setdefault((place.vocabulary, place.key), text)
         return HINTS_HEADER + "\n\n".join(said.values()) if said else ""
 
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the values, for models that are held to one; without our own keys."""
+        schema: dict[str, Any] = _without_own_keys(self.model.model_json_schema())
+        return schema
+
     def has_field(self, path: Sequence[str]) -> bool:
         """Whether a value may have such a field. What cannot be known is true."""
         model: Any = self.model
@@ -284,6 +289,14 @@ def _take_ideal(read: dict[str, Any], fields: frozenset[str], names: Sequence[st
         if key in read and key not in fields:
             found = read.pop(key) if found is None else found
     return found
+
+
+def _without_own_keys(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_own_keys(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _without_own_keys(part) for key, part in schema.items() if not str(key).startswith("_pyconveyor_")}
 
 
 def _keys(name: str, field: Any) -> list[str]:

@@ -184,7 +184,8 @@ class LlmStep(StepBase, frozen=True, kw_only=True):
 
     Attributes:
         model: a key of ``models``.
-        prompt: ``None``: its file is not there, which is warned of; asking fails.
+        prompt: ``None``: the file says none, which is warned of; the model is asked with an empty one.
+        absent_prompt: the name of the file that the prompt should be in, and that is not there; asking fails.
         system: in front of it.
         schema: what the answer has to be; ``None``: whatever can be read.
         parser: reads the answer; ``None``: the JSON in it.
@@ -197,6 +198,7 @@ class LlmStep(StepBase, frozen=True, kw_only=True):
 
     model: str
     prompt: Prompt | None = None
+    absent_prompt: str | None = None
     system: Prompt | None = None
     schema: Schema | None = None
     parser: Reference | None = None

@@ -126,7 +126,8 @@ async def _ensemble(step: EnsembleStep, frame: Frame) -> Outcome:
         return ask(asked, frame, addition)
 
     queues = frame.run.plans.queues([member.ask for member in step.members])
-    came = await run_ensemble(step, ask_one, lambda asked: queues.get(asked.name))
+    one = step.name if frame.run.pipeline.execution.mode == "sequential" else None  # one queue for all of them
+    came = await run_ensemble(step, ask_one, lambda asked: one or queues.get(asked.name))
     members = [of_member(name, done) for name, done in came.members.items()]
     judged = came.judged or Done()
     own = Record(

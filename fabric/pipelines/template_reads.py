@@ -22,6 +22,8 @@ TEMPLATES_MAX = 1_000
 LOOPS_MAX = 16
 """In each other. Python has 20, and some are Jinja's own."""
 
+_NAMELESS = "\0"  # a text in the pipeline's file: no template can include it
+
 
 class NotAllowedError(TemplateSyntaxError):
     """A template does what templates must not."""
@@ -81,7 +83,7 @@ class _Walk:
         reading.node(tree)
         self.steps.extend(reading.steps)
         self.env_names.extend(reading.env_names)
-        self._sure.setdefault(name or "", {})
+        self._sure.setdefault(name or _NAMELESS, {})
         for reference in _references(tree, is_sure=True):
             self._follow(reference, name)
         # The tree is not the same afterwards.
@@ -100,7 +102,7 @@ class _Walk:
                 raise NotAllowedError(message, reference.line, parent, parent)
             return
         if reference.is_sure:
-            self._sure[parent or ""][full] = reference.line
+            self._sure[parent or _NAMELESS][full] = reference.line
         if len(self._sure) > TEMPLATES_MAX:
             raise NotAllowedError(f"more than {TEMPLATES_MAX:,} templates", reference.line, parent, parent)
 

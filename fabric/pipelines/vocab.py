@@ -16,7 +16,9 @@ __all__ = ["VocabField", "VocabSuggestion", "Vocabulary", "apply_vocab", "build_
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
+
+from pydantic_core import SchemaSerializer, core_schema
 
 from fabric.pipelines.results import MatchType, VocabSuggestion
 from fabric.pipelines.vocab_terms import Terms, spelling
@@ -130,6 +132,11 @@ class Vocabulary:
     def fuzzy_match(self) -> bool:
         """Whether a value that is nearly a term is taken for it."""
         return self._terms.fuzzy_match
+
+    # A model of pydantic has its vocabularies in its fields: in its JSON Schema they are their labels.
+    __pydantic_serializer__: ClassVar[Any] = SchemaSerializer(
+        core_schema.any_schema(serialization=core_schema.plain_serializer_function_ser_schema(lambda self: self.label))
+    )
 
     def __repr__(self) -> str:
         return f"<Vocabulary {self.label!r}, {len(self._terms.known)} terms>"

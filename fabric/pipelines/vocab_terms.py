@@ -10,6 +10,7 @@ A value is compared in this order, and the first comparison that finds a term de
    alike (LDPE is no HDPE), and neither is what has other digits (phase 3 is not phase 2).
 
 If several terms fit, the one that is most alike is taken; if they are equally alike, the one that is declared first.
+A value of more than a thousand characters is compared as a whole only: a page is no term.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ from fabric.pipelines.results import MatchType
 # Below it, difflib finds words alike that share no more than their ending.
 LIKENESS_MIN = 0.75
 
+# The longest terms that people keep, names of chemicals, have some hundred; a model that repeats itself fills a page.
+FUZZY_CHARS_MAX = 1_000
+
+# What one snapshot remembers: in a batch the same values come again and again, and likeness is slow.
+REMEMBERED_MAX = 4_096
+
 _CODE_CHARS_MAX = 4
-_WORD = re.compile(r"[^\W_]+")
-_SHORT_WORD = re.compile(r"([^\W_]+)(\.?)")
+_WORD = re.compile(r"([^\W_]+)(\.?)")
 _DIGITS = re.compile(r"\d+")
 
 
@@ -45,11 +51,16 @@ class _Term:
     text: str
     key: str
     words: str  # with a space around each
+    parts: tuple[tuple[str, bool], ...]  # its words, and whether a full stop is behind each
+    digits: tuple[str, ...]
     is_code: bool
 
 
-def _words(key: str) -> str:
-    return f" {' '.join(_WORD.findall(key))} "
+def _prepared(term: str, text: str, key: str) -> _Term:
+    parts = tuple((word, bool(stop)) for word, stop in _WORD.findall(key))
+    is_code = len(text) <= _CODE_CHARS_MAX and (text.isupper() or text.isdigit())
+    words = f" {' '.join(word for word, _ in parts)} "
+    return _Term(term, key, words, parts, tuple(_DIGITS.findall(key)), is_code)
 
 
 @dataclass(frozen=True)
@@ -84,13 +95,11 @@ class Terms:
 
     @cached_property
     def _terms(self) -> tuple[_Term, ...]:
-        prepared = []
-        for term, others in self.known.items():
-            for text in (term, *others):
-                key = spelling(text, self.case_sensitive)
-                is_code = len(text) <= _CODE_CHARS_MAX and (text.isupper() or text.isdigit())
-                prepared.append(_Term(term, key, _words(key), is_code))
-        return tuple(prepared)
+        return tuple(
+            _prepared(term, text, spelling(text, self.case_sensitive))
+            for term, others in self.known.items()
+            for text in (term, *others)
+        )
 
     def knows(self, value: str) -> bool:
         """Whether a value is a term as a whole, or another spelling of one."""
@@ -101,48 +110,55 @@ class Terms:
         key = spelling(value, self.case_sensitive)
         if key in self._whole:
             return self._whole[key], "exact"
-        if not (self.fuzzy_match and key.strip()):
+        if not self.fuzzy_match or not key.strip() or len(key) > FUZZY_CHARS_MAX:
             return value, "novel"
-        words = _words(key)
-        found = (
-            _best(key, [term for term in self._terms if _contains(words, term.words)])
-            or _best(key, [term for term in self._terms if _abbreviates(key, term.key) or _abbreviates(term.key, key)])
-            or _best(key, [term for term in self._terms if not term.is_code], LIKENESS_MIN)
-        )
+        if key in self._remembered:
+            found = self._remembered[key]
+        else:
+            found = self._nearest(_prepared(value, value, key))
+            if len(self._remembered) < REMEMBERED_MAX:
+                self._remembered[key] = found
         return (found, "fuzzy") if found is not None else (value, "novel")
 
+    @cached_property
+    def _remembered(self) -> dict[str, str | None]:
+        return {}
 
-def _contains(words: str, others: str) -> bool:
-    return bool(words.strip() and others.strip()) and (words in others or others in words)
+    def _nearest(self, value: _Term) -> str | None:
+        return (
+            _best(value, [term for term in self._terms if _contains(value, term)])
+            or _best(value, [term for term in self._terms if _abbreviates(value, term) or _abbreviates(term, value)])
+            or _best(
+                value, [one for one in self._terms if not one.is_code and one.digits == value.digits], LIKENESS_MIN
+            )
+        )
 
 
-def _abbreviates(short: str, long: str) -> bool:
+def _contains(value: _Term, term: _Term) -> bool:
+    return bool(value.parts and term.parts) and (value.words in term.words or term.words in value.words)
+
+
+def _abbreviates(short: _Term, long: _Term) -> bool:
     """Whether one text is the other with some of its words cut: to one letter, or with a full stop behind the cut."""
-    cut = _SHORT_WORD.findall(short)
-    whole = _WORD.findall(long)
-    if len(cut) != len(whole) or len(cut) < 2:
+    if len(short.parts) != len(long.parts) or len(short.parts) < 2:
         return False
-    pairs = list(zip(cut, whole, strict=True))
-    shortened = [word != full for (word, _), full in pairs]
+    pairs = [(word, stop, full) for (word, stop), (full, _) in zip(short.parts, long.parts, strict=True)]
+    shortened = [word != full for word, _, full in pairs]
     return (
         any(shortened)
         and not all(shortened)
-        and all(word == full or (full.startswith(word) and (dot or len(word) == 1)) for (word, dot), full in pairs)
+        and all(word == full or (full.startswith(word) and (stop or len(word) == 1)) for word, stop, full in pairs)
     )
 
 
-def _best(key: str, terms: Iterable[_Term], ratio_min: float = 0.0) -> str | None:
+def _best(value: _Term, terms: Iterable[_Term], ratio_min: float = 0.0) -> str | None:
     """Return the term that is most like a text; of equal ones, the first."""
     found, best = None, ratio_min
     matcher = SequenceMatcher(autojunk=False)
-    matcher.set_seq2(key)
+    matcher.set_seq2(value.key)
     for term in terms:
         matcher.set_seq1(term.key)
-        if ratio_min and not (
-            matcher.real_quick_ratio() >= best
-            and matcher.quick_ratio() >= best
-            and _DIGITS.findall(term.key) == _DIGITS.findall(key)
-        ):
+        if matcher.real_quick_ratio() < best or matcher.quick_ratio() < best:
             continue
         ratio = matcher.ratio()
         if ratio > best or (found is None and ratio >= best):

@@ -179,3 +179,17 @@ def test_ctrl_c_ends_a_run(tmp_path: Path, number: int) -> None:
             assert process.wait(PATIENCE_S) == 0
         finally:
             process.kill()
+
+
+def test_what_is_kept_open_serves_any_number_of_runs(tmp_path: Path) -> None:
+    """What another thread runs meanwhile has connections of its own: they belong to a loop."""
+    m = module_of(function=where)
+    runner = PipelineRunner(folder_of(tmp_path, f"steps:\n  - {{name: a, type: transform, fn: '{m}:function'}}\n"))
+
+    async def main() -> list[RunContext]:
+        async with runner.kept_open():
+            beside = await trio.to_thread.run_sync(runner.run, {})
+            return [beside, *[await runner.arun({}) for _ in range(3)]]
+
+    assert [context.failed for context in trio.run(main)] == [False] * 4
+    assert not runner.run({}).failed

@@ -11,12 +11,12 @@ import trio
 from web_server import Said, WebServer, web_server
 
 from fabric.pipelines.errors import StepExecutionError
-from fabric.pipelines.expressions import Bound
+from fabric.pipelines.expressions import bind
 from fabric.pipelines.http import HttpPerformer, pause_after
 from fabric.pipelines.spec import HttpStep, Mark
 from fabric.pipelines.work import Done, HttpWork
 
-STEP = HttpStep(name="h", mark=Mark("f"), request=Bound(), backoff_s=0.0)
+STEP = HttpStep(name="h", mark=Mark("f"), request=bind({}), backoff_s=0.0)
 
 
 @pytest.fixture

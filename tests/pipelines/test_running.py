@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fabric.pipelines import PipelineRunner, RunContext
-from fabric.pipelines.errors import ExpressionEvalError, SchemaValidationError
+from fabric.pipelines.errors import BudgetExceeded, ExpressionEvalError, SchemaValidationError
 from tests.support.pipeline_folders import Tape, folder_of, mock
 from tests.support.pipeline_functions import module_of
 
@@ -469,3 +469,92 @@ def test_an_input_that_is_no_map_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TypeError, match="is a map"):
         runner.run([("a", 1)])  # type: ignore[arg-type]
+
+
+def test_a_prompt_that_is_not_there_fails_its_step_and_no_prompt_asks_with_nothing(tmp_path: Path) -> None:
+    """Both were warned of when the file was read; a wrong name is never taken for an empty question."""
+    tape = Tape('{"a": 1}')
+    models = f"models: {{t: {{provider: {tape.provider}, model: tt}}}}\nsteps:\n"
+
+    absent = run(tmp_path, models + "  - {name: x, model: t, prompt: prompts/extrct.j2}\n")
+    none = run(tmp_path, models + "  - {name: x, model: t}\n")
+
+    assert absent.failure_state is not None
+    assert "prompts/extrct.j2" in str(absent.failure_state.exception)
+    assert (none.failed, [call["messages"][-1]["content"] for call in tape.calls]) == (False, [""])
+
+
+def test_both_branches_may_have_a_step_of_the_same_name(tmp_path: Path) -> None:
+    """The one of the branch that was taken is in the results."""
+    m = module_of(same=same)
+    text = f"""
+    steps:
+      - name: route
+        type: condition
+        if: ctx.go
+        then: {{name: a, type: transform, fn: '{m}:same', inputs: {{v: then}}}}
+        else: {{name: a, type: transform, fn: '{m}:same', inputs: {{v: else}}}}
+      - {{name: t, type: transform, fn: '{m}:same', inputs: {{v: "{{{{ steps.a.value }}}}"}}}}
+    """
+
+    contexts = [run(tmp_path, text, {"go": go}) for go in (True, False)]
+
+    assert [context.steps["t"].value for context in contexts] == ["then", "else"]
+    assert [statuses(context)["a"] for context in contexts] == ["success", "success"]
+
+
+def test_members_of_an_ensemble_that_share_a_mock_are_asked_in_order(tmp_path: Path) -> None:
+    """Each question is in the log once; the ensemble has those of its members and of its judge."""
+    text = mock('{"n": 1}', '{"n": 2}', '{"n": 3}') + (
+        "steps:\n  - name: e\n    type: ensemble\n    prompt: prompts/extract.j2\n    schema: {n: int}\n"
+        "    members: [{model: default, name: one}, {model: default, name: two}]\n    judge: {model: default}\n"
+    )
+    runner = PipelineRunner(folder_of(tmp_path, text))
+    ended: list[str] = []
+    runner.on_step_end(lambda name, value, context: ended.append(name))
+
+    context = runner.run({"text": "x"})
+
+    assert {name: step.value.n for name, step in context.steps.items()} == {"e.one": 1, "e.two": 2, "e": 3}
+    assert [log.step for log in context.summary().attempt_logs] == ["e.one", "e.two", "e._judge"]
+    assert len(context.steps["e"].attempts) == 3
+    assert ended == ["e"]
+
+
+def test_a_template_that_looks_at_all_steps_waits_for_all_of_them(tmp_path: Path) -> None:
+    """It sees them in the order of the file."""
+    m = module_of(same=same)
+    tape = Tape('{"a": 1}')
+    path = folder_of(
+        tmp_path,
+        f"""
+        models: {{t: {{provider: {tape.provider}, model: tt}}}}
+        steps:
+          - {{name: b, type: transform, fn: '{m}:same', inputs: {{v: 1}}}}
+          - {{name: a, type: transform, fn: '{m}:same', inputs: {{v: 2}}}}
+          - {{name: x, model: t, prompt: all.j2}}
+        """,
+        {"all.j2": "{% for name in steps %}{{ name }},{% endfor %}"},
+    )
+
+    context = PipelineRunner(path).run({})
+
+    assert not context.failed, context.failure_state
+    assert tape.calls[-1]["messages"][-1]["content"] == "b,a,"
+
+
+def test_a_budget_ends_a_run_at_the_same_question_every_time(tmp_path: Path) -> None:
+    """With a budget questions are asked one after the other: what is left is known before each."""
+    tape = Tape('{"a": 1}')
+    steps = "".join(f"  - {{name: s{n}, model: t, prompt: prompts/extract.j2}}\n" for n in range(4))
+    text = (
+        "execution: {budget_usd: 0.5}\n"
+        f"models: {{t: {{provider: {tape.provider}, model: tt, pricing: {{input_per_1k: 0, output_per_1k: 100}}}}}}\n"
+        f"steps:\n{steps}"
+    )
+
+    context = run(tmp_path, text, {"text": "x"})
+
+    assert context.failure_state is not None
+    assert isinstance(context.failure_state.exception, BudgetExceeded)
+    assert len(tape.calls) == context.summary().llm_calls == int(context.failure_state.step_name[1:])

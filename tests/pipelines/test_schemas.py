@@ -213,6 +213,17 @@ def test_a_hint_says_what_a_model_says():
     ]
 
 
+def test_a_schema_is_json_schema_too():
+    """For models that are held to one; vocabularies in fields do not stand in the way."""
+    said = schema(f={"type": "str", "vocab": "plastic", "description": "Which."}).json_schema()
+    assert said == {
+        "title": "XSchema",
+        "type": "object",
+        "properties": {"f": {"title": "F", "type": "string", "description": "Which."}},
+        "required": ["f"],
+    }
+
+
 def test_fields_are_known_before_a_run():
     """What cannot be known may be there."""
 

@@ -107,6 +107,22 @@ def test_terms_that_are_added_leave_the_others_as_they_are(known: list[str], add
         assert after.match(value) == found
 
 
+def test_a_page_is_no_term():
+    """It is not even compared: a model that repeats itself costs nothing; as a whole it counts."""
+    page = "apple " * 200_000
+    known = terms("apple", page)
+    assert known.match(page + "x") == (page + "x", "novel")
+    assert known.match(page) == (page, "exact")
+    assert known.match("apple " * 100) == ("apple", "fuzzy")
+
+
+@given(st.lists(st.sampled_from(["a", "ab", "A B", "a.", "abcdef", "abcdeg"]), max_size=8))
+def test_what_was_asked_before_changes_nothing(values: list[str]):
+    """What is remembered is what would be found again."""
+    known = terms("a b", "abcdefg", "b")
+    assert [known.match(value) for value in values] == [terms("a b", "abcdefg", "b").match(value) for value in values]
+
+
 def test_no_order_of_hashes_counts():
     """Another process, with other hashes, takes the same value for the same term."""
     code = (

@@ -1,0 +1,319 @@
+"""A pipeline for many inputs: so many at once, each result as soon as it is there, in memory that does not grow.
+
+One thread of ours has a loop of trio with connections and workers for all items. The thread of the caller takes items
+from whatever it was given, one for each that has ended: an item begins when the caller has taken an earlier result. So
+a caller who is slow slows the batch down, and at most ``max_workers`` items are under way or wait to be taken.
+
+What depends on the order in which items end is their own order of results, and nothing else: all of them see the
+vocabularies as they were at the start, which grow at the end, in the order of the items.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BatchResult", "BatchRunner", "BatchSummary"]
+
+import asyncio
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import msgspec
+import trio
+from pydantic import BaseModel
+
+from fabric.errors import ConfigError
+from fabric.pipelines.accounting import Account, exporter_of_process, name_of
+from fabric.pipelines.calling import loop_here
+from fabric.pipelines.course import Course, Given
+from fabric.pipelines.hooks import attempt
+from fabric.pipelines.loading import load_pipeline
+from fabric.pipelines.progress import Progress
+from fabric.pipelines.results import RunContext
+from fabric.pipelines.running import Options
+from fabric.pipelines.spec import Place
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class BatchSummary:
+    """A batch in numbers.
+
+    Attributes:
+        total: items.
+        succeeded, failed: how many of them.
+        error_rate: from 0 to 1.
+        failed_ids: in the order of the results.
+    """
+
+    total: int
+    succeeded: int
+    failed: int
+    error_rate: float
+    failed_ids: list[Any] = field(default_factory=list)
+
+
+class BatchResult:
+    """All results of a batch, in the order in which the items ended: pairs of an id and a RunContext."""
+
+    def __init__(self, items: list[tuple[Any, RunContext]]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[tuple[Any, RunContext]]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Any, RunContext]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Any, RunContext]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[Any, RunContext] | list[tuple[Any, RunContext]]:
+        return self._items[index]
+
+    @property
+    def successes(self) -> list[tuple[Any, RunContext]]:
+        """Those that did not fail."""
+        return [(item_id, context) for item_id, context in self._items if not context.failed]
+
+    @property
+    def failures(self) -> list[tuple[Any, RunContext]]:
+        """Those that failed."""
+        return [(item_id, context) for item_id, context in self._items if context.failed]
+
+    @property
+    def error_rate(self) -> float:
+        """How many failed, from 0 to 1; 0 if there is none."""
+        return len(self.failures) / len(self) if self._items else 0.0
+
+    def summary(self) -> BatchSummary:
+        """Return the batch in numbers."""
+        failed = [item_id for item_id, _ in self.failures]
+        return BatchSummary(len(self), len(self) - len(failed), len(failed), self.error_rate, failed)
+
+
+class BatchRunner:
+    """Runs a pipeline for many inputs.
+
+    Args:
+        path: of the pipeline's file.
+        max_workers: items at once.
+        progress: whether tqdm shows how many have ended; ``None``: if it is installed and a terminal is there.
+        schemas: models of pydantic by the name of a step, over what the file says.
+        journal: file that keeps what has been run, for ``resume``. Items have to be JSON then.
+        place: where steps are carried out that do not say it; ``None``: where the file says.
+
+    Raises:
+        PipelineLoadError: something is wrong with the files; ``problems`` has all of it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        max_workers: int = 4,
+        progress: bool | None = None,
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        place: Place | None = None,
+    ) -> None:
+        if max_workers < 1:
+            raise ConfigError(f"'max_workers' is {max_workers}, and should be 1 or more")
+        pipeline = load_pipeline(path, schemas)
+        if place is not None:
+            execution = msgspec.structs.replace(pipeline.execution, place=place)
+            pipeline = msgspec.structs.replace(pipeline, execution=execution)
+        self._pipeline = pipeline
+        self._max_workers = max_workers
+        self._progress = progress
+        self._schemas = schemas
+        self._journal = None if journal is None else Path(journal)
+        self._hooks: list[Callable[[Any, RunContext], Any]] = []
+        self._account = Account(name_of(pipeline.path), exporter_of_process())
+
+    @property
+    def account(self) -> Account:
+        """What its runs took so far: ``fabric.metrics.Page(batch.account.samples)`` writes it for Prometheus."""
+        return self._account
+
+    def on_batch_item_end(self, hook: F) -> F:
+        """Call a function with the id and the RunContext of each item, in the thread of the caller. Decorates, too."""
+        self._hooks.append(hook)
+        return hook
+
+    def run(
+        self,
+        items: Iterable[Mapping[str, Any]],
+        key: str = "id",
+        model_overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        use_cache: bool = True,
+        refresh_cache: bool = False,
+        dry_run: bool = False,
+        *,
+        resume: bool = False,
+    ) -> Generator[tuple[Any, RunContext], None, None]:
+        """Run it for each item; return the id and what was left of each, as they end.
+
+        Items are taken as there is room for them, so they may be more than fit into memory. Whoever stops before the
+        end cancels what is under way.
+
+        Args:
+            items: inputs.
+            key: of an item, which has its id; an item without it has its place as id, counted from 0.
+            model_overrides: keys of models, by their names, over those of the file.
+            use_cache: whether answers that were kept are taken.
+            refresh_cache: whether models are asked again, and the answers that were kept replaced.
+            dry_run: whether models, requests and ``io`` steps are left out.
+            resume: whether items that the journal has are not run again; what they left comes from there.
+
+        Raises:
+            ConfigError: the journal cannot be used.
+            PipelineLoadError: an override has a wrong value.
+        """
+        options = Options(use_cache=use_cache, refresh_cache=refresh_cache, dry_run=dry_run, grow=False)
+        with self._begin(model_overrides, options, resume) as course, Progress(self._progress, items) as progress:
+            feed = _Feed(items, key)
+            while True:
+                feed.fill(course)
+                if course.is_idle:
+                    break
+                ended = course.take(course.ended.get())
+                feed.fill(course)  # its place is taken while the caller is busy with it
+                progress.count()
+                yield self._told(course, ended)
+            feed.raise_failure()
+            course.finish()
+
+    def run_all(self, items: Iterable[Mapping[str, Any]], key: str = "id", **options: Any) -> BatchResult:
+        """Do the same, and return all results at once: they have to fit into memory."""
+        return BatchResult(list(self.run(items, key, **options)))
+
+    async def arun(
+        self,
+        items: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        key: str = "id",
+        model_overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        use_cache: bool = True,
+        refresh_cache: bool = False,
+        dry_run: bool = False,
+        *,
+        resume: bool = False,
+    ) -> AsyncIterator[tuple[Any, RunContext]]:
+        """Do the same in a task of trio or asyncio, which goes on meanwhile. Close it if you stop before its end."""
+        options = Options(use_cache=use_cache, refresh_cache=refresh_cache, dry_run=dry_run, grow=False)
+        with self._begin(model_overrides, options, resume) as course, Progress(self._progress, items) as progress:
+            feed = _AsyncFeed(items, key)
+            while True:
+                await feed.fill(course)
+                if course.is_idle:
+                    break
+                ended = course.take(await _in_thread(course.ended.get))
+                await feed.fill(course)
+                progress.count()
+                yield self._told(course, ended)
+            feed.raise_failure()
+            await _in_thread(course.finish)
+
+    def _begin(self, overrides: Mapping[str, Mapping[str, Any]] | None, options: Options, resume: bool) -> Course:
+        if resume and self._journal is None:
+            raise ConfigError(
+                "resume=True needs a journal, which says what has been run: BatchRunner(..., journal=FILE)"
+            )
+        return Course(
+            self._pipeline,
+            overrides or {},
+            options,
+            self._max_workers,
+            journal=self._journal,
+            resume=resume,
+            schemas=self._schemas,
+            account=self._account,
+        )
+
+    def _told(self, course: Course, ended: Given) -> tuple[Any, RunContext]:
+        assert ended.context is not None
+        if not ended.told:
+            for hook in self._hooks:
+                attempt("a hook of on_batch_item_end", hook, ended.id, ended.context)
+            if self._hooks:
+                course.note_told(ended)
+        return ended.id, ended.context
+
+
+class _Feed:
+    """Gives items to a batch as long as there is room. What fails here is raised when all that had begun has ended."""
+
+    def __init__(self, items: Iterable[Mapping[str, Any]], key: str) -> None:
+        self._items = iter(items)
+        self._places = _Places(key)
+
+    def fill(self, course: Course) -> None:
+        while course.has_room and not self._places.over:
+            with self._places.guarded():
+                course.begin(self._places.next(next(self._items)))
+
+    def raise_failure(self) -> None:
+        self._places.raise_failure()
+
+
+class _AsyncFeed:
+    """The same for items that may have to be waited for."""
+
+    def __init__(self, items: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]], key: str) -> None:
+        self._items = aiter(items) if isinstance(items, AsyncIterable) else _as_async(items)
+        self._places = _Places(key)
+
+    async def fill(self, course: Course) -> None:
+        while course.has_room and not self._places.over:
+            with self._places.guarded():
+                course.begin(self._places.next(await anext(self._items)))
+
+    def raise_failure(self) -> None:
+        self._places.raise_failure()
+
+
+class _Places:
+    """Numbers items, and knows when there are no more."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._count = 0
+        self._failure: Exception | None = None
+        self.over = False
+
+    def next(self, item: Any) -> Given:
+        place, self._count = self._count, self._count + 1
+        known = isinstance(item, Mapping) and self._key in item
+        return Given(item, item[self._key] if known else place, place)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """No items come after those whose source ends or fails here."""
+        try:
+            yield
+        except (StopIteration, StopAsyncIteration):
+            self.over = True
+        except Exception as error:  # noqa: BLE001 - raised by raise_failure
+            self.over, self._failure = True, error
+
+    def raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+async def _as_async(items: Iterable[Mapping[str, Any]]) -> AsyncIterator[Mapping[str, Any]]:
+    for item in items:
+        yield item
+
+
+T = TypeVar("T")
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    if loop_here() == "asyncio":
+        return await asyncio.to_thread(function)
+    return await trio.to_thread.run_sync(function, abandon_on_cancel=True)

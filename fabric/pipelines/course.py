@@ -1,0 +1,267 @@
+"""A batch under way: a thread with a loop of trio that runs items, and what its caller does with them.
+
+All methods are called by one thread, that of the caller; but for ``_run``, which is the other one.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Course", "Given"]
+
+import contextlib
+import dataclasses
+import logging
+import queue
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import trio
+from pydantic import BaseModel
+
+from fabric.errors import ConfigError
+from fabric.pipelines.accounting import Account
+from fabric.pipelines.calling import Inline
+from fabric.pipelines.engine import Engine
+from fabric.pipelines.hooks import Hooks
+from fabric.pipelines.journal import Journal, digest_of, open_journal
+from fabric.pipelines.keeping import Keeping
+from fabric.pipelines.packing import Unpackable
+from fabric.pipelines.results import FailureState, RunContext, VocabSuggestion
+from fabric.pipelines.running import Options
+from fabric.pipelines.spec import Pipeline
+
+THREADS_MIN = 40
+"""As many functions as trio calls in threads at once if nobody says anything."""
+
+_log = logging.getLogger("fabric.pipelines.batch")
+
+
+@dataclass
+class Given:
+    """An item of a batch.
+
+    Attributes:
+        item: the input.
+        id: by which the caller knows it.
+        place: among the items, from 0.
+        key: by which the journal knows it; empty: there is no journal.
+        context: what it left; ``None``: it has not ended yet.
+        told: whether hooks have been told of it, in an earlier process.
+    """
+
+    item: Any
+    id: Any
+    place: int
+    key: str = ""
+    context: RunContext | None = None
+    told: bool = False
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """The loop has ended, and nothing will come of it any more."""
+
+    error: BaseException
+
+
+Ended: TypeAlias = Given | _Broken
+
+
+class Course:
+    """Runs items. A context manager: leaving it cancels what is under way.
+
+    Args:
+        pipeline: is run.
+        overrides: of its models.
+        options: of all runs.
+        window: items under way, or ended and not taken, at most.
+        journal: keeps what was run; ``None``: nothing does.
+        resume: whether it goes on with what the journal has.
+        schemas: classes that the caller has put in place of schemas of the file.
+        account: counts what runs take.
+
+    Raises:
+        ConfigError: the journal cannot be used.
+        PipelineLoadError: an override has a wrong value.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        overrides: Mapping[str, Mapping[str, Any]],
+        options: Options,
+        window: int,
+        *,
+        journal: Path | None,
+        resume: bool,
+        schemas: Mapping[str, type[BaseModel]] | None,
+        account: Account,
+    ) -> None:
+        self._engine = Engine(pipeline, Hooks(), schemas, account)
+        self._prepared = self._engine.prepared({}, overrides, options)
+        self._window = window
+        self._journal: Journal | None = None
+        self._keeping = Keeping(pipeline)
+        if journal is not None:
+            # Overrides may have a key in them: the journal has what they are known by.
+            matters = {"dry_run": options.dry_run, "model_overrides": digest_of(overrides)}
+            self._journal = open_journal(journal, pipeline.path, matters, resume=resume)
+        self._seen: Counter[bytes] = Counter()
+        self._out = 0
+        self._suggested: dict[int, list[VocabSuggestion]] = {}
+        self._finished = False
+        self.ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+        self._begun: Future[trio.lowlevel.TrioToken] = Future()
+        self._scope = trio.CancelScope()
+        self._send, self._receive = trio.open_memory_channel[Given](window)
+        self._thread = threading.Thread(target=self._run, name="fabric-batch", daemon=True)
+
+    # --- what the caller does -----------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Course:
+        self._thread.start()
+        try:
+            self._token = self._begun.result()
+        except BaseException:
+            self._close_journal()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._post(self._scope.cancel)
+        self._thread.join()
+        if self._suggested and not self._finished:
+            count = sum(map(len, self._suggested.values()))
+            _log.warning("the batch was ended early: vocabularies have not grown by %d suggestions", count)
+        self.ended.put(_Broken(RuntimeError("the batch has been closed")))  # for a thread that still waits for an item
+        self._close_journal()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether an item may begin."""
+        return self._out < self._window
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, or waits to be taken."""
+        return self._out == 0
+
+    def begin(self, given: Given) -> None:
+        """Begin an item; one that the journal has has ended already."""
+        if self._journal is not None:
+            given.key = self._key_of(given)
+            if given.key in self._journal:
+                given.context = self._restored(self._journal, given)
+                given.told = self._journal.was_told(given.key)
+                self._out += 1
+                self.ended.put(given)
+                return
+        self._out += 1
+        self._post(lambda: self._send.send_nowait(given))
+
+    def take(self, ended: Ended) -> Given:
+        """Take an item that has ended: there is room for another one.
+
+        Raises:
+            BaseException: the loop has ended.
+        """
+        if isinstance(ended, _Broken):
+            raise ended.error
+        self._out -= 1
+        assert ended.context is not None
+        suggested = ended.context.summary().vocab_suggestions
+        if suggested and not (self._journal is not None and self._journal.has_grown(ended.key)):
+            self._suggested[ended.place] = suggested
+        return ended
+
+    def note_told(self, given: Given) -> None:
+        """Note that hooks have been told of an item: they are not told again."""
+        if self._journal is not None:
+            self._journal.tell(given.key)
+
+    def finish(self) -> None:
+        """End the batch when all has been taken: let vocabularies grow, in the order of the items."""
+        self._post(self._send.close)
+        self._thread.join()
+        self._finished = True
+        try:
+            broken = self.ended.get_nowait()
+        except queue.Empty:
+            return
+        self.take(broken)
+
+    def _restored(self, journal: Journal, given: Given) -> RunContext:
+        try:
+            return self._keeping.restore(journal.run_of(given.key), given.item)
+        except Unpackable as error:
+            text = f"what item {given.id!r} left cannot be read from the journal: {error}"
+            raise ConfigError(
+                f"{text}; if the pipeline has been changed so much, begin anew with another file"
+            ) from None
+
+    def _close_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+    def _key_of(self, given: Given) -> str:
+        try:
+            digest = digest_of(given.item)
+        except ValueError as error:
+            raise ConfigError(f"item {given.id!r} cannot be kept in a journal, for it is not JSON: {error}") from None
+        packed = bytes.fromhex(digest)
+        self._seen[packed] += 1
+        return f"{digest}:{self._seen[packed]}"
+
+    def _post(self, function: Any) -> None:
+        with contextlib.suppress(trio.RunFinishedError):  # what broke it waits to be taken
+            self._token.run_sync_soon(function)
+
+    # --- what the loop does -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as error:  # noqa: BLE001 - it goes to the caller
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            if not self._begun.done():
+                self._begun.set_exception(error)
+            self.ended.put(_Broken(error))
+
+    async def _main(self) -> None:
+        limiter = trio.to_thread.current_default_thread_limiter()
+        limiter.total_tokens = max(THREADS_MIN, self._window)
+        with self._scope:
+            async with self._engine.kept_open():
+                self._begun.set_result(trio.lowlevel.current_trio_token())
+                async with trio.open_nursery() as nursery:
+                    async for given in self._receive:
+                        nursery.start_soon(self._one, given)
+                await self._grow()
+
+    async def _one(self, given: Given) -> None:
+        try:
+            if not isinstance(given.item, Mapping):
+                raise TypeError(f"an item of a batch is a map: it is 'ctx'; this is {type(given.item).__name__}")
+            prepared = dataclasses.replace(self._prepared, input=given.item)
+            given.context = await self._engine.run_once(prepared, Inline(), inline=False)
+        except Exception as error:  # noqa: BLE001 - it fails this item
+            _log.error("item %r of the batch failed outside of its steps: %s", given.id, error, exc_info=error)
+            given.context = RunContext({}, failed=True, failure_state=FailureState("<batch>", error))
+        if self._journal is not None:
+            self._journal.write(given.key, self._keeping.keep(given.context))
+        self.ended.put(given)
+
+    async def _grow(self) -> None:
+        suggestions = [each for _, some in sorted(self._suggested.items()) for each in some]
+        if suggestions:
+            context = await self._engine.grow(self._prepared, suggestions)
+            count = len(context.metadata["attempt_logs"])
+            _log.info("vocabularies have grown by %d suggestions; models were asked %d times", len(suggestions), count)
+        if self._journal is not None:
+            self._journal.grow()

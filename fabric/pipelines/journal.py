@@ -1,0 +1,202 @@
+"""The journal of a batch: a file that has a line for each item that has been run.
+
+A line is written at once, before anybody hears of the item: what a journal has is not run again, what it does not have
+is. Only its last line can be torn by a crash; it is cut off. Each line is given to the system when it is written, so it
+outlives the process; a machine that loses its power may lose the lines of the last moments, whose items are run again.
+
+An item is known by what it says, and by how often the same was said before: items may be put in another order or added.
+
+    {"journal": 1, "pipeline": SHA-256, "options": {...}}
+    {"item": KEY, "run": {...}}         it was run; see ``keeping``
+    {"told": KEY}                       the hooks of the batch were told of it
+    {"grown": true}                     vocabularies have grown by all above
+"""
+
+from __future__ import annotations
+
+__all__ = ["Journal", "digest_of", "open_journal"]
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fabric.errors import ConfigError
+from fabric.pipelines.dumping import dumped
+
+VERSION = 1
+
+_log = logging.getLogger("fabric.pipelines.batch")
+
+
+class _Line(msgspec.Struct):
+    """What is read of a line to find it again."""
+
+    journal: int | None = None
+    pipeline: str = ""
+    options: Any = None
+    item: str | None = None
+    told: str | None = None
+    grown: bool = False
+
+
+def digest_of(value: object) -> str:
+    """Return what an item is known by.
+
+    Raises:
+        ValueError: it cannot be written as JSON.
+    """
+    text = json.dumps(dumped(value), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def open_journal(path: Path, pipeline: Path, options: Mapping[str, Any], *, resume: bool) -> Journal:
+    """Open a journal, or begin it.
+
+    Args:
+        path: of the journal.
+        pipeline: file of the pipeline.
+        options: of the runs, as far as what they leave depends on them.
+        resume: whether to go on with what is there.
+
+    Raises:
+        ConfigError: it cannot be opened, somebody uses it, it is damaged, or it is not one of this batch.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise ConfigError(f"cannot open the journal {path}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"the journal {path} is in use by another batch; each has its own") from None
+        head = _Line(VERSION, hashlib.sha256(pipeline.read_bytes()).hexdigest(), dumped(options))
+        return Journal(path, handle, head, resume=resume)
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+class Journal:
+    """A journal that is open: for this process alone. Use :func:`open_journal`."""
+
+    def __init__(self, path: Path, handle: int, head: _Line, *, resume: bool) -> None:
+        self._path = path
+        self._handle = handle
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._told: set[bytes] = set()
+        self._grown_at = 0
+        self._size = 0
+        self._lock = threading.Lock()
+        self._read(head, resume)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, key: str) -> bool:
+        return _packed(key) in self._places
+
+    def run_of(self, key: str) -> dict[str, Any]:
+        """Return what an item left."""
+        at, length = self._places[_packed(key)]
+        found: dict[str, Any] = json.loads(os.pread(self._handle, length, at))["run"]
+        return found
+
+    def was_told(self, key: str) -> bool:
+        """Whether hooks were told of an item."""
+        return _packed(key) in self._told
+
+    def has_grown(self, key: str) -> bool:
+        """Whether vocabularies have grown by an item."""
+        return self._places[_packed(key)][0] < self._grown_at
+
+    def write(self, key: str, run: Mapping[str, Any]) -> None:
+        """Write down that an item was run."""
+        self._places[_packed(key)] = self._append({"item": key, "run": run})
+
+    def tell(self, key: str) -> None:
+        """Write down that hooks were told of an item."""
+        self._append({"told": key})
+
+    def grow(self) -> None:
+        """Write down that vocabularies have grown by all items so far."""
+        self._append({"grown": True})
+        self._grown_at = self._size
+
+    def close(self) -> None:
+        """Close it; what it says outlives the machine then."""
+        try:
+            os.fsync(self._handle)
+        finally:
+            os.close(self._handle)
+
+    def _append(self, line: Mapping[str, Any]) -> tuple[int, int]:
+        """Write a line; return where it is. Both threads of a batch write."""
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        left = memoryview(data)
+        with self._lock:
+            at = self._size
+            try:
+                while left:
+                    left = left[os.write(self._handle, left) :]
+            except OSError as error:
+                raise ConfigError(f"cannot write the journal {self._path}: {error.strerror}") from None
+            self._size += len(data)
+        return at, len(data)
+
+    def _read(self, head: _Line, resume: bool) -> None:
+        decoder = msgspec.json.Decoder(_Line)
+        with os.fdopen(os.dup(self._handle), "rb") as file:
+            file.seek(0)
+            for number, data in enumerate(file, 1):
+                if not data.endswith(b"\n"):
+                    self._cut(number, len(data))
+                    break
+                try:
+                    line = decoder.decode(data)
+                except msgspec.DecodeError as error:
+                    raise ConfigError(f"the journal {self._path} is damaged at line {number}: {error}") from None
+                self._take(line, number, len(data), head)
+        if self._places and not resume:
+            text = f"the journal {self._path} has {len(self)} items that were run"
+            raise ConfigError(f"{text}; resume=True (--resume) goes on with it, another file begins anew")
+        if not self._size:
+            self._append({"journal": head.journal, "pipeline": head.pipeline, "options": head.options})
+
+    def _take(self, line: _Line, number: int, length: int, head: _Line) -> None:
+        if number == 1:
+            self._check(line, head)
+        elif line.item is not None:
+            self._places[_packed(line.item)] = self._size, length
+        elif line.told is not None:
+            self._told.add(_packed(line.told))
+        elif line.grown:
+            self._grown_at = self._size
+        self._size += length
+
+    def _check(self, line: _Line, head: _Line) -> None:
+        if line.journal != VERSION:
+            raise ConfigError(f"{self._path} is no journal of a batch that can be read here; take another file")
+        if line.options != head.options:
+            text = f"the journal {self._path} is of runs with other options: {line.options}, now {head.options}"
+            raise ConfigError(f"{text}; take another file, or the same options")
+        if line.pipeline != head.pipeline:
+            _log.warning("%s: the pipeline has been changed since; items that were run are not run again", self._path)
+
+    def _cut(self, number: int, length: int) -> None:
+        _log.warning("%s: line %d was torn by a crash: %d bytes are cut off", self._path, number, length)
+        os.ftruncate(self._handle, self._size)
+
+
+def _packed(key: str) -> bytes:
+    """Return a key in a third of its memory: there is one for each item."""
+    digest, _, count = key.partition(":")
+    return bytes.fromhex(digest) + int(count).to_bytes(4, "big")

@@ -1,0 +1,97 @@
+"""What a run left, as JSON, and back: for the journal of a batch.
+
+Values come back as they were: models of the pipeline's schemas as models, exceptions as exceptions of their class. A
+value that JSON cannot say comes back as what ``dumping`` makes of it, and a warning of the run says so.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Keeping", "suggestions_of"]
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fabric.pipelines.dumping import dumped
+from fabric.pipelines.envelope import packing_of
+from fabric.pipelines.failures import pack_error, unpack_error
+from fabric.pipelines.packing import Unpackable
+from fabric.pipelines.results import AttemptLog, FailureState, RunContext, StepResult, VocabSuggestion
+from fabric.pipelines.spec import Pipeline
+
+_log = logging.getLogger("fabric.pipelines.batch")
+
+_LOGS, _WARNINGS = "attempt_logs", "validation_warnings"
+
+
+class Keeping:
+    """Keeps runs of a pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._packing = packing_of(pipeline)
+
+    def keep(self, context: RunContext) -> dict[str, Any]:
+        """Return a run as plain JSON values; its input is not among them."""
+        lost: list[str] = []
+        steps = [self._keep_step(result, lost) for result in context.steps.values()]
+        metadata = {name: value for name, value in context.metadata.items() if name != _LOGS}
+        metadata[_WARNINGS] = [*metadata.get(_WARNINGS, ()), *lost]
+        failure = context.failure_state
+        return {
+            "steps": steps,
+            "logs": [self._packing.pack(dict(vars(log))) for log in context.metadata[_LOGS]],
+            "metadata": dumped(metadata),
+            "suggestions": [dict(vars(each)) for each in context.summary().vocab_suggestions],
+            "failed": context.failed,
+            "failure": failure and [failure.step_name, pack_error(failure.exception, self._packing)],
+        }
+
+    def restore(self, kept: Mapping[str, Any], given: Any) -> RunContext:
+        """Return the run.
+
+        Raises:
+            Unpackable: it names a class or a variable of the environment that is not there now.
+        """
+        context = RunContext(given)
+        for name, status, packed, logs in kept["steps"]:
+            attempts = [self._log_of(log) for log in logs]
+            context.steps[name] = StepResult(name, self._packing.unpack(packed), status, attempts)
+        context.metadata = {_LOGS: [self._log_of(log) for log in kept["logs"]], **kept["metadata"]}
+        context._vocab_suggestions.extend(suggestions_of(kept))
+        context.failed = kept["failed"]
+        if kept["failure"] is not None:
+            step, packed = kept["failure"]
+            context.failure_state = FailureState(step, self._error_of(packed))
+        return context
+
+    def _keep_step(self, result: StepResult, lost: list[str]) -> list[Any]:
+        logs = [self._packing.pack(dict(vars(log))) for log in result.attempts]
+        try:
+            value = self._packing.pack(result.value)
+        except Unpackable as error:
+            warning = f"step {result.name!r}: its value comes from the journal, which cannot say all of it: {error}"
+            _log.warning("%s", warning)
+            lost.append(warning)
+            value = self._packing.pack(_shown(result.value))
+        return [result.name, result.status, value, logs]
+
+    def _log_of(self, packed: Mapping[str, Any]) -> AttemptLog:
+        return AttemptLog(**self._packing.unpack(packed))
+
+    def _error_of(self, packed: Mapping[str, Any]) -> Exception:
+        error = unpack_error(packed, self._packing)
+        trace = self._packing.unpack(packed["trace"])
+        error.__notes__ = [f"when it was run first:\n{trace}"]
+        return error
+
+
+def suggestions_of(kept: Mapping[str, Any]) -> list[VocabSuggestion]:
+    """Return what a run suggested."""
+    return [VocabSuggestion(**each) for each in kept["suggestions"]]
+
+
+def _shown(value: object) -> Any:
+    try:
+        return dumped(value)
+    except ValueError:
+        return str(type(value))

@@ -1,0 +1,193 @@
+"""Batches that are killed and go on; what a journal keeps, and what it refuses."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabric.errors import ConfigError
+from fabric.pipelines.batch import BatchRunner
+from fabric.pipelines.errors import SchemaValidationError
+from fabric.pipelines.results import RunContext
+
+SCRIPT = Path(__file__).parents[1] / "support/batch_script.py"
+
+MIXED = """
+models:
+  m: {provider: mock, model: mm, mock_responses: ['{"a": 1}', '{"a": "no"}']}
+steps:
+  - {name: t, type: transform, fn: "counted_items:note", inputs: {path: "{{ ctx.path }}", n: "{{ ctx.n }}"}}
+  - {name: x, model: m, prompt: p.j2, schema: {a: int}, on_error: continue}
+  - {name: skip, type: transform, fn: "counted_items:refuse", inputs: {n: 1}, condition: "False"}
+  - {name: y, model: m, prompt: p.j2, schema: {a: int}, max_attempts: 2, condition: "ctx.n == 2"}
+"""
+
+
+def written(path: Path, text: str = MIXED) -> Path:
+    (path / "p.j2").write_text("hi")
+    file = path / "pipeline.yaml"
+    file.write_text(text)
+    return file
+
+
+def items(path: Path, count: int) -> list[dict[str, Any]]:
+    return [{"id": n, "n": n, "path": str(path / "notes")} for n in range(count)]
+
+
+def notes(path: Path) -> Counter[int]:
+    file = path / "notes"
+    return Counter(map(int, file.read_text().split())) if file.exists() else Counter()
+
+
+def shown(context: RunContext) -> tuple[str, ...]:
+    """All of a run: exceptions by class and text."""
+    failure = context.failure_state
+    why = "" if failure is None else f"{failure.step_name} {type(failure.exception).__name__} {failure.exception}"
+    return repr(context.steps), repr(context.metadata), repr(context.input), repr(context.summary()), why
+
+
+@pytest.mark.processes
+def test_a_killed_batch_goes_on(tmp_path: Path) -> None:
+    """kill -9 in the middle: items whose results were handed over are not run again, and all have a result."""
+    file = written(
+        tmp_path,
+        """
+steps:
+  - name: s
+    type: transform
+    fn: "counted_items:note_until"
+    inputs: {path: "{{ ctx.path }}", n: "{{ ctx.id }}", stop: "{{ ctx.stop }}"}
+""",
+    )
+    journal = tmp_path / "journal"
+    command = [sys.executable, str(SCRIPT), str(file), str(journal), str(tmp_path / "notes"), "60", "30"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        seen = [int(process.stdout.readline()) for _ in range(30)]
+        process.send_signal(signal.SIGKILL)  # four others are in the middle of their function
+    assert process.returncode == -signal.SIGKILL
+    assert sorted(seen) == list(range(30))
+    with journal.open("ab") as torn:
+        torn.write(b'{"item":"0123')
+    (tmp_path / "go").touch()
+    again = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=120)
+    assert sorted(map(int, again.stdout.split())) == list(range(60))
+    assert notes(tmp_path) == Counter(range(60))
+
+
+def test_what_comes_from_the_journal_is_what_it_was(tmp_path: Path) -> None:
+    """Models, attempts, failures with their class, skipped steps, numbers: nothing is another one."""
+    file, journal = written(tmp_path), tmp_path / "journal"
+    first = {item_id: shown(context) for item_id, context in BatchRunner(file, journal=journal).run(items(tmp_path, 4))}
+    again = dict(BatchRunner(file, journal=journal).run(items(tmp_path, 4), resume=True))
+    assert {item_id: shown(context) for item_id, context in again.items()} == first
+    assert notes(tmp_path) == Counter(range(4))
+    failure = again[2].failure_state
+    assert failure is not None
+    assert isinstance(failure.exception, SchemaValidationError)
+    assert type(again[0].steps["x"].value).__name__ == "XSchema"
+    assert again[2].summary().llm_calls == 3
+
+
+def test_items_may_be_put_in_another_order_and_added(tmp_path: Path) -> None:
+    """They are known by what they say; the same item twice is two items."""
+    file, journal = written(tmp_path), tmp_path / "journal"
+    three = items(tmp_path, 3)
+    BatchRunner(file, journal=journal).run_all([three[0], three[1], three[1]])
+    result = BatchRunner(file, journal=journal).run_all([three[2], three[1], three[1], three[1], three[0]], resume=True)
+    assert len(result) == 5
+    assert notes(tmp_path) == Counter({0: 1, 1: 3, 2: 1})
+
+
+def test_hooks_are_told_once(tmp_path: Path) -> None:
+    """Those that were told before the batch was stopped are not told again; those that were not, are."""
+    file, journal = written(tmp_path), tmp_path / "journal"
+    told: list[int] = []
+    for count in (2, 4):
+        batch = BatchRunner(file, max_workers=1, journal=journal)
+        batch.on_batch_item_end(lambda item_id, context: told.append(item_id))
+        results = batch.run(items(tmp_path, 4), resume=True)
+        for _ in range(count):
+            next(results)
+        results.close()
+    assert told == [0, 1, 2, 3]
+
+
+def test_a_journal_is_not_overwritten(tmp_path: Path) -> None:
+    """Who does not say resume has taken the wrong file; who says it has no file yet begins one."""
+    file, journal = written(tmp_path), tmp_path / "journal"
+    BatchRunner(file, journal=journal).run_all(items(tmp_path, 2), resume=True)
+    with pytest.raises(ConfigError, match=r"has 2 items that were run; resume=True"):
+        BatchRunner(file, journal=journal).run_all(items(tmp_path, 2))
+    with pytest.raises(ConfigError, match="needs a journal"):
+        BatchRunner(file).run_all(items(tmp_path, 2), resume=True)
+
+
+def test_a_journal_has_one_batch(tmp_path: Path) -> None:
+    """A second one at the same time is refused; behind it, it is welcome."""
+    file, journal = written(tmp_path), tmp_path / "journal"
+    results = BatchRunner(file, journal=journal).run(items(tmp_path, 2))
+    next(results)
+    with pytest.raises(ConfigError, match="in use by another batch"):
+        BatchRunner(file, journal=journal).run_all([], resume=True)
+    results.close()
+    assert len(BatchRunner(file, journal=journal).run_all([], resume=True)) == 0
+
+
+def test_other_options_and_other_files_are_refused(tmp_path: Path) -> None:
+    """Results of a dry run are none of a run; what is no journal is not written to."""
+    file, journal = written(tmp_path), tmp_path / "journal"
+    BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), dry_run=True)
+    with pytest.raises(ConfigError, match="other options"):
+        BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), resume=True)
+    for text in ("a,b\n", '{"some": "thing"}\n'):
+        (tmp_path / "other").write_text(text)
+        with pytest.raises(ConfigError, match="other"):
+            BatchRunner(file, journal=tmp_path / "other").run_all([], resume=True)
+        assert (tmp_path / "other").read_text() == text
+
+
+def test_keys_are_not_in_the_journal(tmp_path: Path) -> None:
+    """Neither those of the environment nor those that override a model."""
+    file, journal = written(tmp_path), tmp_path / "journal"
+    overrides = {"m": {"api_key": "sk-hunter2"}}
+    BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), model_overrides=overrides)
+    assert "hunter2" not in journal.read_text()
+
+
+def test_a_pipeline_that_was_changed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Items that were run keep what they left."""
+    file, journal = written(tmp_path), tmp_path / "journal"
+    BatchRunner(file, journal=journal).run_all(items(tmp_path, 1))
+    file.write_text(MIXED + "# a remark\n")
+    BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), resume=True)
+    assert "the pipeline has been changed since" in caplog.text
+    assert notes(tmp_path) == Counter([0])
+
+
+def test_a_torn_line_is_cut_and_a_damaged_one_is_not_read(tmp_path: Path) -> None:
+    """Only the last line can be torn; its item is run again."""
+    file, journal = written(tmp_path), tmp_path / "journal"
+    BatchRunner(file, max_workers=1, journal=journal).run_all(items(tmp_path, 2))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert [next(iter(json.loads(line))) for line in lines] == ["journal", "item", "item", "grown"]
+    for cut in (1, len(lines[2]) // 2, len(lines[2]) - 1):
+        before = notes(tmp_path)
+        journal.write_bytes(b"".join(lines[:2]) + lines[2][:cut])
+        BatchRunner(file, journal=journal).run_all(items(tmp_path, 2), resume=True)
+        assert notes(tmp_path) - before == Counter([1])
+    journal.write_bytes(b"".join([lines[0], lines[1][:20], b"\n", lines[2]]))
+    with pytest.raises(ConfigError, match="damaged at line 2"):
+        BatchRunner(file, journal=journal).run_all([], resume=True)
+
+
+def test_items_of_a_journal_are_json(tmp_path: Path) -> None:
+    """Otherwise nobody could know them again."""
+    batch = BatchRunner(written(tmp_path), journal=tmp_path / "journal")
+    with pytest.raises(ConfigError, match="item 'odd' cannot be kept in a journal"):
+        batch.run_all([{"id": "odd", "n": object()}])

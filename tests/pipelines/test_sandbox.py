@@ -1,0 +1,221 @@
+"""What templates must not do: escape, have effects, differ from time to time, or go on without an end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections import UserDict, deque
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from fabric.pipelines.errors import ExpressionSecurityError, PipelineLoadError, PromptRenderError
+from fabric.pipelines.expressions import Scope
+from fabric.pipelines.prompt import parse_prompt
+from fabric.pipelines.results import StepResult
+
+
+class Paper(BaseModel):
+    """An answer of a model."""
+
+    title: str = "t"
+
+    def shout(self) -> str:
+        return self.title.upper()
+
+
+class Colour:
+    """A value of a user's class."""
+
+    def name(self) -> str:
+        return "red"
+
+
+VALUES: dict[str, Any] = {
+    "path": Path("/etc/hostname"), "os": os, "run": os.system, "tree": shutil.rmtree, "kind": Path,
+    "list": [1], "map": {"a": 1}, "colour": Colour(), "file": open,
+}  # fmt: skip
+SCOPE = Scope(VALUES, {"paper": StepResult("paper", Paper())})
+
+
+def text(template: str) -> str:
+    return parse_prompt(template, Path()).render({}, SCOPE)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ cycler.__init__.__globals__ }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ ''.format.__self__ }}",
+        "{{ self._TemplateReference__context }}",
+        "{{ steps._secret }}",
+        "{{ steps.paper.__class__ }}",
+        "{{ (1, 2).__len__() }}",
+        "{% set x = ctx.__init__ %}",
+        "{% for x in ''.__class__ %}{% endfor %}",
+        "{{ 'a' | replace('a', ctx.__class__) }}",
+        "{{ env }}",
+        "{{ env[ctx.a] }}",
+        "{% for name in env %}{% endfor %}",
+        "{% for a in x %}" * 17 + "{% endfor %}" * 17,
+    ],
+)
+def test_what_must_not_stand_in_a_template_is_refused_when_it_is_read(template: str) -> None:
+    """Names with underscores, and the environment as a whole, are no part of templates."""
+    with pytest.raises(ExpressionSecurityError, match="line 1 of the template"):
+        parse_prompt(template, Path())
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''['__class__'] }}",
+        "{{ ''['__cla' ~ 'ss__'] }}",
+        "{{ '' | attr('__class__') }}",
+        "{{ '{0.__class__}'.format(1) }}",
+        "{{ '{a.__class__}'.format_map({'a': 1}) }}",
+        "{{ '{0[__class__]}'.format('') }}",
+        "{{ 'x' | attr('format') | string | attr('__class__') }}",
+        "{{ dict.mro() }}",
+        "{{ (cycler | attr('__init__')) }}",
+        "{{ ctx.list.append(2) }}",
+        "{{ ctx.map.update({}) }}",
+        "{{ ctx.map.pop('a') }}",
+        "{{ steps.clear() }}",
+        "{{ steps.paper.parse_raw('x', proto='pickle', allow_pickle=true) }}",
+        "{{ steps.paper.parse_file('/etc/hostname') }}",
+        "{{ steps.paper.value.model_construct() }}",
+        "{{ ctx.path.read_text() }}",
+        "{{ ctx.kind('/etc/hostname') }}",
+        "{{ ctx.kind.cwd() }}",
+        "{{ ctx.run('true') }}",
+        "{{ ctx.tree('nothing') }}",
+        "{{ ctx.file('/etc/hostname') }}",
+        "{{ ctx.os.system('true') }}",
+    ],
+)
+def test_what_escapes_is_refused_when_it_is_rendered(template: str) -> None:
+    """What only the values show is refused then, as not allowed."""
+    with pytest.raises(PromptRenderError, match=r"not allowed|Undefined"):
+        text(template)
+    assert VALUES["list"] == [1]
+    assert VALUES["map"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "filter_", ["map(attribute='__class__')", "map('attr', '__class__')", "sort(attribute='__class__')"]
+)
+def test_filters_over_lists_find_nothing(filter_: str) -> None:
+    """What a filter is not allowed to read is undefined for it."""
+    assert "class" not in text(f"{{{{ [''] | {filter_} | list }}}}")
+
+
+def test_methods_of_users_are_called() -> None:
+    """Models and classes of users have methods; data of the library is read."""
+    assert text("{{ steps.paper.shout() }} {{ ctx.colour.name() }} {{ ctx.path.name }}") == "T red hostname"
+    scope = Scope(UserDict(day=date(2026, 11, 22), items=deque("ab")), {})
+    template = "{{ ctx.day.strftime('%d') }} {{ ctx.get('no', 1) }} {{ ctx['items'].count('a') }}"
+    assert parse_prompt(template, Path()).render({}, scope) == "22 1 1"
+
+
+PIECES = st.sampled_from([
+    "{{ ", " }}", "{% ", " %}", "for x in ", "endfor", "if ", "endif", "set x = ", "steps", "ctx", "env", ".a", "['a']",
+    ".__class__", "(", ")", " ~ ", " * ", "9", "'a'", " | join", " | tojson", "range(9)", "include ", "block b",
+    "endblock", "\n", "{#", "#}", "macro m()", "endmacro", "m()", ".items()",
+])  # fmt: skip
+
+
+@given(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=20).map("".join)))
+def test_whatever_a_template_says_is_a_text_or_an_error_of_ours(template: str) -> None:
+    """Reading raises a PipelineLoadError at most, rendering a PromptRenderError."""
+    with contextlib.suppress(PipelineLoadError, PromptRenderError):
+        parse_prompt(template, Path(__file__).parent).render(
+            {}, Scope({"a": [1]}, {"a": StepResult("a", {"a": 1})}, {"a": "b"})
+        )
+
+
+def test_nothing_is_different_each_time() -> None:
+    """Jinja's own dice are not there."""
+    with pytest.raises(PipelineLoadError, match="No filter named 'random'"):
+        text("{{ [1, 2] | random }}")
+    with pytest.raises(PromptRenderError, match="'lipsum' is undefined"):
+        text("{{ lipsum() }}")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ range(1000000000) }}",
+        "{{ 'a' * 1000000000 }}",
+        "{{ 1000000000 * 'a' }}",
+        "{{ [1] * 1000000000 }}",
+        "{{ 10 ** 1000000000 }}",
+        "{{ 'a'.center(1000000000) }}",
+        "{{ 'a'.ljust(1000000000) }}",
+        "{{ 'a'.encode().zfill(1000000000) }}",
+        "{{ 'a\t'.expandtabs(1000000000) }}",
+        "{{ (1).to_bytes(1000000000, 'big') }}",
+        "{{ 'a' | center(1000000000) }}",
+        "{{ 'a\nb' | indent(1000000000) }}",
+        "{{ 'a\nb' | indent('x' * 30000000) }}",
+        "{{ 'a b' | wordwrap(1, wrapstring='x' * 40000000) }}",
+        "{{ [1] | batch(1000000000, 0) | list }}",
+        "{{ [1] | slice(1000000000) | list }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%.1000000000f' % 1 }}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ '%(a)1000000000d' | format(a=1) }}",
+        "{{ '{:1000000000}'.format(1) }}",
+        "{{ '{:{w}}'.format(1, w=1000000000) }}",
+        "{{ ('a' * 1000000).replace('a', 'b' * 1000000) }}",
+        "{{ ('a' * 1000000) | replace('a', 'b' * 1000000) }}",
+        "{{ ('a' * 1000000).join(range(90000) | map('string') | list) }}",
+        "{{ range(90000) | map('string') | list | join('a' * 1000000) }}",
+        "{{ 'a'.translate({97: 'b'}) }}",
+        "{% set n = namespace(a='aaaa') %}{% for i in range(60) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
+        "{% set n = namespace(a='aaaa') %}{% for i in range(60) %}{% set n.a = n.a + n.a %}{% endfor %}",
+        "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = n.a + n.a %}{% endfor %}",
+        "{% set n = namespace(a='a') %}{% for i in range(60) %}{% set n.a %}{{ n.a }}{{ n.a }}{% endset %}{% endfor %}",
+        "{% set a = 'a' * 1000000 %}{% for i in range(100) %}{{ a }}{% endfor %}",
+        "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
+        "{% for i in range(90000) if i > 90000 %}{% endfor %}" * 12,
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    ],
+)  # fmt: skip
+def test_what_has_no_end_is_refused(template: str) -> None:
+    """Sizes are known before they are made, rounds and calls are counted."""
+    with pytest.raises(PromptRenderError, match=r"too much|too deep"):
+        text(template)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ " + "(" * 2_000 + "1" + ")" * 2_000 + " }}", "{% if x %}" * 2_000 + "{% endif %}" * 2_000]
+)
+def test_templates_that_are_deep_are_refused(template: str) -> None:
+    """Python's stack is not ours to end."""
+    with pytest.raises(PipelineLoadError, match="nested too deep"):
+        parse_prompt(template, Path())
+
+
+def test_a_number_that_is_too_long_is_refused() -> None:
+    """Python reads no integer of 5,000 digits."""
+    with pytest.raises(PipelineLoadError, match="Syntax error in template"):
+        parse_prompt("{{ " + "9" * 5_000 + " }}", Path())
+
+
+def test_what_is_large_and_fine_is_rendered() -> None:
+    """The limits are far away from what prompts are."""
+    document = "word " * 400_000
+    scope = Scope({"doc": document, "rows": list(range(50_000))}, {})
+    prompt = parse_prompt("{{ ctx.doc | upper }}{% for row in ctx.rows %}{{ row }},{% endfor %}", Path())
+    assert len(prompt.render({}, scope)) > len(document)
