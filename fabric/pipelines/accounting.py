@@ -7,7 +7,7 @@ here changes what a run does.
 
 from __future__ import annotations
 
-__all__ = ["Account", "RunAccount", "exporter_of_process", "name_of"]
+__all__ = ["Account", "RunAccount", "account_of", "name_of"]
 
 import atexit
 import logging
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric.pipelines.results import AttemptLog, RunContext
 from fabric.pipelines.run_spans import Piece, RunFacts, spans_of
+from fabric.pipelines.spec import Pipeline
 from fabric.pipelines.work import Done, LlmWork, Performer, Work
 from fabric.session.durations import Histogram
 from fabric.tracing.exporter import Exporter, open_exporter
@@ -31,10 +32,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fabric.pipelines")
 _opening = threading.Lock()
+
+END_S = 10.0
+"""How long the end of a process may wait for its last spans, if there is a collector to take them. A short run ends
+before OpenTelemetry is even loaded."""
 _exporters: list[Exporter | None] = []
 
 
-def exporter_of_process() -> Exporter | None:
+def _exporter_of_process() -> Exporter | None:
     """Return what sends spans of this process; ``None``: the environment asks for none. It is opened once, and sends
     what waits when the process ends."""
     with _opening:
@@ -42,13 +47,18 @@ def exporter_of_process() -> Exporter | None:
             name = os.environ.get("OTEL_SERVICE_NAME", "").strip() or "fabric-pipeline"
             exporter = open_exporter(os.environ, name, _note)
             if exporter is not None:
-                atexit.register(exporter.close)
+                atexit.register(exporter.close, END_S)
             _exporters.append(exporter)
         return _exporters[0]
 
 
 def _note(event: str, fields: dict[str, object]) -> None:
     _log.warning("%s: %s", event, ", ".join(f"{name}={value}" for name, value in fields.items()))
+
+
+def account_of(pipeline: Pipeline) -> Account:
+    """Return what counts the runs of a pipeline, and tells spans of them if the environment asks for that."""
+    return Account(name_of(pipeline.path), _exporter_of_process())
 
 
 def name_of(path: Path) -> str:
@@ -99,12 +109,20 @@ class Account:
             self._runs.add(facts.end_s - facts.start_s)
             for name, step in facts.context.steps.items():
                 self._counts["fabric_pipeline_steps_total", (self.pipeline, name, step.status)] += 1
-            for piece in facts.pieces:
-                if isinstance(piece.work, LlmWork) and piece.done is not None:
-                    for log in piece.done.attempts:
-                        self._count(log, piece.work.model.provider)
+            self._count_questions(facts.pieces)
         if self._exporter is not None:
             self._exporter.emit(self._spans(facts))
+
+    def take_questions(self, pieces: Iterable[Piece]) -> None:
+        """Add questions that belong to no run."""
+        with self._lock:
+            self._count_questions(pieces)
+
+    def _count_questions(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            if isinstance(piece.work, LlmWork) and piece.done is not None:
+                for log in piece.done.attempts:
+                    self._count(log, piece.work.model.provider)
 
     def _spans(self, facts: RunFacts) -> list[Span]:
         assert self._exporter is not None
@@ -142,6 +160,10 @@ class RunAccount:
     def end(self, context: RunContext) -> None:
         """The run is over."""
         self._account.take(RunFacts(context, tuple(self._pieces), self._start_s, max(self._clock(), self._start_s)))
+
+    def end_of_questions(self) -> None:
+        """What was seen is over, and was no run: vocabularies that grew after a batch."""
+        self._account.take_questions(self._pieces)
 
 
 class _Watched:

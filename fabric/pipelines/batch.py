@@ -25,7 +25,7 @@ import trio
 from pydantic import BaseModel
 
 from fabric.errors import ConfigError
-from fabric.pipelines.accounting import Account, exporter_of_process, name_of
+from fabric.pipelines.accounting import Account, account_of
 from fabric.pipelines.calling import loop_here
 from fabric.pipelines.course import Course, Given
 from fabric.pipelines.hooks import attempt
@@ -133,7 +133,7 @@ class BatchRunner:
         self._schemas = schemas
         self._journal = None if journal is None else Path(journal)
         self._hooks: list[Callable[[Any, RunContext], Any]] = []
-        self._account = Account(name_of(pipeline.path), exporter_of_process())
+        self._account = account_of(pipeline)
 
     @property
     def account(self) -> Account:

@@ -134,7 +134,9 @@ class ResponseCache:
         if not self._warned:
             self._warned = True
             _log.warning("answers are taken from %s instead of a model: for development only", self.directory)
-        return entry
+        tokens = entry.get("tokens")
+        counted = isinstance(tokens, dict) and all(isinstance(count, int) for count in tokens.values())
+        return {"response": entry["response"], "tokens": tokens if counted else None}
 
     def keep(self, key: str, response: str, tokens: Mapping[str, int] | None = None) -> None:
         """Keep an answer by a key."""

@@ -15,7 +15,17 @@ from typing import IO, Annotated, Any, TextIO
 import typer
 
 from fabric.errors import ConfigError
-from fabric.pipelines.cli_report import AtPlace, Form, answering, as_data, logged, read_place, say
+from fabric.pipelines.cli_report import (
+    AtPlace,
+    Form,
+    MetricsFile,
+    answering,
+    as_data,
+    logged,
+    read_place,
+    say,
+    write_metrics,
+)
 
 RESERVED = ("ok", "error", "steps")
 """Keys of a line of output: no input may be known by one of them."""
@@ -43,6 +53,7 @@ def batch(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no answers that were kept.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask no model, call nothing that has effects.")] = False,
     place: AtPlace = None,
+    metrics: MetricsFile = None,
     form: Form = "text",
 ) -> None:
     """Run a pipeline for each line of a file, and write a line for each, in the order in which they are done.
@@ -70,6 +81,7 @@ def batch(
                 written.write(json.dumps(_record(key, item_id, result), default=str) + "\n")
                 written.flush()
                 meter.count(result.failed)
+        write_metrics(runner.account, metrics)
         if output is not None:
             say(f"Batch complete: {meter.succeeded} succeeded, {meter.failed} failed; see {output}")
 

@@ -302,10 +302,8 @@ _TRANSIENT = (408, 409, 429)
 def classified(error: Exception) -> AskFailed:
     """Return why there is no answer, of an exception of a client that we know nothing of: by its status, else by what
     kind of exception it is."""
-    status = getattr(error, "status_code", None)
-    if not isinstance(status, int):
-        status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
+    status = _status(error)
+    if status is not None:
         transient = status in _TRANSIENT or status >= 500
         category: Category = "error"
         if status == 429:
@@ -320,6 +318,16 @@ def classified(error: Exception) -> AskFailed:
     if isinstance(error, ConnectionError) or _named(error, "ConnectionError", "ConnectError", "TransportError"):
         return AskFailed("http_error", error, transient=True)
     return AskFailed("error", error)
+
+
+def _status(error: Exception) -> int | None:
+    """Return the status of HTTP that an exception has, or its response: libraries call it by several names."""
+    for holder in (error, getattr(error, "response", None)):
+        for name in ("status_code", "status", "code"):
+            status = getattr(holder, name, None)
+            if isinstance(status, int) and 400 <= status < 600:
+                return status
+    return None
 
 
 def _named(error: Exception, *words: str) -> bool:

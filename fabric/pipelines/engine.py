@@ -14,7 +14,7 @@ from typing import Any
 import trio
 from pydantic import BaseModel
 
-from fabric.pipelines.accounting import Account, exporter_of_process, name_of
+from fabric.pipelines.accounting import Account, account_of
 from fabric.pipelines.calling import Caller
 from fabric.pipelines.clients import Clients, stateful_identity
 from fabric.pipelines.committing import Book
@@ -61,9 +61,7 @@ class Engine:
         pipeline: is run.
         hooks: are told.
         schemas: classes that the caller has put in place of schemas of the file.
-
-    Attributes:
-        account: counts what its runs take.
+        account: counts what its runs take; ``None``: one of its own does.
     """
 
     def __init__(
@@ -74,7 +72,7 @@ class Engine:
         account: Account | None = None,
     ) -> None:
         self.pipeline = pipeline
-        self.account = account or Account(name_of(pipeline.path), exporter_of_process())
+        self.account = account or account_of(pipeline)
         self._hooks = hooks
         self._schemas = schemas
         self._clients = Clients()
@@ -129,7 +127,7 @@ class Engine:
         account = self.account.begin()
         context = RunContext(prepared.input)
         book = Book(context, self._hooks)
-        run = self._begun(prepared, {place: account.watch(performer) for place, performer in performers.items()})
+        run = self._begun(prepared, {place: account.watch(each) for place, each in performers.items()})
         await caller.call(partial(self._hooks.fire, "on_run_start", prepared.input))
 
         async def commit(outcome: Outcome) -> None:
@@ -168,9 +166,9 @@ class Engine:
         context = RunContext(prepared.input, _vocab_suggestions=list(suggestions))
         options = replace(prepared.options, grow=True)
         account = self.account.begin()
-        watched = {place: account.watch(performer) for place, performer in self._kept.items()}
+        watched = {place: account.watch(each) for place, each in self._kept.items()}
         await self._grow(self._begun(replace(prepared, options=options), watched), context)
-        account.end(context)
+        account.end_of_questions()
         return context
 
     async def _grow(self, run: Run, context: RunContext) -> None:

@@ -17,14 +17,12 @@ def feedback_of(rules: Attempts, variables: Mapping[str, Any]) -> Feedback:
 
     Args:
         rules: of the step.
-        variables: of its ``error_template``, beside those that say what is wrong; ``ctx``, ``steps`` and ``env`` among
-            them, as far as it reads them.
+        variables: of its ``error_template``, beside those that say what is wrong. It sees no steps: what the model is
+            told is about its answer.
     """
     template = rules.error_template
     if template is None:
         return lambda wrong, text, _: _built_in(rules, wrong, text)
-    scope = Scope(variables.get("ctx", {}), variables.get("steps", {}), variables.get("env", {}))
-    others = {name: value for name, value in variables.items() if name not in ("ctx", "steps", "env")}
 
     def write(wrong: Wrong, text: str, attempt: int) -> str:
         said = {
@@ -35,7 +33,7 @@ def feedback_of(rules: Attempts, variables: Mapping[str, Any]) -> Feedback:
             "attempt": attempt,
             "retry_hint": rules.retry_hint,
         }
-        return template.render(others | said, scope)
+        return template.render({**variables, **said}, Scope({}, {}))
 
     return write
 

@@ -39,7 +39,8 @@ def generate_mermaid(path: str | os.PathLike[str], step_scores: Mapping[str, flo
     Raises:
         PipelineLoadError: the file is no YAML, or has no steps where they should be.
     """
-    from fabric.pipelines.document import plain, read_document
+    from fabric.pipelines.document import read_document
+    from fabric.pipelines.nodes import plain
     from fabric.pipelines.problems import Problems
 
     file = Path(path)

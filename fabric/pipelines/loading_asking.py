@@ -6,7 +6,6 @@ __all__ = ["AskReader"]
 
 import inspect
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -75,9 +74,11 @@ class AskReader:
     def llm(self, block: Block, scope: Scope, common: Mapping[str, Any]) -> LlmStep:
         """Return a step that asks one model."""
         schema = self._schema(block, common["name"])
-        if block.node("prompt") is None and block.node("prompt_string") is None:
-            block.warn(f"{block.what} has no prompt: only mocks and providers of your own can be asked")
-        return self._ask(block, scope, schema, dict(common), None)
+        step = self._ask(block, scope, schema, dict(common), None)
+        if _says_prompt(block):
+            return step
+        block.warn(f"{block.what} has no prompt: its model is asked with an empty one")
+        return _with_prompt(step, self._texts.empty)
 
     def ensemble(self, block: Block, scope: Scope, common: Mapping[str, Any]) -> EnsembleStep:
         """Return a step that asks several models."""
@@ -89,37 +90,43 @@ class AskReader:
             block.error(f"{block.what}: an ensemble has at least one member", "members")
         members: list[Member] = []
         for number, item in enumerate(items.items if items is not None else ()):
-            taken = [other.name for other in members]
-            member = self._member(item, f"{block.under('members')}[{number}]", block, scope, shared, taken)
-            if member is not None and member.name in taken:
-                self._problems.error(
-                    StepConfigError,
-                    f"{block.what} has two members named {member.name!r}: give them a name each",
-                    item,
-                    member.ask.mark.key_path,
-                )
-            elif member is not None:
+            member = self._member(item, f"{block.under('members')}[{number}]", block, scope, shared, members)
+            if member is not None:
                 members.append(member)
         return EnsembleStep(
             members=tuple(members), judge=self._judge(block, scope, shared, members), schema=schema, **common
         )
 
     def _member(
-        self, node: Node, path: str, ensemble: Block, scope: Scope, shared: LlmStep, taken: Sequence[str]
+        self, node: Node, path: str, ensemble: Block, scope: Scope, shared: LlmStep, others: Sequence[Member]
     ) -> Member | None:
         if not isinstance(node, Fields):
             said = f"{ensemble.what}: a member is a map; this is {shape(node)}"
             self._problems.error(StepConfigError, said, node, path)
             return None
         block = Block(self._problems, node, MEMBER, f"a member of {ensemble.what}", path, StepConfigError)
-        name = block.value("name") or _unnamed(block.value("model"), taken)
+        name = self._member_name(block, ensemble, [member.name for member in others])
         if name is None:
             return None
         ask = self._ask(block, scope, shared.schema, {"name": f"{shared.name}.{name}", "mark": block.mark()}, shared)
-        if ask.prompt is None and block.node("prompt") is None and ensemble.node("prompt") is None:
-            block.warn(f"{block.what}, {name!r}, has no prompt: only mocks and providers of your own can be asked")
+        if not _says_prompt(block) and not _says_prompt(ensemble):
+            block.warn(f"{block.what}, {name!r}, has no prompt: its model is asked with an empty one")
+            ask = _with_prompt(ask, self._texts.empty)
         required = block.value("required", True) and not block.value("optional", False)
         return Member(name=name, required=required, ask=ask)
+
+    def _member_name(self, block: Block, ensemble: Block, taken: Sequence[str]) -> str | None:
+        """Return the name of a member: its own, or that of its model, with a number if that is taken."""
+        own: str | None = block.value("name")
+        model: str | None = block.value("model")
+        if own is not None and own in taken:
+            block.error(f"{ensemble.what} has two members named {own!r}: give each a name of its own", "name")
+            return None
+        if own is not None or model is None or model not in taken:
+            return own or model
+        numbered = next(name for number in range(2, len(taken) + 3) if (name := f"{model}_{number}") not in taken)
+        block.warn(f"{ensemble.what} has two members of model {model!r}: this one is called {numbered!r}")
+        return numbered
 
     def _judge(self, ensemble: Block, scope: Scope, shared: LlmStep, members: list[Member]) -> Judge | None:
         fields = ensemble.value("judge")
@@ -130,7 +137,7 @@ class AskReader:
         )
         asked = {member.ask.name: member.ask for member in members}
         sees = Scope({**scope.visible, **asked, shared.name: None}, "")
-        own = block.node("prompt") is not None or block.node("prompt_string") is not None
+        own = _says_prompt(block)
         ask = self._ask(
             block, sees, shared.schema, {"name": f"{shared.name}._judge", "mark": block.mark()}, shared, "judge "
         )
@@ -322,6 +329,10 @@ def _map(block: Block, name: str) -> Mapping[str, Any]:
     return MappingProxyType({} if fields is None else plain(fields))
 
 
+def _says_prompt(block: Block) -> bool:
+    return block.node("prompt") is not None or block.node("prompt_string") is not None
+
+
 def _literal(text: str) -> str:
     """Return a template whose text is this one, whatever stands in it."""
     if "{" not in text:
@@ -343,9 +354,3 @@ def _inside(fields: Fields, key_path: str) -> Node:
             break
         node = entry.value
     return node
-
-
-def _unnamed(model: str | None, taken: Sequence[str]) -> str | None:
-    """Return the name of a member that has none: that of its model, with a number if it is asked more than once."""
-    names = (model if number == 1 else f"{model}_{number}" for number in count(1))
-    return model and next(name for name in names if name not in taken)

@@ -42,6 +42,7 @@ class Texts:
 
     Attributes:
         env_names: variables of the environment that are read, each once, in order.
+        empty: a template without any text.
     """
 
     def __init__(self, problems: Problems, root: Path, declared: Mapping[str, int]) -> None:
@@ -50,6 +51,7 @@ class Texts:
         self._declared = declared
         self._prompts: dict[Path, Prompt | None] = {}
         self.env_names: dict[str, None] = {}
+        self.empty = parse_prompt("", root)
 
     def expression(self, text: str, node: Node, path: str, scope: Scope) -> Expression | None:
         """Return an expression; ``None`` if it is wrong."""

@@ -6,9 +6,11 @@ __all__ = ["Models", "open_models"]
 
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -54,6 +56,7 @@ class Models:
         self._environment = environment
         self._hosted: dict[str, HostedClient] = {}
         self._caches: dict[CacheSpec, ResponseCache] = {}
+        self._lock = threading.Lock()
 
     async def perform(self, work: LlmWork) -> Done:
         """Ask a model, as often as it takes. Raises nothing for what comes of it."""
@@ -87,9 +90,10 @@ class Models:
         Raises:
             OSError: the directory is not there and cannot be made.
         """
-        if spec not in self._caches:
-            self._caches[spec] = ResponseCache(spec.dir, spec.ttl_days)
-        return self._caches[spec]
+        with self._lock:  # threads of ours call it
+            if spec not in self._caches:
+                self._caches[spec] = ResponseCache(spec.dir, spec.ttl_days)
+            return self._caches[spec]
 
     def cost_usd(self, spec: ModelSpec, answer: Answer) -> float | None:
         """Return what a question cost."""
@@ -107,10 +111,12 @@ async def open_models(
 
     Args:
         clients: of registered providers; a runner keeps its own for all of its runs.
-        pricing: tells what questions cost.
+        pricing: tells what questions cost; that of the project of the working directory if not given.
         environment: where addresses and keys of servers are; that of this process if not given.
     """
-    models = Models(clients or Clients(), pricing or Pricing(), os.environ if environment is None else environment)
+    models = Models(
+        clients or Clients(), pricing or Pricing(Path.cwd()), os.environ if environment is None else environment
+    )
     try:
         yield models
     finally:

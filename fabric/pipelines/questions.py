@@ -49,8 +49,6 @@ def _question(step: LlmStep, frame: Frame, model: ModelSpec, addition: Addition)
     run, scope = frame.run, frame.scope
     if step.absent_prompt is not None:
         raise PromptRenderError(f"step {step.name!r}: the file of its prompt is not there: {step.absent_prompt}")
-    if step.prompt is None and model.provider in ("openai_compat", "anthropic"):  # it costs something, for nothing
-        raise PromptRenderError(f"step {step.name!r} has no prompt: there is nothing to ask its model")
     variables = _variables(step, scope, run.vocabularies, addition)
     prompt = ("" if step.prompt is None else step.prompt.render(variables, scope)) + addition.suffix
     hints = "" if step.schema is None else step.schema.vocab_hints(run.vocabularies)

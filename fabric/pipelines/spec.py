@@ -184,8 +184,8 @@ class LlmStep(StepBase, frozen=True, kw_only=True):
 
     Attributes:
         model: a key of ``models``.
-        prompt: ``None``: the file says none, which is warned of; the model is asked with an empty one.
-        absent_prompt: the name of the file that the prompt should be in, and that is not there; asking fails.
+        prompt: an empty one if the file says none; ``None``: what it says is not there. Both are warned of.
+        absent_prompt: the name of the file that is not there; asking fails.
         system: in front of it.
         schema: what the answer has to be; ``None``: whatever can be read.
         parser: reads the answer; ``None``: the JSON in it.

@@ -170,7 +170,7 @@ def main() -> None:
 
 def table(figures: dict[str, float], options: argparse.Namespace) -> str:
     def ms(name: str) -> str:
-        return f"{1000 * figures[name]:.2f} ms"
+        return f"{1000 * figures[name]:.3g} ms"
 
     return textwrap.dedent(f"""\
         | what | figure |

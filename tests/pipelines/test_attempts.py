@@ -227,6 +227,17 @@ def test_a_budget_that_is_spent_ends_it() -> None:
     assert len(machine.attempts) == 1
 
 
+def test_a_budget_that_is_spent_between_retries_ends_the_attempt() -> None:
+    """The failure that spent it is what is wrong with the attempt, and is told once."""
+    machine = asking(budget_usd=1.0)
+    machine.start()
+    (end,) = machine.handle(Failed("http_error", OSError("cut"), transient=True, cost_usd=1.0))
+    assert isinstance(end, Finish)
+    assert isinstance(end.error, BudgetExceeded)
+    (log,) = machine.attempts
+    assert (log.error_type, log.errors, log.transport_errors) == ("http_error", ["cut"], [])
+
+
 def test_no_budget_is_no_question() -> None:
     """With nothing left the first question is not asked either."""
     (end,) = asking(budget_usd=0.0).start()

@@ -81,6 +81,14 @@ def test_the_first_answer_that_is_taken_is_warned_of(tmp_path: Path, caplog: pyt
     assert "development" in said[0].getMessage()
 
 
+def test_tokens_that_are_none_are_not_counted(tmp_path: Path) -> None:
+    """Somebody may have edited the file; its answer is good all the same."""
+    cache = ResponseCache(tmp_path)
+    key = cache_key("p", "m", HELLO, {})
+    (tmp_path / f"{key}.json").write_text('{"response": "x", "tokens": {"total_tokens": "many"}}')
+    assert cache.entry(key) == {"response": "x", "tokens": None}
+
+
 def test_files_are_whole(tmp_path: Path) -> None:
     """What is in a file is JSON with the answer and its tokens."""
     cache = ResponseCache(tmp_path)

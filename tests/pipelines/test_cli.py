@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fabric.pipelines.cli_vocab import read_choice
 from fabric.pipelines.vocab import Vocabulary
 
 STEPS = "steps:\n  - {name: x, type: llm, model: default, prompt: prompts/extract.j2, schema: {a: int}}\n"
+CALL = "steps:\n  - {{name: x, type: transform, fn: 'os:getcwd', inputs: {{a: \"{}\"}}}}\n"
 BAD = STEPS.replace("model: default", "model: defualt")
 
 
@@ -89,7 +91,7 @@ def test_run_ends_with_1_if_the_input_is_wrong(good: Path, said: str):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "graph", "batch"])
+@pytest.mark.parametrize("command", ["run", "validate", "batch"])
 def test_commands_end_with_1_if_the_pipeline_is_wrong(bad: Path, command: str):
     """And say where, and what was meant."""
     done = pipeline(command, bad, *(["-i", '{"id": 1}'] if command == "run" else []), stdin='{"id": 1}\n')
@@ -146,6 +148,30 @@ def test_validate_warns_of_what_is_odd(good: Path):
     done = pipeline("validate", good)
     assert done.exit_code == 0
     assert "max_attempts" in done.stderr
+
+
+HOSTILE = {
+    "dunder": CALL.format("{{ ctx.__class__.__mro__ }}"),
+    "deep": "steps: " + "[" * 10_000 + "]" * 10_000,
+    "twice": "steps: []\nsteps: []\n",
+    "aliases": "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in itertools.pairwise("abcdefgh")
+    )
+    + "steps: []\n",
+    "code": "steps: !!python/object/apply:os.getcwd []\n",
+    "large": "steps: []\nx: " + "y" * 10_000_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_validate_refuses_what_is_hostile_with_a_clear_error(tmp_path: Path, text: str):
+    """In few words, with its place, and at once."""
+    done = pipeline("validate", folder_of(tmp_path, text))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"{tmp_path}/pipeline.yaml" in done.stderr
+    assert len(done.stderr) < 1_000
+    assert isinstance(done.exception, SystemExit)
 
 
 @pytest.mark.parametrize("name", ["graph", "visualise", "visualize"])
@@ -321,6 +347,17 @@ def test_batch_goes_on_where_its_journal_ends(tmp_path: Path):
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "ran").read_text() == "abcd"
     assert sorted(line["id"] for line in lines_of(done.stdout)) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("command", ["run", "batch"])
+def test_what_runs_took_is_written_for_prometheus(good: Path, command: str):
+    """In a file that a collector reads."""
+    written = good.parent / "pipeline.prom"
+    done = pipeline(command, good, "--metrics", written, stdin='{"text": "hello"}\n')
+    assert done.exit_code == 0, done.stderr
+    lines = written.read_text().splitlines()
+    assert f'fabric_pipeline_runs_total{{outcome="ok",spec="{good.parent.name}"}} 1.0' in lines
+    assert any(line.startswith("fabric_llm_requests_total{") and line.endswith(" 1.0") for line in lines)
 
 
 # --- vocab ------------------------------------------------------------------------------------------------------------

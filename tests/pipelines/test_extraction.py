@@ -28,6 +28,7 @@ SAID: dict[str, tuple[str, Any]] = {
     "braces in prose": ('The set {1, 2} and {x} give {"a": 1}; see {y}.', {"a": 1}),
     "a brace that is never closed": ('if x { then say {"a": 1}', {"a": 1}),
     "braces in strings": ('So: {"a": "} {", "b": "\\"}"} ok', {"a": "} {", "b": '"}'}),
+    "citations longer than the object": ('As [101, 102, 103] say: {"a": 1}', {"a": 1}),
     "a citation": ('As [1] says: {"a": 1}', {"a": 1}),
     "in brackets": ('[see {"a": 1}]', {"a": 1}),
     "array in prose": ('They are ["x", "y"].', ["x", "y"]),
@@ -72,6 +73,12 @@ def test_nothing_is_made_up(text: str) -> None:
     with pytest.raises(ParseError) as raised:
         extract_json(text)
     assert isinstance(raised.value, ValueError)
+
+
+def test_nesting_is_bounded() -> None:
+    """What nobody can have meant is said to be that, in time that is linear."""
+    with pytest.raises(ParseError, match="nested deeper than 500"):
+        extract_json("[" * 100_000 + "]" * 100_000)
 
 
 json_values = st.recursive(

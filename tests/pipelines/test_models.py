@@ -19,6 +19,7 @@ from fabric.errors import ConfigError
 from fabric.pipelines.clients import Clients, register_provider, stateful_identity
 from fabric.pipelines.errors import BudgetExceeded, ParseError, SchemaValidationError
 from fabric.pipelines.models import open_models
+from fabric.pipelines.prices import Pricing
 from fabric.pipelines.prompt import Prompt
 from fabric.pipelines.schemas import map_schema, model_schema
 from fabric.pipelines.spec import Attempts, CacheSpec, LlmStep, Mark, ModelSpec, Reference, Sampling
@@ -623,6 +624,23 @@ async def test_the_table_of_prices_knows_the_vendors(server: Callable[[Any], Scr
     assert two.attempts[0].cost_usd is None
 
 
+@pytest.mark.parametrize(("said", "cost"), [("input = 2.0\noutput = 0.0", 2.0), ("input = true", None)])
+async def test_the_project_may_say_prices(
+    server: Callable[[Any], ScriptedModel],
+    tmp_path: Path,
+    said: str,
+    cost: float | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """``fabric.toml`` has them for any fabric, in dollars for a million tokens; one that is wrong is warned of."""
+    (tmp_path / "fabric.toml").write_text(f'[prices."mm"]\n{said}\n')
+    model = server([Answer({"a": 3}, input_tokens=1_000_000, output_tokens=0)])
+    async with open_models(pricing=Pricing(tmp_path), environment={}) as models:
+        done = await models.perform(work(served(model)))
+    assert done.attempts[0].cost_usd == cost
+    assert ("prices are not known" in caplog.text) == (cost is None)
+
+
 async def test_a_budget_ends_the_conversation(registered: Registered) -> None:
     """The second question is not asked when the first has spent it."""
     spec, tape = registered("no", usage=USAGE, prices=PRICES)
@@ -735,7 +753,6 @@ class Spelled(Prompt):
                 name: value if isinstance(value, str | int) else [str(one) for one in value]
                 for name, value in variables.items()
             }
-            | {"ctx": dict(scope.ctx)}
         )
 
 
@@ -743,10 +760,10 @@ async def test_a_template_of_feedback_gets_what_is_wrong(registered: Registered)
     """The kind, the answer, each error, the number of the attempt to come, the hint, and the variables of the step."""
     spec, tape = registered("no", '{"a": "b"}', '{"a": 3}')
     attempts = rules(error_template=Spelled.__new__(Spelled), retry_hint="hint")
-    await perform(work(spec, attempts=attempts, variables={"mode": "fast", "ctx": {"k": 1}}))
+    await perform(work(spec, attempts=attempts, variables={"mode": "fast"}))
     parse, schema = (json.loads(call["messages"][-1]["content"]) for call in tape.calls[1:])
     assert parse["parse_error_message"]
     assert (parse["error_type"], parse["previous_output"], parse["attempt"]) == ("parse", "no", 2)
     assert (schema["error_type"], schema["attempt"], schema["retry_hint"]) == ("schema", 3, "hint")
     assert schema["errors"][0].startswith("a: ")
-    assert (schema["mode"], schema["ctx"]) == ("fast", {"k": 1})
+    assert schema["mode"] == "fast"

@@ -84,6 +84,12 @@ def write_and_fail(journal, **inputs):
     write(journal, **inputs)
     raise Odd("written, and failed")
 
+def look(journal):
+    with open(journal) as file:
+        seen = sum(json.loads(line)[0] != "failed" for line in file)
+    delay()
+    return {{"n": seen, "text": "effects so far"}}
+
 def holds(**inputs):
     delay()
     return make(**inputs)["n"] % 8 != 1
@@ -243,6 +249,7 @@ class _Drawing:
         self._folder = folder
         self._names: list[str] = []
         self._without_fields: list[str] = []
+        self._in_parallel = 0
         self._count = 0
 
     def pipeline(self) -> dict[str, Any]:
@@ -309,6 +316,8 @@ class _Drawing:
         return {f"i{index}": f"{{{{ {self._read()} }}}}" for index in range(self._rng.randint(0, 3))}
 
     def _transform(self, depth: int) -> dict[str, Any]:
+        if not self._in_parallel and self._rng.random() < 0.4:  # what is beside an effect may see it or not
+            return {"type": "transform", "fn": "steps:look", "inputs": {"journal": "{{ ctx.journal }}"}}
         function = self._rng.choice(["make"] * 5 + ["pair", "pair", "fails"])
         return {"type": "transform", "fn": f"steps:{function}", "inputs": self._inputs()}
 
@@ -357,6 +366,7 @@ class _Drawing:
     def _parallel(self, depth: int) -> dict[str, Any]:
         before = list(self._names)
         children, names = [], []
+        self._in_parallel += 1
         for _ in range(self._rng.randint(2, 4)):
             children.append(self._step(depth + 1))
             if self._rng.random() < 0.3:
@@ -364,6 +374,7 @@ class _Drawing:
             names += [*self._names[len(before) :], children[-1]["name"]]
             self._names = list(before)
         self._names += names
+        self._in_parallel -= 1
         return {"type": "parallel", "steps": children}
 
     def _condition(self, depth: int) -> dict[str, Any]:

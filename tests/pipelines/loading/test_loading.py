@@ -208,13 +208,12 @@ def test_a_system_prompt_may_be_a_file(tmp_path):
     assert b.system.render({}, NOTHING) == "r.j2"
 
 
-@pytest.mark.parametrize(
-    ("line", "absent"), [("", None), ("    prompt:\n", None), ("    prompt: absent.j2\n", "absent.j2")]
-)
-def test_a_prompt_that_is_missing_is_only_warned_of(tmp_path, caplog, line, absent):
-    """For nobody may ever reach the step. A file that is not there is remembered; the log says it, too."""
+@pytest.mark.parametrize(("line", "there"), [("", True), ("    prompt:\n", True), ("    prompt: absent.j2\n", False)])
+def test_a_prompt_that_is_missing_is_only_warned_of(tmp_path, caplog, line, there):
+    """Without one the question is empty; without its file the step fails if it is reached. The log says it, too."""
     pipeline = loaded(tmp_path, MODELS + f"steps:\n  - name: xyz\n    model: m\n{line}")
-    assert (pipeline.steps[0].prompt, pipeline.steps[0].absent_prompt) == (None, absent)
+    prompt = pipeline.steps[0].prompt
+    assert (prompt.render({}, NOTHING) if there else prompt) == ("" if there else None)
     assert len(pipeline.warnings) == 1
     assert "prompt" in caplog.text
     assert "xyz" in caplog.text
@@ -406,12 +405,17 @@ def test_an_ensemble_shares_what_its_members_do_not_say(tmp_path):
 
 
 def test_two_members_of_one_model_have_two_names(tmp_path):
-    """The second one gets a number that is not taken."""
-    text = (
-        MODELS + "steps:\n  - {name: e, type: ensemble, prompt: p.j2, members: [{model: m}, {model: m}, {model: m}]}\n"
-    )
-    members = loaded(tmp_path, text).steps[0].members
-    assert [(member.name, member.ask.name) for member in members] == [("m", "e.m"), ("m_2", "e.m_2"), ("m_3", "e.m_3")]
+    """The second one gets a number, with a warning; without any prompt they are asked with an empty one."""
+    text = MODELS + "steps:\n  - {name: e, type: ensemble, members: [{model: m}, {model: m}, {model: m, name: m_3}]}\n"
+    pipeline = loaded(tmp_path, text)
+    assert [member.name for member in pipeline.steps[0].members] == ["m", "m_2", "m_3"]
+    assert [member.ask.prompt.render({}, NOTHING) for member in pipeline.steps[0].members] == ["", "", ""]
+    assert [("called 'm_2'" in said, "no prompt" in said) for said in pipeline.warnings] == [
+        (False, True),
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
 
 
 def test_a_prompt_may_stand_elsewhere(tmp_path):
