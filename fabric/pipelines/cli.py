@@ -97,7 +97,7 @@ def run(
     Exit codes: 0; 1 the input or the pipeline is wrong; 2 the pipeline failed.
     """
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
-    with answering(form), logged(level):
+    with answering(form), logged(form, level):
         from fabric.pipelines.runner import PipelineRunner
 
         data = _read_input(input_)
@@ -180,7 +180,7 @@ def validate(pipeline: File, form: Form = "text") -> None:
 
     Exit codes: 0 it is valid; 1 it is not.
     """
-    with answering(form), logged():
+    with answering(form), logged(form):
         from fabric.pipelines.loading import load_pipeline
 
         try:
@@ -202,7 +202,7 @@ def graph(pipeline: File, output: Output = None, form: Form = "text") -> None:
 
     Exit codes: 0; 1 the pipeline is wrong.
     """
-    with answering(form), logged():
+    with answering(form), logged(form):
         from fabric.pipelines.graph import generate_mermaid
 
         write_out(f"# Pipeline DAG\n\n```mermaid\n{generate_mermaid(pipeline).rstrip()}\n```", output)

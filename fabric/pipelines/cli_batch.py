@@ -63,7 +63,7 @@ def batch(
 
     Exit codes: 0 all were run, also if some failed: their ``ok`` is false; 1 the input or the pipeline is wrong.
     """
-    with answering(form), logged():
+    with answering(form), logged(form):
         from fabric.pipelines.batch import BatchRunner
 
         if key in RESERVED:

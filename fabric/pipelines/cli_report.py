@@ -145,18 +145,24 @@ def read_place(said: str | None) -> Place | None:
 
 
 class _Lines(logging.Handler):
-    """Writes to what is stderr at that moment."""
+    """Writes to what is stderr at that moment: text, or JSON as all logs of the fabric."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self._form = form
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
+        if self._form == "json":
+            say(json.dumps({"log": record.levelname.lower(), "message": record.getMessage()}))
+        else:
+            say(f"{record.levelname}: {record.getMessage()}")
 
 
 @contextmanager
-def logged(level: int = logging.WARNING) -> Iterator[None]:
+def logged(form: str, level: int = logging.WARNING) -> Iterator[None]:
     """Show what is logged by pipelines, from this level on, while a command runs."""
     logger = logging.getLogger("fabric.pipelines")
-    handler = _Lines()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler = _Lines(form)
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)

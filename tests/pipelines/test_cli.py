@@ -106,7 +106,8 @@ def test_run_ends_with_2_if_the_pipeline_fails(failing: Path):
     assert (done.exit_code, done.stdout) == (2, "")
     assert "Pipeline FAILED at step 'x': ParseError: " in done.stderr
     done = pipeline("run", failing, "-i", '{"text": ""}', "--format", "json")
-    told = json.loads(done.stderr)
+    logged, told = (json.loads(line) for line in done.stderr.splitlines())
+    assert logged["log"] == "warning"
     assert (done.exit_code, told["code"], told["step"], told["kind"]) == (2, "pipeline_failed", "x", "ParseError")
     assert told["answers"] == ["no JSON"] * 3
 
