@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from engine import Engine, open_engine
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # Machines differ, and a slow one is no failure. The same examples every time: tests/fuzz looks further.
 settings.register_profile("fabric", deadline=None, derandomize=True)
+settings.register_profile("unshrunk", settings.get_profile("fabric"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("fabric")
 
 # What the user of this machine has set is not what is tested.

@@ -711,6 +711,7 @@ def pytest_of(directory: Path, tests: tuple[str, ...]) -> str:
     """Run tests in a copy; return what pytest says of each."""
     path = os.pathsep.join([str(directory), str(directory / "agents")])
     arguments = ["-q", "-rA", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    arguments += ["--hypothesis-profile=unshrunk"]  # that an example fails is enough: it need not be the smallest
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments, *tests],
         cwd=directory,

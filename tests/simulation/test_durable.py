@@ -10,7 +10,7 @@ from durable_runs import relived, run_case, undisturbed
 BLOCK = 30
 
 
-@pytest.mark.parametrize("first", range(0, 150, BLOCK))
+@pytest.mark.parametrize("first", range(0, 60, BLOCK))
 def test_a_session_that_is_killed_does_what_it_would_have_done(first: int):
     """At any command, several times, also while it is brought back, and with a disk that takes its time."""
     wrong = {}

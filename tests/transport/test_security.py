@@ -241,7 +241,7 @@ async def test_raw_bytes_and_silence_leave_nothing_behind(endpoint: str):
             for one in junk:
                 one.close()
             await pass_ten(sender, receiver)
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert len(os.listdir("/proc/self/fd")) <= before  # what others have left open may go meanwhile
     assert len(told) == 200
 
 
