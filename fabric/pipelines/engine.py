@@ -134,7 +134,7 @@ class Engine:
             await caller.call(partial(book.commit, outcome))
 
         steps = self.pipeline.steps
-        await carry_out_all(steps, prepared.plans.in_order(steps), Frame(run, {}, lambda: True), carry_out, commit)
+        await carry_out_all(steps, prepared.plans.in_order(steps), Frame(run, {}, alone=True), carry_out, commit)
         await self._grow(run, context)
         if not prepared.options.dry_run:
             scope = Scope(prepared.input, context.steps, self.pipeline.env)

@@ -85,12 +85,12 @@ class Frame:
     Attributes:
         run: that it is part of.
         results: of earlier steps, those that it may see.
-        is_alone: whether nothing else of the run is under way.
+        alone: whether nothing else of the run is ever under way together with it. Its place says so, not the clock.
     """
 
     run: Run
     results: Mapping[str, StepResult]
-    is_alone: Callable[[], bool]
+    alone: bool
 
     @property
     def scope(self) -> Scope:
@@ -123,15 +123,13 @@ async def carry_out_all(
     scopes: dict[int, trio.CancelScope] = {}
     send, receive = trio.open_memory_channel[int](len(steps))
 
-    def is_alone() -> bool:
-        return schedule.running == 1 and frame.is_alone()
-
     async def one(place: int) -> None:
         with scopes[place]:
             seen = dict(frame.results)
             for earlier in planned[place].reads:
                 seen.update((record.result.name, record.result) for record in outcomes[earlier].records)
-            outcomes[place] = await carry_out(steps[place], Frame(frame.run, seen, is_alone))
+            alone = frame.alone and schedule.is_alone(place)
+            outcomes[place] = await carry_out(steps[place], Frame(frame.run, seen, alone))
             send.send_nowait(place)
 
     async with trio.open_nursery() as nursery:

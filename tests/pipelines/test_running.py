@@ -153,6 +153,66 @@ def test_a_function_that_has_the_run_for_itself_is_called_in_the_callers_thread(
     assert {step.value for step in context.steps.values()} == {threading.get_ident()}
 
 
+def test_which_thread_a_function_gets_does_not_depend_on_how_long_others_take(tmp_path: Path) -> None:
+    """When the third step begins, the first one has long ended; it might not have."""
+    done = threading.Event()
+    m = module_of(tell=done.set, wait=lambda: done.wait(PATIENCE_S), where=lambda **given: threading.get_ident())
+
+    context = run(
+        tmp_path,
+        f"""
+        steps:
+          - {{name: a, type: transform, fn: '{m}:tell'}}
+          - {{name: b, type: transform, fn: '{m}:wait'}}
+          - {{name: c, type: transform, fn: '{m}:where', inputs: {{v: "{{{{ steps.b.value }}}}"}}}}
+          - {{name: d, type: io, fn: '{m}:where'}}
+        """,
+    )
+
+    here = threading.get_ident()
+    assert [context.steps[name].value == here for name in "cd"] == [False, True]
+
+
+def test_as_many_functions_at_once_as_the_file_says(tmp_path: Path) -> None:
+    """More than trio calls in threads at once by itself."""
+    meet = threading.Barrier(50, timeout=PATIENCE_S)
+    m = module_of(meet=meet.wait)
+    steps = "".join(f"  - {{name: s{n}, type: transform, fn: '{m}:meet'}}\n" for n in range(50))
+
+    context = run(tmp_path, f"execution: {{max_concurrency: 50}}\nsteps:\n{steps}")
+
+    assert not context.failed, context.failure_state
+
+
+@pytest.mark.parametrize("mode", ["dataflow", "sequential"])
+def test_what_a_function_does_to_its_inputs_no_other_step_sees(tmp_path: Path, mode: str) -> None:
+    """Lists and maps are its own, at any depth, also those of ``ctx``; other values are the same."""
+
+    def spoil(v: dict[str, Any], w: dict[str, Any]) -> bool:
+        v["rows"][0].append("spoilt")
+        w["spoilt"] = True
+        return w["leaf"] is leaf
+
+    leaf = object()
+    m = module_of(make=lambda: {"rows": [[1]]}, spoil=spoil, same=same)
+    given = {"leaf": leaf}
+
+    context = run(
+        tmp_path,
+        f"""
+        execution: {{mode: {mode}}}
+        steps:
+          - {{name: a, type: transform, fn: '{m}:make'}}
+          - {{name: b, type: transform, fn: '{m}:spoil', inputs: {{v: "{{{{ steps.a.value }}}}", w: "{{{{ ctx }}}}"}}}}
+          - {{name: c, type: transform, fn: '{m}:same', inputs: {{v: "{{{{ steps.a.value }}}}"}}}}
+        """,
+        given,
+    )
+
+    assert [step.value for step in context.steps.values()] == [{"rows": [[1]]}, True, {"rows": [[1]]}]
+    assert given == {"leaf": leaf}
+
+
 # --- Failures ---------------------------------------------------------------------------------------------------------
 
 
