@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
+from pydantic import BaseModel, field_validator
 
 from fabric.pipelines import PipelineRunner, RunContext, calling
-from tests.support.pipeline_folders import Tape, folder_of
+from tests.support.pipeline_folders import Tape, folder_of, mock
 from tests.support.pipeline_functions import module_of
 
 PATIENCE_S = 20.0
@@ -96,6 +98,41 @@ def test_arun_lets_other_tasks_go_on(tmp_path: Path, kind: str) -> None:
 
     assert context.steps["a"].value is True
     assert threads == [threading.get_ident()] * 3
+
+
+@pytest.mark.parametrize("reads", ["parser", "schema"])
+def test_arun_lets_other_tasks_go_on_while_an_answer_is_read(tmp_path: Path, reads: str) -> None:
+    """Parsers and validators are functions of the user's, and may take their time."""
+    go = threading.Event()
+
+    class Slow(BaseModel):
+        n: int
+
+        @field_validator("n")
+        @classmethod
+        def wait(cls, n: int) -> int:
+            return n if go.wait(PATIENCE_S) else -1
+
+    m = module_of(parser=lambda text: go.wait(PATIENCE_S), schema=Slow)
+    step = f"steps: [{{name: a, model: default, prompt: prompts/extract.j2, {reads}: '{m}:{reads}'}}]\n"
+    text = mock('{"n": 1}') + step
+    runner = PipelineRunner(folder_of(tmp_path, text, {"prompts/extract.j2": "Read."}))
+
+    async def main() -> RunContext:
+        result: list[RunContext] = []
+
+        async def run() -> None:
+            result.append(await runner.arun({}))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.testing.wait_all_tasks_blocked()
+            go.set()
+        return result[0]
+
+    context = trio.run(main)
+
+    assert context.steps["a"].value == (True if reads == "parser" else Slow(n=1))
 
 
 class TwoAnswers(Tape):
@@ -295,3 +332,40 @@ def test_what_is_kept_open_serves_any_number_of_runs(tmp_path: Path) -> None:
 
     assert [context.failed for context in trio.run(main)] == [False] * 4
     assert not runner.run({}).failed
+
+
+async def test_several_may_keep_a_runner_open(tmp_path: Path) -> None:
+    """In one task, one in the other; in two tasks of which the first to come is the first to go."""
+    runner = runner_of(tmp_path)
+    second_came, first_went = trio.Event(), trio.Event()
+
+    async def first() -> None:
+        async with runner.kept_open():
+            await second_came.wait()
+        first_went.set()
+
+    async def second() -> None:
+        async with runner.kept_open(), runner.kept_open():
+            second_came.set()
+            await first_went.wait()
+            assert not (await runner.arun({})).failed
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        nursery.start_soon(second)
+    assert not (await runner.arun({})).failed
+
+
+async def test_a_task_that_outlives_what_was_kept_open_goes_on(tmp_path: Path) -> None:
+    """It opens connections of its own."""
+    runner = runner_of(tmp_path)
+    went = trio.Event()
+
+    async def outlive() -> None:
+        await went.wait()
+        assert not (await runner.arun({})).failed
+
+    async with trio.open_nursery() as nursery:
+        async with runner.kept_open():
+            nursery.start_soon(outlive)
+        went.set()

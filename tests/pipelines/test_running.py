@@ -618,3 +618,21 @@ def test_a_budget_ends_a_run_at_the_same_question_every_time(tmp_path: Path) -> 
     assert context.failure_state is not None
     assert isinstance(context.failure_state.exception, BudgetExceeded)
     assert len(tape.calls) == context.summary().llm_calls == int(context.failure_state.step_name[1:])
+
+
+def test_questions_about_terms_are_paid_from_the_budget_of_the_run(tmp_path: Path) -> None:
+    """The question of the step has spent it; without a budget each term would be asked about."""
+    tape = Tape('{"k": ["one", "two"]}')
+    text = (
+        "execution: {budget_usd: 0.5}\n"
+        f"models: {{t: {{provider: {tape.provider}, model: tt, pricing: {{input_per_1k: 0, output_per_1k: 1000}}}}}}\n"
+        "steps:\n"
+        "  - {name: a, model: t, prompt: prompts/extract.j2, schema: {k: {type: 'list[str]', vocab: v}}}\n"
+    )
+    files = {"vocabularies/v.yaml": "known: [other]\ngrowth_policy: llm\n"}
+
+    context = PipelineRunner(folder_of(tmp_path, text, files)).run({"text": "x"})
+
+    assert not context.failed, context.failure_state
+    assert [suggestion.raw_value for suggestion in context.summary().vocab_suggestions] == ["one", "two"]
+    assert len(tape.calls) == 1
