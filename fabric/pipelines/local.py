@@ -6,7 +6,7 @@ __all__ = ["Local", "open_local", "own"]
 
 import contextvars
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from fabric.pipelines.calling import Caller
 from fabric.pipelines.clients import Clients
 from fabric.pipelines.http import HttpPerformer
 from fabric.pipelines.models import Models, open_models
-from fabric.pipelines.spec import Pipeline
+from fabric.pipelines.spec import FunctionStep, Pipeline
 from fabric.pipelines.work import Done, FunctionWork, HttpWork, LlmWork, Work
 
 
@@ -65,8 +65,7 @@ class Local:
                 return await self._call(work)
 
     async def _call(self, work: FunctionWork) -> Done:
-        assert work.step.function is not None, "a step without a function is no work"
-        function = partial(_call_of_user, work.step.function.function, work.inputs)
+        function = partial(_call_of_user, work.step, work.inputs)
         if work.alone and self._caller is not None:
             done: Done = await self._caller.call(partial(contextvars.copy_context().run, function))
             return done
@@ -104,8 +103,11 @@ def own(value: Any) -> Any:
     return result
 
 
-def _call_of_user(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Done:
+def _call_of_user(step: FunctionStep, inputs: Mapping[str, Any]) -> Done:
+    assert step.function is not None, "a step without a function is no work"
+    # What changes is an effect, and those of ``io`` steps have an order: they get what the others see.
+    given = inputs if step.kind == "io" else own(inputs)
     try:
-        return Done(function(**own(inputs)))
+        return Done(step.function.function(**given))
     except Exception as error:  # noqa: BLE001 - whatever a function of the user's raises
         return Done(error=error)

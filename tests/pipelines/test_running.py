@@ -213,6 +213,21 @@ def test_what_a_function_does_to_its_inputs_no_other_step_sees(tmp_path: Path, m
     assert given == {"leaf": leaf}
 
 
+def test_what_an_io_step_does_to_its_inputs_is_an_effect(tmp_path: Path) -> None:
+    """It has an order, so all behind it see it, and the caller."""
+    m = module_of(add=lambda v: v.append("added"), same=same)
+    steps = "".join(
+        f"  - {{name: {name}, type: {type_}, fn: '{m}:{function}', inputs: {{v: '{{{{ ctx.v }}}}'}}}}\n"
+        for name, type_, function in [("a", "transform", "same"), ("b", "io", "add"), ("c", "transform", "same")]
+    )
+    given: dict[str, Any] = {"v": []}
+
+    context = run(tmp_path, f"steps:\n{steps}", given)
+
+    assert [step.value for step in context.steps.values()] == [[], None, ["added"]]
+    assert given == {"v": ["added"]}
+
+
 # --- Failures ---------------------------------------------------------------------------------------------------------
 
 
