@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["carry_out"]
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fabric.pipelines.ensembles import Addition, run_ensemble
@@ -107,18 +107,33 @@ def _kept_in(outcomes: list[Outcome]) -> Callable[[Outcome], Awaitable[None]]:
 
 
 async def _condition(step: ConditionStep, frame: Frame) -> Outcome:
-    branch = step.then if step.decides.evaluate(frame.scope) else step.otherwise
+    holds = bool(step.decides.evaluate(frame.scope))
+    branch = step.then if holds else step.otherwise
     outcomes: list[Outcome] = []
     if branch:
         await carry_out_all(branch, frame.run.plans.in_order(branch), frame, carry_out, _kept_in(outcomes))
     stopped = outcomes[-1].own if outcomes and outcomes[-1].verdict == "stop" else None
-    done = {record.result.name: record for outcome in outcomes for record in outcome.records}
-    every = {record.result.name: record for each in (*step.then, *step.otherwise) for record in skipped(each).records}
-    records = list({**every, **done}.values())
+    records = _with_skipped(step, holds, [record for outcome in outcomes for record in outcome.records])
     if stopped is not None:
         assert stopped.error is not None
         return failed(step, stopped.error, records)
     return succeeded(step, outcomes[-1].own.result.value if outcomes else None, records)
+
+
+def _with_skipped(step: ConditionStep, holds: bool, came: Sequence[Record]) -> list[Record]:
+    """Return what the branch that was taken left, as it came, and what was not carried out where the file has it.
+
+    Both branches may have a step of the same name: the one that was carried out counts.
+    """
+    names = {record.result.name for record in came}
+
+    def others(steps: Sequence[Step]) -> list[Record]:
+        records = [each for step in steps for each in skipped(step).records if each.result.name not in names]
+        names.update(record.result.name for record in records)
+        return records
+
+    rest = others(step.then if holds else step.otherwise)  # behind the one that has ended the branch
+    return [*came, *rest, *others(step.otherwise)] if holds else [*others(step.then), *came, *rest]
 
 
 async def _ensemble(step: EnsembleStep, frame: Frame) -> Outcome:

@@ -558,3 +558,26 @@ def test_a_budget_ends_a_run_at_the_same_question_every_time(tmp_path: Path) -> 
     assert context.failure_state is not None
     assert isinstance(context.failure_state.exception, BudgetExceeded)
     assert len(tape.calls) == context.summary().llm_calls == int(context.failure_state.step_name[1:])
+
+
+def test_what_a_branch_leaves_is_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """The branches have the same names in another order, and an ensemble has members in front of it."""
+    asks = "type: llm, model: default, prompt: prompts/extract.j2"
+    members = "members: [{model: default, name: one}, {model: default, name: two}]"
+    text = mock(*(f'{{"n": {n}}}' for n in range(1, 6))) + (
+        f"steps:\n  - name: route\n    type: condition\n    if: ctx.go\n    then:\n"
+        f"      - {{name: e, type: ensemble, prompt: prompts/extract.j2, schema: {{n: int}}, {members}}}\n"
+        f"      - {{name: a, {asks}}}\n      - {{name: b, {asks}}}\n"
+        f"    else:\n      - {{name: b, {asks}}}\n      - {{name: a, {asks}}}\n      - {{name: c, {asks}}}\n"
+    )
+    runner = PipelineRunner(folder_of(tmp_path, text))
+    called: list[str] = []
+    runner.on_llm_call(lambda step, model, text: called.append(step))
+
+    then, otherwise = runner.run({"go": True, "text": ""}), runner.run({"go": False, "text": ""})
+
+    assert [log.raw_output for log in then.summary().attempt_logs] == [f'{{"n": {n}}}' for n in range(1, 5)]
+    assert list(then.steps) == ["e.one", "e.two", "e", "a", "b", "c", "route"]
+    assert [log.raw_output for log in otherwise.summary().attempt_logs] == [f'{{"n": {n}}}' for n in range(1, 4)]
+    assert list(otherwise.steps) == ["e", "b", "a", "c", "route"]
+    assert called == ["e.one", "e.two", "a", "b", "b", "a", "c"]
