@@ -4,10 +4,12 @@ from __future__ import annotations
 
 __all__ = ["carry_out"]
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from fabric.pipelines.ensembles import Addition, run_ensemble
+from fabric.pipelines.ensembles import Addition, hear
 from fabric.pipelines.errors import SchemaValidationError, StepExecutionError
 from fabric.pipelines.outcomes import Outcome, Record, failed, of_member, record_of, skipped, succeeded, verdict_of
 from fabric.pipelines.questions import ask
@@ -47,7 +49,7 @@ async def carry_out(step: Step, frame: Frame) -> Outcome:
 
 
 def _leaf(step: Step, done: Done) -> Outcome:
-    record = record_of(step.name, done, step.on_failure)
+    record = record_of(step, done)
     return Outcome((record,), "go_on" if done.error is None else verdict_of(step))
 
 
@@ -137,13 +139,24 @@ def _with_skipped(step: ConditionStep, holds: bool, came: Sequence[Record]) -> l
 
 
 async def _ensemble(step: EnsembleStep, frame: Frame) -> Outcome:
-    def ask_one(asked: LlmStep, addition: Addition) -> Awaitable[Done | None]:
-        return ask(asked, frame, addition)
+    said: dict[str, Done | None] = {}
+    outcomes: list[Outcome] = []
 
-    queues = frame.run.plans.queues([member.ask for member in step.members])
-    one = step.name if frame.run.pipeline.execution.mode == "sequential" else None  # one queue for all of them
-    came = await run_ensemble(step, ask_one, lambda asked: one or queues.get(asked.name))
-    members = [of_member(name, done) for name, done in came.members.items()]
+    async def ask_member(asked: Step, seen: Frame) -> Outcome:
+        assert isinstance(asked, LlmStep), "a member asks a model"
+        said[asked.name] = done = await ask(asked, seen)
+        return Outcome((of_member(asked, done),))
+
+    asks = [member.ask for member in step.members]
+    planned = frame.run.plans.asked(step.members)
+    await carry_out_all(asks, planned, frame, ask_member, _kept_in(outcomes))
+    replies = sum((outcome.replies for outcome in outcomes), Counter(frame.replies))
+
+    def ask_judge(asked: LlmStep, addition: Addition) -> Awaitable[Done | None]:
+        return ask(asked, replace(frame, replies=replies), addition)
+
+    came = await hear(step, {asked.name: said[asked.name] for asked in asks}, ask_judge)
+    members = [outcome.own for outcome in outcomes]
     judged = came.judged or Done()
     own = Record(
         StepResult(step.name, came.value, "success" if came.error is None else "failed", came.attempts),
@@ -152,6 +165,7 @@ async def _ensemble(step: EnsembleStep, frame: Frame) -> Outcome:
         warnings=came.warnings,
         cache_hits=judged.cache_hits,
         cache_misses=judged.cache_misses,
+        replies={} if step.judge is None else {step.judge.ask.model: judged.replies},
         error=came.error,
         on_failure=step.on_failure,
     )
