@@ -12,7 +12,7 @@ from typing import Any
 
 from fabric.pipelines.results import AttemptLog, StepResult, VocabSuggestion
 from fabric.pipelines.schedule import Verdict
-from fabric.pipelines.spec import LlmStep, Reference, Step, substeps
+from fabric.pipelines.spec import LlmStep, Reference, Step, children_of
 from fabric.pipelines.work import Done
 
 
@@ -97,9 +97,8 @@ def succeeded(step: Step, value: Any, inner: Sequence[Record] = ()) -> Outcome:
 
 def skipped(step: Step) -> Outcome:
     """Return the outcome of a step that is not carried out, nor are those inside of it."""
-    return Outcome(
-        tuple(Record(StepResult(each.name, status="skipped"), heard=False) for each in (*substeps(step), step))
-    )
+    inner = [record for child in children_of(step) for record in skipped(child).records]
+    return Outcome((*inner, Record(StepResult(step.name, status="skipped"), heard=False)))
 
 
 def failed(step: Step, error: Exception, inner: Sequence[Record] = ()) -> Outcome:

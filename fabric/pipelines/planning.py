@@ -77,7 +77,7 @@ class Plans:
                 may_stop=verdict_of(step) != "go_on",
                 certain=any(True for model in models_of(step) for _ in self._lasting(self._models[model])),
             )
-            for step, need in zip(steps, needs(steps, lambda model: None), strict=True)
+            for step, need in zip(steps, needs(steps), strict=True)
         )
 
     def _together(self, steps: Sequence[Step]) -> tuple[Planned, ...]:

@@ -583,6 +583,23 @@ def test_what_a_branch_leaves_is_in_the_order_of_the_file(tmp_path: Path) -> Non
     assert called == ["e.one", "e.two", "a", "b", "b", "a", "c"]
 
 
+def test_what_is_skipped_is_written_down_as_if_it_was_carried_out(tmp_path: Path) -> None:
+    """What is inside of a step comes before it, at any depth."""
+    m = module_of(same=same)
+    text = f"""
+    steps:
+      - name: outer
+        type: parallel
+        condition: ctx.go
+        steps:
+          - {{name: inner, type: parallel, steps: [{{name: leaf, type: transform, fn: '{m}:same'}}]}}
+    """
+
+    skipped, done = (run(tmp_path, text, {"go": go}) for go in (False, True))
+
+    assert list(skipped.steps) == list(done.steps) == ["leaf", "inner", "outer"]
+
+
 # --- What is left behind by what does not count -----------------------------------------------------------------------
 
 
