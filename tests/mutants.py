@@ -640,7 +640,10 @@ MUTANTS = [
         "fabric/pipelines/schedule.py",
         "if step.certain and last is not None:",
         "if False:",
-        (f"{SCHEDULE}::test_what_outlives_the_run_waits_until_it_is_certain", PIPELINES),
+        (
+            f"{SCHEDULE}::test_what_outlives_the_run_waits_until_it_is_certain",
+            f"{RUNNING}::test_what_outlives_a_run_is_not_asked_in_vain",
+        ),
     ),
     Mutant(
         "replies for a step that does not count are played again",

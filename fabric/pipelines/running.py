@@ -15,7 +15,7 @@ from fabric.pipelines.committing import tokens_of
 from fabric.pipelines.expressions import Scope
 from fabric.pipelines.outcomes import Outcome, skipped
 from fabric.pipelines.planning import Plans
-from fabric.pipelines.results import StepResult
+from fabric.pipelines.results import AttemptLog, StepResult
 from fabric.pipelines.schedule import Begin, Cancel, Commit, Discard, Ended, Over, Planned, Schedule, Skip, Start
 from fabric.pipelines.spec import ModelSpec, Pipeline, Place, Step
 from fabric.pipelines.vocab import Vocabulary
@@ -71,11 +71,19 @@ class Run:
         """Perform a piece of work where its step says, when there is room for it; count what it took."""
         performer = self.performers[work.step.place or self.pipeline.execution.place]
         async with self._limit:
-            done = await performer.perform(work)
+            try:
+                done = await performer.perform(work)
+            except trio.Cancelled:
+                if isinstance(work, LlmWork):
+                    self._spend(work.asked)
+                raise
         if isinstance(work, LlmWork):
-            self.spent += tokens_of(done.attempts)
-            self.spent_usd += sum(log.cost_usd or 0.0 for log in done.attempts)
+            self._spend(done.attempts)
         return done
+
+    def _spend(self, attempts: Sequence[AttemptLog]) -> None:
+        self.spent += tokens_of(attempts)
+        self.spent_usd += sum(log.cost_usd or 0.0 for log in attempts)
 
 
 @dataclass(frozen=True)

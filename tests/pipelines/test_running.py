@@ -709,3 +709,35 @@ def test_a_cache_is_one_however_its_folder_is_spelled(tmp_path: Path, monkeypatc
     context = run(tmp_path, f"models:\n{models}steps:\n{steps}", {"text": "x"})
 
     assert (context.summary().cache_hits, len(tape.calls)) == (3, 1)
+
+
+def test_what_a_conversation_took_that_is_cancelled_is_counted(tmp_path: Path) -> None:
+    """The step behind is asked a second time when the one in front fails: the first answer has been paid for."""
+    asked_again, ended = threading.Event(), threading.Event()
+
+    class Slow(Tape):
+        def create(self, **request: Any) -> Any:
+            if self.calls:
+                asked_again.set()
+                ended.wait(PATIENCE_S)
+            return super().create(**request)
+
+    def fail() -> None:
+        asked_again.wait(PATIENCE_S)
+        raise RuntimeError("boom")
+
+    tape = Slow("no JSON", "{}", concurrent=True)
+    m = module_of(fail=fail)
+    steps = f"""steps:
+  - {{name: a, type: transform, fn: '{m}:fail'}}
+  - {{name: b, type: llm, model: default, prompt: prompts/extract.j2, schema: {{n: int}}}}
+"""
+    runner = PipelineRunner(folder_of(tmp_path, tape.block() + steps))
+
+    context = runner.run({"text": "x"})
+    ended.set()
+
+    assert statuses(context) == {"a": "failed"}
+    assert (context.summary().llm_calls, context.metadata["discarded_tokens"]) == (0, 10)
+    counted = {sample.name: sample.value for sample in runner.account.samples()}
+    assert counted["fabric_llm_input_tokens_total"] == 7
