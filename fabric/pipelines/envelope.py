@@ -109,7 +109,7 @@ class Envelopes:
             value = getattr(work, field.name)
             try:
                 match field.name:
-                    case "step":
+                    case "step" | "asked":
                         continue
                     case "model":
                         written["model"] = self._write_model(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Hooks"]
+__all__ = ["Hooks", "attempt"]
 
 import logging
 from collections.abc import Callable

@@ -172,6 +172,7 @@ class _Conversation:
             assert event is not None, "what does not end asks"
             last = event if isinstance(event, Answered) else last
             commands = self._machine.handle(event)
+            self._work.asked[:] = self._machine.attempts
 
     async def _ask(self, ask: Ask) -> Event:
         work = self._work
