@@ -1,10 +1,14 @@
 """Batches that are killed and go on; what a journal keeps, and what it refuses."""
 
 import json
+import os
+import resource
 import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 from fabric.errors import ConfigError
 from fabric.pipelines.batch import BatchRunner
 from fabric.pipelines.errors import SchemaValidationError
+from fabric.pipelines.journal import VERSION, Journal, _Line, open_journal
 from fabric.pipelines.results import RunContext
 
 SCRIPT = Path(__file__).parents[1] / "support/batch_script.py"
@@ -42,6 +47,17 @@ def items(path: Path, count: int) -> list[dict[str, Any]]:
 def notes(path: Path) -> Counter[int]:
     file = path / "notes"
     return Counter(map(int, file.read_text().split())) if file.exists() else Counter()
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """Let no file of this process become larger: a write is cut short there, as on a full disk."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
 
 
 def shown(context: RunContext) -> tuple[str, ...]:
@@ -145,11 +161,12 @@ def test_other_options_and_other_files_are_refused(tmp_path: Path) -> None:
     BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), dry_run=True)
     with pytest.raises(ConfigError, match="other options"):
         BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), resume=True)
-    for text in ("a,b\n", '{"some": "thing"}\n'):
+    for text in ("a,b\n", '{"some": "thing"}\n', '[{"id": 1}]', '{"journal":2,"pipeline":"', "no final newline"):
         (tmp_path / "other").write_text(text)
-        with pytest.raises(ConfigError, match="other"):
-            BatchRunner(file, journal=tmp_path / "other").run_all([], resume=True)
-        assert (tmp_path / "other").read_text() == text
+        for resume in (True, False):
+            with pytest.raises(ConfigError, match="other is no journal of a batch"):
+                BatchRunner(file, journal=tmp_path / "other").run_all(items(tmp_path, 1), resume=resume)
+            assert (tmp_path / "other").read_text() == text
 
 
 def test_keys_are_not_in_the_journal(tmp_path: Path) -> None:
@@ -176,6 +193,10 @@ def test_a_torn_line_is_cut_and_a_damaged_one_is_not_read(tmp_path: Path) -> Non
     BatchRunner(file, max_workers=1, journal=journal).run_all(items(tmp_path, 2))
     lines = journal.read_bytes().splitlines(keepends=True)
     assert [next(iter(json.loads(line))) for line in lines] == ["journal", "item", "item", "grown"]
+    for cut in (0, 1, len(lines[0]) // 2, len(lines[0]) - 1):  # of the head: nothing was run yet
+        journal.write_bytes(lines[0][:cut])
+        assert len(BatchRunner(file, journal=journal).run_all([])) == 0
+        assert journal.read_bytes().splitlines(keepends=True)[0] == lines[0]
     for cut in (1, len(lines[2]) // 2, len(lines[2]) - 1):
         before = notes(tmp_path)
         journal.write_bytes(b"".join(lines[:2]) + lines[2][:cut])
@@ -184,6 +205,42 @@ def test_a_torn_line_is_cut_and_a_damaged_one_is_not_read(tmp_path: Path) -> Non
     journal.write_bytes(b"".join([lines[0], lines[1][:20], b"\n", lines[2]]))
     with pytest.raises(ConfigError, match="damaged at line 2"):
         BatchRunner(file, journal=journal).run_all([], resume=True)
+
+
+KEYS = [f"{n:032x}:1" for n in range(3)]
+
+
+def test_a_line_that_the_disk_cuts_short_is_taken_back(tmp_path: Path) -> None:
+    """The lines of others stand behind what was whole, and all of them can be read again."""
+    file, path = written(tmp_path), tmp_path / "journal"
+    journal = open_journal(path, file, {}, resume=False)
+    journal.write(KEYS[0], {"some": "thing"})
+    whole = path.read_bytes()
+    with files_end_at(len(whole) + 20), pytest.raises(ConfigError, match=r"cannot write .*: File too large"):
+        journal.write(KEYS[1], {"other": "thing"})
+    assert path.read_bytes() == whole
+    journal.write(KEYS[2], {"last": "thing"})
+    journal.close()
+    again = open_journal(path, file, {}, resume=True)
+    assert [key in again for key in KEYS] == [True, False, True]
+    assert again.run_of(KEYS[2]) == {"last": "thing"}
+    again.close()
+
+
+def test_nothing_is_written_behind_half_a_line(tmp_path: Path) -> None:
+    """Where a line can neither be written nor taken back, the next ones are refused."""
+    path, head = tmp_path / "journal", os.open(tmp_path / "journal", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    journal = Journal(path, head, _Line(VERSION), resume=False)
+    real, full = os.dup(head), os.open("/dev/full", os.O_RDWR)
+    os.dup2(full, head)  # it can be neither written nor cut
+    with pytest.raises(ConfigError, match="cannot write the journal"):
+        journal.write(KEYS[0], {})
+    os.dup2(real, head)
+    with pytest.raises(ConfigError, match="ends with half a line"):
+        journal.write(KEYS[1], {})
+    assert KEYS[0] not in journal
+    for handle in (head, real, full):
+        os.close(handle)
 
 
 def test_items_of_a_journal_are_json(tmp_path: Path) -> None:
