@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fabric.errors import ConfigError
 from fabric.pipelines.batch import BatchRunner
+from fabric.pipelines.clients import register_provider
 from fabric.pipelines.errors import SchemaValidationError
 from fabric.pipelines.journal import VERSION, Journal, _Line, open_journal
 from fabric.pipelines.results import RunContext
@@ -175,6 +177,111 @@ def test_keys_are_not_in_the_journal(tmp_path: Path) -> None:
     overrides = {"m": {"api_key": "sk-hunter2"}}
     BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), model_overrides=overrides)
     assert "hunter2" not in journal.read_text()
+
+
+class _Leaky:
+    """A model that says its key in all that it can say."""
+
+    def __init__(self, api_key: str) -> None:
+        self.key, self.chat, self.completions = api_key, self, self
+
+    def create(self, messages: list[dict[str, str]], **_: Any) -> Any:
+        if "judge" in messages[-1]["content"]:
+            raise PermissionError(f"no key of ours: {self.key}")
+        said = SimpleNamespace(message=SimpleNamespace(content=json.dumps({"k": self.key})))
+        return SimpleNamespace(choices=[said], usage=None)
+
+
+register_provider("test-leaky", concurrent=True)(lambda api_key: _Leaky(api_key))
+
+LEAKY = """
+models:
+  named: {provider: test-leaky, model: x, api_key: "${LEAKY_TOKEN}"}
+  literal: {provider: test-leaky, model: x, api_key: literal-key-1}
+steps:
+  - {name: a, model: named, prompt: p.j2, schema: {k: {type: str, vocab: {terms: [aa]}}}}
+  - {name: b, model: literal, prompt: p.j2, schema: {k: {type: str, vocab: {terms: [aa]}}}}
+  - name: judged
+    type: ensemble
+    prompt: p.j2
+    schema: {k: str}
+    members: [{model: named, name: one}, {model: literal, name: two}]
+    judge: {model: named, prompt: judge.j2}
+  - {name: c, model: literal, prompt: judge.j2}
+"""
+
+
+@pytest.mark.parametrize("overridden", [True, False])
+def test_whatever_has_a_key_in_it_is_kept_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overridden: bool
+) -> None:
+    """Values, attempts, suggestions, warnings, failures: and all come back with it."""
+    monkeypatch.setenv("LEAKY_TOKEN", "named-key-123")
+    (tmp_path / "judge.j2").write_text("judge")
+    file, journal = written(tmp_path, LEAKY), tmp_path / "journal"
+    overrides = {"literal": {"api_key": "overriding-key"}} if overridden else {}
+    keys = ["named-key-123", "overriding-key" if overridden else "literal-key-1"]
+    ((_, first),) = BatchRunner(file, journal=journal).run_all([{"id": 1}], model_overrides=overrides)
+    assert first.steps["b"].value.k == keys[1]
+    assert first.failure_state is not None
+    assert str(first.failure_state.exception).endswith(keys[1])
+    assert [each.raw_value for each in first.summary().vocab_suggestions] == keys
+    assert any(keys[0] in warning for warning in first.summary().validation_warnings)
+    assert not [key for key in keys if key in journal.read_text()]
+    ((_, again),) = BatchRunner(file, journal=journal).run_all([{"id": 1}], model_overrides=overrides, resume=True)
+    assert shown(again) == shown(first)
+
+
+ODD = """
+class NoText(Exception):
+    def __str__(self): raise RuntimeError("no text")
+
+class NoParts(Exception):
+    def __reduce__(self): raise TypeError("no parts")
+
+class Thing:
+    def __str__(self): raise RuntimeError("no text")
+    __repr__ = __str__
+
+class Within(Exception):
+    def __init__(self):
+        super().__init__("within")
+        self.me = self
+
+class Fields(Exception):
+    @property
+    def __dict__(self): raise RuntimeError("no fields")
+
+def ring():
+    ring = []
+    ring.append(ring)
+    return ring
+
+def deep():
+    value = 1
+    for _ in range(150):
+        value = [value]
+    return value
+
+def odd(kind):
+    made = {"thing": Thing, "ring": ring, "deep": deep, "key": lambda: {Thing(): 1}, "plain": lambda: 1}
+    if kind in made:
+        return made[kind]()
+    raise {"text": NoText, "parts": NoParts, "within": Within, "fields": Fields}[kind]()
+"""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_odd_item_does_not_end_the_batch(tmp_path: Path, kept: bool) -> None:
+    """Whatever its values and exceptions raise when they are read, the others are run; and when it goes on, too."""
+    (tmp_path / "odd.py").write_text(ODD)
+    file = written(tmp_path, 'steps: [{name: s, type: transform, fn: "odd:odd", inputs: {kind: "{{ ctx.id }}"}}]')
+    kinds = ["thing", "ring", "deep", "key", "plain", "text", "parts", "within", "fields"]
+    for resume in (False, kept):
+        batch = BatchRunner(file, max_workers=1, journal=tmp_path / "journal" if kept else None)
+        contexts = dict(batch.run([{"id": kind} for kind in kinds], resume=resume))
+        assert [contexts[kind].failed for kind in kinds] == [False] * 5 + [True] * 4
+        assert contexts["plain"].steps["s"].value == 1
 
 
 def test_a_pipeline_that_was_changed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
