@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["Course", "Given"]
 
 import contextlib
+import contextvars
 import dataclasses
 import logging
 import queue
@@ -123,7 +124,8 @@ class Course:
         self._begun: Future[trio.lowlevel.TrioToken] = Future()
         self._scope = trio.CancelScope()
         self._send, self._receive = trio.open_memory_channel[Given](window)
-        self._thread = threading.Thread(target=self._run, name="fabric-batch", daemon=True)
+        context = contextvars.copy_context()  # of the caller: functions of the user's see what they see in a run
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="fabric-batch", daemon=True)
 
     # --- what the caller does -----------------------------------------------------------------------------------------
 
@@ -269,9 +271,8 @@ class Course:
             return dataclasses.replace(self._prepared, input=item)
 
         def shield() -> None:
-            scope.shield = (
-                True  # ended early, the batch waits for it: if the journal did not have it, it were done twice
-            )
+            # Were it cancelled, the journal would not have it, and its effects would be had again.
+            scope.shield = True
 
         options = dataclasses.replace(self._prepared.options, before_effects=shield)
         return dataclasses.replace(self._prepared, input=item, options=options)
