@@ -27,10 +27,11 @@ from pydantic import BaseModel
 from fabric.errors import ConfigError
 from fabric.pipelines.accounting import Account
 from fabric.pipelines.calling import Inline
+from fabric.pipelines.digests import digest_of
 from fabric.pipelines.dumping import text_of
 from fabric.pipelines.engine import Engine, Prepared
 from fabric.pipelines.hooks import Hooks
-from fabric.pipelines.journal import Journal, digest_of, open_journal
+from fabric.pipelines.journal import Journal, open_journal
 from fabric.pipelines.keeping import Keeping
 from fabric.pipelines.packing import Unpackable
 from fabric.pipelines.results import FailureState, RunContext, VocabSuggestion
@@ -280,8 +281,10 @@ class Course:
     async def _grow(self) -> None:
         suggestions = [each for _, some in sorted(self._suggested.items()) for each in some]
         if suggestions:
+            if self._journal is not None:
+                self._journal.begin_growth()
             context = await self._engine.grow(self._prepared, suggestions)
             count = len(context.metadata["attempt_logs"])
             _log.info("vocabularies have grown by %d suggestions; models were asked %d times", len(suggestions), count)
         if self._journal is not None:
-            self._journal.grow()
+            self._journal.end_growth()

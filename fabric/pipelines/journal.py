@@ -9,15 +9,19 @@ An item is known by what it says, and by how often the same was said before: ite
     {"journal": 1, "pipeline": SHA-256, "options": {...}}
     {"item": KEY, "run": {...}}         it was run; see ``keeping``
     {"told": KEY}                       the hooks of the batch were told of it
-    {"grown": true}                     vocabularies have grown by all above
+    {"growing": true}                   vocabularies are going to grow by all above
+    {"grown": true}                     they have grown
+
+Vocabularies are files of their own, which others write, too: a process that dies between the last two lines may have
+written them or not. They grow once more then, and the log says so. A term is added once whatever happens; but of what
+waits for a person, it may be said that it was seen more often than it was.
 """
 
 from __future__ import annotations
 
-__all__ = ["Journal", "digest_of", "open_journal"]
+__all__ = ["Journal", "open_journal"]
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -29,6 +33,7 @@ from typing import Any
 import msgspec
 
 from fabric.errors import ConfigError
+from fabric.pipelines.digests import digest_of_file
 from fabric.pipelines.dumping import dumped
 
 VERSION = 1
@@ -47,17 +52,8 @@ class _Line(msgspec.Struct):
     options: Any = None
     item: str | None = None
     told: str | None = None
+    growing: bool = False
     grown: bool = False
-
-
-def digest_of(value: object) -> str:
-    """Return what an item is known by.
-
-    Raises:
-        ValueError: it cannot be written as JSON.
-    """
-    text = json.dumps(dumped(value), sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def open_journal(path: Path, pipeline: Path, options: Mapping[str, Any], *, resume: bool) -> Journal:
@@ -81,7 +77,7 @@ def open_journal(path: Path, pipeline: Path, options: Mapping[str, Any], *, resu
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(f"the journal {path} is in use by another batch; each has its own") from None
-        head = _Line(VERSION, hashlib.sha256(pipeline.read_bytes()).hexdigest(), dumped(options))
+        head = _Line(VERSION, digest_of_file(pipeline), dumped(options))
         return Journal(path, handle, head, resume=resume)
     except BaseException:
         os.close(handle)
@@ -97,6 +93,7 @@ class Journal:
         self._places: dict[bytes, tuple[int, int]] = {}
         self._told: set[bytes] = set()
         self._grown_at = 0
+        self._is_growing = False
         self._size = 0
         self._lock = threading.Lock()
         self._is_torn = False
@@ -130,8 +127,12 @@ class Journal:
         """Write down that hooks were told of an item."""
         self._append({"told": key})
 
-    def grow(self) -> None:
-        """Write down that vocabularies have grown by all items so far."""
+    def begin_growth(self) -> None:
+        """Write down that vocabularies are going to grow by all items so far."""
+        self._append({"growing": True})
+
+    def end_growth(self) -> None:
+        """Write down that they have grown."""
         self._append({"grown": True})
         self._grown_at = self._size
 
@@ -183,6 +184,8 @@ class Journal:
                         raise self._foreign() from None
                     raise ConfigError(f"the journal {self._path} is damaged at line {number}: {error}") from None
                 self._take(line, number, len(data), head)
+        if self._is_growing:
+            _log.warning("%s: a process died while vocabularies grew: they may do so twice by some items", self._path)
         if self._places and not resume:
             text = f"the journal {self._path} has {len(self)} items that were run"
             raise ConfigError(f"{text}; resume=True (--resume) goes on with it, another file begins anew")
@@ -196,7 +199,10 @@ class Journal:
             self._places[_packed(line.item)] = self._size, length
         elif line.told is not None:
             self._told.add(_packed(line.told))
+        elif line.growing:
+            self._is_growing = True
         elif line.grown:
+            self._is_growing = False
             self._grown_at = self._size
         self._size += length
 

@@ -404,6 +404,32 @@ def test_nothing_is_written_behind_half_a_line(tmp_path: Path) -> None:
         os.close(handle)
 
 
+def test_growth_that_was_not_seen_to_end_is_done_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And said: the terms are there once, and what waits for a person was seen too often. What has ended is not."""
+    (tmp_path / "vocabularies").mkdir()
+    for policy in ("auto", "human"):
+        head = f"known: [PET]\nlabel: {policy}\ngrowth_policy: {policy}\npersist: true\n"
+        (tmp_path / f"vocabularies/{policy}.yaml").write_text(head)
+    text = """
+models: {m: {provider: mock, model: mm, response: '{"a": "novel-a", "h": "novel-h"}'}}
+steps:
+  - {name: s, model: m, prompt: p.j2, schema: {a: {type: str, vocab: auto}, h: {type: str, vocab: human}}}
+"""
+    file, journal = written(tmp_path, text), tmp_path / "journal"
+    BatchRunner(file, journal=journal).run_all(items(tmp_path, 1))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert [next(iter(json.loads(line))) for line in lines] == ["journal", "item", "growing", "grown"]
+    BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), resume=True)
+    assert "may do so twice" not in caplog.text
+    assert "seen: 1" in (tmp_path / "vocabularies/human.yaml").read_text()
+    journal.write_bytes(b"".join(lines[:3]))  # killed behind the growth
+    for _ in range(2):
+        BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), resume=True)
+        assert caplog.text.count("a process died while vocabularies grew: they may do so twice") == 1
+        assert (tmp_path / "vocabularies/auto.yaml").read_text().count("novel-a") == 1
+        assert "seen: 2" in (tmp_path / "vocabularies/human.yaml").read_text()
+
+
 def test_items_of_a_journal_are_json(tmp_path: Path) -> None:
     """Otherwise nobody could know them again."""
     batch = BatchRunner(written(tmp_path), journal=tmp_path / "journal")
