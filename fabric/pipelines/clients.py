@@ -7,6 +7,7 @@ provider that was registered nobody knows. Their questions are asked one after t
 from __future__ import annotations
 
 __all__ = [
+    "CLIENTS_MAX",
     "Answer",
     "AskFailed",
     "Client",
@@ -21,7 +22,9 @@ __all__ = [
 ]
 
 import inspect
+import math
 import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +38,9 @@ from fabric.pipelines.cache import canonical
 from fabric.pipelines.spec import ModelSpec, Sampling
 
 BUILT_IN = ("openai_compat", "anthropic", "mock")
+
+CLIENTS_MAX = 64
+"""Clients of registered providers that are kept."""
 
 Factory = Callable[..., Any]
 _F = TypeVar("_F", bound=Factory)
@@ -203,10 +209,14 @@ def _taken(factory: Factory, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Clients:
-    """The clients that registered providers made, one for each way in which a model is reached. For any thread."""
+    """The clients that registered providers made, one for each way in which a model is reached. For any thread.
+
+    Runs that override how a model is reached, each in its own way, have a client each. Only so many are kept: the one
+    that was not asked for longest goes. Whoever asks it just now goes on; it is closed by nobody but itself.
+    """
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, int], Any] = {}
+        self._made: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, spec: ModelSpec) -> Any:
@@ -223,7 +233,11 @@ class Clients:
                 self._made[key] = make_registered(
                     spec.provider, {name: value for name, value in said.items() if name != "provider"}
                 )
-            return self._made[key]
+            self._made.move_to_end(key)
+            client = self._made[key]
+            if len(self._made) > CLIENTS_MAX:
+                self._made.popitem(last=False)
+            return client
 
 
 class BlockingClient:
@@ -231,12 +245,16 @@ class BlockingClient:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
+        # A run knows how many questions it has under way. One that was left alone is none of them, and its thread must
+        # not keep others waiting, as it would with trio's own limit.
+        self._threads = trio.CapacityLimiter(math.inf)
 
     async def ask(self, question: Question) -> Answer:
         """Ask once. A question that takes too long is left alone: nobody can end a thread."""
         try:
             with trio.fail_after(question.spec.timeout_s):
-                return await trio.to_thread.run_sync(partial(self._ask, question), abandon_on_cancel=True)
+                ask = partial(self._ask, question)
+                return await trio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=self._threads)
         except trio.TooSlowError:
             text = f"model {question.spec.name!r} did not answer in {question.spec.timeout_s:g} s"
             raise AskFailed("timeout", TimeoutError(text), transient=True, unknown_cost=True) from None

@@ -11,13 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 import trio
 from pydantic import BaseModel, field_validator
 
 from fabric.errors import ConfigError
-from fabric.pipelines.clients import Clients, register_provider, stateful_identity
+from fabric.pipelines.clients import CLIENTS_MAX, Clients, register_provider, stateful_identity
 from fabric.pipelines.errors import BudgetExceeded, ParseError, SchemaValidationError
 from fabric.pipelines.models import open_models
 from fabric.pipelines.prices import Pricing
@@ -239,6 +240,29 @@ async def test_a_client_is_made_once_for_each_way_to_reach_it(registered: Regist
     await perform(work(spec), work(spec), clients=clients)
     await perform(work(spec), work(other), clients=clients)
     assert [made["api_key"] for made in tape.made] == ["one", "two"]
+
+
+async def test_clients_of_overrides_are_not_kept_for_ever(registered: Registered) -> None:
+    """However many keys there are, so many clients; the one that was not asked for longest is made anew."""
+    spec, tape = registered('{"a": 3}', api_key="own")
+    clients = Clients()
+    keys = ["own", *(f"{n}" for n in range(CLIENTS_MAX - 1)), "own", "one more", "own", "0"]
+    await perform(*(work(msgspec.structs.replace(spec, api_key=key)) for key in keys), clients=clients)
+    made = [made["api_key"] for made in tape.made]
+    assert made == [*keys[:CLIENTS_MAX], "one more", "0"]
+
+
+async def test_questions_that_were_left_alone_keep_no_others_waiting(registered: Registered) -> None:
+    """More of them than trio has threads for, and more at once."""
+    together = threading.Barrier(60, timeout=60.0)
+    stuck, _ = registered(lambda: together.wait(), concurrent=True, timeout_s=0.01)
+    later, _ = registered(lambda: (together.wait(), '{"a": 3}')[1], concurrent=True)
+    async with open_models(environment={}) as models, trio.open_nursery() as nursery:
+        for done in [await models.perform(work(stuck)) for _ in range(45)]:
+            assert isinstance(done.error, TimeoutError)
+        for _ in range(15):
+            nursery.start_soon(models.perform, work(later))
+    assert not together.broken
 
 
 async def test_what_a_client_is_called_with(registered: Registered) -> None:
