@@ -17,7 +17,7 @@ from fabric.pipelines.problems import Problems
 EXPANDED_CHARS_MAX = 16 * 1024 * 1024
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*(.*?)\s*")
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=(.*)")
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'\s*(?:\#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:\#.*)?""")
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
@@ -29,7 +29,7 @@ def read_dotenv(text: str) -> Iterator[tuple[str, str]]:
         found = _ASSIGNMENT.fullmatch(line)
         if found is None or line.lstrip().startswith("#"):
             continue
-        name, value = found[1], found[2]
+        name, value = found[1], found[2].strip()
         quoted = _QUOTED.fullmatch(value)
         if quoted is None:
             yield name, re.split(r"(?:^|\s)#", value, maxsplit=1)[0].rstrip()
@@ -78,7 +78,8 @@ class Expander:
 
     def _text(self, text: str, node: Scalar) -> str:
         parts, end = [], 0
-        for found in _VARIABLE.finditer(text):
+        # Behind the last brace there is none, and looking for its end would take quadratic time.
+        for found in _VARIABLE.finditer(text, 0, text.rfind("}") + 1):
             parts.append(text[end : found.start()])
             parts.append(self._variable(found, node))
             end = found.end()
