@@ -16,6 +16,7 @@ import msgspec
 
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.expressions import StepRead, bind, parse_expression
+from fabric.pipelines.loading_reads import is_file
 from fabric.pipelines.prompt import load_prompt, parse_prompt
 
 _EXPRESSIONS = ("condition", "if")
@@ -137,8 +138,8 @@ def _read(key: str, value: Any, root: Path) -> Sequence[StepRead]:
     if key in _VALUES:
         return bind(value).reads
     text = str(value)
-    if key == "system" and ("\n" in text or not (root / text).is_file()):
+    if key == "system" and ("\n" in text or not is_file(root / text)):
         return parse_prompt(text, root).reads
-    if not (root / text).is_file():
+    if not is_file(root / text):
         raise PipelineLoadError(f"template {text!r} is not there")
     return load_prompt(root / text, root).reads

@@ -135,3 +135,18 @@ def test_an_empty_file_is_an_empty_drawing(tmp_path: Path) -> None:
     """A pipeline may have no steps."""
     assert drawing(tmp_path, "") == ["flowchart TD"]
     assert drawing(tmp_path, "steps: []") == ["flowchart TD"]
+
+
+def test_texts_that_no_file_can_be_called_are_texts(tmp_path: Path) -> None:
+    """A system message of one long line, say."""
+    words = "You are careful. " * 30
+    lines = drawing(
+        tmp_path,
+        f"""
+        steps:
+          - {{name: a, type: transform, fn: "x:y"}}
+          - {{name: b, model: m, prompt: "{"x" * 300}", system: "{words} {{{{ steps.a.n }}}}"}}
+        """,
+    )
+    assert "a ==>|n| b" in lines
+    assert lines[-1].startswith("%% b: what it reads is not known: prompt: template 'xxx")
