@@ -16,7 +16,7 @@ from fabric.pipelines.document import decode, parse_document, read_limited
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.nodes import Fields, Items, Node, plain
 from fabric.pipelines.problems import Problems
-from fabric.pipelines.vocab import KEYS, Vocabulary
+from fabric.pipelines.vocab import KEYS, Vocabularies, Vocabulary
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -25,12 +25,12 @@ FILE_BYTES_MAX = 64 * 1024 * 1024
 VALUES_MAX = 4_000_000
 
 
-def load_vocabularies(directory: Path) -> tuple[Mapping[str, Vocabulary], Sequence[str]]:
+def load_vocabularies(directory: Path) -> tuple[Vocabularies, Sequence[str]]:
     """Return the vocabularies of a directory, by file name and, where no file has that name, by label; and warnings.
 
     A file that is no vocabulary is left out with a warning. Files are read in the order of their names.
     """
-    found: dict[str, Vocabulary] = {}
+    found = Vocabularies()
     odd: list[str] = []
     if not directory.is_dir():
         return found, odd
@@ -44,6 +44,7 @@ def load_vocabularies(directory: Path) -> tuple[Mapping[str, Vocabulary], Sequen
             data = _data(path)
             found[path.stem] = _made(data, path)
         except (OSError, ConfigError, ValueError) as error:
+            found.left_out[path.stem] = str(error)
             odd.append(f"{path}: left out: {error}" if str(path) not in str(error) else f"left out: {error}")
             continue
         odd.extend(f"{path}: unknown key {key!r}; there are {', '.join(KEYS)}" for key in data if key not in KEYS)
