@@ -65,9 +65,10 @@ def load_pipeline(
         # What ends the reading comes last: what was found before it is as true.
         if error not in loading.problems.errors:
             loading.problems.errors.append(error)
-    loading.problems.raise_if_any()
-    for warning in pipeline.warnings:
+    # They may say why something that is an error is not there.
+    for warning in loading.problems.warnings:
         _LOG.warning("%s", warning)
+    loading.problems.raise_if_any()
     return pipeline
 
 

@@ -518,3 +518,77 @@ def test_a_large_pipeline_is_read(tmp_path):
     steps = ["  - {name: s0, type: validate, condition: ctx.a}"]
     steps += [f"  - {{name: s{n}, type: validate, condition: steps.s{n - 1}}}" for n in range(1, 500)]
     assert len(loaded(tmp_path, "steps:\n" + "\n".join(steps) + "\n").steps) == 500
+
+
+def test_a_vocabulary_that_is_left_out_is_not_called_absent(tmp_path, caplog):
+    """The error says what is wrong with its file, and the log says it, too."""
+    text = MODELS + "steps: [{name: a, model: m, prompt: p.j2, schema: {o: {type: str, vocab: org}}}]\n"
+    (tmp_path / "vocabularies").mkdir()
+    for said, reason in [
+        ("known: [a, 3]", "known[1]: expected a text, got 3"),
+        ("known: [", "org.yaml:2:1: cannot be"),
+    ]:
+        caplog.clear()
+        (tmp_path / "vocabularies" / "org.yaml").write_text(said)
+        with pytest.raises(SchemaRefError, match="the vocabulary 'org' is left out: ") as raised:
+            loaded(tmp_path, text)
+        assert reason in raised.value.message
+        assert reason in caplog.text
+
+
+def test_fields_are_found_whatever_they_are_called(tmp_path):
+    """Keys with dots, and words that YAML reads as something else, which are shown as they are written."""
+    text = """
+    models: {m: {provider: mock}}
+    steps:
+      - name: a
+        model: m
+        prompt: p.j2
+        schema:
+          a: str
+          a.b: strr
+          "x y.z": {type: str, min_length: -1}
+          no: str
+          1.50: str
+          r: {type: list, items: {yes: int, "d.e": intt}}
+    """
+    with pytest.raises(SchemaRefError) as raised:
+        loaded(tmp_path, text)
+    assert [(problem.line, problem.column) for problem in raised.value.problems] == [
+        (9, 12),
+        (10, 39),
+        (11, 7),
+        (12, 7),
+        (13, 31),
+        (13, 48),
+    ]
+    said = [problem.message for problem in raised.value.problems]
+    assert "no is read as false: write it in quotes: 'no'" in said[2]
+    assert "1.50 is read as 1.5: write it in quotes: '1.50'" in said[3]
+    assert "yes is read as true: write it in quotes: 'yes'" in said[4]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "models: {m: {timeout: '${K}'}}",
+        "models: {m: {json_mode: '${K}'}}",
+        "execution: {mode: '${K}'}",
+        "steps: '${K}'",
+    ],
+)
+def test_what_comes_from_a_variable_is_not_shown(tmp_path, said):
+    """It may be a secret: an error shows what is written."""
+    with pytest.raises(PipelineLoadError) as raised:
+        loaded(tmp_path, said, environment={"K": "sk-123"})
+    assert "'${K}'" in str(raised.value)
+    assert "sk-1" not in str(raised.value)
+
+
+@pytest.mark.parametrize("said", ["models: {m: {max_retries: '${K}'}}", "execution: {max_concurrency: '${K}'}"])
+def test_a_number_of_a_variable_is_not_shown(tmp_path, said):
+    """Neither is it."""
+    for value in ("-12", "1.25"):
+        with pytest.raises(PipelineLoadError) as raised:
+            loaded(tmp_path, said, environment={"K": value})
+        assert value not in str(raised.value)
