@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from pydantic import BaseModel
 
-from fabric.pipelines.errors import PipelineLoadError, SchemaRefError, StepConfigError
+from fabric.pipelines.errors import PipelineLoadError, SchemaRefError, StepConfigError, StepRefError
 from fabric.pipelines.loading import load_pipeline
 from fabric.pipelines.scope import Scope
 from fabric.pipelines.spec import Attempts, CacheSpec, Execution, ModelSpec, Sampling
@@ -556,7 +556,7 @@ def test_fields_are_found_whatever_they_are_called(tmp_path):
         loaded(tmp_path, text)
     assert [(problem.line, problem.column) for problem in raised.value.problems] == [
         (9, 12),
-        (10, 39),
+        (10, 40),
         (11, 7),
         (12, 7),
         (13, 31),
@@ -592,3 +592,34 @@ def test_a_number_of_a_variable_is_not_shown(tmp_path, said):
         with pytest.raises(PipelineLoadError) as raised:
             loaded(tmp_path, said, environment={"K": value})
         assert value not in str(raised.value)
+
+
+def test_a_wrong_read_in_a_template_is_told_where_it_stands(tmp_path):
+    """The file of the template that has it, which may be one that is included, and its line."""
+    with pytest.raises(StepRefError) as raised:
+        loaded(
+            tmp_path,
+            MODELS + "steps: [{name: a, model: m, prompt: sub/x.j2}]",
+            **{"sub/x.j2": "x\n{{ steps.yy }}\n{% include 'y.j2' %}", "sub/y.j2": "\n\n{{ steps.zz.value }}"},
+        )
+    assert [(problem.file, problem.line, problem.key_path) for problem in raised.value.problems] == [
+        (str(tmp_path / "sub" / "x.j2"), 2, "steps[0](a).prompt"),
+        (str(tmp_path / "sub" / "y.j2"), 3, "steps[0](a).prompt"),
+    ]
+
+
+def test_a_field_that_is_called_as_something_of_the_step_is_warned_of(tmp_path):
+    """Where it is read as if it were the field; in quotes it is."""
+    text = MODELS + textwrap.dedent("""\
+        steps:
+          - {name: a, model: m, prompt: p.j2, schema: {status: str, value: int}}
+          - {name: b, model: m, prompt: s.j2, condition: "steps.a.value.status and steps.a['status'] and steps.a.value"}
+          - {name: c, type: validate, condition: "steps.a.status == 'open'"}
+          - {name: d, type: validate, condition: "steps.b.status == 'success'"}
+    """)
+    pipeline = loaded(tmp_path, text, **{"s.j2": "x\n{{ steps.a.status }} {{ steps.a['status'] }}"})
+    said = "steps.a.status is the status of the step itself; its value has a field 'status', too: steps.a[\"status\"]"
+    assert pipeline.warnings == (
+        f"{tmp_path / 's.j2'}:2: steps[1](b).prompt: {said}",
+        f"{tmp_path / 'pipeline.yaml'}:5:43: steps[2](c).condition: {said}",
+    )
