@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FILE_BYTES_MAX", "decode", "parse_document", "read_document", "read_limited"]
+__all__ = ["FILE_BYTES_MAX", "decode", "is_file", "parse_document", "read_document", "read_limited"]
 
 import codecs
 import re
@@ -28,6 +28,14 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 # Of a line around an error.
 _NEAR_CHARS = 250
 _BRACKETS = re.compile(r"\{.*(?:list|dict)\[")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; with a name that no file can have there is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_document(path: Path, problems: Problems, file: str | None = None) -> Node | None:

@@ -1,4 +1,4 @@
-"""A pipeline's file as a drawing: what stands in it, read as it is, without importing or checking anything.
+"""A pipeline's file as a drawing: what stands in it, with variables put in, without importing or checking anything.
 
 A file is drawn also where its functions and schemas cannot be imported. Of an expression or a template that cannot be
 read, what it reads is not known: that is a note.
@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from fabric.pipelines.document import is_file
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.expressions import StepRead, bind, parse_expression
-from fabric.pipelines.loading_reads import is_file
 from fabric.pipelines.prompt import load_prompt, parse_prompt
 
 _EXPRESSIONS = ("condition", "if")
@@ -142,4 +142,6 @@ def _read(key: str, value: Any, root: Path) -> Sequence[StepRead]:
         return parse_prompt(text, root).reads
     if not is_file(root / text):
         raise PipelineLoadError(f"template {text!r} is not there")
-    return load_prompt(root / text, root).reads
+    place = root / text
+    below = place.resolve().is_relative_to(root.resolve())
+    return load_prompt(place, root if below else place.parent).reads

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["EXPANDED_CHARS_MAX", "Expander", "read_dotenv"]
+__all__ = ["EXPANDED_CHARS_MAX", "Expander", "read_dotenv", "with_dotenv"]
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 
+from fabric.pipelines.document import decode, is_file, read_limited
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.nodes import Entry, Items, Node, Scalar
 from fabric.pipelines.problems import Problems
 
 # Of all values of a file together: a short file that names a long variable often is large, too.
 EXPANDED_CHARS_MAX = 16 * 1024 * 1024
+_DOTENV_BYTES_MAX = 1024 * 1024
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=(.*)")
@@ -37,6 +40,22 @@ def read_dotenv(text: str) -> Iterator[tuple[str, str]]:
             yield name, quoted[1].replace("\\'", "'").replace("\\\\", "\\")
         else:
             yield name, _ESCAPE.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), quoted[2])
+
+
+def with_dotenv(environment: Mapping[str, str], directory: Path, problems: Problems) -> dict[str, str]:
+    """Return variables and, where there are none, those of ``.env``: of a directory, then of the working directory."""
+    found = dict(environment)
+    for place in dict.fromkeys((directory / ".env", Path(".env"))):
+        if not is_file(place):
+            continue
+        try:
+            text = decode(read_limited(place, str(place), _DOTENV_BYTES_MAX), str(place))
+        except PipelineLoadError as error:
+            problems.warn(error.message, error, file=str(place))
+            continue
+        for name, value in read_dotenv(text):
+            found.setdefault(name, value)
+    return found
 
 
 class Expander:

@@ -13,7 +13,7 @@ import msgspec
 from pydantic import BaseModel
 
 from fabric.pipelines.blocks import Block, shape
-from fabric.pipelines.document import read_document
+from fabric.pipelines.document import is_file, read_document
 from fabric.pipelines.errors import (
     CallableImportError,
     ModelRefError,
@@ -23,7 +23,7 @@ from fabric.pipelines.errors import (
 )
 from fabric.pipelines.keys import JUDGE, MEMBER, RETRY_ON
 from fabric.pipelines.loading_models import read_sampling
-from fabric.pipelines.loading_reads import Scope, Texts, is_file
+from fabric.pipelines.loading_reads import Scope, Texts
 from fabric.pipelines.nodes import Fields, Node, Scalar, plain
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.prompt import Prompt

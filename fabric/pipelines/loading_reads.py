@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Scope", "Texts", "is_file"]
+__all__ = ["Scope", "Texts"]
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from fabric.pipelines.document import is_file
 from fabric.pipelines.errors import PipelineLoadError, StepRefError
 from fabric.pipelines.expressions import Bound, Expression, StepRead, bind, parse_expression
 from fabric.pipelines.nodes import Fields, Items, Node, Scalar, plain
@@ -213,14 +214,6 @@ def _children(step: ParallelStep | EnsembleStep) -> dict[str, Step]:
     if isinstance(step, ParallelStep):
         return {child.name: child for child in step.steps}
     return {member.name: member.ask for member in step.members}
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; with a name that no file can have there is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _scalars(node: Node, path: str) -> Iterator[tuple[Scalar, str]]:
