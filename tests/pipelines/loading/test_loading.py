@@ -575,13 +575,18 @@ def test_fields_are_found_whatever_they_are_called(tmp_path):
         "models: {m: {json_mode: '${K}'}}",
         "execution: {mode: '${K}'}",
         "steps: '${K}'",
+        "steps: [{name: a, type: validate, condition: '${K}'}]",
+        "steps: [{name: a, type: validate, condition: '{{ ${K} }}'}]",
+        "steps: [{name: a, type: transform, fn: '${K}'}]",
+        "steps: [{name: a, model: '${K}', prompt: p.j2}]",
+        "models: {m: {}}\nsteps: [{name: a, model: m, prompt: p.j2, schema: '${K}'}]",
     ],
 )
 def test_what_comes_from_a_variable_is_not_shown(tmp_path, said):
     """It may be a secret: an error shows what is written."""
     with pytest.raises(PipelineLoadError) as raised:
         loaded(tmp_path, said, environment={"K": "sk-123"})
-    assert "'${K}'" in str(raised.value)
+    assert "${K}" in str(raised.value)
     assert "sk-1" not in str(raised.value)
 
 
