@@ -721,6 +721,7 @@ async def test_a_mock_whose_answer_was_kept_plays_nothing(tmp_path: Path) -> Non
         {"base_url": "http://elsewhere"},
         {"extra_params": {"effort": "high"}},
         {"model": "other"},
+        {"block": {"deployment": "west"}},
     ],
     ids=str,
 )
@@ -732,6 +733,35 @@ async def test_whatever_an_answer_depends_on_is_in_its_key(
     changed = ModelSpec(**{name: getattr(spec, name) for name in spec.__struct_fields__} | other)
     done = await perform(work(spec), work(changed))
     assert [one.cache_hits for one in done] == [0, 0]
+
+
+async def test_mocks_do_not_share_their_replies(tmp_path: Path) -> None:
+    """Two mocks that are asked the same are two models."""
+    one, two = (mock(reply, cache=kept(tmp_path)) for reply in ('{"a": 1}', '{"a": 2}'))
+    done = await perform(work(one), work(two))
+    assert [each.value.a for each in done] == [1, 2]
+
+
+async def test_how_a_model_is_asked_is_not_in_its_key(registered: Registered, tmp_path: Path) -> None:
+    """A new key or a longer timeout makes no other answer."""
+    spec, _ = registered('{"a": 1}', '{"a": 2}', cache=kept(tmp_path), block={"api_key": "one", "timeout": 3})
+    said = {"block": {"api_key": "two", "timeout": 9}, "api_key": "two", "timeout_s": 9.0, "max_retries": 7}
+    changed = ModelSpec(**{name: getattr(spec, name) for name in spec.__struct_fields__} | said)
+    done = await perform(work(spec), work(changed))
+    assert [one.cache_hits for one in done] == [0, 1]
+
+
+async def test_what_is_asked_and_answered_is_told(registered: Registered, caplog: pytest.LogCaptureFixture) -> None:
+    """At the level DEBUG, and each time. Keys are not."""
+    caplog.set_level("DEBUG", "fabric.pipelines")
+    spec, _ = registered("no", '{"a": 3}', api_key="sk-secret", block={"api_key": "sk-secret"})
+    await perform(work(spec, attempts=rules()))
+    told = [record.getMessage() for record in caplog.records if record.levelname == "DEBUG"]
+    assert told[0] == "step 'x': model 'm' is asked: user: Extract."
+    assert told[1] == "step 'x': model 'm' answers: no"
+    assert told[2].startswith("step 'x': model 'm' is asked: user: Extract.\nassistant: no\nuser: ")
+    assert told[3] == """step 'x': model 'm' answers: {"a": 3}"""
+    assert "sk-secret" not in caplog.text
 
 
 async def test_a_cache_that_cannot_be_written_is_said(registered: Registered, tmp_path: Path) -> None:
