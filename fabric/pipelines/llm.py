@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from fabric.pipelines.attempts import RETRY_AFTER_S_MAX
+from fabric.pipelines.attempts import pause_s
 from fabric.pipelines.clients import Answer, AskFailed, Question, make_registered, read_response, register_provider
 from fabric.pipelines.extraction import extract_json
 from fabric.pipelines.spec import ModelSpec, Sampling
@@ -188,10 +188,9 @@ async def _ask(question: Question) -> Answer:
             except AskFailed as failure:
                 if not failure.transient or number == spec.max_retries:
                     raise failure.error from None
-                wait_s = failure.retry_after_s
-                pause_s = spec.retry_delay_s * 2.0**number if wait_s is None else min(wait_s, RETRY_AFTER_S_MAX)
-                _log.warning("model %r: %s; asking again in %g s", spec.model, failure.error, pause_s)
-                await trio.sleep(pause_s)
+                wait_s = pause_s(spec.retry_delay_s, number, failure.retry_after_s)
+                _log.warning("model %r: %s; asking again in %g s", spec.model, failure.error, wait_s)
+                await trio.sleep(wait_s)
     finally:
         await client.aclose()
     raise AssertionError("the last question has an answer or an error")
