@@ -22,6 +22,7 @@ __all__ = [
 
 import inspect
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -339,12 +340,9 @@ def _retry_after(error: Exception) -> float | None:
     headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
     if not isinstance(headers, Mapping):
         return None
-    lower = {str(name).lower(): str(value) for name, value in headers.items()}
-    try:
-        seconds = float(lower.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
+    from plumb_agent.providers.dialect import retry_after_s
+
+    return retry_after_s({str(name).lower(): str(value) for name, value in headers.items()}, time.time())
 
 
 # --- Mocks ------------------------------------------------------------------------------------------------------------

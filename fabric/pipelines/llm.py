@@ -22,6 +22,8 @@ from fabric.pipelines.spec import ModelSpec, Sampling
 
 _log = logging.getLogger("fabric.pipelines")
 
+_OPTIONS = ("timeout", "max_retries", "retry_delay")
+
 _DEFAULT_REPLY = '{"result": "mock"}'
 
 
@@ -34,18 +36,20 @@ def make_client(
         provider: ``openai_compat``, ``anthropic``, ``mock`` or one that was registered.
         base_url, api_key: of the server; those of the environment (``OPENAI_BASE_URL``, ``OPENAI_API_KEY``) if not
             given.
-        options: ``timeout``, ``max_retries``, ``retry_delay`` of a server; ``responses`` of a mock; whatever a
-            registered provider takes.
+        options: ``timeout``, ``max_retries``, ``retry_delay`` of a server; others, that OpenAI's own client has, are
+            ignored with a warning. ``responses`` of a mock; whatever a registered provider takes.
 
     Raises:
         ValueError: there is no such provider.
-        TypeError: it has no such option.
     """
     if provider == "mock":
         given = options.get("responses") or options.get("mock_responses") or options.get("response") or _DEFAULT_REPLY
         return MockClient([given] if isinstance(given, str) else list(given))
     if provider in ("openai_compat", "anthropic"):
-        return OneClient(provider, base_url, api_key, **options)
+        known = {name: value for name, value in options.items() if name in _OPTIONS}
+        for name in [name for name in options if name not in known]:
+            _log.warning("%r of a client of %s is ignored: it has %s", name, provider, ", ".join(_OPTIONS))
+        return OneClient(provider, base_url, api_key, **known)
     return make_registered(provider, {"base_url": base_url, "api_key": api_key} | options)
 
 

@@ -17,6 +17,7 @@ import trio
 from pydantic import BaseModel, field_validator
 
 from fabric.errors import ConfigError
+from fabric.pipelines.attempts import RETRY_AFTER_S_MAX
 from fabric.pipelines.clients import Clients, register_provider, stateful_identity
 from fabric.pipelines.errors import BudgetExceeded, ParseError, SchemaValidationError
 from fabric.pipelines.models import open_models
@@ -321,6 +322,15 @@ async def test_retry_after_is_waited_for(registered: Registered, autojump_clock:
     (done,) = await perform(work(spec))
     assert done.value.a == 3
     assert trio.current_time() >= 30
+
+
+async def test_retry_after_may_be_a_date(registered: Registered, autojump_clock: trio.testing.MockClock) -> None:
+    """As HTTP allows; a date that has passed is now, and not our own pause."""
+    dates = Status(429, "Fri, 31 Dec 9999 23:59:59 GMT"), Status(429, "Sun, 06 Nov 1994 08:49:37 GMT")
+    spec, _ = registered(*dates, '{"a": 3}', max_retries=2, retry_delay_s=7.0, timeout_s=math.inf)
+    (done,) = await perform(work(spec))
+    assert done.value.a == 3
+    assert RETRY_AFTER_S_MAX <= trio.current_time() < RETRY_AFTER_S_MAX + 7
 
 
 async def test_a_client_that_does_not_answer_is_left_alone(registered: Registered) -> None:
