@@ -16,15 +16,22 @@ from typing import Any
 import trio
 
 from fabric.pipelines.attempts import pause_s
-from fabric.pipelines.clients import Answer, AskFailed, Question, make_registered, read_response, register_provider
+from fabric.pipelines.clients import (
+    MOCK_REPLY,
+    Answer,
+    AskFailed,
+    Question,
+    make_registered,
+    play,
+    read_response,
+    register_provider,
+)
 from fabric.pipelines.extraction import extract_json
 from fabric.pipelines.spec import ModelSpec, Sampling
 
 _log = logging.getLogger("fabric.pipelines")
 
 _OPTIONS = ("timeout", "max_retries", "retry_delay")
-
-_DEFAULT_REPLY = '{"result": "mock"}'
 
 
 def make_client(
@@ -43,7 +50,7 @@ def make_client(
         ValueError: there is no such provider.
     """
     if provider == "mock":
-        given = options.get("responses") or options.get("mock_responses") or options.get("response") or _DEFAULT_REPLY
+        given = options.get("responses") or options.get("mock_responses") or options.get("response") or MOCK_REPLY
         return MockClient([given] if isinstance(given, str) else list(given))
     if provider in ("openai_compat", "anthropic"):
         known = {name: value for name, value in options.items() if name in _OPTIONS}
@@ -104,21 +111,20 @@ def probe_json_mode(client: Any, model: str, timeout: float = 30) -> bool:
 
 
 class MockClient:
-    """Plays replies in order; the last one is repeated.
+    """A mock in OpenAI's shape: plays replies in order; the last one is repeated.
 
     Attributes:
         calls: what it was called with, in order.
     """
 
-    def __init__(self, replies: Sequence[str] = (_DEFAULT_REPLY,)) -> None:
+    def __init__(self, replies: Sequence[str] = (MOCK_REPLY,)) -> None:
         self._replies = list(replies)
         self.calls: list[dict[str, Any]] = []
         self.chat = _chat(self._create)
 
     def _create(self, **arguments: Any) -> Any:
         self.calls.append(arguments)
-        text = self._replies[min(len(self.calls), len(self._replies)) - 1]
-        return _response(Answer(text, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}))
+        return _response(play(self._replies, len(self.calls) - 1))
 
 
 _MockClient = MockClient

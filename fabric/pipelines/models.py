@@ -26,7 +26,7 @@ from fabric.pipelines.clients import (
     BlockingClient,
     Client,
     Clients,
-    MockClient,
+    Mock,
     Question,
     identity,
 )
@@ -75,7 +75,7 @@ class Models:
             ConfigError: what the model says of its server cannot be.
         """
         if spec.provider == "mock":
-            return MockClient()
+            return Mock()
         if spec.provider not in ("openai_compat", "anthropic"):
             return BlockingClient(partial(self._clients.get, spec))
         key = identity(spec)

@@ -23,6 +23,7 @@ HI = [{"role": "user", "content": "hi"}]
         ({"responses": ["one", "two"]}, ["one", "two", "two"]),
         ({"response": "only"}, ["only"] * 3),
         ({}, ['{"result": "mock"}'] * 3),
+        ({"responses": []}, ['{"result": "mock"}'] * 3),
     ],
     ids=str,
 )
