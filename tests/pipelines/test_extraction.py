@@ -158,3 +158,11 @@ def test_no_beginning_of_an_object_is_an_answer(value: dict[str, Any], share: fl
     text = json.dumps(value)
     with pytest.raises(ParseError):
         extract_json("Here: " + text[: int(len(text) * share)])
+
+
+@settings(max_examples=50)
+@given(value=st.dictionaries(st.text(), json_values, min_size=1), junk=st.sampled_from([", x", ",,", " x", ", 'x': 1"]))
+def test_nothing_inside_of_a_broken_object_is_an_answer(value: dict[str, Any], junk: str) -> None:
+    """Whatever is in an object that cannot be read, it is refused."""
+    with pytest.raises(ParseError):
+        extract_json(f"Here: {json.dumps(value)[:-1]}{junk}}} that is all")
