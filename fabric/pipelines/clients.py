@@ -8,14 +8,16 @@ from __future__ import annotations
 
 __all__ = [
     "CLIENTS_MAX",
+    "MOCK_REPLY",
     "Answer",
     "AskFailed",
     "Client",
     "Clients",
-    "MockClient",
+    "Mock",
     "Question",
     "identity",
     "is_known",
+    "play",
     "providers",
     "register_provider",
     "stateful_identity",
@@ -24,6 +26,7 @@ __all__ = [
 import inspect
 import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -301,11 +304,13 @@ def read_response(response: Any) -> Answer:
     return Answer("" if text is None else str(text), read_usage(getattr(response, "usage", None)), cut_off=cut_off)
 
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
 def read_usage(usage: Any) -> dict[str, int] | None:
     """Return the tokens of a response; ``None``: it does not say."""
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    counts = usage if isinstance(usage, Mapping) else {name: getattr(usage, name, None) for name in names}
-    prompt, completion, total = (counts.get(name) for name in names)
+    counts = usage if isinstance(usage, Mapping) else {name: getattr(usage, name, None) for name in _COUNTS}
+    prompt, completion, total = (counts.get(name) for name in _COUNTS)
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None
     known = total if isinstance(total, int) else prompt + completion
@@ -357,23 +362,28 @@ def _retry_after(error: Exception) -> float | None:
     headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
     if not isinstance(headers, Mapping):
         return None
-    lower = {str(name).lower(): str(value) for name, value in headers.items()}
-    try:
-        seconds = float(lower.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
+    from plumb_agent.providers.dialect import retry_after_s
+
+    return retry_after_s({str(name).lower(): str(value) for name, value in headers.items()}, time.time())
 
 
 # --- Mocks ------------------------------------------------------------------------------------------------------------
 
 
-class MockClient:
-    """Plays the replies of its model in order; the last one is repeated."""
+MOCK_REPLY = '{"result": "mock"}'
+"""Of a mock that was given none."""
+
+
+class Mock:
+    """Plays the replies of its model."""
 
     async def ask(self, question: Question) -> Answer:
         """Return the reply whose number the question has."""
         await trio.lowlevel.checkpoint()
-        replies = question.spec.replies or ('{"result": "mock"}',)
-        text = replies[min(question.reply_number, len(replies) - 1)]
-        return Answer(text, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
+        return play(question.spec.replies, question.reply_number)
+
+
+def play(replies: Sequence[str], number: int) -> Answer:
+    """Return the answer of a mock that played so many replies before: the next one, or the last one again."""
+    texts = replies or (MOCK_REPLY,)
+    return Answer(texts[min(number, len(texts) - 1)], dict.fromkeys(_COUNTS, 0))

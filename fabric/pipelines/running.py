@@ -15,10 +15,9 @@ from fabric.pipelines.committing import tokens_of
 from fabric.pipelines.expressions import Scope
 from fabric.pipelines.outcomes import Outcome, skipped
 from fabric.pipelines.planning import Plans
-from fabric.pipelines.program import has_effects
 from fabric.pipelines.results import AttemptLog, StepResult
 from fabric.pipelines.schedule import Begin, Cancel, Commit, Discard, Ended, Over, Planned, Schedule, Skip, Start
-from fabric.pipelines.spec import ModelSpec, Pipeline, Place, Step
+from fabric.pipelines.spec import ModelSpec, Pipeline, Place, Step, has_effects
 from fabric.pipelines.vocab import Vocabulary
 from fabric.pipelines.work import Done, LlmWork, Performer, Work
 

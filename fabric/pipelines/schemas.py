@@ -6,7 +6,7 @@ vocabularies, at any depth, and an answer is taken to its terms with the vocabul
 
 from __future__ import annotations
 
-__all__ = ["Schema", "Validated", "map_schema", "model_schema"]
+__all__ = ["Schema", "Validated", "map_schema", "model_schema", "place_of"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -322,12 +322,13 @@ def _bare(annotation: Any) -> Any:
 
 def _in_words(model: type[BaseModel], error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [f"{_place(problem['loc']) or 'the answer'}: {problem['msg']}" for problem in problems]
+    lines = [f"{place_of(problem['loc']) or 'the answer'}: {problem['msg']}" for problem in problems]
     return f"the answer is no {model.__name__}: " + "; ".join(lines)
 
 
-def _place(loc: Sequence[int | str]) -> str:
+def place_of(location: Sequence[int | str]) -> str:
+    """Return where in an answer something is: ``entries[0].n``; empty: it is the answer as a whole."""
     text = ""
-    for part in loc:
+    for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
