@@ -87,3 +87,16 @@ def test_two_with_one_name_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptu
     run(tmp_path, {}, TEXT.replace("deep/b.json", "a.json"))
     assert files(tmp_path) == {"a.json": 4, "last.yaml": 5}
     assert "of step 'b' replaces that of step 'a'" in caplog.text
+
+
+@pytest.mark.parametrize(("value", "why"), [("../../evil", "would leave its directory"), (None, "has no value")])
+def test_values_stay_in_the_directory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: object, why: str
+) -> None:
+    """What the file says in front of them is not left, and is not the directory itself."""
+    text = TEXT.replace("{{ ctx.dir }}", "{{ ctx.dir }}/deep/{{ ctx.id }}")
+    assert not run(tmp_path, {"id": value}, text).failed
+    assert f"no outputs were written: 'outputs.dir' {why} for this input: " in caplog.text
+    assert not (tmp_path / "out").exists()
+    run(tmp_path, {"id": "one"}, text)
+    assert (tmp_path / "out/deep/one/a.json").exists()
