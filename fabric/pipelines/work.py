@@ -49,7 +49,8 @@ class LlmWork:
         vocabularies: as they are in this run.
         reply_number: how many answers of a mock have been played in this run before: it goes on from there.
         use_cache, refresh_cache: whether kept answers are taken, and whether they are replaced.
-        budget_usd: what is left to spend; ``None``: there is no limit.
+        budget_usd: what the run may spend; ``None``: there is no limit.
+        spent_usd: what it has spent before.
     """
 
     step: LlmStep
@@ -61,6 +62,7 @@ class LlmWork:
     use_cache: bool = True
     refresh_cache: bool = False
     budget_usd: float | None = None
+    spent_usd: float = 0.0
 
 
 Work: TypeAlias = FunctionWork | HttpWork | LlmWork
