@@ -144,7 +144,9 @@ class StepReader:
         if not name.isprintable():
             block.error(f"{block.what}: a name has no control characters, nor ends of lines", "name")
         if name.startswith("_"):
-            block.warn(f"{block.what}: expressions cannot read names that begin with '_'", "name")
+            block.error(f"{block.what}: a name does not begin with '_': expressions cannot read such names", "name")
+        if "/" in name or "\\" in name or ".." in name:
+            block.error(f"{block.what}: a name has no '/' and no '..' in it: files are called by it", "name")
 
     def _common(self, block: Block, scope: Scope) -> dict[str, Any]:
         condition = None

@@ -518,3 +518,15 @@ def test_a_large_pipeline_is_read(tmp_path):
     steps = ["  - {name: s0, type: validate, condition: ctx.a}"]
     steps += [f"  - {{name: s{n}, type: validate, condition: steps.s{n - 1}}}" for n in range(1, 500)]
     assert len(loaded(tmp_path, "steps:\n" + "\n".join(steps) + "\n").steps) == 500
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("_x", "does not begin with '_'"), ("a/b", "no '/'"), ("a\\b", "no '/'"), ("..", "no '..'")]
+)
+def test_names_of_steps_are_names_of_files_and_of_expressions(tmp_path, name, said):
+    """Also inside of other steps."""
+    step = f"{{name: '{name}', type: validate, condition: 'True'}}"
+    with pytest.raises(StepConfigError, match="a name") as raised:
+        loaded(tmp_path, f"steps:\n  - {step}\n  - {{name: p, type: parallel, steps: [{step}]}}\n")
+    assert [said in problem.message for problem in raised.value.problems][:1] == [True]
+    assert {problem.line for problem in raised.value.problems} == {2, 3}
