@@ -229,6 +229,7 @@ class Asking:
         max_retries, retry_delay_s: within an attempt; each pause is twice the one before, up to ``PAUSE_S_MAX``.
         feedback: writes what the model is told.
         budget_usd: no question is asked when so much is spent; ``None``: there is no limit.
+        spent_usd: what was spent before.
 
     Attributes:
         attempts: all that have ended, in order.
@@ -245,6 +246,7 @@ class Asking:
         retry_delay_s: float,
         feedback: Feedback,
         budget_usd: float | None = None,
+        spent_usd: float = 0.0,
     ) -> None:
         self._step = step
         self._model = model
@@ -255,7 +257,7 @@ class Asking:
         self._retry_delay_s = retry_delay_s
         self._feedback = feedback
         self._budget_usd = budget_usd
-        self._spent_usd = 0.0
+        self._spent_usd = spent_usd
         self._uncounted = False
         self._now = _Current()
         self.attempts: list[AttemptLog] = []
@@ -315,7 +317,8 @@ class Asking:
 
     def _ask(self, wait_s: float = 0.0) -> list[Command]:
         if self._budget_usd is not None and self._spent_usd >= self._budget_usd:
-            spent = f"step {self._step!r} asks no further: ${self._spent_usd:g} of ${self._budget_usd:g} are spent"
+            amounts = f"{_dollars(self._spent_usd)} of {_dollars(self._budget_usd)}"
+            spent = f"step {self._step!r} asks no further: {amounts} are spent"
             if self._now.failures:  # an attempt that is under way is not forgotten
                 category, words = self._now.failures.pop()
                 self._log("error", [words], category, None, False)
@@ -367,6 +370,12 @@ def pause_s(retry_delay_s: float, retries: int, retry_after_s: float | None = No
     if retry_after_s is not None:
         return min(retry_after_s, RETRY_AFTER_S_MAX)
     return min(retry_delay_s * 2.0 ** min(retries, _DOUBLINGS_MAX), max(retry_delay_s, PAUSE_S_MAX))
+
+
+def _dollars(amount: float) -> str:
+    """Return an amount with cents, and with what is less than a cent."""
+    whole, _, part = f"{amount:.6f}".partition(".")
+    return f"${whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
 TRUNCATED = "[…truncated for length…]"

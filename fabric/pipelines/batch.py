@@ -27,7 +27,7 @@ from fabric.errors import ConfigError
 from fabric.pipelines.accounting import Account, account_of
 from fabric.pipelines.calling import loop_here
 from fabric.pipelines.course import Course, Given
-from fabric.pipelines.hooks import attempt
+from fabric.pipelines.hooks import attempt, expect_hook
 from fabric.pipelines.loading import load_pipeline
 from fabric.pipelines.progress import Progress
 from fabric.pipelines.results import RunContext
@@ -137,6 +137,7 @@ class BatchRunner:
 
     def on_batch_item_end(self, hook: F) -> F:
         """Call a function with the id and the RunContext of each item, in the thread of the caller. Decorates, too."""
+        expect_hook("on_batch_item_end", hook)
         self._hooks.append(hook)
         return hook
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Block", "shape"]
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from fabric.pipelines.nodes import Fields, Items, Node, Scalar, plain
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.spec import Mark
 
+_POWER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 _SHAPES = {Fields: "a map", Items: "a list"}
 
 
@@ -168,6 +170,9 @@ def _number(key: Key, node: Node) -> float:
     value = node.value if isinstance(node, Scalar) else None
     if isinstance(node, Scalar) and node.expanded and isinstance(value, str):
         value = _read_number(value)
+    elif isinstance(node, Scalar) and isinstance(value, str) and not node.style and _POWER.fullmatch(value):
+        value = float(value)  # 1e3 is a text in YAML 1.1, and a number everywhere else
+        value = int(value) if key.kind.startswith("integer") and value.is_integer() else value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise _WrongError(f"must be a number; it is {shape(node)}")
     if key.least is not None and (value < key.least or (key.above and value == key.least)):

@@ -27,7 +27,7 @@ from fabric.pipelines.errors import PipelineLoadError, SchemaRefError, StepConfi
 from fabric.pipelines.expressions import bind
 from fabric.pipelines.keys import EXECUTION, OUTPUTS, ROOT
 from fabric.pipelines.loading_asking import AskReader
-from fabric.pipelines.loading_models import read_model
+from fabric.pipelines.loading_models import read_model, warn_of_unpriced
 from fabric.pipelines.loading_reads import Scope, Texts
 from fabric.pipelines.loading_steps import StepReader, declared_names
 from fabric.pipelines.nodes import Entry, Fields, Items, Node, Scalar, plain
@@ -94,6 +94,8 @@ class _Loading:
         self.problems.warnings += odd
         steps = self._steps(block, steps_node, models, vocabularies)
         self._check_schemas(steps)
+        if execution.budget_usd is not None:
+            warn_of_unpriced([models[name] for name in _asked(steps) if name in models], self.problems)
         return Pipeline(
             path=self._path,
             models=MappingProxyType(models),
@@ -238,6 +240,17 @@ def _own_vocabularies(steps: tuple[Step, ...]) -> dict[str, Vocabulary]:
 
 def _every(steps: tuple[Step, ...]) -> list[Step]:
     return [inner for step in steps for inner in (step, *substeps(step))]
+
+
+def _asked(steps: tuple[Step, ...]) -> list[str]:
+    """Return the names of the models that steps ask, each once, in the order of the steps."""
+    names: dict[str, None] = {}
+    for step in _every(steps):
+        asked = [step] if isinstance(step, LlmStep) else []
+        if isinstance(step, EnsembleStep):
+            asked = [member.ask for member in step.members] + ([] if step.judge is None else [step.judge.ask])
+        names.update((one.model, None) for one in asked)
+    return list(names)
 
 
 def _files(steps: Items) -> list[tuple[str, int]]:

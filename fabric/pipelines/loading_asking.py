@@ -27,7 +27,7 @@ from fabric.pipelines.loading_reads import Scope, Texts
 from fabric.pipelines.nodes import Fields, Node, Scalar, plain
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.prompt import Prompt
-from fabric.pipelines.references import Importer
+from fabric.pipelines.references import Importer, expect_called
 from fabric.pipelines.schema_builder import schema_class_name
 from fabric.pipelines.schemas import Schema, map_schema, model_schema
 from fabric.pipelines.spec import Attempts, EnsembleStep, Judge, LlmStep, Member, ModelSpec, Reference
@@ -236,11 +236,9 @@ class AskReader:
             return None
         try:
             found = self._importer.find(target)
+            expect_called(found, repr(target))
         except PipelineLoadError as error:
             block.error(f"{block.what}: parser: {error.message}", "parser", type(error), error.suggestion)
-            return None
-        if not callable(found):
-            block.error(f"{block.what}: parser: {target!r} is not a function", "parser", CallableImportError)
             return None
         return Reference(target, found)
 

@@ -153,6 +153,7 @@ class _Conversation:
             retry_delay_s=spec.retry_delay_s,
             feedback=feedback_of(step.attempts, work.variables),
             budget_usd=work.budget_usd,
+            spent_usd=work.spent_usd,
         )
 
     async def run(self) -> Done:

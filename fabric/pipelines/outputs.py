@@ -15,6 +15,7 @@ import yaml
 
 from fabric.pipelines.dumping import dumped, dumped_text, text_of
 from fabric.pipelines.expressions import Scope
+from fabric.pipelines.places import directory_of
 from fabric.pipelines.results import RunContext
 from fabric.pipelines.spec import EnsembleStep, Outputs, Pipeline, Step
 
@@ -94,7 +95,7 @@ def _value_of(rctx: RunContext, name: str) -> Any:
 
 
 def _root_of(outputs: Outputs, scope: Scope) -> Path:
-    said = outputs.dir.resolve(scope)
+    said = outputs.dir.resolve(scope, {"": directory_of})
     if said is None or not str(said).strip():
         raise ValueError("'outputs.dir' has no value for this input")
     root = Path(str(said))

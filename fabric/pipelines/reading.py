@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fabric.pipelines.attempts import FieldError, Fine, Verdict, Wrong
-from fabric.pipelines.errors import ParseError, SchemaValidationError
+from fabric.pipelines.errors import ParseError, SchemaValidationError, StepExecutionError
 from fabric.pipelines.extraction import extract_json
 from fabric.pipelines.schemas import place_of
 from fabric.pipelines.spec import LlmStep
@@ -30,6 +30,8 @@ def read_answer(text: str, step: LlmStep, vocabularies: Mapping[str, Vocabulary]
         parsed = extract_json(text) if step.parser is None else step.parser.function(text)
     except Exception as error:  # noqa: BLE001 - a parser is the user's: what it raises says that it cannot read this
         return _unreadable(error, step, cut_off)
+    except (SystemExit, GeneratorExit) as error:
+        return _unreadable(StepExecutionError(f"it would end the process: {error!r}"), step, cut_off)
     if step.schema is None:
         return Fine(parsed)
     try:

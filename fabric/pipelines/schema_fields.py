@@ -195,15 +195,21 @@ class _Reading:
                 message = f"field {name!r}: unknown key {reprlib.repr(key)}; there are {', '.join(FIELD_KEYS)}"
                 self.odd.append(Oddity(f"{place}.{key}", message, close[0] if close else None))
 
-    def look_for_idle_rules(self, spec: FieldSpec) -> None:
-        """Find rules that no value of a field can break."""
+    def refuse_idle_rules(self, spec: FieldSpec) -> None:
+        """Find rules that no value of a field can break, and those that none can keep."""
         idle = [] if spec.says_text else ["pattern", "min_length", "max_length"]
         idle += [] if spec.outer == "list" else ["min_items", "max_items"]
         for key in idle:
             if getattr(spec.rules, key) is not None:
                 what = "is no list" if key.endswith("items") else "has no texts"
-                message = f"field {spec.name!r}: {key!r} has no effect: the field {what}"
-                self.odd.append(Oddity(f"{spec.place}.{key}", message))
+                self.wrong(f"{spec.place}.{key}", f"field {spec.name!r}: {key!r} has no effect: the field {what}")
+        for what in ("length", "items"):
+            least, most = getattr(spec.rules, f"min_{what}"), getattr(spec.rules, f"max_{what}")
+            if least is not None and most is not None and least > most:
+                self.wrong(
+                    f"{spec.place}.min_{what}",
+                    f"field {spec.name!r}: 'min_{what}' {least} is above 'max_{what}' {most}: no value fits",
+                )
 
     def typed(self, name: str, text: str, said: Mapping[str, Any], place: str, depth: int) -> FieldSpec | None:
         self.look_for_slips(name, said, place)
@@ -238,7 +244,7 @@ class _Reading:
             vocab=self.vocab(name, said.get("vocab"), inner, place),
             place=place,
         )
-        self.look_for_idle_rules(spec)
+        self.refuse_idle_rules(spec)
         return spec
 
     def plain(self, name: str, text: str, base: str, place: str) -> tuple[Any, Any] | None:

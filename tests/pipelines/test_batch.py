@@ -145,12 +145,12 @@ def test_items_that_cannot_be_had_end_the_batch_behind_the_others(tmp_path: Path
         next(results)
 
 
-def test_what_a_function_raises_to_end_the_process_ends_the_batch(tmp_path: Path) -> None:
-    """It is no failure of a step."""
+def test_what_a_function_raises_to_end_the_process_ends_its_item(tmp_path: Path) -> None:
+    """It is a failure of its step, as others are."""
     (tmp_path / "ending.py").write_text("def end():\n    raise SystemExit(3)\n")
     file = written(tmp_path, 'steps: [{name: s, type: transform, fn: "ending:end"}]')
-    with pytest.raises(SystemExit):
-        BatchRunner(file, progress=False).run_all([{}])
+    result = BatchRunner(file, progress=False).run_all([{}, {}])
+    assert result.summary().failed == 2
 
 
 def test_overrides_are_checked_before_the_first_item(tmp_path: Path) -> None:

@@ -628,3 +628,15 @@ def test_a_field_that_is_called_as_something_of_the_step_is_warned_of(tmp_path):
         f"{tmp_path / 's.j2'}:2: steps[1](b).prompt: {said}",
         f"{tmp_path / 'pipeline.yaml'}:5:43: steps[2](c).condition: {said}",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("_x", "does not begin with '_'"), ("a/b", "no '/'"), ("a\\b", "no '/'"), ("..", "no '..'")]
+)
+def test_names_of_steps_are_names_of_files_and_of_expressions(tmp_path, name, said):
+    """Also inside of other steps."""
+    step = f"{{name: '{name}', type: validate, condition: 'True'}}"
+    with pytest.raises(StepConfigError, match="a name") as raised:
+        loaded(tmp_path, f"steps:\n  - {step}\n  - {{name: p, type: parallel, steps: [{step}]}}\n")
+    assert [said in problem.message for problem in raised.value.problems][:1] == [True]
+    assert {problem.line for problem in raised.value.problems} == {2, 3}
