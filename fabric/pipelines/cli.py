@@ -19,6 +19,7 @@ import typer
 
 from fabric.errors import ConfigError
 from fabric.pipelines import cli_batch, cli_make, cli_vocab
+from fabric.pipelines.cli_files import check_target, path_of_input
 from fabric.pipelines.cli_report import (
     FAILED,
     AtPlace,
@@ -100,6 +101,9 @@ def run(
     with answering(form), logged(form, level):
         from fabric.pipelines.runner import PipelineRunner
 
+        read = {"the pipeline": pipeline, "the input": path_of_input(input_)}
+        check_target(output, "--output", read)
+        check_target(metrics, "--metrics", {**read, "the output": output})
         data = _read_input(input_)
         runner = PipelineRunner(pipeline, place=read_place(place))
         if not quiet and (verbose or sys.stderr.isatty()):
@@ -205,4 +209,5 @@ def graph(pipeline: File, output: Output = None, form: Form = "text") -> None:
     with answering(form), logged(form):
         from fabric.pipelines.graph import generate_mermaid
 
+        check_target(output, "--output", {"the pipeline": pipeline})
         write_out(f"# Pipeline DAG\n\n```mermaid\n{generate_mermaid(pipeline).rstrip()}\n```", output)

@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, TextIO
+from typing import IO, Annotated, Any
 
 import typer
 
 from fabric.errors import ConfigError
+from fabric.pipelines.cli_files import Written, check_target, path_of_input
 from fabric.pipelines.cli_report import (
     AtPlace,
     Form,
@@ -70,16 +71,18 @@ def batch(
             raise ConfigError(f"--key {key!r} is reserved for the output, as {', '.join(RESERVED)} are; take another")
         if resume and journal is None:
             raise ConfigError("--resume needs --journal FILE, which says what is done")
-        with _opened(input_) as lines, ExitStack() as stack:
+        read = {"the pipeline": pipeline, "the input": path_of_input(input_)}
+        check_target(journal, "--journal", read)
+        check_target(output, "--output", {**read, "the journal": journal})
+        check_target(metrics, "--metrics", {**read, "the journal": journal, "the output": output})
+        with _opened(input_) as lines, Written(output) as written:
             runner = BatchRunner(
                 pipeline, max_workers=workers, progress=False, journal=journal, place=read_place(place)
             )
-            written = _out(output, stack)
             meter = _Meter(shown=not no_progress and sys.stderr.isatty())
             items = (json.loads(line) for line in lines if line.strip())
             for item_id, result in runner.run(items, key=key, use_cache=not no_cache, dry_run=dry_run, resume=resume):
-                written.write(json.dumps(_record(key, item_id, result), default=str) + "\n")
-                written.flush()
+                written.write(json.dumps(_record(key, item_id, result), default=str))
                 meter.count(result.failed)
         write_metrics(runner.account, metrics)
         if output is not None:
@@ -123,15 +126,6 @@ def _check(lines: IO[str]) -> None:
             raise ConfigError(f"line {number} is not a JSON object: it is {type(item).__name__}")
     if not any_found:
         raise ConfigError("no items found in the input; expected one JSON object a line")
-
-
-def _out(path: Path | None, stack: ExitStack) -> TextIO:
-    if path is None:
-        return sys.stdout
-    try:
-        return stack.enter_context(path.open("w", encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _record(key: str, item_id: object, result: Any) -> dict[str, object]:
