@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from fabric.errors import ConfigError
 from fabric.pipelines.accounting import Account
 from fabric.pipelines.calling import Inline
+from fabric.pipelines.dumping import text_of
 from fabric.pipelines.engine import Engine
 from fabric.pipelines.hooks import Hooks
 from fabric.pipelines.journal import Journal, digest_of, open_journal
@@ -106,7 +107,7 @@ class Course:
         self._prepared = self._engine.prepared({}, overrides, options)
         self._window = window
         self._journal: Journal | None = None
-        self._keeping = Keeping(pipeline)
+        self._keeping = Keeping(pipeline, self._prepared.models)
         if journal is not None:
             # Overrides may have a key in them: the journal has what they are known by.
             matters = {"dry_run": options.dry_run, "model_overrides": digest_of(overrides)}
@@ -251,7 +252,7 @@ class Course:
             prepared = dataclasses.replace(self._prepared, input=given.item)
             given.context = await self._engine.run_once(prepared, Inline(), inline=False)
         except Exception as error:  # noqa: BLE001 - it fails this item
-            _log.error("item %r of the batch failed outside of its steps: %s", given.id, error, exc_info=error)
+            _log.error("item %r of the batch failed outside of its steps: %s", given.id, text_of(error), exc_info=error)
             given.context = RunContext({}, failed=True, failure_state=FailureState("<batch>", error))
         if self._journal is not None:
             self._journal.write(given.key, self._keeping.keep(given.context))

@@ -33,6 +33,9 @@ from fabric.pipelines.dumping import dumped
 
 VERSION = 1
 
+_BEGINNING = f'{{"journal":{VERSION},"pipeline":"'.encode()
+"""Of each journal. A file with one torn line is one if it begins like this, or ends before it could differ."""
+
 _log = logging.getLogger("fabric.pipelines.batch")
 
 
@@ -96,6 +99,7 @@ class Journal:
         self._grown_at = 0
         self._size = 0
         self._lock = threading.Lock()
+        self._is_torn = False
         self._read(head, resume)
 
     def __len__(self) -> int:
@@ -143,14 +147,24 @@ class Journal:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         left = memoryview(data)
         with self._lock:
+            if self._is_torn:  # a line behind half a line would be read as part of it
+                raise ConfigError(f"the journal {self._path} ends with half a line: nothing can be written behind it")
             at = self._size
             try:
                 while left:
                     left = left[os.write(self._handle, left) :]
             except OSError as error:
+                self._take_back()
                 raise ConfigError(f"cannot write the journal {self._path}: {error.strerror}") from None
             self._size += len(data)
         return at, len(data)
+
+    def _take_back(self) -> None:
+        """Cut off what was written of a line: the others of a batch go on, and write behind it."""
+        try:
+            os.ftruncate(self._handle, self._size)
+        except OSError:
+            self._is_torn = True
 
     def _read(self, head: _Line, resume: bool) -> None:
         decoder = msgspec.json.Decoder(_Line)
@@ -158,11 +172,15 @@ class Journal:
             file.seek(0)
             for number, data in enumerate(file, 1):
                 if not data.endswith(b"\n"):
+                    if number == 1 and not (data.startswith(_BEGINNING) or _BEGINNING.startswith(data)):
+                        raise self._foreign()
                     self._cut(number, len(data))
                     break
                 try:
                     line = decoder.decode(data)
                 except msgspec.DecodeError as error:
+                    if number == 1:
+                        raise self._foreign() from None
                     raise ConfigError(f"the journal {self._path} is damaged at line {number}: {error}") from None
                 self._take(line, number, len(data), head)
         if self._places and not resume:
@@ -184,12 +202,15 @@ class Journal:
 
     def _check(self, line: _Line, head: _Line) -> None:
         if line.journal != VERSION:
-            raise ConfigError(f"{self._path} is no journal of a batch that can be read here; take another file")
+            raise self._foreign()
         if line.options != head.options:
             text = f"the journal {self._path} is of runs with other options: {line.options}, now {head.options}"
             raise ConfigError(f"{text}; take another file, or the same options")
         if line.pipeline != head.pipeline:
             _log.warning("%s: the pipeline has been changed since; items that were run are not run again", self._path)
+
+    def _foreign(self) -> ConfigError:
+        return ConfigError(f"{self._path} is no journal of a batch that can be read here; take another file")
 
     def _cut(self, number: int, length: int) -> None:
         _log.warning("%s: line %d was torn by a crash: %d bytes are cut off", self._path, number, length)
