@@ -13,7 +13,7 @@ import typer
 
 from fabric.errors import ConfigError
 from fabric.pipelines.cli_files import check_target
-from fabric.pipelines.cli_report import Form, answering, say, write_out
+from fabric.pipelines.cli_report import Form, answering, printing_apart, say, write_out
 from fabric.pipelines.errors import PipelineLoadError, SchemaRefError
 from fabric.pipelines.initial import CACHE_LINES, PROVIDERS, initial_files, read_field, tailored_files
 
@@ -191,7 +191,8 @@ def _first_asking(pipeline: Path) -> str:
     from fabric.pipelines.spec import LlmStep, substeps
 
     try:
-        steps = load_pipeline(pipeline).steps
+        with printing_apart():
+            steps = load_pipeline(pipeline).steps
     except PipelineLoadError:
         return "extract"
     every = [found for top in steps for found in (top, *substeps(top))]

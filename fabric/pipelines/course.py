@@ -25,6 +25,7 @@ from pydantic import BaseModel
 
 from fabric.errors import ConfigError
 from fabric.pipelines.accounting import Account
+from fabric.pipelines.batch_item import item_under_way
 from fabric.pipelines.calling import Inline
 from fabric.pipelines.dumping import text_of
 from fabric.pipelines.engine import Engine
@@ -246,6 +247,7 @@ class Course:
                 await self._grow()
 
     async def _one(self, given: Given) -> None:
+        item_under_way.set((given.id,))
         try:
             if not isinstance(given.item, Mapping):
                 raise TypeError(f"an item of a batch is a map: it is 'ctx'; this is {type(given.item).__name__}")
