@@ -159,7 +159,8 @@ class BatchRunner:
         """Run it for each item; return the id and what was left of each, as they end.
 
         Items are taken as there is room for them, so they may be more than fit into memory. Whoever stops before the
-        end cancels what is under way.
+        end cancels what is under way. With a journal, that waits for items that have had effects (``io`` steps, and
+        requests that do more than read), for they would have them again.
 
         Args:
             items: inputs.

@@ -28,7 +28,7 @@ from fabric.pipelines.accounting import Account
 from fabric.pipelines.batch_item import item_under_way
 from fabric.pipelines.calling import Inline
 from fabric.pipelines.dumping import text_of
-from fabric.pipelines.engine import Engine
+from fabric.pipelines.engine import Engine, Prepared
 from fabric.pipelines.hooks import Hooks
 from fabric.pipelines.journal import Journal, digest_of, open_journal
 from fabric.pipelines.keeping import Keeping
@@ -76,6 +76,9 @@ Ended: TypeAlias = Given | _Broken
 
 class Course:
     """Runs items. A context manager: leaving it cancels what is under way.
+
+    With a journal, an item that has had effects, or has them just now, is not cancelled but run to its end, and waited
+    for: it is in the journal then, and nothing of it is done again.
 
     Args:
         pipeline: is run.
@@ -248,17 +251,32 @@ class Course:
 
     async def _one(self, given: Given) -> None:
         item_under_way.set((given.id,))
-        try:
-            if not isinstance(given.item, Mapping):
-                raise TypeError(f"an item of a batch is a map: it is 'ctx'; this is {type(given.item).__name__}")
-            prepared = dataclasses.replace(self._prepared, input=given.item)
-            given.context = await self._engine.run_once(prepared, Inline(), inline=False)
-        except Exception as error:  # noqa: BLE001 - it fails this item
-            _log.error("item %r of the batch failed outside of its steps: %s", given.id, text_of(error), exc_info=error)
-            given.context = RunContext({}, failed=True, failure_state=FailureState("<batch>", error))
-        if self._journal is not None:
-            self._journal.write(given.key, self._keeping.keep(given.context))
-        self.ended.put(given)
+        with trio.CancelScope() as scope:
+            try:
+                given.context = await self._engine.run_once(
+                    self._prepared_for(given.item, scope), Inline(), inline=False
+                )
+            except Exception as error:  # noqa: BLE001 - it fails this item
+                text = text_of(error)
+                _log.error("item %r of the batch failed outside of its steps: %s", given.id, text, exc_info=error)
+                given.context = RunContext({}, failed=True, failure_state=FailureState("<batch>", error))
+            if self._journal is not None:
+                self._journal.write(given.key, self._keeping.keep(given.context))
+            self.ended.put(given)
+
+    def _prepared_for(self, item: Any, scope: trio.CancelScope) -> Prepared:
+        if not isinstance(item, Mapping):
+            raise TypeError(f"an item of a batch is a map: it is 'ctx'; this is {type(item).__name__}")
+        if self._journal is None:
+            return dataclasses.replace(self._prepared, input=item)
+
+        def shield() -> None:
+            scope.shield = (
+                True  # ended early, the batch waits for it: if the journal did not have it, it were done twice
+            )
+
+        options = dataclasses.replace(self._prepared.options, before_effects=shield)
+        return dataclasses.replace(self._prepared, input=item, options=options)
 
     async def _grow(self) -> None:
         suggestions = [each for _, some in sorted(self._suggested.items()) for each in some]

@@ -14,6 +14,7 @@ from fabric.pipelines.committing import tokens_of
 from fabric.pipelines.expressions import Scope
 from fabric.pipelines.outcomes import Outcome, skipped
 from fabric.pipelines.planning import Plans
+from fabric.pipelines.program import has_effects
 from fabric.pipelines.results import StepResult
 from fabric.pipelines.schedule import Begin, Cancel, Commit, Discard, Ended, Over, Planned, Schedule, Skip, Start
 from fabric.pipelines.spec import ModelSpec, Pipeline, Place, Step
@@ -30,12 +31,14 @@ class Options:
         refresh_cache: whether they are replaced.
         dry_run: whether steps with effects, requests and questions are left out.
         grow: whether vocabularies grow at its end; those of a batch grow at the end of the batch.
+        before_effects: is called before anything that must not be done twice; ``None``: nobody asks.
     """
 
     use_cache: bool = True
     refresh_cache: bool = False
     dry_run: bool = False
     grow: bool = True
+    before_effects: Callable[[], object] | None = None
 
 
 @dataclass
@@ -70,6 +73,8 @@ class Run:
         """Perform a piece of work where its step says, when there is room for it; count what it took."""
         performer = self.performers[work.step.place or self.pipeline.execution.place]
         async with self._limit:
+            if self.options.before_effects is not None and has_effects(work.step):
+                self.options.before_effects()
             done = await performer.perform(work)
         if isinstance(work, LlmWork):
             self.replies[work.model.name] = self.replies.get(work.model.name, 0) + done.replies

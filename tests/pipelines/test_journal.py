@@ -4,8 +4,10 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,6 +136,58 @@ def test_hooks_are_told_once(tmp_path: Path) -> None:
             next(results)
         results.close()
     assert told == [0, 1, 2, 3]
+
+
+class Held:
+    """A server that answers one request when the connection of another one has gone."""
+
+    def __init__(self) -> None:
+        self.both = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(60.0)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+
+    def _serve(self) -> None:
+        with self._socket:
+            by_path = {}
+            for _ in range(2):
+                connection = self._socket.accept()[0]
+                connection.settimeout(60.0)
+                by_path[connection.recv(65_536).split()[1]] = connection
+        self.both.set()
+        assert by_path[b"/3"].recv(1) == b""
+        by_path[b"/2"].sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n5")
+        for connection in by_path.values():
+            connection.close()
+
+
+def test_an_item_with_effects_is_run_to_its_end(tmp_path: Path) -> None:
+    """A batch that is closed early cancels what had none, and waits for what had: it is in the journal."""
+    file = written(
+        tmp_path,
+        """
+steps:
+  - name: effect
+    type: io
+    fn: "counted_items:note"
+    inputs: {path: "{{ ctx.path }}", n: "{{ ctx.n }}"}
+    condition: "ctx.n == 2"
+  - {name: wait, type: http, url: "{{ ctx.url }}/{{ ctx.n }}", condition: "ctx.n > 1"}
+""",
+    )
+    server, journal = Held(), tmp_path / "journal"
+    server.thread.start()
+    given = [{**item, "url": server.url} for item in items(tmp_path, 4)[1:]]
+    results = BatchRunner(file, max_workers=3, journal=journal).run(given)
+    assert next(results)[0] == 1
+    assert server.both.wait(60.0)  # 2 has had its effect, and 3 has none
+    results.close()
+    server.thread.join()
+    again = dict(BatchRunner(file, journal=journal).run(given[:2], resume=True))
+    assert again[2].steps["wait"].value == 5
+    assert notes(tmp_path) == Counter([2])
+    assert len(journal.read_text().splitlines()) == 4  # the head, two items, and that vocabularies have grown
 
 
 def test_a_journal_is_not_overwritten(tmp_path: Path) -> None:
