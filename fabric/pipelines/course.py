@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from fabric.errors import ConfigError
 from fabric.pipelines.accounting import Account
+from fabric.pipelines.batch_item import item_under_way
 from fabric.pipelines.calling import Inline
 from fabric.pipelines.digests import digest_of
 from fabric.pipelines.dumping import text_of
@@ -252,6 +253,7 @@ class Course:
                 await self._grow()
 
     async def _one(self, given: Given) -> None:
+        item_under_way.set((given.id,))
         with trio.CancelScope() as scope:
             try:
                 given.context = await self._engine.run_once(
