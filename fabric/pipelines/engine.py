@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -160,6 +161,7 @@ class Engine:
         await caller.call(partial(self._hooks.fire, "on_run_start", prepared.input))
 
         async def commit(outcome: Outcome) -> None:
+            run.replies.update(outcome.replies)
             if self._hooks.any or any(record.on_failure for record in outcome.records):
                 await caller.call(partial(book.commit, outcome))
             else:
@@ -216,10 +218,11 @@ class Engine:
             messages = [{"role": "user", "content": question.prompt}]
             budget = self.pipeline.execution.budget_usd
             left = None if budget is None else budget - run.spent_usd
-            number = run.replies.get(model.name, 0)
+            number = run.replies[model.name]
             done = await run.perform(
                 LlmWork(step, model, messages, reply_number=number, use_cache=False, budget_usd=left)
             )
+            run.replies[model.name] += done.replies
             context.metadata["attempt_logs"].extend(done.attempts)
             if not done.attempts or done.attempts[-1].raw_output is None:
                 raise done.error or ValueError("it said nothing")
@@ -249,5 +252,6 @@ class Engine:
         return Plans(
             models,
             lambda model: stateful_identity(model) is not None,
+            lambda cache: str(Path(cache.dir).resolve()),
             has_budget=self.pipeline.execution.budget_usd is not None,
         )

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +19,7 @@ import trio.testing
 from pydantic import BaseModel, field_validator
 
 from fabric.pipelines import PipelineRunner, RunContext, calling
+from fabric.pipelines.errors import StepExecutionError
 from tests.support.pipeline_folders import Tape, folder_of, mock
 from tests.support.pipeline_functions import module_of
 
@@ -157,7 +158,7 @@ def test_a_run_goes_on_while_a_hook_takes_its_time(tmp_path: Path, kind: str) ->
     tape, m = TwoAnswers(), module_of(function=where)
     steps = f"""
 steps:
-  - {{name: a, type: transform, fn: '{m}:function'}}
+  - {{name: a, type: transform, fn: '{m}:function', on_error: continue}}
   - {{name: b, model: default, prompt: prompts/extract.j2, schema: {{n: int}}}}
 """
     runner = PipelineRunner(folder_of(tmp_path, tape.block() + steps, {"prompts/extract.j2": "Read."}))
@@ -244,10 +245,46 @@ def test_effects_are_done_when_a_run_that_was_cancelled_has_ended(tmp_path: Path
     assert ended == []
 
 
-def test_what_ends_the_process_comes_out_of_run(tmp_path: Path) -> None:
-    """``sys.exit`` in a function is no failure of a step."""
-    with pytest.raises(SystemExit):
-        runner_of(tmp_path, sys.exit).run({})
+@pytest.mark.parametrize("ends", [SystemExit(3), GeneratorExit()])
+def test_what_would_end_the_process_is_a_failure_of_the_step(tmp_path: Path, ends: BaseException) -> None:
+    """``sys.exit`` in a function, say; Ctrl-C still ends the run."""
+
+    def end() -> None:
+        raise ends
+
+    failure = runner_of(tmp_path, end).run({}).failure_state
+    assert failure is not None
+    assert type(failure.exception) is StepExecutionError
+    assert str(failure.exception) == f"its function would end the process: {ends!r}"
+    assert failure.exception.__cause__ is ends
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner_of(tmp_path, interrupt).run({})
+
+
+async def _later() -> int:
+    return 1
+
+
+async def _some() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [(lambda: _later(), "coroutine"), (lambda: _some(), "async_generator"), (lambda: (n for n in (1, 2)), "generator")],
+)
+def test_what_somebody_has_to_await_or_go_through_is_no_value(
+    tmp_path: Path, function: Callable[[], Any], kind: str
+) -> None:
+    """It is a failure of the step, which says what it gave."""
+    context = runner_of(tmp_path, function).run({})
+    assert context.failure_state is not None
+    assert type(context.failure_state.exception) is StepExecutionError
+    assert f"gave a {kind}, which is no value yet" in str(context.failure_state.exception)
 
 
 class CtrlC:
