@@ -667,6 +667,13 @@ MUTANTS = [
         (PIPELINES,),
     ),
     Mutant(
+        "a function that may be called beside another has no thread that is another's",
+        "fabric/pipelines/schedule.py",
+        "alone[place] = before[place] == (1 << place) - 1 and bool(behind >> place & 1)",
+        "alone[place] = before[place] == (1 << place) - 1",
+        ("tests/pipelines/test_schedule.py::test_who_is_alone_follows_from_the_plan",),
+    ),
+    Mutant(
         "work with effects is left before it is carried out",
         "fabric/pipelines/program.py",
         "    once = has_effects(step)\n",

@@ -1,7 +1,10 @@
 """A run from whatever calls it: a plain thread, or a thread in which trio or asyncio runs already.
 
-The run itself is always a trio program. In a plain thread it runs there. Otherwise a thread of ours has it, and what
-belongs to the caller (hooks, functions that the run waits for) is handed back to the caller's thread.
+The run itself is a trio program in a thread of ours. What belongs to the caller (hooks, functions that have the run for
+themselves) is handed back to the caller's thread, which has nothing else to do. So nothing that a user's function does
+keeps requests waiting that are under way, and such a function may have a loop of its own.
+
+``arun`` in trio is the exception: its run is a part of the caller's own loop.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ Main: TypeAlias = Callable[[Caller], Awaitable[T]]
 
 
 class Inline:
-    """The caller's thread is the one of the loop."""
+    """The caller's thread is the one of the loop: for functions that are documented to be called in it."""
 
     async def call(self, function: Callable[[], Any]) -> Any:
         """Call a function; the loop waits meanwhile."""
@@ -55,26 +58,24 @@ def loop_here() -> Literal["trio", "asyncio"] | None:
 def run_here(main: Main[T]) -> T:
     """Run it, and return what it gives. Whatever else runs in this thread waits meanwhile.
 
-    Ctrl-C ends the run, as does what a function of the user's raises to end the process.
+    Ctrl-C ends the run, as does what a function of the user's raises to end the process. A function with effects that
+    is under way then is waited for.
     """
-    if loop_here() is None:
-        try:
-            return trio.run(main, Inline())
-        except BaseExceptionGroup as group:
-            raise _innermost(group) from None
     calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
     beside = _Beside(main, calls.put, lambda: calls.put(None))
     beside.start()
     interrupted: KeyboardInterrupt | None = None
     while True:
-        try:
-            call = calls.get()
-            if call is None:
-                break
-            call()
+        try:  # Ctrl-C may come anywhere in here: what has just been taken from the queue is lost then
+            if interrupted is not None:
+                beside.cancel()
+            while not beside.over:
+                call = calls.get()
+                if call is not None:
+                    call()
+            break
         except KeyboardInterrupt as interrupt:
             interrupted = interrupt
-            beside.cancel()
     if interrupted is not None:
         raise interrupted
     return beside.result()
@@ -116,6 +117,7 @@ class _Beside(Generic[T]):
         self._cancelled = False
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope = trio.CancelScope()
+        self._called: list[trio.Event] = []  # each is set when its call has ended
         self._result: Future[T | None] = Future()
 
     def start(self) -> None:
@@ -123,12 +125,17 @@ class _Beside(Generic[T]):
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(self._run,), name="fabric-pipeline", daemon=True).start()
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._result.done()
+
     def cancel(self) -> None:
-        """End the run soon. Nobody asks for its result then."""
+        """End the run soon. Nobody asks for its result then. Called in the caller's thread, also more than once."""
         self._cancelled = True  # before there is a token, the run sees this
         if self._token is not None:
             with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._scope.cancel)
+                self._token.run_sync_soon(self._end)
 
     def result(self) -> T:
         """Return or raise what came of it, once it has ended."""
@@ -137,21 +144,34 @@ class _Beside(Generic[T]):
 
     async def call(self, function: Callable[[], Any]) -> Any:
         """Call a function in the caller's thread, and wait for its end, also if the run is cancelled."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         token, ended = trio.lowlevel.current_trio_token(), trio.Event()
         result: Future[Any] = Future()
 
         def perform() -> None:
+            if self._cancelled:
+                return  # the loop does not wait for it, see _end
             try:
                 _settle(result, function)
             finally:
                 token.run_sync_soon(ended.set)
 
+        self._called.append(ended)
         self._post(perform)
         with trio.CancelScope(shield=True):
             await ended.wait()
-        if not result.done():
-            raise KeyboardInterrupt  # it came before the function was called, or behind it
-        return result.result(timeout=0)
+        self._called.remove(ended)
+        if result.done():
+            return result.result(timeout=0)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        raise KeyboardInterrupt  # it came before the function was called, or behind it
+
+    def _end(self) -> None:
+        """Cancel the run. The caller's thread, which wanted that, is in no call; so what is waited for has ended, or is
+        never going to begin."""
+        self._scope.cancel()
+        for ended in self._called:
+            ended.set()
 
     def _run(self) -> None:
         try:
@@ -170,11 +190,13 @@ class _Beside(Generic[T]):
 
 def _settle(result: Future[Any], function: Callable[[], Any]) -> None:
     try:
-        result.set_result(function())
+        value = function()
     except BaseExceptionGroup as group:
         result.set_exception(_innermost(group))
     except BaseException as error:  # noqa: BLE001 - it goes to whoever asks for the result
         result.set_exception(error)
+    else:
+        result.set_result(value)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -7,6 +7,7 @@ __all__ = ["Engine", "Prepared"]
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,25 @@ class Prepared:
     options: Options
 
 
+@dataclass
+class _Kept:
+    """What is kept open.
+
+    Attributes:
+        engine: of what.
+        loop: that it belongs to.
+        closed: whether it was.
+    """
+
+    engine: Engine
+    loop: trio.lowlevel.TrioToken
+    performers: Mapping[Place, Performer]
+    closed: bool = False
+
+
+_KEPT: ContextVar[tuple[_Kept, ...]] = ContextVar("fabric_pipelines_kept", default=())
+
+
 class Engine:
     """Carries out the runs of a pipeline. What a run leaves for the next one: vocabularies that have grown, and clients
     of registered providers.
@@ -78,7 +98,6 @@ class Engine:
         self._schemas = schemas
         self._clients = Clients()
         self._plans = self._planned(pipeline.models)
-        self._kept: dict[trio.lowlevel.TrioToken, Mapping[Place, Performer]] = {}  # by the loop that they belong to
 
     def prepared(
         self, given: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]], options: Options
@@ -106,7 +125,7 @@ class Engine:
             caller: calls hooks.
             inline: whether it calls functions, too, that have the run for themselves.
         """
-        kept = self._kept.get(trio.lowlevel.current_trio_token())
+        kept = self._kept()
         if kept is not None:
             return await self._run(prepared, kept, caller)
         async with self._open(caller if inline else None) as performers:
@@ -114,14 +133,24 @@ class Engine:
 
     @asynccontextmanager
     async def kept_open(self) -> AsyncIterator[None]:
-        """Keep connections and workers for all runs in here, in this trio loop."""
-        loop = trio.lowlevel.current_trio_token()
+        """Keep connections and workers for all runs in here: of this task, and of those that are started in here.
+
+        It may be entered more than once, also by several tasks at once: each has its own.
+        """
         async with self._open(None) as performers:
-            self._kept[loop] = performers
+            kept = _Kept(self, trio.lowlevel.current_trio_token(), performers)
+            _KEPT.set((*_KEPT.get(), kept))
             try:
                 yield
             finally:
-                del self._kept[loop]
+                kept.closed = True  # for tasks that outlive this
+                _KEPT.set(tuple(each for each in _KEPT.get() if each is not kept))
+
+    def _kept(self) -> Mapping[Place, Performer] | None:
+        # A thread has the variables of the task that called for it, but connections belong to a loop.
+        loop = trio.lowlevel.current_trio_token()
+        mine = [each for each in _KEPT.get() if each.engine is self and each.loop is loop and not each.closed]
+        return mine[-1].performers if mine else None
 
     async def _run(self, prepared: Prepared, performers: Mapping[Place, Performer], caller: Caller) -> RunContext:
         began_s = trio.current_time()
@@ -133,10 +162,13 @@ class Engine:
 
         async def commit(outcome: Outcome) -> None:
             run.replies.update(outcome.replies)
-            await caller.call(partial(book.commit, outcome))
+            if self._hooks.any or any(record.on_failure for record in outcome.records):
+                await caller.call(partial(book.commit, outcome))
+            else:
+                book.commit(outcome)  # it calls nothing that is the caller's
 
         steps = self.pipeline.steps
-        await carry_out_all(steps, prepared.plans.in_order(steps), Frame(run, {}, lambda: True), carry_out, commit)
+        await carry_out_all(steps, prepared.plans.in_order(steps), Frame(run, {}, alone=True), carry_out, commit)
         await self._grow(run, context)
         if not prepared.options.dry_run:
             scope = Scope(prepared.input, context.steps, self.pipeline.env)
@@ -164,7 +196,8 @@ class Engine:
         Returns:
             what that left: the questions to models.
         """
-        kept = self._kept[trio.lowlevel.current_trio_token()]
+        kept = self._kept()
+        assert kept is not None, "it is kept open"
         context = RunContext(prepared.input, _vocab_suggestions=list(suggestions))
         options = replace(prepared.options, grow=True)
         account = self.account.begin()
@@ -183,8 +216,11 @@ class Engine:
             model = run.models[question.model or next(iter(run.models))]
             step = LlmStep(name=f"{question.vocabulary}._growth", mark=Mark(str(self.pipeline.path)), model=model.name)
             messages = [{"role": "user", "content": question.prompt}]
+            budget = self.pipeline.execution.budget_usd
+            left = None if budget is None else budget - run.spent_usd
+            number = run.replies[model.name]
             done = await run.perform(
-                LlmWork(step, model, messages, reply_number=run.replies[model.name], use_cache=False)
+                LlmWork(step, model, messages, reply_number=number, use_cache=False, budget_usd=left)
             )
             run.replies[model.name] += done.replies
             context.metadata["attempt_logs"].extend(done.attempts)

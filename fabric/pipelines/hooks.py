@@ -34,6 +34,11 @@ class Hooks:
         self._hooks.setdefault(kind, []).append(hook)
         return hook
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self._hooks)
+
     def fire(self, kind: Kind, *arguments: object) -> None:
         """Call all of a kind."""
         for hook in self._hooks.get(kind, ()):

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from fabric.errors import ConfigError
-from fabric.pipelines.attempts import Answered, Ask, Asking, Event, Failed, Fine, Finish, Pause
+from fabric.pipelines.attempts import Answered, Ask, Asking, Event, Failed, Fine, Finish, Pause, Verdict
 from fabric.pipelines.cache import ResponseCache, cache_key
 from fabric.pipelines.clients import (
     BUILT_IN,
@@ -203,9 +203,17 @@ class _Conversation:
         elapsed_s = trio.current_time() - asked_s
         cut = " (cut off at max_tokens)" if answer.cut_off else ""
         _log.debug("step %r: model %r answers%s: %s", work.step.name, work.model.name, cut, answer.text)
-        verdict = read_answer(answer.text, work.step, work.vocabularies, cut_off=answer.cut_off)
+        verdict = await self._read(answer.text, cut_off=answer.cut_off)
         cost = self._models.cost_usd(work.model, answer)
         return Answered(answer.text, verdict, answer.tokens, cost, elapsed_s)
+
+    async def _read(self, text: str, *, cut_off: bool = False) -> Verdict:
+        """Return what an answer is worth. What the user wrote reads it in a thread: the loop has others to serve."""
+        step = self._work.step
+        read = partial(read_answer, text, step, self._work.vocabularies, cut_off=cut_off)
+        if step.parser is None and (step.schema is None or not step.schema.is_users):
+            return read()
+        return await trio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
 
     def _question(self, messages: Sequence[Mapping[str, str]]) -> Question:
         spec, step = self._work.model, self._work.step
@@ -260,7 +268,7 @@ class _Conversation:
         entry = await trio.to_thread.run_sync(cache.entry, self._key())
         if entry is None:
             return None
-        verdict = read_answer(entry["response"], work.step, work.vocabularies)
+        verdict = await self._read(entry["response"])
         if not isinstance(verdict, Fine):
             _log.info("step %r: the kept answer does not fit any more, so the model is asked", work.step.name)
             return None

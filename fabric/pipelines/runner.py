@@ -97,8 +97,9 @@ class PipelineRunner:
     ) -> RunContext:
         """Run it, and return what it leaves. No step that fails raises anything here.
 
-        Hooks, ``on_failure`` and functions that have the run for themselves are called in this thread; so it is also if
-        trio or asyncio runs in it already, which waits meanwhile (``arun`` does not keep it waiting).
+        Hooks, ``on_failure`` and functions that have the run for themselves (no other step can be under way together
+        with theirs, however long each takes) are called in this thread; so it is also if trio or asyncio runs in it
+        already, which waits meanwhile (``arun`` does not keep it waiting). All else is done in threads of ours.
 
         Args:
             input: ``ctx`` of expressions and templates.
@@ -124,7 +125,8 @@ class PipelineRunner:
     ) -> RunContext:
         """Do the same in a task of trio or asyncio, which goes on meanwhile: all functions are called in threads.
 
-        Hooks and ``on_failure`` are called in the thread of the loop.
+        Hooks and ``on_failure`` are called in the thread of the loop, which waits for them: they should be short. A
+        task that is cancelled waits for functions with effects that are under way.
         """
         options = Options(use_cache=use_cache, refresh_cache=refresh_cache, dry_run=dry_run)
         run = self._engine.prepared(input, model_overrides or {}, options)
@@ -134,6 +136,7 @@ class PipelineRunner:
 
     @asynccontextmanager
     async def kept_open(self) -> AsyncIterator[None]:
-        """Keep connections and workers for all that ``arun`` runs in here, in this loop of trio."""
+        """Keep connections and workers for all that ``arun`` runs in here, in trio: in this task, and in those that
+        are started in here. Several tasks may do so, and each has its own."""
         async with self._engine.kept_open():
             yield

@@ -97,14 +97,14 @@ class Frame:
     Attributes:
         run: that it is part of.
         results: of earlier steps, those that it may see.
-        is_alone: whether nothing else of the run is under way.
+        alone: whether nothing else of the run is ever under way together with it. Its place says so, not the clock.
         replies: how many answers of each mock that the step asks were played before it, if it counts. Those that ask
             the same one follow each other, so it stands still while the step is under way.
     """
 
     run: Run
     results: Mapping[str, StepResult]
-    is_alone: Callable[[], bool]
+    alone: bool
     replies: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -139,15 +139,13 @@ async def carry_out_all(
     replies = Counter(frame.replies)
     send, receive = trio.open_memory_channel[int](len(steps))
 
-    def is_alone() -> bool:
-        return schedule.running == 1 and frame.is_alone()
-
     async def one(place: int) -> None:
         with scopes[place]:
             seen = dict(frame.results)
             for earlier in planned[place].reads:
                 seen.update((record.result.name, record.result) for record in outcomes[earlier].records)
-            outcomes[place] = await carry_out(steps[place], Frame(frame.run, seen, is_alone, replies))
+            alone = frame.alone and schedule.is_alone(place)
+            outcomes[place] = await carry_out(steps[place], Frame(frame.run, seen, alone, replies))
             replies.update(outcomes[place].replies)
             send.send_nowait(place)
 

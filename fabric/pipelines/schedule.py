@@ -138,10 +138,15 @@ class Schedule:
         self._limit = len(steps)  # steps from here on will never be due: one in front of them has ended the sequence
         self._barriers = _barriers(steps, mode, speculate)
         self._followers, self._open = _edges(steps)
+        self._alone = _alone(self._barriers, self._followers)
         self._counted_on = _counted_on(steps, self._open)
         self._ready = [place for place, number in enumerate(self._open) if number == 0]  # a heap; sorted, so it is one
         self.running = 0
         self.over = False
+
+    def is_alone(self, step: int) -> bool:
+        """Whether no other step is ever under way together with this one, however long each of them takes."""
+        return self._alone[step]
 
     def handle(self, event: Event) -> list[Command]:
         """Return what is to be done now. The end of a step that was cancelled changes nothing."""
@@ -229,6 +234,24 @@ def _edges(steps: Sequence[Planned]) -> tuple[list[list[int]], list[int]]:
         for earlier in sorted(before):
             followers[earlier].append(place)
     return followers, waits_for
+
+
+def _alone(barriers: Sequence[int], followers: Sequence[Sequence[int]]) -> list[bool]:
+    """Return for each step whether all in front of it end before it begins, and all behind it begin when it has ended.
+
+    Sets of steps are integers here, a bit for each step.
+    """
+    before = [(1 << barrier) - 1 for barrier in barriers]
+    for place, others in enumerate(followers):
+        for other in others:  # all of them are behind this one, so what is before this one is known by now
+            before[other] |= before[place] | 1 << place
+    # What must be committed before a step begins had its own steps in front of it: all are in front of the barrier.
+    alone = [False] * len(before)
+    behind = -1  # what is before all steps behind this one
+    for place in reversed(range(len(before))):
+        alone[place] = before[place] == (1 << place) - 1 and bool(behind >> place & 1)
+        behind &= before[place]
+    return alone
 
 
 def _counted_on(steps: Sequence[Planned], waits_for: list[int]) -> dict[int, list[int]]:

@@ -64,6 +64,7 @@ class Schema:
         vocabularies: names of those that its fields use, in the order of the fields.
         own: those that stand in the schema itself, by name. The caller adds them to those of the pipeline.
         odd: what its map says without any effect.
+        is_users: whether somebody wrote the class: its validators may do anything, and take their time.
     """
 
     model: type[BaseModel]
@@ -72,6 +73,7 @@ class Schema:
     own: Mapping[str, Vocabulary]
     _records: Mapping[type[BaseModel], _Record]
     odd: Sequence[Oddity] = ()
+    is_users: bool = True
 
     def validate(self, parsed: Any, vocabularies: Mapping[str, Vocabulary]) -> Validated:
         """Return the value of an answer. ``parsed`` is not changed.
@@ -161,7 +163,7 @@ def map_schema(
             all that is wrong.
     """
     model, odd = model_of_map(name, fields, vocabularies)
-    return replace(model_schema(model, vocabularies, owner), odd=odd)
+    return replace(model_schema(model, vocabularies, owner), odd=odd, is_users=False)
 
 
 class _Looking:

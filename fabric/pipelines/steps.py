@@ -68,7 +68,7 @@ async def _call(step: FunctionStep, frame: Frame) -> Done:
     if frame.run.options.dry_run and step.kind == "io":
         return _NOTHING
     inputs: Mapping[str, Any] = {} if step.inputs is None else step.inputs.resolve(frame.scope)
-    done = await frame.run.perform(FunctionWork(step, inputs, alone=frame.is_alone()))
+    done = await frame.run.perform(FunctionWork(step, inputs, alone=frame.alone))
     if step.kind == "validate" and done.error is None and not done.value:
         raise SchemaValidationError(
             f"step {step.name!r}: {step.function.text} gave {done.value!r}, so it does not hold"

@@ -22,7 +22,8 @@ class FunctionWork:
     """A function to call.
 
     Attributes:
-        alone: whether nothing else of the run is under way: it is called in the caller's own thread then.
+        alone: whether nothing else of the run is ever under way together with it: it is called in the caller's own
+            thread then.
     """
 
     step: FunctionStep

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
+from pydantic import BaseModel, field_validator
 
-from fabric.pipelines import PipelineRunner, RunContext
+from fabric.pipelines import PipelineRunner, RunContext, calling
 from fabric.pipelines.errors import StepExecutionError
-from tests.support.pipeline_folders import folder_of
+from tests.support.pipeline_folders import Tape, folder_of, mock
 from tests.support.pipeline_functions import module_of
 
 PATIENCE_S = 20.0
@@ -97,6 +101,92 @@ def test_arun_lets_other_tasks_go_on(tmp_path: Path, kind: str) -> None:
     assert threads == [threading.get_ident()] * 3
 
 
+@pytest.mark.parametrize("reads", ["parser", "schema"])
+def test_arun_lets_other_tasks_go_on_while_an_answer_is_read(tmp_path: Path, reads: str) -> None:
+    """Parsers and validators are functions of the user's, and may take their time."""
+    go = threading.Event()
+
+    class Slow(BaseModel):
+        n: int
+
+        @field_validator("n")
+        @classmethod
+        def wait(cls, n: int) -> int:
+            return n if go.wait(PATIENCE_S) else -1
+
+    m = module_of(parser=lambda text: go.wait(PATIENCE_S), schema=Slow)
+    step = f"steps: [{{name: a, model: default, prompt: prompts/extract.j2, {reads}: '{m}:{reads}'}}]\n"
+    text = mock('{"n": 1}') + step
+    runner = PipelineRunner(folder_of(tmp_path, text, {"prompts/extract.j2": "Read."}))
+
+    async def main() -> RunContext:
+        result: list[RunContext] = []
+
+        async def run() -> None:
+            result.append(await runner.arun({}))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.testing.wait_all_tasks_blocked()
+            go.set()
+        return result[0]
+
+    context = trio.run(main)
+
+    assert context.steps["a"].value == (True if reads == "parser" else Slow(n=1))
+
+
+class TwoAnswers(Tape):
+    """Answers wrong, as soon as a hook is called, and then well."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing", '{"n": 1}')
+        self.hook_began, self.asked_again = threading.Event(), threading.Event()
+
+    def create(self, **request: Any) -> Any:
+        """Play an answer."""
+        if self.calls:
+            self.asked_again.set()
+        else:
+            self.hook_began.wait(PATIENCE_S)
+        return super().create(**request)
+
+
+@pytest.mark.parametrize("kind", ["thread", "trio", "asyncio"])
+def test_a_run_goes_on_while_a_hook_takes_its_time(tmp_path: Path, kind: str) -> None:
+    """The hook of the first step waits until the model of the second one has been asked again."""
+    tape, m = TwoAnswers(), module_of(function=where)
+    steps = f"""
+steps:
+  - {{name: a, type: transform, fn: '{m}:function', on_error: continue}}
+  - {{name: b, model: default, prompt: prompts/extract.j2, schema: {{n: int}}}}
+"""
+    runner = PipelineRunner(folder_of(tmp_path, tape.block() + steps, {"prompts/extract.j2": "Read."}))
+    came: list[bool] = []
+
+    @runner.on_step_end
+    def wait(name: str, *others: object) -> None:
+        if name == "a":
+            tape.hook_began.set()
+            came.append(tape.asked_again.wait(PATIENCE_S))
+
+    context = run_in(kind, runner)
+
+    assert not context.failed, context.failure_state
+    assert came == [True]
+
+
+def test_a_function_may_have_a_loop_of_its_own(tmp_path: Path) -> None:
+    """It has the thread of the caller, in which nothing else runs."""
+
+    async def main() -> str:
+        return "ran"
+
+    context = runner_of(tmp_path, lambda: (trio.run(main), asyncio.run(main()))).run({})
+
+    assert context.steps["a"].value == ("ran", "ran")
+
+
 def test_two_runs_of_one_runner_at_once_do_not_mix(tmp_path: Path) -> None:
     """Each waits for the other, and gets its own input."""
     both = threading.Barrier(2, timeout=PATIENCE_S)
@@ -123,15 +213,18 @@ def test_a_function_may_run_another_pipeline(tmp_path: Path) -> None:
     assert outer.run({}).steps["a"].value == threading.get_ident()
 
 
-def test_a_run_that_is_cancelled_in_asyncio_has_ended_when_its_task_has(tmp_path: Path) -> None:
-    """The function was under way; nothing calls a hook any more."""
-    began, go = threading.Event(), threading.Event()
+@pytest.mark.parametrize(("kind", "is_done"), [("io", True), ("validate", True), ("transform", False)])
+def test_effects_are_done_when_a_run_that_was_cancelled_has_ended(tmp_path: Path, kind: str, is_done: bool) -> None:
+    """Whoever runs it again does not do them beside themselves. Others are left behind, and no hook hears of either."""
+    began, go, done = threading.Event(), threading.Event(), threading.Event()
 
     def wait() -> None:
         began.set()
         go.wait(PATIENCE_S)
+        done.set()
 
-    runner = runner_of(tmp_path, wait)
+    m = module_of(function=wait)
+    runner = PipelineRunner(folder_of(tmp_path, f"steps:\n  - {{name: a, type: {kind}, fn: '{m}:function'}}\n"))
     ended: list[RunContext] = []
     runner.on_run_end(ended.append)
 
@@ -139,8 +232,11 @@ def test_a_run_that_is_cancelled_in_asyncio_has_ended_when_its_task_has(tmp_path
         task = asyncio.create_task(runner.arun({}))
         await asyncio.to_thread(began.wait, PATIENCE_S)
         task.cancel()
+        if is_done:
+            go.set()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert done.is_set() == is_done
 
     try:
         asyncio.run(main())
@@ -191,6 +287,49 @@ def test_what_somebody_has_to_await_or_go_through_is_no_value(
     assert f"gave a {kind}, which is no value yet" in str(context.failure_state.exception)
 
 
+class CtrlC:
+    """Raises KeyboardInterrupt before a line of ``calling.py`` that this thread is about to run.
+
+    Args:
+        line: which one, counted from 0 as they come.
+    """
+
+    def __init__(self, line: int) -> None:
+        self._left = line
+        self.came = False
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
+        """Trace a frame."""
+        if frame.f_code.co_filename != calling.__file__ or self.came:
+            return None
+        if event == "line":
+            self._left -= 1
+            if self._left < 0:
+                self.came = True
+                raise KeyboardInterrupt
+        return self
+
+
+def test_ctrl_c_may_come_at_any_time(tmp_path: Path) -> None:
+    """Also when a call for the caller's thread has just been taken, and has not begun."""
+    runner = runner_of(tmp_path)
+    threads_of_hooks(runner)
+    before = sys.gettrace()
+    for line in itertools.count():
+        ctrl_c, ended = CtrlC(line), False
+        sys.settrace(ctrl_c)
+        try:
+            ended = not runner.run({}).failed
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert ended != ctrl_c.came, f"line {line}"
+        if ended:
+            break
+    assert line > 20, "as many lines at least as three hooks and a function take"
+
+
 WAITS = """
 from fabric.pipelines import PipelineRunner
 try:
@@ -204,7 +343,7 @@ except KeyboardInterrupt:
 def test_ctrl_c_ends_a_run(tmp_path: Path, number: int) -> None:
     """One function in the thread of the caller, or two in threads of ours: the caller gets its KeyboardInterrupt."""
     steps = "".join(f"  - {{name: s{n}, type: transform, fn: 'steps:wait'}}\n" for n in range(number))
-    code = "import threading\n\ndef wait():\n    print('waits', flush=True)\n    threading.Event().wait(60)\n"
+    code = "import os, threading\n\ndef wait():\n    os.write(1, b'waits\\n')\n    threading.Event().wait(60)\n"
     path = folder_of(tmp_path, f"steps:\n{steps}", {"steps.py": code})
     script = WAITS.format(path=str(path))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
@@ -230,3 +369,40 @@ def test_what_is_kept_open_serves_any_number_of_runs(tmp_path: Path) -> None:
 
     assert [context.failed for context in trio.run(main)] == [False] * 4
     assert not runner.run({}).failed
+
+
+async def test_several_may_keep_a_runner_open(tmp_path: Path) -> None:
+    """In one task, one in the other; in two tasks of which the first to come is the first to go."""
+    runner = runner_of(tmp_path)
+    second_came, first_went = trio.Event(), trio.Event()
+
+    async def first() -> None:
+        async with runner.kept_open():
+            await second_came.wait()
+        first_went.set()
+
+    async def second() -> None:
+        async with runner.kept_open(), runner.kept_open():
+            second_came.set()
+            await first_went.wait()
+            assert not (await runner.arun({})).failed
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        nursery.start_soon(second)
+    assert not (await runner.arun({})).failed
+
+
+async def test_a_task_that_outlives_what_was_kept_open_goes_on(tmp_path: Path) -> None:
+    """It opens connections of its own."""
+    runner = runner_of(tmp_path)
+    went = trio.Event()
+
+    async def outlive() -> None:
+        await went.wait()
+        assert not (await runner.arun({})).failed
+
+    async with trio.open_nursery() as nursery:
+        async with runner.kept_open():
+            nursery.start_soon(outlive)
+        went.set()

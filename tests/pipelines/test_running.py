@@ -155,6 +155,81 @@ def test_a_function_that_has_the_run_for_itself_is_called_in_the_callers_thread(
     assert {step.value for step in context.steps.values()} == {threading.get_ident()}
 
 
+def test_which_thread_a_function_gets_does_not_depend_on_how_long_others_take(tmp_path: Path) -> None:
+    """When the third step begins, the first one has long ended; it might not have."""
+    done = threading.Event()
+    m = module_of(tell=done.set, wait=lambda: done.wait(PATIENCE_S), where=lambda **given: threading.get_ident())
+
+    context = run(
+        tmp_path,
+        f"""
+        steps:
+          - {{name: a, type: transform, fn: '{m}:tell'}}
+          - {{name: b, type: transform, fn: '{m}:wait'}}
+          - {{name: c, type: transform, fn: '{m}:where', inputs: {{v: "{{{{ steps.b.value }}}}"}}}}
+          - {{name: d, type: io, fn: '{m}:where'}}
+        """,
+    )
+
+    here = threading.get_ident()
+    assert [context.steps[name].value == here for name in "cd"] == [False, True]
+
+
+def test_as_many_functions_at_once_as_the_file_says(tmp_path: Path) -> None:
+    """More than trio calls in threads at once by itself."""
+    meet = threading.Barrier(50, timeout=PATIENCE_S)
+    m = module_of(meet=meet.wait)
+    steps = "".join(f"  - {{name: s{n}, type: transform, fn: '{m}:meet'}}\n" for n in range(50))
+
+    context = run(tmp_path, f"execution: {{max_concurrency: 50}}\nsteps:\n{steps}")
+
+    assert not context.failed, context.failure_state
+
+
+@pytest.mark.parametrize("mode", ["dataflow", "sequential"])
+def test_what_a_function_does_to_its_inputs_no_other_step_sees(tmp_path: Path, mode: str) -> None:
+    """Lists and maps are its own, at any depth, also those of ``ctx``; other values are the same."""
+
+    def spoil(v: dict[str, Any], w: dict[str, Any]) -> bool:
+        v["rows"][0].append("spoilt")
+        w["spoilt"] = True
+        return w["leaf"] is leaf
+
+    leaf = object()
+    m = module_of(make=lambda: {"rows": [[1]]}, spoil=spoil, same=same)
+    given = {"leaf": leaf}
+
+    context = run(
+        tmp_path,
+        f"""
+        execution: {{mode: {mode}}}
+        steps:
+          - {{name: a, type: transform, fn: '{m}:make'}}
+          - {{name: b, type: transform, fn: '{m}:spoil', inputs: {{v: "{{{{ steps.a.value }}}}", w: "{{{{ ctx }}}}"}}}}
+          - {{name: c, type: transform, fn: '{m}:same', inputs: {{v: "{{{{ steps.a.value }}}}"}}}}
+        """,
+        given,
+    )
+
+    assert [step.value for step in context.steps.values()] == [{"rows": [[1]]}, True, {"rows": [[1]]}]
+    assert given == {"leaf": leaf}
+
+
+def test_what_an_io_step_does_to_its_inputs_is_an_effect(tmp_path: Path) -> None:
+    """It has an order, so all behind it see it, and the caller."""
+    m = module_of(add=lambda v: v.append("added"), same=same)
+    steps = "".join(
+        f"  - {{name: {name}, type: {type_}, fn: '{m}:{function}', inputs: {{v: '{{{{ ctx.v }}}}'}}}}\n"
+        for name, type_, function in [("a", "transform", "same"), ("b", "io", "add"), ("c", "transform", "same")]
+    )
+    given: dict[str, Any] = {"v": []}
+
+    context = run(tmp_path, f"steps:\n{steps}", given)
+
+    assert [step.value for step in context.steps.values()] == [[], None, ["added"]]
+    assert given == {"v": ["added"]}
+
+
 # --- Failures ---------------------------------------------------------------------------------------------------------
 
 
@@ -562,6 +637,24 @@ def test_a_budget_ends_a_run_at_the_same_question_every_time(tmp_path: Path) -> 
     spent = context.summary().cost_usd
     assert f"${spent:.2f} of $0.50 are spent" in str(context.failure_state.exception)
     assert len(tape.calls) == context.summary().llm_calls == int(context.failure_state.step_name[1:])
+
+
+def test_questions_about_terms_are_paid_from_the_budget_of_the_run(tmp_path: Path) -> None:
+    """The question of the step has spent it; without a budget each term would be asked about."""
+    tape = Tape('{"k": ["one", "two"]}')
+    text = (
+        "execution: {budget_usd: 0.5}\n"
+        f"models: {{t: {{provider: {tape.provider}, model: tt, pricing: {{input_per_1k: 0, output_per_1k: 1000}}}}}}\n"
+        "steps:\n"
+        "  - {name: a, model: t, prompt: prompts/extract.j2, schema: {k: {type: 'list[str]', vocab: v}}}\n"
+    )
+    files = {"vocabularies/v.yaml": "known: [other]\ngrowth_policy: llm\n"}
+
+    context = PipelineRunner(folder_of(tmp_path, text, files)).run({"text": "x"})
+
+    assert not context.failed, context.failure_state
+    assert [suggestion.raw_value for suggestion in context.summary().vocab_suggestions] == ["one", "two"]
+    assert len(tape.calls) == 1
 
 
 def test_what_a_branch_leaves_is_in_the_order_of_the_file(tmp_path: Path) -> None:

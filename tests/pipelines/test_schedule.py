@@ -54,6 +54,26 @@ def test_a_fence_waits_for_all_commits_and_nothing_passes_it() -> None:
     assert schedule.handle(Ended(1)) == [Commit(1), Begin(2)]
 
 
+@pytest.mark.parametrize(
+    ("steps", "alone"),
+    [
+        ([Planned()], [True]),
+        ([Planned(), Planned()], [False, False]),
+        ([Planned(), Planned(reads=(0,)), Planned(reads=(1,))], [True, True, True]),
+        ([Planned(), Planned(), Planned(reads=(0, 1)), Planned(reads=(2,))], [False, False, True, True]),
+        ([Planned(), Planned(reads=(0,)), Planned(reads=(0,))], [True, False, False]),
+        ([Planned(), Planned(), Planned(fence=True), Planned(), Planned()], [False, False, True, False, False]),
+        ([Planned(shares=("m",)), Planned(), Planned(shares=("m",))], [False, False, False]),
+    ],
+)
+def test_who_is_alone_follows_from_the_plan(steps: list[Planned], alone: list[bool]) -> None:
+    """Nothing in front of it may be under way with it, and nothing behind it; through others, too."""
+    schedule = Schedule(steps)
+
+    assert [schedule.is_alone(place) for place in range(len(steps))] == alone
+    assert all(map(Schedule(steps, mode="sequential").is_alone, range(len(steps))))
+
+
 def test_steps_that_share_something_follow_each_other() -> None:
     """The third one waits for the first, whose mock it asks; the second one does not."""
     schedule = Schedule([Planned(shares=("mock m",)), Planned(), Planned(shares=("mock m", "mock n"))])
@@ -189,6 +209,7 @@ class Driven:
         while not self.schedule.over:
             assert self.running, "nothing is under way, and it is not over"
             self.most = max(self.most, len(self.running))
+            assert len(self.running) == 1 or not any(map(self.schedule.is_alone, self.running))
             step = self.running.pop(draw.randrange(len(self.running)))
             self.ended.add(step)
             self.obey(self.schedule.handle(Ended(step, self.verdicts[step])))
