@@ -130,6 +130,8 @@ def _read_input(said: str) -> dict[str, Any]:
         data = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"invalid input JSON: {error}") from None
+    except RecursionError:
+        raise ConfigError("invalid input JSON: it is nested too deeply") from None
     if not isinstance(data, dict):
         raise ConfigError(f"the input has to be a JSON object; got {type(data).__name__}")
     return data

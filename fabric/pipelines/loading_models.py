@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fabric.errors import ConfigError
-from fabric.pipelines.blocks import Block
+from fabric.pipelines.blocks import Block, shape
 from fabric.pipelines.keys import CACHE, MODEL, PRICING, PROVIDERS
 from fabric.pipelines.nodes import Entry, Fields, Items, Node, Scalar, plain
 from fabric.pipelines.problems import Problems, near
@@ -58,7 +58,7 @@ def read_model(
         sampling=read_sampling(block),
         max_retries=block.value("max_retries", 2),
         retry_delay_s=block.value("retry_delay", 1.0),
-        extra_params=_map(block, "extra_params"),
+        extra_params=block.data("extra_params"),
         json_mode=_json_mode(block),
         required=block.value("required", True),
         missing=missing,
@@ -154,16 +154,11 @@ def _names(node: Node, variable: str) -> bool:
     return any(_names(part, variable) for part in parts)
 
 
-def _map(block: Block, name: str) -> Mapping[str, Any]:
-    fields = block.value(name)
-    return MappingProxyType({} if fields is None else plain(fields))
-
-
 def _json_mode(block: Block) -> Any:
-    mode = block.value("json_mode", "auto")
-    if mode in ("auto", True, False):
+    mode, node = block.value("json_mode", "auto"), block.node("json_mode")
+    if node is None or mode in ("auto", True, False):
         return mode
-    block.error(f"{block.what}: json_mode must be true, false or auto; it is {mode!r}", "json_mode")
+    block.error(f"{block.what}: json_mode must be true, false or auto; it is {shape(node)}", "json_mode")
     return "auto"
 
 

@@ -66,7 +66,7 @@ def _question(step: LlmStep, frame: Frame, model: ModelSpec, addition: Addition)
         messages=messages,
         variables=variables,
         vocabularies=run.vocabularies,
-        reply_number=run.replies.get(model.name, 0),
+        reply_number=frame.replies.get(step.model, 0),
         use_cache=run.options.use_cache,
         refresh_cache=run.options.refresh_cache,
         budget_usd=run.pipeline.execution.budget_usd,

@@ -51,6 +51,8 @@ class LlmWork:
         use_cache, refresh_cache: whether kept answers are taken, and whether they are replaced.
         budget_usd: what the run may spend; ``None``: there is no limit.
         spent_usd: what it has spent before.
+        asked: is told of each question when it has been answered: a conversation that is cancelled leaves no ``Done``,
+            and has taken something all the same. Workers of a fabric tell nobody.
     """
 
     step: LlmStep
@@ -63,6 +65,7 @@ class LlmWork:
     refresh_cache: bool = False
     budget_usd: float | None = None
     spent_usd: float = 0.0
+    asked: list[AttemptLog] = field(default_factory=list, compare=False, repr=False)
 
 
 Work: TypeAlias = FunctionWork | HttpWork | LlmWork

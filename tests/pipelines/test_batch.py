@@ -1,5 +1,6 @@
 """Many inputs: their results, their number at once, their order, and what hooks hear."""
 
+import contextvars
 import gc
 import threading
 import tracemalloc
@@ -101,6 +102,17 @@ def test_as_many_at_once_as_there_are_workers(tmp_path: Path) -> None:
     )
     result = BatchRunner(file, max_workers=4, progress=False).run_all([{"barrier": meeting}] * 8)
     assert result.summary().succeeded == 8
+
+
+def test_functions_see_what_the_caller_has_set(tmp_path: Path) -> None:
+    """Context variables, as in a run: of the moment in which the batch begins."""
+    (tmp_path / "seeing.py").write_text("def see(of):\n    return of.get()\n")
+    file = written(tmp_path, 'steps: [{name: s, type: transform, fn: "seeing:see", inputs: {of: "{{ ctx.of }}"}}]')
+    tenant = contextvars.ContextVar("tenant", default="nobody")
+    context = contextvars.copy_context()
+    context.run(tenant.set, "somebody")
+    ((_, left),) = context.run(BatchRunner(file, progress=False).run_all, [{"of": tenant}])
+    assert left.steps["s"].value == "somebody"
 
 
 def test_hooks_hear_of_each_item_in_the_thread_of_the_caller(tmp_path: Path) -> None:

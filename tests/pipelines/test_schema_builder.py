@@ -266,3 +266,25 @@ def test_a_rule_holds_for_every_text(value: str, one: int, other: int):
     low, high = sorted((one, other))
     model = made(f={"type": "str | None", "min_length": low, "max_length": high, "on_fail": "null"})
     assert model.model_validate({"f": value}).model_dump() == {"f": value if low <= len(value) <= high else None}
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"f": "x" * 900_000}, "unsupported type"),
+        ({"f": "a" + " " * 900_000 + "b"}, "unsupported type"),
+        ({"f": {"type": "list", "items": "x" * 900_000}}, "unsupported items type"),
+        ({"f" * 900_000: "str"}, "has at most 200 characters, got 900,000"),
+    ],
+)
+def test_what_is_long_is_not_repeated_in_an_error(said: Any, words: str):
+    """Nor does it take long to see that it is none."""
+    with pytest.raises(SchemaRefError, match=words) as raised:
+        yaml_dict_to_model("X", said)
+    assert len(str(raised.value)) < 1_000
+
+
+@pytest.mark.parametrize("kind", ["str|None", "str | None", "str  |  None", " str |None "])
+def test_a_type_that_may_be_null(kind: str):
+    """However it is spaced."""
+    assert yaml_dict_to_model("X", {"f": kind})().model_dump() == {"f": None}
