@@ -184,6 +184,10 @@ class _Conversation:
             assert event is not None, "what does not end asks"
             last = event if isinstance(event, Answered) else last
             commands = self._machine.handle(event)
+            if isinstance(event, Failed) and not any(isinstance(command, Finish) for command in commands):
+                # What ends the conversation is told by whoever has its end.
+                step, model = self._work.step.name, self._work.model.name
+                _log.warning("step %r: model %r: %s: %s; it is asked again", step, model, event.category, event.error)
             self._work.asked[:] = self._machine.attempts
 
     async def _ask(self, ask: Ask) -> Event:
@@ -228,7 +232,6 @@ class _Conversation:
 
     def _failed(self, failure: AskFailed, elapsed_s: float) -> Failed:
         work = self._work
-        _log.warning("step %r: model %r: %s: %s", work.step.name, work.model.name, failure.category, failure.error)
         cost: float | None = None if failure.unknown_cost else 0.0
         if failure.answer is not None:
             cost = self._models.cost_usd(work.model, failure.answer)

@@ -597,13 +597,15 @@ async def test_a_question_that_is_not_json(server: Callable[[Any], ScriptedModel
     assert done.error is None or "cannot be written as JSON" in str(done.error)
 
 
-async def test_a_server_that_is_not_there() -> None:
-    """Its retries are spent, and the log says each."""
+async def test_a_server_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    """Its retries are spent, and the log says each; the last one is told as the failure of the step."""
     spec = ModelSpec(name="m", model="mm", base_url="http://127.0.0.1:9", max_retries=1, retry_delay_s=0.0)
     (done,) = await perform(work(spec))
     assert isinstance(done.error, ProviderFailed)
     assert done.attempts[0].error_type == "http_error"
     assert len(done.attempts[0].transport_errors) == 1
+    told = [record.message for record in caplog.records if record.name == "fabric.pipelines"]
+    assert told == [f"step 'x': model 'm': {done.attempts[0].transport_errors[0]}; it is asked again"]
 
 
 async def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
