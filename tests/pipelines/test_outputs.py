@@ -109,3 +109,16 @@ def test_whatever_a_value_raises_is_a_warning(tmp_path: Path) -> None:
     (warning,) = context.summary().validation_warnings
     assert warning.startswith("no outputs were written: ")
     assert warning.endswith("no place")
+
+
+@pytest.mark.parametrize(("value", "why"), [("../../evil", "would leave its directory"), (None, "has no value")])
+def test_values_stay_in_the_directory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: object, why: str
+) -> None:
+    """What the file says in front of them is not left, and is not the directory itself."""
+    text = TEXT.replace("{{ ctx.dir }}", "{{ ctx.dir }}/deep/{{ ctx.id }}")
+    assert not run(tmp_path, {"id": value}, text).failed
+    assert f"no outputs were written: 'outputs.dir' {why} for this input: " in caplog.text
+    assert not (tmp_path / "out").exists()
+    run(tmp_path, {"id": "one"}, text)
+    assert (tmp_path / "out/deep/one/a.json").exists()
