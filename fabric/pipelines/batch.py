@@ -151,6 +151,7 @@ class BatchRunner:
         dry_run: bool = False,
         *,
         resume: bool = False,
+        retry_failed: bool = False,
     ) -> Generator[tuple[Any, RunContext], None, None]:
         """Run it for each item; return the id and what was left of each, as they end.
 
@@ -166,13 +167,15 @@ class BatchRunner:
             refresh_cache: whether models are asked again, and the answers that were kept replaced.
             dry_run: whether models, requests and ``io`` steps are left out.
             resume: whether items that the journal has are not run again; what they left comes from there.
+            retry_failed: whether those of them are run again that failed. It goes with ``resume``.
 
         Raises:
             ConfigError: the journal cannot be used.
             PipelineLoadError: an override has a wrong value.
         """
         options = Options(use_cache=use_cache, refresh_cache=refresh_cache, dry_run=dry_run, grow=False)
-        with self._begin(model_overrides, options, resume) as course, Progress(self._progress, items) as progress:
+        begun = self._begin(model_overrides, options, resume, retry_failed)
+        with begun as course, Progress(self._progress, items) as progress:
             feed = _Feed(items, key)
             while True:
                 feed.fill(course)
@@ -199,10 +202,12 @@ class BatchRunner:
         dry_run: bool = False,
         *,
         resume: bool = False,
+        retry_failed: bool = False,
     ) -> AsyncIterator[tuple[Any, RunContext]]:
         """Do the same in a task of trio or asyncio, which goes on meanwhile. Close it if you stop before its end."""
         options = Options(use_cache=use_cache, refresh_cache=refresh_cache, dry_run=dry_run, grow=False)
-        with self._begin(model_overrides, options, resume) as course, Progress(self._progress, items) as progress:
+        begun = self._begin(model_overrides, options, resume, retry_failed)
+        with begun as course, Progress(self._progress, items) as progress:
             feed = _Feed(items, key)
             while True:
                 await feed.fill_waiting(course)
@@ -215,7 +220,11 @@ class BatchRunner:
             feed.raise_failure()
             await _in_thread(course.finish)
 
-    def _begin(self, overrides: Mapping[str, Mapping[str, Any]] | None, options: Options, resume: bool) -> Course:
+    def _begin(
+        self, overrides: Mapping[str, Mapping[str, Any]] | None, options: Options, resume: bool, retry_failed: bool
+    ) -> Course:
+        if retry_failed and not resume:
+            raise ConfigError("retry_failed=True goes with resume=True: what failed is in the journal")
         if resume and self._journal is None:
             raise ConfigError(
                 "resume=True needs a journal, which says what has been run: BatchRunner(..., journal=FILE)"
@@ -227,6 +236,7 @@ class BatchRunner:
             self._max_workers,
             journal=self._journal,
             resume=resume,
+            retry_failed=retry_failed,
             schemas=self._schemas,
             account=self._account,
         )

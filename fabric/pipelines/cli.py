@@ -22,6 +22,7 @@ from fabric.pipelines import cli_batch, cli_make, cli_vocab
 from fabric.pipelines.cli_files import check_target, path_of_input
 from fabric.pipelines.cli_json import as_data, read_object
 from fabric.pipelines.cli_report import (
+    BAD_INPUT,
     FAILED,
     AtPlace,
     Form,
@@ -37,6 +38,7 @@ from fabric.pipelines.cli_report import (
     write_out,
 )
 from fabric.pipelines.errors import PipelineLoadError
+from fabric.pipelines.outputs import MISSING
 
 File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's file.", show_default=False)]
 Output = Annotated[
@@ -96,7 +98,7 @@ def run(
     Examples: fabric pipeline run pipeline.yaml -i paper.json; echo '{"text": "..."}' | fabric pipeline run
     pipeline.yaml -o result.json
 
-    Exit codes: 0; 1 the input or the pipeline is wrong; 2 the pipeline failed.
+    Exit codes: 0; 1 the input or the pipeline is wrong, or outputs could not be written; 2 the pipeline failed.
     """
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
     with answering(form), logged(form, level):
@@ -117,6 +119,11 @@ def run(
             _say_failure(result, form)
             raise typer.Exit(FAILED)
         write_out(shown, output)
+        if missing := result.metadata.get(MISSING):
+            say_error(
+                "Error: the run has succeeded, but outputs are missing", form, code="outputs_missing", why=missing
+            )
+            raise typer.Exit(BAD_INPUT)
 
 
 def _read_input(said: str) -> dict[str, Any]:

@@ -30,8 +30,10 @@ from fabric.pipelines.cli_report import (
     say,
     write_metrics,
 )
+from fabric.pipelines.dumping import text_of
+from fabric.pipelines.outputs import MISSING
 
-RESERVED = ("ok", "error", "steps")
+RESERVED = ("ok", "error", "steps", "outputs")
 """Keys of a line of output: no input may be known by one of them."""
 
 _log = logging.getLogger("fabric.pipelines.cli")
@@ -57,6 +59,7 @@ def batch(
         typer.Option("--journal", help="File that keeps what is done: for --resume.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Run what the journal does not have yet.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="--resume, and run what failed again.")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Do not tell how many are done.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no answers that were kept.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask no model, call nothing that has effects.")] = False,
@@ -69,7 +72,7 @@ def batch(
     All of the input is read and checked before the first run, stdin to its end, too.
 
     Examples: fabric pipeline batch pipeline.yaml -i papers.jsonl -o results.jsonl --journal papers.journal; the same
-    with --resume goes on where it ended.
+    with --resume goes on where it ended, with --retry-failed also with what failed.
 
     Exit codes: 0 all were run, also if some failed: their ``ok`` is false; 1 the input or the pipeline is wrong.
     """
@@ -78,8 +81,9 @@ def batch(
 
         if key in RESERVED:
             raise ConfigError(f"--key {key!r} is reserved for the output, as {', '.join(RESERVED)} are; take another")
-        if resume and journal is None:
-            raise ConfigError("--resume needs --journal FILE, which says what is done")
+        if (resume or retry_failed) and journal is None:
+            said = "--resume" if resume else "--retry-failed"
+            raise ConfigError(f"{said} needs --journal FILE, which says what is done")
         read = {"the pipeline": pipeline, "the input": path_of_input(input_)}
         check_target(journal, "--journal", read)
         check_target(output, "--output", {**read, "the journal": journal})
@@ -89,9 +93,15 @@ def batch(
                 pipeline, max_workers=workers, progress=False, journal=journal, place=read_place(place)
             )
             meter = _Meter(shown=not no_progress and sys.stderr.isatty())
-            for item_id, result in runner.run(
-                _items(lines), key=key, use_cache=not no_cache, dry_run=dry_run, resume=resume
-            ):
+            results = runner.run(
+                _items(lines),
+                key=key,
+                use_cache=not no_cache,
+                dry_run=dry_run,
+                resume=resume or retry_failed,
+                retry_failed=retry_failed,
+            )
+            for item_id, result in results:
                 written.write(json.dumps(_record(key, item_id, result), default=str))
                 meter.count(result.failed)
         write_metrics(runner.account, metrics)
@@ -157,14 +167,13 @@ def _record(key: str, item_id: object, result: Any) -> dict[str, object]:
     record = {key: item_id, "ok": not result.failed}
     if result.failed:
         failure = result.failure_state
-        return {**record, "error": f"Pipeline aborted at step {failure.step_name!r}: {failure.exception}"}
-    return {
-        **record,
-        "steps": {
-            name: as_data(step.value, f"item {item_id!r}: the value of step {name!r}")
-            for name, step in result.steps.items()
-        },
+        return {**record, "error": f"Pipeline aborted at step {failure.step_name!r}: {text_of(failure.exception)}"}
+    values = {
+        name: as_data(step.value, f"item {item_id!r}: the value of step {name!r}")
+        for name, step in result.steps.items()
     }
+    missing = result.metadata.get(MISSING)
+    return {**record, "steps": values, **({"outputs": "; ".join(missing)} if missing else {})}
 
 
 class _Meter:

@@ -31,9 +31,11 @@ from fabric.pipelines.calling import Inline
 from fabric.pipelines.digests import digest_of
 from fabric.pipelines.dumping import text_of
 from fabric.pipelines.engine import Engine, Prepared
+from fabric.pipelines.fingerprint import digests_of
 from fabric.pipelines.hooks import Hooks
 from fabric.pipelines.journal import Journal, open_journal
 from fabric.pipelines.keeping import Keeping
+from fabric.pipelines.outputs import DIRECTORY
 from fabric.pipelines.packing import Unpackable
 from fabric.pipelines.results import FailureState, RunContext, VocabSuggestion
 from fabric.pipelines.running import Options
@@ -43,6 +45,16 @@ THREADS_MIN = 40
 """As many functions as trio calls in threads at once if nobody says anything."""
 
 _log = logging.getLogger("fabric.pipelines.batch")
+
+
+def _shares_directory(pipeline: Pipeline, options: Options) -> bool:
+    """Whether all items have the same directory of outputs; that is warned of."""
+    outputs = pipeline.outputs
+    if outputs is None or not outputs.dir.constant or options.dry_run:
+        return False
+    text = "%s: 'outputs.dir' does not depend on the input: the items of a batch replace each other's files"
+    _log.warning(text, pipeline.path)
+    return True
 
 
 @dataclass
@@ -89,6 +101,7 @@ class Course:
         window: items under way, or ended and not taken, at most.
         journal: keeps what was run; ``None``: nothing does.
         resume: whether it goes on with what the journal has.
+        retry_failed: whether it runs items again that have failed.
         schemas: classes that the caller has put in place of schemas of the file.
         account: counts what runs take.
 
@@ -106,6 +119,7 @@ class Course:
         *,
         journal: Path | None,
         resume: bool,
+        retry_failed: bool,
         schemas: Mapping[str, type[BaseModel]] | None,
         account: Account,
     ) -> None:
@@ -113,13 +127,16 @@ class Course:
         self._prepared = self._engine.prepared({}, overrides, options)
         self._window = window
         self._journal: Journal | None = None
+        self._retries = retry_failed
         self._keeping = Keeping(pipeline, self._prepared.models)
         if journal is not None:
             # Overrides may have a key in them: the journal has what they are known by.
             matters = {"dry_run": options.dry_run, "model_overrides": digest_of(overrides)}
-            self._journal = open_journal(journal, pipeline.path, matters, resume=resume)
+            self._journal = open_journal(journal, pipeline.path, matters, digests_of(pipeline), resume=resume)
         self._seen: Counter[bytes] = Counter()
         self._out = 0
+        self._directories: dict[bytes, int] = {}
+        self._shares_directory = _shares_directory(pipeline, options)
         self._suggested: dict[int, list[VocabSuggestion]] = {}
         self._finished = False
         self.ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
@@ -163,7 +180,7 @@ class Course:
         """Begin an item; one that the journal has has ended already."""
         if self._journal is not None:
             given.key = self._key_of(given)
-            if given.key in self._journal:
+            if given.key in self._journal and not (self._retries and self._journal.run_of(given.key)["failed"]):
                 given.context = self._restored(self._journal, given)
                 given.told = self._journal.was_told(given.key)
                 self._out += 1
@@ -182,10 +199,21 @@ class Course:
             raise ended.error
         self._out -= 1
         assert ended.context is not None
+        self._check_directory(ended, ended.context)
         suggested = ended.context.summary().vocab_suggestions
         if suggested and not (self._journal is not None and self._journal.has_grown(ended.key)):
             self._suggested[ended.place] = suggested
         return ended
+
+    def _check_directory(self, ended: Given, context: RunContext) -> None:
+        """Warn if an item has the directory of outputs of another one."""
+        directory = context.metadata.get(DIRECTORY)
+        if directory is None or self._shares_directory:
+            return
+        first = self._directories.setdefault(bytes.fromhex(digest_of(directory)), ended.place)
+        if first != ended.place:
+            text = "items %d and %d (from 0) have their outputs in %s: those of one are replaced by the other's"
+            _log.warning(text, *sorted((first, ended.place)), directory)
 
     def note_told(self, given: Given) -> None:
         """Note that hooks have been told of an item: they are not told again."""

@@ -6,8 +6,8 @@ outlives the process; a machine that loses its power may lose the lines of the l
 
 An item is known by what it says, and by how often the same was said before: items may be put in another order or added.
 
-    {"journal": 1, "pipeline": SHA-256, "options": {...}}
-    {"item": KEY, "run": {...}}         it was run; see ``keeping``
+    {"journal": 1, "pipeline": SHA-256, "options": {...}, "files": {NAME: SHA-256}}
+    {"item": KEY, "run": {...}}         it was run; see ``keeping``; of several the last one counts
     {"told": KEY}                       the hooks of the batch were told of it
     {"growing": true}                   vocabularies are going to grow by all above
     {"grown": true}                     they have grown
@@ -25,9 +25,11 @@ import fcntl
 import json
 import logging
 import os
+import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -37,6 +39,8 @@ from fabric.pipelines.digests import digest_of_file
 from fabric.pipelines.dumping import dumped
 
 VERSION = 1
+
+NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 _BEGINNING = f'{{"journal":{VERSION},"pipeline":"'.encode()
 """Of each journal. A file with one torn line is one if it begins like this, or ends before it could differ."""
@@ -54,30 +58,36 @@ class _Line(msgspec.Struct):
     told: str | None = None
     growing: bool = False
     grown: bool = False
+    files: dict[str, str] = {}
 
 
-def open_journal(path: Path, pipeline: Path, options: Mapping[str, Any], *, resume: bool) -> Journal:
+def open_journal(
+    path: Path, pipeline: Path, options: Mapping[str, Any], files: Mapping[str, str] = NO_FILES, *, resume: bool
+) -> Journal:
     """Open a journal, or begin it.
 
     Args:
         path: of the journal.
         pipeline: file of the pipeline.
         options: of the runs, as far as what they leave depends on them.
+        files: what other files of the pipeline are known by, by their names.
         resume: whether to go on with what is there.
 
     Raises:
         ConfigError: it cannot be opened, somebody uses it, it is damaged, or it is not one of this batch.
     """
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
     except OSError as error:
         raise ConfigError(f"cannot open the journal {path}: {error.strerror}") from None
     try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ConfigError(f"the journal {path} is no file that can be read again; take another one")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(f"the journal {path} is in use by another batch; each has its own") from None
-        head = _Line(VERSION, digest_of_file(pipeline), dumped(options))
+        head = _Line(VERSION, digest_of_file(pipeline), dumped(options), files=dict(files))
         return Journal(path, handle, head, resume=resume)
     except BaseException:
         os.close(handle)
@@ -190,13 +200,15 @@ class Journal:
             text = f"the journal {self._path} has {len(self)} items that were run"
             raise ConfigError(f"{text}; resume=True (--resume) goes on with it, another file begins anew")
         if not self._size:
-            self._append({"journal": head.journal, "pipeline": head.pipeline, "options": head.options})
+            first = {"journal": head.journal, "pipeline": head.pipeline, "options": head.options}
+            self._append({**first, "files": head.files})
 
     def _take(self, line: _Line, number: int, length: int, head: _Line) -> None:
         if number == 1:
             self._check(line, head)
         elif line.item is not None:
             self._places[_packed(line.item)] = self._size, length
+            self._told.discard(_packed(line.item))  # it was run again, for it had failed
         elif line.told is not None:
             self._told.add(_packed(line.told))
         elif line.growing:
@@ -212,8 +224,12 @@ class Journal:
         if line.options != head.options:
             text = f"the journal {self._path} is of runs with other options: {line.options}, now {head.options}"
             raise ConfigError(f"{text}; take another file, or the same options")
+        changed = [name for name, digest in head.files.items() if line.files.get(name, digest) != digest]
         if line.pipeline != head.pipeline:
-            _log.warning("%s: the pipeline has been changed since; items that were run are not run again", self._path)
+            changed.insert(0, "its file")
+        if changed:
+            text = "%s: the pipeline has been changed since: %s; items that were run are not run again"
+            _log.warning(text, self._path, ", ".join(changed))
 
     def _foreign(self) -> ConfigError:
         return ConfigError(f"{self._path} is no journal of a batch that can be read here; take another file")

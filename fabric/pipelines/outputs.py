@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["write_outputs"]
+__all__ = ["DIRECTORY", "MISSING", "write_outputs"]
 
 import logging
 import os
@@ -18,6 +18,12 @@ from fabric.pipelines.expressions import Scope
 from fabric.pipelines.places import directory_of
 from fabric.pipelines.results import RunContext
 from fabric.pipelines.spec import EnsembleStep, Outputs, Pipeline, Step
+
+DIRECTORY = "outputs_dir"
+"""In the metadata of a run: where its outputs are."""
+
+MISSING = "outputs_missing"
+"""In the metadata of a run: what was not written and why, a line each."""
 
 _YAML = (".yaml", ".yml")
 
@@ -39,28 +45,36 @@ def write_outputs(pipeline: Pipeline, rctx: RunContext, scope: Scope) -> None:
     wanted = list(_wanted(pipeline, rctx))
     if not wanted:
         return
-    for warning in _write_all(pipeline.outputs, wanted, scope):
+    replaced, missing = _write_all(pipeline.outputs, wanted, scope, rctx)
+    for warning in replaced + missing:
         _log.warning("%s", warning)
         rctx.metadata["validation_warnings"].append(warning)
+    if missing:
+        rctx.metadata[MISSING] = missing
 
 
-def _write_all(outputs: Outputs, wanted: list[tuple[str, str, Any]], scope: Scope) -> list[str]:
+def _write_all(
+    outputs: Outputs, wanted: list[tuple[str, str, Any]], scope: Scope, rctx: RunContext
+) -> tuple[list[str], list[str]]:
+    """Return who replaced a file of the same run, and what was not written."""
     try:
         root = _root_of(outputs, scope)
     except Exception as error:  # noqa: BLE001 - the expression has values of the user's
-        return [f"no outputs were written: {text_of(error)}"]
-    warnings: list[str] = []
+        return [], [f"no outputs were written: {text_of(error)}"]
+    rctx.metadata[DIRECTORY] = str(root)
+    replaced: list[str] = []
+    missing: list[str] = []
     writers: dict[Path, str] = {}
     for step, name, value in wanted:
         try:
             path = _path_of(root, name)
             if path in writers:
-                warnings.append(f"output {name!r} of {step} replaces that of {writers[path]}: both have the same name")
+                replaced.append(f"output {name!r} of {step} replaces that of {writers[path]}: both have the same name")
             writers[path] = step
             _write(path, value)
         except Exception as error:  # noqa: BLE001 - values are the user's; the next file may be written
-            warnings.append(f"output {name!r} of {step} was not written: {text_of(error)}")
-    return warnings
+            missing.append(f"output {name!r} of {step} was not written: {text_of(error)}")
+    return replaced, missing
 
 
 def _wanted(pipeline: Pipeline, rctx: RunContext) -> Iterator[tuple[str, str, Any]]:

@@ -50,6 +50,11 @@ class Prompt:
         """All variables that it does not make itself, those of templates that it includes among them."""
         return self._source.names()
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Its own text, and those of templates that it includes."""
+        return self._source.texts
+
     def render(self, variables: Mapping[str, Any], scope: Scope) -> str:
         """Return its text. ``ctx``, ``steps`` and ``env`` are those of the scope; ``steps.x.value.f`` and ``steps.x.f``
         are the same.

@@ -25,20 +25,24 @@ _TEXT: Final = "<template>"
 
 
 class Source:
-    """A template that can be rendered."""
+    """A template that can be rendered.
 
-    __slots__ = ("_code", "_name", "_sandbox", "_template", "_texts")
+    Attributes:
+        texts: its own, and those of templates that it includes.
+    """
+
+    __slots__ = ("_code", "_name", "_sandbox", "_template", "texts")
 
     def __init__(self, sandbox: Sandbox, reads: TemplateReads, name: str | None) -> None:
         self._sandbox = sandbox
-        self._texts = reads.texts
+        self.texts = reads.texts
         self._code = reads.code
         self._name = name
         self._template: Template | None = None
 
     def names(self) -> frozenset[str]:
         """Return the variables that it, and those that it includes, do not make themselves."""
-        return frozenset().union(*(find_undeclared_variables(self._sandbox.parse(text)) for text in self._texts))
+        return frozenset().union(*(find_undeclared_variables(self._sandbox.parse(text)) for text in self.texts))
 
     def rendered(self, variables: Mapping[str, Any], steps: Mapping[str, StepResult] | None) -> str:
         """Return its text.

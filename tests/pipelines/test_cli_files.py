@@ -152,3 +152,66 @@ def test_results_go_where_no_file_is(good: Path):
     """Devices may be named twice."""
     done = pipeline("batch", good, "-i", good.parent / "in.jsonl", "-o", "/dev/null", "--metrics", "/dev/null")
     assert done.exit_code == 0, done.stderr
+
+
+OUTPUTS = "outputs: {dir: '{{ ctx.dir }}'}\n"
+
+
+def test_a_run_without_its_outputs_ends_with_1_and_says_so(good: Path):
+    """It has not failed: what it gave is printed."""
+    good.write_text(OUTPUTS + good.read_text())
+    said = json.dumps({"text": "", "dir": str(good.parent / "in.jsonl")})
+    done = pipeline("run", good, "-i", said)
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["steps"] == {"x": {"a": 1}}
+    assert "no outputs were written" in told["summary"]["validation_warnings"][0]
+    assert "outputs are missing" in done.stderr
+    done = pipeline("run", good, "-i", json.dumps({"text": "", "dir": str(good.parent / "there")}))
+    assert done.exit_code == 0
+    assert (good.parent / "there" / "x.json").exists()
+
+
+def test_lines_of_a_batch_say_why_outputs_are_missing(good: Path):
+    """Those of items that have all of them do not."""
+    good.write_text(OUTPUTS + good.read_text())
+    dirs = [good.parent / "in.jsonl", good.parent / "there"]
+    done = pipeline(
+        "batch",
+        good,
+        stdin="".join(json.dumps({"id": str(each), "text": "", "dir": str(each)}) + "\n" for each in dirs),
+    )
+    assert done.exit_code == 0
+    told = {line["id"]: line.get("outputs", "") for line in map(json.loads, done.stdout.splitlines())}
+    assert "no outputs were written" in told[str(dirs[0])]
+    assert told[str(dirs[1])] == ""
+
+
+def test_a_batch_whose_items_share_a_directory_is_warned_of(good: Path):
+    """Once at the start if it cannot be otherwise; else of each item that has that of an earlier one."""
+    (good.parent / "one").mkdir()
+    said = "".join(json.dumps({"id": n, "text": "", "dir": str(good.parent / "one")}) + "\n" for n in range(3))
+    plain = good.read_text()
+    good.write_text(OUTPUTS + plain)
+    done = pipeline("batch", good, "-w", 1, stdin=said)
+    assert "items 0 and 1 (from 0) have their outputs in" in done.stderr
+    assert done.stderr.count("have their outputs in") == 2
+    good.write_text(f"outputs: {{dir: '{good.parent}/one'}}\n" + plain)
+    done = pipeline("batch", good, "-w", 1, stdin=said)
+    assert done.stderr.count("does not depend on the input") == 1
+    assert "have their outputs in" not in done.stderr
+
+
+def test_a_batch_runs_what_failed_again(good: Path):
+    """``--retry-failed`` is a ``--resume`` that does so."""
+    journal = good.parent / "journal"
+    bad = good.read_text().replace('{"a": 1}', "no JSON")
+    good.write_text(bad)
+    args = ["batch", good, "-i", good.parent / "in.jsonl", "--journal", journal]
+    assert '"ok": true' not in pipeline(*args).stdout
+    good.write_text(bad.replace("no JSON", '{"a": 1}'))
+    assert '"ok": true' not in pipeline(*args, "--resume").stdout
+    assert pipeline(*args, "--retry-failed").stdout.count('"ok": true') == 2
+    assert pipeline(*args, "--resume").stdout.count('"ok": true') == 2
+    done = pipeline(*args[:4], "--retry-failed")
+    assert (done.exit_code, "--journal" in done.stderr) == (1, True)

@@ -435,3 +435,81 @@ def test_items_of_a_journal_are_json(tmp_path: Path) -> None:
     batch = BatchRunner(written(tmp_path), journal=tmp_path / "journal")
     with pytest.raises(ConfigError, match="item 'odd' cannot be kept in a journal"):
         batch.run_all([{"id": "odd", "n": object()}])
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now"),
+    [
+        ("p.j2", "hi", "ho"),
+        ("part.j2", "one", "two"),
+        ("own.py", "def f(): return 1", "def f(): return 2"),
+    ],
+)
+def test_templates_and_modules_that_were_changed_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, before: str, now: str
+) -> None:
+    """Also what a template includes; an item that is new is run with them, those of before were not."""
+    texts = {"p.j2": "hi {% include 'part.j2' %}", "part.j2": "one", "own.py": "def f(): return 1"}
+    for each, text in texts.items():
+        (tmp_path / each).write_text(text)
+    steps = "steps:\n  - {name: t, type: transform, fn: 'own:f'}\n  - {name: x, model: m, prompt: p.j2}\n"
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(MIXED.partition("steps:")[0] + steps)
+    journal = tmp_path / "journal"
+    BatchRunner(file, journal=journal).run_all([{"id": 1}])
+    BatchRunner(file, journal=journal).run_all([{"id": 1}], resume=True)
+    assert "changed" not in caplog.text
+    (tmp_path / name).write_text(texts[name].replace(before, now))
+    BatchRunner(file, journal=journal).run_all([{"id": 1}], resume=True)
+    changed = "p.j2" if name == "part.j2" else name
+    assert f"the pipeline has been changed since: {changed}; " in caplog.text
+
+
+FLAKY = """
+from pathlib import Path
+
+def f(n, folder):
+    with (Path(folder) / "ran").open("a") as file:
+        file.write(f"{n} ")
+    if n and not (Path(folder) / "mended").exists():
+        raise OSError(f"no {n}")
+    return n
+"""
+
+
+def test_items_that_have_failed_are_run_again_if_that_is_wanted(tmp_path: Path) -> None:
+    """The others are not; hooks hear of the new results, and the journal has them from then on."""
+    text = "steps:\n  - {name: t, type: io, fn: 'flaky:f', inputs: {n: '{{ ctx.n }}', folder: '{{ ctx.folder }}'}}\n"
+    file, journal, heard = written(tmp_path, text), tmp_path / "journal", []
+    (tmp_path / "flaky.py").write_text(FLAKY)
+    given = [{"id": n, "n": n, "folder": str(tmp_path)} for n in range(3)]
+
+    def failures(**options: bool) -> list[int]:
+        batch = BatchRunner(file, max_workers=1, journal=journal)
+        batch.on_batch_item_end(lambda item_id, context: heard.append((item_id, context.failed)))
+        return batch.run_all(given, **options).summary().failed_ids
+
+    assert failures() == [1, 2]
+    assert failures(resume=True) == [1, 2]
+    assert (tmp_path / "ran").read_text() == "0 1 2 "
+    (tmp_path / "mended").write_text("")
+    heard.clear()
+    assert failures(resume=True, retry_failed=True) == []
+    assert (tmp_path / "ran").read_text() == "0 1 2 1 2 "
+    assert heard == [(1, False), (2, False)]
+    assert failures(resume=True, retry_failed=True) == failures(resume=True) == []
+    assert (tmp_path / "ran").read_text() == "0 1 2 1 2 "
+    assert heard == [(1, False), (2, False)]
+    with pytest.raises(ConfigError, match="resume=True"):
+        failures(retry_failed=True)
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_a_journal_is_a_file_that_can_be_read_again(tmp_path: Path, kind: str) -> None:
+    """Of a device or a pipe there is no end, or nobody who reads."""
+    path = Path("/dev/full")
+    if kind == "pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    with pytest.raises(ConfigError, match="no file that can be read again"):
+        BatchRunner(written(tmp_path), journal=path).run_all([{"id": 1}])
