@@ -205,7 +205,6 @@ class _Conversation:
 
     def _failed(self, failure: AskFailed, elapsed_s: float) -> Failed:
         work = self._work
-        _log.warning("step %r: model %r: %s: %s", work.step.name, work.model.name, failure.category, failure.error)
         cost: float | None = None if failure.unknown_cost else 0.0
         if failure.answer is not None:
             cost = self._models.cost_usd(work.model, failure.answer)
