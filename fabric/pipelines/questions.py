@@ -60,7 +60,6 @@ def _question(step: LlmStep, frame: Frame, model: ModelSpec, addition: Addition)
     messages = [{"role": "user", "content": prompt}]
     if step.system is not None:
         messages.insert(0, {"role": "system", "content": step.system.render(variables, scope)})
-    budget = run.pipeline.execution.budget_usd
     return LlmWork(
         step=step,
         model=model,
@@ -70,7 +69,8 @@ def _question(step: LlmStep, frame: Frame, model: ModelSpec, addition: Addition)
         reply_number=frame.replies.get(step.model, 0),
         use_cache=run.options.use_cache,
         refresh_cache=run.options.refresh_cache,
-        budget_usd=None if budget is None else budget - run.spent_usd,
+        budget_usd=run.pipeline.execution.budget_usd,
+        spent_usd=run.spent_usd,
     )
 
 

@@ -17,7 +17,7 @@ from fabric.pipelines.outcomes import Outcome, skipped
 from fabric.pipelines.planning import Plans
 from fabric.pipelines.results import AttemptLog, StepResult
 from fabric.pipelines.schedule import Begin, Cancel, Commit, Discard, Ended, Over, Planned, Schedule, Skip, Start
-from fabric.pipelines.spec import ModelSpec, Pipeline, Place, Step
+from fabric.pipelines.spec import ModelSpec, Pipeline, Place, Step, has_effects
 from fabric.pipelines.vocab import Vocabulary
 from fabric.pipelines.work import Done, LlmWork, Performer, Work
 
@@ -31,12 +31,14 @@ class Options:
         refresh_cache: whether they are replaced.
         dry_run: whether steps with effects, requests and questions are left out.
         grow: whether vocabularies grow at its end; those of a batch grow at the end of the batch.
+        before_effects: is called before anything that must not be done twice; ``None``: nobody asks.
     """
 
     use_cache: bool = True
     refresh_cache: bool = False
     dry_run: bool = False
     grow: bool = True
+    before_effects: Callable[[], object] | None = None
 
 
 @dataclass
@@ -73,6 +75,8 @@ class Run:
         """Perform a piece of work where its step says, when there is room for it; count what it took."""
         performer = self.performers[work.step.place or self.pipeline.execution.place]
         async with self._limit:
+            if self.options.before_effects is not None and has_effects(work.step):
+                self.options.before_effects()
             try:
                 done = await performer.perform(work)
             except trio.Cancelled:

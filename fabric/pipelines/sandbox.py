@@ -3,8 +3,7 @@
 To what Jinja's own sandbox refuses (names with underscores, changing lists and maps, ``range`` of more than 100,000) we
 add:
 
-* Methods that may have effects: those of the standard library's objects (a ``Path`` that reads), and those that
-  pydantic gives to models (``parse_raw`` unpickles). Its functions and classes are not called, either.
+* Methods that may have effects: see ``template_access``.
 * What is different each time: ``random``, ``lipsum``.
 * Work without an end: rounds of loops and calls are counted, over all loops of a text.
 * Texts without an end: whatever makes a text longer than its parts is measured, before it is made where one can know.
@@ -17,15 +16,12 @@ from __future__ import annotations
 
 __all__ = ["CHARS_MAX", "NUMBER_MAX", "ROUNDS_MAX", "Refused", "Rendering", "Sandbox", "rendering"]
 
-import datetime
-import decimal
 import functools
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, Template, nodes
@@ -33,13 +29,12 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.filters import FILTERS
 from jinja2.loaders import BaseLoader
 from jinja2.runtime import Context, Macro
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
-from jinja2.utils import Cycler, Joiner, Namespace
-from pydantic import BaseModel
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter, safe_range
 
 from fabric.pipelines.json_text import as_json
 from fabric.pipelines.results import StepResult
 from fabric.pipelines.scope import OWN_OF_STEPS, plain
+from fabric.pipelines.template_access import is_callable, is_readable
 from fabric.pipelines.template_steps import Link, with_steps
 
 ROUNDS_MAX: Final = 1_000_000
@@ -61,11 +56,6 @@ _WIDE = re.compile(r"\d{7}")
 _WIDE_PERCENT = re.compile(r"%(\([^)]*\))?[-#0 +]*(\*|\d{7}|\d*\.(\*|\d{7}))")
 _SIZED_FILTERS = frozenset({"batch", "center", "indent", "slice", "tojson", "truncate", "wordwrap"})
 _SIZED_METHODS = frozenset({"center", "expandtabs", "ljust", "rjust", "zfill"})
-_MODEL_METHODS = frozenset({"dict", "json", "model_dump", "model_dump_json"})
-_DATA: Final = (
-    Mapping, Sequence, Set, float, int, complex, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal,
-)  # fmt: skip
-"""Types of the standard library whose methods have no effects that the sandbox does not know."""
 
 
 class Refused(Exception):
@@ -107,6 +97,16 @@ class _Generator(CodeGenerator):
             self.visit(part, frame)
             self.write(", ")
         self.write("))")
+
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:  # noqa: N802 - as above
+        if not isinstance(node.node, nodes.EnvironmentAttribute):
+            super().visit_Call(node, frame, forward_caller=forward_caller)
+            return
+        self.write(f"environment.{node.node.name}(")  # which is ours
+        for argument in node.args:
+            self.visit(argument, frame)
+            self.write(", ")
+        self.write(")")
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -189,22 +189,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Whether a template may read an attribute."""
-        if not super().is_safe_attribute(obj, attr, value) or isinstance(obj, ModuleType | FunctionType):
-            return False
-        owner = obj if isinstance(obj, type) else type(obj)
-        if issubclass(owner, BaseModel) and hasattr(BaseModel, attr) and attr not in owner.model_fields:
-            return attr in _MODEL_METHODS
-        return not callable(value) or not _is_of_library(owner)
+        return super().is_safe_attribute(obj, attr, value) and is_readable(obj, attr, value)
 
     def is_safe_callable(self, obj: Any) -> bool:
         """Whether a template may call something that it could read."""
-        if not super().is_safe_callable(obj):
-            return False
-        if isinstance(obj, type):
-            return obj in (dict, Cycler, Joiner, Namespace)
-        if isinstance(obj, BuiltinFunctionType):
-            return not isinstance(obj.__self__, ModuleType)
-        return not (isinstance(obj, FunctionType) and _is_stdlib(obj.__module__))
+        return super().is_safe_callable(obj) and (obj is safe_range or _is_ours(obj) or is_callable(obj))
 
     def call(self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call something for a template."""
@@ -252,6 +241,11 @@ class _Formatter(SandboxedFormatter):
         return super().format_field(value, format_spec)
 
 
+def _is_ours(function: Any) -> bool:
+    """Whether it is the ``format`` of this module."""
+    return isinstance(function, FunctionType) and function.__globals__ is globals()
+
+
 def joined(parts: Iterable[str]) -> str:
     """Return texts one after the other.
 
@@ -265,14 +259,6 @@ def joined(parts: Iterable[str]) -> str:
         _check_size(size)
         kept.append(part)
     return "".join(kept)
-
-
-def _is_stdlib(module: str | None) -> bool:
-    return (module or "").partition(".")[0] in sys.stdlib_module_names
-
-
-def _is_of_library(owner: type) -> bool:
-    return _is_stdlib(owner.__module__) and not issubclass(owner, _DATA)
 
 
 def _filters() -> dict[str, Callable[..., Any]]:

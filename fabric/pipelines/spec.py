@@ -357,3 +357,10 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, str] = _NONE
     env: Mapping[str, str] = _NONE
+
+    def at(self, place: Place | None) -> Pipeline:
+        """Return it with steps carried out there that do not say where; ``None``: where the file says."""
+        if place is None:
+            return self
+        execution = msgspec.structs.replace(self.execution, place=place)
+        return msgspec.structs.replace(self, execution=execution)

@@ -12,6 +12,7 @@ from typing import Any
 from fabric.pipelines.ensembles import Addition, hear
 from fabric.pipelines.errors import SchemaValidationError, StepExecutionError
 from fabric.pipelines.outcomes import Outcome, Record, failed, of_member, record_of, skipped, succeeded, verdict_of
+from fabric.pipelines.places import address_of
 from fabric.pipelines.questions import ask
 from fabric.pipelines.results import StepResult
 from fabric.pipelines.running import Frame, carry_out_all
@@ -78,7 +79,11 @@ async def _call(step: FunctionStep, frame: Frame) -> Done:
 async def _request(step: HttpStep, frame: Frame) -> Done:
     if frame.run.options.dry_run:
         return _NOTHING
-    return await frame.run.perform(HttpWork(step, step.request.resolve(frame.scope)))
+    try:
+        request = step.request.resolve(frame.scope, {"url": address_of})
+    except ValueError as error:
+        raise StepExecutionError(f"http step {step.name!r}: {error}") from None
+    return await frame.run.perform(HttpWork(step, request))
 
 
 async def _parallel(step: ParallelStep, frame: Frame) -> Outcome:

@@ -204,18 +204,21 @@ class _Reading:
     def _place(self, node: nodes.Node) -> int:
         return self._lines[min(max(node.lineno, 1), len(self._lines)) - 1]
 
+    def _read(self, node: nodes.Node, step: str | None = None, fields: tuple[str, ...] = (), own: str = "") -> StepRead:
+        return StepRead(step, fields, self._place(node), own, self._name or "", node.lineno if self._name else 0)
+
     def _refuse(self, message: str, node: nodes.Node) -> None:
         raise NotAllowedError(message, node.lineno, self._name, self._name)
 
     def _name_alone(self, node: nodes.Name) -> None:
         if node.name == "steps" and self._reads_steps:
-            self.steps.append(StepRead(None, (), self._place(node)))
+            self.steps.append(self._read(node))
         elif node.name == "env":
             self._refuse("variables of the environment are read one by one, by names that stand here: env.NAME", node)
 
     def _call(self, node: nodes.Call) -> None:
         if method_of_steps(node) is not None:
-            self.steps.append(StepRead(None, (), self._place(node)))
+            self.steps.append(self._read(node))
         elif isinstance(node.node, nodes.Getattr):  # a method: it is no field
             self._hidden(node.node)
             self.node(node.node.node)
@@ -233,7 +236,8 @@ class _Reading:
         steps, env = links_of(node, "steps"), links_of(node, "env")
         if steps and self._reads_steps:
             fields = () if is_soft else _fields(steps[1:])
-            self.steps.append(StepRead(steps[0].name, fields, self._place(node)))
+            own = steps[1].name if len(steps) > 1 and steps[1].is_field and steps[1].name in OWN_OF_STEPS[1:] else ""
+            self.steps.append(self._read(node, steps[0].name, fields, own))
         if env and len(env) == 1:
             self.env_names.append(env[0].name)
         if not (steps and self._reads_steps) and not (env and len(env) == 1):

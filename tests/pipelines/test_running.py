@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fabric.pipelines import PipelineRunner, RunContext
+from fabric.errors import ConfigError
+from fabric.pipelines import BatchRunner, PipelineRunner, RunContext
 from fabric.pipelines.errors import BudgetExceeded, ExpressionEvalError, SchemaValidationError
 from tests.support.pipeline_folders import Tape, folder_of, mock
 from tests.support.pipeline_functions import module_of
@@ -557,6 +559,8 @@ def test_a_budget_ends_a_run_at_the_same_question_every_time(tmp_path: Path) -> 
 
     assert context.failure_state is not None
     assert isinstance(context.failure_state.exception, BudgetExceeded)
+    spent = context.summary().cost_usd
+    assert f"${spent:.2f} of $0.50 are spent" in str(context.failure_state.exception)
     assert len(tape.calls) == context.summary().llm_calls == int(context.failure_state.step_name[1:])
 
 
@@ -796,3 +800,32 @@ def test_what_does_not_count_is_not_in_the_log(tmp_path: Path, caplog: pytest.Lo
 
     assert asked.is_set()
     assert [record.getMessage() for record in caplog.records] == ["step 'a' failed: RuntimeError: boom"]
+
+
+def test_a_hook_is_called_and_not_awaited(tmp_path: Path) -> None:
+    """One that would do nothing is refused when it is added."""
+
+    async def hook(*_: object) -> None: ...
+
+    file = folder_of(tmp_path, "steps: []\n")
+    runner, batch = PipelineRunner(file), BatchRunner(file, progress=False)
+    for add in (
+        runner.on_run_start,
+        runner.on_run_end,
+        runner.on_step_end,
+        runner.on_llm_call,
+        batch.on_batch_item_end,
+    ):
+        with pytest.raises(ConfigError, match=r"hook of on_\w+, '.*hook', is an async function"):
+            add(hook)
+    with pytest.raises(ConfigError, match="is not a function"):
+        runner.on_run_end(3)
+
+
+def test_a_parser_that_would_end_the_process_could_not_read(tmp_path: Path) -> None:
+    """As if it had raised anything else."""
+    m = module_of(leave=lambda text: sys.exit(3))
+    text = mock("x") + f"steps:\n  - {{name: a, model: default, prompt_string: x, parser: '{m}:leave'}}\n"
+    context = run(tmp_path, text)
+    assert context.failure_state is not None
+    assert "it would end the process: SystemExit(3)" in str(context.failure_state.exception)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import shutil
 from collections import UserDict, deque
+from configparser import ConfigParser
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -37,9 +40,23 @@ class Colour:
         return "red"
 
 
+class Place(type(Path())):  # type: ignore[misc] - the class of this system
+    """A path of a user's, with a method of its own."""
+
+    def upper(self) -> str:
+        return self.name.upper()
+
+    def nothing(self) -> str:
+        return "x"
+
+    nothing.__wrapped__ = Path.write_text  # type: ignore[attr-defined]
+
+
 VALUES: dict[str, Any] = {
     "path": Path("/etc/hostname"), "os": os, "run": os.system, "tree": shutil.rmtree, "kind": Path,
     "list": [1], "map": {"a": 1}, "colour": Colour(), "file": open,
+    "place": Place("/etc/hostname"), "opened": functools.partial(open, "/etc/hostname"), "settings": ConfigParser(),
+    "shout": lambda text: text.upper(), "day": date(2026, 11, 22), "frozen": os.path.exists, "search": re.search,
 }  # fmt: skip
 SCOPE = Scope(VALUES, {"paper": StepResult("paper", Paper())})
 
@@ -100,6 +117,15 @@ def test_what_must_not_stand_in_a_template_is_refused_when_it_is_read(template: 
         "{{ ctx.tree('nothing') }}",
         "{{ ctx.file('/etc/hostname') }}",
         "{{ ctx.os.system('true') }}",
+        "{{ ctx.place.read_text() }}",
+        "{{ ctx.place.nothing() }}",
+        "{{ ctx.place.exists() }}",
+        "{{ ctx.opened() }}",
+        "{{ ctx.opened.func('/etc/hostname') }}",
+        "{{ ctx.settings.read('/etc/hostname') }}",
+        "{{ ctx.frozen('/') }}",
+        "{{ ctx.search('a', 'b') }}",
+        "{{ ctx.day.today() }}",
     ],
 )
 def test_what_escapes_is_refused_when_it_is_rendered(template: str) -> None:
@@ -121,6 +147,9 @@ def test_filters_over_lists_find_nothing(filter_: str) -> None:
 def test_methods_of_users_are_called() -> None:
     """Models and classes of users have methods; data of the library is read."""
     assert text("{{ steps.paper.shout() }} {{ ctx.colour.name() }} {{ ctx.path.name }}") == "T red hostname"
+    assert text("{{ ctx.place.upper() }} {{ ctx.shout('a') }} {{ ctx.day.fromisoformat('2026-01-02') }}") == (
+        "HOSTNAME A 2026-01-02"
+    )
     scope = Scope(UserDict(day=date(2026, 11, 22), items=deque("ab")), {})
     template = "{{ ctx.day.strftime('%d') }} {{ ctx.get('no', 1) }} {{ ctx['items'].count('a') }}"
     assert parse_prompt(template, Path()).render({}, scope) == "22 1 1"
