@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Book", "tokens_of"]
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fabric.pipelines.hooks import Hooks, attempt
 from fabric.pipelines.outcomes import Outcome, Record
@@ -20,11 +20,13 @@ class Book:
     Args:
         context: is written to.
         hooks: are told.
+        hidden: returns texts for logs, without keys.
     """
 
-    def __init__(self, context: RunContext, hooks: Hooks) -> None:
+    def __init__(self, context: RunContext, hooks: Hooks, hidden: Callable[[object], str] = str) -> None:
         self._context = context
         self._hooks = hooks
+        self._hidden = hidden
         context.metadata.update(validation_warnings=[], cache_hits=0, cache_misses=0)
 
     def commit(self, outcome: Outcome) -> None:
@@ -58,14 +60,25 @@ class Book:
         context._vocab_suggestions.extend(record.suggestions)  # users know it by this name
         for log in record.attempts:
             self._hooks.fire("on_llm_call", log.step, log.model, log.raw_output or "")
-        if record.error is not None:
-            _log.warning("step %r failed: %s: %s", result.name, type(record.error).__name__, record.error)
+        self._log_problems(record)
         if record.error is not None and record.on_failure is not None:
             attempt(
                 f"on_failure of step {result.name!r}", record.on_failure.function, result.name, record.error, context
             )
         if record.heard:
             self._hooks.fire("on_step_end", result.name, result.value, context)
+
+    def _log_problems(self, record: Record) -> None:
+        """Log what went wrong for a step that counts: one line each, in the order of the file."""
+        for log in record.attempts:
+            failed = [f"{log.error_type}: {words}" for words in log.errors] if log.status == "error" else []
+            for words in (*log.transport_errors, *failed):
+                _log.warning("step %r: model %r: %s", log.step, log.model, self._hidden(words))
+        for warning in record.warnings:
+            _log.warning("%s", self._hidden(warning))
+        if record.error is not None:
+            name, error = record.result.name, record.error
+            _log.warning("step %r failed: %s: %s", name, type(error).__name__, self._hidden(error))
 
 
 def tokens_of(attempts: Iterable[AttemptLog]) -> int:

@@ -23,6 +23,7 @@ from fabric.pipelines.committing import Book
 from fabric.pipelines.expressions import Scope
 from fabric.pipelines.growing import grow_after_run
 from fabric.pipelines.growth import GrowthQuestion
+from fabric.pipelines.hiding import hiding_of
 from fabric.pipelines.hooks import Hooks
 from fabric.pipelines.loading_models import override
 from fabric.pipelines.local import open_local
@@ -156,8 +157,8 @@ class Engine:
         began_s = trio.current_time()
         account = self.account.begin()
         context = RunContext(prepared.input)
-        book = Book(context, self._hooks)
         run = self._begun(prepared, {place: account.watch(each) for place, each in performers.items()})
+        book = Book(context, self._hooks, run.hidden)
         await caller.call(partial(self._hooks.fire, "on_run_start", prepared.input))
 
         async def commit(outcome: Outcome) -> None:
@@ -188,6 +189,7 @@ class Engine:
             plans=prepared.plans,
             performers=performers,
             options=prepared.options,
+            hidden=hiding_of(self.pipeline, prepared.models),
         )
 
     async def grow(self, prepared: Prepared, suggestions: Sequence[VocabSuggestion]) -> RunContext:
@@ -230,7 +232,7 @@ class Engine:
 
         growth = await grow_after_run(suggestions, self.pipeline.vocabularies, self.pipeline.path.parent, ask)
         for problem in growth.problems:
-            _log.warning("%s", problem)
+            _log.warning("%s", run.hidden(problem))
 
     @asynccontextmanager
     async def _open(self, functions: Caller | None) -> AsyncIterator[Mapping[Place, Performer]]:

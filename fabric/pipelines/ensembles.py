@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = ["Addition", "Ask", "Ensembled", "hear"]
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -19,8 +18,6 @@ from fabric.pipelines.errors import StepExecutionError
 from fabric.pipelines.results import AttemptLog, StepResult
 from fabric.pipelines.spec import EnsembleStep, Judge, LlmStep, Member
 from fabric.pipelines.work import Done
-
-_log = logging.getLogger("fabric.pipelines")
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,6 @@ async def hear(step: EnsembleStep, members: Mapping[str, Done | None], ask: Ask)
     if judged is not None and judged.error is None and judged.value is not None:
         return Ensembled(judged.value, None, members, judged, step.judge.ask.name, judged.warnings)
     warning = _unjudged(step, judged, heard[0])
-    _log.warning("%s", warning)
     # What the judge suggested belongs to a value that does not count.
     kept = None if judged is None else replace(judged, value=None, suggestions=())
     return Ensembled(first, None, members, kept, step.judge.ask.name, [*(judged.warnings if judged else ()), warning])

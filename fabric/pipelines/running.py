@@ -49,6 +49,7 @@ class Run:
         models: with what the run overrides.
         vocabularies: as they were when the run began.
         plans: of its sequences of steps.
+        hidden: returns texts for logs, without keys.
         performers: who performs what steps ask for, by place.
         replies: how many answers of each mock were played for steps that count.
         spent: tokens of all questions; ``spent_usd``: what is known of their cost.
@@ -62,6 +63,7 @@ class Run:
     plans: Plans
     performers: Mapping[Place, Performer]
     options: Options = Options()
+    hidden: Callable[[object], str] = str
     replies: Counter[str] = field(default_factory=Counter)
     spent: int = 0
     spent_usd: float = 0.0

@@ -840,6 +840,61 @@ def test_what_a_conversation_took_that_is_cancelled_is_counted(tmp_path: Path) -
     assert counted["fabric_llm_input_tokens_total"] == 7
 
 
+def test_no_key_is_in_a_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Providers say the key in their errors: one of the environment, one of the file, one of this run."""
+    monkeypatch.setenv("SOME_TOKEN", "secret-of-environment")
+    keys = ["${SOME_TOKEN}", "secret-of-file", "later"]
+    tapes = [Tape(PermissionError(f"wrong key {key}")) for key in ("secret-of-environment", *keys[1:])]
+    tapes[2] = Tape(PermissionError("wrong key secret-of-run"))
+    blocks = "".join(
+        f"  m{n}: {{provider: {tape.provider}, model: x, api_key: '{key}'}}\n"
+        for n, (tape, key) in enumerate(zip(tapes, keys, strict=True))
+    )
+    asks = "type: llm, prompt: prompts/extract.j2"
+    steps = "".join(f"  - {{name: s{n}, {asks}, model: m{n}, on_error: continue}}\n" for n in range(3))
+    steps += """  - name: e
+    type: ensemble
+    prompt: prompts/extract.j2
+    members: [{model: fine, name: a}, {model: fine, name: b}]
+    judge: {model: m0}
+"""
+    mocked = mock("{}", name="fine").removeprefix("models:\n")
+    runner = PipelineRunner(folder_of(tmp_path, f"models:\n{blocks}{mocked}steps:\n{steps}"))
+
+    context = runner.run({"text": "x"}, model_overrides={"m2": {"api_key": "secret-of-run"}})
+
+    assert not context.failed
+    assert "secret" in str(context.summary().attempt_logs[0].errors), "they are hidden in logs, and nowhere else"
+    assert "secret" not in caplog.text
+    said = ["wrong key ${SOME_TOKEN}", "wrong key ${models.m1.api_key}", "wrong key ${models.m2.api_key}"]
+    assert all(text in caplog.text for text in said)
+    assert "the judge was not heard" in caplog.text
+
+
+def test_what_does_not_count_is_not_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The question has failed when the step in front of it fails."""
+    asked = threading.Event()
+
+    class Refusing(Tape):
+        def create(self, **request: Any) -> Any:
+            asked.set()
+            return super().create(**request)
+
+    tape = Refusing(PermissionError("no"), concurrent=True)
+    m = module_of(fail=slow_to_fail(threading.Event()))
+    steps = f"""steps:
+  - {{name: a, type: transform, fn: '{m}:fail'}}
+  - {{name: b, type: llm, model: default, prompt: prompts/extract.j2}}
+"""
+
+    run(tmp_path, tape.block() + steps, {"text": "x"})
+
+    assert asked.is_set()
+    assert [record.getMessage() for record in caplog.records] == ["step 'a' failed: RuntimeError: boom"]
+
+
 def test_a_hook_is_called_and_not_awaited(tmp_path: Path) -> None:
     """One that would do nothing is refused when it is added."""
 
