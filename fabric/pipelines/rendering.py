@@ -99,6 +99,7 @@ def read(files: Below, text: str, name: str | None) -> tuple[Source, TemplateRea
         PipelineLoadError: it is no template, or reads what templates must not.
     """
     sandbox = Sandbox(files)
+    token = rendering.set(Rendering())  # Jinja calculates what is constant
     try:
         reads = template_reads(sandbox, text, name)
         return Source(sandbox, reads, name), reads
@@ -112,6 +113,8 @@ def read(files: Below, text: str, name: str | None) -> tuple[Source, TemplateRea
         raise _problem(PipelineLoadError, files, name, None, message) from error
     except ValueError as error:
         raise _problem(PipelineLoadError, files, name, None, f"Syntax error in template: {error}") from error
+    finally:
+        rendering.reset(token)
 
 
 def _problem(
