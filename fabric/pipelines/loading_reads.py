@@ -103,7 +103,7 @@ class Texts:
         prompt = self._prompts[place]
         if prompt is not None:
             self._reads_env(prompt.env_names)
-            self._check_reads(prompt.reads, node, path, scope, f"{name}: ")
+            self._check_reads(prompt.reads, node, path, scope)
         return prompt
 
     def _template(self, place: Path, node: Node, path: str) -> Prompt | None:
@@ -131,13 +131,13 @@ class Texts:
         where: Node | Place = node if error.line is None else Place(error.line, error.column)
         self._problems.error(type(error), error.message, where, inside, error.suggestion, error.file or None)
 
-    def _check_reads(self, reads: Iterable[StepRead], node: Node, path: str, scope: Scope, prefix: str = "") -> None:
+    def _check_reads(self, reads: Iterable[StepRead], node: Node, path: str, scope: Scope) -> None:
         for read in reads:
             wrong = self._wrong(read, scope)
             if wrong is not None:
-                place = Place(node.line, node.column) if prefix else _at(node, read)
+                place = _at(node, read) if read.file is None else Place(read.line)
                 message, suggestion = wrong
-                self._problems.error(StepRefError, prefix + message, place, path, suggestion)
+                self._problems.error(StepRefError, message, place, path, suggestion, read.file)
 
     def _is_right(self, read: StepRead, scope: Scope) -> bool:
         return self._wrong(read, scope) is None

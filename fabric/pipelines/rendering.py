@@ -1,7 +1,7 @@
 """From a text to a template, and from a template to a text: where Jinja's errors become ours.
 
-When a template is read, Jinja writes Python for it, which finds all that is wrong with it. Python compiles that when it
-is rendered first: a third of the time, for templates that a run may never come to.
+When a template is read, Jinja writes Python for it. Python compiles that when it is rendered first: a third of the
+time, for templates that a run may never come to. What it could refuse then is compiled at once: see ``template_reads``.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import msgspec
 from jinja2 import Environment, TemplateNotFound, TemplateSyntaxError, nodes
 
 from fabric.pipelines.scope import OWN_OF_STEPS, StepRead
+from fabric.pipelines.template_files import Below
 from fabric.pipelines.template_steps import Link, has_own_steps, links_of, method_of_steps
 
 TEMPLATES_MAX = 1_000
@@ -21,6 +22,9 @@ TEMPLATES_MAX = 1_000
 
 LOOPS_MAX = 16
 """In each other. Python has 20, and some are Jinja's own."""
+
+_DEPTH_PLAIN = 30
+"""Python reads the code of templates that are no deeper; it has no more than 100 blocks in each other, say."""
 
 _NAMELESS = "\0"  # a text in the pipeline's file: no template can include it
 
@@ -79,7 +83,7 @@ class _Walk:
     def _read(self, source: str, name: str | None) -> str:
         tree = self._environment.parse(source, name, name)
         self.texts.append(source)
-        reading = _Reading(source, name, reads_steps=not has_own_steps(tree))
+        reading = _Reading(source, name, self._path_of(name), reads_steps=not has_own_steps(tree))
         reading.node(tree)
         self.steps.extend(reading.steps)
         self.env_names.extend(reading.env_names)
@@ -87,7 +91,20 @@ class _Walk:
         for reference in _references(tree, is_sure=True):
             self._follow(reference, name)
         # The tree is not the same afterwards.
-        return self._environment._generate(tree, name, name)
+        code = self._environment._generate(tree, name, name)
+        if reading.deepest > _DEPTH_PLAIN:
+            self._refuse_depth(code, name)
+        return code
+
+    def _path_of(self, name: str | None) -> str | None:
+        files = self._environment.loader
+        return files.path_of(name) if name is not None and isinstance(files, Below) else None
+
+    def _refuse_depth(self, code: str, name: str | None) -> None:
+        try:
+            self._environment._compile(code, name or "")
+        except (SyntaxError, RecursionError, MemoryError) as error:
+            raise TemplateSyntaxError(f"it is nested too deep: {error.args[0]}", 1, name, name) from error
 
     def _follow(self, reference: _Reference, parent: str | None) -> None:
         if reference.names is None:
@@ -167,13 +184,16 @@ def _written(node: nodes.Expr) -> tuple[str, ...] | None:
 class _Reading:
     """One walk over the tree of one template: what it reads, and whether it may."""
 
-    def __init__(self, source: str, name: str | None, reads_steps: bool) -> None:
+    def __init__(self, source: str, name: str | None, path: str | None, reads_steps: bool) -> None:
         self._lines = [0]
         for line in source.splitlines(keepends=True):
             self._lines.append(self._lines[-1] + len(line))
         self._name = name
+        self._path = path
         self._reads_steps = reads_steps
         self._loops = 0
+        self._depth = 0
+        self.deepest = 0
         self.steps: list[StepRead] = []
         self.env_names: list[str] = []
 
@@ -184,6 +204,12 @@ class _Reading:
             node: any.
             is_soft: whether a field that is not there does no harm: what is asked for with ``is defined``.
         """
+        self._depth += 1
+        self.deepest = max(self.deepest, self._depth)
+        self._inside(node, is_soft)
+        self._depth -= 1
+
+    def _inside(self, node: nodes.Node, is_soft: bool) -> None:
         if isinstance(node, nodes.Getattr | nodes.Getitem):
             self._chain(node, is_soft)
             return
@@ -204,18 +230,22 @@ class _Reading:
     def _place(self, node: nodes.Node) -> int:
         return self._lines[min(max(node.lineno, 1), len(self._lines)) - 1]
 
+    def _read_step(self, step: str | None, fields: tuple[str, ...], node: nodes.Node) -> None:
+        line = None if self._path is None else node.lineno
+        self.steps.append(StepRead(step, fields, self._place(node), self._path, line))
+
     def _refuse(self, message: str, node: nodes.Node) -> None:
         raise NotAllowedError(message, node.lineno, self._name, self._name)
 
     def _name_alone(self, node: nodes.Name) -> None:
         if node.name == "steps" and self._reads_steps:
-            self.steps.append(StepRead(None, (), self._place(node)))
+            self._read_step(None, (), node)
         elif node.name == "env":
             self._refuse("variables of the environment are read one by one, by names that stand here: env.NAME", node)
 
     def _call(self, node: nodes.Call) -> None:
         if method_of_steps(node) is not None:
-            self.steps.append(StepRead(None, (), self._place(node)))
+            self._read_step(None, (), node)
         elif isinstance(node.node, nodes.Getattr):  # a method: it is no field
             self._hidden(node.node)
             self.node(node.node.node)
@@ -233,7 +263,7 @@ class _Reading:
         steps, env = links_of(node, "steps"), links_of(node, "env")
         if steps and self._reads_steps:
             fields = () if is_soft else _fields(steps[1:])
-            self.steps.append(StepRead(steps[0].name, fields, self._place(node)))
+            self._read_step(steps[0].name, fields, node)
         if env and len(env) == 1:
             self.env_names.append(env[0].name)
         if not (steps and self._reads_steps) and not (env and len(env) == 1):

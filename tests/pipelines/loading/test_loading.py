@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from pydantic import BaseModel
 
-from fabric.pipelines.errors import PipelineLoadError, SchemaRefError, StepConfigError
+from fabric.pipelines.errors import PipelineLoadError, SchemaRefError, StepConfigError, StepRefError
 from fabric.pipelines.loading import load_pipeline
 from fabric.pipelines.scope import Scope
 from fabric.pipelines.spec import Attempts, CacheSpec, Execution, ModelSpec, Sampling
@@ -206,6 +206,15 @@ def test_a_system_prompt_may_be_a_file(tmp_path):
     a, b = loaded(tmp_path, text).steps
     assert a.system.render({}, Scope({"a": 1}, {}, {})) == "Merge 1."
     assert b.system.render({}, NOTHING) == "r.j2"
+
+
+def test_a_wrong_reference_in_a_template_is_told_where_it_stands(tmp_path):
+    """In the file that it is in, which may be one that is included, and its line."""
+    text = MODELS + "steps:\n  - {name: a, model: m, prompt: p.j2}\n"
+    with pytest.raises(StepRefError, match="step 'yy' is not defined") as caught:
+        loaded(tmp_path, text, p="1\n{% include 'q.j2' %}", q="1\n2\n{{ steps.yy.value }}")
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line) == (str(tmp_path / "q.j2"), 3)
 
 
 @pytest.mark.parametrize(("line", "there"), [("", True), ("    prompt:\n", True), ("    prompt: absent.j2\n", False)])
