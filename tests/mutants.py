@@ -56,6 +56,8 @@ BUCKET = "tests/store/test_bucket.py"
 READINESS = "tests/store/test_readiness.py"
 
 PIPELINES = "tests/simulation/test_pipelines.py::test_steps_that_run_at_once_tell_what_they_tell_one_after_the_other"
+SCHEDULE = "tests/pipelines/test_schedule.py"
+RUNNING = "tests/pipelines/test_running.py"
 PACKING = "tests/pipelines/test_packing.py"
 ENVELOPE = "tests/pipelines/test_envelope.py"
 SERVING = "tests/pipelines/test_serving.py"
@@ -632,6 +634,30 @@ MUTANTS = [
         "before = {*step.reads, *(last_user[name] for name in step.shares if name in last_user)}",
         "before = {*step.reads}",
         (PIPELINES,),
+    ),
+    Mutant(
+        "what outlives the run begins when it is certain that it is due",
+        "fabric/pipelines/schedule.py",
+        "if step.certain and last is not None:",
+        "if False:",
+        (
+            f"{SCHEDULE}::test_what_outlives_the_run_waits_until_it_is_certain",
+            f"{RUNNING}::test_what_outlives_a_run_is_not_asked_in_vain",
+        ),
+    ),
+    Mutant(
+        "replies for a step that does not count are played again",
+        "fabric/pipelines/questions.py",
+        "reply_number=frame.replies.get(step.model, 0),",
+        "reply_number=0,",
+        (f"{RUNNING}::test_replies_of_a_mock_that_do_not_count_are_played_again",),
+    ),
+    Mutant(
+        "what a branch leaves is in the order of the file",
+        "fabric/pipelines/steps.py",
+        "return [*came, *rest, *others(step.otherwise)] if holds else [*others(step.then), *came, *rest]",
+        "return [*others(step.otherwise), *others(step.then), *rest, *came]",
+        (f"{RUNNING}::test_what_a_branch_leaves_is_in_the_order_of_the_file", PIPELINES),
     ),
     Mutant(
         "a step waits for those that it reads",

@@ -120,8 +120,8 @@ class Account:
 
     def _count_questions(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
-            if isinstance(piece.work, LlmWork) and piece.done is not None:
-                for log in piece.done.attempts:
+            if isinstance(piece.work, LlmWork):
+                for log in piece.attempts:
                     self._count(log, piece.work.model.provider)
 
     def _spans(self, facts: RunFacts) -> list[Span]:

@@ -13,6 +13,7 @@ in the way, and makes the conversation longer each time. An attempt without an a
 from __future__ import annotations
 
 __all__ = [
+    "PAUSE_S_MAX",
     "RETRY_AFTER_S_MAX",
     "Answered",
     "Ask",
@@ -28,6 +29,7 @@ __all__ = [
     "Pause",
     "Verdict",
     "Wrong",
+    "pause_s",
 ]
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +42,12 @@ from fabric.pipelines.spec import Attempts
 
 RETRY_AFTER_S_MAX = 60.0
 """Of the pause that a server asks for: the limit of OpenAI's own client. A longer one is no pause but an outage."""
+
+PAUSE_S_MAX = 60.0
+"""Of the pauses that become longer each time. A ``retry_delay`` of more is waited as it is."""
+
+_DOUBLINGS_MAX = 64
+"""Any pause is at its limit long before. More, and there is no number for it."""
 
 EMPTY_ANSWER = "(an empty answer)"
 """Stands for an answer with nothing in it: there are servers that take no empty message."""
@@ -218,9 +226,10 @@ class Asking:
         model: id of the model, for the log.
         messages: of the first question.
         rules: when it is asked again, and what it is told then.
-        max_retries, retry_delay_s: within an attempt; each pause is twice the one before.
+        max_retries, retry_delay_s: within an attempt; each pause is twice the one before, up to ``PAUSE_S_MAX``.
         feedback: writes what the model is told.
         budget_usd: no question is asked when so much is spent; ``None``: there is no limit.
+        spent_usd: what was spent before.
 
     Attributes:
         attempts: all that have ended, in order.
@@ -237,6 +246,7 @@ class Asking:
         retry_delay_s: float,
         feedback: Feedback,
         budget_usd: float | None = None,
+        spent_usd: float = 0.0,
     ) -> None:
         self._step = step
         self._model = model
@@ -247,7 +257,7 @@ class Asking:
         self._retry_delay_s = retry_delay_s
         self._feedback = feedback
         self._budget_usd = budget_usd
-        self._spent_usd = 0.0
+        self._spent_usd = spent_usd
         self._uncounted = False
         self._now = _Current()
         self.attempts: list[AttemptLog] = []
@@ -291,9 +301,7 @@ class Asking:
     def _handle_failure(self, event: Failed) -> list[Command]:
         now = self._now
         words = str(event.error) or type(event.error).__name__
-        wait_s = self._retry_delay_s * 2.0**now.retries
-        if event.retry_after_s is not None:
-            wait_s = min(event.retry_after_s, RETRY_AFTER_S_MAX)
+        wait_s = pause_s(self._retry_delay_s, now.retries, event.retry_after_s)
         if event.transient and now.retries < self._max_retries:
             now.retries += 1
             now.failures.append((event.category, words))
@@ -309,7 +317,8 @@ class Asking:
 
     def _ask(self, wait_s: float = 0.0) -> list[Command]:
         if self._budget_usd is not None and self._spent_usd >= self._budget_usd:
-            spent = f"step {self._step!r} asks no further: ${self._spent_usd:g} of ${self._budget_usd:g} are spent"
+            amounts = f"{_dollars(self._spent_usd)} of {_dollars(self._budget_usd)}"
+            spent = f"step {self._step!r} asks no further: {amounts} are spent"
             if self._now.failures:  # an attempt that is under way is not forgotten
                 category, words = self._now.failures.pop()
                 self._log("error", [words], category, None, False)
@@ -348,6 +357,25 @@ class Asking:
                 transport_errors=[f"{category}: {words}" for category, words in now.failures],
             )
         )
+
+
+def pause_s(retry_delay_s: float, retries: int, retry_after_s: float | None = None) -> float:
+    """Return how long to wait before a question is asked again.
+
+    Args:
+        retry_delay_s: before the first time; each pause is twice the one before, up to ``PAUSE_S_MAX``.
+        retries: how often it was asked again.
+        retry_after_s: how long the server asks to wait; that goes before.
+    """
+    if retry_after_s is not None:
+        return min(retry_after_s, RETRY_AFTER_S_MAX)
+    return min(retry_delay_s * 2.0 ** min(retries, _DOUBLINGS_MAX), max(retry_delay_s, PAUSE_S_MAX))
+
+
+def _dollars(amount: float) -> str:
+    """Return an amount with cents, and with what is less than a cent."""
+    whole, _, part = f"{amount:.6f}".partition(".")
+    return f"${whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
 TRUNCATED = "[…truncated for length…]"

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-import msgspec
 import trio
 from pydantic import BaseModel
 
@@ -28,7 +27,7 @@ from fabric.errors import ConfigError
 from fabric.pipelines.accounting import Account, account_of
 from fabric.pipelines.calling import loop_here
 from fabric.pipelines.course import Course, Given
-from fabric.pipelines.hooks import attempt
+from fabric.pipelines.hooks import attempt, expect_hook
 from fabric.pipelines.loading import load_pipeline
 from fabric.pipelines.progress import Progress
 from fabric.pipelines.results import RunContext
@@ -123,17 +122,13 @@ class BatchRunner:
     ) -> None:
         if max_workers < 1:
             raise ConfigError(f"'max_workers' is {max_workers}, and should be 1 or more")
-        pipeline = load_pipeline(path, schemas)
-        if place is not None:
-            execution = msgspec.structs.replace(pipeline.execution, place=place)
-            pipeline = msgspec.structs.replace(pipeline, execution=execution)
-        self._pipeline = pipeline
+        self._pipeline = load_pipeline(path, schemas).at(place)
         self._max_workers = max_workers
         self._progress = progress
         self._schemas = schemas
         self._journal = None if journal is None else Path(journal)
         self._hooks: list[Callable[[Any, RunContext], Any]] = []
-        self._account = account_of(pipeline)
+        self._account = account_of(self._pipeline)
 
     @property
     def account(self) -> Account:
@@ -142,6 +137,7 @@ class BatchRunner:
 
     def on_batch_item_end(self, hook: F) -> F:
         """Call a function with the id and the RunContext of each item, in the thread of the caller. Decorates, too."""
+        expect_hook("on_batch_item_end", hook)
         self._hooks.append(hook)
         return hook
 
@@ -159,7 +155,8 @@ class BatchRunner:
         """Run it for each item; return the id and what was left of each, as they end.
 
         Items are taken as there is room for them, so they may be more than fit into memory. Whoever stops before the
-        end cancels what is under way.
+        end cancels what is under way. With a journal, that waits for items that have had effects (``io`` steps, and
+        requests that do more than read), for they would have them again.
 
         Args:
             items: inputs.
@@ -206,13 +203,13 @@ class BatchRunner:
         """Do the same in a task of trio or asyncio, which goes on meanwhile. Close it if you stop before its end."""
         options = Options(use_cache=use_cache, refresh_cache=refresh_cache, dry_run=dry_run, grow=False)
         with self._begin(model_overrides, options, resume) as course, Progress(self._progress, items) as progress:
-            feed = _AsyncFeed(items, key)
+            feed = _Feed(items, key)
             while True:
-                await feed.fill(course)
+                await feed.fill_waiting(course)
                 if course.is_idle:
                     break
                 ended = course.take(await _in_thread(course.ended.get))
-                await feed.fill(course)
+                await feed.fill_waiting(course)
                 progress.count()
                 yield self._told(course, ended)
             feed.raise_failure()
@@ -247,67 +244,48 @@ class BatchRunner:
 class _Feed:
     """Gives items to a batch as long as there is room. What fails here is raised when all that had begun has ended."""
 
-    def __init__(self, items: Iterable[Mapping[str, Any]], key: str) -> None:
-        self._items = iter(items)
-        self._places = _Places(key)
-
-    def fill(self, course: Course) -> None:
-        while course.has_room and not self._places.over:
-            with self._places.guarded():
-                course.begin(self._places.next(next(self._items)))
-
-    def raise_failure(self) -> None:
-        self._places.raise_failure()
-
-
-class _AsyncFeed:
-    """The same for items that may have to be waited for."""
-
     def __init__(self, items: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]], key: str) -> None:
-        self._items = aiter(items) if isinstance(items, AsyncIterable) else _as_async(items)
-        self._places = _Places(key)
-
-    async def fill(self, course: Course) -> None:
-        while course.has_room and not self._places.over:
-            with self._places.guarded():
-                course.begin(self._places.next(await anext(self._items)))
-
-    def raise_failure(self) -> None:
-        self._places.raise_failure()
-
-
-class _Places:
-    """Numbers items, and knows when there are no more."""
-
-    def __init__(self, key: str) -> None:
+        self._items = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
         self._key = key
         self._count = 0
+        self._over = False
         self._failure: Exception | None = None
-        self.over = False
 
-    def next(self, item: Any) -> Given:
+    def fill(self, course: Course) -> None:
+        """Begin items that are there."""
+        assert isinstance(self._items, Iterator)
+        while course.has_room and not self._over:
+            with self._guarded():
+                course.begin(self._given(next(self._items)))
+
+    async def fill_waiting(self, course: Course) -> None:
+        """Begin items that may have to be waited for."""
+        if isinstance(self._items, Iterator):
+            self.fill(course)
+            return
+        while course.has_room and not self._over:
+            with self._guarded():
+                course.begin(self._given(await anext(self._items)))
+
+    def raise_failure(self) -> None:
+        """Raise why there were no more items, if that was no end."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _given(self, item: Any) -> Given:
         place, self._count = self._count, self._count + 1
         known = isinstance(item, Mapping) and self._key in item
         return Given(item, item[self._key] if known else place, place)
 
     @contextmanager
-    def guarded(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         """No items come after those whose source ends or fails here."""
         try:
             yield
         except (StopIteration, StopAsyncIteration):
-            self.over = True
+            self._over = True
         except Exception as error:  # noqa: BLE001 - raised by raise_failure
-            self.over, self._failure = True, error
-
-    def raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-
-async def _as_async(items: Iterable[Mapping[str, Any]]) -> AsyncIterator[Mapping[str, Any]]:
-    for item in items:
-        yield item
+            self._over, self._failure = True, error
 
 
 T = TypeVar("T")

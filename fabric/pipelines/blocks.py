@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Block", "shape"]
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from fabric.pipelines.errors import PipelineLoadError
@@ -13,14 +15,15 @@ from fabric.pipelines.nodes import Fields, Items, Node, Scalar, plain
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.spec import Mark
 
+_POWER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 _SHAPES = {Fields: "a map", Items: "a list"}
 
 
 def shape(node: Node) -> str:
-    """Return what a value is, in words."""
+    """Return what a value is, in words; one with variables put in as it is written, for these may be secrets."""
     if not isinstance(node, Scalar):
         return _SHAPES[type(node)]
-    value = node.value
+    value = node.text if node.expanded else node.value
     if value is None:
         return "nothing"
     if isinstance(value, str):
@@ -75,6 +78,11 @@ class Block:
     def value(self, name: str, default: Any = None) -> Any:
         """Return the value; the default if there is none, or a wrong one."""
         return self._values.get(name, default)
+
+    def data(self, name: str) -> Mapping[str, Any]:
+        """Return a map as Python has it; an empty one if there is none."""
+        fields = self.value(name)
+        return MappingProxyType({} if fields is None else plain(fields))
 
     def mark(self, name: str | None = None) -> Mark:
         """Return the place of a value, or of the block."""
@@ -145,9 +153,8 @@ def _text(key: Key, node: Node) -> str:
         suggestion = f'"{node.text}"' if isinstance(node, Scalar) and node.text else None
         raise _WrongError(f"must be a text; it is {shape(node)}", suggestion)
     if key.choices and node.value not in key.choices:
-        raise _WrongError(
-            f"must be one of {', '.join(key.choices)}; it is {node.value!r}", near(node.value, key.choices)
-        )
+        said = node.text if node.expanded else node.value
+        raise _WrongError(f"must be one of {', '.join(key.choices)}; it is {said!r}", near(said, key.choices))
     if key.required and not node.value.strip():
         raise _WrongError("must not be empty")
     return node.value
@@ -163,10 +170,13 @@ def _number(key: Key, node: Node) -> float:
     value = node.value if isinstance(node, Scalar) else None
     if isinstance(node, Scalar) and node.expanded and isinstance(value, str):
         value = _read_number(value)
+    elif isinstance(node, Scalar) and isinstance(value, str) and not node.style and _POWER.fullmatch(value):
+        value = float(value)  # 1e3 is a text in YAML 1.1, and a number everywhere else
+        value = int(value) if key.kind.startswith("integer") and value.is_integer() else value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise _WrongError(f"must be a number; it is {shape(node)}")
     if key.least is not None and (value < key.least or (key.above and value == key.least)):
-        raise _WrongError(f"must be {'above' if key.above else 'at least'} {key.least:g}; it is {value}")
+        raise _WrongError(f"must be {'above' if key.above else 'at least'} {key.least:g}; it is {shape(node)}")
     return value
 
 
@@ -182,7 +192,7 @@ def _read_number(text: str) -> float | None:
 def _integer(key: Key, node: Node) -> int:
     value = _number(key, node)
     if not isinstance(value, int):
-        raise _WrongError(f"must be a whole number; it is {value}")
+        raise _WrongError(f"must be a whole number; it is {shape(node)}")
     return value
 
 

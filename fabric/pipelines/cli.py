@@ -19,14 +19,16 @@ import typer
 
 from fabric.errors import ConfigError
 from fabric.pipelines import cli_batch, cli_make, cli_vocab
+from fabric.pipelines.cli_files import check_target, path_of_input
+from fabric.pipelines.cli_json import as_data, read_object
 from fabric.pipelines.cli_report import (
     FAILED,
     AtPlace,
     Form,
     MetricsFile,
     answering,
-    as_data,
     logged,
+    printing_apart,
     problem_of,
     read_place,
     say,
@@ -100,16 +102,21 @@ def run(
     with answering(form), logged(form, level):
         from fabric.pipelines.runner import PipelineRunner
 
+        read = {"the pipeline": pipeline, "the input": path_of_input(input_)}
+        check_target(output, "--output", read)
+        check_target(metrics, "--metrics", {**read, "the output": output})
         data = _read_input(input_)
-        runner = PipelineRunner(pipeline, place=read_place(place))
-        if not quiet and (verbose or sys.stderr.isatty()):
-            runner.on_step_end(_told)
-        result = runner.run(data, use_cache=not no_cache, refresh_cache=refresh_cache, dry_run=dry_run)
+        with printing_apart():
+            runner = PipelineRunner(pipeline, place=read_place(place))
+            if not quiet and (verbose or sys.stderr.isatty()):
+                runner.on_step_end(_told)
+            result = runner.run(data, use_cache=not no_cache, refresh_cache=refresh_cache, dry_run=dry_run)
+            shown = None if result.failed else json.dumps(_shown(result), indent=2, default=str)
         write_metrics(runner.account, metrics)
-        if result.failed:
+        if shown is None:
             _say_failure(result, form)
             raise typer.Exit(FAILED)
-        write_out(json.dumps(_shown(result), indent=2, default=str), output)
+        write_out(shown, output)
 
 
 def _read_input(said: str) -> dict[str, Any]:
@@ -118,6 +125,8 @@ def _read_input(said: str) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, or is no JSON object.
     """
+    if not said.strip():
+        raise ConfigError("the input is empty; --input takes a file, - for stdin, or a JSON object")
     if said.lstrip().startswith(("{", "[")):
         text = said
     else:
@@ -126,13 +135,7 @@ def _read_input(said: str) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ConfigError(f"cannot read the input {said!r}: {why}") from None
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"invalid input JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"the input has to be a JSON object; got {type(data).__name__}")
-    return data
+    return read_object(text, "the input", "invalid input JSON")
 
 
 def _told(name: str, value: object, result: Any) -> None:
@@ -172,7 +175,10 @@ def _shown(result: Any) -> dict[str, object]:
     for name in ("steps_failed", "validation_warnings", "vocab_suggestions"):
         if found := getattr(summary, name):
             told[name] = [vars(each) if name == "vocab_suggestions" else each for each in found]
-    return {"steps": {name: as_data(step.value) for name, step in result.steps.items()}, "summary": told}
+    return {
+        "steps": {name: as_data(step.value, f"the value of step {name!r}") for name, step in result.steps.items()},
+        "summary": told,
+    }
 
 
 def validate(pipeline: File, form: Form = "text") -> None:
@@ -184,7 +190,8 @@ def validate(pipeline: File, form: Form = "text") -> None:
         from fabric.pipelines.loading import load_pipeline
 
         try:
-            warnings = load_pipeline(pipeline).warnings
+            with printing_apart():
+                warnings = load_pipeline(pipeline).warnings
         except PipelineLoadError as error:
             if form == "text":
                 raise
@@ -205,4 +212,7 @@ def graph(pipeline: File, output: Output = None, form: Form = "text") -> None:
     with answering(form), logged(form):
         from fabric.pipelines.graph import generate_mermaid
 
-        write_out(f"# Pipeline DAG\n\n```mermaid\n{generate_mermaid(pipeline).rstrip()}\n```", output)
+        check_target(output, "--output", {"the pipeline": pipeline})
+        with printing_apart():
+            drawn = generate_mermaid(pipeline).rstrip()
+        write_out(f"# Pipeline DAG\n\n```mermaid\n{drawn}\n```", output)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 __all__ = ["register"]
 
+import itertools
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, TextIO
+from typing import IO, Annotated, Any
 
 import typer
 
 from fabric.errors import ConfigError
+from fabric.pipelines.cli_files import Written, check_target, path_of_input
+from fabric.pipelines.cli_json import as_data, read_object
 from fabric.pipelines.cli_report import (
     AtPlace,
     Form,
     MetricsFile,
     answering,
-    as_data,
     logged,
+    printing_apart,
     read_place,
     say,
     write_metrics,
@@ -29,6 +33,8 @@ from fabric.pipelines.cli_report import (
 
 RESERVED = ("ok", "error", "steps")
 """Keys of a line of output: no input may be known by one of them."""
+
+_log = logging.getLogger("fabric.pipelines.cli")
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +44,9 @@ def register(app: typer.Typer) -> None:
 
 def batch(
     pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's file.", show_default=False)],
-    input_: Annotated[str, typer.Option("--input", "-i", help="Lines of JSON objects: a file, or - for stdin.")] = "-",
+    input_: Annotated[
+        str, typer.Option("--input", "-i", help="Lines of JSON objects: a file, or - for stdin; all is read first.")
+    ] = "-",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; left out: stdout.", show_default=False)
     ] = None,
@@ -58,6 +66,8 @@ def batch(
 ) -> None:
     """Run a pipeline for each line of a file, and write a line for each, in the order in which they are done.
 
+    All of the input is read and checked before the first run, stdin to its end, too.
+
     Examples: fabric pipeline batch pipeline.yaml -i papers.jsonl -o results.jsonl --journal papers.journal; the same
     with --resume goes on where it ended.
 
@@ -70,16 +80,19 @@ def batch(
             raise ConfigError(f"--key {key!r} is reserved for the output, as {', '.join(RESERVED)} are; take another")
         if resume and journal is None:
             raise ConfigError("--resume needs --journal FILE, which says what is done")
-        with _opened(input_) as lines, ExitStack() as stack:
+        read = {"the pipeline": pipeline, "the input": path_of_input(input_)}
+        check_target(journal, "--journal", read)
+        check_target(output, "--output", {**read, "the journal": journal})
+        check_target(metrics, "--metrics", {**read, "the journal": journal, "the output": output})
+        with _opened(input_, key) as lines, Written(output) as written, printing_apart():
             runner = BatchRunner(
                 pipeline, max_workers=workers, progress=False, journal=journal, place=read_place(place)
             )
-            written = _out(output, stack)
             meter = _Meter(shown=not no_progress and sys.stderr.isatty())
-            items = (json.loads(line) for line in lines if line.strip())
-            for item_id, result in runner.run(items, key=key, use_cache=not no_cache, dry_run=dry_run, resume=resume):
-                written.write(json.dumps(_record(key, item_id, result), default=str) + "\n")
-                written.flush()
+            for item_id, result in runner.run(
+                _items(lines), key=key, use_cache=not no_cache, dry_run=dry_run, resume=resume
+            ):
+                written.write(json.dumps(_record(key, item_id, result), default=str))
                 meter.count(result.failed)
         write_metrics(runner.account, metrics)
         if output is not None:
@@ -87,12 +100,14 @@ def batch(
 
 
 @contextmanager
-def _opened(said: str) -> Iterator[IO[str]]:
+def _opened(said: str, key: str) -> Iterator[IO[str]]:
     """Open the input. All of it is checked before anything runs, a line at a time: it may be larger than memory.
 
     Raises:
         ConfigError: it cannot be read, a line is no JSON object, or there is none.
     """
+    if not said:
+        raise ConfigError("--input is empty; it takes a file, or - for stdin")
     with ExitStack() as stack:
         try:
             if said == "-":  # kept in a file, for it is read twice
@@ -101,7 +116,7 @@ def _opened(said: str) -> Iterator[IO[str]]:
                 lines.seek(0)
             else:
                 lines = stack.enter_context(Path(said).open(encoding="utf-8"))
-            _check(lines)
+            _check(lines, key)
             lines.seek(0)
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
@@ -109,29 +124,33 @@ def _opened(said: str) -> Iterator[IO[str]]:
         yield lines
 
 
-def _check(lines: IO[str]) -> None:
-    any_found = False
-    for number, line in enumerate(iter(lines.readline, ""), 1):
-        if not line.strip():
-            continue
-        any_found = True
+def _items(lines: IO[str]) -> Iterator[dict[str, Any]]:
+    """Return the items, one after the other. Raises ConfigError: a line is none; somebody may still write lines."""
+    for number in itertools.count(1):
         try:
-            item = json.loads(line)
-        except ValueError as error:
-            raise ConfigError(f"invalid JSON on line {number}: {error}") from None
-        if not isinstance(item, dict):
-            raise ConfigError(f"line {number} is not a JSON object: it is {type(item).__name__}")
-    if not any_found:
+            line = lines.readline()
+        except UnicodeDecodeError:
+            raise ConfigError(f"cannot read the input from line {number} on: it is not UTF-8") from None
+        if not line:
+            return
+        if line.strip():
+            yield read_object(line, f"line {number}", f"invalid JSON on line {number}")
+
+
+def _check(lines: IO[str], key: str) -> None:
+    """Read all items once; warn of those that cannot be told apart."""
+    count = nameless = 0
+    ids: set[int] = set()
+    for place, item in enumerate(_items(lines)):
+        count += 1
+        nameless += key not in item
+        ids.add(hash(json.dumps(item.get(key, place), sort_keys=True)))  # their hashes: there may be many, and long
+    if not count:
         raise ConfigError("no items found in the input; expected one JSON object a line")
-
-
-def _out(path: Path | None, stack: ExitStack) -> TextIO:
-    if path is None:
-        return sys.stdout
-    try:
-        return stack.enter_context(path.open("w", encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+    if nameless:
+        _log.warning("%d of %d items have no %r: they are known by their places, from 0", nameless, count, key)
+    if len(ids) < count:
+        _log.warning("%d of %d items have the %r of another one", count - len(ids), count, key)
 
 
 def _record(key: str, item_id: object, result: Any) -> dict[str, object]:
@@ -139,7 +158,13 @@ def _record(key: str, item_id: object, result: Any) -> dict[str, object]:
     if result.failed:
         failure = result.failure_state
         return {**record, "error": f"Pipeline aborted at step {failure.step_name!r}: {failure.exception}"}
-    return {**record, "steps": {name: as_data(step.value) for name, step in result.steps.items()}}
+    return {
+        **record,
+        "steps": {
+            name: as_data(step.value, f"item {item_id!r}: the value of step {name!r}")
+            for name, step in result.steps.items()
+        },
+    }
 
 
 class _Meter:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from fabric.errors import ConfigError
-from fabric.pipelines.cli_report import Form, answering, say, write_out
+from fabric.pipelines.cli_files import check_target
+from fabric.pipelines.cli_report import Form, answering, printing_apart, say, write_out
 from fabric.pipelines.errors import PipelineLoadError, SchemaRefError
 from fabric.pipelines.initial import CACHE_LINES, PROVIDERS, initial_files, read_field, tailored_files
 
@@ -149,6 +150,7 @@ def infer(
     with answering(form):
         from fabric.pipelines.infer import infer_schema_source
 
+        check_target(output, "--output", {"the pipeline": pipeline, "the sample": sample})
         name = step or _first_asking(pipeline)
         source = infer_schema_source(_class_name(name), _value_of(_read_sample(sample), name))
         write_out(source.rstrip("\n"), output)
@@ -189,7 +191,8 @@ def _first_asking(pipeline: Path) -> str:
     from fabric.pipelines.spec import LlmStep, substeps
 
     try:
-        steps = load_pipeline(pipeline).steps
+        with printing_apart():
+            steps = load_pipeline(pipeline).steps
     except PipelineLoadError:
         return "extract"
     every = [found for top in steps for found in (top, *substeps(top))]

@@ -9,8 +9,8 @@ __all__ = [
     "Form",
     "MetricsFile",
     "answering",
-    "as_data",
     "logged",
+    "printing_apart",
     "problem_of",
     "read_place",
     "say",
@@ -22,15 +22,15 @@ __all__ = [
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import BaseModel
 
 from fabric.errors import ConfigError, FabricError
+from fabric.pipelines.batch_item import item_under_way
 from fabric.pipelines.errors import PipelineLoadError
 
 if TYPE_CHECKING:
@@ -152,10 +152,20 @@ class _Lines(logging.Handler):
         self._form = form
 
     def emit(self, record: logging.LogRecord) -> None:
+        item = item_under_way.get()
         if self._form == "json":
-            say(json.dumps({"log": record.levelname.lower(), "message": record.getMessage()}))
+            whose = {} if item is None else {"item": item[0]}
+            say(json.dumps({"log": record.levelname.lower(), **whose, "message": record.getMessage()}, default=str))
         else:
-            say(f"{record.levelname}: {record.getMessage()}")
+            prefix = "" if item is None else f"item {item[0]!r}: "
+            say(f"{record.levelname}: {prefix}{record.getMessage()}")
+
+
+@contextmanager
+def printing_apart() -> Iterator[None]:
+    """Let what functions of the user's print go to stderr: stdout has results and nothing else."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @contextmanager
@@ -171,17 +181,3 @@ def logged(form: str, level: int = logging.WARNING) -> Iterator[None]:
     finally:
         logger.setLevel(before)
         logger.removeHandler(handler)
-
-
-def as_data(value: Any) -> Any:
-    """Return a value as JSON has it; what JSON does not know as text."""
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case BaseModel():
-            return value.model_dump(mode="json")
-        case Mapping():
-            return {str(key): as_data(part) for key, part in value.items()}
-        case list() | tuple():
-            return [as_data(part) for part in value]
-    return str(value)

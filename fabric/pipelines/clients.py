@@ -7,21 +7,27 @@ provider that was registered nobody knows. Their questions are asked one after t
 from __future__ import annotations
 
 __all__ = [
+    "CLIENTS_MAX",
+    "MOCK_REPLY",
     "Answer",
     "AskFailed",
     "Client",
     "Clients",
-    "MockClient",
+    "Mock",
     "Question",
     "identity",
     "is_known",
+    "play",
     "providers",
     "register_provider",
     "stateful_identity",
 ]
 
 import inspect
+import math
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +41,9 @@ from fabric.pipelines.cache import canonical
 from fabric.pipelines.spec import ModelSpec, Sampling
 
 BUILT_IN = ("openai_compat", "anthropic", "mock")
+
+CLIENTS_MAX = 64
+"""Clients of registered providers that are kept."""
 
 Factory = Callable[..., Any]
 _F = TypeVar("_F", bound=Factory)
@@ -203,10 +212,14 @@ def _taken(factory: Factory, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Clients:
-    """The clients that registered providers made, one for each way in which a model is reached. For any thread."""
+    """The clients that registered providers made, one for each way in which a model is reached. For any thread.
+
+    Runs that override how a model is reached, each in its own way, have a client each. Only so many are kept: the one
+    that was not asked for longest goes. Whoever asks it just now goes on; it is closed by nobody but itself.
+    """
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, int], Any] = {}
+        self._made: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, spec: ModelSpec) -> Any:
@@ -223,7 +236,11 @@ class Clients:
                 self._made[key] = make_registered(
                     spec.provider, {name: value for name, value in said.items() if name != "provider"}
                 )
-            return self._made[key]
+            self._made.move_to_end(key)
+            client = self._made[key]
+            if len(self._made) > CLIENTS_MAX:
+                self._made.popitem(last=False)
+            return client
 
 
 class BlockingClient:
@@ -231,12 +248,16 @@ class BlockingClient:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
+        # A run knows how many questions it has under way. One that was left alone is none of them, and its thread must
+        # not keep others waiting, as it would with trio's own limit.
+        self._threads = trio.CapacityLimiter(math.inf)
 
     async def ask(self, question: Question) -> Answer:
         """Ask once. A question that takes too long is left alone: nobody can end a thread."""
         try:
             with trio.fail_after(question.spec.timeout_s):
-                return await trio.to_thread.run_sync(partial(self._ask, question), abandon_on_cancel=True)
+                ask = partial(self._ask, question)
+                return await trio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=self._threads)
         except trio.TooSlowError:
             text = f"model {question.spec.name!r} did not answer in {question.spec.timeout_s:g} s"
             raise AskFailed("timeout", TimeoutError(text), transient=True, unknown_cost=True) from None
@@ -283,11 +304,13 @@ def read_response(response: Any) -> Answer:
     return Answer("" if text is None else str(text), read_usage(getattr(response, "usage", None)), cut_off=cut_off)
 
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
 def read_usage(usage: Any) -> dict[str, int] | None:
     """Return the tokens of a response; ``None``: it does not say."""
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    counts = usage if isinstance(usage, Mapping) else {name: getattr(usage, name, None) for name in names}
-    prompt, completion, total = (counts.get(name) for name in names)
+    counts = usage if isinstance(usage, Mapping) else {name: getattr(usage, name, None) for name in _COUNTS}
+    prompt, completion, total = (counts.get(name) for name in _COUNTS)
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None
     known = total if isinstance(total, int) else prompt + completion
@@ -339,23 +362,28 @@ def _retry_after(error: Exception) -> float | None:
     headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
     if not isinstance(headers, Mapping):
         return None
-    lower = {str(name).lower(): str(value) for name, value in headers.items()}
-    try:
-        seconds = float(lower.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
+    from plumb_agent.providers.dialect import retry_after_s
+
+    return retry_after_s({str(name).lower(): str(value) for name, value in headers.items()}, time.time())
 
 
 # --- Mocks ------------------------------------------------------------------------------------------------------------
 
 
-class MockClient:
-    """Plays the replies of its model in order; the last one is repeated."""
+MOCK_REPLY = '{"result": "mock"}'
+"""Of a mock that was given none."""
+
+
+class Mock:
+    """Plays the replies of its model."""
 
     async def ask(self, question: Question) -> Answer:
         """Return the reply whose number the question has."""
         await trio.lowlevel.checkpoint()
-        replies = question.spec.replies or ('{"result": "mock"}',)
-        text = replies[min(question.reply_number, len(replies) - 1)]
-        return Answer(text, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
+        return play(question.spec.replies, question.reply_number)
+
+
+def play(replies: Sequence[str], number: int) -> Answer:
+    """Return the answer of a mock that played so many replies before: the next one, or the last one again."""
+    texts = replies or (MOCK_REPLY,)
+    return Answer(texts[min(number, len(texts) - 1)], dict.fromkeys(_COUNTS, 0))

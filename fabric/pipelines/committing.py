@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Book"]
+__all__ = ["Book", "tokens_of"]
 
 import logging
 from collections.abc import Iterable

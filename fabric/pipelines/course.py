@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["Course", "Given"]
 
 import contextlib
+import contextvars
 import dataclasses
 import logging
 import queue
@@ -25,10 +26,13 @@ from pydantic import BaseModel
 
 from fabric.errors import ConfigError
 from fabric.pipelines.accounting import Account
+from fabric.pipelines.batch_item import item_under_way
 from fabric.pipelines.calling import Inline
-from fabric.pipelines.engine import Engine
+from fabric.pipelines.digests import digest_of
+from fabric.pipelines.dumping import text_of
+from fabric.pipelines.engine import Engine, Prepared
 from fabric.pipelines.hooks import Hooks
-from fabric.pipelines.journal import Journal, digest_of, open_journal
+from fabric.pipelines.journal import Journal, open_journal
 from fabric.pipelines.keeping import Keeping
 from fabric.pipelines.packing import Unpackable
 from fabric.pipelines.results import FailureState, RunContext, VocabSuggestion
@@ -75,6 +79,9 @@ Ended: TypeAlias = Given | _Broken
 class Course:
     """Runs items. A context manager: leaving it cancels what is under way.
 
+    With a journal, an item that has had effects, or has them just now, is not cancelled but run to its end, and waited
+    for: it is in the journal then, and nothing of it is done again.
+
     Args:
         pipeline: is run.
         overrides: of its models.
@@ -106,7 +113,7 @@ class Course:
         self._prepared = self._engine.prepared({}, overrides, options)
         self._window = window
         self._journal: Journal | None = None
-        self._keeping = Keeping(pipeline)
+        self._keeping = Keeping(pipeline, self._prepared.models)
         if journal is not None:
             # Overrides may have a key in them: the journal has what they are known by.
             matters = {"dry_run": options.dry_run, "model_overrides": digest_of(overrides)}
@@ -119,7 +126,8 @@ class Course:
         self._begun: Future[trio.lowlevel.TrioToken] = Future()
         self._scope = trio.CancelScope()
         self._send, self._receive = trio.open_memory_channel[Given](window)
-        self._thread = threading.Thread(target=self._run, name="fabric-batch", daemon=True)
+        context = contextvars.copy_context()  # of the caller: functions of the user's see what they see in a run
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="fabric-batch", daemon=True)
 
     # --- what the caller does -----------------------------------------------------------------------------------------
 
@@ -245,23 +253,40 @@ class Course:
                 await self._grow()
 
     async def _one(self, given: Given) -> None:
-        try:
-            if not isinstance(given.item, Mapping):
-                raise TypeError(f"an item of a batch is a map: it is 'ctx'; this is {type(given.item).__name__}")
-            prepared = dataclasses.replace(self._prepared, input=given.item)
-            given.context = await self._engine.run_once(prepared, Inline(), inline=False)
-        except Exception as error:  # noqa: BLE001 - it fails this item
-            _log.error("item %r of the batch failed outside of its steps: %s", given.id, error, exc_info=error)
-            given.context = RunContext({}, failed=True, failure_state=FailureState("<batch>", error))
-        if self._journal is not None:
-            self._journal.write(given.key, self._keeping.keep(given.context))
-        self.ended.put(given)
+        item_under_way.set((given.id,))
+        with trio.CancelScope() as scope:
+            try:
+                given.context = await self._engine.run_once(
+                    self._prepared_for(given.item, scope), Inline(), inline=False
+                )
+            except Exception as error:  # noqa: BLE001 - it fails this item
+                text = text_of(error)
+                _log.error("item %r of the batch failed outside of its steps: %s", given.id, text, exc_info=error)
+                given.context = RunContext({}, failed=True, failure_state=FailureState("<batch>", error))
+            if self._journal is not None:
+                self._journal.write(given.key, self._keeping.keep(given.context))
+            self.ended.put(given)
+
+    def _prepared_for(self, item: Any, scope: trio.CancelScope) -> Prepared:
+        if not isinstance(item, Mapping):
+            raise TypeError(f"an item of a batch is a map: it is 'ctx'; this is {type(item).__name__}")
+        if self._journal is None:
+            return dataclasses.replace(self._prepared, input=item)
+
+        def shield() -> None:
+            # Were it cancelled, the journal would not have it, and its effects would be had again.
+            scope.shield = True
+
+        options = dataclasses.replace(self._prepared.options, before_effects=shield)
+        return dataclasses.replace(self._prepared, input=item, options=options)
 
     async def _grow(self) -> None:
         suggestions = [each for _, some in sorted(self._suggested.items()) for each in some]
         if suggestions:
+            if self._journal is not None:
+                self._journal.begin_growth()
             context = await self._engine.grow(self._prepared, suggestions)
             count = len(context.metadata["attempt_logs"])
             _log.info("vocabularies have grown by %d suggestions; models were asked %d times", len(suggestions), count)
         if self._journal is not None:
-            self._journal.grow()
+            self._journal.end_growth()

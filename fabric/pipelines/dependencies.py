@@ -1,18 +1,18 @@
-"""What has to be before a step: the steps that it reads, the clients that it shares. What has to be after it: fences.
+"""What has to be before a step: the steps that it reads. What has to be after it: fences.
 
 For steps in a row: those of a file, of a branch, or of a ``parallel`` step. A step that has steps in it reads what they
 read, and is a fence if one of them is. ``schedule`` says what becomes of that.
 
 *Reads* are found in every expression and template of a step. Where only the input says which step is read, it is every
 earlier one. A *fence* has effects, or stops the run on purpose: everything before it is done when it begins, and
-nothing behind it begins before it is done. A *client* that plays its answers in order must be asked in order.
+nothing behind it begins before it is done.
 """
 
 from __future__ import annotations
 
 __all__ = ["Needs", "is_fence", "models_of", "names_of", "needs", "reads_of"]
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -25,6 +25,7 @@ from fabric.pipelines.spec import (
     LlmStep,
     ParallelStep,
     Step,
+    has_effects,
     substeps,
 )
 
@@ -34,36 +35,20 @@ class Needs(msgspec.Struct, frozen=True):
 
     Attributes:
         reads: those whose results it reads, each once, in order.
-        clients: for each client it shares, the last one before it that asks the same client; each once, in order.
         fence: whether all before it must be done, and nothing behind it may have begun.
     """
 
     reads: tuple[int, ...] = ()
-    clients: tuple[int, ...] = ()
     fence: bool = False
 
 
-def needs(steps: Sequence[Step], client_of: Callable[[str], str | None]) -> tuple[Needs, ...]:
-    """Return what each step of a row needs.
-
-    Args:
-        steps: in the order of the file.
-        client_of: for the name of a model, the client that must be asked in order; ``None``: it may be asked at once.
-    """
+def needs(steps: Sequence[Step]) -> tuple[Needs, ...]:
+    """Return what each step of a row needs; they are in the order of the file."""
     owners: dict[str, int] = {}
-    last_users: dict[str, int] = {}
     found: list[Needs] = []
     for number, step in enumerate(steps):
-        clients = _distinct(client for model in models_of(step) if (client := client_of(model)) is not None)
-        found.append(
-            Needs(
-                reads=_read_numbers(step, number, owners),
-                clients=tuple(sorted({last_users[client] for client in clients if client in last_users})),
-                fence=is_fence(step),
-            )
-        )
+        found.append(Needs(reads=_read_numbers(step, number, owners), fence=is_fence(step)))
         owners |= dict.fromkeys(names_of(step), number)
-        last_users |= dict.fromkeys(clients, number)
     return tuple(found)
 
 
@@ -72,10 +57,6 @@ def _read_numbers(step: Step, number: int, owners: dict[str, int]) -> tuple[int,
     if any(read.step is None for read in reads):
         return tuple(range(number))
     return tuple(sorted({owners[read.step] for read in reads if read.step in owners}))
-
-
-def _distinct(names: Iterator[str]) -> list[str]:
-    return list(dict.fromkeys(names))
 
 
 def names_of(step: Step) -> Iterator[str]:
@@ -88,13 +69,11 @@ def names_of(step: Step) -> Iterator[str]:
 
 def is_fence(step: Step) -> bool:
     """Whether a step, or one in it, has effects or stops the run on purpose."""
-    return any(_is_fence_itself(each) for each in (step, *substeps(step)))
+    return any(has_effects(each) or _guards(each) for each in (step, *substeps(step)))
 
 
-def _is_fence_itself(step: Step) -> bool:
-    if isinstance(step, FunctionStep):
-        return step.kind != "transform"
-    return isinstance(step, HttpStep) and step.method.upper() != "GET"
+def _guards(step: Step) -> bool:
+    return isinstance(step, FunctionStep) and step.kind == "validate"
 
 
 def models_of(step: Step) -> Iterator[str]:

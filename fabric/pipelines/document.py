@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FILE_BYTES_MAX", "decode", "parse_document", "read_document", "read_limited"]
+__all__ = ["FILE_BYTES_MAX", "decode", "is_file", "parse_document", "read_document", "read_limited"]
 
 import codecs
 import re
@@ -19,13 +19,23 @@ try:
 except ModuleNotFoundError:
     raise ConfigError("it needs pyyaml and jinja2: pip install 'plumb-fabric[pipelines]'") from None
 
-from fabric.pipelines.yaml_tree import Tree
+from fabric.pipelines.yaml_tree import VALUES_MAX, Tree
 
 # A pipeline of 500 steps has 150 kB. Nobody writes more than a few of these by hand.
 FILE_BYTES_MAX = 4 * 1024 * 1024
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Of a line around an error.
+_NEAR_CHARS = 250
 _BRACKETS = re.compile(r"\{.*(?:list|dict)\[")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; with a name that no file can have there is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_document(path: Path, problems: Problems, file: str | None = None) -> Node | None:
@@ -84,13 +94,13 @@ def _position(text: str, offset: int) -> tuple[int, int]:
     return text.count("\n", 0, offset) + 1, offset - line_start + 1
 
 
-def parse_document(text: str, problems: Problems, file: str) -> Node | None:
+def parse_document(text: str, problems: Problems, file: str, values_max: int = VALUES_MAX) -> Node | None:
     """Return what a text has; ``None`` if it is empty. See :func:`read_document`."""
     odd = _UNPRINTABLE.search(text)
     if odd is not None:
         line, column = _position(text, odd.start())
         raise PipelineLoadError(f"a file has no control characters: here is U+{ord(odd[0]):04X}", file, line, column)
-    tree = Tree(text, problems, file)
+    tree = Tree(text, problems, file, values_max)
     # The one of C is twenty times as fast; both give the same events.
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -101,11 +111,18 @@ def parse_document(text: str, problems: Problems, file: str) -> Node | None:
     return tree.root
 
 
+def _around(text: str, offset: int) -> str:
+    """Return the line of a place; of a long one what is near."""
+    first = text.rfind("\n", 0, offset) + 1
+    last = text.find("\n", offset)
+    return text[max(first, offset - _NEAR_CHARS) : min(last if last >= 0 else len(text), offset + _NEAR_CHARS)]
+
+
 def _grammar_error(error: yaml.YAMLError, text: str, file: str) -> PipelineLoadError:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     said = str(getattr(error, "problem", None) or error).strip()
     line, column = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
-    here = text.split("\n")[mark.line] if mark is not None and mark.line < text.count("\n") + 1 else ""
+    here = "" if mark is None else _around(text, mark.index)
     if "\t" in here[: len(here) - len(here.lstrip())]:
         said = "a tab cannot indent: use spaces"
     elif _BRACKETS.search(here):

@@ -1,4 +1,4 @@
-"""A pipeline's file as a drawing: what stands in it, read as it is, without importing or checking anything.
+"""A pipeline's file as a drawing: what stands in it, with variables put in, without importing or checking anything.
 
 A file is drawn also where its functions and schemas cannot be imported. Of an expression or a template that cannot be
 read, what it reads is not known: that is a note.
@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fabric.pipelines.document import is_file
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.expressions import StepRead, bind, parse_expression
 from fabric.pipelines.prompt import load_prompt, parse_prompt
@@ -137,8 +138,10 @@ def _read(key: str, value: Any, root: Path) -> Sequence[StepRead]:
     if key in _VALUES:
         return bind(value).reads
     text = str(value)
-    if key == "system" and ("\n" in text or not (root / text).is_file()):
+    if key == "system" and ("\n" in text or not is_file(root / text)):
         return parse_prompt(text, root).reads
-    if not (root / text).is_file():
+    if not is_file(root / text):
         raise PipelineLoadError(f"template {text!r} is not there")
-    return load_prompt(root / text, root).reads
+    place = root / text
+    below = place.resolve().is_relative_to(root.resolve())
+    return load_prompt(place, root if below else place.parent).reads

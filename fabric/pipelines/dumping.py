@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["dumped", "dumped_text"]
+__all__ = ["dumped", "dumped_text", "text_of"]
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from collections.abc import Set as AnySet
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 
 def dumped(value: object) -> Any:
@@ -23,10 +23,10 @@ def dumped(value: object) -> Any:
         ValueError: it cannot be JSON; the text says why.
     """
     try:
-        plain = to_jsonable_python(value, fallback=_text_of)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise ValueError(f"a value of type {type(value).__name__} cannot be written as JSON: {error}") from None
-    return _in_order(value, plain)
+        return _in_order(value, to_jsonable_python(value, fallback=_written))
+    except Exception as error:  # noqa: BLE001 - its classes are the user's, and what they raise is theirs
+        text = f"a value of type {type(value).__name__} cannot be written as JSON: {text_of(error)}"
+        raise ValueError(text) from None
 
 
 def dumped_text(value: object, indent: int | None = None) -> str:
@@ -41,7 +41,15 @@ def dumped_text(value: object, indent: int | None = None) -> str:
         raise ValueError(str(error)) from None
 
 
-def _text_of(value: object) -> str:
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception, also of one whose class fails to say it."""
+    try:
+        return str(error)
+    except Exception as worse:  # noqa: BLE001 - the class is the user's
+        return f"a {type(error).__qualname__}, whose text raised {type(worse).__qualname__}"
+
+
+def _written(value: object) -> str:
     kind = type(value)
     if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
         raise ValueError(

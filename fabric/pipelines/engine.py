@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -131,6 +132,7 @@ class Engine:
         await caller.call(partial(self._hooks.fire, "on_run_start", prepared.input))
 
         async def commit(outcome: Outcome) -> None:
+            run.replies.update(outcome.replies)
             await caller.call(partial(book.commit, outcome))
 
         steps = self.pipeline.steps
@@ -182,8 +184,9 @@ class Engine:
             step = LlmStep(name=f"{question.vocabulary}._growth", mark=Mark(str(self.pipeline.path)), model=model.name)
             messages = [{"role": "user", "content": question.prompt}]
             done = await run.perform(
-                LlmWork(step, model, messages, reply_number=run.replies.get(model.name, 0), use_cache=False)
+                LlmWork(step, model, messages, reply_number=run.replies[model.name], use_cache=False)
             )
+            run.replies[model.name] += done.replies
             context.metadata["attempt_logs"].extend(done.attempts)
             if not done.attempts or done.attempts[-1].raw_output is None:
                 raise done.error or ValueError("it said nothing")
@@ -213,5 +216,6 @@ class Engine:
         return Plans(
             models,
             lambda model: stateful_identity(model) is not None,
+            lambda cache: str(Path(cache.dir).resolve()),
             has_budget=self.pipeline.execution.budget_usd is not None,
         )

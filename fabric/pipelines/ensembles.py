@@ -1,20 +1,18 @@
 """Several models are asked the same, and perhaps another one merges what they say.
 
-Members that share a client with a state are asked one after the other, in the order of the file; all others at once. A
-judge is asked if two members have said something and its condition holds. Without a judge, and if it fails, the first
+Members are steps that stand beside each other, and are carried out as those are; here is what comes of what they said.
+A judge is asked if two members have said something and its condition holds. Without a judge, and if it fails, the first
 member of the file that said something has the word.
 """
 
 from __future__ import annotations
 
-__all__ = ["Addition", "Ask", "Ensembled", "run_ensemble"]
+__all__ = ["Addition", "Ask", "Ensembled", "hear"]
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
-
-import trio
 
 from fabric.pipelines.dumping import dumped_text
 from fabric.pipelines.errors import StepExecutionError
@@ -79,19 +77,15 @@ class Ensembled:
         return logs + list(self.judged.attempts if self.judged else ())
 
 
-async def run_ensemble(
-    step: EnsembleStep, ask: Ask, shares: Callable[[LlmStep], str | None] = lambda step: None
-) -> Ensembled:
-    """Ask the members, and the judge.
-
-    All members are asked to the end, also if one has failed: what is written down depends on no clock.
+async def hear(step: EnsembleStep, members: Mapping[str, Done | None], ask: Ask) -> Ensembled:
+    """Return what comes of what the members said; ask the judge, if that is for it to say.
 
     Args:
         step: the ensemble.
-        ask: renders the prompt of a step, and asks its model.
-        shares: names what a step shares with others that has a state; ``None``: nothing.
+        members: what came of each, by the name of its step, in the order of the file; ``None``: it was skipped. All
+            have been asked to the end, also if one has failed: what is written down depends on no clock.
+        ask: renders the prompt of the judge, and asks its model.
     """
-    members = await _ask_members(step, ask, shares)
     failed = next((member for member in step.members if member.required and _error_of(members, member)), None)
     if failed is not None:
         cause = _error_of(members, failed)
@@ -112,23 +106,6 @@ async def run_ensemble(
     # What the judge suggested belongs to a value that does not count.
     kept = None if judged is None else replace(judged, value=None, suggestions=())
     return Ensembled(first, None, members, kept, step.judge.ask.name, [*(judged.warnings if judged else ()), warning])
-
-
-async def _ask_members(step: EnsembleStep, ask: Ask, shares: Callable[[LlmStep], str | None]) -> dict[str, Done | None]:
-    queues: dict[object, list[LlmStep]] = {}
-    for place, member in enumerate(step.members):
-        shared = shares(member.ask)
-        queues.setdefault(place if shared is None else shared, []).append(member.ask)
-    said: dict[str, Done | None] = {member.ask.name: None for member in step.members}
-
-    async def work_off(queue: Sequence[LlmStep]) -> None:
-        for each in queue:
-            said[each.name] = await ask(each, Addition())
-
-    async with trio.open_nursery() as nursery:
-        for queue in queues.values():
-            nursery.start_soon(work_off, queue)
-    return said
 
 
 def _error_of(members: Mapping[str, Done | None], member: Member) -> Exception | None:

@@ -40,6 +40,7 @@ _WORK: Mapping[str, type[Work]] = {"function": FunctionWork, "http": HttpWork, "
 _LISTED: Mapping[str, type[Any]] = {"attempts": AttemptLog, "suggestions": VocabSuggestion}
 _MODEL_FIELDS = {name: hint for name, hint in get_type_hints(ModelSpec).items() if name not in ("name", "mark")}
 _NEW = "a model of the run"
+_NOTHING: Mapping[str, str] = {}
 
 
 def leaves(pipeline: Pipeline) -> Iterator[Leaf]:
@@ -70,12 +71,17 @@ def _address(step: Leaf) -> str:
     return f"{step.mark.key_path}/{step.name}"
 
 
-def packing_of(pipeline: Pipeline) -> Packing:
-    """Return how values of a pipeline are packed: those of its schemas by the place of the step."""
+def packing_of(pipeline: Pipeline, hidden: Mapping[str, str] = _NOTHING) -> Packing:
+    """Return how values of a pipeline are packed: those of its schemas by the place of the step.
+
+    Args:
+        pipeline: whose variables travel by name.
+        hidden: what else does, by its name.
+    """
     schemas = [(_address(step), step.schema) for step in leaves(pipeline) if isinstance(step, LlmStep)]
     return Packing(
         {place: schema.model for place, schema in schemas if schema is not None},
-        {name: held for name, held in pipeline.env.items() if held},
+        {name: held for name, held in pipeline.env.items() if held} | dict(hidden),
         package_of(pipeline.path.parent),
     )
 
@@ -109,7 +115,7 @@ class Envelopes:
             value = getattr(work, field.name)
             try:
                 match field.name:
-                    case "step":
+                    case "step" | "asked":
                         continue
                     case "model":
                         written["model"] = self._write_model(value)

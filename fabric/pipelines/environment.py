@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["EXPANDED_CHARS_MAX", "Expander", "read_dotenv"]
+__all__ = ["EXPANDED_CHARS_MAX", "Expander", "read_dotenv", "with_dotenv"]
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 
+from fabric.pipelines.document import decode, is_file, read_limited
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.nodes import Entry, Items, Node, Scalar
 from fabric.pipelines.problems import Problems
 
 # Of all values of a file together: a short file that names a long variable often is large, too.
 EXPANDED_CHARS_MAX = 16 * 1024 * 1024
+_DOTENV_BYTES_MAX = 1024 * 1024
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*(.*?)\s*")
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=(.*)")
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'\s*(?:\#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:\#.*)?""")
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
@@ -29,7 +32,7 @@ def read_dotenv(text: str) -> Iterator[tuple[str, str]]:
         found = _ASSIGNMENT.fullmatch(line)
         if found is None or line.lstrip().startswith("#"):
             continue
-        name, value = found[1], found[2]
+        name, value = found[1], found[2].strip()
         quoted = _QUOTED.fullmatch(value)
         if quoted is None:
             yield name, re.split(r"(?:^|\s)#", value, maxsplit=1)[0].rstrip()
@@ -37,6 +40,22 @@ def read_dotenv(text: str) -> Iterator[tuple[str, str]]:
             yield name, quoted[1].replace("\\'", "'").replace("\\\\", "\\")
         else:
             yield name, _ESCAPE.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), quoted[2])
+
+
+def with_dotenv(environment: Mapping[str, str], directory: Path, problems: Problems) -> dict[str, str]:
+    """Return variables and, where there are none, those of ``.env``: of a directory, then of the working directory."""
+    found = dict(environment)
+    for place in dict.fromkeys((directory / ".env", Path(".env"))):
+        if not is_file(place):
+            continue
+        try:
+            text = decode(read_limited(place, str(place), _DOTENV_BYTES_MAX), str(place))
+        except PipelineLoadError as error:
+            problems.warn(error.message, error, file=str(place))
+            continue
+        for name, value in read_dotenv(text):
+            found.setdefault(name, value)
+    return found
 
 
 class Expander:
@@ -78,7 +97,8 @@ class Expander:
 
     def _text(self, text: str, node: Scalar) -> str:
         parts, end = [], 0
-        for found in _VARIABLE.finditer(text):
+        # Behind the last brace there is none, and looking for its end would take quadratic time.
+        for found in _VARIABLE.finditer(text, 0, text.rfind("}") + 1):
             parts.append(text[end : found.start()])
             parts.append(self._variable(found, node))
             end = found.end()

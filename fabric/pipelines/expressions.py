@@ -6,10 +6,11 @@ may be written, ``interpreting`` what it is worth, ``scope`` what it sees.
 
 from __future__ import annotations
 
-__all__ = ["Bound", "Expression", "Scope", "StepRead", "bind", "parse_expression"]
+__all__ = ["Bound", "Expression", "Part", "Scope", "StepRead", "bind", "parse_expression"]
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 from fabric.pipelines.errors import ExpressionEvalError, ExpressionSecurityError
 from fabric.pipelines.interpreting import interpreted
@@ -113,6 +114,21 @@ def _closing(text: str, start: int) -> int:
     return text.find(_CLOSE, start)
 
 
+class Part(NamedTuple):
+    """A part of a text with expressions in it.
+
+    Attributes:
+        literal: whether it stands in the file; otherwise an expression gave it.
+    """
+
+    text: str
+    literal: bool
+
+
+Writer: TypeAlias = Callable[[Sequence[Part]], str]
+_NO_WRITERS: Mapping[str, Writer] = MappingProxyType({})
+
+
 class _Text:
     """A text with expressions in it."""
 
@@ -121,8 +137,11 @@ class _Text:
     def __init__(self, pieces: list[str | Expression]) -> None:
         self.pieces = pieces
 
-    def resolve(self, scope: Scope) -> str:
-        return "".join(piece if isinstance(piece, str) else _shown(piece, scope) for piece in self.pieces)
+    def resolve(self, scope: Scope, writer: Writer | None = None) -> str:
+        parts = [
+            Part(each, True) if isinstance(each, str) else Part(_shown(each, scope), False) for each in self.pieces
+        ]
+        return "".join(part.text for part in parts) if writer is None else writer(parts)
 
 
 def _shown(expression: Expression, scope: Scope) -> str:
@@ -158,14 +177,21 @@ class Bound:
     def __repr__(self) -> str:
         return f"Bound({self._data!r})"
 
-    def resolve(self, scope: Scope) -> Any:
+    def resolve(self, scope: Scope, writers: Mapping[str, Writer] = _NO_WRITERS) -> Any:
         """Return the value. A text that is one expression as a whole has its value, with its type; in others
         expressions become text, and ``None`` becomes nothing. Maps and lists are new each time.
+
+        Args:
+            writers: put a text in which expressions stand together, by its key in the map that this is; ``""`` if this
+                is the text itself.
 
         Raises:
             ExpressionEvalError: an expression has no value for this scope.
         """
-        return _resolved(self._data, scope)
+        data = self._data
+        if isinstance(data, dict) and writers:
+            return {key: _resolved(value, scope, writers.get(key)) for key, value in data.items()}
+        return _resolved(data, scope, writers.get(""))
 
 
 def bind(data: Any) -> Bound:
@@ -203,11 +229,11 @@ def _bound_text(text: str) -> str | Expression | _Text:
     return _Text(_pieces(text))
 
 
-def _resolved(data: Any, scope: Scope) -> Any:
+def _resolved(data: Any, scope: Scope, writer: Writer | None = None) -> Any:
     if isinstance(data, Expression):
         return data.evaluate(scope)
     if isinstance(data, _Text):
-        return data.resolve(scope)
+        return data.resolve(scope, writer)
     if isinstance(data, dict):
         return {key: _resolved(value, scope) for key, value in data.items()}
     if isinstance(data, list):

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from fabric.pipelines.dumping import text_of
 from fabric.pipelines.errors import StepExecutionError
 from fabric.pipelines.packing import Packing, Unpackable
 
@@ -23,21 +24,29 @@ TRACE_CHARS_MAX = 4_000
 
 def pack_error(error: BaseException, packing: Packing, depth: int = CAUSES_MAX) -> dict[str, Any]:
     """Return an exception as plain JSON values."""
-    made = error.__reduce__()
     packed: dict[str, Any] = {
         "type": packing.name_of(type(error)),
-        "text": packing.pack(str(error)),
-        "trace": packing.pack("".join(traceback.format_exception(error, chain=False))[-TRACE_CHARS_MAX:]),
+        "text": packing.pack(text_of(error)),
+        "trace": packing.pack_end("".join(traceback.format_exception(error, chain=False)), TRACE_CHARS_MAX),
     }
     if isinstance(error, ValidationError):
         packed["invalid"] = _pack_invalid(error, packing)
     else:
-        own = isinstance(made, tuple) and made[0] is type(error)  # a file's name is in none of the others, for one
-        packed["args"] = _packed(packing, made[1] if own else error.args)
+        packed["args"] = _packed(packing, _args_of(error))
         packed["fields"] = _pack_fields(vars(error), packing, depth)
     if error.__cause__ is not None and depth:
         packed["cause"] = pack_error(error.__cause__, packing, depth - 1)
     return packed
+
+
+def _args_of(error: BaseException) -> Any:
+    """Return what an exception is made of again. Those of the system leave the name of a file out of ``args``."""
+    try:
+        made = error.__reduce__()
+    except Exception:  # noqa: BLE001 - the class is the user's
+        return error.args
+    own = isinstance(made, tuple) and len(made) > 1 and made[0] is type(error)
+    return made[1] if own else error.args
 
 
 def unpack_error(packed: Mapping[str, Any], packing: Packing) -> Exception:
@@ -128,7 +137,7 @@ def _pack_invalid(error: ValidationError, packing: Packing) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return {"raised": str(value)} if isinstance(value, Exception) else value
+    return {"raised": text_of(value)} if isinstance(value, Exception) else value
 
 
 def _unpack_invalid(packed: Mapping[str, Any], text: str, packing: Packing) -> Exception | None:

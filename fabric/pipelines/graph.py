@@ -40,6 +40,7 @@ def generate_mermaid(path: str | os.PathLike[str], step_scores: Mapping[str, flo
         PipelineLoadError: the file is no YAML, or has no steps where they should be.
     """
     from fabric.pipelines.document import read_document
+    from fabric.pipelines.environment import Expander, with_dotenv
     from fabric.pipelines.nodes import plain
     from fabric.pipelines.problems import Problems
 
@@ -47,6 +48,8 @@ def generate_mermaid(path: str | os.PathLike[str], step_scores: Mapping[str, flo
     problems = Problems(str(path))
     node = read_document(file, problems)
     problems.raise_if_any()
+    if node is not None:
+        node = Expander(with_dotenv(os.environ, file.parent, problems), problems).expand(node)
     steps = drawn_steps(None if node is None else plain(node), file.parent)
     return "\n".join(_Drawing(steps, step_scores or {}).lines()) + "\n"
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Hooks"]
+__all__ = ["Hooks", "attempt", "expect_hook"]
 
 import logging
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, TypeVar
+
+from fabric.errors import ConfigError
+from fabric.pipelines.errors import CallableImportError
+from fabric.pipelines.references import expect_called
 
 _log = logging.getLogger("fabric.pipelines")
 
@@ -21,7 +25,12 @@ class Hooks:
         self._hooks: dict[Kind, list[Callable[..., Any]]] = {}
 
     def add(self, kind: Kind, hook: F) -> F:
-        """Add one; return it, so that this decorates."""
+        """Add one; return it, so that this decorates.
+
+        Raises:
+            ConfigError: it cannot be called, or has to be awaited.
+        """
+        expect_hook(kind, hook)
         self._hooks.setdefault(kind, []).append(hook)
         return hook
 
@@ -29,6 +38,18 @@ class Hooks:
         """Call all of a kind."""
         for hook in self._hooks.get(kind, ()):
             attempt(f"a hook of {kind}", hook, *arguments)
+
+
+def expect_hook(kind: str, hook: Callable[..., Any]) -> None:
+    """Refuse what would not do anything when it is called.
+
+    Raises:
+        ConfigError: it cannot be called, or has to be awaited.
+    """
+    try:
+        expect_called(hook, f"the hook of {kind}, {getattr(hook, '__qualname__', hook)!r},")
+    except CallableImportError as error:
+        raise ConfigError(error.message) from None
 
 
 def attempt(what: str, function: Callable[..., Any], *arguments: object) -> None:

@@ -9,15 +9,19 @@ An item is known by what it says, and by how often the same was said before: ite
     {"journal": 1, "pipeline": SHA-256, "options": {...}}
     {"item": KEY, "run": {...}}         it was run; see ``keeping``
     {"told": KEY}                       the hooks of the batch were told of it
-    {"grown": true}                     vocabularies have grown by all above
+    {"growing": true}                   vocabularies are going to grow by all above
+    {"grown": true}                     they have grown
+
+Vocabularies are files of their own, which others write, too: a process that dies between the last two lines may have
+written them or not. They grow once more then, and the log says so. A term is added once whatever happens; but of what
+waits for a person, it may be said that it was seen more often than it was.
 """
 
 from __future__ import annotations
 
-__all__ = ["Journal", "digest_of", "open_journal"]
+__all__ = ["Journal", "open_journal"]
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -29,9 +33,13 @@ from typing import Any
 import msgspec
 
 from fabric.errors import ConfigError
+from fabric.pipelines.digests import digest_of_file
 from fabric.pipelines.dumping import dumped
 
 VERSION = 1
+
+_BEGINNING = f'{{"journal":{VERSION},"pipeline":"'.encode()
+"""Of each journal. A file with one torn line is one if it begins like this, or ends before it could differ."""
 
 _log = logging.getLogger("fabric.pipelines.batch")
 
@@ -44,17 +52,8 @@ class _Line(msgspec.Struct):
     options: Any = None
     item: str | None = None
     told: str | None = None
+    growing: bool = False
     grown: bool = False
-
-
-def digest_of(value: object) -> str:
-    """Return what an item is known by.
-
-    Raises:
-        ValueError: it cannot be written as JSON.
-    """
-    text = json.dumps(dumped(value), sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def open_journal(path: Path, pipeline: Path, options: Mapping[str, Any], *, resume: bool) -> Journal:
@@ -78,7 +77,7 @@ def open_journal(path: Path, pipeline: Path, options: Mapping[str, Any], *, resu
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(f"the journal {path} is in use by another batch; each has its own") from None
-        head = _Line(VERSION, hashlib.sha256(pipeline.read_bytes()).hexdigest(), dumped(options))
+        head = _Line(VERSION, digest_of_file(pipeline), dumped(options))
         return Journal(path, handle, head, resume=resume)
     except BaseException:
         os.close(handle)
@@ -94,8 +93,10 @@ class Journal:
         self._places: dict[bytes, tuple[int, int]] = {}
         self._told: set[bytes] = set()
         self._grown_at = 0
+        self._is_growing = False
         self._size = 0
         self._lock = threading.Lock()
+        self._is_torn = False
         self._read(head, resume)
 
     def __len__(self) -> int:
@@ -126,8 +127,12 @@ class Journal:
         """Write down that hooks were told of an item."""
         self._append({"told": key})
 
-    def grow(self) -> None:
-        """Write down that vocabularies have grown by all items so far."""
+    def begin_growth(self) -> None:
+        """Write down that vocabularies are going to grow by all items so far."""
+        self._append({"growing": True})
+
+    def end_growth(self) -> None:
+        """Write down that they have grown."""
         self._append({"grown": True})
         self._grown_at = self._size
 
@@ -143,14 +148,24 @@ class Journal:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         left = memoryview(data)
         with self._lock:
+            if self._is_torn:  # a line behind half a line would be read as part of it
+                raise ConfigError(f"the journal {self._path} ends with half a line: nothing can be written behind it")
             at = self._size
             try:
                 while left:
                     left = left[os.write(self._handle, left) :]
             except OSError as error:
+                self._take_back()
                 raise ConfigError(f"cannot write the journal {self._path}: {error.strerror}") from None
             self._size += len(data)
         return at, len(data)
+
+    def _take_back(self) -> None:
+        """Cut off what was written of a line: the others of a batch go on, and write behind it."""
+        try:
+            os.ftruncate(self._handle, self._size)
+        except OSError:
+            self._is_torn = True
 
     def _read(self, head: _Line, resume: bool) -> None:
         decoder = msgspec.json.Decoder(_Line)
@@ -158,13 +173,19 @@ class Journal:
             file.seek(0)
             for number, data in enumerate(file, 1):
                 if not data.endswith(b"\n"):
+                    if number == 1 and not (data.startswith(_BEGINNING) or _BEGINNING.startswith(data)):
+                        raise self._foreign()
                     self._cut(number, len(data))
                     break
                 try:
                     line = decoder.decode(data)
                 except msgspec.DecodeError as error:
+                    if number == 1:
+                        raise self._foreign() from None
                     raise ConfigError(f"the journal {self._path} is damaged at line {number}: {error}") from None
                 self._take(line, number, len(data), head)
+        if self._is_growing:
+            _log.warning("%s: a process died while vocabularies grew: they may do so twice by some items", self._path)
         if self._places and not resume:
             text = f"the journal {self._path} has {len(self)} items that were run"
             raise ConfigError(f"{text}; resume=True (--resume) goes on with it, another file begins anew")
@@ -178,18 +199,24 @@ class Journal:
             self._places[_packed(line.item)] = self._size, length
         elif line.told is not None:
             self._told.add(_packed(line.told))
+        elif line.growing:
+            self._is_growing = True
         elif line.grown:
+            self._is_growing = False
             self._grown_at = self._size
         self._size += length
 
     def _check(self, line: _Line, head: _Line) -> None:
         if line.journal != VERSION:
-            raise ConfigError(f"{self._path} is no journal of a batch that can be read here; take another file")
+            raise self._foreign()
         if line.options != head.options:
             text = f"the journal {self._path} is of runs with other options: {line.options}, now {head.options}"
             raise ConfigError(f"{text}; take another file, or the same options")
         if line.pipeline != head.pipeline:
             _log.warning("%s: the pipeline has been changed since; items that were run are not run again", self._path)
+
+    def _foreign(self) -> ConfigError:
+        return ConfigError(f"{self._path} is no journal of a batch that can be read here; take another file")
 
     def _cut(self, number: int, length: int) -> None:
         _log.warning("%s: line %d was torn by a crash: %d bytes are cut off", self._path, number, length)

@@ -15,14 +15,23 @@ from typing import Any
 
 import trio
 
-from fabric.pipelines.attempts import RETRY_AFTER_S_MAX
-from fabric.pipelines.clients import Answer, AskFailed, Question, make_registered, read_response, register_provider
+from fabric.pipelines.attempts import pause_s
+from fabric.pipelines.clients import (
+    MOCK_REPLY,
+    Answer,
+    AskFailed,
+    Question,
+    make_registered,
+    play,
+    read_response,
+    register_provider,
+)
 from fabric.pipelines.extraction import extract_json
 from fabric.pipelines.spec import ModelSpec, Sampling
 
 _log = logging.getLogger("fabric.pipelines")
 
-_DEFAULT_REPLY = '{"result": "mock"}'
+_OPTIONS = ("timeout", "max_retries", "retry_delay")
 
 
 def make_client(
@@ -34,18 +43,20 @@ def make_client(
         provider: ``openai_compat``, ``anthropic``, ``mock`` or one that was registered.
         base_url, api_key: of the server; those of the environment (``OPENAI_BASE_URL``, ``OPENAI_API_KEY``) if not
             given.
-        options: ``timeout``, ``max_retries``, ``retry_delay`` of a server; ``responses`` of a mock; whatever a
-            registered provider takes.
+        options: ``timeout``, ``max_retries``, ``retry_delay`` of a server; others, that OpenAI's own client has, are
+            ignored with a warning. ``responses`` of a mock; whatever a registered provider takes.
 
     Raises:
         ValueError: there is no such provider.
-        TypeError: it has no such option.
     """
     if provider == "mock":
-        given = options.get("responses") or options.get("mock_responses") or options.get("response") or _DEFAULT_REPLY
+        given = options.get("responses") or options.get("mock_responses") or options.get("response") or MOCK_REPLY
         return MockClient([given] if isinstance(given, str) else list(given))
     if provider in ("openai_compat", "anthropic"):
-        return OneClient(provider, base_url, api_key, **options)
+        known = {name: value for name, value in options.items() if name in _OPTIONS}
+        for name in [name for name in options if name not in known]:
+            _log.warning("%r of a client of %s is ignored: it has %s", name, provider, ", ".join(_OPTIONS))
+        return OneClient(provider, base_url, api_key, **known)
     return make_registered(provider, {"base_url": base_url, "api_key": api_key} | options)
 
 
@@ -100,21 +111,20 @@ def probe_json_mode(client: Any, model: str, timeout: float = 30) -> bool:
 
 
 class MockClient:
-    """Plays replies in order; the last one is repeated.
+    """A mock in OpenAI's shape: plays replies in order; the last one is repeated.
 
     Attributes:
         calls: what it was called with, in order.
     """
 
-    def __init__(self, replies: Sequence[str] = (_DEFAULT_REPLY,)) -> None:
+    def __init__(self, replies: Sequence[str] = (MOCK_REPLY,)) -> None:
         self._replies = list(replies)
         self.calls: list[dict[str, Any]] = []
         self.chat = _chat(self._create)
 
     def _create(self, **arguments: Any) -> Any:
         self.calls.append(arguments)
-        text = self._replies[min(len(self.calls), len(self._replies)) - 1]
-        return _response(Answer(text, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}))
+        return _response(play(self._replies, len(self.calls) - 1))
 
 
 _MockClient = MockClient
@@ -188,10 +198,9 @@ async def _ask(question: Question) -> Answer:
             except AskFailed as failure:
                 if not failure.transient or number == spec.max_retries:
                     raise failure.error from None
-                wait_s = failure.retry_after_s
-                pause_s = spec.retry_delay_s * 2.0**number if wait_s is None else min(wait_s, RETRY_AFTER_S_MAX)
-                _log.warning("model %r: %s; asking again in %g s", spec.model, failure.error, pause_s)
-                await trio.sleep(pause_s)
+                wait_s = pause_s(spec.retry_delay_s, number, failure.retry_after_s)
+                _log.warning("model %r: %s; asking again in %g s", spec.model, failure.error, wait_s)
+                await trio.sleep(wait_s)
     finally:
         await client.aclose()
     raise AssertionError("the last question has an answer or an error")

@@ -21,14 +21,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from fabric.pipelines.blocks import Block, shape
-from fabric.pipelines.document import decode, read_document, read_limited
-from fabric.pipelines.environment import Expander, read_dotenv
+from fabric.pipelines.document import read_document
+from fabric.pipelines.environment import Expander, with_dotenv
 from fabric.pipelines.errors import PipelineLoadError, SchemaRefError, StepConfigError
 from fabric.pipelines.expressions import bind
 from fabric.pipelines.keys import EXECUTION, OUTPUTS, ROOT
 from fabric.pipelines.loading_asking import AskReader
-from fabric.pipelines.loading_models import read_model
-from fabric.pipelines.loading_reads import Scope, Texts, is_file
+from fabric.pipelines.loading_models import read_model, warn_of_unpriced
+from fabric.pipelines.loading_reads import Scope, Texts
 from fabric.pipelines.loading_steps import StepReader, declared_names
 from fabric.pipelines.nodes import Entry, Fields, Items, Node, Scalar, plain
 from fabric.pipelines.problems import Problems, near
@@ -38,8 +38,6 @@ from fabric.pipelines.vocab import Vocabulary
 from fabric.pipelines.vocab_files import load_vocabularies
 
 _LOG = logging.getLogger("fabric.pipelines")
-
-_DOTENV_BYTES_MAX = 1024 * 1024
 
 
 def load_pipeline(
@@ -65,9 +63,10 @@ def load_pipeline(
         # What ends the reading comes last: what was found before it is as true.
         if error not in loading.problems.errors:
             loading.problems.errors.append(error)
-    loading.problems.raise_if_any()
-    for warning in pipeline.warnings:
+    # They may say why something that is an error is not there.
+    for warning in loading.problems.warnings:
         _LOG.warning("%s", warning)
+    loading.problems.raise_if_any()
     return pipeline
 
 
@@ -84,7 +83,7 @@ class _Loading:
 
     def read(self) -> Pipeline:
         node = read_document(self._path, self.problems)
-        self._add_dotenv()
+        self._environment = with_dotenv(self._environment, self._directory, self.problems)
         root = self._root(node)
         block = Block(self.problems, root, ROOT, "the pipeline", "")
         models = self._models(block)
@@ -95,6 +94,8 @@ class _Loading:
         self.problems.warnings += odd
         steps = self._steps(block, steps_node, models, vocabularies)
         self._check_schemas(steps)
+        if execution.budget_usd is not None:
+            warn_of_unpriced([models[name] for name in _asked(steps) if name in models], self.problems)
         return Pipeline(
             path=self._path,
             models=MappingProxyType(models),
@@ -108,19 +109,6 @@ class _Loading:
                 {name: self._environment[name] for name in self._env_names if name in self._environment}
             ),
         )
-
-    def _add_dotenv(self) -> None:
-        """Add variables that are not set: those beside the file go before those of the working directory."""
-        for place in dict.fromkeys((self._directory / ".env", Path(".env"))):
-            if not is_file(place):
-                continue
-            try:
-                text = decode(read_limited(place, str(place), _DOTENV_BYTES_MAX), str(place))
-            except PipelineLoadError as error:
-                self.problems.warn(error.message, error, file=str(place))
-                continue
-            for name, value in read_dotenv(text):
-                self._environment.setdefault(name, value)
 
     def _root(self, node: Node | None) -> Fields:
         if node is None or (isinstance(node, Scalar) and node.value is None):
@@ -252,6 +240,17 @@ def _own_vocabularies(steps: tuple[Step, ...]) -> dict[str, Vocabulary]:
 
 def _every(steps: tuple[Step, ...]) -> list[Step]:
     return [inner for step in steps for inner in (step, *substeps(step))]
+
+
+def _asked(steps: tuple[Step, ...]) -> list[str]:
+    """Return the names of the models that steps ask, each once, in the order of the steps."""
+    names: dict[str, None] = {}
+    for step in _every(steps):
+        asked = [step] if isinstance(step, LlmStep) else []
+        if isinstance(step, EnsembleStep):
+            asked = [member.ask for member in step.members] + ([] if step.judge is None else [step.judge.ask])
+        names.update((one.model, None) for one in asked)
+    return list(names)
 
 
 def _files(steps: Items) -> list[tuple[str, int]]:

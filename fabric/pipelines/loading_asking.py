@@ -7,14 +7,13 @@ __all__ = ["AskReader"]
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from pydantic import BaseModel
 
 from fabric.pipelines.blocks import Block, shape
-from fabric.pipelines.document import read_document
+from fabric.pipelines.document import is_file, read_document
 from fabric.pipelines.errors import (
     CallableImportError,
     ModelRefError,
@@ -24,11 +23,11 @@ from fabric.pipelines.errors import (
 )
 from fabric.pipelines.keys import JUDGE, MEMBER, RETRY_ON
 from fabric.pipelines.loading_models import read_sampling
-from fabric.pipelines.loading_reads import Scope, Texts, is_file
+from fabric.pipelines.loading_reads import Scope, Texts
 from fabric.pipelines.nodes import Fields, Node, Scalar, plain
 from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.prompt import Prompt
-from fabric.pipelines.references import Importer
+from fabric.pipelines.references import Importer, expect_called
 from fabric.pipelines.schema_builder import schema_class_name
 from fabric.pipelines.schemas import Schema, map_schema, model_schema
 from fabric.pipelines.spec import Attempts, EnsembleStep, Judge, LlmStep, Member, ModelSpec, Reference
@@ -180,7 +179,7 @@ class AskReader:
             vars=base.vars if vars_node is None else self._texts.bound(vars_node, block.under("vars"), scope),
             attempts=self._attempts(block, schema, None if shared is None else shared.attempts),
             sampling=sampling.over(base.sampling),
-            extra_params=_map(block, "extra_params") or base.extra_params,
+            extra_params=block.data("extra_params") or base.extra_params,
             max_prompt_tokens=block.value("max_prompt_tokens", base.max_prompt_tokens),
             inject_vocab_prompt=block.value("inject_vocab_prompt", base.inject_vocab_prompt),
             **common,
@@ -237,11 +236,9 @@ class AskReader:
             return None
         try:
             found = self._importer.find(target)
+            expect_called(found, repr(target))
         except PipelineLoadError as error:
             block.error(f"{block.what}: parser: {error.message}", "parser", type(error), error.suggestion)
-            return None
-        if not callable(found):
-            block.error(f"{block.what}: parser: {target!r} is not a function", "parser", CallableImportError)
             return None
         return Reference(target, found)
 
@@ -264,13 +261,19 @@ class AskReader:
             schema = map_schema(schema_class_name(step), plain(fields), self._vocabularies, step)
             for odd in schema.odd:
                 said, path = f"{block.what}: schema: {odd.message}", f"{block.under('schema')}.{odd.place}"
-                self._problems.warn(said, _inside(fields, odd.place), path, odd.suggestion, file)
+                self._problems.warn(said, _inside(fields, odd.place)[1], path, odd.suggestion, file)
             return schema
         except PipelineLoadError as error:
             for problem in error.problems:
-                place, path = _inside(fields, problem.key_path), block.under("schema")
+                (key, place), path = _inside(fields, problem.key_path), block.under("schema")
                 path = f"{path}.{problem.key_path}" if problem.key_path else path
                 said = f"{block.what}: schema: {problem.message}"
+                if key is not None and not isinstance(key.value, str):
+                    said = (
+                        f"{block.what}: schema: a field's name must be a text; {key.text} is read as {shape(key)}:"
+                        f" write it in quotes: '{key.text}'"
+                    )
+                    place = key
                 self._problems.error(type(problem), said, place, path, problem.suggestion, file)
             return None
 
@@ -324,11 +327,6 @@ class AskReader:
         return found, name
 
 
-def _map(block: Block, name: str) -> Mapping[str, Any]:
-    fields = block.value(name)
-    return MappingProxyType({} if fields is None else plain(fields))
-
-
 def _says_prompt(block: Block) -> bool:
     return block.node("prompt") is not None or block.node("prompt_string") is not None
 
@@ -345,12 +343,14 @@ def _with_prompt(ask: LlmStep, prompt: Prompt | None) -> LlmStep:
     return msgspec.structs.replace(ask, prompt=prompt)
 
 
-def _inside(fields: Fields, key_path: str) -> Node:
-    """Return the deepest node on a path of keys."""
+def _inside(fields: Fields, key_path: str) -> tuple[Scalar | None, Node]:
+    """Return the deepest key on a path of keys, and its value. A key may have dots in it: the longest that fits."""
+    key: Scalar | None = None
     node: Node = fields
-    for part in key_path.split("."):
-        entry = node.entries.get(part) if isinstance(node, Fields) else None
-        if entry is None:
+    while key_path and isinstance(node, Fields):
+        fitting = [entry for name, entry in node.entries.items() if f"{key_path}.".startswith(f"{name}.")]
+        if not fitting:
             break
-        node = entry.value
-    return node
+        entry = max(fitting, key=lambda entry: len(str(entry.key.value)))
+        key, node, key_path = entry.key, entry.value, key_path[len(str(entry.key.value)) + 1 :]
+    return key, node

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["override", "read_model"]
+__all__ = ["override", "read_model", "warn_of_unpriced"]
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from fabric.pipelines.blocks import Block
+from fabric.errors import ConfigError
+from fabric.pipelines.blocks import Block, shape
 from fabric.pipelines.keys import CACHE, MODEL, PRICING, PROVIDERS
 from fabric.pipelines.nodes import Entry, Fields, Items, Node, Scalar, plain
-from fabric.pipelines.problems import Problems
+from fabric.pipelines.problems import Problems, near
 from fabric.pipelines.spec import CacheSpec, ModelSpec, Sampling
 
 _LOG = logging.getLogger("fabric.pipelines")
@@ -56,7 +58,7 @@ def read_model(
         sampling=read_sampling(block),
         max_retries=block.value("max_retries", 2),
         retry_delay_s=block.value("retry_delay", 1.0),
-        extra_params=_map(block, "extra_params"),
+        extra_params=block.data("extra_params"),
         json_mode=_json_mode(block),
         required=block.value("required", True),
         missing=missing,
@@ -84,12 +86,16 @@ def override(
         environment: of the pipeline.
 
     Raises:
+        ConfigError: this is no map of maps.
         PipelineLoadError: an override has a wrong value.
     """
+    _expect_maps(overrides)
     problems = Problems("model_overrides")
     result = dict(models)
     for name, over in overrides.items():
         spec = models.get(name)
+        if spec is None and (meant := near(name, models)) is not None:
+            problems.warn(f"the file has no model {name!r}, so it is a new one", suggestion=meant)
         base = {} if spec is None else dict(spec.block)
         if any(key in over for key in _REPLIES):
             base = {key: value for key, value in base.items() if key not in _REPLIES}
@@ -104,6 +110,31 @@ def override(
     for warning in problems.warnings:
         _LOG.warning("%s", warning)
     return result
+
+
+def _expect_maps(overrides: Any) -> None:
+    wanted = 'model_overrides are keys of models by their names: {"default": {"model": "..."}}'
+    if not isinstance(overrides, Mapping):
+        raise ConfigError(f"{wanted}; this is {overrides!r:.80} ({type(overrides).__name__})")
+    for name, over in overrides.items():
+        if not isinstance(name, str) or not isinstance(over, Mapping):
+            wrong = over if isinstance(name, str) else name
+            raise ConfigError(f"{wanted}; at {name!r:.40} this is {wrong!r:.80} ({type(wrong).__name__})")
+
+
+def warn_of_unpriced(models: Iterable[ModelSpec], problems: Problems) -> None:
+    """Warn of models that a budget cannot count, for nobody knows what they cost."""
+    from fabric.pipelines.prices import Pricing  # only here: most files have no budget
+
+    pricing = Pricing(Path.cwd())
+    for model in models:
+        if not pricing.is_known(model):
+            problems.warn(
+                f"the price of model {model.name!r} ({model.model or 'no id'}) is not known, so 'budget_usd' does not"
+                " count it: say it as 'pricing' of the model, in fabric.toml, or pip install 'plumb-fabric[prices]'",
+                model.mark,
+                f"models.{model.name}",
+            )
 
 
 def _tree(value: Any) -> Node:
@@ -123,16 +154,11 @@ def _names(node: Node, variable: str) -> bool:
     return any(_names(part, variable) for part in parts)
 
 
-def _map(block: Block, name: str) -> Mapping[str, Any]:
-    fields = block.value(name)
-    return MappingProxyType({} if fields is None else plain(fields))
-
-
 def _json_mode(block: Block) -> Any:
-    mode = block.value("json_mode", "auto")
-    if mode in ("auto", True, False):
+    mode, node = block.value("json_mode", "auto"), block.node("json_mode")
+    if node is None or mode in ("auto", True, False):
         return mode
-    block.error(f"{block.what}: json_mode must be true, false or auto; it is {mode!r}", "json_mode")
+    block.error(f"{block.what}: json_mode must be true, false or auto; it is {shape(node)}", "json_mode")
     return "auto"
 
 

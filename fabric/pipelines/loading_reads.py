@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Scope", "Texts", "is_file"]
+__all__ = ["Scope", "Texts"]
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from fabric.pipelines.document import is_file
 from fabric.pipelines.errors import PipelineLoadError, StepRefError
 from fabric.pipelines.expressions import Bound, Expression, StepRead, bind, parse_expression
 from fabric.pipelines.nodes import Fields, Items, Node, Scalar, plain
@@ -103,17 +104,19 @@ class Texts:
         prompt = self._prompts[place]
         if prompt is not None:
             self._reads_env(prompt.env_names)
-            self._check_reads(prompt.reads, node, path, scope)
+            self._check_reads(prompt.reads, node, path, scope, self._directory_of(place))
         return prompt
 
     def _template(self, place: Path, node: Node, path: str) -> Prompt | None:
-        # A prompt that the file itself names may stand anywhere; what it includes is below its own directory then.
-        below = place.resolve().is_relative_to(self._root.resolve())
         try:
-            return load_prompt(place, self._root if below else place.parent)
+            return load_prompt(place, self._directory_of(place))
         except PipelineLoadError as error:
             self._tell(error, node, path)
             return None
+
+    def _directory_of(self, place: Path) -> Path:
+        # A prompt that the file itself names may stand anywhere; what it includes is below its own directory then.
+        return self._root if place.resolve().is_relative_to(self._root.resolve()) else place.parent
 
     def template_text(self, text: str, node: Node, path: str, scope: Scope) -> Prompt | None:
         """Return the template that stands in the pipeline's file."""
@@ -131,13 +134,29 @@ class Texts:
         where: Node | Place = node if error.line is None else Place(error.line, error.column)
         self._problems.error(type(error), error.message, where, inside, error.suggestion, error.file or None)
 
-    def _check_reads(self, reads: Iterable[StepRead], node: Node, path: str, scope: Scope) -> None:
+    def _check_reads(
+        self, reads: Iterable[StepRead], node: Node, path: str, scope: Scope, directory: Path | None = None
+    ) -> None:
+        """Tell what is wrong with places that read steps.
+
+        Args:
+            reads: the places.
+            node: in which they stand, or the name of a template that they stand in.
+            path: of it.
+            scope: what is there.
+            directory: that names of templates start from.
+        """
         for read in reads:
+            file = str((directory or self._root) / read.template) if read.template else None
+            place = _at(node, read) if file is None else Place(read.line)
             wrong = self._wrong(read, scope)
             if wrong is not None:
-                place = _at(node, read) if read.file is None else Place(read.line)
                 message, suggestion = wrong
-                self._problems.error(StepRefError, message, place, path, suggestion, read.file)
+                self._problems.error(StepRefError, message, place, path, suggestion, file)
+            elif read.own and read.own in _fields_of(scope.visible.get(read.step or "")):
+                said = f"steps.{read.step}.{read.own} is the {read.own} of the step itself; its value has a field"
+                said += f' {read.own!r}, too: steps.{read.step}["{read.own}"]'
+                self._problems.warn(said, place, path, file=file)
 
     def _is_right(self, read: StepRead, scope: Scope) -> bool:
         return self._wrong(read, scope) is None
@@ -186,18 +205,15 @@ def _wrong_field(read: StepRead, step: Step | None) -> tuple[str, str | None] | 
     return f"the value of step {step.name!r} has no field {wrong!r}{listed}", near(wrong, known)
 
 
+def _fields_of(step: Step | None) -> Iterable[str]:
+    schema = step.schema if isinstance(step, (LlmStep, EnsembleStep)) else None
+    return () if schema is None else schema.model.model_fields
+
+
 def _children(step: ParallelStep | EnsembleStep) -> dict[str, Step]:
     if isinstance(step, ParallelStep):
         return {child.name: child for child in step.steps}
     return {member.name: member.ask for member in step.members}
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; with a name that no file can have there is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _scalars(node: Node, path: str) -> Iterator[tuple[Scalar, str]]:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fabric.pipelines.blocks import Block, shape
-from fabric.pipelines.errors import CallableImportError, PipelineLoadError, StepConfigError
+from fabric.pipelines.errors import PipelineLoadError, StepConfigError
 from fabric.pipelines.keys import STEP_TYPES, STEPS, step_keys
 from fabric.pipelines.loading_asking import AskReader
 from fabric.pipelines.loading_reads import Scope, Texts
 from fabric.pipelines.nodes import Entry, Fields, Items, Scalar
 from fabric.pipelines.problems import Problems
-from fabric.pipelines.references import Importer
+from fabric.pipelines.references import Importer, expect_called
 from fabric.pipelines.spec import (
     ConditionStep,
     EnsembleStep,
@@ -144,7 +144,9 @@ class StepReader:
         if not name.isprintable():
             block.error(f"{block.what}: a name has no control characters, nor ends of lines", "name")
         if name.startswith("_"):
-            block.warn(f"{block.what}: expressions cannot read names that begin with '_'", "name")
+            block.error(f"{block.what}: a name does not begin with '_': expressions cannot read such names", "name")
+        if "/" in name or "\\" in name or ".." in name:
+            block.error(f"{block.what}: a name has no '/' and no '..' in it: files are called by it", "name")
 
     def _common(self, block: Block, scope: Scope) -> dict[str, Any]:
         condition = None
@@ -188,11 +190,9 @@ class StepReader:
             return None
         try:
             found = self._importer.find(text)
+            expect_called(found, repr(text))
         except PipelineLoadError as error:
             block.error(f"{block.what}: {name}: {error.message}", name, type(error), error.suggestion)
-            return None
-        if not callable(found):
-            block.error(f"{block.what}: {name}: {text!r} is not a function", name, CallableImportError)
             return None
         return Reference(text, found)
 

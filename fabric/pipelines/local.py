@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Local", "open_local"]
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -13,6 +14,7 @@ import trio
 
 from fabric.pipelines.calling import Caller
 from fabric.pipelines.clients import Clients
+from fabric.pipelines.errors import StepExecutionError
 from fabric.pipelines.http import HttpPerformer
 from fabric.pipelines.models import Models, open_models
 from fabric.pipelines.spec import Pipeline
@@ -57,7 +59,7 @@ class Local:
             case HttpWork():
                 return await self._http.perform(work)
             case FunctionWork():
-                return await self._call(work)
+                return _lasting(work, await self._call(work))
 
     async def _call(self, work: FunctionWork) -> Done:
         assert work.step.function is not None, "a step without a function is no work"
@@ -75,3 +77,26 @@ def _call_of_user(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Do
         return Done(function(**inputs))
     except Exception as error:  # noqa: BLE001 - whatever a function of the user's raises
         return Done(error=error)
+    except (SystemExit, GeneratorExit) as error:  # of a script that is called as a function: it ends the step alone
+        failure = StepExecutionError(f"its function would end the process: {error!r}")
+        failure.__cause__ = error
+        return Done(error=failure)
+
+
+def _lasting(work: FunctionWork, done: Done) -> Done:
+    """Refuse what has to be awaited or gone through by somebody: as the value of a step it is nothing yet."""
+    if (
+        not inspect.isawaitable(done.value)
+        and not inspect.isgenerator(done.value)
+        and not inspect.isasyncgen(done.value)
+    ):
+        return done
+    if inspect.iscoroutine(done.value):
+        done.value.close()  # nobody awaits it
+    assert work.step.function is not None, "it gave something"
+    return Done(
+        error=StepExecutionError(
+            f"step {work.step.name!r}: {work.step.function.text} gave a {type(done.value).__name__}, which is no value"
+            " yet: let it return what comes of that, list(...) for one"
+        )
+    )

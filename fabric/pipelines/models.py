@@ -20,12 +20,13 @@ from fabric.errors import ConfigError
 from fabric.pipelines.attempts import Answered, Ask, Asking, Event, Failed, Fine, Finish, Pause
 from fabric.pipelines.cache import ResponseCache, cache_key
 from fabric.pipelines.clients import (
+    BUILT_IN,
     Answer,
     AskFailed,
     BlockingClient,
     Client,
     Clients,
-    MockClient,
+    Mock,
     Question,
     identity,
 )
@@ -74,7 +75,7 @@ class Models:
             ConfigError: what the model says of its server cannot be.
         """
         if spec.provider == "mock":
-            return MockClient()
+            return Mock()
         if spec.provider not in ("openai_compat", "anthropic"):
             return BlockingClient(partial(self._clients.get, spec))
         key = identity(spec)
@@ -124,6 +125,16 @@ async def open_models(
             await models.aclose()
 
 
+class _Spelled:
+    """Messages as one text for the log, which is made only if it is written."""
+
+    def __init__(self, messages: Sequence[Mapping[str, str]]) -> None:
+        self._messages = messages
+
+    def __str__(self) -> str:
+        return "\n".join(f"{one['role']}: {one['content']}" for one in self._messages)
+
+
 class _Conversation:
     """One piece of work."""
 
@@ -142,6 +153,7 @@ class _Conversation:
             retry_delay_s=spec.retry_delay_s,
             feedback=feedback_of(step.attempts, work.variables),
             budget_usd=work.budget_usd,
+            spent_usd=work.spent_usd,
         )
 
     async def run(self) -> Done:
@@ -172,6 +184,7 @@ class _Conversation:
             assert event is not None, "what does not end asks"
             last = event if isinstance(event, Answered) else last
             commands = self._machine.handle(event)
+            self._work.asked[:] = self._machine.attempts
 
     async def _ask(self, ask: Ask) -> Event:
         work = self._work
@@ -181,12 +194,15 @@ class _Conversation:
             client = self._models.client_of(work.model)
             if work.model.provider == "mock":
                 self._replies += 1
+            _log.debug("step %r: model %r is asked: %s", work.step.name, work.model.name, _Spelled(ask.messages))
             answer = await client.ask(question)
         except ConfigError as error:
             return Failed("error", error)
         except AskFailed as failure:
             return self._failed(failure, trio.current_time() - asked_s)
         elapsed_s = trio.current_time() - asked_s
+        cut = " (cut off at max_tokens)" if answer.cut_off else ""
+        _log.debug("step %r: model %r answers%s: %s", work.step.name, work.model.name, cut, answer.text)
         verdict = read_answer(answer.text, work.step, work.vocabularies, cut_off=answer.cut_off)
         cost = self._models.cost_usd(work.model, answer)
         return Answered(answer.text, verdict, answer.tokens, cost, elapsed_s)
@@ -266,13 +282,20 @@ class _Conversation:
         spec = self._work.model
         question = self._question(self._work.messages)
         sampling = {k: v for k, v in msgspec.structs.asdict(question.sampling).items() if v is not None}
+        registered = spec.provider not in BUILT_IN
         others: dict[str, Any] = {
             "base_url": spec.base_url,
             "extra_params": dict(question.extra_params),
             "json": question.wants_json,
+            "replies": spec.replies if spec.provider == "mock" else (),
+            "block": {k: v for k, v in spec.block.items() if k not in _NOT_OF_ANSWERS} if registered else {},
         }
         said = {name: value for name, value in others.items() if value}
         return cache_key(spec.provider, spec.model, question.messages, sampling, said)
+
+
+_NOT_OF_ANSWERS = ("api_key", "timeout", "max_retries", "retry_delay", "required", "pricing", "cache")
+"""What a block says of how a model is asked, and not of what it answers."""
 
 
 def _asks_for_json(work: LlmWork) -> bool:

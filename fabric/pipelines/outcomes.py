@@ -3,15 +3,16 @@ before that."""
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "Record", "failed", "of_member", "record_of", "skipped", "succeeded"]
+__all__ = ["Outcome", "Record", "failed", "of_member", "record_of", "skipped", "succeeded", "verdict_of"]
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fabric.pipelines.results import AttemptLog, StepResult, VocabSuggestion
 from fabric.pipelines.schedule import Verdict
-from fabric.pipelines.spec import Reference, Step, substeps
+from fabric.pipelines.spec import LlmStep, Reference, Step, children_of
 from fabric.pipelines.work import Done
 
 
@@ -23,6 +24,7 @@ class Record:
         result: goes to ``steps``.
         attempts: questions that no other record has; they go to the log of the run.
         suggestions, warnings, cache_hits, cache_misses: of these.
+        replies: how many answers of each mock these played.
         error: why it failed; ``None``: it did not.
         on_failure: is told of that.
         heard: whether hooks are told that it has ended: those of steps that were skipped and of members are not.
@@ -34,6 +36,7 @@ class Record:
     warnings: Sequence[str] = ()
     cache_hits: int = 0
     cache_misses: int = 0
+    replies: Mapping[str, int] = field(default_factory=dict)
     error: Exception | None = None
     on_failure: Reference | None = None
     heard: bool = True
@@ -56,25 +59,34 @@ class Outcome:
         """The record of the step itself."""
         return self.records[-1]
 
+    @property
+    def replies(self) -> Counter[str]:
+        """How many answers of each mock were played for it."""
+        played: Counter[str] = Counter()
+        for record in self.records:
+            played.update(record.replies)
+        return played
 
-def of_member(name: str, done: Done | None) -> Record:
+
+def of_member(step: LlmStep, done: Done | None) -> Record:
     """Return the record of a member of an ensemble, which is no step of its own; ``None``: its model is not there."""
     if done is None:
-        return Record(StepResult(name, status="skipped"), heard=False)
-    return replace(record_of(name, done), heard=False)
+        return Record(StepResult(step.name, status="skipped"), heard=False)
+    return replace(record_of(step, done), heard=False, on_failure=None)
 
 
-def record_of(name: str, done: Done, on_failure: Reference | None = None) -> Record:
+def record_of(step: Step, done: Done) -> Record:
     """Return the record of a step that is one piece of work."""
     return Record(
-        StepResult(name, done.value, "failed" if done.error else "success", list(done.attempts)),
+        StepResult(step.name, done.value, "failed" if done.error else "success", list(done.attempts)),
         attempts=done.attempts,
         suggestions=done.suggestions,
         warnings=done.warnings,
         cache_hits=done.cache_hits,
         cache_misses=done.cache_misses,
+        replies={step.model: done.replies} if isinstance(step, LlmStep) else {},
         error=done.error,
-        on_failure=on_failure,
+        on_failure=step.on_failure,
     )
 
 
@@ -85,9 +97,8 @@ def succeeded(step: Step, value: Any, inner: Sequence[Record] = ()) -> Outcome:
 
 def skipped(step: Step) -> Outcome:
     """Return the outcome of a step that is not carried out, nor are those inside of it."""
-    return Outcome(
-        tuple(Record(StepResult(each.name, status="skipped"), heard=False) for each in (*substeps(step), step))
-    )
+    inner = [record for child in children_of(step) for record in skipped(child).records]
+    return Outcome((*inner, Record(StepResult(step.name, status="skipped"), heard=False)))
 
 
 def failed(step: Step, error: Exception, inner: Sequence[Record] = ()) -> Outcome:

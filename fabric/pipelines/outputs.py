@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from fabric.pipelines.dumping import dumped, dumped_text
-from fabric.pipelines.errors import YamlPipelineError
+from fabric.pipelines.dumping import dumped, dumped_text, text_of
 from fabric.pipelines.expressions import Scope
+from fabric.pipelines.places import directory_of
 from fabric.pipelines.results import RunContext
 from fabric.pipelines.spec import EnsembleStep, Outputs, Pipeline, Step
 
@@ -24,35 +24,31 @@ _YAML = (".yaml", ".yml")
 _log = logging.getLogger("fabric.pipelines.outputs")
 
 
-def write_outputs(pipeline: Pipeline, rctx: RunContext, scope: Scope) -> list[str]:
+def write_outputs(pipeline: Pipeline, rctx: RunContext, scope: Scope) -> None:
     """Write the values of the steps at the top, those of members of ensembles, and the last one.
 
-    Not called for a dry run. A file that cannot be written changes nothing of the run.
+    Not called for a dry run. A file that cannot be written is a warning of the run, which has not failed for that.
 
     Args:
         pipeline: which files, and where.
         rctx: the run, with all its steps.
         scope: of the end of the run: the directory may be an expression.
-
-    Returns:
-        what was not written, and why, a line each; it is logged, too.
     """
     if pipeline.outputs is None or rctx.failed:
-        return []
+        return
     wanted = list(_wanted(pipeline, rctx))
     if not wanted:
-        return []
-    warnings = _write_all(pipeline.outputs, wanted, scope)
-    for warning in warnings:
+        return
+    for warning in _write_all(pipeline.outputs, wanted, scope):
         _log.warning("%s", warning)
-    return warnings
+        rctx.metadata["validation_warnings"].append(warning)
 
 
 def _write_all(outputs: Outputs, wanted: list[tuple[str, str, Any]], scope: Scope) -> list[str]:
     try:
         root = _root_of(outputs, scope)
-    except (YamlPipelineError, OSError, ValueError) as error:
-        return [f"no outputs were written: {error}"]
+    except Exception as error:  # noqa: BLE001 - the expression has values of the user's
+        return [f"no outputs were written: {text_of(error)}"]
     warnings: list[str] = []
     writers: dict[Path, str] = {}
     for step, name, value in wanted:
@@ -62,8 +58,8 @@ def _write_all(outputs: Outputs, wanted: list[tuple[str, str, Any]], scope: Scop
                 warnings.append(f"output {name!r} of {step} replaces that of {writers[path]}: both have the same name")
             writers[path] = step
             _write(path, value)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            warnings.append(f"output {name!r} of {step} was not written: {error}")
+        except Exception as error:  # noqa: BLE001 - values are the user's; the next file may be written
+            warnings.append(f"output {name!r} of {step} was not written: {text_of(error)}")
     return warnings
 
 
@@ -99,7 +95,7 @@ def _value_of(rctx: RunContext, name: str) -> Any:
 
 
 def _root_of(outputs: Outputs, scope: Scope) -> Path:
-    said = outputs.dir.resolve(scope)
+    said = outputs.dir.resolve(scope, {"": directory_of})
     if said is None or not str(said).strip():
         raise ValueError("'outputs.dir' has no value for this input")
     root = Path(str(said))

@@ -55,7 +55,7 @@ class Packing:
         self._classes = dict(classes)
         self._tags = {class_: tag for tag, class_ in reversed(list(classes.items()))}
         self._names = {held: name for name, held in sorted(variables.items(), reverse=True) if len(held) >= NAMED_MIN}
-        self._held = {name: held for held, name in self._names.items()}
+        self._held = dict(variables)
         longest_first = sorted(self._names, key=lambda held: (-len(held), held))
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
         self._kinds: dict[str, Callable[[Any], Any]] = {
@@ -79,6 +79,14 @@ class Packing:
             Unpackable: it cannot be said.
         """
         return self._pack(value, where, 0)
+
+    def pack_end(self, text: str, chars: int) -> Any:
+        """Return the end of a text, packed: no half of what a variable holds is left at the cut."""
+        cut = max(0, len(text) - chars)
+        for found in self._pattern.finditer(text) if cut and self._pattern is not None else ():
+            if found.start() < cut < found.end():
+                cut = found.end()
+        return self.pack(text[cut:])
 
     def _pack(self, value: Any, where: str, depth: int) -> Any:
         if depth > DEPTH_MAX:

@@ -5,11 +5,14 @@ from __future__ import annotations
 __all__ = ["Plans"]
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from fabric.pipelines.dependencies import is_fence, models_of, needs
 from fabric.pipelines.outcomes import verdict_of
 from fabric.pipelines.schedule import Planned
-from fabric.pipelines.spec import LlmStep, ModelSpec, Step
+from fabric.pipelines.spec import CacheSpec, Member, ModelSpec, Step
+
+_T = TypeVar("_T")
 
 _EFFECTS = "effects"  # shared by steps with effects that stand beside each other in a ``parallel`` step
 _BUDGET = "budget"  # shared by all questions if there is one: what is left of it is known when the last is answered
@@ -21,16 +24,23 @@ class Plans:
     Args:
         models: with what the run overrides.
         is_stateful: whether what a model answers depends on the order in which it is asked.
+        place_of: of a cache, however its folder is spelled.
         has_budget: whether questions have to wait for the cost of those before.
     """
 
     def __init__(
-        self, models: Mapping[str, ModelSpec], is_stateful: Callable[[ModelSpec], bool], *, has_budget: bool = False
+        self,
+        models: Mapping[str, ModelSpec],
+        is_stateful: Callable[[ModelSpec], bool],
+        place_of: Callable[[CacheSpec], str],
+        *,
+        has_budget: bool = False,
     ) -> None:
         self._models = models
         self._is_stateful = is_stateful
+        self._place_of = place_of
         self._has_budget = has_budget
-        self._plans: dict[int, tuple[Sequence[Step], tuple[Planned, ...]]] = {}
+        self._plans: dict[int, tuple[Sequence[object], tuple[Planned, ...]]] = {}
 
     def in_order(self, steps: Sequence[Step]) -> tuple[Planned, ...]:
         """Return the plan of steps of which each sees those in front of it."""
@@ -43,32 +53,16 @@ class Plans:
         """
         return self._kept(steps, self._together)
 
-    def shares(self, step: Step) -> tuple[str, ...]:
+    def asked(self, members: Sequence[Member]) -> tuple[Planned, ...]:
+        """Return the plan of the questions to the members of an ensemble, which stand beside each other."""
+        return self._kept(members, lambda each: self._together([member.ask for member in each]))
+
+    def _shares(self, step: Step) -> tuple[str, ...]:
         """Return what a step uses that has a state, each once."""
-        names: dict[str, None] = {}
-        for model in models_of(step):
-            names.update(dict.fromkeys(self._states(self._models[model])))
-        return tuple(names)
+        models = [self._models[name] for name in models_of(step)]
+        return tuple(dict.fromkeys(state for model in models for state in (*self._mock(model), *self._lasting(model))))
 
-    def queues(self, asked: Sequence[LlmStep]) -> dict[str, str]:
-        """Return, by the name of the step, the queue of a question. Those that share something with a state are in one
-        queue, in which they follow each other; those that share nothing are in none."""
-        queues: dict[str, str] = {}
-        by_state: dict[str, str] = {}
-        for step in asked:
-            shared = self.shares(step)
-            if not shared:
-                continue
-            joined = [by_state[state] for state in shared if state in by_state]
-            queues = {name: step.name if queue in joined else queue for name, queue in queues.items()}
-            by_state = {state: step.name if queue in joined else queue for state, queue in by_state.items()}
-            queues[step.name] = step.name
-            by_state.update(dict.fromkeys(shared, step.name))
-        return queues
-
-    def _kept(
-        self, steps: Sequence[Step], make: Callable[[Sequence[Step]], tuple[Planned, ...]]
-    ) -> tuple[Planned, ...]:
+    def _kept(self, steps: Sequence[_T], make: Callable[[Sequence[_T]], tuple[Planned, ...]]) -> tuple[Planned, ...]:
         """Return a plan that was made before, or make it. Sequences are known by identity; they are kept, too."""
         if id(steps) not in self._plans:
             self._plans[id(steps)] = (steps, make(steps))
@@ -76,21 +70,32 @@ class Plans:
 
     def _in_order(self, steps: Sequence[Step]) -> tuple[Planned, ...]:
         return tuple(
-            Planned(reads=need.reads, fence=need.fence, shares=self.shares(step), may_stop=verdict_of(step) != "go_on")
-            for step, need in zip(steps, needs(steps, lambda model: None), strict=True)
+            Planned(
+                reads=need.reads,
+                fence=need.fence,
+                shares=self._shares(step),
+                may_stop=verdict_of(step) != "go_on",
+                certain=any(True for model in models_of(step) for _ in self._lasting(self._models[model])),
+            )
+            for step, need in zip(steps, needs(steps), strict=True)
         )
 
     def _together(self, steps: Sequence[Step]) -> tuple[Planned, ...]:
         return tuple(
-            Planned(shares=(*self.shares(step), *([_EFFECTS] if is_fence(step) else [])), may_stop=False)
+            Planned(shares=(*self._shares(step), *([_EFFECTS] if is_fence(step) else [])), may_stop=False)
             for step in steps
         )
 
-    def _states(self, model: ModelSpec) -> Iterator[str]:
-        """Yield what has a state behind a model: a mock's replies, a provider that may count, answers that are kept."""
-        if self._is_stateful(model):
-            yield f"mock {model.name}" if model.provider == "mock" else f"provider {model.provider}"
+    def _mock(self, model: ModelSpec) -> Iterator[str]:
+        """Yield what has a state behind a model that a step which is discarded leaves as it was: a mock's replies."""
+        if model.provider == "mock" and self._is_stateful(model):
+            yield f"mock {model.name}"
+
+    def _lasting(self, model: ModelSpec) -> Iterator[str]:
+        """Yield what a question changes for good: a provider that may count, answers that are kept, what is left."""
+        if model.provider != "mock" and self._is_stateful(model):
+            yield f"provider {model.provider}"
         if model.cache.enabled:
-            yield f"cache {model.cache.dir}"
+            yield f"cache {self._place_of(model.cache)}"
         if self._has_budget:
             yield _BUDGET

@@ -52,6 +52,12 @@ class Pricing:
         tokens = Tokens(prompt, completion, answer.cache_read_tokens, answer.cache_creation_tokens)
         return dollars(cost(rate, tokens))
 
+    def is_known(self, spec: ModelSpec) -> bool:
+        """Whether somebody knows what a question to a model costs, if its server says how long it was."""
+        if spec.provider == "mock" or spec.prices:
+            return True
+        return self._prices().rate_of(_vendor(spec), spec.model, 0) is not None
+
     def _prices(self) -> Prices:
         """Return the table; it is loaded when it is first needed, which for mocks is never."""
         if self._table is None:

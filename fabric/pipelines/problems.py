@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from fabric.pipelines.errors import PipelineLoadError
+from fabric.pipelines.nodes import Scalar
 from fabric.pipelines.spec import Mark
 
 # Nobody mends more at once; each costs a search for what was meant.
@@ -22,6 +23,8 @@ _CUTOFF = 0.6
 # Comparing is slow: of more names only those that begin alike are looked at.
 _COMPARED_MAX = 300
 _CHARS_COMPARED_MAX = 100
+# Of a value in a message.
+_CHARS_SHOWN = (80, 40)
 
 
 class _Placed(Protocol):
@@ -67,6 +70,7 @@ class Problems:
         """Remember an error; ``file`` is another one than the pipeline's. So many of them are raised at once."""
         # What stands in no file has line 0: model_overrides, say.
         line, column = (None, None) if place is None else (place.line or None, place.column or None)
+        message = _as_written(message, place)
         self.errors.append(kind(message, file or self.file, line, column, key_path, suggestion))
         if len(self.errors) >= _ERRORS_MAX:
             self.errors.append(PipelineLoadError(f"there is more; the first {_ERRORS_MAX} are shown", self.file))
@@ -83,6 +87,7 @@ class Problems:
         """Remember a warning."""
         parts = [file or self.file, *([] if place is None else [place.line, place.column])]
         where = ":".join(str(part) for part in parts if part)
+        message = _as_written(message, place)
         text = f"{where}: {key_path}: {message}" if key_path else f"{where}: {message}"
         if len(self.warnings) < _WARNINGS_MAX:
             self.warnings.append(text if suggestion is None else f"{text}; did you mean {suggestion!r}?")
@@ -99,6 +104,26 @@ class Problems:
             first = self.errors[0]
             first.problems = tuple(self.errors)
             raise first
+
+
+def _as_written(message: str, place: object) -> str:
+    """Return a message about a value into which variables were put with the value as it is written.
+
+    They may be secrets, and messages end in logs.
+    """
+    if not isinstance(place, Scalar) or not place.expanded or not isinstance(place.value, str):
+        return message
+    value, text = place.value.strip(), place.text.strip()
+    for said, written in ((value, text), (_inside(value), _inside(text))):
+        # Messages cut what is long.
+        for chars in (len(said), *_CHARS_SHOWN):
+            if said[:chars] and said[:chars] in message:
+                return message.replace(said[:chars], written)
+    return message
+
+
+def _inside(text: str) -> str:
+    return text.removeprefix("{{").removesuffix("}}").strip()
 
 
 def near(word: Any, known: Iterable[Any]) -> str | None:

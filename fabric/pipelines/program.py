@@ -7,7 +7,7 @@ has no replicas: see ``serving``.
 
 from __future__ import annotations
 
-__all__ = ["FUNCTION", "Route", "has_effects", "route_of", "routes_of", "write_program"]
+__all__ = ["FUNCTION", "Route", "route_of", "routes_of", "write_program"]
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ import msgspec
 from fabric.lang.words import RESERVED
 from fabric.pipelines.envelope import Leaf, leaves
 from fabric.pipelines.errors import StepConfigError
-from fabric.pipelines.spec import FunctionStep, HttpStep, Pipeline
+from fabric.pipelines.spec import Pipeline, has_effects
 
 FUNCTION = "fabric.pipelines.serving:Serving"
 """What each of the workers calls."""
@@ -26,7 +26,6 @@ EFFECTS = "_effects"
 """Stands behind the name of a worker in the name of the one that does what has effects."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -44,13 +43,6 @@ class Route(msgspec.Struct, frozen=True):
     def port(self) -> str:
         """The input of the program."""
         return f"to_{self.worker}"
-
-
-def has_effects(step: Leaf) -> bool:
-    """Whether a step does something that must not be done twice."""
-    if isinstance(step, FunctionStep):
-        return step.kind == "io"
-    return isinstance(step, HttpStep) and step.method.upper() not in _SAFE_METHODS
 
 
 def route_of(step: Leaf) -> Route:

@@ -60,17 +60,17 @@ def _question(step: LlmStep, frame: Frame, model: ModelSpec, addition: Addition)
     messages = [{"role": "user", "content": prompt}]
     if step.system is not None:
         messages.insert(0, {"role": "system", "content": step.system.render(variables, scope)})
-    budget = run.pipeline.execution.budget_usd
     return LlmWork(
         step=step,
         model=model,
         messages=messages,
         variables=variables,
         vocabularies=run.vocabularies,
-        reply_number=run.replies.get(model.name, 0),
+        reply_number=frame.replies.get(step.model, 0),
         use_cache=run.options.use_cache,
         refresh_cache=run.options.refresh_cache,
-        budget_usd=None if budget is None else budget - run.spent_usd,
+        budget_usd=run.pipeline.execution.budget_usd,
+        spent_usd=run.spent_usd,
     )
 
 

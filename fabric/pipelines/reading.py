@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from fabric.pipelines.attempts import FieldError, Fine, Verdict, Wrong
-from fabric.pipelines.errors import ParseError, SchemaValidationError
+from fabric.pipelines.errors import ParseError, SchemaValidationError, StepExecutionError
 from fabric.pipelines.extraction import extract_json
+from fabric.pipelines.schemas import place_of
 from fabric.pipelines.spec import LlmStep
 from fabric.pipelines.vocab import Vocabulary
 
@@ -29,6 +30,8 @@ def read_answer(text: str, step: LlmStep, vocabularies: Mapping[str, Vocabulary]
         parsed = extract_json(text) if step.parser is None else step.parser.function(text)
     except Exception as error:  # noqa: BLE001 - a parser is the user's: what it raises says that it cannot read this
         return _unreadable(error, step, cut_off)
+    except (SystemExit, GeneratorExit) as error:
+        return _unreadable(StepExecutionError(f"it would end the process: {error!r}"), step, cut_off)
     if step.schema is None:
         return Fine(parsed)
     try:
@@ -92,13 +95,6 @@ def field_errors(error: SchemaValidationError) -> list[FieldError]:
     if found is None:
         return []
     return [
-        FieldError(_place(one["loc"]), str(one["msg"]).removeprefix("Value error, "), str(one["type"]))
+        FieldError(place_of(one["loc"]), str(one["msg"]).removeprefix("Value error, "), str(one["type"]))
         for one in found.errors(include_url=False, include_context=False, include_input=False)
     ]
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text

@@ -8,13 +8,14 @@ itself leads to the same file by the plain name, then the module is the one that
 
 from __future__ import annotations
 
-__all__ = ["Importer", "package_of"]
+__all__ = ["Importer", "expect_called", "package_of"]
 
 import builtins
 import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
+import inspect
 import re
 import sys
 import threading
@@ -91,6 +92,25 @@ class Importer:
 
     def _beside(self) -> list[str]:
         return sorted(path.stem for path in self._directory.glob("*.py"))
+
+
+def expect_called(found: Any, what: str) -> None:
+    """Refuse what cannot be called for its value.
+
+    Args:
+        found: what a name stands for.
+        what: it is, for the message.
+
+    Raises:
+        CallableImportError: it is no function, or one that is to be awaited.
+    """
+    if not callable(found):
+        raise CallableImportError(f"{what} is not a function")
+    for each in (found, type(found).__call__):
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            raise CallableImportError(
+                f"{what} is an async function, and is not awaited: write def, with trio.run or asyncio.run in it"
+            )
 
 
 def _colon(text: str) -> str | None:

@@ -22,12 +22,13 @@ import trio
 from fabric import client
 from fabric.errors import ConfigError, PipelineError
 from fabric.lang.source import Source
+from fabric.pipelines.digests import digest_of_file
 from fabric.pipelines.envelope import Envelopes, Leaf
 from fabric.pipelines.errors import SchemaRefError, StepExecutionError
 from fabric.pipelines.packing import Packing
 from fabric.pipelines.program import FUNCTION, Route, route_of, routes_of, write_program
 from fabric.pipelines.references import package_of
-from fabric.pipelines.serving import File, digest_of
+from fabric.pipelines.serving import File
 from fabric.pipelines.spec import Pipeline
 from fabric.pipelines.work import Done, Work
 from fabric.settings import read_settings, user_file
@@ -136,7 +137,7 @@ async def open_remote(
     await trio.to_thread.run_sync(_expect_no_replicas, routes)
     given = {**{name: held for name in _KEYS if (held := pipeline.environment.get(name))}, **pipeline.env}
     path = pipeline.path.resolve()
-    digest = await trio.to_thread.run_sync(digest_of, path)
+    digest = await trio.to_thread.run_sync(digest_of_file, path)
     file = File(str(path), digest, _names(schemas or {}, package_of(path.parent)))
     text = write_program(routes, given, function)
     source = Source(str(Path.cwd() / f"{path.stem} (place: fabric)"), text)

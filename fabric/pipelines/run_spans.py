@@ -31,6 +31,13 @@ class Piece:
     start_s: float
     end_s: float
 
+    @property
+    def attempts(self) -> Sequence[AttemptLog]:
+        """The questions that were answered, also if it was cancelled then."""
+        if not isinstance(self.work, LlmWork):
+            return ()
+        return self.work.asked if self.done is None else self.done.attempts
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -73,8 +80,8 @@ def spans_of(
     for number, piece in enumerate(facts.pieces):
         own = derived(span_id, f"{number} {piece.work.step.name}")
         spans.append(_step(piece, facts.context, Span("", trace_id, own, span_id, piece.start_s, piece.end_s)))
-        if isinstance(piece.work, LlmWork) and piece.done is not None:
-            spans.extend(_questions(piece.work, piece.done.attempts, spans[-1], content))
+        if isinstance(piece.work, LlmWork):
+            spans.extend(_questions(piece.work, piece.attempts, spans[-1], content))
     return spans
 
 

@@ -18,7 +18,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
 from pydantic import BaseModel
 
 from fabric.pipelines.accounting import Account
@@ -56,11 +55,7 @@ class PipelineRunner:
         place: Place | None = None,
     ) -> None:
         self._hooks = Hooks()
-        pipeline = load_pipeline(path, schemas)
-        if place is not None:
-            execution = msgspec.structs.replace(pipeline.execution, place=place)
-            pipeline = msgspec.structs.replace(pipeline, execution=execution)
-        self._engine = Engine(pipeline, self._hooks, schemas)
+        self._engine = Engine(load_pipeline(path, schemas).at(place), self._hooks, schemas)
 
     @property
     def pipeline(self) -> Pipeline:

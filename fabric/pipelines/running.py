@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CarryOut", "Frame", "Options", "Run", "carry_out_all"]
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -14,9 +15,9 @@ from fabric.pipelines.committing import tokens_of
 from fabric.pipelines.expressions import Scope
 from fabric.pipelines.outcomes import Outcome, skipped
 from fabric.pipelines.planning import Plans
-from fabric.pipelines.results import StepResult
+from fabric.pipelines.results import AttemptLog, StepResult
 from fabric.pipelines.schedule import Begin, Cancel, Commit, Discard, Ended, Over, Planned, Schedule, Skip, Start
-from fabric.pipelines.spec import ModelSpec, Pipeline, Place, Step
+from fabric.pipelines.spec import ModelSpec, Pipeline, Place, Step, has_effects
 from fabric.pipelines.vocab import Vocabulary
 from fabric.pipelines.work import Done, LlmWork, Performer, Work
 
@@ -30,12 +31,14 @@ class Options:
         refresh_cache: whether they are replaced.
         dry_run: whether steps with effects, requests and questions are left out.
         grow: whether vocabularies grow at its end; those of a batch grow at the end of the batch.
+        before_effects: is called before anything that must not be done twice; ``None``: nobody asks.
     """
 
     use_cache: bool = True
     refresh_cache: bool = False
     dry_run: bool = False
     grow: bool = True
+    before_effects: Callable[[], object] | None = None
 
 
 @dataclass
@@ -47,7 +50,7 @@ class Run:
         vocabularies: as they were when the run began.
         plans: of its sequences of steps.
         performers: who performs what steps ask for, by place.
-        replies: how many answers of each mock were played.
+        replies: how many answers of each mock were played for steps that count.
         spent: tokens of all questions; ``spent_usd``: what is known of their cost.
     """
 
@@ -59,7 +62,7 @@ class Run:
     plans: Plans
     performers: Mapping[Place, Performer]
     options: Options = Options()
-    replies: dict[str, int] = field(default_factory=dict)
+    replies: Counter[str] = field(default_factory=Counter)
     spent: int = 0
     spent_usd: float = 0.0
 
@@ -70,12 +73,21 @@ class Run:
         """Perform a piece of work where its step says, when there is room for it; count what it took."""
         performer = self.performers[work.step.place or self.pipeline.execution.place]
         async with self._limit:
-            done = await performer.perform(work)
+            if self.options.before_effects is not None and has_effects(work.step):
+                self.options.before_effects()
+            try:
+                done = await performer.perform(work)
+            except trio.Cancelled:
+                if isinstance(work, LlmWork):
+                    self._spend(work.asked)
+                raise
         if isinstance(work, LlmWork):
-            self.replies[work.model.name] = self.replies.get(work.model.name, 0) + done.replies
-            self.spent += tokens_of(done.attempts)
-            self.spent_usd += sum(log.cost_usd or 0.0 for log in done.attempts)
+            self._spend(done.attempts)
         return done
+
+    def _spend(self, attempts: Sequence[AttemptLog]) -> None:
+        self.spent += tokens_of(attempts)
+        self.spent_usd += sum(log.cost_usd or 0.0 for log in attempts)
 
 
 @dataclass(frozen=True)
@@ -86,11 +98,14 @@ class Frame:
         run: that it is part of.
         results: of earlier steps, those that it may see.
         is_alone: whether nothing else of the run is under way.
+        replies: how many answers of each mock that the step asks were played before it, if it counts. Those that ask
+            the same one follow each other, so it stands still while the step is under way.
     """
 
     run: Run
     results: Mapping[str, StepResult]
     is_alone: Callable[[], bool]
+    replies: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def scope(self) -> Scope:
@@ -121,6 +136,7 @@ async def carry_out_all(
     schedule = Schedule(planned, mode=execution.mode, speculate=execution.speculate)
     outcomes: dict[int, Outcome] = {}
     scopes: dict[int, trio.CancelScope] = {}
+    replies = Counter(frame.replies)
     send, receive = trio.open_memory_channel[int](len(steps))
 
     def is_alone() -> bool:
@@ -131,7 +147,8 @@ async def carry_out_all(
             seen = dict(frame.results)
             for earlier in planned[place].reads:
                 seen.update((record.result.name, record.result) for record in outcomes[earlier].records)
-            outcomes[place] = await carry_out(steps[place], Frame(frame.run, seen, is_alone))
+            outcomes[place] = await carry_out(steps[place], Frame(frame.run, seen, is_alone, replies))
+            replies.update(outcomes[place].replies)
             send.send_nowait(place)
 
     async with trio.open_nursery() as nursery:

@@ -10,6 +10,9 @@ are to be carried out. The rules:
 5. The first step in the order of the file that ends the sequence ends it. As soon as a step is known to end it, those
    behind it are cancelled or discarded, as if they had never begun; those in front of it go on, and may still win.
 
+6. A step that leaves something behind, also if it is discarded, begins when it is certain that it is due: all in front
+   of it that may end the sequence are committed.
+
 So what is committed, and in which order, is what one step after the other would give.
 """
 
@@ -33,7 +36,7 @@ __all__ = [
 ]
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -52,12 +55,14 @@ class Planned(msgspec.Struct, frozen=True):
         fence: whether it has effects, or guards against them.
         shares: names of things with a state that it uses.
         may_stop: whether it can end with anything but ``go_on``.
+        certain: whether it must not begin in vain: what it does outlives the run.
     """
 
     reads: tuple[int, ...] = ()
     fence: bool = False
     shares: tuple[str, ...] = ()
     may_stop: bool = True
+    certain: bool = False
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -133,6 +138,7 @@ class Schedule:
         self._limit = len(steps)  # steps from here on will never be due: one in front of them has ended the sequence
         self._barriers = _barriers(steps, mode, speculate)
         self._followers, self._open = _edges(steps)
+        self._counted_on = _counted_on(steps, self._open)
         self._ready = [place for place, number in enumerate(self._open) if number == 0]  # a heap; sorted, so it is one
         self.running = 0
         self.over = False
@@ -154,7 +160,11 @@ class Schedule:
         self._verdicts[step] = verdict
         if verdict != "go_on":
             self._forget(step + 1, commands)
-        for follower in self._followers[step]:
+        self._let(self._followers[step])
+
+    def _let(self, followers: Iterable[int]) -> None:
+        """Each of these waits for one thing less."""
+        for follower in followers:
             self._open[follower] -= 1
             if self._open[follower] == 0:
                 heapq.heappush(self._ready, follower)
@@ -177,6 +187,7 @@ class Schedule:
         while verdict == "go_on" and self._committed < self._limit and self._states[self._committed] == _ENDED:
             verdict = self._verdicts.pop(self._committed)
             commands.append(Commit(self._committed))
+            self._let(self._counted_on.get(self._committed, ()))
             self._committed += 1
         if verdict == "skip_rest":
             commands += [Skip(step) for step in range(self._committed, len(self._states))]
@@ -218,3 +229,16 @@ def _edges(steps: Sequence[Planned]) -> tuple[list[list[int]], list[int]]:
         for earlier in sorted(before):
             followers[earlier].append(place)
     return followers, waits_for
+
+
+def _counted_on(steps: Sequence[Planned], waits_for: list[int]) -> dict[int, list[int]]:
+    """Return who waits for the commit of each step, and count that among what they wait for."""
+    counted_on: dict[int, list[int]] = {}
+    last: int | None = None
+    for place, step in enumerate(steps):
+        if step.certain and last is not None:
+            counted_on.setdefault(last, []).append(place)
+            waits_for[place] += 1
+        if step.may_stop:
+            last = place
+    return counted_on

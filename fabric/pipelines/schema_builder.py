@@ -13,7 +13,7 @@ __all__ = ["judging", "model_to_schema_hint", "schema_class_name", "yaml_dict_to
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
@@ -23,10 +23,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from fabric.pipelines.errors import SchemaRefError
-from fabric.pipelines.schema_fields import PRIMITIVES, FieldSpec, Rules, read_fields
+from fabric.pipelines.schema_fields import PRIMITIVES, FieldSpec, Oddity, Rules, read_fields
 from fabric.pipelines.schema_hints import model_to_schema_hint
 from fabric.pipelines.schema_rules import broken_rules
-from fabric.pipelines.vocab import KEYS, Vocabulary
+from fabric.pipelines.vocab import KEYS, Vocabularies, Vocabulary
 
 # These are how a model is used; a field that took the name of one would break it.
 _TAKEN = tuple(name for name in dir(BaseModel) if name.startswith("model_"))
@@ -65,13 +65,20 @@ def yaml_dict_to_model(
     Raises:
         SchemaRefError: the map is not what it should be; ``problems`` has all that is wrong, ``key_path`` says where.
     """
+    return model_of_map(name, field_map, {} if vocabularies is None else vocabularies)[0]
+
+
+def model_of_map(
+    name: str, field_map: Mapping[Any, Any], vocabularies: Mapping[str, Vocabulary]
+) -> tuple[type[BaseModel], Sequence[Oddity]]:
+    """Return the model of a map, and what the map says without any effect. See :func:`yaml_dict_to_model`."""
     read = read_fields(field_map, _TAKEN)
-    found = _Vocabularies(vocabularies or {})
+    found = _Vocabularies(vocabularies)
     found.look(read.fields)
     if errors := (*read.errors, *found.errors):
         errors[0].problems = errors
         raise errors[0]
-    return _Building(found.by_place).model(name, read.fields)
+    return _Building(found.by_place).model(name, read.fields), read.odd
 
 
 class _Vocabularies:
@@ -142,6 +149,8 @@ class _Building:
 
 def vocabulary_not_found(name: str, vocabularies: Mapping[str, Vocabulary], place: str) -> SchemaRefError:
     """Return the error about a vocabulary that is not there."""
+    if isinstance(vocabularies, Vocabularies) and name in vocabularies.left_out:
+        return SchemaRefError(f"the vocabulary {name!r} is left out: {vocabularies.left_out[name]}", key_path=place)
     close = get_close_matches(name, list(vocabularies), 1)
     there = f"there are: {', '.join(vocabularies)}" if vocabularies else f"write vocabularies/{name}.yaml"
     return SchemaRefError(

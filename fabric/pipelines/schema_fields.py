@@ -36,10 +36,11 @@ FIELD_KEYS = (
 
 # Of nested lists of records; deeper ones are a mistake, or an attack.
 DEPTH_MAX = 32
+# Models are asked for it, and errors show it.
+NAME_CHARS_MAX = 200
 # Of all records together: aliases of YAML can say a billion of them in a page.
 FIELDS_MAX = 10_000
 
-_OPTIONAL = re.compile(r"^(.*?)\s*\|\s*None$", re.DOTALL)
 _LIST = re.compile(r"^list\[\s*(\w+)\s*\]$")
 _DICT = re.compile(r"^dict\[\s*(\w+)\s*,\s*(\w+)\s*\]$")
 _TOO_MANY = f"a schema may have {FIELDS_MAX} fields, those of its records counted"
@@ -179,6 +180,8 @@ class _Reading:
             self.wrong(place, f"a field's name must be a text, got {_kind(name)}: write it in quotes: '{shown}'")
         elif not name or name.startswith("_"):
             self.wrong(place, f"a field's name must not be empty or begin with an underscore, got {name!r}")
+        elif len(name) > NAME_CHARS_MAX:
+            self.wrong("", f"a field's name has at most {NAME_CHARS_MAX} characters, got {len(name):,}: {name!r:.40}")
         elif name in self.taken:
             self.wrong(place, f"no field can be called {name!r}: pydantic's models use that name", f"{name}_")
         else:
@@ -192,28 +195,35 @@ class _Reading:
                 message = f"field {name!r}: unknown key {reprlib.repr(key)}; there are {', '.join(FIELD_KEYS)}"
                 self.odd.append(Oddity(f"{place}.{key}", message, close[0] if close else None))
 
-    def look_for_idle_rules(self, spec: FieldSpec) -> None:
-        """Find rules that no value of a field can break."""
+    def refuse_idle_rules(self, spec: FieldSpec) -> None:
+        """Find rules that no value of a field can break, and those that none can keep."""
         idle = [] if spec.says_text else ["pattern", "min_length", "max_length"]
         idle += [] if spec.outer == "list" else ["min_items", "max_items"]
         for key in idle:
             if getattr(spec.rules, key) is not None:
                 what = "is no list" if key.endswith("items") else "has no texts"
-                message = f"field {spec.name!r}: {key!r} has no effect: the field {what}"
-                self.odd.append(Oddity(f"{spec.place}.{key}", message))
+                self.wrong(f"{spec.place}.{key}", f"field {spec.name!r}: {key!r} has no effect: the field {what}")
+        for what in ("length", "items"):
+            least, most = getattr(spec.rules, f"min_{what}"), getattr(spec.rules, f"max_{what}")
+            if least is not None and most is not None and least > most:
+                self.wrong(
+                    f"{spec.place}.min_{what}",
+                    f"field {spec.name!r}: 'min_{what}' {least} is above 'max_{what}' {most}: no value fits",
+                )
 
     def typed(self, name: str, text: str, said: Mapping[str, Any], place: str, depth: int) -> FieldSpec | None:
         self.look_for_slips(name, said, place)
         base = text.strip()
-        optional = _OPTIONAL.match(base)
+        other, bar, last = base.rpartition("|")
+        optional = bool(bar) and last.strip() == "None"
         if optional:
-            base = optional[1].strip()
+            base = other.strip()
         if base == "list":
             kind = self.listed(name, said, place, depth)
         else:
             kind = self.plain(name, text, base, place)
             if kind and said.get("items") is not None:
-                self.wrong(f"{place}.items", f"field {name!r}: 'items' goes with 'type: list', got 'type: {text}'")
+                self.wrong(f"{place}.items", f"field {name!r}: 'items' goes with 'type: list', got 'type: {text:.80}'")
         rules = self.rules(name, said, place)
         if kind is None:
             return None
@@ -228,13 +238,13 @@ class _Reading:
             name=name,
             outer=outer,
             inner=inner,
-            optional=optional is not None,
+            optional=optional,
             description=description,
             rules=rules,
             vocab=self.vocab(name, said.get("vocab"), inner, place),
             place=place,
         )
-        self.look_for_idle_rules(spec)
+        self.refuse_idle_rules(spec)
         return spec
 
     def plain(self, name: str, text: str, base: str, place: str) -> tuple[Any, Any] | None:
@@ -244,10 +254,10 @@ class _Reading:
             return "list", found[1]
         if (found := _DICT.match(base)) and found[1] == "str" and found[2] in PRIMITIVES:
             return "dict", found[2]
-        close = get_close_matches(base, ["str", "int", "float", "bool", "list[str]", "dict[str, str]"], 1)
+        close = get_close_matches(base[:80], ["str", "int", "float", "bool", "list[str]", "dict[str, str]"], 1)
         self.wrong(
             place,
-            f"field {name!r} has the unsupported type {text!r}; there are {_TYPES}; "
+            f"field {name!r} has the unsupported type {text!r:.80}; there are {_TYPES}; "
             "'list' with 'items' is a list of records; for others use a model of pydantic",
             _OTHER_NAMES.get(base.lower()) or (close[0] if close else None),
         )
@@ -259,7 +269,9 @@ class _Reading:
             if items.strip() in PRIMITIVES:
                 return "list", items.strip()
             wanted = "a map of fields, str, int, float or bool"
-            self.wrong(f"{place}.items", f"field {name!r} has the unsupported items type {items!r}; expected {wanted}")
+            self.wrong(
+                f"{place}.items", f"field {name!r} has the unsupported items type {items!r:.80}; expected {wanted}"
+            )
             return None
         if isinstance(items, Mapping):
             return "list", self.fields(items, f"{place}.items", depth + 1)

@@ -6,7 +6,7 @@ vocabularies, at any depth, and an answer is taken to its terms with the vocabul
 
 from __future__ import annotations
 
-__all__ = ["Schema", "Validated", "map_schema", "model_schema"]
+__all__ = ["Schema", "Validated", "map_schema", "model_schema", "place_of"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from fabric.pipelines.errors import SchemaValidationError
 from fabric.pipelines.results import VocabSuggestion
-from fabric.pipelines.schema_builder import judging, model_to_schema_hint, vocabulary_not_found, yaml_dict_to_model
-from fabric.pipelines.schema_fields import Oddity, read_fields
+from fabric.pipelines.schema_builder import judging, model_of_map, model_to_schema_hint, vocabulary_not_found
+from fabric.pipelines.schema_fields import Oddity
 from fabric.pipelines.vocab import HINTS_HEADER, Vocabulary, apply_vocab
 
 
@@ -139,7 +139,7 @@ def model_schema(
     Raises:
         SchemaRefError: a field names a vocabulary that is not there.
     """
-    looking = _Looking(vocabularies or {}, model.__name__ if owner is None else owner)
+    looking = _Looking({} if vocabularies is None else vocabularies, model.__name__ if owner is None else owner)
     looking.record(model, "")
     names = dict.fromkeys(place.vocabulary for record in looking.records.values() for place in record.places)
     return Schema(model, model_to_schema_hint(model), tuple(names), looking.own, looking.records)
@@ -160,8 +160,8 @@ def map_schema(
         SchemaRefError: a type is none, or a name cannot be one; ``key_path`` says where in the map, ``problems`` has
             all that is wrong.
     """
-    schema = model_schema(yaml_dict_to_model(name, fields, vocabularies), vocabularies, owner)
-    return replace(schema, odd=read_fields(fields).odd)
+    model, odd = model_of_map(name, fields, vocabularies)
+    return replace(model_schema(model, vocabularies, owner), odd=odd)
 
 
 class _Looking:
@@ -322,12 +322,13 @@ def _bare(annotation: Any) -> Any:
 
 def _in_words(model: type[BaseModel], error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [f"{_place(problem['loc']) or 'the answer'}: {problem['msg']}" for problem in problems]
+    lines = [f"{place_of(problem['loc']) or 'the answer'}: {problem['msg']}" for problem in problems]
     return f"the answer is no {model.__name__}: " + "; ".join(lines)
 
 
-def _place(loc: Sequence[int | str]) -> str:
+def place_of(location: Sequence[int | str]) -> str:
+    """Return where in an answer something is: ``entries[0].n``; empty: it is the answer as a whole."""
     text = ""
-    for part in loc:
+    for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text

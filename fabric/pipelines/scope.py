@@ -58,15 +58,17 @@ class StepRead(msgspec.Struct, frozen=True):
         fields: what is read of its value, as far as it is known: ``steps.x.value.a`` and ``steps.x.a`` both read a. Of
             a step that has steps in it the first one may be one of those: ``steps.ens.member``.
         offset: of this place in the text, in characters.
-        file: that this place is in; ``None``: in a text that somebody else knows the place of.
-        line: of the file.
+        own: what of the step itself is read, other than its value: ``steps.x.status``.
+        template: the one in which it stands, by its path from the directory; empty: not in the file of one.
+        line: of the template.
     """
 
     step: str | None
     fields: tuple[str, ...] = ()
     offset: int = 0
-    file: str | None = None
-    line: int | None = None
+    own: str = ""
+    template: str = ""
+    line: int = 0
 
 
 class _Absent(Enum):

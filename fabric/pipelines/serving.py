@@ -10,10 +10,9 @@ died: it says so, nothing is done, and the step fails with that. It was done onc
 
 from __future__ import annotations
 
-__all__ = ["File", "Serving", "digest_of"]
+__all__ = ["File", "Serving"]
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -23,6 +22,7 @@ import msgspec
 
 from fabric.errors import FabricError
 from fabric.pipelines.calling import Inline
+from fabric.pipelines.digests import digest_of_file
 from fabric.pipelines.envelope import Envelopes, write_failure
 from fabric.pipelines.errors import SchemaRefError, StepExecutionError
 from fabric.pipelines.loading import load_pipeline
@@ -46,11 +46,6 @@ class File(msgspec.Struct, frozen=True):
     path: str
     digest: str
     schemas: tuple[tuple[str, str], ...] = ()
-
-
-def digest_of(path: Path) -> str:
-    """Return a digest of what is in a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class Serving:
@@ -110,7 +105,7 @@ class Serving:
 
 def _load(file: File) -> Pipeline:
     path = Path(file.path)
-    if digest_of(path) != file.digest:
+    if digest_of_file(path) != file.digest:
         raise StepExecutionError(
             f"{path} is not what it was when the workers were started: it was changed, or this is another host's"
         )

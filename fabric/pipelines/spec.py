@@ -26,6 +26,8 @@ __all__ = [
     "Sampling",
     "Step",
     "StepBase",
+    "children_of",
+    "has_effects",
     "substeps",
 ]
 
@@ -43,6 +45,8 @@ from fabric.pipelines.vocab import Vocabulary
 
 OnError: TypeAlias = Literal["raise", "continue", "skip_remaining"]
 Place: TypeAlias = Literal["local", "fabric"]
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # of HTTP: they ask, and change nothing
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -280,16 +284,25 @@ class EnsembleStep(StepBase, frozen=True, kw_only=True):
 Step: TypeAlias = LlmStep | FunctionStep | HttpStep | ParallelStep | ConditionStep | EnsembleStep
 
 
+def children_of(step: Step) -> Sequence[Step]:
+    """Return the steps of which one consists, in the order in which they are declared."""
+    if isinstance(step, ParallelStep):
+        return step.steps
+    return (*step.then, *step.otherwise) if isinstance(step, ConditionStep) else ()
+
+
 def substeps(step: Step) -> Iterator[Step]:
     """Return all steps inside of one, outer before inner, in the order in which they are declared."""
-    inner: Sequence[Step] = ()
-    if isinstance(step, ParallelStep):
-        inner = step.steps
-    elif isinstance(step, ConditionStep):
-        inner = (*step.then, *step.otherwise)
-    for child in inner:
+    for child in children_of(step):
         yield child
         yield from substeps(child)
+
+
+def has_effects(step: Step) -> bool:
+    """Whether a step itself does something that must not be done twice, nor in vain."""
+    if isinstance(step, FunctionStep):
+        return step.kind == "io"
+    return isinstance(step, HttpStep) and step.method.upper() not in _SAFE_METHODS
 
 
 class Outputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -344,3 +357,10 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, str] = _NONE
     env: Mapping[str, str] = _NONE
+
+    def at(self, place: Place | None) -> Pipeline:
+        """Return it with steps carried out there that do not say where; ``None``: where the file says."""
+        if place is None:
+            return self
+        execution = msgspec.structs.replace(self.execution, place=place)
+        return msgspec.structs.replace(self, execution=execution)

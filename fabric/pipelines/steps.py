@@ -4,12 +4,15 @@ from __future__ import annotations
 
 __all__ = ["carry_out"]
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from fabric.pipelines.ensembles import Addition, run_ensemble
+from fabric.pipelines.ensembles import Addition, hear
 from fabric.pipelines.errors import SchemaValidationError, StepExecutionError
 from fabric.pipelines.outcomes import Outcome, Record, failed, of_member, record_of, skipped, succeeded, verdict_of
+from fabric.pipelines.places import address_of
 from fabric.pipelines.questions import ask
 from fabric.pipelines.results import StepResult
 from fabric.pipelines.running import Frame, carry_out_all
@@ -47,7 +50,7 @@ async def carry_out(step: Step, frame: Frame) -> Outcome:
 
 
 def _leaf(step: Step, done: Done) -> Outcome:
-    record = record_of(step.name, done, step.on_failure)
+    record = record_of(step, done)
     return Outcome((record,), "go_on" if done.error is None else verdict_of(step))
 
 
@@ -76,7 +79,11 @@ async def _call(step: FunctionStep, frame: Frame) -> Done:
 async def _request(step: HttpStep, frame: Frame) -> Done:
     if frame.run.options.dry_run:
         return _NOTHING
-    return await frame.run.perform(HttpWork(step, step.request.resolve(frame.scope)))
+    try:
+        request = step.request.resolve(frame.scope, {"url": address_of})
+    except ValueError as error:
+        raise StepExecutionError(f"http step {step.name!r}: {error}") from None
+    return await frame.run.perform(HttpWork(step, request))
 
 
 async def _parallel(step: ParallelStep, frame: Frame) -> Outcome:
@@ -107,28 +114,54 @@ def _kept_in(outcomes: list[Outcome]) -> Callable[[Outcome], Awaitable[None]]:
 
 
 async def _condition(step: ConditionStep, frame: Frame) -> Outcome:
-    branch = step.then if step.decides.evaluate(frame.scope) else step.otherwise
+    holds = bool(step.decides.evaluate(frame.scope))
+    branch = step.then if holds else step.otherwise
     outcomes: list[Outcome] = []
     if branch:
         await carry_out_all(branch, frame.run.plans.in_order(branch), frame, carry_out, _kept_in(outcomes))
     stopped = outcomes[-1].own if outcomes and outcomes[-1].verdict == "stop" else None
-    done = {record.result.name: record for outcome in outcomes for record in outcome.records}
-    every = {record.result.name: record for each in (*step.then, *step.otherwise) for record in skipped(each).records}
-    records = list({**every, **done}.values())
+    records = _with_skipped(step, holds, [record for outcome in outcomes for record in outcome.records])
     if stopped is not None:
         assert stopped.error is not None
         return failed(step, stopped.error, records)
     return succeeded(step, outcomes[-1].own.result.value if outcomes else None, records)
 
 
-async def _ensemble(step: EnsembleStep, frame: Frame) -> Outcome:
-    def ask_one(asked: LlmStep, addition: Addition) -> Awaitable[Done | None]:
-        return ask(asked, frame, addition)
+def _with_skipped(step: ConditionStep, holds: bool, came: Sequence[Record]) -> list[Record]:
+    """Return what the branch that was taken left, as it came, and what was not carried out where the file has it.
 
-    queues = frame.run.plans.queues([member.ask for member in step.members])
-    one = step.name if frame.run.pipeline.execution.mode == "sequential" else None  # one queue for all of them
-    came = await run_ensemble(step, ask_one, lambda asked: one or queues.get(asked.name))
-    members = [of_member(name, done) for name, done in came.members.items()]
+    Both branches may have a step of the same name: the one that was carried out counts.
+    """
+    names = {record.result.name for record in came}
+
+    def others(steps: Sequence[Step]) -> list[Record]:
+        records = [each for step in steps for each in skipped(step).records if each.result.name not in names]
+        names.update(record.result.name for record in records)
+        return records
+
+    rest = others(step.then if holds else step.otherwise)  # behind the one that has ended the branch
+    return [*came, *rest, *others(step.otherwise)] if holds else [*others(step.then), *came, *rest]
+
+
+async def _ensemble(step: EnsembleStep, frame: Frame) -> Outcome:
+    said: dict[str, Done | None] = {}
+    outcomes: list[Outcome] = []
+
+    async def ask_member(asked: Step, seen: Frame) -> Outcome:
+        assert isinstance(asked, LlmStep), "a member asks a model"
+        said[asked.name] = done = await ask(asked, seen)
+        return Outcome((of_member(asked, done),))
+
+    asks = [member.ask for member in step.members]
+    planned = frame.run.plans.asked(step.members)
+    await carry_out_all(asks, planned, frame, ask_member, _kept_in(outcomes))
+    replies = sum((outcome.replies for outcome in outcomes), Counter(frame.replies))
+
+    def ask_judge(asked: LlmStep, addition: Addition) -> Awaitable[Done | None]:
+        return ask(asked, replace(frame, replies=replies), addition)
+
+    came = await hear(step, {asked.name: said[asked.name] for asked in asks}, ask_judge)
+    members = [outcome.own for outcome in outcomes]
     judged = came.judged or Done()
     own = Record(
         StepResult(step.name, came.value, "success" if came.error is None else "failed", came.attempts),
@@ -137,6 +170,7 @@ async def _ensemble(step: EnsembleStep, frame: Frame) -> Outcome:
         warnings=came.warnings,
         cache_hits=judged.cache_hits,
         cache_misses=judged.cache_misses,
+        replies={} if step.judge is None else {step.judge.ask.model: judged.replies},
         error=came.error,
         on_failure=step.on_failure,
     )

@@ -14,7 +14,6 @@ import msgspec
 from jinja2 import Environment, TemplateNotFound, TemplateSyntaxError, nodes
 
 from fabric.pipelines.scope import OWN_OF_STEPS, StepRead
-from fabric.pipelines.template_files import Below
 from fabric.pipelines.template_steps import Link, has_own_steps, links_of, method_of_steps
 
 TEMPLATES_MAX = 1_000
@@ -83,7 +82,7 @@ class _Walk:
     def _read(self, source: str, name: str | None) -> str:
         tree = self._environment.parse(source, name, name)
         self.texts.append(source)
-        reading = _Reading(source, name, self._path_of(name), reads_steps=not has_own_steps(tree))
+        reading = _Reading(source, name, reads_steps=not has_own_steps(tree))
         reading.node(tree)
         self.steps.extend(reading.steps)
         self.env_names.extend(reading.env_names)
@@ -95,10 +94,6 @@ class _Walk:
         if reading.deepest > _DEPTH_PLAIN:
             self._refuse_depth(code, name)
         return code
-
-    def _path_of(self, name: str | None) -> str | None:
-        files = self._environment.loader
-        return files.path_of(name) if name is not None and isinstance(files, Below) else None
 
     def _refuse_depth(self, code: str, name: str | None) -> None:
         try:
@@ -184,12 +179,11 @@ def _written(node: nodes.Expr) -> tuple[str, ...] | None:
 class _Reading:
     """One walk over the tree of one template: what it reads, and whether it may."""
 
-    def __init__(self, source: str, name: str | None, path: str | None, reads_steps: bool) -> None:
+    def __init__(self, source: str, name: str | None, reads_steps: bool) -> None:
         self._lines = [0]
         for line in source.splitlines(keepends=True):
             self._lines.append(self._lines[-1] + len(line))
         self._name = name
-        self._path = path
         self._reads_steps = reads_steps
         self._loops = 0
         self._depth = 0
@@ -230,22 +224,21 @@ class _Reading:
     def _place(self, node: nodes.Node) -> int:
         return self._lines[min(max(node.lineno, 1), len(self._lines)) - 1]
 
-    def _read_step(self, step: str | None, fields: tuple[str, ...], node: nodes.Node) -> None:
-        line = None if self._path is None else node.lineno
-        self.steps.append(StepRead(step, fields, self._place(node), self._path, line))
+    def _read(self, node: nodes.Node, step: str | None = None, fields: tuple[str, ...] = (), own: str = "") -> StepRead:
+        return StepRead(step, fields, self._place(node), own, self._name or "", node.lineno if self._name else 0)
 
     def _refuse(self, message: str, node: nodes.Node) -> None:
         raise NotAllowedError(message, node.lineno, self._name, self._name)
 
     def _name_alone(self, node: nodes.Name) -> None:
         if node.name == "steps" and self._reads_steps:
-            self._read_step(None, (), node)
+            self.steps.append(self._read(node))
         elif node.name == "env":
             self._refuse("variables of the environment are read one by one, by names that stand here: env.NAME", node)
 
     def _call(self, node: nodes.Call) -> None:
         if method_of_steps(node) is not None:
-            self._read_step(None, (), node)
+            self.steps.append(self._read(node))
         elif isinstance(node.node, nodes.Getattr):  # a method: it is no field
             self._hidden(node.node)
             self.node(node.node.node)
@@ -263,7 +256,8 @@ class _Reading:
         steps, env = links_of(node, "steps"), links_of(node, "env")
         if steps and self._reads_steps:
             fields = () if is_soft else _fields(steps[1:])
-            self._read_step(steps[0].name, fields, node)
+            own = steps[1].name if len(steps) > 1 and steps[1].is_field and steps[1].name in OWN_OF_STEPS[1:] else ""
+            self.steps.append(self._read(node, steps[0].name, fields, own))
         if env and len(env) == 1:
             self.env_names.append(env[0].name)
         if not (steps and self._reads_steps) and not (env and len(env) == 1):

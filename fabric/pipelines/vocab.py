@@ -45,6 +45,18 @@ KEYS = (
 )
 
 
+class Vocabularies(dict[str, "Vocabulary"]):
+    """Those of a directory, by name.
+
+    Attributes:
+        left_out: why a file is no vocabulary, by its name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: dict[str, str] = {}
+
+
 class Vocabulary:
     """The terms of a vocabulary.
 

@@ -7,24 +7,30 @@ __all__ = ["SUFFIXES", "load_vocabularies", "read_vocabulary", "write_vocabulary
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from fabric.errors import ConfigError
-from fabric.pipelines.vocab import KEYS, Vocabulary
+from fabric.pipelines.document import decode, parse_document, read_limited
+from fabric.pipelines.errors import PipelineLoadError
+from fabric.pipelines.nodes import Fields, Items, Node, plain
+from fabric.pipelines.problems import Problems
+from fabric.pipelines.vocab import KEYS, Vocabularies, Vocabulary
 
 SUFFIXES = (".yaml", ".yml")
 
 # A vocabulary of a million terms has about 30 MB; what is longer is no list of terms.
 FILE_BYTES_MAX = 64 * 1024 * 1024
+VALUES_MAX = 4_000_000
 
 
-def load_vocabularies(directory: Path) -> tuple[Mapping[str, Vocabulary], Sequence[str]]:
+def load_vocabularies(directory: Path) -> tuple[Vocabularies, Sequence[str]]:
     """Return the vocabularies of a directory, by file name and, where no file has that name, by label; and warnings.
 
     A file that is no vocabulary is left out with a warning. Files are read in the order of their names.
     """
-    found: dict[str, Vocabulary] = {}
+    found = Vocabularies()
     odd: list[str] = []
     if not directory.is_dir():
         return found, odd
@@ -37,7 +43,8 @@ def load_vocabularies(directory: Path) -> tuple[Mapping[str, Vocabulary], Sequen
         try:
             data = _data(path)
             found[path.stem] = _made(data, path)
-        except (ConfigError, ValueError) as error:
+        except (OSError, ConfigError, ValueError) as error:
+            found.left_out[path.stem] = str(error)
             odd.append(f"{path}: left out: {error}" if str(path) not in str(error) else f"left out: {error}")
             continue
         odd.extend(f"{path}: unknown key {key!r}; there are {', '.join(KEYS)}" for key in data if key not in KEYS)
@@ -69,18 +76,34 @@ def _made(data: Mapping[str, Any], path: Path) -> Vocabulary:
 
 
 def _data(path: Path) -> Mapping[str, Any]:
-    yaml = _yaml()
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
     try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise ConfigError(f"{path}: expected at most {FILE_BYTES_MAX} bytes, got {path.stat().st_size}")
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
-    except FileNotFoundError:
-        raise
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"{path}: expected a map with the key 'known', got {type(data).__name__}")
+        node = _parsed(_text(path), str(path))
+    except PipelineLoadError as error:
+        place = ":".join(str(part) for part in (path, error.line, error.column) if part)
+        raise ConfigError(f"{place}: cannot be read: {error.message}") from None
+    if not isinstance(node, Fields):
+        found = type(None if node is None else plain(node)).__name__
+        raise ConfigError(f"{path}: expected a map with the key 'known', got {found}")
+    data: Mapping[str, Any] = plain(node)
     return data
+
+
+def _text(path: Path) -> str:
+    return decode(read_limited(path, str(path), FILE_BYTES_MAX), str(path))
+
+
+def _parsed(text: str, file: str) -> Node | None:
+    """Return what a text has. There are the limits of a pipeline's file, but it may be longer.
+
+    Raises:
+        PipelineLoadError: it is no YAML, or a key stands twice.
+    """
+    problems = Problems(file)
+    node = parse_document(text, problems, file, VALUES_MAX)
+    problems.raise_if_any()
+    return node
 
 
 def write_vocabulary(vocabulary: Vocabulary, path: Path) -> None:
@@ -91,11 +114,15 @@ def write_vocabulary(vocabulary: Vocabulary, path: Path) -> None:
 
     Raises:
         OSError: it cannot be written.
+        ConfigError: the file that is there is no text.
     """
     path = path.resolve()  # who keeps a link keeps it
     path.parent.mkdir(parents=True, exist_ok=True)
     said = vocabulary.to_dict()
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        text = _text(path) if path.exists() else ""
+    except PipelineLoadError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.message}") from None
     revised = _revised(text, said, path.stem)
     if text and revised == text:
         return
@@ -108,25 +135,81 @@ def write_vocabulary(vocabulary: Vocabulary, path: Path) -> None:
 
 def _revised(text: str, said: Mapping[str, Any], stem: str) -> str:
     """Return a file's text with what a vocabulary says now."""
-    yaml = _yaml()
     try:
-        node = yaml.compose(text, Loader=_loader())
-        old = yaml.load(text, Loader=_loader())
-    except (yaml.YAMLError, RecursionError):
-        node = old = None
-    if not isinstance(old, dict) or not isinstance(node, yaml.MappingNode) or node.flow_style:
-        return "".join(_block(key, value) for key, value in said.items())
+        node = _parsed(text, "")
+    except PipelineLoadError:
+        node = None
+    if isinstance(node, Fields):
+        revised = _with_changes(text, node, said, stem)
+        if _says(revised, said, stem):
+            return revised
+    return "".join(_dumped({key: value}) for key, value in said.items())
+
+
+def _says(text: str, said: Mapping[str, Any], stem: str) -> bool:
+    """Whether a text says a vocabulary: it has been put together from lines, and YAML has more ways than one thinks."""
+    try:
+        node = _parsed(text, "")
+    except PipelineLoadError:
+        return False
+    data = plain(node) if isinstance(node, Fields) else {}
+    return all(_same(key, value, data, stem) for key, value in _as_called(said, data).items())
+
+
+def _as_called(said: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    return {("terms" if key == "known" and "terms" in old else key): value for key, value in said.items()}
+
+
+def _with_changes(text: str, node: Fields, said: Mapping[str, Any], stem: str) -> str:
+    """Return a text in which the lines of keys whose values have changed are other ones."""
+    old: Mapping[str, Any] = plain(node)
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
-    starts = [(key.value, key.start_mark.line, value.end_mark) for key, value in node.value]
-    changed = {("terms" if key == "known" and "terms" in old else key): value for key, value in said.items()}
-    changed = {key: value for key, value in changed.items() if not _same(key, value, old, stem)}
-    for name, first, end in reversed(starts):
-        if name in changed:
-            last = end.line + 1 if end.column and end.line < len(lines) else end.line
-            lines[first : _without_trailing_comments(lines, first, last)] = [_block(name, changed.pop(name))]
-    return "".join([*lines, *(_block(key, value) for key, value in changed.items())])
+    changed = {key: value for key, value in _as_called(said, old).items() if not _same(key, value, old, stem)}
+    # What is merged into a map does not stand here.
+    keys = [entry.key for entry in node.entries.values() if entry.key.column == node.column]
+    firsts = [*(key.line - 1 for key in keys), len(lines)]
+    for key, (first, following) in reversed([*zip(keys, pairwise(firsts), strict=True)]):
+        if key.value not in changed:
+            continue
+        value = changed.pop(key.value)
+        last = _without_trailing_comments(lines, first, following)
+        more = _more(lines, node.entries[key.value].value, old[key.value], value)
+        if more is None:
+            lines[first:last] = [_dumped({key.value: value})]
+        else:
+            lines.insert(last, more)
+    return "".join([*lines, *(_dumped({key: value}) for key, value in changed.items())])
+
+
+def _more(lines: Sequence[str], node: Node, old: Any, new: Any) -> str | None:
+    """Return the lines that a list or a map has more than before; ``None``: that is not all that has changed.
+
+    The lines that are there stay, with their comments.
+    """
+    added: Any = None
+    places: list[Node] = []
+    if isinstance(node, Items) and isinstance(new, list) and new[: len(old)] == old:
+        added, places = new[len(old) :], list(node.items)
+    elif isinstance(node, Fields) and isinstance(new, Mapping) and list(new.items())[: len(old)] == list(old.items()):
+        added, places = dict(list(new.items())[len(old) :]), [entry.key for entry in node.entries.values()]
+    starts = [_start(lines, place, is_item=isinstance(node, Items)) for place in places]
+    if not added or not starts or starts[0] is None or len({*starts}) > 1:
+        return None
+    return "".join(f"{starts[0]}{line}" for line in _dumped(added).splitlines(keepends=True))
+
+
+def _start(lines: Sequence[str], node: Node, *, is_item: bool) -> str | None:
+    """Return what stands in front of an entry that begins a line of its own: spaces."""
+    line = lines[node.line - 1]
+    before = line[: node.column - 1] if node.column <= len(line) else line
+    if is_item:
+        before = before.rstrip()
+        if not before.endswith("-"):
+            return None
+        before = before[:-1]
+    return None if before.strip() else before
 
 
 def _same(key: str, value: Any, old: Mapping[str, Any], stem: str) -> bool:
@@ -157,20 +240,8 @@ def _without_trailing_comments(lines: Sequence[str], first: int, last: int) -> i
     return last
 
 
-def _block(key: str, value: Any) -> str:
-    text: str = _yaml().safe_dump({key: value}, allow_unicode=True, sort_keys=False, width=1_000)
+def _dumped(value: Any) -> str:
+    import yaml  # ``document`` has told already if it is not there
+
+    text: str = yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=1_000)
     return text
-
-
-def _loader() -> Any:
-    """Return the reader of the library in C, where there is one: ten times as fast."""
-    yaml = _yaml()
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ModuleNotFoundError as error:
-        raise ConfigError("it needs pyyaml and jinja2: pip install 'plumb-fabric[pipelines]'") from error
-    return yaml

@@ -229,14 +229,16 @@ class _Check:
         if name is None and isinstance(first, ast.Subscript) and isinstance(first.slice, ast.Constant | ast.Slice):
             self._refuse('steps are known by names: steps.NAME or steps["NAME"]')
         fields: list[str] = []
-        if name is not None and not (rest and isinstance(rest[0], ast.Attribute) and rest[0].attr in OWN_OF_STEPS[1:]):
+        own = rest[0].attr if rest and isinstance(rest[0], ast.Attribute) else ""
+        own = own if own in OWN_OF_STEPS[1:] else ""
+        if name is not None and not own:
             for number, link in enumerate(rest):
                 if number == 0 and isinstance(link, ast.Attribute) and link.attr == "value":
                     continue
                 if (named := _name_of(link)) is None:
                     break
                 fields.append(named)
-        self._reads.append(StepRead(name, tuple(fields), place))
+        self._reads.append(StepRead(name, tuple(fields), place, own))
 
     def _env_read(self, link: ast.Attribute | ast.Subscript) -> None:
         name = _name_of(link)

@@ -49,7 +49,10 @@ class LlmWork:
         vocabularies: as they are in this run.
         reply_number: how many answers of a mock have been played in this run before: it goes on from there.
         use_cache, refresh_cache: whether kept answers are taken, and whether they are replaced.
-        budget_usd: what is left to spend; ``None``: there is no limit.
+        budget_usd: what the run may spend; ``None``: there is no limit.
+        spent_usd: what it has spent before.
+        asked: is told of each question when it has been answered: a conversation that is cancelled leaves no ``Done``,
+            and has taken something all the same. Workers of a fabric tell nobody.
     """
 
     step: LlmStep
@@ -61,6 +64,8 @@ class LlmWork:
     use_cache: bool = True
     refresh_cache: bool = False
     budget_usd: float | None = None
+    spent_usd: float = 0.0
+    asked: list[AttemptLog] = field(default_factory=list, compare=False, repr=False)
 
 
 Work: TypeAlias = FunctionWork | HttpWork | LlmWork

@@ -25,6 +25,7 @@ from fabric.pipelines.problems import Place, Problems, near
 
 # Literal prompts are the longest values that are written.
 SCALAR_CHARS_MAX = 1024 * 1024
+NUMBER_CHARS_MAX = 300
 # Of a file with all its aliases written out; a long text counts for more than one.
 VALUES_MAX = 100_000
 _CHARS_PER_VALUE = 64
@@ -46,6 +47,7 @@ _KINDS = {
     "timestamp": "date",
     "str": "text",
 }
+_NUMBERS = (f"{_CORE}int", f"{_CORE}float")
 _SCALARS = {f"{_CORE}{name}": getattr(_CONSTRUCTOR, f"construct_yaml_{name}") for name in _KINDS}
 
 
@@ -65,11 +67,12 @@ class _Open:
 class Tree:
     """Takes events, one after the other; ``root`` is the tree then."""
 
-    def __init__(self, text: str, problems: Problems, file: str) -> None:
+    def __init__(self, text: str, problems: Problems, file: str, values_max: int = VALUES_MAX) -> None:
         self.root: Node | None = None
         self._text = text
         self._problems = problems
         self._file = file
+        self._values_max = values_max
         self._documents = 0
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Node, int] | None] = {}
@@ -123,6 +126,9 @@ class Tree:
         construct = _SCALARS.get(tag)
         if construct is None:
             self._refuse_tag(tag, place)
+        if len(text) > NUMBER_CHARS_MAX and tag in _NUMBERS:
+            # Some are read in quadratic time, and those of more than 4,300 digits cannot be written again.
+            self._refuse(f"a number of {len(text):,} characters: at most {NUMBER_CHARS_MAX} are read", place)
         try:
             return construct(yaml.ScalarNode(tag, text))
         except (ValueError, KeyError, IndexError, AttributeError, OverflowError, yaml.YAMLError):
@@ -168,8 +174,8 @@ class Tree:
 
     def _add(self, node: Node, anchor: str | None, weight: int, place: Place, new: int | None = None) -> None:
         self._weight += weight if new is None else new
-        if self._weight > VALUES_MAX:
-            self._refuse(f"the file has more than {VALUES_MAX:,} values, with all aliases written out", place)
+        if self._weight > self._values_max:
+            self._refuse(f"the file has more than {self._values_max:,} values, with all aliases written out", place)
         if anchor is not None:
             self._anchors[anchor] = (node, weight)
         if self._open:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fabric.pipelines.attempts import (
     EMPTY_ANSWER,
+    PAUSE_S_MAX,
     RETRY_AFTER_S_MAX,
     TRUNCATED,
     Answered,
@@ -22,6 +23,7 @@ from fabric.pipelines.attempts import (
     Finish,
     Pause,
     Wrong,
+    pause_s,
 )
 from fabric.pipelines.errors import BudgetExceeded, ParseError, PromptRenderError, SchemaValidationError
 from fabric.pipelines.spec import Attempts
@@ -198,6 +200,23 @@ def test_a_server_says_how_long_to_wait(asked_s: float, waits_s: float) -> None:
     machine = asking()
     machine.start()
     assert machine.handle(Failed("rate_limit", OSError("429"), True, asked_s))[0] == Pause(waits_s)
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "pauses_s"), [(1.0, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]), (90.0, [90.0] * 3), (0.0, [0.0] * 3)]
+)
+def test_pauses_have_a_limit(delay_s: float, pauses_s: list[float]) -> None:
+    """Each is twice the one before, up to a minute; a longer one that was said is waited as it is."""
+    assert [pause_s(delay_s, number) for number in range(len(pauses_s))] == pauses_s
+    assert pause_s(delay_s, 10**6) == pauses_s[-1]
+
+
+def test_a_server_may_be_asked_again_very_often() -> None:
+    """More often than there are doublings in a number."""
+    machine = asking(max_retries=1100, max_attempts=1)
+    commands = [machine.start(), *(machine.handle(DOWN) for _ in range(1101))]
+    assert isinstance(commands[-1][0], Finish)
+    assert commands[-2][0] == Pause(PAUSE_S_MAX)
 
 
 def test_retry_after_nothing_is_at_once() -> None:

@@ -1,5 +1,6 @@
 """Many inputs: their results, their number at once, their order, and what hooks hear."""
 
+import contextvars
 import gc
 import threading
 import tracemalloc
@@ -103,6 +104,17 @@ def test_as_many_at_once_as_there_are_workers(tmp_path: Path) -> None:
     assert result.summary().succeeded == 8
 
 
+def test_functions_see_what_the_caller_has_set(tmp_path: Path) -> None:
+    """Context variables, as in a run: of the moment in which the batch begins."""
+    (tmp_path / "seeing.py").write_text("def see(of):\n    return of.get()\n")
+    file = written(tmp_path, 'steps: [{name: s, type: transform, fn: "seeing:see", inputs: {of: "{{ ctx.of }}"}}]')
+    tenant = contextvars.ContextVar("tenant", default="nobody")
+    context = contextvars.copy_context()
+    context.run(tenant.set, "somebody")
+    ((_, left),) = context.run(BatchRunner(file, progress=False).run_all, [{"of": tenant}])
+    assert left.steps["s"].value == "somebody"
+
+
 def test_hooks_hear_of_each_item_in_the_thread_of_the_caller(tmp_path: Path) -> None:
     """In the order of the results; what a hook raises changes nothing."""
     batch = BatchRunner(written(tmp_path), progress=False)
@@ -133,12 +145,12 @@ def test_items_that_cannot_be_had_end_the_batch_behind_the_others(tmp_path: Path
         next(results)
 
 
-def test_what_a_function_raises_to_end_the_process_ends_the_batch(tmp_path: Path) -> None:
-    """It is no failure of a step."""
+def test_what_a_function_raises_to_end_the_process_ends_its_item(tmp_path: Path) -> None:
+    """It is a failure of its step, as others are."""
     (tmp_path / "ending.py").write_text("def end():\n    raise SystemExit(3)\n")
     file = written(tmp_path, 'steps: [{name: s, type: transform, fn: "ending:end"}]')
-    with pytest.raises(SystemExit):
-        BatchRunner(file, progress=False).run_all([{}])
+    result = BatchRunner(file, progress=False).run_all([{}, {}])
+    assert result.summary().failed == 2
 
 
 def test_overrides_are_checked_before_the_first_item(tmp_path: Path) -> None:

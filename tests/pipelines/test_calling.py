@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from fabric.pipelines import PipelineRunner, RunContext
+from fabric.pipelines.errors import StepExecutionError
 from tests.support.pipeline_folders import folder_of
 from tests.support.pipeline_functions import module_of
 
@@ -148,10 +149,46 @@ def test_a_run_that_is_cancelled_in_asyncio_has_ended_when_its_task_has(tmp_path
     assert ended == []
 
 
-def test_what_ends_the_process_comes_out_of_run(tmp_path: Path) -> None:
-    """``sys.exit`` in a function is no failure of a step."""
-    with pytest.raises(SystemExit):
-        runner_of(tmp_path, sys.exit).run({})
+@pytest.mark.parametrize("ends", [SystemExit(3), GeneratorExit()])
+def test_what_would_end_the_process_is_a_failure_of_the_step(tmp_path: Path, ends: BaseException) -> None:
+    """``sys.exit`` in a function, say; Ctrl-C still ends the run."""
+
+    def end() -> None:
+        raise ends
+
+    failure = runner_of(tmp_path, end).run({}).failure_state
+    assert failure is not None
+    assert type(failure.exception) is StepExecutionError
+    assert str(failure.exception) == f"its function would end the process: {ends!r}"
+    assert failure.exception.__cause__ is ends
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner_of(tmp_path, interrupt).run({})
+
+
+async def _later() -> int:
+    return 1
+
+
+async def _some() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [(lambda: _later(), "coroutine"), (lambda: _some(), "async_generator"), (lambda: (n for n in (1, 2)), "generator")],
+)
+def test_what_somebody_has_to_await_or_go_through_is_no_value(
+    tmp_path: Path, function: Callable[[], Any], kind: str
+) -> None:
+    """It is a failure of the step, which says what it gave."""
+    context = runner_of(tmp_path, function).run({})
+    assert context.failure_state is not None
+    assert type(context.failure_state.exception) is StepExecutionError
+    assert f"gave a {kind}, which is no value yet" in str(context.failure_state.exception)
 
 
 WAITS = """

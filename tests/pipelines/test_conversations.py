@@ -119,6 +119,7 @@ def test_the_budget_of_a_run_ends_it(tmp_path: Path) -> None:
         result = PipelineRunner(pipeline(tmp_path, models(server, prices) + STEP + text)).run({})
     assert result.failure_state is not None
     assert isinstance(result.failure_state.exception, BudgetExceeded)
+    assert "asks no further: $2.00 of $1.50 are spent" in str(result.failure_state.exception)
     assert len(server.requests) == 2
     assert result.summary().cost_usd == 2.0
 

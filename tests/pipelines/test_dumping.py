@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from fabric.pipelines.dumping import dumped, dumped_text
+from fabric.pipelines.dumping import dumped, dumped_text, text_of
 
 
 class Tagged(BaseModel):
@@ -16,6 +16,11 @@ class Tagged(BaseModel):
 
 class Opaque:
     pass
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
 
 
 class Named:
@@ -39,6 +44,14 @@ def test_what_has_no_text_of_its_own_is_refused() -> None:
     assert dumped(Named()) == "by name"
     with pytest.raises(ValueError, match=r"type dict cannot be written as JSON.*nothing says how a Opaque is written"):
         dumped({"x": Opaque()})
+
+
+def test_what_a_text_raises_is_refused() -> None:
+    """Whatever it is: classes are the user's."""
+    with pytest.raises(ValueError, match=r"type list cannot be written as JSON: .*no text"):
+        dumped([Mute()])
+    assert text_of(Mute()).endswith("Mute, whose text raised RuntimeError")
+    assert text_of(ValueError("why")) == "why"
 
 
 def test_numbers_that_json_does_not_have_are_refused() -> None:

@@ -1,11 +1,11 @@
 """Several models asked the same."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import trio
 
-from fabric.pipelines.ensembles import Addition, Ensembled, run_ensemble
+from fabric.pipelines.ensembles import Addition, Ensembled, hear
 from fabric.pipelines.errors import ParseError
 from fabric.pipelines.results import AttemptLog
 from fabric.pipelines.spec import EnsembleStep, Judge, LlmStep, Mark, Member
@@ -52,11 +52,9 @@ def fails(name: str) -> Done:
     return Done(error=ParseError("no JSON"), attempts=[log])
 
 
-async def run(
-    step: EnsembleStep, said: Mapping[str, Done | None], shares: Callable[[LlmStep], str | None] = lambda step: None
-) -> tuple[Ensembled, Models]:
+async def run(step: EnsembleStep, said: Mapping[str, Done | None]) -> tuple[Ensembled, Models]:
     models = Models(said)
-    return await run_ensemble(step, models.ask, shares), models
+    return await hear(step, {member.ask.name: said[member.ask.name] for member in step.members}, models.ask), models
 
 
 async def test_the_judge_merges_what_two_said() -> None:
@@ -125,7 +123,7 @@ async def test_a_required_member_that_fails_fails_the_step() -> None:
     assert isinstance(done.error, RuntimeError)
     assert "required member 'b' failed: no JSON" in str(done.error)
     assert isinstance(done.error.__cause__, ParseError)
-    assert sorted(models.asked) == ["e.a", "e.b", "e.c"]
+    assert models.asked == []
     assert len(done.attempts) == 5
 
 
@@ -134,23 +132,3 @@ async def test_nobody_said_anything() -> None:
     step = ensemble(member("a", required=False), member("b"))
     done, _ = await run(step, {"e.a": fails("e.a"), "e.b": None})
     assert (done.value, done.error) == (None, None)
-
-
-async def test_members_with_a_state_in_common_follow_each_other() -> None:
-    """One mock plays its replies in the order of the file; members that share nothing are under way at once."""
-    started = {name: trio.Event() for name in ("e.a", "e.b", "e.c")}
-    log: list[str] = []
-
-    async def ask(step: LlmStep, addition: Addition) -> Done:
-        log.append(f"+{step.name}")
-        started[step.name].set()
-        if step.name == "e.a":
-            await started["e.c"].wait()  # c is begun while a is under way, b is not
-            assert not started["e.b"].is_set()
-        log.append(f"-{step.name}")
-        return SAYS
-
-    step = ensemble(member("a", model="m"), member("b", model="m"), member("c", model="other"))
-    done = await run_ensemble(step, ask, lambda step: step.model if step.model == "m" else None)
-    assert list(done.members) == ["e.a", "e.b", "e.c"]
-    assert log.index("-e.a") < log.index("+e.b")

@@ -135,3 +135,41 @@ def test_an_empty_file_is_an_empty_drawing(tmp_path: Path) -> None:
     """A pipeline may have no steps."""
     assert drawing(tmp_path, "") == ["flowchart TD"]
     assert drawing(tmp_path, "steps: []") == ["flowchart TD"]
+
+
+def test_texts_that_no_file_can_be_called_are_texts(tmp_path: Path) -> None:
+    """A system message of one long line, say."""
+    words = "You are careful. " * 30
+    lines = drawing(
+        tmp_path,
+        f"""
+        steps:
+          - {{name: a, type: transform, fn: "x:y"}}
+          - {{name: b, model: m, prompt: "{"x" * 300}", system: "{words} {{{{ steps.a.n }}}}"}}
+        """,
+    )
+    assert "a ==>|n| b" in lines
+    assert lines[-1].startswith("%% b: what it reads is not known: prompt: template 'xxx")
+
+
+def test_variables_and_templates_are_those_of_a_run(tmp_path: Path) -> None:
+    """Names of files may have variables in them, and a template may stand elsewhere, with those that it includes."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    (here / ".env").write_text("WHERE=../elsewhere\n")
+    (elsewhere / "q.j2").write_text("{% include 'r.j2' %}")
+    (elsewhere / "r.j2").write_text("{{ steps.a.n }}")
+    lines = drawing(
+        here,
+        """
+        steps:
+          - {name: a, type: transform, fn: "x:${NO_SUCH:-y}"}
+          - {name: b, model: "${NO_SUCH_MODEL}", prompt: "${WHERE}/q.j2"}
+        """,
+    )
+    assert lines[1:] == [
+        'a(["<b>a</b><br/>transform<br/>fn: y"])',
+        'b["<b>b</b><br/>llm<br/>model: $#123;NO_SUCH_MODEL#125;"]',
+        "a ==>|n| b",
+    ]

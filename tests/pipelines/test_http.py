@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from web_server import Said, WebServer, web_server
 from fabric.pipelines.errors import StepExecutionError
 from fabric.pipelines.expressions import bind
 from fabric.pipelines.http import HttpPerformer, pause_after
+from fabric.pipelines.runner import PipelineRunner
 from fabric.pipelines.spec import HttpStep, Mark
 from fabric.pipelines.work import Done, HttpWork
 
@@ -222,3 +224,16 @@ async def test_answers_are_bounded(server: WebServer) -> None:
     for _ in range(2):
         assert "the answer has more than 1000 bytes" in await failure(web, {"url": server.url})
     await web.aclose()
+
+
+def test_a_value_is_one_segment_of_the_address(tmp_path: Path, server: WebServer) -> None:
+    """Whatever is in it; one that would climb is the failure of the step, and nothing is asked."""
+    server.script.append(Said(body=b"1"))
+    step = f'{{name: h, type: http, url: "{server.url}/works/{{{{ ctx.id }}}}?q={{{{ ctx.q }}}}", retries: 0}}'
+    (tmp_path / "p.yaml").write_text(f"steps: [{step}]")
+    runner = PipelineRunner(tmp_path / "p.yaml")
+    assert runner.run({"id": "10.1/x?y#z", "q": "a&b=1"}).steps["h"].value == 1
+    error = runner.run({"id": "..", "q": 1}).failure_state.exception
+    assert type(error) is StepExecutionError
+    assert "http step 'h': '..' does not fit into the path of 'url'" in str(error)
+    assert [asked.path for asked in server.asked] == ["/works/10.1%2Fx%3Fy%23z?q=a%26b%3D1"]

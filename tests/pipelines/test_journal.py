@@ -1,18 +1,27 @@
 """Batches that are killed and go on; what a journal keeps, and what it refuses."""
 
 import json
+import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fabric.errors import ConfigError
 from fabric.pipelines.batch import BatchRunner
+from fabric.pipelines.clients import register_provider
 from fabric.pipelines.errors import SchemaValidationError
+from fabric.pipelines.journal import VERSION, Journal, _Line, open_journal
 from fabric.pipelines.results import RunContext
 
 SCRIPT = Path(__file__).parents[1] / "support/batch_script.py"
@@ -42,6 +51,17 @@ def items(path: Path, count: int) -> list[dict[str, Any]]:
 def notes(path: Path) -> Counter[int]:
     file = path / "notes"
     return Counter(map(int, file.read_text().split())) if file.exists() else Counter()
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """Let no file of this process become larger: a write is cut short there, as on a full disk."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
 
 
 def shown(context: RunContext) -> tuple[str, ...]:
@@ -118,6 +138,58 @@ def test_hooks_are_told_once(tmp_path: Path) -> None:
     assert told == [0, 1, 2, 3]
 
 
+class Held:
+    """A server that answers one request when the connection of another one has gone."""
+
+    def __init__(self) -> None:
+        self.both = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(60.0)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+
+    def _serve(self) -> None:
+        with self._socket:
+            by_path = {}
+            for _ in range(2):
+                connection = self._socket.accept()[0]
+                connection.settimeout(60.0)
+                by_path[connection.recv(65_536).split()[1]] = connection
+        self.both.set()
+        assert by_path[b"/3"].recv(1) == b""
+        by_path[b"/2"].sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n5")
+        for connection in by_path.values():
+            connection.close()
+
+
+def test_an_item_with_effects_is_run_to_its_end(tmp_path: Path) -> None:
+    """A batch that is closed early cancels what had none, and waits for what had: it is in the journal."""
+    file = written(
+        tmp_path,
+        """
+steps:
+  - name: effect
+    type: io
+    fn: "counted_items:note"
+    inputs: {path: "{{ ctx.path }}", n: "{{ ctx.n }}"}
+    condition: "ctx.n == 2"
+  - {name: wait, type: http, url: "{{ ctx.url }}/{{ ctx.n }}", condition: "ctx.n > 1"}
+""",
+    )
+    server, journal = Held(), tmp_path / "journal"
+    server.thread.start()
+    given = [{**item, "url": server.url} for item in items(tmp_path, 4)[1:]]
+    results = BatchRunner(file, max_workers=3, journal=journal).run(given)
+    assert next(results)[0] == 1
+    assert server.both.wait(60.0)  # 2 has had its effect, and 3 has none
+    results.close()
+    server.thread.join()
+    again = dict(BatchRunner(file, journal=journal).run(given[:2], resume=True))
+    assert again[2].steps["wait"].value == 5
+    assert notes(tmp_path) == Counter([2])
+    assert len(journal.read_text().splitlines()) == 4  # the head, two items, and that vocabularies have grown
+
+
 def test_a_journal_is_not_overwritten(tmp_path: Path) -> None:
     """Who does not say resume has taken the wrong file; who says it has no file yet begins one."""
     file, journal = written(tmp_path), tmp_path / "journal"
@@ -145,11 +217,12 @@ def test_other_options_and_other_files_are_refused(tmp_path: Path) -> None:
     BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), dry_run=True)
     with pytest.raises(ConfigError, match="other options"):
         BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), resume=True)
-    for text in ("a,b\n", '{"some": "thing"}\n'):
+    for text in ("a,b\n", '{"some": "thing"}\n', '[{"id": 1}]', '{"journal":2,"pipeline":"', "no final newline"):
         (tmp_path / "other").write_text(text)
-        with pytest.raises(ConfigError, match="other"):
-            BatchRunner(file, journal=tmp_path / "other").run_all([], resume=True)
-        assert (tmp_path / "other").read_text() == text
+        for resume in (True, False):
+            with pytest.raises(ConfigError, match="other is no journal of a batch"):
+                BatchRunner(file, journal=tmp_path / "other").run_all(items(tmp_path, 1), resume=resume)
+            assert (tmp_path / "other").read_text() == text
 
 
 def test_keys_are_not_in_the_journal(tmp_path: Path) -> None:
@@ -158,6 +231,111 @@ def test_keys_are_not_in_the_journal(tmp_path: Path) -> None:
     overrides = {"m": {"api_key": "sk-hunter2"}}
     BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), model_overrides=overrides)
     assert "hunter2" not in journal.read_text()
+
+
+class _Leaky:
+    """A model that says its key in all that it can say."""
+
+    def __init__(self, api_key: str) -> None:
+        self.key, self.chat, self.completions = api_key, self, self
+
+    def create(self, messages: list[dict[str, str]], **_: Any) -> Any:
+        if "judge" in messages[-1]["content"]:
+            raise PermissionError(f"no key of ours: {self.key}")
+        said = SimpleNamespace(message=SimpleNamespace(content=json.dumps({"k": self.key})))
+        return SimpleNamespace(choices=[said], usage=None)
+
+
+register_provider("test-leaky", concurrent=True)(lambda api_key: _Leaky(api_key))
+
+LEAKY = """
+models:
+  named: {provider: test-leaky, model: x, api_key: "${LEAKY_TOKEN}"}
+  literal: {provider: test-leaky, model: x, api_key: literal-key-1}
+steps:
+  - {name: a, model: named, prompt: p.j2, schema: {k: {type: str, vocab: {terms: [aa]}}}}
+  - {name: b, model: literal, prompt: p.j2, schema: {k: {type: str, vocab: {terms: [aa]}}}}
+  - name: judged
+    type: ensemble
+    prompt: p.j2
+    schema: {k: str}
+    members: [{model: named, name: one}, {model: literal, name: two}]
+    judge: {model: named, prompt: judge.j2}
+  - {name: c, model: literal, prompt: judge.j2}
+"""
+
+
+@pytest.mark.parametrize("overridden", [True, False])
+def test_whatever_has_a_key_in_it_is_kept_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overridden: bool
+) -> None:
+    """Values, attempts, suggestions, warnings, failures: and all come back with it."""
+    monkeypatch.setenv("LEAKY_TOKEN", "named-key-123")
+    (tmp_path / "judge.j2").write_text("judge")
+    file, journal = written(tmp_path, LEAKY), tmp_path / "journal"
+    overrides = {"literal": {"api_key": "overriding-key"}} if overridden else {}
+    keys = ["named-key-123", "overriding-key" if overridden else "literal-key-1"]
+    ((_, first),) = BatchRunner(file, journal=journal).run_all([{"id": 1}], model_overrides=overrides)
+    assert first.steps["b"].value.k == keys[1]
+    assert first.failure_state is not None
+    assert str(first.failure_state.exception).endswith(keys[1])
+    assert [each.raw_value for each in first.summary().vocab_suggestions] == keys
+    assert any(keys[0] in warning for warning in first.summary().validation_warnings)
+    assert not [key for key in keys if key in journal.read_text()]
+    ((_, again),) = BatchRunner(file, journal=journal).run_all([{"id": 1}], model_overrides=overrides, resume=True)
+    assert shown(again) == shown(first)
+
+
+ODD = """
+class NoText(Exception):
+    def __str__(self): raise RuntimeError("no text")
+
+class NoParts(Exception):
+    def __reduce__(self): raise TypeError("no parts")
+
+class Thing:
+    def __str__(self): raise RuntimeError("no text")
+    __repr__ = __str__
+
+class Within(Exception):
+    def __init__(self):
+        super().__init__("within")
+        self.me = self
+
+class Fields(Exception):
+    @property
+    def __dict__(self): raise RuntimeError("no fields")
+
+def ring():
+    ring = []
+    ring.append(ring)
+    return ring
+
+def deep():
+    value = 1
+    for _ in range(150):
+        value = [value]
+    return value
+
+def odd(kind):
+    made = {"thing": Thing, "ring": ring, "deep": deep, "key": lambda: {Thing(): 1}, "plain": lambda: 1}
+    if kind in made:
+        return made[kind]()
+    raise {"text": NoText, "parts": NoParts, "within": Within, "fields": Fields}[kind]()
+"""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_odd_item_does_not_end_the_batch(tmp_path: Path, kept: bool) -> None:
+    """Whatever its values and exceptions raise when they are read, the others are run; and when it goes on, too."""
+    (tmp_path / "odd.py").write_text(ODD)
+    file = written(tmp_path, 'steps: [{name: s, type: transform, fn: "odd:odd", inputs: {kind: "{{ ctx.id }}"}}]')
+    kinds = ["thing", "ring", "deep", "key", "plain", "text", "parts", "within", "fields"]
+    for resume in (False, kept):
+        batch = BatchRunner(file, max_workers=1, journal=tmp_path / "journal" if kept else None)
+        contexts = dict(batch.run([{"id": kind} for kind in kinds], resume=resume))
+        assert [contexts[kind].failed for kind in kinds] == [False] * 5 + [True] * 4
+        assert contexts["plain"].steps["s"].value == 1
 
 
 def test_a_pipeline_that_was_changed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -176,6 +354,10 @@ def test_a_torn_line_is_cut_and_a_damaged_one_is_not_read(tmp_path: Path) -> Non
     BatchRunner(file, max_workers=1, journal=journal).run_all(items(tmp_path, 2))
     lines = journal.read_bytes().splitlines(keepends=True)
     assert [next(iter(json.loads(line))) for line in lines] == ["journal", "item", "item", "grown"]
+    for cut in (0, 1, len(lines[0]) // 2, len(lines[0]) - 1):  # of the head: nothing was run yet
+        journal.write_bytes(lines[0][:cut])
+        assert len(BatchRunner(file, journal=journal).run_all([])) == 0
+        assert journal.read_bytes().splitlines(keepends=True)[0] == lines[0]
     for cut in (1, len(lines[2]) // 2, len(lines[2]) - 1):
         before = notes(tmp_path)
         journal.write_bytes(b"".join(lines[:2]) + lines[2][:cut])
@@ -184,6 +366,68 @@ def test_a_torn_line_is_cut_and_a_damaged_one_is_not_read(tmp_path: Path) -> Non
     journal.write_bytes(b"".join([lines[0], lines[1][:20], b"\n", lines[2]]))
     with pytest.raises(ConfigError, match="damaged at line 2"):
         BatchRunner(file, journal=journal).run_all([], resume=True)
+
+
+KEYS = [f"{n:032x}:1" for n in range(3)]
+
+
+def test_a_line_that_the_disk_cuts_short_is_taken_back(tmp_path: Path) -> None:
+    """The lines of others stand behind what was whole, and all of them can be read again."""
+    file, path = written(tmp_path), tmp_path / "journal"
+    journal = open_journal(path, file, {}, resume=False)
+    journal.write(KEYS[0], {"some": "thing"})
+    whole = path.read_bytes()
+    with files_end_at(len(whole) + 20), pytest.raises(ConfigError, match=r"cannot write .*: File too large"):
+        journal.write(KEYS[1], {"other": "thing"})
+    assert path.read_bytes() == whole
+    journal.write(KEYS[2], {"last": "thing"})
+    journal.close()
+    again = open_journal(path, file, {}, resume=True)
+    assert [key in again for key in KEYS] == [True, False, True]
+    assert again.run_of(KEYS[2]) == {"last": "thing"}
+    again.close()
+
+
+def test_nothing_is_written_behind_half_a_line(tmp_path: Path) -> None:
+    """Where a line can neither be written nor taken back, the next ones are refused."""
+    path, head = tmp_path / "journal", os.open(tmp_path / "journal", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    journal = Journal(path, head, _Line(VERSION), resume=False)
+    real, full = os.dup(head), os.open("/dev/full", os.O_RDWR)
+    os.dup2(full, head)  # it can be neither written nor cut
+    with pytest.raises(ConfigError, match="cannot write the journal"):
+        journal.write(KEYS[0], {})
+    os.dup2(real, head)
+    with pytest.raises(ConfigError, match="ends with half a line"):
+        journal.write(KEYS[1], {})
+    assert KEYS[0] not in journal
+    for handle in (head, real, full):
+        os.close(handle)
+
+
+def test_growth_that_was_not_seen_to_end_is_done_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And said: the terms are there once, and what waits for a person was seen too often. What has ended is not."""
+    (tmp_path / "vocabularies").mkdir()
+    for policy in ("auto", "human"):
+        head = f"known: [PET]\nlabel: {policy}\ngrowth_policy: {policy}\npersist: true\n"
+        (tmp_path / f"vocabularies/{policy}.yaml").write_text(head)
+    text = """
+models: {m: {provider: mock, model: mm, response: '{"a": "novel-a", "h": "novel-h"}'}}
+steps:
+  - {name: s, model: m, prompt: p.j2, schema: {a: {type: str, vocab: auto}, h: {type: str, vocab: human}}}
+"""
+    file, journal = written(tmp_path, text), tmp_path / "journal"
+    BatchRunner(file, journal=journal).run_all(items(tmp_path, 1))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert [next(iter(json.loads(line))) for line in lines] == ["journal", "item", "growing", "grown"]
+    BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), resume=True)
+    assert "may do so twice" not in caplog.text
+    assert "seen: 1" in (tmp_path / "vocabularies/human.yaml").read_text()
+    journal.write_bytes(b"".join(lines[:3]))  # killed behind the growth
+    for _ in range(2):
+        BatchRunner(file, journal=journal).run_all(items(tmp_path, 1), resume=True)
+        assert caplog.text.count("a process died while vocabularies grew: they may do so twice") == 1
+        assert (tmp_path / "vocabularies/auto.yaml").read_text().count("novel-a") == 1
+        assert "seen: 2" in (tmp_path / "vocabularies/human.yaml").read_text()
 
 
 def test_items_of_a_journal_are_json(tmp_path: Path) -> None:

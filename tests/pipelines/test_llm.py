@@ -23,6 +23,7 @@ HI = [{"role": "user", "content": "hi"}]
         ({"responses": ["one", "two"]}, ["one", "two", "two"]),
         ({"response": "only"}, ["only"] * 3),
         ({}, ['{"result": "mock"}'] * 3),
+        ({"responses": []}, ['{"result": "mock"}'] * 3),
     ],
     ids=str,
 )
@@ -87,10 +88,11 @@ def test_a_busy_server_is_asked_again() -> None:
             call_llm(hasty, HI, "mm")
 
 
-def test_an_option_that_nobody_knows() -> None:
-    """It is not dropped in silence."""
-    with pytest.raises(TypeError, match="organisation"):
-        make_client(base_url="http://x", organisation="o")
+def test_an_option_that_only_openai_knows(caplog: pytest.LogCaptureFixture) -> None:
+    """It is not dropped in silence, and the others count."""
+    client = make_client(base_url="http://x", default_headers={"x": "y"}, timeout=3)
+    assert client.timeout == 3
+    assert "'default_headers' of a client of openai_compat is ignored: it has timeout, max_retries" in caplog.text
 
 
 def test_an_address_that_is_none() -> None:

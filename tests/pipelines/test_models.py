@@ -11,13 +11,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 import trio
 from pydantic import BaseModel, field_validator
 
 from fabric.errors import ConfigError
-from fabric.pipelines.clients import Clients, register_provider, stateful_identity
+from fabric.pipelines.attempts import RETRY_AFTER_S_MAX
+from fabric.pipelines.clients import CLIENTS_MAX, Clients, register_provider, stateful_identity
 from fabric.pipelines.errors import BudgetExceeded, ParseError, SchemaValidationError
 from fabric.pipelines.models import open_models
 from fabric.pipelines.prices import Pricing
@@ -241,6 +243,29 @@ async def test_a_client_is_made_once_for_each_way_to_reach_it(registered: Regist
     assert [made["api_key"] for made in tape.made] == ["one", "two"]
 
 
+async def test_clients_of_overrides_are_not_kept_for_ever(registered: Registered) -> None:
+    """However many keys there are, so many clients; the one that was not asked for longest is made anew."""
+    spec, tape = registered('{"a": 3}', api_key="own")
+    clients = Clients()
+    keys = ["own", *(f"{n}" for n in range(CLIENTS_MAX - 1)), "own", "one more", "own", "0"]
+    await perform(*(work(msgspec.structs.replace(spec, api_key=key)) for key in keys), clients=clients)
+    made = [made["api_key"] for made in tape.made]
+    assert made == [*keys[:CLIENTS_MAX], "one more", "0"]
+
+
+async def test_questions_that_were_left_alone_keep_no_others_waiting(registered: Registered) -> None:
+    """More of them than trio has threads for, and more at once."""
+    together = threading.Barrier(60, timeout=60.0)
+    stuck, _ = registered(lambda: together.wait(), concurrent=True, timeout_s=0.01)
+    later, _ = registered(lambda: (together.wait(), '{"a": 3}')[1], concurrent=True)
+    async with open_models(environment={}) as models, trio.open_nursery() as nursery:
+        for done in [await models.perform(work(stuck)) for _ in range(45)]:
+            assert isinstance(done.error, TimeoutError)
+        for _ in range(15):
+            nursery.start_soon(models.perform, work(later))
+    assert not together.broken
+
+
 async def test_what_a_client_is_called_with(registered: Registered) -> None:
     """The step's sampling goes over the model's; what nobody says is not sent; further parameters go along."""
     spec, tape = registered('{"a": 3}', sampling=Sampling(temperature=0.5, seed=42), extra_params={"effort": "low"})
@@ -321,6 +346,15 @@ async def test_retry_after_is_waited_for(registered: Registered, autojump_clock:
     (done,) = await perform(work(spec))
     assert done.value.a == 3
     assert trio.current_time() >= 30
+
+
+async def test_retry_after_may_be_a_date(registered: Registered, autojump_clock: trio.testing.MockClock) -> None:
+    """As HTTP allows; a date that has passed is now, and not our own pause."""
+    dates = Status(429, "Fri, 31 Dec 9999 23:59:59 GMT"), Status(429, "Sun, 06 Nov 1994 08:49:37 GMT")
+    spec, _ = registered(*dates, '{"a": 3}', max_retries=2, retry_delay_s=7.0, timeout_s=math.inf)
+    (done,) = await perform(work(spec))
+    assert done.value.a == 3
+    assert RETRY_AFTER_S_MAX <= trio.current_time() < RETRY_AFTER_S_MAX + 7
 
 
 async def test_a_client_that_does_not_answer_is_left_alone(registered: Registered) -> None:
@@ -721,6 +755,7 @@ async def test_a_mock_whose_answer_was_kept_plays_nothing(tmp_path: Path) -> Non
         {"base_url": "http://elsewhere"},
         {"extra_params": {"effort": "high"}},
         {"model": "other"},
+        {"block": {"deployment": "west"}},
     ],
     ids=str,
 )
@@ -732,6 +767,35 @@ async def test_whatever_an_answer_depends_on_is_in_its_key(
     changed = ModelSpec(**{name: getattr(spec, name) for name in spec.__struct_fields__} | other)
     done = await perform(work(spec), work(changed))
     assert [one.cache_hits for one in done] == [0, 0]
+
+
+async def test_mocks_do_not_share_their_replies(tmp_path: Path) -> None:
+    """Two mocks that are asked the same are two models."""
+    one, two = (mock(reply, cache=kept(tmp_path)) for reply in ('{"a": 1}', '{"a": 2}'))
+    done = await perform(work(one), work(two))
+    assert [each.value.a for each in done] == [1, 2]
+
+
+async def test_how_a_model_is_asked_is_not_in_its_key(registered: Registered, tmp_path: Path) -> None:
+    """A new key or a longer timeout makes no other answer."""
+    spec, _ = registered('{"a": 1}', '{"a": 2}', cache=kept(tmp_path), block={"api_key": "one", "timeout": 3})
+    said = {"block": {"api_key": "two", "timeout": 9}, "api_key": "two", "timeout_s": 9.0, "max_retries": 7}
+    changed = ModelSpec(**{name: getattr(spec, name) for name in spec.__struct_fields__} | said)
+    done = await perform(work(spec), work(changed))
+    assert [one.cache_hits for one in done] == [0, 1]
+
+
+async def test_what_is_asked_and_answered_is_told(registered: Registered, caplog: pytest.LogCaptureFixture) -> None:
+    """At the level DEBUG, and each time. Keys are not."""
+    caplog.set_level("DEBUG", "fabric.pipelines")
+    spec, _ = registered("no", '{"a": 3}', api_key="sk-secret", block={"api_key": "sk-secret"})
+    await perform(work(spec, attempts=rules()))
+    told = [record.getMessage() for record in caplog.records if record.levelname == "DEBUG"]
+    assert told[0] == "step 'x': model 'm' is asked: user: Extract."
+    assert told[1] == "step 'x': model 'm' answers: no"
+    assert told[2].startswith("step 'x': model 'm' is asked: user: Extract.\nassistant: no\nuser: ")
+    assert told[3] == """step 'x': model 'm' answers: {"a": 3}"""
+    assert "sk-secret" not in caplog.text
 
 
 async def test_a_cache_that_cannot_be_written_is_said(registered: Registered, tmp_path: Path) -> None:

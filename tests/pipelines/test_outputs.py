@@ -87,3 +87,38 @@ def test_two_with_one_name_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptu
     run(tmp_path, {}, TEXT.replace("deep/b.json", "a.json"))
     assert files(tmp_path) == {"a.json": 4, "last.yaml": 5}
     assert "of step 'b' replaces that of step 'a'" in caplog.text
+
+
+def test_whatever_a_value_raises_is_a_warning(tmp_path: Path) -> None:
+    """Values are of classes of the user's: the run has not failed, the other files are there, and a warning says it."""
+    (tmp_path / "odd.py").write_text(
+        "class Odd:\n"
+        "    def __str__(self): raise RuntimeError('no text')\n"
+        "    @property\n"
+        "    def where(self): raise RuntimeError('no place')\n"
+        "def odd(): return Odd()\n"
+    )
+    text = TEXT.replace('"counted_items:refuse", inputs: {n: 4}', '"odd:odd"')
+    context = run(tmp_path, {}, text)
+    assert not context.failed
+    assert files(tmp_path) == {"a.json": {"a": 9}, "last.yaml": 5}
+    (warning,) = context.summary().validation_warnings
+    assert warning.startswith("output 'deep/b.json' of step 'b' was not written: ")
+    assert warning.endswith("no text")
+    context = run(tmp_path, {}, text.replace("ctx.dir", "steps.b.where"))
+    (warning,) = context.summary().validation_warnings
+    assert warning.startswith("no outputs were written: ")
+    assert warning.endswith("no place")
+
+
+@pytest.mark.parametrize(("value", "why"), [("../../evil", "would leave its directory"), (None, "has no value")])
+def test_values_stay_in_the_directory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: object, why: str
+) -> None:
+    """What the file says in front of them is not left, and is not the directory itself."""
+    text = TEXT.replace("{{ ctx.dir }}", "{{ ctx.dir }}/deep/{{ ctx.id }}")
+    assert not run(tmp_path, {"id": value}, text).failed
+    assert f"no outputs were written: 'outputs.dir' {why} for this input: " in caplog.text
+    assert not (tmp_path / "out").exists()
+    run(tmp_path, {"id": "one"}, text)
+    assert (tmp_path / "out/deep/one/a.json").exists()

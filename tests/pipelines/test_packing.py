@@ -249,3 +249,30 @@ def test_what_a_schema_said_arrives():
             other["type"],
             other["input"],
         )
+
+
+@pytest.mark.parametrize("chars", range(1, 40))
+def test_the_end_of_a_text_has_no_half_of_a_variable(chars: int) -> None:
+    """Wherever it is cut: what one holds is there by its name, or not at all."""
+    text = "before tok-123456-more between tok-123456"
+    kept = NAMED.unpack(NAMED.pack_end(text, chars))
+    assert text.endswith(kept)
+    assert len(kept) <= chars
+    assert "123456" not in json.dumps(NAMED.pack_end(text, chars))
+    assert "6-more" not in json.dumps(NAMED.pack_end(text, chars))
+    assert PLAIN.pack_end(text, chars) == text[-chars:]
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __reduce__(self) -> str:
+        raise TypeError("nor parts")
+
+
+def test_an_exception_that_says_nothing_arrives() -> None:
+    """Its class does, and what is wrong with its text."""
+    error = unpack_error(pack_error(Mute(1), PLAIN), PLAIN)
+    assert type(error).__name__ == "Mute"
+    assert "whose text raised RuntimeError" in str(error)

@@ -249,13 +249,3 @@ def test_a_name_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "p.j2").write_text("{% include '" + "x" * 5_000 + "' %}")
     with pytest.raises(PipelineLoadError, match="is not there"):
         load_prompt(tmp_path / "p.j2", tmp_path)
-
-
-def test_reads_of_files_have_their_place(tmp_path: Path) -> None:
-    """Each says in which file it is, and in which line, also in one that is included."""
-    (tmp_path / "p.j2").write_text("a {{ steps.x }}\n{% include 'q.j2' %}")
-    (tmp_path / "q.j2").write_text("b\n\n{{ steps.y.a }}")
-    assert load_prompt(tmp_path / "p.j2", tmp_path).reads == (
-        StepRead("x", (), 0, str(tmp_path / "p.j2"), 1),
-        StepRead("y", ("a",), 3, str(tmp_path / "q.j2"), 3),
-    )

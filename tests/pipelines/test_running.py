@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fabric.pipelines import PipelineRunner, RunContext
+from fabric.errors import ConfigError
+from fabric.pipelines import BatchRunner, PipelineRunner, RunContext
 from fabric.pipelines.errors import BudgetExceeded, ExpressionEvalError, SchemaValidationError
 from tests.support.pipeline_folders import Tape, folder_of, mock
 from tests.support.pipeline_functions import module_of
@@ -181,7 +183,7 @@ def test_the_first_failure_in_the_order_of_the_file_counts(tmp_path: Path) -> No
 def test_what_was_under_way_behind_a_failure_leaves_no_trace_but_its_tokens(tmp_path: Path) -> None:
     """The model was asked before the step in front of it failed; no step, log or hook knows of it."""
     asked = threading.Event()
-    tape = Tape('{"a": 1}')
+    tape = Tape('{"a": 1}', concurrent=True)
 
     def fail() -> None:
         assert asked.wait(PATIENCE_S)
@@ -557,4 +559,218 @@ def test_a_budget_ends_a_run_at_the_same_question_every_time(tmp_path: Path) -> 
 
     assert context.failure_state is not None
     assert isinstance(context.failure_state.exception, BudgetExceeded)
+    spent = context.summary().cost_usd
+    assert f"${spent:.2f} of $0.50 are spent" in str(context.failure_state.exception)
     assert len(tape.calls) == context.summary().llm_calls == int(context.failure_state.step_name[1:])
+
+
+def test_what_a_branch_leaves_is_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """The branches have the same names in another order, and an ensemble has members in front of it."""
+    asks = "type: llm, model: default, prompt: prompts/extract.j2"
+    members = "members: [{model: default, name: one}, {model: default, name: two}]"
+    text = mock(*(f'{{"n": {n}}}' for n in range(1, 6))) + (
+        f"steps:\n  - name: route\n    type: condition\n    if: ctx.go\n    then:\n"
+        f"      - {{name: e, type: ensemble, prompt: prompts/extract.j2, schema: {{n: int}}, {members}}}\n"
+        f"      - {{name: a, {asks}}}\n      - {{name: b, {asks}}}\n"
+        f"    else:\n      - {{name: b, {asks}}}\n      - {{name: a, {asks}}}\n      - {{name: c, {asks}}}\n"
+    )
+    runner = PipelineRunner(folder_of(tmp_path, text))
+    called: list[str] = []
+    runner.on_llm_call(lambda step, model, text: called.append(step))
+
+    then, otherwise = runner.run({"go": True, "text": ""}), runner.run({"go": False, "text": ""})
+
+    assert [log.raw_output for log in then.summary().attempt_logs] == [f'{{"n": {n}}}' for n in range(1, 5)]
+    assert list(then.steps) == ["e.one", "e.two", "e", "a", "b", "c", "route"]
+    assert [log.raw_output for log in otherwise.summary().attempt_logs] == [f'{{"n": {n}}}' for n in range(1, 4)]
+    assert list(otherwise.steps) == ["e", "b", "a", "c", "route"]
+    assert called == ["e.one", "e.two", "a", "b", "b", "a", "c"]
+
+
+def test_what_is_skipped_is_written_down_as_if_it_was_carried_out(tmp_path: Path) -> None:
+    """What is inside of a step comes before it, at any depth."""
+    m = module_of(same=same)
+    text = f"""
+    steps:
+      - name: outer
+        type: parallel
+        condition: ctx.go
+        steps:
+          - {{name: inner, type: parallel, steps: [{{name: leaf, type: transform, fn: '{m}:same'}}]}}
+    """
+
+    skipped, done = (run(tmp_path, text, {"go": go}) for go in (False, True))
+
+    assert list(skipped.steps) == list(done.steps) == ["leaf", "inner", "outer"]
+
+
+# --- What is left behind by what does not count -----------------------------------------------------------------------
+
+
+def slow_to_fail(done: threading.Event) -> Any:
+    """Return a function that fails when a step behind it is done; or, if none may be, when it has waited a little."""
+
+    def fail() -> None:
+        done.wait(0.2)
+        raise RuntimeError("boom")
+
+    return fail
+
+
+@pytest.mark.parametrize("mode", ["sequential", "dataflow"])
+def test_replies_of_a_mock_that_do_not_count_are_played_again(tmp_path: Path, mode: str) -> None:
+    """The branch fails when the step behind the failure has got a reply already; the next step gets that reply."""
+    done = threading.Event()
+    m = module_of(fail=slow_to_fail(done), tell=lambda v: done.set())
+    asks = "type: llm, model: default, prompt: prompts/extract.j2"
+    steps = f"""execution: {{mode: {mode}}}
+steps:
+  - name: branch
+    type: condition
+    if: "true"
+    on_error: continue
+    then:
+      - {{name: a, {asks}}}
+      - {{name: b, type: transform, fn: '{m}:fail'}}
+      - {{name: c, {asks}}}
+      - {{name: d, type: transform, fn: '{m}:tell', inputs: {{v: "{{{{ steps.c.value }}}}"}}}}
+  - {{name: e, {asks}}}
+"""
+
+    context = run(tmp_path, mock('{"n": 1}', '{"n": 2}', '{"n": 3}') + steps, {"text": "x"})
+
+    assert statuses(context) == {
+        "a": "success", "b": "failed", "c": "skipped", "d": "skipped", "branch": "failed", "e": "success",
+    }  # fmt: skip
+    assert context.steps["e"].value == {"n": 2}
+    assert done.is_set() == (mode == "dataflow")
+
+
+@pytest.mark.parametrize("mode", ["sequential", "dataflow"])
+def test_vocabularies_grow_by_the_reply_that_is_due(tmp_path: Path, mode: str) -> None:
+    """The model that decides is the mock that a step asked which does not count."""
+    done = threading.Event()
+    m = module_of(fail=slow_to_fail(done), tell=lambda v: done.set())
+    asks = "type: llm, model: default, prompt: prompts/extract.j2"
+    text = (
+        mock('{"k": "new"}', "yes", "no")
+        + f"""
+execution: {{mode: {mode}}}
+steps:
+  - {{name: a, {asks}, schema: {{k: {{type: str, vocab: things}}}}}}
+  - {{name: b, type: transform, fn: '{m}:fail'}}
+  - {{name: c, {asks}}}
+  - {{name: d, type: transform, fn: '{m}:tell', inputs: {{v: "{{{{ steps.c.value }}}}"}}}}
+"""
+    )
+    path = folder_of(tmp_path, text, {"vocabularies/things.yaml": "known: [old]\ngrowth_policy: llm\npersist: true\n"})
+
+    context = PipelineRunner(path).run({"text": "x"})
+
+    assert [log.raw_output for log in context.metadata["attempt_logs"]] == ['{"k": "new"}', "yes"]
+    assert "new" in (tmp_path / "vocabularies/things.yaml").read_text()
+
+
+@pytest.mark.parametrize("kept", ["", "cache: {enabled: true, dir: answers}", "execution"])
+def test_what_outlives_a_run_is_not_asked_in_vain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str) -> None:
+    """Nobody asks a client that may count, keeps an answer, or spends a budget for a step that is not due."""
+    monkeypatch.chdir(tmp_path)
+    tape = Tape("1", "2", concurrent=bool(kept))
+    m = module_of(fail=slow_to_fail(threading.Event()), same=same)
+    cache, budget = ("", "execution: {budget_usd: 1}\n") if kept == "execution" else (kept, "")
+    text = (
+        budget
+        + tape.block(cache)
+        + f"""
+steps:
+  - name: b
+    type: condition
+    if: ctx.fail
+    then: [{{name: f, type: transform, fn: '{m}:fail'}}]
+  - {{name: p, type: parallel, steps: [{{name: c, type: llm, model: default, prompt: prompts/extract.j2}}]}}
+"""
+    )
+    runner = PipelineRunner(folder_of(tmp_path, text))
+
+    failed, fine = (runner.run({"text": "x", "fail": fail}) for fail in (True, False))
+
+    assert (failed.failed, fine.failed) == (True, False)
+    assert (fine.steps["c"].value, fine.summary().cache_hits, len(tape.calls)) == (1, 0, 1)
+
+
+def test_a_cache_is_one_however_its_folder_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second step asks the same, and takes the answer that the first one has kept."""
+    monkeypatch.chdir(tmp_path)
+    tape = Tape("1", concurrent=True)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    models = "".join(
+        f"  m{n}: {{provider: {tape.provider}, model: x, cache: {{enabled: true, dir: {folder}}}}}\n"
+        for n, folder in enumerate(["real", "./no/../real", "link", tmp_path / "real"])
+    )
+    steps = "".join(f"  - {{name: s{n}, type: llm, model: m{n}, prompt: prompts/extract.j2}}\n" for n in range(4))
+
+    context = run(tmp_path, f"models:\n{models}steps:\n{steps}", {"text": "x"})
+
+    assert (context.summary().cache_hits, len(tape.calls)) == (3, 1)
+
+
+def test_what_a_conversation_took_that_is_cancelled_is_counted(tmp_path: Path) -> None:
+    """The step behind is asked a second time when the one in front fails: the first answer has been paid for."""
+    asked_again, ended = threading.Event(), threading.Event()
+
+    class Slow(Tape):
+        def create(self, **request: Any) -> Any:
+            if self.calls:
+                asked_again.set()
+                ended.wait(PATIENCE_S)
+            return super().create(**request)
+
+    def fail() -> None:
+        asked_again.wait(PATIENCE_S)
+        raise RuntimeError("boom")
+
+    tape = Slow("no JSON", "{}", concurrent=True)
+    m = module_of(fail=fail)
+    steps = f"""steps:
+  - {{name: a, type: transform, fn: '{m}:fail'}}
+  - {{name: b, type: llm, model: default, prompt: prompts/extract.j2, schema: {{n: int}}}}
+"""
+    runner = PipelineRunner(folder_of(tmp_path, tape.block() + steps))
+
+    context = runner.run({"text": "x"})
+    ended.set()
+
+    assert statuses(context) == {"a": "failed"}
+    assert (context.summary().llm_calls, context.metadata["discarded_tokens"]) == (0, 10)
+    counted = {sample.name: sample.value for sample in runner.account.samples()}
+    assert counted["fabric_llm_input_tokens_total"] == 7
+
+
+def test_a_hook_is_called_and_not_awaited(tmp_path: Path) -> None:
+    """One that would do nothing is refused when it is added."""
+
+    async def hook(*_: object) -> None: ...
+
+    file = folder_of(tmp_path, "steps: []\n")
+    runner, batch = PipelineRunner(file), BatchRunner(file, progress=False)
+    for add in (
+        runner.on_run_start,
+        runner.on_run_end,
+        runner.on_step_end,
+        runner.on_llm_call,
+        batch.on_batch_item_end,
+    ):
+        with pytest.raises(ConfigError, match=r"hook of on_\w+, '.*hook', is an async function"):
+            add(hook)
+    with pytest.raises(ConfigError, match="is not a function"):
+        runner.on_run_end(3)
+
+
+def test_a_parser_that_would_end_the_process_could_not_read(tmp_path: Path) -> None:
+    """As if it had raised anything else."""
+    m = module_of(leave=lambda text: sys.exit(3))
+    text = mock("x") + f"steps:\n  - {{name: a, model: default, prompt_string: x, parser: '{m}:leave'}}\n"
+    context = run(tmp_path, text)
+    assert context.failure_state is not None
+    assert "it would end the process: SystemExit(3)" in str(context.failure_state.exception)

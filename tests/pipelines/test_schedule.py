@@ -116,6 +116,15 @@ def test_without_speculation_nothing_begins_that_may_turn_out_not_to_be_due() ->
     assert schedule.handle(Ended(0)) == [Commit(0), Commit(1), Begin(2)]
 
 
+def test_what_outlives_the_run_waits_until_it_is_certain() -> None:
+    """The last step that may end the sequence must be committed, not only ended. What is behind does not wait."""
+    schedule = Schedule([Planned(may_stop=False), Planned(), Planned(may_stop=False), Planned(certain=True), Planned()])
+
+    assert schedule.handle(Start()) == [Begin(0), Begin(1), Begin(2), Begin(4)]
+    assert schedule.handle(Ended(1)) == []
+    assert schedule.handle(Ended(0)) == [Commit(0), Commit(1), Begin(3)]
+
+
 def test_a_sequence_without_steps_is_over_when_it_begins() -> None:
     """An empty file is a pipeline, too."""
     schedule = Schedule([])
@@ -141,6 +150,7 @@ def sequences(draw: st.DrawFn) -> tuple[list[Planned], list[Verdict]]:
                 fence=draw(st.booleans()) and draw(st.booleans()),
                 shares=tuple(draw(st.lists(st.sampled_from(["a", "b"]), unique=True, max_size=2))),
                 may_stop=verdict != "go_on" or draw(st.booleans()),
+                certain=draw(st.booleans()) and draw(st.booleans()),
             )
         )
         verdicts.append(verdict)
@@ -215,6 +225,8 @@ class Driven:
         if plan.fence:
             assert self.committed == set(range(step))
         assert {other for other in range(step) if self.planned[other].fence} <= self.committed
+        if plan.certain:
+            assert {other for other in range(step) if self.planned[other].may_stop} <= self.committed
 
 
 @given(sequences(), st.integers(), st.sampled_from(["dataflow", "sequential"]), st.booleans())
@@ -229,6 +241,7 @@ def test_any_sequence_counts_as_one_step_after_the_other(
 
     assert driven.counted == one_after_the_other(verdicts)
     assert driven.dropped.isdisjoint(driven.committed)
+    assert not any(planned[step].certain for step in driven.dropped)
     if mode == "sequential":
         assert driven.most <= 1
     if not speculate:

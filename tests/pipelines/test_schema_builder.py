@@ -197,15 +197,28 @@ def test_a_map_that_multiplies_is_refused():
     assert "a schema may have 10000 fields, those of its records counted" in [message for _, message in wrong(fields)]
 
 
-def test_what_has_no_effect_is_odd():
+def test_a_key_that_is_not_known_is_odd():
     """It is no error: the file does run."""
-    read = read_fields({"f": {"type": "int", "min_length": 1, "max_items": 2, "descripton": "x"}, "g": "str"})
+    read = read_fields({"f": {"type": "int", "descripton": "x"}, "g": "str"})
     assert not read.errors
-    assert [(odd.place, odd.suggestion) for odd in read.odd] == [
-        ("f.descripton", "description"),
-        ("f.min_length", None),
-        ("f.max_items", None),
+    assert [(odd.place, odd.suggestion) for odd in read.odd] == [("f.descripton", "description")]
+
+
+def test_a_rule_that_cannot_hold_or_cannot_be_broken_is_an_error():
+    """Whoever wrote it expects something of it."""
+    fields = {
+        "a": {"type": "int", "pattern": "x", "min_length": 1, "max_items": 2},
+        "b": {"type": "str", "min_length": 5, "max_length": 2},
+        "c": {"type": "list[str]", "min_items": 3, "max_items": 2, "min_length": 2, "max_length": 2},
+    }
+    assert [place for place, _ in wrong(fields)] == [
+        "a.pattern",
+        "a.min_length",
+        "a.max_items",
+        "b.min_length",
+        "c.min_items",
     ]
+    assert wrong({"b": fields["b"]})[0][1] == "field 'b': 'min_length' 5 is above 'max_length' 2: no value fits"
 
 
 @pytest.mark.parametrize(
@@ -248,7 +261,30 @@ def test_any_map_is_a_model_or_an_error_of_ours(fields: Any):
 
 
 @given(st.text(max_size=6), st.integers(0, 4), st.integers(0, 4))
-def test_a_rule_holds_for_every_text(value: str, low: int, high: int):
+def test_a_rule_holds_for_every_text(value: str, one: int, other: int):
     """As Python counts characters."""
+    low, high = sorted((one, other))
     model = made(f={"type": "str | None", "min_length": low, "max_length": high, "on_fail": "null"})
     assert model.model_validate({"f": value}).model_dump() == {"f": value if low <= len(value) <= high else None}
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"f": "x" * 900_000}, "unsupported type"),
+        ({"f": "a" + " " * 900_000 + "b"}, "unsupported type"),
+        ({"f": {"type": "list", "items": "x" * 900_000}}, "unsupported items type"),
+        ({"f" * 900_000: "str"}, "has at most 200 characters, got 900,000"),
+    ],
+)
+def test_what_is_long_is_not_repeated_in_an_error(said: Any, words: str):
+    """Nor does it take long to see that it is none."""
+    with pytest.raises(SchemaRefError, match=words) as raised:
+        yaml_dict_to_model("X", said)
+    assert len(str(raised.value)) < 1_000
+
+
+@pytest.mark.parametrize("kind", ["str|None", "str | None", "str  |  None", " str |None "])
+def test_a_type_that_may_be_null(kind: str):
+    """However it is spaced."""
+    assert yaml_dict_to_model("X", {"f": kind})().model_dump() == {"f": None}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fabric.errors import ConfigError
 from fabric.pipelines.vocab import Vocabulary
 from fabric.pipelines.vocab_files import load_vocabularies
+from fabric.pipelines.yaml_tree import VALUES_MAX
 
 COMMENTED = """\
 # Who keeps this list: the laboratory.
@@ -51,12 +52,33 @@ def test_a_file_keeps_what_has_not_changed(tmp_path: Path):
     vocabulary.add_term("PP")
     vocabulary.save(path)
     text = path.read_text(encoding="utf-8")
-    assert (
-        "# Who keeps this list: the laboratory.\nlabel: plastic   # as in the prompts\nknown:\n- PET\n- PE\n- PP\n"
-        in text
-    )
-    assert "\n\n# Decided in May.\ndenied: [wood]\nunknown: stays\n" in text
-    assert yaml.safe_load(text)["pending"] == []
+    assert text == COMMENTED.replace("  - PE\n", "  - PE\n  - PP\n") + "pending: []\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "known:   # the terms\n  - a b  # first\n  - c\n# end\ndescription: x\n",
+            "known:   # the terms\n  - a b  # first\n  - c\n  - 'd: e'\n# end\ndescription: x\n",
+        ),
+        (
+            "known:   # the terms\n    a b: [ab]  # first\n    c: []\n\n",
+            "known:   # the terms\n    a b: [ab]  # first\n    c: []\n    'd: e': []\n\n",
+        ),
+        ("known: [a b,  # first\n  c]\n", "known:\n- a b\n- c\n- 'd: e'\n"),
+        ("a: &x {known: [c]}\n<<: *x\n", "a: &x {known: [c]}\n<<: *x\nknown:\n- c\n- 'd: e'\n"),
+    ],
+)
+def test_a_list_that_grows_keeps_the_comments_in_it(tmp_path: Path, before: str, after: str):
+    """Where each term has a line of its own; the key is written anew where it has not."""
+    path = tmp_path / "v.yaml"
+    path.write_text(before, encoding="utf-8")
+    vocabulary = Vocabulary.from_file(path)
+    vocabulary.add_term("d: e")
+    vocabulary.save(path)
+    assert path.read_text(encoding="utf-8") == after
+    assert Vocabulary.from_file(path).terms == vocabulary.terms
 
 
 def test_a_file_that_says_it_already_is_not_written(tmp_path: Path):
@@ -140,6 +162,7 @@ def test_a_file_that_is_no_vocabulary_is_left_out_with_a_warning(tmp_path: Path)
     (tmp_path / "d.yml").write_text("known: [y]", encoding="utf-8")
     (tmp_path / "e.yaml").write_text("known: [z]\nlabel: twice", encoding="utf-8")
     (tmp_path / "f.yaml").write_text("known: [z]\nlabel: twice", encoding="utf-8")
+    (tmp_path / "g.yaml").write_text("known: [a]\n\nknown: [b]\n", encoding="utf-8")
     found, odd = load_vocabularies(tmp_path)
     assert list(found) == ["d", "e", "f", "twice"]
     assert found["twice"] is found["e"]
@@ -149,10 +172,43 @@ def test_a_file_that_is_no_vocabulary_is_left_out_with_a_warning(tmp_path: Path)
         "left out",
         "d.yaml",
         "d.yml",
+        "left out",
         "f",
     ]
+    assert "a.yaml:2:1: cannot be read: " in odd[0]
+    assert "g.yaml:3:1: cannot be read: the key 'known' stands here twice" in odd[5]
     assert "known[0]: expected a text, got True" in odd[1]
     assert "unknown key 'labels'" in odd[3]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("known: " + "[" * 60_000 + "]" * 60_000, "levels deep"),
+        (
+            "x0: &x0 [a]\n" + "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 40)) + "known: [b]\n",
+            "with all aliases written out",
+        ),
+        ("known: [0x" + "F" * 9_000 + "]", "a number of 9,002 characters"),
+    ],
+)
+def test_a_hostile_file_is_left_out(tmp_path: Path, text: str, said: str):
+    """There are limits, and no process dies of it; who writes to such a file writes it anew."""
+    path = tmp_path / "a.yaml"
+    path.write_text(text, encoding="utf-8")
+    found, odd = load_vocabularies(tmp_path)
+    assert found == {}
+    assert said in odd[0]
+    Vocabulary(known=["a"]).save(path)
+    assert Vocabulary.from_file(path).known == {"a"}
+
+
+def test_a_vocabulary_may_be_longer_than_a_pipeline(tmp_path: Path):
+    """Lists of terms are long."""
+    terms = [f"term {number}" for number in range(VALUES_MAX + 1)]
+    (tmp_path / "a.yaml").write_text("known:\n" + "".join(f"- {term}\n" for term in terms), encoding="utf-8")
+    found, odd = load_vocabularies(tmp_path)
+    assert (len(found["a"].known), odd) == (len(terms), [])
 
 
 def test_without_a_directory_there_are_none(tmp_path: Path):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from random_pipelines import Folder, Way, open_folder
+from random_pipelines import Folder, Way, open_folder, out_of_order
 
 BATCH = 5
 SHOWN_LINES = 40
@@ -30,8 +30,11 @@ SHOWN_LINES = 40
 def differences(folder: Folder, seed: int, ways: list[Way]) -> dict[Way, str]:
     """Run one pipeline in all ways; return how those differ from one step after the other, that do."""
     pipeline = folder.write(seed)
-    first = folder.run(pipeline, "sequential").splitlines()
+    plain = folder.run(pipeline, "sequential")
+    first = plain.splitlines()
     found: dict[Way, str] = {}
+    if wrong := out_of_order(pipeline, plain):
+        found["sequential"] = "\n".join(["not in the order of the file:", *wrong])
     for way in ways:
         told = folder.run(pipeline, way).splitlines()
         if told != first:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from random_pipelines import Folder, Way, open_folder
+from random_pipelines import Folder, Way, open_folder, out_of_order
 
 BLOCK = 10
 
@@ -27,7 +27,8 @@ def differing(folder: Folder, seeds: range, way: Way) -> list[str]:
     found = []
     for seed in seeds:
         pipeline = folder.write(seed)
-        if folder.run(pipeline, "sequential") != folder.run(pipeline, way):
+        told = folder.run(pipeline, way)
+        if folder.run(pipeline, "sequential") != told or out_of_order(pipeline, told):
             found.append(f"python tests/simulation/pipelines.py --seed {seed}")
     return found
 
@@ -48,7 +49,7 @@ def test_the_pipelines_have_all_that_may_go_differently(folder: Folder):
     """Or some of what they are for is not tried any more."""
     types: Counter[str] = Counter()
     ends: Counter[str] = Counter()
-    for seed in range(20):
+    for seed in range(40):
         pipeline = folder.write(seed)
         types.update(every_type(pipeline["steps"]))
         told = json.loads(folder.run(pipeline, "dataflow"))
@@ -56,12 +57,17 @@ def test_the_pipelines_have_all_that_may_go_differently(folder: Folder):
         for run in told["runs"]:
             ends.update(status for _, _, status, _, _ in run["steps"])
             ends.update(log["status"] for log in run["logs"])
+            ends.update(f"model: {log['model']}, kept: {log['cached']}" for log in run["logs"])
+            ends.update("growth" for log in run["logs"] if log["step"].endswith("._growth"))
+            ends.update([run["failure"][1][0]] if run["failure"] else [])
             ends.update(suggestion["match_type"] for suggestion in run["summary"]["vocab_suggestions"])
         ends.update(json.loads(line)[0] for line in told["journal"])
     assert types.keys() == {"llm", "transform", "io", "validate", "http", "parallel", "condition", "ensemble"}
     assert ends.keys() >= {
         *("run failed: True", "run failed: False", "success", "failed", "skipped", "parse_error", "schema_error"),
-        *("fuzzy", "novel", "write", "posted", "failed"),
+        *("fuzzy", "novel", "write", "posted", "failed", "growth", "BudgetExceeded"),
+        *("model: m0, kept: False", "model: m1, kept: False", "model: f, kept: False", "model: c, kept: False"),
+        *("model: k, kept: False", "model: k, kept: True"),
     }
 
 

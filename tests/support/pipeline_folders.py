@@ -35,20 +35,24 @@ def mock(*replies: str, name: str = "default") -> str:
 class Tape:
     """A client that plays answers, the last one over and over, and raises those that are exceptions.
 
+    Args:
+        replies: the answers.
+        concurrent: whether it says of itself that it may be asked several questions at once.
+
     Attributes:
         provider: its name in a pipeline.
         calls: what it was asked.
         made: keyword arguments of each client that was made.
     """
 
-    def __init__(self, *replies: str | Exception) -> None:
+    def __init__(self, *replies: str | Exception, concurrent: bool = False) -> None:
         self._replies = replies
         self.calls: list[dict[str, Any]] = []
         self.made: list[dict[str, Any]] = []
         self.chat = SimpleNamespace(completions=self)
         self.provider = f"tape{next(_NUMBERS)}"
 
-        @register_provider(self.provider)
+        @register_provider(self.provider, concurrent=concurrent)
         def make(**settings: Any) -> Tape:
             self.made.append(settings)
             return self

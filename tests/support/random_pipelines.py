@@ -1,14 +1,16 @@
 """Random pipelines, and what a run of one tells: the same, whichever way its steps are carried out.
 
-A pipeline has all types of steps, nested ones too, that read each other's results, fail at times, share mocks and write
-a journal of their effects. Whatever it asks or calls takes a time that nobody can foresee: functions, models, a server.
+A pipeline has all types of steps, nested ones too, that read each other's results, fail at times, share mocks, clients
+that count and answers that were kept, change what they are given, and write a journal of their effects. Vocabularies
+grow, budgets are spent. Whatever it asks or calls takes a time that nobody can foresee: functions, models, a server.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,6 +68,13 @@ def make(**inputs):
     total = sum(number(value) for value in inputs.values())
     return {{"n": total % 97, "text": " ".join(map(str, inputs.values()))[:60]}}
 
+def change(**inputs):
+    made = make(**inputs)
+    for value in inputs.values():
+        if isinstance(value, dict):
+            value.update(n=-1, changed=True)
+    return made
+
 def pair(**inputs):
     delay()
     return Pair(n=sum(number(value) for value in inputs.values()) % 97)
@@ -118,6 +127,22 @@ class Client:
 @register_provider("of_the_random_pipelines", concurrent=True)
 def client(**block):
     return Client()
+
+class Counting(Client):
+    def __init__(self):
+        self.chat = self.completions = self
+        self.asked = 0
+
+    def create(self, messages, **asked):
+        self.asked += 1
+        number = self.asked
+        delay()
+        reply = "no JSON" if number % 5 == 0 else json.dumps({{"n": number, "text": "counted"}})
+        return Said(choices=[Said(message=Said(content=reply))], usage=None)
+
+@register_provider("that_counts_in_the_random_pipelines")
+def counting(**block):
+    return Counting()
 """
 
 
@@ -162,18 +187,24 @@ class Folder:
         self.path = path
         self.url = url
         self.journal = path / "journal"
+        self.answers = path / "answers"
 
     def write(self, seed: int) -> dict[str, Any]:
-        """Write the files of a pipeline; return it without ``execution``."""
+        """Write the files of a pipeline; return it without what ``execution`` says of the way."""
         (self.path / "steps.py").write_text(FUNCTIONS)
         (self.path / "vocabularies").mkdir(exist_ok=True)
-        (self.path / "vocabularies" / "plastic.yaml").write_text("known: [PET, PE, PLA]\ngrowth_policy: auto\n")
-        return _Drawing(random.Random(seed), self).pipeline()
+        rng = random.Random(seed)
+        policy = rng.choice(["auto", "llm"])
+        (self.path / "vocabularies" / "plastic.yaml").write_text(f"known: [PET, PE, PLA]\ngrowth_policy: {policy}\n")
+        return _Drawing(rng, self).pipeline()
 
     def run(self, pipeline: dict[str, Any], way: Way) -> str:
         """Run it in a way; return all that it tells."""
         file = self.path / "pipeline.yaml"
-        file.write_text(yaml.safe_dump({**pipeline, "execution": WAYS[way]}, sort_keys=False))
+        file.write_text(
+            yaml.safe_dump({**pipeline, "execution": {**pipeline["execution"], **WAYS[way]}}, sort_keys=False)
+        )
+        shutil.rmtree(self.answers, ignore_errors=True)
         self.journal.write_text("")
         runner = PipelineRunner(file)
         events: list[Any] = []
@@ -205,6 +236,36 @@ def open_folder(path: Path) -> Iterator[Folder]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def out_of_order(pipeline: dict[str, Any], told: str) -> list[str]:
+    """Return what a run told otherwise than in the order of the file, whichever way it went."""
+    declared = list(_declared(pipeline["steps"]))
+    found = []
+    for number, run in enumerate(json.loads(told)["runs"]):
+        steps = [name for name, *_ in run["steps"]]
+        logs = [log["step"] for log in run["logs"] if not log["step"].endswith("._growth")]
+        asked = [name for name, again in zip(logs, [None, *logs], strict=False) if name != again]
+        found += [f"steps of run {number}: {steps}"] * (not _are_among(steps, declared))
+        found += [f"questions of run {number}: {logs}"] * (not _are_among(asked, declared))
+    return found
+
+
+def _declared(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield the names of steps in the order in which they count: what is inside of a step counts before it."""
+    for step in steps:
+        for inner in ("steps", "then", "else"):
+            yield from _declared(step.get(inner, ()))
+        yield from (f"{step['name']}.{member['name']}" for member in step.get("members", ()))
+        if "judge" in step:
+            yield f"{step['name']}._judge"
+        yield step["name"]
+
+
+def _are_among(some: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether some are among the names, in that order."""
+    rest = iter(names)
+    return all(each in rest for each in some)
 
 
 def told(context: RunContext) -> dict[str, Any]:
@@ -266,7 +327,13 @@ class _Drawing:
             "model": "f",
             "pricing": {"input_per_1k": 1, "output_per_1k": 2},
         }
-        return {"models": models, "steps": self._steps(self._rng.randint(3, STEPS_MAX), depth=0)}
+        models["counts"] = {"provider": "that_counts_in_the_random_pipelines", "model": "c"}
+        for name, folder in (("kept", ""), ("kept_too", "../answers")):  # the same folder
+            cache = {"enabled": True, "dir": f"{self._folder.answers}/{folder}"}
+            models[name] = {**models["free"], "model": "k", "cache": cache}
+        budget = {"budget_usd": self._rng.random() / 10} if self._rng.random() < 0.2 else {}
+        steps = self._steps(self._rng.randint(3, STEPS_MAX), depth=0)
+        return {"models": models, "execution": budget, "steps": steps}
 
     def _reply(self) -> str:
         n, kind = self._rng.randrange(90), self._rng.choice(["PET", "PE bottle", "glass", "pla"])
@@ -318,7 +385,7 @@ class _Drawing:
     def _transform(self, depth: int) -> dict[str, Any]:
         if not self._in_parallel and self._rng.random() < 0.4:  # what is beside an effect may see it or not
             return {"type": "transform", "fn": "steps:look", "inputs": {"journal": "{{ ctx.journal }}"}}
-        function = self._rng.choice(["make"] * 5 + ["pair", "pair", "fails"])
+        function = self._rng.choice(["make"] * 4 + ["change", "change", "pair", "pair", "fails"])
         return {"type": "transform", "fn": f"steps:{function}", "inputs": self._inputs()}
 
     def _io(self, depth: int) -> dict[str, Any]:
@@ -336,13 +403,13 @@ class _Drawing:
         return step
 
     def _asks(self) -> dict[str, Any]:
-        return {"model": self._rng.choice(["mock_0", "mock_0", "mock_1", "free", "free"])}
+        return {"model": self._rng.choice(["mock_0", "mock_0", "mock_1", "free", "free", "counts", "kept", "kept_too"])}
 
     def _prompt(self) -> str:
         file = self._folder.path / f"prompt_{self._count}.j2"
         reads = [self._read() for _ in range(self._rng.randint(0, 2))]
         lines = [f"{{{{ {read} }}}}" for read in reads if "nothing" not in read]
-        file.write_text("\n".join([f"Question {self._count}", *lines, ""]))
+        file.write_text("\n".join([f"Question {self._count % 3}", *lines, ""]))
         return file.name
 
     def _schema(self) -> dict[str, Any]:
@@ -385,6 +452,8 @@ class _Drawing:
         self._names = before
         if self._rng.random() < 0.7:
             step["else"] = self._steps(self._rng.randint(1, 2), depth + 1)
+            if self._rng.random() < 0.5 and "steps" not in step["else"][-1]:  # a name that both branches have
+                step["else"][-1]["name"] = step["then"][0]["name"]
         self._names = inner
         return step
 

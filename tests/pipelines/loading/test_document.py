@@ -227,6 +227,19 @@ def test_values_that_cannot_be_read_are_errors(value):
     assert refused(f"a: {value}").line == 1
 
 
+@pytest.mark.parametrize("value", ["1" + ":1" * 100_000, "0x" + "F" * 9_000, "9" * 400, "1" + "0" * 400 + ".0"])
+def test_numbers_that_nobody_writes_are_not_read(value):
+    """Those by sixties take quadratic time, and Python writes none of more than 4,300 digits."""
+    assert "a number of" in refused(f"a: {value}").message
+
+
+def test_of_a_long_line_only_what_is_near_is_looked_at():
+    """For what to say of an error: a search through all of it takes quadratic time."""
+    assert "in quotes" in refused("a: ['{{ y }}', c}").message
+    assert "in quotes" not in refused("a: ['{{ y }}', " + "c, " * 100 + "}").message
+    assert place(refused('x-a: "' + "{" * 400_000 + '" b\n')) == (1, 400_009)
+
+
 def test_a_file_is_one_document():
     """An end of it may be marked."""
     assert place(refused("a: 1\n---\nb: 2\n")) == (2, 1)

@@ -56,6 +56,14 @@ def test_a_short_file_does_not_become_a_large_one():
     assert raised.value.line == 2
 
 
+def test_what_is_not_closed_is_looked_at_once():
+    """However often it begins: a million characters would take hours otherwise."""
+    text = "${A:-" * 100_000
+    assert expanded(f"'{text}'")[0] == text
+    assert expanded(f"'{text}}}x${{A}}{text}'", A="a")[0] == "axa" + text
+    assert dict(read_dotenv("A=x" + " " * 1_000_000 + "y")) == {"A": "x" + " " * 1_000_000 + "y"}
+
+
 def test_lines_of_a_dotenv():
     """Quotes, escapes, remarks and what is no line of it."""
     text = "A=1\nexport B = two words # remark\nC='a $X # b'\nD=\"x\\ny\" # remark\n# E=1\nnonsense\nF=\nG=a#b\nH=#c\n"

@@ -527,3 +527,125 @@ def test_a_large_pipeline_is_read(tmp_path):
     steps = ["  - {name: s0, type: validate, condition: ctx.a}"]
     steps += [f"  - {{name: s{n}, type: validate, condition: steps.s{n - 1}}}" for n in range(1, 500)]
     assert len(loaded(tmp_path, "steps:\n" + "\n".join(steps) + "\n").steps) == 500
+
+
+def test_a_vocabulary_that_is_left_out_is_not_called_absent(tmp_path, caplog):
+    """The error says what is wrong with its file, and the log says it, too."""
+    text = MODELS + "steps: [{name: a, model: m, prompt: p.j2, schema: {o: {type: str, vocab: org}}}]\n"
+    (tmp_path / "vocabularies").mkdir()
+    for said, reason in [
+        ("known: [a, 3]", "known[1]: expected a text, got 3"),
+        ("known: [", "org.yaml:2:1: cannot be"),
+    ]:
+        caplog.clear()
+        (tmp_path / "vocabularies" / "org.yaml").write_text(said)
+        with pytest.raises(SchemaRefError, match="the vocabulary 'org' is left out: ") as raised:
+            loaded(tmp_path, text)
+        assert reason in raised.value.message
+        assert reason in caplog.text
+
+
+def test_fields_are_found_whatever_they_are_called(tmp_path):
+    """Keys with dots, and words that YAML reads as something else, which are shown as they are written."""
+    text = """
+    models: {m: {provider: mock}}
+    steps:
+      - name: a
+        model: m
+        prompt: p.j2
+        schema:
+          a: str
+          a.b: strr
+          "x y.z": {type: str, min_length: -1}
+          no: str
+          1.50: str
+          r: {type: list, items: {yes: int, "d.e": intt}}
+    """
+    with pytest.raises(SchemaRefError) as raised:
+        loaded(tmp_path, text)
+    assert [(problem.line, problem.column) for problem in raised.value.problems] == [
+        (9, 12),
+        (10, 40),
+        (11, 7),
+        (12, 7),
+        (13, 31),
+        (13, 48),
+    ]
+    said = [problem.message for problem in raised.value.problems]
+    assert "no is read as false: write it in quotes: 'no'" in said[2]
+    assert "1.50 is read as 1.5: write it in quotes: '1.50'" in said[3]
+    assert "yes is read as true: write it in quotes: 'yes'" in said[4]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "models: {m: {timeout: '${K}'}}",
+        "models: {m: {json_mode: '${K}'}}",
+        "execution: {mode: '${K}'}",
+        "steps: '${K}'",
+        "steps: [{name: a, type: validate, condition: '${K}'}]",
+        "steps: [{name: a, type: validate, condition: '{{ ${K} }}'}]",
+        "steps: [{name: a, type: transform, fn: '${K}'}]",
+        "steps: [{name: a, model: '${K}', prompt: p.j2}]",
+        "models: {m: {}}\nsteps: [{name: a, model: m, prompt: p.j2, schema: '${K}'}]",
+    ],
+)
+def test_what_comes_from_a_variable_is_not_shown(tmp_path, said):
+    """It may be a secret: an error shows what is written."""
+    with pytest.raises(PipelineLoadError) as raised:
+        loaded(tmp_path, said, environment={"K": "sk-123"})
+    assert "${K}" in str(raised.value)
+    assert "sk-1" not in str(raised.value)
+
+
+@pytest.mark.parametrize("said", ["models: {m: {max_retries: '${K}'}}", "execution: {max_concurrency: '${K}'}"])
+def test_a_number_of_a_variable_is_not_shown(tmp_path, said):
+    """Neither is it."""
+    for value in ("-12", "1.25"):
+        with pytest.raises(PipelineLoadError) as raised:
+            loaded(tmp_path, said, environment={"K": value})
+        assert value not in str(raised.value)
+
+
+def test_a_wrong_read_in_a_template_is_told_where_it_stands(tmp_path):
+    """The file of the template that has it, which may be one that is included, and its line."""
+    with pytest.raises(StepRefError) as raised:
+        loaded(
+            tmp_path,
+            MODELS + "steps: [{name: a, model: m, prompt: sub/x.j2}]",
+            **{"sub/x.j2": "x\n{{ steps.yy }}\n{% include 'y.j2' %}", "sub/y.j2": "\n\n{{ steps.zz.value }}"},
+        )
+    assert [(problem.file, problem.line, problem.key_path) for problem in raised.value.problems] == [
+        (str(tmp_path / "sub" / "x.j2"), 2, "steps[0](a).prompt"),
+        (str(tmp_path / "sub" / "y.j2"), 3, "steps[0](a).prompt"),
+    ]
+
+
+def test_a_field_that_is_called_as_something_of_the_step_is_warned_of(tmp_path):
+    """Where it is read as if it were the field; in quotes it is."""
+    text = MODELS + textwrap.dedent("""\
+        steps:
+          - {name: a, model: m, prompt: p.j2, schema: {status: str, value: int}}
+          - {name: b, model: m, prompt: s.j2, condition: "steps.a.value.status and steps.a['status'] and steps.a.value"}
+          - {name: c, type: validate, condition: "steps.a.status == 'open'"}
+          - {name: d, type: validate, condition: "steps.b.status == 'success'"}
+    """)
+    pipeline = loaded(tmp_path, text, **{"s.j2": "x\n{{ steps.a.status }} {{ steps.a['status'] }}"})
+    said = "steps.a.status is the status of the step itself; its value has a field 'status', too: steps.a[\"status\"]"
+    assert pipeline.warnings == (
+        f"{tmp_path / 's.j2'}:2: steps[1](b).prompt: {said}",
+        f"{tmp_path / 'pipeline.yaml'}:5:43: steps[2](c).condition: {said}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("_x", "does not begin with '_'"), ("a/b", "no '/'"), ("a\\b", "no '/'"), ("..", "no '..'")]
+)
+def test_names_of_steps_are_names_of_files_and_of_expressions(tmp_path, name, said):
+    """Also inside of other steps."""
+    step = f"{{name: '{name}', type: validate, condition: 'True'}}"
+    with pytest.raises(StepConfigError, match="a name") as raised:
+        loaded(tmp_path, f"steps:\n  - {step}\n  - {{name: p, type: parallel, steps: [{step}]}}\n")
+    assert [said in problem.message for problem in raised.value.problems][:1] == [True]
+    assert {problem.line for problem in raised.value.problems} == {2, 3}

@@ -8,6 +8,7 @@ import types
 import pytest
 
 from fabric.pipelines.errors import CallableImportError, SchemaRefError
+from fabric.pipelines.loading import load_pipeline
 from fabric.pipelines.references import Importer
 
 
@@ -111,3 +112,29 @@ def test_nothing_is_left_in_the_search_path(tmp_path):
     before = list(sys.path)
     Importer(folder(tmp_path, "one", steps="X = 1\n")).find("steps:X")
     assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("async def f(): pass", "'steps:f' is an async function"),
+        ("async def f():\n    yield", "'steps:f' is an async function"),
+        ("import functools\nasync def g(): pass\nf = functools.partial(g)", "'steps:f' is an async function"),
+        ("class F:\n    async def __call__(self): pass\nf = F()", "'steps:f' is an async function"),
+        ("f = 3", "'steps:f' is not a function"),
+    ],
+)
+def test_functions_of_steps_are_called_and_not_awaited(tmp_path, text, said):
+    """Also those of failures, and those that read answers."""
+    folder(tmp_path, "one", steps=text)
+    (tmp_path / "one" / "p.yaml").write_text(
+        "models: {m: {provider: mock, response: x}}\n"
+        "steps:\n"
+        "  - {name: a, type: transform, fn: 'steps:f'}\n"
+        "  - {name: b, model: m, prompt_string: x, parser: 'steps:f', on_failure: 'steps:f'}\n"
+    )
+    with pytest.raises(CallableImportError) as raised:
+        load_pipeline(tmp_path / "one" / "p.yaml", environment={})
+    assert [problem.message.partition(": ")[2].partition(": ")[0] for problem in raised.value.problems].count("fn") == 1
+    assert len(raised.value.problems) == 3
+    assert all(said in problem.message for problem in raised.value.problems)
