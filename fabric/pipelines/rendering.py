@@ -1,7 +1,7 @@
 """From a text to a template, and from a template to a text: where Jinja's errors become ours.
 
-When a template is read, Jinja writes Python for it, which finds all that is wrong with it. Python compiles that when it
-is rendered first: a third of the time, for templates that a run may never come to.
+When a template is read, Jinja writes Python for it. Python compiles that when it is rendered first: a third of the
+time, for templates that a run may never come to. What it could refuse then is compiled at once: see ``template_reads``.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def read(files: Below, text: str, name: str | None) -> tuple[Source, TemplateRea
         PipelineLoadError: it is no template, or reads what templates must not.
     """
     sandbox = Sandbox(files)
+    token = rendering.set(Rendering())  # Jinja calculates what is constant
     try:
         reads = template_reads(sandbox, text, name)
         return Source(sandbox, reads, name), reads
@@ -116,6 +117,8 @@ def read(files: Below, text: str, name: str | None) -> tuple[Source, TemplateRea
         raise _problem(PipelineLoadError, files, name, None, message) from error
     except ValueError as error:
         raise _problem(PipelineLoadError, files, name, None, f"Syntax error in template: {error}") from error
+    finally:
+        rendering.reset(token)
 
 
 def _problem(

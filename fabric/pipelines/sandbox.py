@@ -5,8 +5,9 @@ add:
 
 * Methods that may have effects: see ``template_access``.
 * What is different each time: ``random``, ``lipsum``.
-* Work without an end: rounds of loops and calls are counted, over all loops of a text.
-* Texts without an end: whatever makes a text longer than its parts is measured, before it is made where one can know.
+* Work without an end: rounds of loops, calls, and what filters go over are counted, over all of a text.
+* Texts without an end: whatever makes a text longer than its parts is measured, before it is made where one can know;
+  and so is what is made on the way to one text, in all. See ``template_limits``.
 
 ``steps.x`` in a template is what it is in an expression: see ``scope``. Templates are rewritten for that when they are
 compiled, so values are handed to them as they are.
@@ -14,78 +15,46 @@ compiled, so values are handed to them as they are.
 
 from __future__ import annotations
 
-__all__ = ["CHARS_MAX", "NUMBER_MAX", "ROUNDS_MAX", "Refused", "Rendering", "Sandbox", "rendering"]
+__all__ = ["Refused", "Rendering", "Sandbox", "joined", "rendering"]
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
-from types import FunctionType
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
 
 from jinja2 import StrictUndefined, Template, nodes
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.filters import FILTERS
 from jinja2.loaders import BaseLoader
 from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter, safe_range
+from pydantic import BaseModel
 
-from fabric.pipelines.json_text import as_json
 from fabric.pipelines.results import StepResult
 from fabric.pipelines.scope import OWN_OF_STEPS, plain
 from fabric.pipelines.template_access import is_callable, is_readable
+from fabric.pipelines.template_filters import COMPARISONS, FILTERS, INDENT_MAX, TESTS, check_method
+from fabric.pipelines.template_limits import (
+    NUMBER_MAX,
+    Refused,
+    Rendering,
+    check_bits,
+    check_numbers,
+    check_percent,
+    check_size,
+    check_text,
+    count_of,
+    joined,
+    rendering,
+    size_of,
+)
 from fabric.pipelines.template_steps import Link, with_steps
 
-ROUNDS_MAX: Final = 1_000_000
-"""Rounds of all loops of a text, and calls in it: a second or two."""
-
-_ROUNDS_OF_CALL: Final = 10
-_ROUNDS_OF_INCLUDE: Final = 100
+_ROUNDS_OF_CALL = 10
+_ROUNDS_OF_INCLUDE = 100
 # They take that much longer.
 
-CHARS_MAX: Final = 32 * 2**20
-"""Of a text, and of each part of one. No model reads a tenth of it."""
-
-NUMBER_MAX: Final = 1_000_000
-"""For widths, counts and indents."""
-
-_BITS_MAX = 10_000
-_CHARS_OF_ELEMENT = 8  # of a list: what it takes in memory
-_WIDE = re.compile(r"\d{7}")
-_WIDE_PERCENT = re.compile(r"%(\([^)]*\))?[-#0 +]*(\*|\d{7}|\d*\.(\*|\d{7}))")
-_SIZED_FILTERS = frozenset({"batch", "center", "indent", "slice", "tojson", "truncate", "wordwrap"})
-_SIZED_METHODS = frozenset({"center", "expandtabs", "ljust", "rjust", "zfill"})
-
-
-class Refused(Exception):
-    """A template does what it must not, or asks for too much."""
-
-
-@dataclass
-class Rendering:
-    """A text that is being made.
-
-    Attributes:
-        steps: what is done so far; ``None``: templates are not those of a run.
-        rounds: of loops, and calls, until now.
-    """
-
-    steps: Mapping[str, StepResult] | None = None
-    rounds: int = 0
-
-    def count(self, rounds: int) -> None:
-        """Note a round of a loop, or what takes as long as some.
-
-        Raises:
-            Refused: there were too many.
-        """
-        self.rounds += rounds
-        if self.rounds > ROUNDS_MAX:
-            raise Refused(f"more than {ROUNDS_MAX:,} rounds of loops, or a tenth as many calls")
-
-
-rendering: ContextVar[Rendering] = ContextVar("rendering")
+_ATOMS = (str, int, float, type(None))
 
 
 class _Generator(CodeGenerator):
@@ -97,6 +66,39 @@ class _Generator(CodeGenerator):
             self.visit(part, frame)
             self.write(", ")
         self.write("))")
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        if len(node.ops) > 1:  # of a chain, each is looked at by itself
+            super().visit_Compare(node, frame)
+            return
+        self.write(f"environment.compared({node.ops[0].op!r}, ")
+        self.visit(node.expr, frame)
+        self.write(", ")
+        self.visit(node.ops[0].expr, frame)
+        self.write(")")
+
+    def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        written = {
+            "eq": "==",
+            "ne": "!=",
+            "gt": ">",
+            "gteq": ">=",
+            "lt": "<",
+            "lteq": "<=",
+            "in": "in",
+            "notin": "not in",
+        }
+        self.write(f" {written[node.op]} environment.comparable(")
+        self.visit(node.expr, frame)
+        self.write(")")
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.made(")
+        super().visit_Getitem(node, frame)
+        self.write(")")
 
     def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:  # noqa: N802 - as above
         if not isinstance(node.node, nodes.EnvironmentAttribute):
@@ -123,8 +125,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             keep_trailing_newline=True,
             auto_reload=False,
+            finalize=_shown,
         )
-        self.filters = dict(_FILTERS)
+        self.filters = dict(FILTERS)
+        self.tests = dict(TESTS)
         del self.globals["lipsum"]
 
     @staticmethod
@@ -134,7 +138,33 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def concatenated(self, parts: Sequence[Any]) -> str:
         """Return what ``~`` gives."""
-        return joined(str(part) for part in parts)
+        return joined(str(_shown(part)) for part in parts)
+
+    @staticmethod
+    def compared(name: str, left: Any, right: Any) -> Any:
+        """Return what a comparison gives."""
+        if name in ("in", "notin"):
+            rendering.get().search(left, right)
+        elif not isinstance(left, _ATOMS) and not isinstance(right, _ATOMS):
+            rendering.get().compare(left)
+        return COMPARISONS[name](left, right)
+
+    @staticmethod
+    def comparable(value: Any) -> Any:
+        """Return what is compared in a chain, or is a key."""
+        rendering.get().compare(value)
+        return value
+
+    @staticmethod
+    def made(value: Any) -> Any:
+        """Return a part of a text or of a list."""
+        return rendering.get().made_of(value)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return an item, or a field."""
+        if isinstance(argument, tuple):
+            rendering.get().compare(argument)
+        return super().getitem(obj, argument)
 
     def join_path(self, template: str, parent: str) -> str:
         """Return the name of a template that another one includes: from the directory of the pipeline, or beside it."""
@@ -152,10 +182,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def counted(self, iterable: Iterable[Any]) -> Iterator[Any]:
         """Yield what a loop goes over."""
-        state = rendering.get()
-        for element in iterable:
-            state.count(1)
-            yield element
+        return rendering.get().counted(iterable)
 
     def read_steps(self, context: Context, pairs: Sequence[tuple[str, bool]]) -> Any:
         """Return what a chain of fields and items that begins at ``steps`` is."""
@@ -197,27 +224,24 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call something for a template."""
-        rendering.get().count(_ROUNDS_OF_CALL)
-        owner = getattr(__obj, "__self__", None)
-        if isinstance(owner, str | bytes):
-            _check_method(owner, __obj.__name__, args, kwargs)
-        elif isinstance(owner, int):
-            _check_numbers(args)
+        state = rendering.get()
+        state.count(_ROUNDS_OF_CALL)
+        _check_call(state, __obj, args, kwargs)
         found = super().call(__context, __obj, *args, **kwargs)
-        return found if isinstance(__obj, Macro) else _measured(found)
+        return found if isinstance(__obj, Macro) else state.made_of(found)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Calculate for a template."""
-        if operator == "%" and isinstance(left, str):
-            _check_percent(left)
+        if operator == "%" and isinstance(left, str | bytes):
+            check_percent(left if isinstance(left, str) else left.decode("latin-1"), right)
         elif operator == "*":
-            _check_size(max(_size(left) * _count(right), _size(right) * _count(left)))
-            _check_bits(_bits(left) + _bits(right))
+            check_size(max(size_of(left) * count_of(right), size_of(right) * count_of(left)))
+            check_bits(_bits(left) + _bits(right))
         elif operator == "**":
-            _check_bits(_bits(left) * (abs(right) if isinstance(right, int) else 1))
+            check_bits(_bits(left) * (abs(right) if isinstance(right, int) else 1))
         elif operator == "+":
-            _check_size(_size(left) + _size(right))
-        return _measured(super().call_binop(context, operator, left, right))
+            check_size(size_of(left) + size_of(right))
+        return rendering.get().made_of(super().call_binop(context, operator, left, right))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """Return what is called instead of ``format`` of a text."""
@@ -233,117 +257,55 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 class _Formatter(SandboxedFormatter):
-    """``format`` of a text, without wide columns."""
+    """``format`` of a text, which is measured from column to column."""
+
+    _size = 0
 
     def format_field(self, value: Any, format_spec: str) -> Any:
-        if _WIDE.search(format_spec):
+        if re.search(r"\d{7}", format_spec):
             raise Refused(f"a width of more than {NUMBER_MAX:,} in {format_spec!r}")
-        return super().format_field(value, format_spec)
+        check_text(value)
+        found = super().format_field(value, format_spec)
+        self._size += len(found)
+        check_size(self._size)
+        return found
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        check_text(value)
+        return super().convert_field(value, conversion)
 
 
-def _is_ours(function: Any) -> bool:
-    """Whether it is the ``format`` of this module."""
-    return isinstance(function, FunctionType) and function.__globals__ is globals()
-
-
-def joined(parts: Iterable[str]) -> str:
-    """Return texts one after the other.
-
-    Raises:
-        Refused: that is too long.
-    """
-    kept: list[str] = []
-    size = 0
-    for part in parts:
-        size += len(part)
-        _check_size(size)
-        kept.append(part)
-    return "".join(kept)
-
-
-def _filters() -> dict[str, Callable[..., Any]]:
-    found = {name: _limited(name, function) for name, function in FILTERS.items() if name != "random"}
-    return found | {"tojson": _limited("tojson", as_json)}
-
-
-def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a filter that measures what it is given, as far as one can know, and what it gives."""
-    first = 1 if hasattr(function, "jinja_pass_arg") else 0
-
-    @functools.wraps(function)
-    def limited(*args: Any, **kwargs: Any) -> Any:
-        value, *others = args[first:]
-        if name in _SIZED_FILTERS:
-            _check_numbers((*others, *kwargs.values()))
-        if name == "format":
-            _check_percent(str(value))
-        if name in ("replace", "join"):
-            _check_method(value, name, others, kwargs)
-        if name in ("indent", "wordwrap"):
-            longest = max((max(_size(other), _count(other)) for other in (*others, *kwargs.values())), default=1)
-            _check_size(longest * (str(value).count("\n") + 1 if name == "indent" else 1))
-        return _measured(function(*args, **kwargs))
-
-    return limited
-
-
-def _check_method(text: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Refuse a method of a text if what it gives is too long.
-
-    ``replace`` and ``join`` are filters, too: there the list comes first.
-    """
-    if name == "translate":
-        raise Refused("'translate' of a text")
-    if name in _SIZED_METHODS:
-        _check_numbers((*args, *kwargs.values()))
-    if name == "replace" and len(args) >= 2:
-        _check_size(
-            _size(text)
-            + (_size(text) + 1 if isinstance(text, bytes) else str(text).count(str(args[0]))) * _size(args[1])
-        )
-    if name == "join":
-        glue, many = (text, args[0]) if isinstance(text, str | bytes) and args else (args[0] if args else "", text)
-        _check_size(_size(glue) * _size(many))
-
-
-def _check_percent(text: str) -> None:
-    if _WIDE_PERCENT.search(text):
-        raise Refused(f"a width of more than {NUMBER_MAX:,}, or one that is not written, in {text[:80]!r}")
-
-
-def _check_numbers(values: Iterable[Any]) -> None:
-    for value in values:
-        if isinstance(value, int) and abs(value) > NUMBER_MAX:
-            raise Refused(f"a width or count of {value}; at most {NUMBER_MAX:,} is allowed")
-
-
-def _check_size(size: int) -> None:
-    if size > CHARS_MAX:
-        raise Refused(f"a text or list of more than {CHARS_MAX:,} characters or elements")
-
-
-def _check_bits(bits: int) -> None:
-    if bits > _BITS_MAX:
-        raise Refused(f"a number of more than {_BITS_MAX:,} bits")
-
-
-def _measured(value: Any) -> Any:
-    _check_size(_size(value))
+def _shown(value: Any) -> Any:
+    """Return what becomes a part of a text."""
+    if not isinstance(value, str | int):
+        check_text(value)
     return value
 
 
-def _size(value: Any) -> int:
-    if isinstance(value, str | bytes):
-        return len(value)
-    return len(value) * _CHARS_OF_ELEMENT if isinstance(value, list | tuple) else 0
-
-
-def _count(value: Any) -> int:
-    return max(value, 0) if isinstance(value, int) else 0
+def _check_call(state: Rendering, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, str | bytes):
+        name = function.__name__
+        if name == "join" and args:
+            check_size(len(owner) * len(args[0] if isinstance(args[0], Sized) else ()))
+            check_text(args[0])
+        check_method(owner, name, args, kwargs)
+        if name.endswith(("split", "splitlines")):
+            state.take(len(owner) * 8)  # each piece is an object
+    elif isinstance(owner, int):
+        check_numbers(args)
+    elif isinstance(owner, BaseModel) and hasattr(BaseModel, function.__name__):
+        check_numbers(kwargs.values(), INDENT_MAX)
+        state.count(check_text(owner))
+    elif function is dict or isinstance(function, BuiltinFunctionType):
+        for arg in args:
+            state.compare(arg)
 
 
 def _bits(value: Any) -> int:
     return value.bit_length() if isinstance(value, int) else 0
 
 
-_FILTERS = _filters()
+def _is_ours(function: Any) -> bool:
+    """Whether it is the ``format`` of this module."""
+    return isinstance(function, FunctionType) and function.__globals__ is globals()

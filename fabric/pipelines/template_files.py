@@ -39,7 +39,7 @@ class Below(BaseLoader):
         Raises:
             PipelineLoadError: it is not there, not below the directory, too large, or no text.
         """
-        full = path.resolve()
+        full = self._resolved(path)
         if not full.is_relative_to(self._root):
             raise PipelineLoadError(
                 f"template {str(path)!r} is not below the directory of the pipeline, {str(self._given)!r}"
@@ -58,9 +58,22 @@ class Below(BaseLoader):
         except OSError as error:
             raise PipelineLoadError(f"template {str(path)!r} cannot be read: {error.strerror}") from error
 
+    @staticmethod
+    def _resolved(path: Path) -> Path:
+        try:
+            return path.resolve()
+        except (OSError, ValueError) as error:  # no file can have such a name
+            raise PipelineLoadError(f"template {str(path)[:80]!r} is not there: {error}") from error
+
+    def _is_file(self, name: str) -> bool:
+        try:
+            return (self._root / name).is_file()
+        except (OSError, ValueError):
+            return False
+
     def beside(self, name: str, parent: str) -> str:
         """Return the name of a template that another one names: from the directory of the pipeline, or beside it."""
-        if (self._root / name).is_file() or not parent:
+        if not parent or self._is_file(name):
             return name
         return posixpath.normpath(posixpath.join(posixpath.dirname(parent), name))
 

@@ -22,6 +22,9 @@ TEMPLATES_MAX = 1_000
 LOOPS_MAX = 16
 """In each other. Python has 20, and some are Jinja's own."""
 
+_DEPTH_PLAIN = 30
+"""Python reads the code of templates that are no deeper; it has no more than 100 blocks in each other, say."""
+
 _NAMELESS = "\0"  # a text in the pipeline's file: no template can include it
 
 
@@ -87,7 +90,16 @@ class _Walk:
         for reference in _references(tree, is_sure=True):
             self._follow(reference, name)
         # The tree is not the same afterwards.
-        return self._environment._generate(tree, name, name)
+        code = self._environment._generate(tree, name, name)
+        if reading.deepest > _DEPTH_PLAIN:
+            self._refuse_depth(code, name)
+        return code
+
+    def _refuse_depth(self, code: str, name: str | None) -> None:
+        try:
+            self._environment._compile(code, name or "")
+        except (SyntaxError, RecursionError, MemoryError) as error:
+            raise TemplateSyntaxError(f"it is nested too deep: {error.args[0]}", 1, name, name) from error
 
     def _follow(self, reference: _Reference, parent: str | None) -> None:
         if reference.names is None:
@@ -174,6 +186,8 @@ class _Reading:
         self._name = name
         self._reads_steps = reads_steps
         self._loops = 0
+        self._depth = 0
+        self.deepest = 0
         self.steps: list[StepRead] = []
         self.env_names: list[str] = []
 
@@ -184,6 +198,12 @@ class _Reading:
             node: any.
             is_soft: whether a field that is not there does no harm: what is asked for with ``is defined``.
         """
+        self._depth += 1
+        self.deepest = max(self.deepest, self._depth)
+        self._inside(node, is_soft)
+        self._depth -= 1
+
+    def _inside(self, node: nodes.Node, is_soft: bool) -> None:
         if isinstance(node, nodes.Getattr | nodes.Getitem):
             self._chain(node, is_soft)
             return

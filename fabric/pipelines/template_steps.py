@@ -69,6 +69,12 @@ class _Rewriting(NodeTransformer):
         node.iter = _asked("counted", [node.iter], node)
         return node
 
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802 - Jinja's name
+        self.generic_visit(node)
+        if not isinstance(node.key, nodes.Const):
+            node.key = _asked("comparable", [node.key], node)
+        return node
+
     def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802 - Jinja's name
         if method_of_steps(node) is None:
             self.generic_visit(node)

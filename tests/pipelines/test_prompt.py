@@ -240,3 +240,12 @@ def test_public_functions_render_alone(tmp_path: Path) -> None:
     ):
         with pytest.raises(PromptRenderError, match=said):
             render()
+
+
+def test_a_name_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
+    """As any other template that is not there."""
+    files = parse_prompt("{% include '" + "x" * 5_000 + "' ignore missing %}a", tmp_path)
+    assert files.render({}, Scope({}, {})) == "a"
+    (tmp_path / "p.j2").write_text("{% include '" + "x" * 5_000 + "' %}")
+    with pytest.raises(PipelineLoadError, match="is not there"):
+        load_prompt(tmp_path / "p.j2", tmp_path)

@@ -179,6 +179,13 @@ def test_nothing_is_different_each_time() -> None:
         text("{{ lipsum() }}")
 
 
+TWICE = (
+    "{% set n = namespace(x=[1], y=[1], t=(1,)) %}{% for i in range(60) %}"
+    "{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}{% set n.t = (n.t, n.t) %}{% endfor %}"
+)
+"""Small in memory, and as a text longer than anything."""
+
+
 @pytest.mark.parametrize(
     "template",
     [
@@ -217,6 +224,53 @@ def test_nothing_is_different_each_time() -> None:
         "{% set a = 'a' * 1000000 %}{% for i in range(100) %}{{ a }}{% endfor %}",
         "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
         "{% for i in range(90000) if i > 90000 %}{% endfor %}" * 12,
+        "{{ ('\t' * 1500).expandtabs(1000000) }}",
+        "{{ ('{0:999999}' * 1500).format(1) }}",
+        "{{ ('{0}' * 60).format('x' * 30000000) }}",
+        "{{ ('{0!r}' * 60).format(['x' * 30000000]) }}",
+        "{{ '{0!r}'.format(['x' * 30000000] * 60) }}",
+        "{{ ('%(a)999999d' * 1500) | format(a=1) }}",
+        "{{ ('%999999d' * 1500) % ((1,) * 1500) }}",
+        "{{ '%((a))1000000000d' % {'(a)': 1} }}",
+        "{{ '%1000000000d'.encode() % 1 }}",
+        "{{ ('%(a)s' * 60) % {'a': 'x' * 30000000} }}",
+        "{{ '%s' % (['x' * 30000000] * 60) }}",
+        "{{ (['x' * 30000000] * 60) | join }}",
+        "{{ ([{'a': 'x' * 30000000}] * 60) | join(attribute='a') }}",
+        "{{ ''.join(['x' * 30000000] * 60) }}",
+        "{{ ['x' * 30000000] * 60 }}",
+        "{{ 'a' ~ (['x' * 30000000] * 60) }}",
+        "{{ (['x' * 30000000] * 60) | string }}",
+        "{{ (['x' * 30000000] * 60) | tojson }}",
+        "{{ {'a': ['x' * 30000000] * 60} | tojson(indent=2) }}",
+        "{{ (['x' * 30000000] * 60) | pprint }}",
+        "{{ (['x' * 30000000] * 60) | upper }}",
+        "{{ steps.paper.value.model_dump_json(indent=400000000) }}",
+        "{{ range(90000) | map('string') | map('center', 1000000) | list }}",
+        "{% set n = namespace(a=[], b='x' * 30000000) %}"
+        "{% for i in range(99) %}{% set n.a = n.a + [n.b[1:]] %}{% endfor %}",
+        "{{ ([(1,) * 400000] * 90000) | sum(start=()) }}",
+        "{{ ('a ' * 15000000).split() }}",
+        "{{ 1.5 | round(400000000, 'ceil') }}",
+        "{{ ('a' * 3000000) | wordwrap(1) }}",
+        "{{ ('<!--' * 1000000) | striptags }}",
+        "{{ range(90000) | select('in', range(90000, 180000) | list) | list }}",
+        "{% set a = range(90000) | list %}{% for i in a %}{% if -1 in a %}{% endif %}{% endfor %}",
+        TWICE + "{{ n.x }}",
+        TWICE + "{{ n }}",
+        TWICE + "{{ n.x | tojson(2) }}",
+        TWICE + "{{ n.x == n.y }}",
+        TWICE + "{{ 1 < 2 != n.x == n.y }}",
+        TWICE + "{{ n.x in [n.y] }}",
+        TWICE + "{{ [n.x, n.y] | sort }}",
+        TWICE + "{{ [n.x, n.y] | map('list') | max }}",
+        TWICE + "{{ n.x is eq(n.y) }}",
+        TWICE + "{{ [n.x] | select('in', [n.y]) | list }}",
+        TWICE + "{{ [n.x].index(n.y) }}",
+        TWICE + "{{ {n.t: 1} }}",
+        TWICE + "{{ ctx.map[n.t] }}",
+        TWICE + "{{ ctx.map.get(n.t) }}",
+        TWICE + "{{ dict([(n.t, 1)]) }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
     ],
@@ -228,7 +282,14 @@ def test_what_has_no_end_is_refused(template: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ " + "(" * 2_000 + "1" + ")" * 2_000 + " }}", "{% if x %}" * 2_000 + "{% endif %}" * 2_000]
+    "template",
+    [
+        "{{ " + "(" * 2_000 + "1" + ")" * 2_000 + " }}",
+        "{% if x %}" * 2_000 + "{% endif %}" * 2_000,
+        "{% if x %}" * 110 + "{% endif %}" * 110,
+        "{{ " + "not (" * 150 + "x == y" + ")" * 150 + " }}",
+        "{{ " + "x[" * 150 + "y" + "]" * 150 + " }}",
+    ],
 )
 def test_templates_that_are_deep_are_refused(template: str) -> None:
     """Python's stack is not ours to end."""
@@ -240,6 +301,34 @@ def test_a_number_that_is_too_long_is_refused() -> None:
     """Python reads no integer of 5,000 digits."""
     with pytest.raises(PipelineLoadError, match="Syntax error in template"):
         parse_prompt("{{ " + "9" * 5_000 + " }}", Path())
+
+
+def test_what_is_calculated_when_a_template_is_read_is_limited_too() -> None:
+    """Jinja works out what is constant: reading it ends, whatever it is."""
+    many = "[" + "1," * 3_000 + "]"
+    with pytest.raises(PromptRenderError, match="too much"):
+        text("{{ " + f"{many} | select('in', [{'2,' * 3_000}]) | list" + " }}" + "{{ 'x' | center(99999999) }}")
+
+
+def test_what_is_in_itself_is_shown() -> None:
+    """Python writes dots."""
+    inner: list[Any] = [1]
+    inner.append(inner)
+    assert parse_prompt("{{ ctx.a }}", Path()).render({}, Scope({"a": inner}, {})) == "[1, [...]]"
+
+
+def test_limits_leave_alone_what_prompts_do() -> None:
+    """Lists that grow, comparisons, formats, sums of lists, long lists of the input."""
+    rows = [{"name": f"n{number}", "tags": ["a", "b"]} for number in range(3_000)]
+    template = (
+        "{% set n = namespace(a=[]) %}{% for row in ctx.rows %}{% set n.a = n.a + [row.name] %}{% endfor %}"
+        "{{ n.a | length }} {{ (ctx.rows | map(attribute='tags') | sum(start=[])) | length }}"
+        " {{ (ctx.rows | sort(attribute='name') | first).name }} {{ 'n7' in n.a }} {{ ctx.rows[0] == ctx.rows[1] }}"
+        " {{ '%-6s|%5.1f' % ('ab', 1.25) }} {{ '{:>4}'.format(7) }} {{ ctx.rows | tojson | length > 9 }}"
+        " {{ 1 < 2 < 3 }} {{ ctx.rows | selectattr('name', 'in', ['n1', 'n2']) | map(attribute='name') | join('+') }}"
+    )
+    expected = "3000 6000 n0 True False ab    |  1.2    7 True True n1+n2"
+    assert parse_prompt(template, Path()).render({}, Scope({"rows": rows}, {})) == expected
 
 
 def test_what_is_large_and_fine_is_rendered() -> None:

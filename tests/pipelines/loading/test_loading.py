@@ -208,6 +208,15 @@ def test_a_system_prompt_may_be_a_file(tmp_path):
     assert b.system.render({}, NOTHING) == "r.j2"
 
 
+def test_a_wrong_reference_in_a_template_is_told_where_it_stands(tmp_path):
+    """In the file that it is in, which may be one that is included, and its line."""
+    text = MODELS + "steps:\n  - {name: a, model: m, prompt: p.j2}\n"
+    with pytest.raises(StepRefError, match="step 'yy' is not defined") as caught:
+        loaded(tmp_path, text, p="1\n{% include 'q.j2' %}", q="1\n2\n{{ steps.yy.value }}")
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line) == (str(tmp_path / "q.j2"), 3)
+
+
 @pytest.mark.parametrize(("line", "there"), [("", True), ("    prompt:\n", True), ("    prompt: absent.j2\n", False)])
 def test_a_prompt_that_is_missing_is_only_warned_of(tmp_path, caplog, line, there):
     """Without one the question is empty; without its file the step fails if it is reached. The log says it, too."""
