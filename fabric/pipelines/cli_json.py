@@ -31,7 +31,7 @@ def read_object(text: str, what: str, invalid: str) -> dict[str, Any]:
     Raises:
         ConfigError: it is none; or says a key twice, or a number that JSON does not have; or is too deep.
     """
-    too_deep = f"{what} is nested too deeply; at most {DEPTH_MAX} levels are read"
+    too_deep = f"{invalid}: it is nested too deeply; at most {DEPTH_MAX} levels are read"
     try:
         data = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
