@@ -9,7 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from fabric.errors import ConfigError
+
+_NAMES_TAKEN = {*dir(BaseModel), "Any", "BaseModel", "Field", "Optional", "bool", "dict", "float", "int", "list", "str"}
+"""By pydantic, and by what stands in the class itself."""
 
 _PRIMITIVES = (bool, int, float, str)  # bool first: it is an int, too
 
@@ -83,7 +88,7 @@ def _named(items: Iterable[tuple[Any, Any]]) -> Iterable[tuple[str, tuple[str, A
 
 def _identifier(key: str) -> str:
     name = re.sub(r"[^0-9A-Za-z_]", "_", key).lstrip("_") or "field"
-    if name[0].isdigit() or keyword.iskeyword(name) or name.startswith("model_"):
+    if name[0].isdigit() or keyword.iskeyword(name) or name.startswith("model_") or name in _NAMES_TAKEN:
         name = f"field_{name}"
     return name
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 __all__ = ["File", "Serving"]
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -21,7 +20,6 @@ from typing import Any
 import msgspec
 
 from fabric.errors import FabricError
-from fabric.pipelines.calling import Inline
 from fabric.pipelines.digests import digest_of_file
 from fabric.pipelines.envelope import Envelopes, write_failure
 from fabric.pipelines.errors import SchemaRefError, StepExecutionError
@@ -30,7 +28,7 @@ from fabric.pipelines.local import open_local
 from fabric.pipelines.references import Importer
 from fabric.pipelines.results import AttemptLog
 from fabric.pipelines.spec import Pipeline
-from fabric.pipelines.work import FunctionWork, Performer, Work
+from fabric.pipelines.work import Performer, Work
 from fabric.worker import telemetry
 
 
@@ -86,7 +84,7 @@ class Serving:
         if message["do"] == "leave":
             self._left = (message["number"], work)
             return {"left": True}
-        done = await performer.perform(_alone(work))
+        done = await performer.perform(work)
         for log in done.attempts:
             _tell(log)
         return {"done": envelopes.write_done(done, work.step)}
@@ -114,12 +112,7 @@ def _load(file: File) -> Pipeline:
 
 
 def _open(pipeline: Pipeline) -> AbstractAsyncContextManager[Performer]:
-    return open_local(pipeline, caller=Inline())
-
-
-def _alone(work: Work) -> Work:
-    """Nothing else is under way in this process: a function may have its thread."""
-    return dataclasses.replace(work, alone=True) if isinstance(work, FunctionWork) else work
+    return open_local(pipeline)
 
 
 def _tell(log: AttemptLog) -> None:

@@ -116,7 +116,7 @@ def test_an_input_that_is_nested_too_deeply_is_told(good: Path):
     """As any other that is no JSON; it is no bug of ours."""
     done = pipeline("run", good, "-i", '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "the input is nested too deeply" in done.stderr
+    assert "invalid input JSON: it is nested too deeply" in done.stderr
 
 
 def test_a_command_line_that_is_none_ends_with_2(good: Path):

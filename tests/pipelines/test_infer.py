@@ -89,6 +89,14 @@ JSON = st.recursive(
 )
 
 
+def test_names_of_pydantic_and_of_types_are_changed():
+    """A field keeps its name as its alias; the fields behind it have their own types."""
+    sample = {"validate": None, "int": None, "n": 3}
+    model = model_of(infer_schema_source("Odd", sample), "Odd")
+    assert model.model_fields["n"].annotation is int
+    assert model.model_validate(sample).model_dump(by_alias=True) == sample
+
+
 @given(st.text(max_size=8), st.dictionaries(st.text(max_size=8), JSON, max_size=4))
 def test_any_sample_is_an_instance_of_its_model(name: str, sample: dict[str, Any]):
     """Whatever its keys are called, and nothing in it becomes code."""
