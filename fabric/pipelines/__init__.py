@@ -16,8 +16,8 @@ from importlib import import_module
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from fabric.pipelines.asking.clients import register_provider
     from fabric.pipelines.batch import BatchResult, BatchRunner, BatchSummary
-    from fabric.pipelines.clients import register_provider
     from fabric.pipelines.errors import PipelineLoadError, YamlPipelineError
     from fabric.pipelines.graph import generate_mermaid
     from fabric.pipelines.results import (
@@ -46,7 +46,7 @@ _HOMES = {
     "VocabSuggestion": "results",
     "YamlPipelineError": "errors",
     "generate_mermaid": "graph",
-    "register_provider": "clients",
+    "register_provider": "asking.clients",
 }
 
 __all__ = [
