@@ -5,8 +5,17 @@
     result = PipelineRunner("pipeline.yaml").run({"paper": text})
     result.steps["extract"].value       # an instance of the schema's model
 
-Read ``spec`` for what a pipeline is, ``loading`` for how it is read, ``schedule`` for what runs when, ``runner`` for
-who carries it out, ``asking`` for the conversation of one step, ``GUIDE.md`` for all that a file may say.
+What users import lies here; below it, in the order in which a file goes through them:
+
+``spec``, ``results``, ``work``     a pipeline, what a run leaves, and the leaves of the work, as data
+``loading``                         files to ``spec``, with all that is wrong with them
+``expressions``, ``prompts``        what stands in braces, and templates; ``schemas``, ``vocabularies``: what answers are
+``runs``                            when each step begins and counts, and who carries it out
+``asking``                          the conversation of one step with its model
+``remote``                          the same work in workers over ZeroMQ
+``batches``, ``commands``           many inputs; ``fabric pipeline``
+
+``GUIDE.md`` says all that a file may say.
 """
 
 from __future__ import annotations
@@ -16,8 +25,8 @@ from importlib import import_module
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from fabric.pipelines.asking.clients import register_provider
     from fabric.pipelines.batch import BatchResult, BatchRunner, BatchSummary
-    from fabric.pipelines.clients import register_provider
     from fabric.pipelines.errors import PipelineLoadError, YamlPipelineError
     from fabric.pipelines.graph import generate_mermaid
     from fabric.pipelines.results import (
@@ -46,7 +55,7 @@ _HOMES = {
     "VocabSuggestion": "results",
     "YamlPipelineError": "errors",
     "generate_mermaid": "graph",
-    "register_provider": "clients",
+    "register_provider": "asking.clients",
 }
 
 __all__ = [

@@ -24,14 +24,14 @@ import trio
 from pydantic import BaseModel
 
 from fabric.errors import ConfigError
-from fabric.pipelines.accounting import Account, account_of
-from fabric.pipelines.calling import loop_here
-from fabric.pipelines.course import Course, Given
-from fabric.pipelines.hooks import attempt, expect_hook
-from fabric.pipelines.loading import load_pipeline
-from fabric.pipelines.progress import Progress
+from fabric.pipelines.batches.course import Course, Given
+from fabric.pipelines.batches.progress import Progress
+from fabric.pipelines.loading.pipeline import load_pipeline
 from fabric.pipelines.results import RunContext
-from fabric.pipelines.running import Options
+from fabric.pipelines.runs.accounting import Account, account_of
+from fabric.pipelines.runs.calling import loop_here
+from fabric.pipelines.runs.hooks import attempt, expect_hook
+from fabric.pipelines.runs.run import Options
 from fabric.pipelines.spec import Place
 
 F = TypeVar("F", bound=Callable[..., Any])

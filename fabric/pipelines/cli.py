@@ -18,10 +18,9 @@ from typing import Annotated, Any
 import typer
 
 from fabric.errors import ConfigError
-from fabric.pipelines import cli_batch, cli_make, cli_vocab
-from fabric.pipelines.cli_files import check_target, path_of_input
-from fabric.pipelines.cli_json import as_data, read_object
-from fabric.pipelines.cli_report import (
+from fabric.pipelines.commands import batch, make, vocab
+from fabric.pipelines.commands.files import check_target, path_of_input
+from fabric.pipelines.commands.report import (
     BAD_INPUT,
     FAILED,
     AtPlace,
@@ -37,8 +36,9 @@ from fabric.pipelines.cli_report import (
     write_metrics,
     write_out,
 )
+from fabric.pipelines.commands.strict_json import as_data, read_object
 from fabric.pipelines.errors import PipelineLoadError
-from fabric.pipelines.outputs import MISSING
+from fabric.pipelines.runs.outputs import MISSING
 
 File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's file.", show_default=False)]
 Output = Annotated[
@@ -59,13 +59,13 @@ def make_app() -> typer.Typer:
         help="Pipelines in YAML: steps that ask models for structured data, checked before the first question.",
     )
     app.command()(run)
-    cli_batch.register(app)
+    batch.register(app)
     app.command()(validate)
     app.command()(graph)
     for name in ("visualise", "visualize"):
         app.command(name, hidden=True)(graph)
-    cli_make.register(app)
-    cli_vocab.register(app)
+    make.register(app)
+    vocab.register(app)
     return app
 
 
@@ -194,7 +194,7 @@ def validate(pipeline: File, form: Form = "text") -> None:
     Exit codes: 0 it is valid; 1 it is not.
     """
     with answering(form), logged(form):
-        from fabric.pipelines.loading import load_pipeline
+        from fabric.pipelines.loading.pipeline import load_pipeline
 
         try:
             with printing_apart():

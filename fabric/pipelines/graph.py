@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fabric.pipelines.drawing import Drawn, drawn_steps
-from fabric.pipelines.expressions import StepRead
+from fabric.pipelines.expressions.expression import StepRead
+from fabric.pipelines.loading.drawing import Drawn, drawn_steps
 
 _SHAPES = {
     "condition": ("{", "}"),
@@ -39,10 +39,10 @@ def generate_mermaid(path: str | os.PathLike[str], step_scores: Mapping[str, flo
     Raises:
         PipelineLoadError: the file is no YAML, or has no steps where they should be.
     """
-    from fabric.pipelines.document import read_document
-    from fabric.pipelines.environment import Expander, with_dotenv
-    from fabric.pipelines.nodes import plain
-    from fabric.pipelines.problems import Problems
+    from fabric.pipelines.loading.document import read_document
+    from fabric.pipelines.loading.environment import Expander, with_dotenv
+    from fabric.pipelines.loading.nodes import plain
+    from fabric.pipelines.loading.problems import Problems
 
     file = Path(path)
     problems = Problems(str(path))

@@ -15,8 +15,8 @@ from typing import Any
 
 import trio
 
-from fabric.pipelines.attempts import pause_s
-from fabric.pipelines.clients import (
+from fabric.pipelines.asking.attempts import pause_s
+from fabric.pipelines.asking.clients import (
     MOCK_REPLY,
     Answer,
     AskFailed,
@@ -26,7 +26,7 @@ from fabric.pipelines.clients import (
     read_response,
     register_provider,
 )
-from fabric.pipelines.extraction import extract_json
+from fabric.pipelines.asking.extraction import extract_json
 from fabric.pipelines.spec import ModelSpec, Sampling
 
 _log = logging.getLogger("fabric.pipelines")
@@ -187,7 +187,7 @@ def _run(question: Question) -> Answer:
 
 
 async def _ask(question: Question) -> Answer:
-    from fabric.pipelines.hosted import HostedClient
+    from fabric.pipelines.asking.hosted import HostedClient
 
     spec = question.spec
     client = HostedClient(spec, os.environ)

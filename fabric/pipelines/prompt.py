@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fabric.errors import ConfigError
 from fabric.pipelines.errors import PipelineLoadError, PromptRenderError
-from fabric.pipelines.expressions import Scope, StepRead
+from fabric.pipelines.expressions.expression import Scope, StepRead
 
 if TYPE_CHECKING:
-    from fabric.pipelines.rendering import Source
-    from fabric.pipelines.template_files import Below
-    from fabric.pipelines.template_reads import TemplateReads
+    from fabric.pipelines.prompts.files import Below
+    from fabric.pipelines.prompts.reads import TemplateReads
+    from fabric.pipelines.prompts.rendering import Source
 
 MISSING: Final = "it needs pyyaml and jinja2: pip install 'plumb-fabric[pipelines]'"
 _TEXT: Final = "<template>"
@@ -95,14 +95,14 @@ def parse_prompt(text: str, root: Path) -> Prompt:
 
 def _files(root: Path) -> Below:
     try:
-        from fabric.pipelines.template_files import Below
+        from fabric.pipelines.prompts.files import Below
     except ModuleNotFoundError as error:
         raise ConfigError(MISSING) from error
     return Below(root)
 
 
 def _loaded(files: Below, text: str, name: str | None, path: Path | None) -> Prompt:
-    from fabric.pipelines.rendering import read
+    from fabric.pipelines.prompts.rendering import read
 
     return Prompt(path, *read(files, text, name))
 

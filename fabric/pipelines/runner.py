@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from fabric.pipelines.accounting import Account
-from fabric.pipelines.calling import Inline, loop_here, run_beside_asyncio, run_here
-from fabric.pipelines.engine import Engine
-from fabric.pipelines.hooks import Hooks
-from fabric.pipelines.loading import load_pipeline
+from fabric.pipelines.loading.pipeline import load_pipeline
 from fabric.pipelines.results import AttemptLog, FailureState, RunContext, RunSummary, StepResult, TokenCount
-from fabric.pipelines.running import Options
+from fabric.pipelines.runs.accounting import Account
+from fabric.pipelines.runs.calling import Inline, loop_here, run_beside_asyncio, run_here
+from fabric.pipelines.runs.engine import Engine
+from fabric.pipelines.runs.hooks import Hooks
+from fabric.pipelines.runs.run import Options
 from fabric.pipelines.spec import Pipeline, Place
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -23,9 +23,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from fabric.pipelines.errors import SchemaRefError
-from fabric.pipelines.schema_fields import PRIMITIVES, FieldSpec, Oddity, Rules, read_fields
-from fabric.pipelines.schema_hints import model_to_schema_hint
-from fabric.pipelines.schema_rules import broken_rules
+from fabric.pipelines.schemas.fields import PRIMITIVES, FieldSpec, Oddity, Rules, read_fields
+from fabric.pipelines.schemas.hints import model_to_schema_hint
+from fabric.pipelines.schemas.rules import broken_rules
 from fabric.pipelines.vocab import KEYS, Vocabularies, Vocabulary
 
 # These are how a model is used; a field that took the name of one would break it.

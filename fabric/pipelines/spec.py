@@ -38,9 +38,9 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from fabric.pipelines.expressions import Bound, Expression
+from fabric.pipelines.expressions.expression import Bound, Expression
 from fabric.pipelines.prompt import Prompt
-from fabric.pipelines.schemas import Schema
+from fabric.pipelines.schemas.schema import Schema
 from fabric.pipelines.vocab import Vocabulary
 
 OnError: TypeAlias = Literal["raise", "continue", "skip_remaining"]

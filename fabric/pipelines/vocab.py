@@ -21,7 +21,7 @@ from typing import Any, ClassVar, TypeAlias
 from pydantic_core import SchemaSerializer, core_schema
 
 from fabric.pipelines.results import MatchType, VocabSuggestion
-from fabric.pipelines.vocab_terms import Terms, spelling
+from fabric.pipelines.vocabularies.terms import Terms, spelling
 
 GROWTH_POLICIES = ("auto", "human", "llm")
 
@@ -291,13 +291,13 @@ class Vocabulary:
             FileNotFoundError: there is no such file.
             ConfigError: it is no vocabulary.
         """
-        from fabric.pipelines.vocab_files import read_vocabulary
+        from fabric.pipelines.vocabularies.files import read_vocabulary
 
         return read_vocabulary(Path(path))
 
     def save(self, path: str | Path) -> None:
         """Write this vocabulary to a file; its directory is made. What else the file says, and its comments, stay."""
-        from fabric.pipelines.vocab_files import write_vocabulary
+        from fabric.pipelines.vocabularies.files import write_vocabulary
 
         write_vocabulary(self, Path(path))
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from fabric.pipelines import BatchRunner, PipelineRunner
 from fabric.pipelines.llm import extract_json
-from fabric.pipelines.loading import load_pipeline
+from fabric.pipelines.loading.pipeline import load_pipeline
 from fabric.pipelines.schema_builder import yaml_dict_to_model
 
 REPLY = '{"title": "On tea", "authors": ["Ada", "Grace"], "doi": null}'

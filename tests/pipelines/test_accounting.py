@@ -14,9 +14,9 @@ from span_trees import held_together
 
 from fabric.metrics import Page
 from fabric.pipelines import PipelineRunner
-from fabric.pipelines.accounting import Account, RunAccount
 from fabric.pipelines.results import AttemptLog, FailureState, RunContext, StepResult
-from fabric.pipelines.run_spans import Piece, RunFacts, spans_of
+from fabric.pipelines.runs.accounting import Account, RunAccount
+from fabric.pipelines.runs.spans import Piece, RunFacts, spans_of
 from fabric.pipelines.spec import FunctionStep, LlmStep, Mark, ModelSpec
 from fabric.pipelines.work import Done, FunctionWork, LlmWork, Work
 from fabric.tracing.span import Span

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.pipelines.attempts import (
+from fabric.pipelines.asking.attempts import (
     EMPTY_ANSWER,
     PAUSE_S_MAX,
     RETRY_AFTER_S_MAX,

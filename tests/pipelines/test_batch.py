@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from fabric.errors import ConfigError
+from fabric.pipelines.asking.clients import register_provider
 from fabric.pipelines.batch import BatchResult, BatchRunner, BatchSummary
-from fabric.pipelines.clients import register_provider
 from fabric.pipelines.errors import PipelineLoadError
 from fabric.pipelines.results import RunContext
 

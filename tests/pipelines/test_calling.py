@@ -18,8 +18,9 @@ import trio
 import trio.testing
 from pydantic import BaseModel, field_validator
 
-from fabric.pipelines import PipelineRunner, RunContext, calling
+from fabric.pipelines import PipelineRunner, RunContext
 from fabric.pipelines.errors import StepExecutionError
+from fabric.pipelines.runs import calling
 from tests.support.pipeline_folders import Tape, folder_of, mock
 from tests.support.pipeline_functions import module_of
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from fabric.cli.app import make_app as make_fabric
 from fabric.pipelines.cli import make_app
-from fabric.pipelines.cli_vocab import read_choice
+from fabric.pipelines.commands.vocab import read_choice
 from fabric.pipelines.vocab import Vocabulary
 
 STEPS = "steps:\n  - {name: x, type: llm, model: default, prompt: prompts/extract.j2, schema: {a: int}}\n"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from fabric.errors import ConfigError
 from fabric.pipelines.cli import make_app
-from fabric.pipelines.cli_json import DEPTH_MAX, as_data, read_object
+from fabric.pipelines.commands.strict_json import DEPTH_MAX, as_data, read_object
 
 FN = "steps:\n  - {name: x, type: transform, fn: 'steps:f', inputs: {item: '{{ ctx }}'}}\n"
 ECHO = "def f(item):\n    return item\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fabric.pipelines.dependencies import Needs, is_fence, models_of, names_of, needs
-from fabric.pipelines.expressions import bind, parse_expression
+from fabric.pipelines.expressions.expression import bind, parse_expression
 from fabric.pipelines.prompt import parse_prompt
+from fabric.pipelines.runs.dependencies import Needs, is_fence, models_of, names_of, needs
 from fabric.pipelines.spec import (
     Attempts,
     ConditionStep,

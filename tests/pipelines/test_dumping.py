@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from fabric.pipelines.dumping import dumped, dumped_text, text_of
+from fabric.pipelines.runs.dumping import dumped, dumped_text, text_of
 
 
 class Tagged(BaseModel):

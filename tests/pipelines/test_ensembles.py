@@ -5,9 +5,9 @@ from typing import Any
 
 import trio
 
-from fabric.pipelines.ensembles import Addition, Ensembled, hear
 from fabric.pipelines.errors import ParseError
 from fabric.pipelines.results import AttemptLog
+from fabric.pipelines.runs.ensembles import Addition, Ensembled, hear
 from fabric.pipelines.spec import EnsembleStep, Judge, LlmStep, Mark, Member
 from fabric.pipelines.work import Done
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from fabric.pipelines.envelope import Envelopes, leaves
 from fabric.pipelines.errors import StepExecutionError
-from fabric.pipelines.loading import load_pipeline
-from fabric.pipelines.loading_models import override
-from fabric.pipelines.packing import Unpackable
+from fabric.pipelines.loading.models import override
+from fabric.pipelines.loading.pipeline import load_pipeline
+from fabric.pipelines.remote.envelope import Envelopes, leaves
+from fabric.pipelines.remote.packing import Unpackable
 from fabric.pipelines.spec import LlmStep, Mark, Pipeline
 from fabric.pipelines.work import FunctionWork, HttpWork, LlmWork
 

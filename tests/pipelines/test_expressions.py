@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from fabric.pipelines.errors import ExpressionEvalError, ExpressionSecurityError
-from fabric.pipelines.expressions import Scope, StepRead, bind, parse_expression
+from fabric.pipelines.expressions.expression import Scope, StepRead, bind, parse_expression
 from fabric.pipelines.results import AttemptLog, StepResult
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fabric.pipelines.asking.extraction import extract_json
 from fabric.pipelines.errors import ParseError
-from fabric.pipelines.extraction import extract_json
 
 SAID: dict[str, tuple[str, Any]] = {
     "plain": ('{"a": 1}', {"a": 1}),

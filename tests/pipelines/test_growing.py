@@ -8,10 +8,10 @@ import pytest
 import trio
 import yaml
 
-from fabric.pipelines.growing import grow_after_run, persist
-from fabric.pipelines.growth import Growth, GrowthQuestion, grow
 from fabric.pipelines.results import VocabSuggestion
 from fabric.pipelines.vocab import Vocabulary
+from fabric.pipelines.vocabularies.growing import grow_after_run, persist
+from fabric.pipelines.vocabularies.growth import Growth, GrowthQuestion, grow
 
 
 def novel(value: str, name: str = "v") -> VocabSuggestion:
@@ -74,8 +74,8 @@ def test_what_others_wrote_meanwhile_stays(tmp_path: Path):
 WRITER = """
 import sys
 from pathlib import Path
-from fabric.pipelines.growing import persist
-from fabric.pipelines.growth import grow
+from fabric.pipelines.vocabularies.growing import persist
+from fabric.pipelines.vocabularies.growth import grow
 from fabric.pipelines.results import VocabSuggestion
 from fabric.pipelines.vocab import Vocabulary
 

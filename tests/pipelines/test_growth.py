@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.pipelines.growth import grow, growth_questions, is_yes
 from fabric.pipelines.results import VocabSuggestion
 from fabric.pipelines.vocab import Vocabulary, apply_vocab
+from fabric.pipelines.vocabularies.growth import grow, growth_questions, is_yes
 
 
 def novel(value: str, name: str = "v", ideal: str | None = None) -> VocabSuggestion:

@@ -21,7 +21,7 @@ import yaml
 from documents import Block, blocks_of, stray_code
 
 from fabric.pipelines.errors import PipelineLoadError
-from fabric.pipelines.loading import load_pipeline
+from fabric.pipelines.loading.pipeline import load_pipeline
 
 GUIDE = Path(__file__).parents[2] / "fabric/pipelines/GUIDE.md"
 BLOCKS = blocks_of(GUIDE)

@@ -12,9 +12,9 @@ import trio
 from web_server import Said, WebServer, web_server
 
 from fabric.pipelines.errors import StepExecutionError
-from fabric.pipelines.expressions import bind
-from fabric.pipelines.http import HttpPerformer, pause_after
+from fabric.pipelines.expressions.expression import bind
 from fabric.pipelines.runner import PipelineRunner
+from fabric.pipelines.runs.http import HttpPerformer, pause_after
 from fabric.pipelines.spec import HttpStep, Mark
 from fabric.pipelines.work import Done, HttpWork
 

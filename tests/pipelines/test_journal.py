@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from fabric.errors import ConfigError
+from fabric.pipelines.asking.clients import register_provider
 from fabric.pipelines.batch import BatchRunner
-from fabric.pipelines.clients import register_provider
+from fabric.pipelines.batches.journal import VERSION, Journal, _Line, open_journal
 from fabric.pipelines.errors import SchemaValidationError
-from fabric.pipelines.journal import VERSION, Journal, _Line, open_journal
 from fabric.pipelines.results import RunContext
 
 SCRIPT = Path(__file__).parents[1] / "support/batch_script.py"

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from fabric.errors import ConfigError
-from fabric.pipelines.clients import providers
+from fabric.pipelines.asking.clients import providers
 from fabric.pipelines.llm import call_llm, extract_json, make_client, probe_json_mode, register_provider
 from fabric.testing import Answer, Failure, Text, scripted_model
 from plumb_agent.providers import ProviderFailed

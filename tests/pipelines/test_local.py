@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from fabric.pipelines.local import own
+from fabric.pipelines.runs.local import own
 
 
 def test_lists_and_dicts_are_copied_and_nothing_else() -> None:

@@ -18,13 +18,13 @@ import trio
 from pydantic import BaseModel, field_validator
 
 from fabric.errors import ConfigError
-from fabric.pipelines.attempts import RETRY_AFTER_S_MAX
-from fabric.pipelines.clients import CLIENTS_MAX, Clients, register_provider, stateful_identity
+from fabric.pipelines.asking.attempts import RETRY_AFTER_S_MAX
+from fabric.pipelines.asking.clients import CLIENTS_MAX, Clients, register_provider, stateful_identity
+from fabric.pipelines.asking.models import open_models
+from fabric.pipelines.asking.prices import Pricing
 from fabric.pipelines.errors import BudgetExceeded, ParseError, SchemaValidationError
-from fabric.pipelines.models import open_models
-from fabric.pipelines.prices import Pricing
 from fabric.pipelines.prompt import Prompt
-from fabric.pipelines.schemas import map_schema, model_schema
+from fabric.pipelines.schemas.schema import map_schema, model_schema
 from fabric.pipelines.spec import Attempts, CacheSpec, LlmStep, Mark, ModelSpec, Reference, Sampling
 from fabric.pipelines.work import Done, LlmWork
 from fabric.testing import Answer, Failure, Text, scripted_model

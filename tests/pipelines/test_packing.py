@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from fabric.pipelines.errors import ParseError, PromptTooLargeError, SchemaValidationError, StepExecutionError
-from fabric.pipelines.failures import pack_error, unpack_error
-from fabric.pipelines.packing import DEPTH_MAX, Packing, Unpackable
+from fabric.pipelines.remote.failures import pack_error, unpack_error
+from fabric.pipelines.remote.packing import DEPTH_MAX, Packing, Unpackable
 
 
 class Paper(BaseModel):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fabric.pipelines.expressions import Scope, bind
-from fabric.pipelines.places import address_of, directory_of
+from fabric.pipelines.expressions.expression import Scope, bind
+from fabric.pipelines.expressions.places import address_of, directory_of
 
 VALUE_DOI = "10.1/x?y=1#z &"
 

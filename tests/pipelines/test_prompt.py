@@ -9,10 +9,10 @@ import pytest
 from pydantic import BaseModel
 
 from fabric.pipelines.errors import ExpressionSecurityError, PipelineLoadError, PromptRenderError
-from fabric.pipelines.expressions import Scope, StepRead
+from fabric.pipelines.expressions.expression import Scope, StepRead
 from fabric.pipelines.prompt import Prompt, load_prompt, parse_prompt, render_prompt, render_prompt_string
+from fabric.pipelines.prompts.files import TEMPLATE_BYTES_MAX
 from fabric.pipelines.results import AttemptLog, StepResult
-from fabric.pipelines.template_files import TEMPLATE_BYTES_MAX
 
 
 class Paper(BaseModel):

@@ -17,8 +17,8 @@ from pipeline_workers import POST, STEPS, Note, Strange, made
 from fabric.client import Telemetry
 from fabric.errors import ConfigError
 from fabric.pipelines.errors import SchemaRefError, StepExecutionError
-from fabric.pipelines.packing import Unpackable
-from fabric.pipelines.remote import Remote, open_remote
+from fabric.pipelines.remote.packing import Unpackable
+from fabric.pipelines.remote.performer import Remote, open_remote
 from fabric.pipelines.spec import ModelSpec
 from fabric.pipelines.work import Done, FunctionWork, HttpWork, LlmWork
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from fabric.pipelines.errors import ExpressionSecurityError, PipelineLoadError, PromptRenderError
-from fabric.pipelines.expressions import Scope
+from fabric.pipelines.expressions.expression import Scope
 from fabric.pipelines.prompt import parse_prompt
 from fabric.pipelines.results import StepResult
 

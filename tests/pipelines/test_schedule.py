@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.pipelines.schedule import (
+from fabric.pipelines.runs.schedule import (
     Begin,
     Cancel,
     Command,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from fabric.pipelines.errors import SchemaRefError
 from fabric.pipelines.schema_builder import schema_class_name, yaml_dict_to_model
-from fabric.pipelines.schema_fields import read_fields
+from fabric.pipelines.schemas.fields import read_fields
 from fabric.pipelines.vocab import Vocabulary
 
 

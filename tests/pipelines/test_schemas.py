@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from fabric.pipelines.errors import SchemaRefError, SchemaValidationError
 from fabric.pipelines.schema_builder import model_to_schema_hint
-from fabric.pipelines.schemas import Schema, map_schema, model_schema
+from fabric.pipelines.schemas.schema import Schema, map_schema, model_schema
 from fabric.pipelines.vocab import VocabField, Vocabulary
 
 PLASTIC = Vocabulary(["PET", "HDPE"], label="plastic")

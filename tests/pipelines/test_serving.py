@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from pipeline_workers import STEPS, load, made, open_calls
 
-from fabric.pipelines.envelope import Envelopes
-from fabric.pipelines.serving import File, Serving
+from fabric.pipelines.remote.envelope import Envelopes
+from fabric.pipelines.remote.serving import File, Serving
 from fabric.pipelines.work import Done, FunctionWork
 
 FILE = File("/made.yaml", "digest")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.errors import ConfigError
+from fabric.pipelines.loading.yaml_tree import VALUES_MAX
 from fabric.pipelines.vocab import Vocabulary
-from fabric.pipelines.vocab_files import load_vocabularies
-from fabric.pipelines.yaml_tree import VALUES_MAX
+from fabric.pipelines.vocabularies.files import load_vocabularies
 
 COMMENTED = """\
 # Who keeps this list: the laboratory.
@@ -124,7 +124,7 @@ TERMS = st.lists(st.text(min_size=1, max_size=9).filter(str.strip), max_size=4, 
 @given(TERMS, TERMS, TERMS, st.text(max_size=9))
 def test_a_file_is_revised_to_what_a_vocabulary_says(first: list[str], then: list[str], denied: list[str], said: str):
     """Any text is written so that it is read as the same."""
-    from fabric.pipelines.vocab_files import _revised
+    from fabric.pipelines.vocabularies.files import _revised
 
     old = Vocabulary(known=first, label="l", denied=denied, description=said)
     new = Vocabulary(known=then, label="l", denied=first, capture_ideal=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.pipelines.vocab_terms import Terms
+from fabric.pipelines.vocabularies.terms import Terms
 
 
 def terms(*known: str, **said: bool) -> Terms:

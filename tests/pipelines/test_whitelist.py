@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.pipelines.errors import ExpressionEvalError, ExpressionSecurityError
-from fabric.pipelines.expressions import Scope, bind, parse_expression
-from fabric.pipelines.whitelist import DEPTH_MAX, TEXT_CHARS_MAX
+from fabric.pipelines.expressions.expression import Scope, bind, parse_expression
+from fabric.pipelines.expressions.whitelist import DEPTH_MAX, TEXT_CHARS_MAX
 
 REFUSED = {
     "__import__('os')": "disallowed function '__import__'",

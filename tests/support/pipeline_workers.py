@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fabric.pipelines.expressions import bind
+from fabric.pipelines.expressions.expression import bind
+from fabric.pipelines.remote.serving import File, Serving
 from fabric.pipelines.results import AttemptLog
-from fabric.pipelines.serving import File, Serving
 from fabric.pipelines.spec import FunctionStep, HttpStep, LlmStep, Mark, ModelSpec, ParallelStep, Pipeline, Reference
 from fabric.pipelines.work import Done, FunctionWork, LlmWork, Work
 

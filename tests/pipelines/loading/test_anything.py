@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fabric.pipelines.errors import PipelineLoadError
-from fabric.pipelines.loading import load_pipeline
+from fabric.pipelines.loading.pipeline import load_pipeline
 
 _WHOLE = """
 models:

@@ -10,11 +10,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.pipelines.document import FILE_BYTES_MAX, decode, parse_document, read_document
 from fabric.pipelines.errors import PipelineLoadError
-from fabric.pipelines.nodes import Fields, Items, plain
-from fabric.pipelines.problems import Problems
-from fabric.pipelines.yaml_tree import DEPTH_MAX, SCALAR_CHARS_MAX, VALUES_MAX
+from fabric.pipelines.loading.document import FILE_BYTES_MAX, decode, parse_document, read_document
+from fabric.pipelines.loading.nodes import Fields, Items, plain
+from fabric.pipelines.loading.problems import Problems
+from fabric.pipelines.loading.yaml_tree import DEPTH_MAX, SCALAR_CHARS_MAX, VALUES_MAX
 
 
 def parsed(text):

@@ -6,8 +6,8 @@ import jsonschema
 import pytest
 import yaml
 
-from fabric.pipelines.emit import pipeline_json_schema
-from fabric.pipelines.keys import STEP_TYPES, step_keys
+from fabric.pipelines.loading.emit import pipeline_json_schema
+from fabric.pipelines.loading.keys import STEP_TYPES, step_keys
 
 SCHEMA = pipeline_json_schema()
 CHECK = jsonschema.Draft7Validator(SCHEMA)

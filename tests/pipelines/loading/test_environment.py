@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.pipelines.document import parse_document
-from fabric.pipelines.environment import Expander, read_dotenv
 from fabric.pipelines.errors import PipelineLoadError
-from fabric.pipelines.loading import load_pipeline
-from fabric.pipelines.nodes import plain
-from fabric.pipelines.problems import Problems
+from fabric.pipelines.loading.document import parse_document
+from fabric.pipelines.loading.environment import Expander, read_dotenv
+from fabric.pipelines.loading.nodes import plain
+from fabric.pipelines.loading.pipeline import load_pipeline
+from fabric.pipelines.loading.problems import Problems
 
 
 def expanded(text, **environment):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fabric.pipelines.errors import PipelineLoadError
-from fabric.pipelines.loading import load_pipeline
+from fabric.pipelines.loading.pipeline import load_pipeline
 
 _MARK = re.compile(r" *#! (\w+) (\d+) (.*?)(?: \?(\S+))?$")
 _CHUNKS = (Path(__file__).parent / "errors.txt").read_text().split("\n=== ")[1:]

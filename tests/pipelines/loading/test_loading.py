@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from fabric.pipelines.errors import PipelineLoadError, SchemaRefError, StepConfigError, StepRefError
-from fabric.pipelines.loading import load_pipeline
-from fabric.pipelines.scope import Scope
+from fabric.pipelines.expressions.scope import Scope
+from fabric.pipelines.loading.pipeline import load_pipeline
 from fabric.pipelines.spec import Attempts, CacheSpec, Execution, ModelSpec, Sampling
 
 NOTHING = Scope({}, {}, {})

@@ -6,8 +6,8 @@ import pytest
 
 from fabric.errors import ConfigError
 from fabric.pipelines.errors import PipelineLoadError
-from fabric.pipelines.loading import load_pipeline
-from fabric.pipelines.loading_models import override
+from fabric.pipelines.loading.models import override
+from fabric.pipelines.loading.pipeline import load_pipeline
 from fabric.pipelines.spec import Sampling
 
 _FILE = """

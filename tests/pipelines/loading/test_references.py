@@ -8,8 +8,8 @@ import types
 import pytest
 
 from fabric.pipelines.errors import CallableImportError, SchemaRefError
-from fabric.pipelines.loading import load_pipeline
-from fabric.pipelines.references import Importer
+from fabric.pipelines.loading.pipeline import load_pipeline
+from fabric.pipelines.loading.references import Importer
 
 
 def folder(tmp_path, name, **files):
