@@ -9,7 +9,8 @@ What users import lies here; below it, in the order in which a file goes through
 
 ``spec``, ``results``, ``work``     a pipeline, what a run leaves, and the leaves of the work, as data
 ``loading``                         files to ``spec``, with all that is wrong with them
-``expressions``, ``prompts``        what stands in braces, and templates; ``schemas``, ``vocabularies``: what answers are
+``expressions``, ``prompts``        what stands in braces, and templates
+``schemas``, ``vocabularies``       what answers have to be
 ``runs``                            when each step begins and counts, and who carries it out
 ``asking``                          the conversation of one step with its model
 ``remote``                          the same work in workers over ZeroMQ
