@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -452,3 +454,24 @@ def test_every_command_tells_what_it_does_and_what_it_ends_with():
         for one in getattr(command, "commands", {name: command}).values():
             assert one.help
             assert "Exit codes: 0" in one.help
+
+
+# --- without the extra ------------------------------------------------------------------------------------------------
+
+WITHOUT = """
+import sys
+sys.modules["yaml"] = sys.modules["jinja2"] = None
+from fabric.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["pipeline", "--help"], ["pipeline", "validate", "pipeline.yaml"]])
+def test_without_the_extra_there_is_help_and_one_line_that_names_it(words: list[str], good: Path):
+    """For all commands: the list of them has this one, too."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT, *words], cwd=good.parent, capture_output=True, check=False)
+    if "--help" in words:
+        assert (done.returncode, done.stderr) == (0, b"")
+    else:
+        assert done.returncode == 1
+        assert done.stderr == b"Error: it needs pyyaml and jinja2: pip install 'plumb-fabric[pipelines]'\n"

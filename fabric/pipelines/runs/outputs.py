@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fabric.pipelines.expressions.expression import Scope
 from fabric.pipelines.expressions.places import directory_of
 from fabric.pipelines.results import RunContext
@@ -131,6 +129,8 @@ def _path_of(root: Path, name: str) -> Path:
 
 def _write(path: Path, value: Any) -> None:
     if path.suffix.lower() in _YAML:
+        import yaml  # of the extra: commands import this module before they know that it is there
+
         text = yaml.safe_dump(dumped(value), allow_unicode=True, sort_keys=False)
     else:
         text = dumped_text(value, indent=2) + "\n"
