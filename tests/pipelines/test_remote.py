@@ -12,10 +12,12 @@ from typing import Any
 import pipeline_workers
 import pytest
 import trio
+from pipeline_folders import Tape, folder_of
 from pipeline_workers import POST, STEPS, Note, Strange, made
 
 from fabric.client import Telemetry
 from fabric.errors import ConfigError
+from fabric.pipelines import PipelineRunner
 from fabric.pipelines.errors import SchemaRefError, StepExecutionError
 from fabric.pipelines.remote.packing import Unpackable
 from fabric.pipelines.remote.performer import Remote, open_remote
@@ -227,3 +229,15 @@ async def test_a_class_that_workers_cannot_find_is_refused(folder: Path):
 def test_the_tests_have_the_module_that_the_workers_have():
     """By the name under which they find it, too."""
     assert sys.modules["pipeline_workers"] is pipeline_workers
+
+
+def test_a_provider_that_was_registered_is_asked_where_it_was(tmp_path: Path):
+    """Workers do not know it; members of an ensemble and the judge neither."""
+    tape = Tape('{"a": 1}', '{"a": 2}', '{"a": 3}')
+    model = f"models: {{m: {{provider: {tape.provider}, model: m}}}}\n"
+    member = "prompt_string: x, schema: {a: int}, members: [{model: m, name: one}, {model: m, name: two}]"
+    steps = f"steps:\n  - {{name: e, type: ensemble, {member}, judge: {{model: m}}}}\n"
+    result = PipelineRunner(folder_of(tmp_path, model + steps), place="fabric").run({})
+    assert not result.failed, result.failure_state
+    assert [log.model for log in result.metadata["attempt_logs"]] == ["m"] * 3
+    assert result.steps["e"].value.a == 3

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import trio
 
+from fabric.pipelines.asking.clients import BUILT_IN
 from fabric.pipelines.expressions.expression import Scope
 from fabric.pipelines.results import AttemptLog, StepResult
 from fabric.pipelines.runs.committing import tokens_of
@@ -71,9 +72,15 @@ class Run:
     def __post_init__(self) -> None:
         self._limit = trio.CapacityLimiter(self.pipeline.execution.max_concurrency)
 
+    def _place_of(self, work: Work) -> Place:
+        """Return where a piece of work is performed: a provider that was registered is asked where it was."""
+        if isinstance(work, LlmWork) and work.model.provider not in BUILT_IN:
+            return "local"
+        return work.step.place or self.pipeline.execution.place
+
     async def perform(self, work: Work) -> Done:
         """Perform a piece of work where its step says, when there is room for it; count what it took."""
-        performer = self.performers[work.step.place or self.pipeline.execution.place]
+        performer = self.performers[self._place_of(work)]
         async with self._limit:
             if self.options.before_effects is not None and has_effects(work.step):
                 self.options.before_effects()
