@@ -152,6 +152,10 @@ _METRICS = (
         ("op", "outcome"),
         "seconds",
     ),
+    # --- pipelines in YAML ---
+    Metric("fabric_pipeline_runs_total", "counter", "Runs that are over.", ("spec", "outcome")),
+    Metric("fabric_pipeline_run_seconds", "histogram", "How long runs took.", ("spec",), "seconds"),
+    Metric("fabric_pipeline_steps_total", "counter", "Steps of these, by how they ended.", ("spec", "step", "outcome")),
     # --- tools ---
     Metric("fabric_tool_calls_total", "counter", "Calls of tools that are done.", ("worker", "tool", "outcome")),
     Metric(

@@ -55,6 +55,14 @@ LOG = "tests/store/test_log.py"
 BUCKET = "tests/store/test_bucket.py"
 READINESS = "tests/store/test_readiness.py"
 
+PIPELINES = "tests/simulation/test_pipelines.py::test_steps_that_run_at_once_tell_what_they_tell_one_after_the_other"
+SCHEDULE = "tests/pipelines/test_schedule.py"
+RUNNING = "tests/pipelines/test_running.py"
+PACKING = "tests/pipelines/test_packing.py"
+ENVELOPE = "tests/pipelines/test_envelope.py"
+SERVING = "tests/pipelines/test_serving.py"
+REMOTE = "tests/pipelines/test_remote.py"
+
 
 class Mutant(NamedTuple):
     """A rule, broken.
@@ -605,6 +613,117 @@ MUTANTS = [
         "                    lines.clear()\n",
         "                    pass\n",
         (f"{KEEPING}::test_the_lines_of_the_last_input_are_known",),
+    ),
+    Mutant(
+        "a step with effects waits for all in front of it",
+        "fabric/pipelines/runs/schedule.py",
+        'if step.fence or mode == "sequential":',
+        'if mode == "sequential":',
+        (PIPELINES,),
+    ),
+    Mutant(
+        "nothing begins behind a step with effects before that counts",
+        "fabric/pipelines/runs/schedule.py",
+        "if step.fence or (step.may_stop and not speculate):",
+        "if step.may_stop and not speculate:",
+        (PIPELINES,),
+    ),
+    Mutant(
+        "steps that share a mock follow each other",
+        "fabric/pipelines/runs/schedule.py",
+        "before = {*step.reads, *(last_user[name] for name in step.shares if name in last_user)}",
+        "before = {*step.reads}",
+        (PIPELINES,),
+    ),
+    Mutant(
+        "what outlives the run begins when it is certain that it is due",
+        "fabric/pipelines/runs/schedule.py",
+        "if step.certain and last is not None:",
+        "if False:",
+        (
+            f"{SCHEDULE}::test_what_outlives_the_run_waits_until_it_is_certain",
+            f"{RUNNING}::test_what_outlives_a_run_is_not_asked_in_vain",
+        ),
+    ),
+    Mutant(
+        "replies for a step that does not count are played again",
+        "fabric/pipelines/runs/questions.py",
+        "reply_number=frame.replies.get(step.model, 0),",
+        "reply_number=0,",
+        (f"{RUNNING}::test_replies_of_a_mock_that_do_not_count_are_played_again",),
+    ),
+    Mutant(
+        "what a branch leaves is in the order of the file",
+        "fabric/pipelines/runs/steps.py",
+        "return [*came, *rest, *others(step.otherwise)] if holds else [*others(step.then), *came, *rest]",
+        "return [*others(step.otherwise), *others(step.then), *rest, *came]",
+        (f"{RUNNING}::test_what_a_branch_leaves_is_in_the_order_of_the_file", PIPELINES),
+    ),
+    Mutant(
+        "a step waits for those that it reads",
+        "fabric/pipelines/runs/schedule.py",
+        "            self._open[follower] -= 1\n",
+        "            self._open[follower] = 0\n",
+        (PIPELINES,),
+    ),
+    Mutant(
+        "a function that may be called beside another has no thread that is another's",
+        "fabric/pipelines/runs/schedule.py",
+        "alone[place] = before[place] == (1 << place) - 1 and bool(behind >> place & 1)",
+        "alone[place] = before[place] == (1 << place) - 1",
+        ("tests/pipelines/test_schedule.py::test_who_is_alone_follows_from_the_plan",),
+    ),
+    Mutant(
+        "work with effects is left before it is carried out",
+        "fabric/pipelines/remote/program.py",
+        "    once = has_effects(step)\n",
+        "    once = False\n",
+        (f"{REMOTE}::test_an_io_whose_worker_dies_is_not_done_again",),
+    ),
+    Mutant(
+        "what was left is carried out once",
+        "fabric/pipelines/remote/serving.py",
+        "left, self._left = self._left, None",
+        "left = self._left",
+        (f"{SERVING}::test_nothing_is_carried_out_twice",),
+    ),
+    Mutant(
+        "a process carries out what was left with it",
+        "fabric/pipelines/remote/serving.py",
+        'if left is None or left[0] != message["number"]:',
+        "if left is None:",
+        (f"{SERVING}::test_what_was_not_left_here_is_not_carried_out",),
+    ),
+    Mutant(
+        "what a variable holds is sent by its name",
+        "fabric/pipelines/remote/packing.py",
+        "        if self._pattern is None:\n",
+        "        if True:\n",
+        (
+            f"{PACKING}::test_what_a_variable_holds_travels_by_its_name",
+            f"{ENVELOPE}::test_values_of_variables_are_sent_by_name_wherever_they_are",
+        ),
+    ),
+    Mutant(
+        "no key is sent",
+        "fabric/pipelines/remote/envelope.py",
+        'if name == "api_key" and isinstance(packed, str):',
+        "if False:",
+        (f"{ENVELOPE}::test_another_key_is_refused",),
+    ),
+    Mutant(
+        "a tuple arrives as a tuple",
+        "fabric/pipelines/remote/packing.py",
+        'return items if kind is list else _tagged("tuple", items)',
+        "return items",
+        (f"{PACKING}::test_values_arrive_as_they_were",),
+    ),
+    Mutant(
+        "vocabularies are those of the run",
+        "fabric/pipelines/remote/envelope.py",
+        "{name: _write_vocabulary(work.vocabularies[name])",
+        "{name: _write_vocabulary(self._pipeline.vocabularies[name])",
+        (f"{ENVELOPE}::test_terms_that_a_vocabulary_has_got_arrive",),
     ),
 ]
 

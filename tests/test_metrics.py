@@ -52,6 +52,9 @@ NAMES = [
     "fabric_message_latency_seconds",
     "fabric_messages_invalid_total",
     "fabric_messages_total",
+    "fabric_pipeline_run_seconds",
+    "fabric_pipeline_runs_total",
+    "fabric_pipeline_steps_total",
     "fabric_ready",
     "fabric_session_bytes",
     "fabric_session_events_total",
@@ -72,7 +75,7 @@ NAMES = [
 
 LABELS = {
     *("spec", "worker", "channel", "provider", "model", "tool", "outcome", "state", "reason", "kind", "decision"),
-    *("barrier", "level", "op", "version", "python", "zmq"),
+    *("barrier", "level", "op", "step", "version", "python", "zmq"),
 }
 """What a label may be: its values are the program's, or words of ours."""
 

@@ -4,9 +4,9 @@
 is, ``run`` those that run it, ``chat`` the one that talks to it, ``mcp`` the one that serves programs to models,
 ``service`` those about a service that runs or ran, ``steer`` those that stop and start one worker of it, ``ctl`` the
 one that tells it something, ``approve`` the one that decides about calls of its tools, ``dead`` those about dead
-letters, ``session`` those about durable sessions, ``doctor`` the one that looks for what is wrong, ``cost`` the one
-that tells what models took, ``watch`` those that show it while it works, ``lsp`` the one that editors start. ``new``
-makes a project, ``config`` shows what is set, ``completion`` is for shells.
+letters, ``session`` those about durable sessions, ``pipeline`` those about pipelines in YAML, ``doctor`` the one that
+looks for what is wrong, ``cost`` the one that tells what models took, ``watch`` those that show it while it works,
+``lsp`` the one that editors start. ``new`` makes a project, ``config`` shows what is set, ``completion`` is for shells.
 
 ``dotenv`` sets variables from ``.env`` before any of them. ``programs`` finds the programs that are meant, ``flags``
 has the flags that commands share, ``limits`` those of budgets, ``starting`` what is done before a program is run.

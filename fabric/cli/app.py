@@ -39,6 +39,7 @@ GROUPS = {
     "fabric.cli.why": ("why",),
     "fabric.cli.lsp": ("lsp",),
     "fabric.cli.mcp": ("mcp",),
+    "fabric.cli.pipeline": ("pipeline",),
     "fabric.cli.worker": ("worker",),
 }
 """Module and commands. Those that start nothing load neither sockets nor an event loop."""

@@ -11,6 +11,7 @@ __all__ = ["register"]
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,10 +112,16 @@ def _verbs() -> list[Verb]:
     commands: dict[str, Any] = dict(sorted(app.commands.items()))
     verbs = [Verb("", "", _flags(app), tuple(commands), takes_program=False, takes_worker=False)]
     for name, command in commands.items():
-        inner = sorted(getattr(command, "commands", {}).items())
-        verbs.append(_verb(name, command, tuple(part for part, _ in inner)))
-        verbs += [_verb(f"{name} {part}", one, ()) for part, one in inner]
+        verbs += _with_inner(name, command)
     return verbs
+
+
+def _with_inner(name: str, command: Any) -> Iterator[Verb]:
+    """Yield a command, and behind it those of its group, as deep as they go; what is hidden is not offered."""
+    inner = {part: one for part, one in sorted(getattr(command, "commands", {}).items()) if not one.hidden}
+    yield _verb(name, command, tuple(inner))
+    for part, one in inner.items():
+        yield from _with_inner(f"{name} {part}", one)
 
 
 def _verb(name: str, command: Any, inner: tuple[str, ...]) -> Verb:

@@ -77,8 +77,9 @@ def _patterns(verb: str, flag: Flag) -> str:
     return "|".join(_single(f"{verb} {name}") for name in flag.names)
 
 
-def _groups(verbs: Iterable[Verb]) -> str:
-    return "|".join(dict.fromkeys(verb.name.split()[0] for verb in verbs if " " in verb.name))
+def _groups(verbs: Iterable[Verb]) -> list[str]:
+    """Return the commands that are groups, those inside of groups, too: ``pipeline``, ``pipeline schema``."""
+    return list(dict.fromkeys(verb.name.rpartition(" ")[0] for verb in verbs if " " in verb.name))
 
 
 def _top(verbs: Iterable[Verb]) -> list[Verb]:
@@ -105,7 +106,7 @@ VALUED) skip=1; continue ;;
 
 def _find_verb(verbs: Sequence[Verb], words: str, first: int, at: str) -> str:
     valued = [f"      {_patterns(verb, flag)}" for verb, flag in _valued(verbs)]
-    text = _VERB.replace("VALUED", "|\\\n".join(valued)).replace("GROUPS", _groups(verbs))
+    text = _VERB.replace("VALUED", "|\\\n".join(valued)).replace("GROUPS", "|".join(map(_single, _groups(verbs))))
     return text.replace("FIRST", str(first)).replace("AT", at).replace("WORDS", words)
 
 
@@ -276,7 +277,8 @@ complete -c fabric -f
 def fish(verbs: Sequence[Verb]) -> str:
     """Return the script for fish, from 3.0 on."""
     valued = " ".join(_fish_quoted(f"{verb} {name}") for verb, flag in _valued(verbs) for name in flag.names)
-    lines = [_FISH.replace("VALUED", valued).replace("GROUPS", _groups(verbs).replace("|", " "))]
+    groups = " ".join(map(_fish_quoted, _groups(verbs)))
+    lines = [_FISH.replace("VALUED", valued).replace("GROUPS", groups)]
     for verb in verbs:
         at = f"complete -c fabric -n {_fish_quoted(f'__fabric_at {verb.name}'.strip())}"
         says = {top.name: top.says for top in _top(verbs)} if not verb.name else {}

@@ -14,6 +14,9 @@ FLAGS = {(verb.name, flag.names[-1]): flag for verb in VERBS.values() for flag i
 def test_every_command_is_known_with_its_flags():
     """Those of groups, too, and the flags before a command."""
     assert {"", "run", "dead", "dead list", "config show", "completion"} <= VERBS.keys()
+    assert VERBS["pipeline schema"].words == ("emit", "infer")
+    assert ("pipeline schema infer", "--sample") in FLAGS
+    assert "pipeline visualize" not in VERBS
     assert VERBS["dead"].words == ("drop", "list", "retry", "show")
     assert {"--env-file", "--no-dotenv", "--help"} <= {name for verb, name in FLAGS if verb == ""}
     assert all(verb.says for name, verb in VERBS.items() if name)

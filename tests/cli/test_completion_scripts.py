@@ -15,13 +15,17 @@ FORMAT = Flag(("--format",), "text or json", takes_value=True, choices=("text", 
 FILE = Flag(("-o", "--output"), "The file", takes_value=True)
 WORKER = Flag(("-w", "--worker"), "One", takes_value=True, is_worker=True)
 SESSION = Flag(("-s", "--session"), "Which", takes_value=True, is_session=True)
-GROUPS = ("check", "dead", "logs", "session")
+GROUPS = ("check", "dead", "logs", "pipeline", "session")
 VERBS = [
     Verb("", "", (Flag(("--env-file",), "Variables", takes_value=True), HELP), GROUPS, False, False),
     Verb("check", "Check: it's well", (FORMAT, FILE, HELP), (), takes_program=True, takes_worker=False),
     Verb("dead", "Letters", (HELP,), ("drop", "list"), takes_program=False, takes_worker=False),
     Verb("dead list", "List", (FORMAT, WORKER, HELP), (), takes_program=True, takes_worker=False),
     Verb("logs", "Logs", (HELP,), (), takes_program=True, takes_worker=True),
+    Verb("pipeline", "Pipelines", (HELP,), ("run", "schema"), takes_program=False, takes_worker=False),
+    Verb("pipeline run", "Run", (FORMAT, HELP), (), takes_program=False, takes_worker=False),
+    Verb("pipeline schema", "Schemas", (HELP,), ("emit", "infer"), takes_program=False, takes_worker=False),
+    Verb("pipeline schema infer", "Infer", (FORMAT, HELP), (), takes_program=False, takes_worker=False),
     Verb("session", "Sessions", (HELP,), ("push", "use"), takes_program=False, takes_worker=False),
     Verb("session push", "Push", (SESSION, HELP), (), takes_program=False, takes_worker=False),
     Verb("session use", "Use", (HELP,), (), takes_program=False, takes_worker=False, takes_session=True),
@@ -38,6 +42,10 @@ CASES = [
     (["dead", "list", "--"], ["--format", "--help", "--worker"]),
     (["dead", "-h", "list", "--worker", ""], ["tall", "small"]),
     (["logs", "t"], ["tall"]),
+    (["pipeline", ""], ["run", "schema"]),
+    (["pipeline", "schema", ""], ["emit", "infer"]),
+    (["pipeline", "schema", "infer", "--format", ""], ["json", "text"]),
+    (["pipeline", "run", "--fo"], ["--format"]),
     (["session", "use", "r"], ["review"]),
     (["session", "push", "--session", ""], ["review", "triage-7"]),
     (["session", "push", "-s", "t"], ["triage-7"]),

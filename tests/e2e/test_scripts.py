@@ -40,6 +40,12 @@ SAID = {
         'stored tea\ntea: {"grams": 50}\nthere is no milk\nrefused: input_type_mismatch\nclosed\nexit code: 0\n'
     ),
     "handler/run.py": "[{'item': 'tea', 'count': 2, 'sold': 2}]\n",
+    "invoice/run.py": (
+        "Lapsang & Sons 2024-017: 50 EUR, approved\n"
+        "Lapsang & Sons 2024-017: more than 20 EUR, somebody has to look at it\n"
+        "body was asked: 1 schema_error 2 success\n"
+        "why again: the lines make 50, and the total is 40\n"
+    ),
     "clerk/run.py": "clerk wants Fs.write: granted\nNoted.\nwritten: the door\nexit code: 6\n",
 }
 

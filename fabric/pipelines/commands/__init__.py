@@ -1,0 +1,1 @@
+"""``fabric pipeline``: each command parses, calls one function, and prints. ``cli`` puts them together."""

@@ -1,0 +1,1 @@
+"""``place: fabric``: the same work, performed by workers over ZeroMQ."""
