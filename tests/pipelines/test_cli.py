@@ -359,6 +359,20 @@ def test_batch_goes_on_where_its_journal_ends(tmp_path: Path):
     assert sorted(line["id"] for line in lines_of(done.stdout)) == ["a", "b", "c", "d"]
 
 
+def test_a_batch_with_a_file_as_output_has_its_journal_beside_it(tmp_path: Path):
+    """The same command goes on with --resume, and begins anew without."""
+    text = "steps:\n  - {name: x, type: io, fn: 'steps:note', inputs: {id: '{{ ctx.id }}', into: '{{ ctx.into }}'}}\n"
+    path = folder_of(tmp_path, text, {"steps.py": NOTE})
+    lines = [json.dumps({"id": name, "into": str(tmp_path / "ran")}) + "\n" for name in "abcd"]
+    out = tmp_path / "out.jsonl"
+    for words, given, ran in [([], 2, "ab"), (["--resume"], 4, "abcd"), (["--resume"], 4, "abcd"), ([], 1, "abcda")]:
+        done = pipeline("batch", path, "-w", 1, "-o", out, *words, stdin="".join(lines[:given]))
+        assert done.exit_code == 0, done.stderr
+        assert (tmp_path / "ran").read_text() == ran
+        assert sorted(line["id"] for line in lines_of(out.read_text())) == [*"abcd"[:given]]
+    assert (tmp_path / "out.jsonl.journal").exists()
+
+
 @pytest.mark.parametrize("command", ["run", "batch"])
 def test_what_runs_took_is_written_for_prometheus(good: Path, command: str):
     """In a file that a collector reads."""

@@ -17,7 +17,7 @@ from typing import IO, Annotated, Any
 import typer
 
 from fabric.errors import ConfigError
-from fabric.pipelines.commands.files import Written, check_target, path_of_input
+from fabric.pipelines.commands.files import Written, begin_anew, check_target, journal_of, path_of_input
 from fabric.pipelines.commands.report import (
     AtPlace,
     Form,
@@ -56,7 +56,11 @@ def batch(
     key: Annotated[str, typer.Option("--key", "-k", help="Key by which an input is known.")] = "id",
     journal: Annotated[
         Path | None,
-        typer.Option("--journal", help="File that keeps what is done: for --resume.", show_default=False),
+        typer.Option(
+            "--journal",
+            help="File that keeps what is done; left out: OUTPUT.journal.",
+            show_default=False,
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Run what the journal does not have yet.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="--resume, and run what failed again.")] = False,
@@ -71,8 +75,8 @@ def batch(
 
     All of the input is read and checked before the first run, stdin to its end, too.
 
-    Examples: fabric pipeline batch pipeline.yaml -i papers.jsonl -o results.jsonl --journal papers.journal; the same
-    with --resume goes on where it ended, with --retry-failed also with what failed.
+    Examples: fabric pipeline batch pipeline.yaml -i papers.jsonl -o results.jsonl; the same with --resume goes on
+    where it ended, with --retry-failed also with what failed, and without either begins anew.
 
     Exit codes: 0 all were run, also if some failed: their ``ok`` is false; 1 the input or the pipeline is wrong.
     """
@@ -81,14 +85,18 @@ def batch(
 
         if key in RESERVED:
             raise ConfigError(f"--key {key!r} is reserved for the output, as {', '.join(RESERVED)} are; take another")
-        if (resume or retry_failed) and journal is None:
+        ours = journal_of(output) if journal is None and not dry_run else None
+        if (resume or retry_failed) and journal is None and ours is None:
             said = "--resume" if resume else "--retry-failed"
-            raise ConfigError(f"{said} needs --journal FILE, which says what is done")
+            raise ConfigError(f"{said} needs --output or --journal FILE: a journal says what is done")
+        journal = journal or ours
         read = {"the pipeline": pipeline, "the input": path_of_input(input_)}
         check_target(journal, "--journal", read)
         check_target(output, "--output", {**read, "the journal": journal})
         check_target(metrics, "--metrics", {**read, "the journal": journal, "the output": output})
         with _opened(input_, key) as lines, Written(output) as written, printing_apart():
+            if ours is not None and not (resume or retry_failed):
+                begin_anew(ours)
             runner = BatchRunner(
                 pipeline, max_workers=workers, progress=False, journal=journal, place=read_place(place)
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Written", "check_target", "path_of_input"]
+__all__ = ["Written", "begin_anew", "check_target", "journal_of", "path_of_input"]
 
 import fcntl
 import os
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from fabric.errors import ConfigError
+
+_JOURNAL = b'{"journal":'
 
 
 def check_target(target: Path | None, option: str, others: Mapping[str, Path | None]) -> None:
@@ -103,3 +105,21 @@ def _opened(path: Path) -> TextIO:
         except OSError:  # a file system without locks
             pass
     return file
+
+
+def journal_of(output: Path | None) -> Path | None:
+    """Return the journal that a batch has beside its output; ``None``: the output is no file."""
+    if output is None or (output.exists() and not output.is_file()):
+        return None
+    return output.with_name(f"{output.name}.journal")
+
+
+def begin_anew(journal: Path) -> None:
+    """Take away the journal of an earlier batch with the same output. What is none stays, and is refused later."""
+    try:
+        with journal.open("rb") as file:
+            is_journal = file.read(len(_JOURNAL)) == _JOURNAL
+    except FileNotFoundError:
+        return
+    if is_journal:
+        journal.unlink()
