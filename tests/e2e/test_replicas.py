@@ -98,10 +98,11 @@ def test_a_replica_is_meant_by_its_name_and_all_by_that_of_the_worker(tmp_path: 
     serve(at)
     sender = start(at, "send", "1", "2", "3")
     wait_for(at / "under_way")
-    (queue,) = wait_until(at, lambda row: row["queues"][0]["ahead"] == 1)["queues"]
+    (queue,) = wait_until(at, lambda row: row["queues"][0]["ahead"] >= 1)["queues"]  # 2 if the other was quick
     assert (queue["worker"], queue["waits_for"]) == ("work", "work#1")
     table = fabric("ps", cwd=at).stdout.decode()
-    assert "queue of 'work' (2 replicas): 1 answered ahead of their turn, which wait for work#1" in table
+    assert "queue of 'work' (2 replicas): " in table
+    assert " answered ahead of their turn, which wait for work#1" in table
     (at / "go").touch()
     assert sender.communicate(timeout=60)[0] == b"1\n2\n3\n"
     stopped = fabric("stop", "work#2", cwd=at)
